@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calque/core/matrix.h"
+#include "calque/model/config.h"
+#include "calque/model/family.h"
+#include "calque/model/weight_source.h"
+#include "calque/quant/quantized_matrix.h"
+
+namespace calque::artifact {
+
+// One stored tensor (or module, for GPTQ's four tensors together), for `inspect` and size tables.
+struct StoredTensor {
+  std::string name;  // Hugging Face name of the weight ("....q_proj.weight"), or the file's own if
+                     // it has none
+  std::string stored_as;     // "BF16", "Q4_0", "GPTQ 4 bit g128 sym"
+  std::vector<Index> shape;  // of the weight [out, in]
+  std::uint64_t bytes = 0;
+};
+
+// A plain Hugging Face folder, a GPTQ folder (v1 or v2; this and other tools'), or a GGUF file,
+// opened as one thing: weights by Hugging Face name, dequantized. GGUF's Q/K row permutation is
+// undone.
+class ArtifactReader : public model::WeightSource {
+ public:
+  virtual const std::string& format() const = 0;  // "safetensors", "gptq", "gptq_v2", "gguf"
+  virtual const model::ModelConfig& config() const = 0;
+  virtual std::vector<StoredTensor> tensors() const = 0;
+  // Codes, scales and offsets exactly as stored; nullopt for a tensor that is not quantized.
+  virtual std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const = 0;
+  virtual std::uint64_t file_bytes() const = 0;  // weights files on disk, headers included
+
+  // 8 * bytes of all tensors / elements of all weights.
+  double bits_per_weight() const;
+};
+
+// Decides by content. Error(kInput) if `path` is none of these, or damaged: names file, tensor,
+// values.
+std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& path);
+
+}  // namespace calque::artifact

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "calque/artifact/plan.h"
+#include "calque/io/safetensors.h"
+#include "calque/model/family.h"
+#include "calque/quant/quantized_matrix.h"
+#include "calque/text/vocabulary.h"
+
+namespace calque::artifact {
+
+// What is said about the making of an artifact inside it. No local paths.
+struct Provenance {
+  std::string quantizer;   // "calque:0.1.0"
+  std::string model_name;  // of the source folder
+  std::string method;      // "gptq", "rtn"
+  double damp_percent = 0.01;
+  bool act_order = true;
+};
+
+// Everything a writer reads from besides what it is given; must outlive it.
+struct WriterInputs {
+  const model::FamilySpec& family;
+  const io::SafetensorsCheckpoint& checkpoint;
+  std::filesystem::path model_folder;            // side files are copied from here
+  const text::Vocabulary* vocabulary = nullptr;  // gguf; null: written without a tokenizer ("none")
+  Provenance provenance;
+};
+
+// Receives the tensors that were quantized, in any order, and makes the artifact visible in
+// finish(). Destroyed before, it leaves nothing behind.
+class ArtifactWriter {
+ public:
+  virtual ~ArtifactWriter() = default;
+  // For every tensor of the plan with a grid: packed without rounding. `q.grid` equals the plan's.
+  virtual void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) = 0;
+  // Writes every tensor of the plan without a grid from the checkpoint (cast where the format says
+  // so), and the side files; then renames everything into place. Error(kInternal) if a tensor is
+  // missing.
+  virtual void finish() = 0;
+};
+
+std::unique_ptr<ArtifactWriter> open_writer(const ExportPlan& plan, const WriterInputs& inputs);
+
+}  // namespace calque::artifact

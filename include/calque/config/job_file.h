@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "calque/pipeline/job.h"
+
+namespace calque::config {
+
+// Reads a job file (configs/README.md). Strict: unknown or duplicate keys, wrong types and values
+// out of range are reported all at once as one Error(kConfig), each "file:line:column: error[E101]:
+// ..." with the source line, a caret, and the nearest valid name. `overrides`: "key.path=value"
+// from --set, applied after the file and checked the same way.
+pipeline::Job load_job(const std::filesystem::path& file,
+                       const std::vector<std::string>& overrides = {});
+
+// The job with every default filled in, as YAML that load_job accepts (paths absolute).
+std::string resolved_yaml(const pipeline::Job& job);
+
+}  // namespace calque::config

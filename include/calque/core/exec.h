@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace calque {
+
+// Where a stage runs. Opaque on purpose: algorithms pass it on and cannot ask which device it is;
+// only src/kernels/<op>.cpp looks inside. Cheap to copy; safe to use from several threads.
+class Exec {
+ public:
+  // "cpu", "cuda:0": for reports.
+  const std::string& name() const;
+
+  struct Backend;  // src/kernels/exec_backend.h
+  explicit Exec(std::shared_ptr<const Backend> backend) : backend_(std::move(backend)) {}
+  const Backend& backend() const { return *backend_; }
+
+ private:
+  std::shared_ptr<const Backend> backend_;
+};
+
+// `device`: "cpu", "cuda:N" or "auto" (the best this build and machine have). `threads`: CPU worker
+// threads, 0 for all the process may use. Results never depend on `threads`.
+// Throws Error(kConfig) if this build or machine has no such device.
+Exec open_exec(std::string_view device, int threads = 0);
+
+// Devices that open_exec accepts here, best last: {"cpu"} or {"cpu", "cuda:0", ...}.
+std::vector<std::string> available_devices();
+
+}  // namespace calque

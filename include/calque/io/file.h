@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace calque::io {
+
+// A whole file mapped read-only. Pages come from disk when touched and can be dropped by the
+// kernel, so a mapped checkpoint costs no memory of its own. Move-only.
+class MappedFile {
+ public:
+  // Throws Error(kInput) naming the path and the system's reason. An empty file maps to no bytes.
+  explicit MappedFile(const std::filesystem::path& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+  // Tells the kernel that `part` (of bytes()) will not be read again soon.
+  void drop(std::span<const std::byte> part) const;
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+// A file that appears whole or not at all: bytes go to "<path>.partial"; `commit()` fsyncs it,
+// renames it to `path` and fsyncs the folder. Destroyed without commit, it leaves nothing behind.
+// Creates missing parent folders. Every failure is Error(kResource) with path, reason, bytes wanted
+// and bytes free. Move-only.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  ~AtomicFile();
+
+  // Reserves `bytes` on disk now (posix_fallocate), so that a full disk shows before the work.
+  void reserve(std::uint64_t bytes);
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
+  void append(std::span<const std::byte> bytes);
+  void append(std::string_view text);
+  std::uint64_t size() const { return size_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+// Writes `text` through an AtomicFile.
+void write_file(const std::filesystem::path& path, std::string_view text);
+
+// The whole file. Throws Error(kInput) naming the path and the reason.
+std::string read_file(const std::filesystem::path& path);
+
+// Byte-for-byte copy through an AtomicFile.
+void copy_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// A folder that appears whole or not at all: fill `staging()` ("<path>.partial"), then `commit()`
+// renames it to `path`. An existing `path` is refused in the constructor with Error(kConfig),
+// unless `overwrite`, in which case it is replaced at commit. A stale "<path>.partial" of an
+// earlier run is removed first. Destroyed without commit, it leaves nothing behind.
+class AtomicFolder {
+ public:
+  AtomicFolder(std::filesystem::path path, bool overwrite);
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
+  ~AtomicFolder();
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& staging() const { return staging_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path staging_;
+  bool overwrite_ = false;
+  bool committed_ = false;
+};
+
+}  // namespace calque::io

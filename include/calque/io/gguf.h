@@ -1,0 +1,161 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "calque/core/matrix.h"
+#include "calque/io/file.h"
+
+namespace calque::io {
+
+// ggml tensor type ids (as stored) that the container knows; see GgmlTypeInfo for block sizes.
+enum class GgmlType : std::uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ8_1 = 9,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kQ8_K = 15,
+  kIQ2_XXS = 16,
+  kIQ2_XS = 17,
+  kIQ3_XXS = 18,
+  kIQ1_S = 19,
+  kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ2_S = 22,
+  kIQ4_XS = 23,
+  kI8 = 24,
+  kI16 = 25,
+  kI32 = 26,
+  kI64 = 27,
+  kF64 = 28,
+  kIQ1_M = 29,
+  kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
+  kMXFP4 = 39,
+};
+
+struct GgmlTypeInfo {
+  GgmlType type;
+  std::string_view name;  // "Q4_0"
+  int block_elements;     // elements along ne[0] that share one block
+  int block_bytes;
+};
+
+// Null for an id that is unknown or removed.
+const GgmlTypeInfo* find_ggml_type(std::uint32_t id);
+// Never null; `type` must be an enumerator.
+const GgmlTypeInfo& info_of(GgmlType type);
+// By name, exact upper case; null if unknown.
+const GgmlTypeInfo* find_ggml_type(std::string_view name);
+
+// A metadata value. Arrays hold one element type; arrays of arrays do not exist in readable files.
+// Integers keep their stored width, because loaders insist on it.
+struct GgufValue {
+  using Scalar =
+      std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t,
+                   std::int32_t, float, bool, std::string, std::uint64_t, std::int64_t, double>;
+  using Array =
+      std::variant<std::vector<std::uint8_t>, std::vector<std::int8_t>, std::vector<std::uint16_t>,
+                   std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>,
+                   std::vector<float>, std::vector<bool>, std::vector<std::string>,
+                   std::vector<std::uint64_t>, std::vector<std::int64_t>, std::vector<double>>;
+  std::variant<Scalar, Array> value;
+
+  GgufValue() = default;
+  GgufValue(Scalar scalar) : value(std::move(scalar)) {}
+  GgufValue(Array array) : value(std::move(array)) {}
+};
+
+using GgufMetadata = std::vector<std::pair<std::string, GgufValue>>;  // in file order
+
+struct GgufTensor {
+  std::string name;
+  GgmlType type = GgmlType::kF32;
+  std::vector<std::uint64_t> ne;     // ne[0] is contiguous: the reverse of a PyTorch shape
+  std::span<const std::byte> bytes;  // borrows from the GgufFile
+
+  std::uint64_t element_count() const;
+};
+
+// A GGUF v2/v3 file, mapped; the first of a sharded set opens all of them (`-00001-of-0000N`), a
+// later one is refused. The constructor rejects everything in the table of formats_gguf.md
+// section 1.2 with Error(kInput), naming file, key or tensor, and the values.
+class GgufFile {
+ public:
+  explicit GgufFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  const GgufMetadata& metadata() const { return metadata_; }
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  const GgufTensor* find_tensor(std::string_view name) const;
+  const GgufValue* find(std::string_view key) const;
+  std::uint64_t file_bytes() const;  // sum over shards
+
+  // Typed access. A missing key gives nullopt; a key of another kind is Error(kInput).
+  // Any stored integer width (signed or not) is accepted by `integer`, f32/f64 by `real`.
+  std::optional<std::int64_t> integer(std::string_view key) const;
+  std::optional<double> real(std::string_view key) const;
+  std::optional<bool> boolean(std::string_view key) const;
+  std::optional<std::string> string(std::string_view key) const;
+
+ private:
+  std::filesystem::path path_;
+  std::vector<std::unique_ptr<MappedFile>> files_;
+  GgufMetadata metadata_;
+  std::vector<GgufTensor> tensors_;
+  std::map<std::string, std::size_t, std::less<>> tensor_index_;
+  std::map<std::string, std::size_t, std::less<>> key_index_;
+};
+
+struct GgufTensorDeclaration {
+  std::string name;
+  GgmlType type = GgmlType::kF32;
+  std::vector<std::uint64_t> ne;
+
+  std::uint64_t byte_count() const;
+};
+
+// Writes one GGUF v3 file: little-endian, alignment 32, offsets the running sum of padded sizes,
+// zero padding after every tensor. All tensors are declared first, so they may be written in any
+// order at bounded memory. The file becomes visible in finish() (AtomicFile). Refuses names of 64
+// bytes or more, duplicate names or keys, more than 4 dimensions and rows that are not whole blocks
+// with Error(kInternal): planning has to prevent them.
+class GgufWriter {
+ public:
+  GgufWriter(std::filesystem::path path, const GgufMetadata& metadata,
+             std::vector<GgufTensorDeclaration> tensors);
+
+  void write(std::string_view name, std::span<const std::byte> bytes);
+  void finish();
+  std::uint64_t file_bytes() const;
+
+ private:
+  AtomicFile file_;
+  std::vector<GgufTensorDeclaration> tensors_;
+  std::vector<std::uint64_t> offsets_;  // from the start of the file
+  std::vector<bool> written_;
+  std::map<std::string, std::size_t, std::less<>> index_;
+  std::uint64_t file_bytes_ = 0;
+};
+
+}  // namespace calque::io

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+
+namespace calque {
+
+enum class OffsetKind {
+  kMiddleCode,  // offset = -scale * 2^(bits-1): symmetric
+  kZeroPoint,   // offset = -scale * z, integer z in [min_zero, 2^bits - 1]
+  kMinimum,     // offset is a number of its own (GGUF Q4_1, Q5_1)
+};
+enum class ScalePrecision { kF32, kF16, kBF16 };
+enum class ScaleRule {
+  kMinMax,  // symmetric: scale = 2 max|w| / (2^bits - 1); else (max - min) / (2^bits - 1) with 0 in
+            // the range
+  kFullRange,  // symmetric: the entry of largest magnitude becomes code 0, so the scale may be
+               // negative; else as kMinMax
+  kSearch,     // the best of candidates around kFullRange (both signs) / kMinMax under
+               // importance-weighted squared error
+};
+
+struct ScaleSearchOptions {
+  int bits = 4;
+  OffsetKind offset_kind = OffsetKind::kMiddleCode;
+  ScalePrecision precision = ScalePrecision::kF16;  // of scales (and of kMinimum offsets)
+  int min_zero = 0;                                 // kZeroPoint: smallest zero point allowed
+  ScaleRule rule = ScaleRule::kSearch;
+};
+
+// Scale and offset of every group of `group_size` consecutive columns (which divides K), already
+// rounded to `precision`, chosen to make sum_k importance_K[k] * (w - nearest grid value)^2 small
+// (an empty `importance_K`: all ones). Rows and groups are independent. A group of zeros gets a
+// scale from which every weight decodes to exactly 0. Scales are never denormal, infinite or zero
+// otherwise; magnitudes beyond binary16 saturate.
+void scale_search(MatrixView<const float> weight_NK, std::span<const float> importance_K,
+                  Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
+                  MatrixView<float> offsets_NG, const Exec& exec);
+
+}  // namespace calque

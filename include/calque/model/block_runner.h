@@ -1,0 +1,99 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "calque/core/dtype.h"
+#include "calque/core/matrix.h"
+#include "calque/model/family.h"
+#include "calque/model/weight_source.h"
+
+namespace calque::model {
+
+// Rows of activations in the precision the forward pass computes in; exactly one of the two is set.
+struct ActivationView {
+  MatrixView<const float> f32_TK;
+  MatrixView<const BFloat16> bf16_TK;
+
+  bool is_bf16() const { return bf16_TK.data() != nullptr; }
+  Index rows() const { return is_bf16() ? bf16_TK.rows() : f32_TK.rows(); }
+  Index cols() const { return is_bf16() ? bf16_TK.cols() : f32_TK.cols(); }
+};
+
+// Watches a block being run and may change it on the way (staged execution: a linear runs once,
+// with the weights it will ship with).
+class BlockObserver {
+ public:
+  virtual ~BlockObserver() = default;
+  // The input of `site`, some rows at a time, always in the order of the sequences; padding rows
+  // are left out. Called from one thread; the view lives until the call returns.
+  virtual void site_input(const SiteSpec& site, const ActivationView& inputs_TK) = 0;
+  // All of the site's inputs have been seen and none of its readers has run: their weights (and
+  // only theirs) may be replaced now.
+  virtual void site_ready(const SiteSpec& site, BlockWeights& weights) = 0;
+};
+
+// Hidden states of a set of token rows between blocks; made by BlockRunner::embed.
+class HiddenStates {
+ public:
+  virtual ~HiddenStates() = default;
+  virtual Index sequences() const = 0;
+  virtual Index length(Index sequence) const = 0;  // real tokens
+};
+
+// Final norm and output projection, ready to be applied to many rows.
+class Head {
+ public:
+  virtual ~Head() = default;
+  // Logits of positions [first, first + logits_TV.rows()) of one sequence, in fp32. Thread-safe.
+  virtual void logits(const HiddenStates& hidden, Index sequence, Index first,
+                      MatrixView<float> logits_TV) const = 0;
+};
+
+enum class ComputeDType {
+  kFloat32,
+  kBFloat16,  // linears and attention in bf16 with fp32 sums; residual stream, norms and softmax in
+              // fp32
+};
+
+struct RunnerOptions {
+  ComputeDType dtype = ComputeDType::kFloat32;
+  int threads = 0;  // 0: all the process may use
+};
+
+// Runs a model one block at a time: only that block's weights need to be in memory. Sequences are
+// independent and each is computed by one thread, so results do not depend on `threads`.
+class BlockRunner {
+ public:
+  virtual ~BlockRunner() = default;
+
+  // Row b of ids_BS has lengths_B[b] real tokens. Ids must be below the embedding's rows.
+  virtual std::unique_ptr<HiddenStates> embed(MatrixView<const std::int32_t> ids_BS,
+                                              std::span<const Index> lengths_B,
+                                              MatrixView<const float> embedding_VH) = 0;
+  // Replaces `hidden` by the block's output. With an observer the block is cut at its sites (inputs
+  // of the later stages are kept for all rows); without one, each sequence goes through in one
+  // piece.
+  virtual void run_block(const BlockSpec& block, BlockWeights& weights, HiddenStates& hidden,
+                         BlockObserver* observer) = 0;
+  virtual std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
+                                          MatrixView<const float> head_VH) = 0;
+};
+
+// `dtype` from its name in the job file. "auto": bfloat16 where the processor multiplies it
+// natively (AVX512_BF16 or AMX), else float32. Error(kConfig) for another name.
+ComputeDType compute_dtype_from(const std::string& name);
+std::string_view name_of(ComputeDType dtype);
+
+// The LibTorch runner. It lives in a plug-in (libcalque_torch.so) that is loaded on the first call,
+// so that commands which run no model do not pay for LibTorch. Error(kConfig) if this build has
+// none, or it cannot be loaded, with the reason.
+std::unique_ptr<BlockRunner> make_block_runner(const ModelConfig& config,
+                                               const RunnerOptions& options);
+
+// "LibTorch 1.13.1", or why there is none: for `calque doctor`.
+std::string block_runner_description();
+
+}  // namespace calque::model

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calque/core/matrix.h"
+
+namespace calque::model {
+
+// Rotary position embedding.
+struct RopeSpec {
+  enum class Scaling { kNone, kLinear, kLlama3 };
+  double theta = 10000.0;
+  Scaling scaling = Scaling::kNone;
+  double factor = 1.0;
+  double low_freq_factor = 1.0;         // kLlama3
+  double high_freq_factor = 4.0;        // kLlama3
+  Index original_max_positions = 8192;  // kLlama3
+
+  // Inverse frequencies, one for each of the head_dim / 2 rotated pairs, after scaling.
+  // kLlama3 as in transformers' `_compute_llama3_parameters` and formats_gguf.md 5.5.
+  std::vector<double> inverse_frequencies(Index head_dim) const;
+};
+
+// The numbers of a decoder-only transformer, whichever file they came from (config.json or GGUF).
+struct ModelConfig {
+  std::string architecture;  // "LlamaForCausalLM"
+  std::string model_type;    // "llama"
+  Index hidden_size = 0;
+  Index intermediate_size = 0;
+  Index num_layers = 0;
+  Index num_heads = 0;
+  Index num_kv_heads = 0;
+  Index head_dim = 0;
+  Index vocab_size = 0;
+  Index max_positions = 0;
+  double rms_norm_eps = 1e-6;
+  RopeSpec rope;
+  std::vector<Index>
+      window_of_layer;  // sliding window in tokens, 0: full attention; num_layers entries
+  bool tie_word_embeddings = false;
+  bool attention_bias = false;  // q, k, v (and o, see the family)
+  bool mlp_bias = false;
+  std::string hidden_act = "silu";
+  std::string dtype;  // "float16", "bfloat16", "float32" as the config says; "" if absent
+  std::optional<std::int64_t> bos_token_id;
+  std::optional<std::int64_t> eos_token_id;
+};
+
+// Reads config.json in a Hugging Face folder, with both spellings of RoPE (rope_theta +
+// rope_scaling; rope_parameters) and of the dtype (torch_dtype; dtype). Error(kInput) names the
+// file, the key, and what is missing or unsupported (an unknown rope_type, activation, or a
+// quantization_config is the artifact readers' business, not an error here).
+ModelConfig load_config(const std::filesystem::path& folder);
+
+// The same from the text of a config.json; `where` for messages.
+ModelConfig parse_config(const std::string& json_text, const std::string& where);
+
+}  // namespace calque::model

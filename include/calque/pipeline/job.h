@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calque/artifact/plan.h"
+#include "calque/kernels/scale_search.h"
+#include "calque/quant/methods.h"
+#include "calque/text/corpus.h"
+
+namespace calque::pipeline {
+
+// Everything a job file can say, as plain structs. Paths are already resolved against the file's
+// folder. configs/README.md tells each key; src/config maps YAML to this.
+
+struct ModelSettings {
+  std::filesystem::path path;  // Hugging Face folder
+};
+
+struct CalibrationSettings {
+  std::vector<text::TextSource>
+      sources;                   // exactly one of sources and tokens, unless the method needs none
+  std::filesystem::path tokens;  // pre-tokenized ids
+  text::PackingOptions packing{.n_samples = 128, .seqlen = 512};
+
+  bool given() const { return !sources.empty() || !tokens.empty(); }
+};
+
+struct QuantizationSettings {
+  std::string method = "gptq";  // see quant::methods()
+  artifact::QuantizationRequest grid;
+  ScaleRule scale_rule = ScaleRule::kSearch;
+  bool act_order = true;
+  double damp_percent = 0.01;
+  double damp_auto_increment = 0.01;
+  Index block_size = 128;
+  bool propagate_error = true;     // false: statistics from the unquantized model
+  Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
+};
+
+struct RuntimeSettings {
+  int threads = 0;                     // 0: all the process may use
+  std::string forward_dtype = "auto";  // auto | float32 | bfloat16
+  std::string device = "auto";         // of the statistics and quantize stages
+};
+
+struct EvaluationSettings {
+  std::filesystem::path text;  // exactly one of text and tokens
+  std::filesystem::path tokens;
+  std::int64_t seqlen = 512;
+  std::int64_t windows = 40;  // 0: all full windows
+  std::string dtype = "float32";
+};
+
+struct Job {
+  std::string name;
+  ModelSettings model;
+  CalibrationSettings calibration;
+  QuantizationSettings quantization;
+  std::vector<artifact::ExportRequest> exports;
+  RuntimeSettings runtime;
+  std::optional<EvaluationSettings> evaluate;
+  std::filesystem::path run_dir;  // modules.csv, log.jsonl, job.resolved.yaml, metrics.json
+};
+
+}  // namespace calque::pipeline

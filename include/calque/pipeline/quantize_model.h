@@ -1,0 +1,22 @@
+#pragma once
+
+#include <vector>
+
+#include "calque/artifact/plan.h"
+#include "calque/pipeline/job.h"
+#include "calque/pipeline/observer.h"
+#include "calque/pipeline/report.h"
+
+namespace calque::pipeline {
+
+// Everything that can be refused is refused here, from headers, before any arithmetic: model
+// against its family, tokenizer, sources, method x format x shapes. What a job would write, export
+// by export.
+std::vector<artifact::ExportPlan> plan_job(const Job& job);
+
+// Runs the job: calibrate, quantize, write every export, evaluate what was written (read back from
+// the files). Exports whose tensors lie on the same grids share one pass; each other set of grids
+// gets a pass of its own, because with propagated error later statistics depend on earlier codes.
+Report quantize_model(const Job& job, Observer& observer);
+
+}  // namespace calque::pipeline

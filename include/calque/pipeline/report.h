@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "calque/artifact/plan.h"
+#include "calque/eval/evaluate.h"
+#include "calque/quant/rounder.h"
+#include "calque/text/corpus.h"
+
+namespace calque::pipeline {
+
+// One quantized matrix: a row of modules.csv.
+struct ModuleReport {
+  Index block = 0;     // -1: outside the blocks (embedding, head)
+  std::string module;  // "model.layers.3.self_attn.q_proj"
+  std::string role;    // "q_proj"
+  quant::Grid grid;
+  Index out_features = 0;
+  Index in_features = 0;
+  Index tokens = 0;            // calibration rows its statistics hold
+  Index nonfinite_tokens = 0;  // rows that were left out
+  quant::RoundingReport rounding;
+  double seconds = 0;
+};
+
+// Wall seconds by stage, over the whole job.
+struct StageSeconds {
+  double tokenize = 0;
+  double load = 0;
+  double forward = 0;
+  double statistics = 0;
+  double quantize = 0;
+  double write = 0;
+  double evaluate = 0;
+};
+
+// One export that was written.
+struct ArtifactReport {
+  artifact::ExportPlan plan;
+  std::uint64_t file_bytes = 0;
+  double bits_per_weight = 0;
+  std::vector<ModuleReport> modules;
+};
+
+struct Report {
+  std::string job_name;
+  text::Manifest calibration;
+  text::Manifest evaluation;
+  std::vector<ArtifactReport> artifacts;
+  std::vector<eval::ModelMetrics>
+      metrics;                     // reference first, then artifacts in order; empty: not evaluated
+  std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
+  double source_bits_per_weight = 0;
+  std::string forward_dtype;  // what `auto` became
+  StageSeconds stages;
+  double seconds = 0;
+  std::uint64_t peak_bytes = 0;  // resident set, from the kernel
+  std::vector<std::string> warnings;
+};
+
+}  // namespace calque::pipeline

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "calque/core/matrix.h"
+#include "calque/quant/grid.h"
+
+namespace calque::quant {
+
+// The neutral form between methods and formats: value = scale * code + offset, with scales and
+// offsets already rounded to what the grid stores, so a packer does no rounding and
+// unpack(pack(q)) dequantizes to the same bits as q.
+// Integer zero points are offset = -scale * z; in fp32 that is exact, and scale * code + offset has
+// the bits of scale * (code - z) for every fp16 scale and z, code < 256.
+struct QuantizedMatrix {
+  Grid grid;
+  Matrix<std::uint8_t> codes_NK;
+  Matrix<float> scales_NG;
+  Matrix<float> offsets_NG;
+  // Group of each column; empty: column / group_size. Only activation-ordered GPTQ files need it.
+  std::vector<std::int32_t> group_of_column_K;
+
+  Index out_features() const { return codes_NK.rows(); }
+  Index in_features() const { return codes_NK.cols(); }
+  // Zero points z_NG of a kMiddleCode or kZeroPoint grid: rint(-offset / scale).
+  Matrix<std::uint8_t> zeros_NG() const;
+};
+
+// Group of each of `in_features` columns when groups are consecutive.
+std::vector<std::int32_t> consecutive_groups(Index in_features, Index group_size);
+
+// fp32 values [N, K].
+Matrix<float> dequantize(const QuantizedMatrix& q);
+
+}  // namespace calque::quant

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "calque/calib/input_stats.h"
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+#include "calque/quant/quantized_matrix.h"
+
+namespace calque::quant {
+
+// What happened to one matrix, for the report; nothing here is silent.
+struct RoundingReport {
+  std::string method;  // what really ran: "gptq", "rtn"
+  double loss = 0;     // tr(E G E^T) / tokens, E = dequantized - original; 0 without statistics
+  double relative_error = 0;  // tr(E G E^T) / tr(W G W^T); without statistics |E|^2 / |W|^2
+  double damp_percent =
+      0;  // GPTQ: damping that was used, in the job file's unit (0.01 = 1 % of the mean diagonal)
+  Index dead_columns = 0;       // inputs that were zero for every token
+  std::string fallback_reason;  // why `method` is not the one asked for; empty otherwise
+};
+
+struct Rounded {
+  QuantizedMatrix matrix;
+  RoundingReport report;
+};
+
+// Rounds matrices that read the same site. Work that only depends on the site (GPTQ's
+// factorisation) is done once, when the SiteRounder is made. The InputStats must outlive it.
+using SiteRounder = std::function<Rounded(Matrix<float> weight_NK, const Grid& grid)>;
+
+// A rounding method with its options closed over. `stats` may be empty (not calibrated).
+using Rounder = std::function<SiteRounder(const calib::InputStats& stats, const Exec& exec)>;
+
+// tr(E G E^T) for E [N, K], reading the upper triangle of gram_KK; in double over fp32 products.
+double gram_loss(MatrixView<const float> error_NK, MatrixView<const float> gram_KK,
+                 const Exec& exec);
+
+}  // namespace calque::quant

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace calque::text {
+
+// What GGUF needs to know of a tokenizer: data, no behaviour. Follows the converter conventions of
+// formats_gguf.md section 5.7.
+struct Vocabulary {
+  enum class Kind { kSentencePiece, kByteLevelBpe };  // tokenizer.ggml.model "llama" / "gpt2"
+  enum class TokenType : std::int32_t {
+    kNormal = 1,
+    kUnknown = 2,
+    kControl = 3,
+    kUserDefined = 4,
+    kUnused = 5,
+    kByte = 6
+  };
+
+  Kind kind = Kind::kSentencePiece;
+  std::string pre;                  // tokenizer.ggml.pre: "default", "llama-bpe", "qwen2", ...
+  std::vector<std::string> tokens;  // by id
+  std::vector<TokenType> types;     // as many as tokens
+  std::vector<float> scores;        // kSentencePiece: as many as tokens; else empty
+  std::vector<std::string> merges;  // kByteLevelBpe: "left right"
+  std::map<std::string, std::int32_t> special_ids;  // "bos", "eos", "unknown", "padding", ...
+  std::optional<bool> add_bos;
+  std::optional<bool> add_eos;
+  std::optional<bool> add_space_prefix;
+  std::string chat_template;  // empty: none
+};
+
+// Reads tokenizer.model, or tokenizer.json (BPE with byte fallback: kSentencePiece; byte-level:
+// kByteLevelBpe), with tokenizer_config.json, generation_config.json, config.json and
+// chat_template.jinja where present. `pre` is decided from the pre-tokenizer's content; one that no
+// known name matches is Error(kInput) unless `pre_override` is given. Tokens are padded with
+// "[PADi]" up to `vocab_size` (the rows of the embedding); more tokens than rows is Error(kInput).
+Vocabulary load_vocabulary(const std::filesystem::path& model_folder, std::int64_t vocab_size,
+                           const std::string& pre_override = "");
+
+}  // namespace calque::text
