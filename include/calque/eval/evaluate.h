@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,9 @@ struct EvalModel {
 
 struct EvalOptions {
   model::RunnerOptions runner;
+  // llama-perplexity overwrites the first token of every window with BOS when the vocabulary adds
+  // one. Given here, its perplexity is computed on a second set of windows, changed that way.
+  std::optional<std::int32_t> llamacpp_bos;
   std::function<void(Index done, Index total)> progress;  // steps of any size; may be empty
 };
 

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calque/eval/evaluate.h"
+#include "calque/pipeline/report.h"
+
+namespace calque::pipeline {
+
+// The report as metrics.json holds it: sizes, metrics, seconds by stage, peak memory. No local
+// paths: artifacts appear under their file names.
+std::string report_json(const Report& report);
+
+// What was used for calibration, exactly: calibration_manifest.json.
+std::string manifest_json(const text::Manifest& manifest);
+
+// The metrics of one evaluation, as a JSON array (reference first).
+std::string metrics_json(const std::vector<eval::ModelMetrics>& metrics);
+
+}  // namespace calque::pipeline

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Checks who includes whom (the picture in src/README.md). Prints each breach; exits 1 if there is one."""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# module: the modules (or single headers) whose public headers it may include besides its own
+ALLOWED = {
+    "core": [],
+    "io": ["core"],
+    "kernels": ["core"],
+    "text": ["core", "io"],
+    "model": ["core", "io"],
+    "quant": ["core", "kernels", "calib/input_stats.h"],
+    "calib": ["core", "kernels", "io", "model/block_runner.h"],
+    "artifact": ["core", "io", "kernels/pack_bits.h", "kernels/scale_search.h", "model/config.h", "model/family.h",
+                 "model/weight_source.h", "quant/grid.h", "quant/quantized_matrix.h", "text/vocabulary.h"],
+    "eval": ["core", "io", "model", "text/corpus.h"],
+    "pipeline": ["core", "io", "kernels", "text", "model", "calib", "quant", "artifact", "eval"],
+    "config": ["core", "io", "kernels", "quant", "text", "artifact", "pipeline"],
+    "cli": ["core", "io", "text", "model", "artifact", "eval", "quant", "pipeline", "config"],
+}
+# third-party headers and the one place that may know them
+KEPT_TO = {
+    r"torch/|ATen/|c10/": "src/model/torch/",
+    r"Eigen/|cblas|lapacke|dnnl|oneapi/|tbb/": "src/kernels/cpu/",
+    r"cuda_runtime|cublas|cusolver": "src/kernels/cuda/",
+    r"yaml-cpp/": "src/config/",
+    r"sentencepiece|pcre2|utf8proc": "src/text/",
+    r"CLI/": "src/cli/",
+}
+
+
+def breaches(path):
+    relative = path.relative_to(ROOT).as_posix()
+    module = re.match(r"(?:include/calque|src)/(\w+)/", relative).group(1)
+    public = relative.startswith("include/")
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        match = re.match(r'\s*#include\s+[<"]([^>"]+)[>"]', line)
+        if not match:
+            continue
+        header = match.group(1)
+        where = f"{relative}:{number}: includes {header}"
+        if header.startswith("calque/"):
+            target = header.removeprefix("calque/")
+            allowed = ALLOWED[module] + [module]
+            if target.split("/")[0] not in allowed and target not in allowed:
+                yield f"{where}; {module} may include {', '.join(ALLOWED[module]) or 'nothing'}"
+            continue
+        for pattern, home in KEPT_TO.items():
+            if re.match(pattern, header) and not relative.startswith(home):
+                yield f"{where}; only {home} may"
+        if public and ("/" in header or header.endswith(".h")):
+            yield f"{where}; public headers include the standard library and calque/ only"
+        if not public and "/" in header and header.split("/")[0] in ALLOWED and header.split("/")[0] != module:
+            yield f"{where}; that is a private header of {header.split('/')[0]}"
+        for one, other in (("cpu", "cuda"), ("cuda", "cpu")):
+            if relative.startswith(f"src/kernels/{one}/") and header.startswith(f"kernels/{other}/"):
+                yield f"{where}; backends never see each other"
+
+
+def main():
+    files = [p for folder in ("include/calque", "src") for p in sorted((ROOT / folder).rglob("*"))
+             if p.suffix in (".h", ".cpp", ".cu", ".cuh")]
+    found = [breach for path in files for breach in breaches(path)]
+    print("\n".join(found) or f"{len(files)} files keep to the include rules")
+    return 1 if found else 0
+
+
+sys.exit(main())

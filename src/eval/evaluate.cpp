@@ -1,0 +1,201 @@
+#include "calque/eval/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "calque/core/error.h"
+#include "calque/core/parallel.h"
+#include "calque/eval/metrics.h"
+#include "calque/model/family.h"
+
+namespace calque::eval {
+namespace {
+
+// Elements of a logits buffer: enough rows for an efficient product, small beside a block's
+// weights.
+constexpr Index kLogitsElements = Index{1} << 22;
+
+// One model on its way through the blocks.
+struct Lane {
+  const EvalModel* model = nullptr;
+  model::FamilySpec family;
+  std::unique_ptr<model::BlockRunner> runner;
+  std::unique_ptr<model::HiddenStates> hidden;
+  std::unique_ptr<model::Head> head;
+  std::vector<Prediction> predictions;  // rows * (seqlen - 1), in order
+
+  void start(const EvalModel& source, const text::TokenBlocks& rows,
+             const model::RunnerOptions& options) {
+    model = &source;
+    family = model::family_of(*source.config);
+    runner = model::make_block_runner(*source.config, options);
+    const Matrix<float> embedding = source.weights->load(family.embedding.name);
+    hidden = runner->embed(rows.ids_BS, rows.lengths_B, embedding);
+  }
+
+  void run_block(std::size_t layer) {
+    const model::BlockSpec& block = family.blocks[layer];
+    model::BlockWeights weights = model::load_block(*model->weights, block);
+    runner->run_block(block, weights, *hidden, nullptr);
+  }
+
+  void finish_blocks() {
+    head = runner->make_head(model->weights->load(family.final_norm.name),
+                             model->weights->load(family.head().name));
+  }
+};
+
+void check_vocabularies(const EvalModel& reference, const std::vector<EvalModel>& candidates) {
+  for (const EvalModel& candidate : candidates) {
+    if (candidate.config->vocab_size == reference.config->vocab_size) continue;
+    throw Error(
+        ErrorKind::kConfig, "E231",
+        fmt::format("cannot compare '{}' (vocabulary {}) with '{}' (vocabulary {}): KL "
+                    "divergence needs the same tokens. Give the model that the artifact was "
+                    "made from as the reference.",
+                    candidate.label, candidate.config->vocab_size, reference.label,
+                    reference.config->vocab_size));
+  }
+}
+
+void check_windows(const EvalModel& reference, const text::TokenBlocks& windows) {
+  if (windows.rows() == 0 || windows.seqlen() < 2)
+    throw Error(ErrorKind::kConfig, "E232",
+                fmt::format("evaluation needs at least one window of 2 tokens, got {} of {}",
+                            windows.rows(), windows.seqlen()));
+  const Index vocab_size = reference.config->vocab_size;
+  for (Index b = 0; b < windows.rows(); ++b)
+    for (Index s = 0; s < windows.lengths_B[static_cast<std::size_t>(b)]; ++s)
+      if (windows.ids_BS(b, s) < 0 || windows.ids_BS(b, s) >= vocab_size)
+        throw Error(ErrorKind::kInput, "E233",
+                    fmt::format("token id {} in evaluation window {} is outside the vocabulary of "
+                                "'{}' ({} tokens); was the text tokenized for another model?",
+                                windows.ids_BS(b, s), b, reference.label, vocab_size));
+}
+
+// The windows that are run: those asked for, then (with a BOS) the same ones beginning with it.
+text::TokenBlocks rows_to_run(const text::TokenBlocks& windows, std::optional<std::int32_t> bos) {
+  const Index copies = bos ? 2 : 1;
+  text::TokenBlocks rows;
+  rows.ids_BS = Matrix<std::int32_t>::uninitialized(copies * windows.rows(), windows.seqlen());
+  for (Index r = 0; r < rows.rows(); ++r) {
+    const Index window = r % windows.rows();
+    std::copy_n(windows.ids_BS.row(window), windows.seqlen(), rows.ids_BS.row(r));
+    rows.lengths_B.push_back(windows.lengths_B[static_cast<std::size_t>(window)]);
+    if (r >= windows.rows()) rows.ids_BS(r, 0) = *bos;
+  }
+  return rows;
+}
+
+// Scores one row for every lane; lanes[0] is the reference.
+class RowScorer {
+ public:
+  RowScorer(std::vector<Lane>& lanes, const text::TokenBlocks& rows) : lanes_(lanes), rows_(rows) {
+    vocab_size_ = lanes.front().model->config->vocab_size;
+    chunk_ = std::clamp<Index>(kLogitsElements / vocab_size_, 1, rows.seqlen() - 1);
+  }
+
+  // Predictions made at positions `begin` and later.
+  void score(Index row, Index begin) const {
+    const Index predictions = rows_.lengths_B[static_cast<std::size_t>(row)] - 1;
+    Matrix<float> logits_TV = Matrix<float>::uninitialized(chunk_, vocab_size_);
+    Matrix<double> reference_TV = Matrix<double>::uninitialized(chunk_, vocab_size_);
+    Matrix<double> candidate_1V = Matrix<double>::uninitialized(1, vocab_size_);
+    for (Index first = begin; first < predictions; first += chunk_) {
+      const Index count = std::min(chunk_, predictions - first);
+      for (Lane& lane : lanes_) {
+        const MatrixView<float> logits = logits_TV.view().rows(0, count);
+        lane.head->logits(*lane.hidden, row, first, logits);
+        const bool is_reference = &lane == &lanes_.front();
+        for (Index t = 0; t < count; ++t) {
+          double* log_q = is_reference ? reference_TV.row(t) : candidate_1V.row(0);
+          log_softmax({logits.row(t), size()}, {log_q, size()});
+          record(lane, row, first + t, {reference_TV.row(t), size()}, {log_q, size()});
+        }
+      }
+    }
+  }
+
+ private:
+  std::size_t size() const { return static_cast<std::size_t>(vocab_size_); }
+
+  void record(Lane& lane, Index row, Index position, std::span<const double> reference,
+              std::span<const double> candidate) const {
+    Prediction p = compare(reference, candidate, rows_.ids_BS(row, position + 1));
+    p.second_half = position >= rows_.seqlen() / 2;
+    lane.predictions[static_cast<std::size_t>(row * (rows_.seqlen() - 1) + position)] = p;
+  }
+
+  std::vector<Lane>& lanes_;
+  const text::TokenBlocks& rows_;
+  Index vocab_size_ = 0;
+  Index chunk_ = 0;
+};
+
+// The predictions of rows [first, first + count), without the slots that short rows left empty.
+std::vector<Prediction> predictions_of(const Lane& lane, const text::TokenBlocks& rows, Index first,
+                                       Index count) {
+  std::vector<Prediction> result;
+  for (Index r = first; r < first + count; ++r) {
+    const auto begin = lane.predictions.begin() + r * (rows.seqlen() - 1);
+    result.insert(result.end(), begin, begin + rows.lengths_B[static_cast<std::size_t>(r)] - 1);
+  }
+  return result;
+}
+
+ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows, Index windows) {
+  const std::vector<Prediction> predictions = predictions_of(lane, rows, 0, windows);
+  ModelMetrics metrics;
+  metrics.label = lane.model->label;
+  metrics.perplexity_hf = perplexity(predictions, PerplexityRule::kHuggingFace);
+  metrics.perplexity_llamacpp = perplexity(
+      predictions_of(lane, rows, rows.rows() - windows, windows), PerplexityRule::kLlamaCpp);
+  metrics.divergence = divergence(predictions);
+  return metrics;
+}
+
+}  // namespace
+
+std::vector<ModelMetrics> evaluate(const EvalModel& reference,
+                                   const std::vector<EvalModel>& candidates,
+                                   const text::TokenBlocks& windows, const EvalOptions& options) {
+  check_vocabularies(reference, candidates);
+  check_windows(reference, windows);
+  const text::TokenBlocks rows = rows_to_run(windows, options.llamacpp_bos);
+  std::vector<Lane> lanes(1 + candidates.size());
+  for (std::size_t i = 0; i < lanes.size(); ++i)
+    lanes[i].start(i == 0 ? reference : candidates[i - 1], rows, options.runner);
+
+  std::size_t blocks = 0;
+  for (const Lane& lane : lanes) blocks = std::max(blocks, lane.family.blocks.size());
+  const auto total = static_cast<Index>((blocks + 1) * lanes.size());
+  Index done = 0;
+  const auto advance = [&] {
+    if (options.progress) options.progress(++done, total);
+  };
+  for (std::size_t layer = 0; layer < blocks; ++layer)
+    for (Lane& lane : lanes) {
+      if (layer < lane.family.blocks.size())
+        with_context(lane.model->label, [&] { lane.run_block(layer); });
+      advance();
+    }
+
+  for (Lane& lane : lanes) {
+    lane.finish_blocks();
+    lane.predictions.resize(static_cast<std::size_t>(rows.rows() * (rows.seqlen() - 1)));
+  }
+  const RowScorer scorer(lanes, rows);
+  parallel_for(rows.rows(), options.runner.threads,
+               [&](Index row) { scorer.score(row, row < windows.rows() ? 0 : rows.seqlen() / 2); });
+
+  std::vector<ModelMetrics> result;
+  for (const Lane& lane : lanes) {
+    result.push_back(metrics_of(lane, rows, windows.rows()));
+    advance();
+  }
+  return result;
+}
+
+}  // namespace calque::eval

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "calque/artifact/plan.h"
+#include "calque/artifact/writer.h"
+#include "calque/core/exec.h"
+#include "calque/model/block_runner.h"
+#include "calque/pipeline/job.h"
+#include "calque/pipeline/observer.h"
+#include "calque/pipeline/report.h"
+#include "calque/quant/rounder.h"
+#include "calque/text/corpus.h"
+#include "pipeline/plan_job.h"
+
+namespace calque::pipeline {
+
+// One pass over the model: every tensor of one set of grids is rounded once and given to every
+// writer of the set.
+struct Pass {
+  const Job& job;
+  const SourceModel& source;
+  const artifact::ExportPlan& plan;  // any of the set: they agree on the grids
+  std::vector<std::unique_ptr<artifact::ArtifactWriter>>& writers;
+  model::BlockRunner* runner = nullptr;            // null: nothing is run, no statistics
+  const text::TokenBlocks* calibration = nullptr;  // with a runner
+  const Exec& exec;
+  Observer& observer;
+  StageSeconds& stages;
+};
+
+// Rounds everything and hands it to the writers (without finishing them). Returns the modules in
+// the order they were done. Error(kNumerical, "E401") when more modules fell back to RTN than the
+// job allows.
+std::vector<ModuleReport> run_pass(const Pass& pass);
+
+}  // namespace calque::pipeline

@@ -1,0 +1,133 @@
+#include "pipeline/plan_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+#include "calque/model/weight_source.h"
+#include "calque/pipeline/quantize_model.h"
+#include "calque/quant/methods.h"
+
+namespace calque::pipeline {
+namespace {
+
+void check_exists(const std::filesystem::path& path, const char* key) {
+  if (std::filesystem::exists(path)) return;
+  throw Error(ErrorKind::kInput, "E202",
+              fmt::format("{}: '{}' does not exist (paths are relative to the job file)", key,
+                          path.string()));
+}
+
+void check_method(const QuantizationSettings& settings, const CalibrationSettings& calibration) {
+  for (const quant::MethodInfo& method : quant::methods()) {
+    if (method.name != settings.method) continue;
+    if (method.needs_calibration && !calibration.given())
+      throw Error(ErrorKind::kConfig, "E203",
+                  fmt::format("method '{}' needs calibration text: give calibration.sources or "
+                              "calibration.tokens, or use method: rtn",
+                              settings.method));
+    return;
+  }
+  throw Error(ErrorKind::kConfig, "E112",
+              fmt::format("unknown quantization.method '{}'", settings.method));
+}
+
+void check_calibration(const CalibrationSettings& calibration) {
+  if (!calibration.sources.empty() && !calibration.tokens.empty())
+    throw Error(ErrorKind::kConfig, "E205",
+                "calibration has both sources and tokens; keep one of them");
+  for (const text::TextSource& source : calibration.sources)
+    check_exists(source.path, "calibration.sources");
+  if (!calibration.tokens.empty()) check_exists(calibration.tokens, "calibration.tokens");
+}
+
+void check_evaluation(const EvaluationSettings& settings) {
+  if (settings.text.empty() == settings.tokens.empty())
+    throw Error(ErrorKind::kConfig, "E206", "evaluate needs either text or tokens (one of them)");
+  check_exists(settings.text.empty() ? settings.tokens : settings.text, "evaluate");
+}
+
+void check_window_fits(const Job& job, const model::ModelConfig& config) {
+  const auto check = [&](Index seqlen, const char* key) {
+    if (config.max_positions > 0 && seqlen > config.max_positions)
+      throw Error(ErrorKind::kConfig, "E207",
+                  fmt::format("{} is {}, but the model was made for at most {} positions "
+                              "(max_position_embeddings). Set {}: {}",
+                              key, seqlen, config.max_positions, key, config.max_positions));
+  };
+  if (job.calibration.given()) check(job.calibration.packing.seqlen, "calibration.seqlen");
+  if (job.evaluate) check(job.evaluate->seqlen, "evaluate.seqlen");
+}
+
+void check_distinct_paths(const std::vector<artifact::ExportRequest>& exports) {
+  for (std::size_t i = 0; i < exports.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (std::filesystem::absolute(exports[i].path).lexically_normal() ==
+          std::filesystem::absolute(exports[j].path).lexically_normal())
+        throw Error(ErrorKind::kConfig, "E208",
+                    fmt::format("export {} and export {} both write '{}'; give each its own path",
+                                j + 1, i + 1, exports[i].path.string()));
+}
+
+void check_target(const artifact::ExportRequest& request) {
+  if (std::filesystem::exists(request.path) && !request.overwrite)
+    throw Error(ErrorKind::kConfig, "E209",
+                fmt::format("'{}' already exists; set overwrite: true in the export, or choose "
+                            "another path",
+                            request.path.string()));
+}
+
+bool same_grids(const artifact::ExportPlan& a, const artifact::ExportPlan& b) {
+  return std::equal(a.tensors.begin(), a.tensors.end(), b.tensors.begin(), b.tensors.end(),
+                    [](const artifact::TensorPlan& x, const artifact::TensorPlan& y) {
+                      return x.tensor.name == y.tensor.name && x.grid == y.grid;
+                    });
+}
+
+}  // namespace
+
+SourceModel::SourceModel(const std::filesystem::path& folder)
+    : checkpoint(folder), family(model::family_of(model::load_config(folder))) {
+  model::check_against_family(checkpoint, family);
+}
+
+std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source) {
+  check_method(job.quantization, job.calibration);
+  check_calibration(job.calibration);
+  if (job.evaluate) check_evaluation(*job.evaluate);
+  check_window_fits(job, source.family.config);
+  check_distinct_paths(job.exports);
+
+  std::vector<artifact::ExportPlan> plans;
+  for (const artifact::ExportRequest& request : job.exports) {
+    check_target(request);
+    plans.push_back(
+        artifact::plan_export(source.family, source.checkpoint, job.quantization.grid, request));
+  }
+  return plans;
+}
+
+std::vector<std::vector<std::size_t>> group_by_grids(
+    const std::vector<artifact::ExportPlan>& plans) {
+  std::vector<std::vector<std::size_t>> groups;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const auto fits = [&](const std::vector<std::size_t>& group) {
+      return same_grids(plans[group.front()], plans[i]);
+    };
+    const auto group = std::find_if(groups.begin(), groups.end(), fits);
+    if (group == groups.end())
+      groups.push_back({i});
+    else
+      group->push_back(i);
+  }
+  return groups;
+}
+
+std::vector<artifact::ExportPlan> plan_job(const Job& job) {
+  return plan_exports(job, SourceModel(job.model.path));
+}
+
+}  // namespace calque::pipeline

@@ -1,0 +1,227 @@
+#include "calque/pipeline/quantize_model.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <memory>
+
+#include "calque/artifact/reader.h"
+#include "calque/artifact/writer.h"
+#include "calque/core/error.h"
+#include "calque/core/exec.h"
+#include "calque/eval/evaluate.h"
+#include "calque/model/block_runner.h"
+#include "calque/quant/methods.h"
+#include "calque/text/tokenizer.h"
+#include "calque/text/vocabulary.h"
+#include "pipeline/pass.h"
+#include "pipeline/plan_job.h"
+#include "pipeline/run_log.h"
+#include "pipeline/stopwatch.h"
+
+namespace calque::pipeline {
+namespace {
+
+constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
+
+std::uint64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+}
+
+text::PackedTokens calibration_tokens(const Job& job, Index vocab_size) {
+  const CalibrationSettings& settings = job.calibration;
+  if (!settings.tokens.empty())
+    return text::load_tokens(settings.tokens, settings.packing.seqlen, settings.packing.n_samples,
+                             vocab_size);
+  return text::pack_tokens(settings.sources, *text::load_tokenizer(job.model.path),
+                           settings.packing);
+}
+
+text::PackedTokens evaluation_tokens(const Job& job, Index vocab_size) {
+  const EvaluationSettings& settings = *job.evaluate;
+  if (!settings.tokens.empty())
+    return text::load_tokens(settings.tokens, settings.seqlen, settings.windows, vocab_size);
+  return text::consecutive_windows(settings.text, *text::load_tokenizer(job.model.path),
+                                   settings.seqlen, settings.windows);
+}
+
+// The BOS that llama-perplexity would put first; none for pre-tokenized ids or a tokenizer without.
+std::optional<std::int32_t> bos_of(const Job& job) {
+  if (!job.evaluate->tokens.empty()) return std::nullopt;
+  const text::TokenIds prefix = text::load_tokenizer(job.model.path)->prefix();
+  return prefix.empty() ? std::nullopt : std::optional(prefix.front());
+}
+
+bool has_tokenizer(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / "tokenizer.json") ||
+         std::filesystem::exists(folder / "tokenizer.model");
+}
+
+// One job on its way: what every step needs.
+class JobRun {
+ public:
+  JobRun(const Job& job, Observer& observer)
+      : job_(job),
+        log_(job.run_dir, observer),
+        source_(job.model.path),
+        plans_(plan_exports(job, source_)),
+        exec_(open_exec(job.runtime.device, job.runtime.threads)) {
+    report_.job_name = job.name;
+    report_.source_bytes = source_.checkpoint.total_bytes();
+    report_.source_bits_per_weight = bits_per_weight(source_.checkpoint);
+  }
+
+  Report run() {
+    const Stopwatch watch;
+    read_calibration();
+    report_.artifacts.resize(plans_.size());
+    for (const std::vector<std::size_t>& exports : group_by_grids(plans_)) write_exports(exports);
+    if (job_.evaluate) evaluate();
+    report_.seconds = watch.seconds();
+    report_.peak_bytes = peak_resident_bytes();
+    report_.warnings = log_.warnings();
+    log_.finish(report_);
+    return std::move(report_);
+  }
+
+ private:
+  static double bits_per_weight(const io::SafetensorsCheckpoint& checkpoint) {
+    double elements = 0;
+    for (const io::TensorRef& tensor : checkpoint.tensors())
+      elements += static_cast<double>(tensor.element_count());
+    return 8.0 * static_cast<double>(checkpoint.total_bytes()) / elements;
+  }
+
+  void read_calibration() {
+    if (!job_.calibration.given()) return;
+    const TimedScope timed(report_.stages.tokenize);
+    text::PackedTokens packed = calibration_tokens(job_, source_.family.config.vocab_size);
+    calibration_ = std::move(packed.blocks);
+    report_.calibration = std::move(packed.manifest);
+    log_.note(fmt::format("calibration: {} rows of {} tokens; first ids {}", calibration_.rows(),
+                          calibration_.seqlen(), fmt::join(report_.calibration.first_ids, " ")));
+  }
+
+  std::unique_ptr<model::BlockRunner> make_runner(const std::string& dtype) const {
+    return model::make_block_runner(
+        source_.family.config,
+        {.dtype = model::compute_dtype_from(dtype), .threads = job_.runtime.threads});
+  }
+
+  // GGUF carries the tokenizer inside; a model without one is written without.
+  const text::Vocabulary* vocabulary(const artifact::ExportRequest& request) {
+    if (request.format != "gguf") return nullptr;
+    if (!has_tokenizer(job_.model.path)) {
+      log_.warning("the model folder has no tokenizer: the GGUF file will have none either");
+      return nullptr;
+    }
+    vocabularies_.push_back(std::make_unique<text::Vocabulary>(
+        text::load_vocabulary(job_.model.path, source_.family.config.vocab_size, request.pre)));
+    return vocabularies_.back().get();
+  }
+
+  std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan) {
+    const artifact::Provenance provenance{
+        .quantizer = kQuantizer,
+        .model_name = std::filesystem::canonical(job_.model.path).filename().string(),
+        .method = job_.quantization.method,
+        .damp_percent = job_.quantization.damp_percent,
+        .act_order = job_.quantization.act_order};
+    return artifact::open_writer(plan, {.family = source_.family,
+                                        .checkpoint = source_.checkpoint,
+                                        .model_folder = job_.model.path,
+                                        .vocabulary = vocabulary(plan.request),
+                                        .provenance = provenance});
+  }
+
+  bool quantizes_a_linear(const artifact::ExportPlan& plan) const {
+    for (const artifact::TensorPlan& tensor : plan.tensors)
+      if (tensor.grid && tensor.in_block_linear) return true;
+    return false;
+  }
+
+  std::string title(const std::vector<std::size_t>& exports) const {
+    std::vector<std::string> names;
+    for (const std::size_t i : exports) names.push_back(plans_[i].request.path.filename().string());
+    return fmt::format("quantize ({}) for {}", job_.quantization.method, fmt::join(names, ", "));
+  }
+
+  void write_exports(const std::vector<std::size_t>& exports) {
+    const artifact::ExportPlan& plan = plans_[exports.front()];
+    std::vector<std::unique_ptr<artifact::ArtifactWriter>> writers;
+    for (const std::size_t i : exports) writers.push_back(writer_for(plans_[i]));
+
+    log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
+    std::unique_ptr<model::BlockRunner> runner;
+    if (calibration_.rows() > 0 && quantizes_a_linear(plan)) {
+      runner = make_runner(job_.runtime.forward_dtype);
+      report_.forward_dtype = model::name_of(model::compute_dtype_from(job_.runtime.forward_dtype));
+    }
+    const std::vector<ModuleReport> modules = run_pass({.job = job_,
+                                                        .source = source_,
+                                                        .plan = plan,
+                                                        .writers = writers,
+                                                        .runner = runner.get(),
+                                                        .calibration = &calibration_,
+                                                        .exec = exec_,
+                                                        .observer = log_,
+                                                        .stages = report_.stages});
+    finish_writers(exports, writers, modules);
+  }
+
+  void finish_writers(const std::vector<std::size_t>& exports,
+                      std::vector<std::unique_ptr<artifact::ArtifactWriter>>& writers,
+                      const std::vector<ModuleReport>& modules) {
+    const TimedScope timed(report_.stages.write);
+    for (std::size_t w = 0; w < exports.size(); ++w) {
+      writers[w]->finish();
+      ArtifactReport& artifact = report_.artifacts[exports[w]];
+      artifact.plan = plans_[exports[w]];
+      artifact.modules = modules;
+      artifact.bits_per_weight = artifact.plan.bits_per_weight;
+      artifact.file_bytes = artifact::open_artifact(artifact.plan.request.path)->file_bytes();
+    }
+  }
+
+  // On the files that were written, never the weights in memory.
+  void evaluate() {
+    const TimedScope timed(report_.stages.evaluate);
+    text::PackedTokens packed = evaluation_tokens(job_, source_.family.config.vocab_size);
+    report_.evaluation = std::move(packed.manifest);
+
+    const model::CheckpointSource original(source_.checkpoint);
+    const eval::EvalModel reference{"original", &original, &source_.family.config};
+    std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
+    std::vector<eval::EvalModel> candidates;
+    for (const artifact::ExportPlan& plan : plans_) {
+      readers.push_back(artifact::open_artifact(plan.request.path));
+      candidates.push_back(
+          {plan.request.path.filename().string(), readers.back().get(), &readers.back()->config()});
+    }
+    const auto steps = static_cast<Index>((source_.family.blocks.size() + 1) * (1 + plans_.size()));
+    log_.phase_started("evaluate", steps);
+    report_.metrics =
+        eval::evaluate(reference, candidates, packed.blocks,
+                       {.runner = {.dtype = model::compute_dtype_from(job_.evaluate->dtype),
+                                   .threads = job_.runtime.threads},
+                        .llamacpp_bos = bos_of(job_),
+                        .progress = [&](Index done, Index) { log_.step(done); }});
+  }
+
+  const Job& job_;
+  RunLog log_;
+  SourceModel source_;
+  std::vector<artifact::ExportPlan> plans_;
+  Exec exec_;
+  text::TokenBlocks calibration_;
+  std::vector<std::unique_ptr<text::Vocabulary>> vocabularies_;
+  Report report_;
+};
+
+}  // namespace
+
+Report quantize_model(const Job& job, Observer& observer) { return JobRun(job, observer).run(); }
+
+}  // namespace calque::pipeline

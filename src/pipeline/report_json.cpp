@@ -1,0 +1,101 @@
+#include "calque/pipeline/report_json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace calque::pipeline {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json json_of(const eval::PerplexityResult& p) {
+  return {{"value", p.value}, {"uncertainty", p.uncertainty}, {"predictions", p.predictions}};
+}
+
+Json json_of(const eval::DivergenceResult& d) {
+  return {{"kl_mean", d.kl_mean},
+          {"kl_mean_uncertainty", d.kl_mean_uncertainty},
+          {"kl_median", d.kl_median},
+          {"kl_p99", d.kl_p99},
+          {"kl_p999", d.kl_p999},
+          {"kl_max", d.kl_max},
+          {"top1_agreement", d.top1_agreement},
+          {"rms_delta_p", d.rms_delta_p}};
+}
+
+Json json_of(const eval::ModelMetrics& m, bool is_reference) {
+  Json json = {{"label", m.label},
+               {"perplexity_huggingface", json_of(m.perplexity_hf)},
+               {"perplexity_llamacpp", json_of(m.perplexity_llamacpp)}};
+  if (!is_reference) json["divergence"] = json_of(m.divergence);
+  return json;
+}
+
+Json json_of(const std::vector<eval::ModelMetrics>& metrics) {
+  Json json = Json::array();
+  for (std::size_t i = 0; i < metrics.size(); ++i) json.push_back(json_of(metrics[i], i == 0));
+  return json;
+}
+
+Json json_of(const text::Manifest& manifest) {
+  Json sources = Json::array();
+  for (const text::SourceReport& s : manifest.sources)
+    sources.push_back({{"file", s.path},
+                       {"sha256", s.sha256},
+                       {"documents", s.documents},
+                       {"documents_skipped", s.documents_skipped},
+                       {"documents_with_invalid_utf8", s.invalid_utf8},
+                       {"tokens", s.tokens},
+                       {"rows_available", s.rows_available},
+                       {"rows_used", s.rows_used}});
+  return {{"tokenizer", manifest.tokenizer},
+          {"tokens_sha256", manifest.tokens_sha256},
+          {"first_ids", manifest.first_ids},
+          {"sources", sources}};
+}
+
+Json json_of(const ArtifactReport& artifact) {
+  const artifact::ExportRequest& request = artifact.plan.request;
+  Json json = {{"name", request.path.filename().string()}, {"format", request.format}};
+  if (request.format == "gguf") json["type"] = request.type;
+  json["tensor_bytes"] = artifact.plan.tensor_bytes;
+  json["file_bytes"] = artifact.file_bytes;
+  json["bits_per_weight"] = artifact.bits_per_weight;
+  json["quantized_modules"] = artifact.modules.size();
+  return json;
+}
+
+Json json_of(const StageSeconds& s) {
+  return {{"tokenize", s.tokenize},     {"load", s.load},         {"forward", s.forward},
+          {"statistics", s.statistics}, {"quantize", s.quantize}, {"write", s.write},
+          {"evaluate", s.evaluate}};
+}
+
+}  // namespace
+
+std::string report_json(const Report& report) {
+  Json artifacts = Json::array();
+  for (const ArtifactReport& artifact : report.artifacts) artifacts.push_back(json_of(artifact));
+  const Json json = {
+      {"job", report.job_name},
+      {"source",
+       {{"tensor_bytes", report.source_bytes}, {"bits_per_weight", report.source_bits_per_weight}}},
+      {"artifacts", artifacts},
+      {"metrics", json_of(report.metrics)},
+      {"evaluation", json_of(report.evaluation)},
+      {"forward_dtype", report.forward_dtype},
+      {"seconds", report.seconds},
+      {"stage_seconds", json_of(report.stages)},
+      {"peak_bytes", report.peak_bytes},
+      {"warnings", report.warnings}};
+  return json.dump(2) + "\n";
+}
+
+std::string manifest_json(const text::Manifest& manifest) {
+  return json_of(manifest).dump(2) + "\n";
+}
+
+std::string metrics_json(const std::vector<eval::ModelMetrics>& metrics) {
+  return json_of(metrics).dump(2) + "\n";
+}
+
+}  // namespace calque::pipeline

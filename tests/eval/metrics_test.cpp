@@ -1,0 +1,91 @@
+#include "calque/eval/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+
+namespace calque::eval {
+namespace {
+
+std::vector<double> log_of(std::vector<double> probabilities) {
+  for (double& p : probabilities) p = std::log(p);
+  return probabilities;
+}
+
+TEST(LogSoftmax, SumsToOneAndSurvivesLargeLogits) {
+  const std::array<float, 3> logits{1000.0f, 1000.0f, -1000.0f};
+  std::array<double, 3> log_p{};
+  log_softmax(logits, log_p);
+  EXPECT_DOUBLE_EQ(log_p[0], -std::log(2.0));
+  EXPECT_DOUBLE_EQ(log_p[2], -2000.0 - std::log(2.0));
+}
+
+// By hand: p = (1/2, 1/4, 1/4), q = (1/4, 1/2, 1/4). KL = 1/2 ln 2 + 1/4 ln(1/2) = 1/4 ln 2.
+TEST(Compare, MatchesAHandCalculation) {
+  const auto p = log_of({0.5, 0.25, 0.25});
+  const auto q = log_of({0.25, 0.5, 0.25});
+  const Prediction result = compare(p, q, 1);
+  EXPECT_NEAR(result.kl, 0.25 * std::log(2.0), 1e-15);
+  EXPECT_NEAR(result.nll, std::log(2.0), 1e-15);
+  EXPECT_NEAR(result.delta_p, 0.25, 1e-15);
+  EXPECT_FALSE(result.top1);
+}
+
+TEST(Compare, FindsNoDivergenceBetweenEqualRows) {
+  const auto p = log_of({0.5, 0.25, 0.25});
+  const auto same = p;
+  const Prediction result = compare(p, same, 0);
+  EXPECT_EQ(result.kl, 0.0);
+  EXPECT_EQ(result.delta_p, 0.0);
+  EXPECT_TRUE(result.top1);
+}
+
+// ln 2 and ln 8 have mean ln 4; standard error of the mean = sqrt(var / (n - 1)) = ln 2, so the
+// perplexity is 4 +- 4 ln 2.
+TEST(Perplexity, IsTheExponentialOfTheMeanWithItsError) {
+  std::vector<Prediction> predictions(2);
+  predictions[0].nll = std::log(2.0);
+  predictions[1].nll = std::log(8.0);
+  const PerplexityResult result = perplexity(predictions, PerplexityRule::kHuggingFace);
+  EXPECT_NEAR(result.value, 4.0, 1e-12);
+  EXPECT_NEAR(result.uncertainty, 4.0 * std::log(2.0), 1e-12);
+  EXPECT_EQ(result.predictions, 2);
+}
+
+TEST(Perplexity, OfLlamaCppCountsOnlySecondHalves) {
+  std::vector<Prediction> predictions(3);
+  predictions[0].nll = 100.0;
+  predictions[2].nll = std::log(8.0);
+  predictions[2].second_half = true;
+  const PerplexityResult result = perplexity(predictions, PerplexityRule::kLlamaCpp);
+  EXPECT_NEAR(result.value, 8.0, 1e-12);
+  EXPECT_EQ(result.predictions, 1);
+}
+
+TEST(Quantile, InterpolatesBetweenOrderStatistics) {
+  const std::array<double, 5> sorted{0.0, 1.0, 2.0, 3.0, 10.0};
+  EXPECT_DOUBLE_EQ(quantile(sorted, 0.5), 2.0);
+  EXPECT_DOUBLE_EQ(quantile(sorted, 0.9), 3.0 + 0.6 * 7.0);
+  EXPECT_DOUBLE_EQ(quantile(sorted, 1.0), 10.0);
+}
+
+TEST(Divergence, SummarisesAllPredictions) {
+  std::vector<Prediction> predictions(101);
+  for (int i = 0; i <= 100; ++i) {
+    auto& p = predictions[static_cast<std::size_t>(i)];
+    p.kl = i;
+    p.top1 = i % 4 != 0;  // 26 of 101 disagree
+    p.delta_p = i % 2 == 0 ? 0.3 : -0.3;
+  }
+  const DivergenceResult result = divergence(predictions);
+  EXPECT_DOUBLE_EQ(result.kl_mean, 50.0);
+  EXPECT_DOUBLE_EQ(result.kl_median, 50.0);
+  EXPECT_DOUBLE_EQ(result.kl_p99, 99.0);
+  EXPECT_DOUBLE_EQ(result.kl_max, 100.0);
+  EXPECT_NEAR(result.top1_agreement, 75.0 / 101.0, 1e-12);
+  EXPECT_NEAR(result.rms_delta_p, 0.3, 1e-12);
+}
+
+}  // namespace
+}  // namespace calque::eval
