@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "text/json_node.h"
+#include "text/normalizer.h"
+#include "text/regex.h"
+
+namespace calque::text {
+
+// A token that is cut out of the text before the model sees it.
+struct AddedToken {
+  std::int32_t id = 0;
+  std::string content;
+  bool special = false;      // skipped when special tokens are ordinary text
+  bool lstrip = false;       // takes the spaces before it
+  bool rstrip = false;       // takes the spaces after it
+  bool single_word = false;  // only where no word character touches it
+  bool normalized = false;   // looked for in the normalized text, after the others
+};
+// One entry of "added_tokens" or "added_tokens_decoder"; `id` where the entry does not hold it.
+AddedToken read_added_token(const JsonNode& node, std::optional<std::int32_t> id = std::nullopt);
+
+// Finds tokens in a text: leftmost first, of those the longest.
+class AddedTokenSplitter {
+ public:
+  struct Part {
+    Span span;
+    std::optional<std::int32_t> id;  // none: ordinary text
+  };
+
+  AddedTokenSplitter() = default;
+  // The texts to look for need not be the contents: normalized tokens are sought as they normalize.
+  explicit AddedTokenSplitter(std::vector<std::pair<std::string, AddedToken>> tokens);
+
+  // All of `text` but what a stripping token takes. `parse_special` false: matches of special
+  // tokens stay text (and hide other tokens inside them).
+  std::vector<Part> split(std::string_view text, bool parse_special) const;
+
+ private:
+  struct Node {
+    std::vector<std::pair<unsigned char, std::size_t>> children;
+    std::optional<std::size_t> token;
+  };
+  struct Match {
+    Span span;
+    std::size_t token;
+  };
+
+  void insert(std::string_view text, std::size_t token);
+  std::size_t child(std::size_t node, unsigned char byte) const;  // 0: none
+  std::optional<Match> longest_at(std::string_view text, std::size_t begin) const;
+  std::optional<Match> next_match(std::string_view text, std::size_t begin) const;
+
+  std::vector<AddedToken> tokens_;
+  std::vector<Node> nodes_;  // nodes_[0]: the root
+};
+
+}  // namespace calque::text

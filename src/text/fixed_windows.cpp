@@ -1,0 +1,197 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "calque/core/error.h"
+#include "calque/io/npy.h"
+#include "calque/io/safetensors.h"
+#include "calque/io/sha256.h"
+#include "calque/text/corpus.h"
+#include "text/documents.h"
+#include "text/token_stream.h"
+
+namespace calque::text {
+namespace {
+
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& reason,
+                         const char* code = "") {
+  throw Error(ErrorKind::kInput, code, fmt::format("{}: {}", path.string(), reason));
+}
+
+void check_at_least(const std::filesystem::path& path, const char* name, std::int64_t value,
+                    std::int64_t least) {
+  if (value >= least) return;
+  throw Error(ErrorKind::kConfig, "",
+              fmt::format("{}: {} is {}, not at least {}", path.string(), name, value, least));
+}
+
+// One text for the whole file. The documents of a .jsonl are joined by an empty line, which is how
+// WikiText is usually evaluated.
+std::string whole_text(const std::filesystem::path& path, SourceReport& report) {
+  TextSource source;
+  source.path = path;
+  std::string text;
+  for_each_document(source, [&](const std::string& document, bool repaired) {
+    if (report.documents++ > 0) text += "\n\n";
+    text += document;
+    report.invalid_utf8 += repaired ? 1 : 0;
+  });
+  return text;
+}
+
+SourceReport report_of(const std::filesystem::path& path) {
+  SourceReport report;
+  report.path = path.filename().string();
+  report.sha256 = io::sha256_hex_of_file(path);
+  return report;
+}
+
+PackedTokens finish(Matrix<std::int32_t> ids_BS, SourceReport report, std::string tokenizer) {
+  PackedTokens packed;
+  report.rows_used = ids_BS.rows();
+  packed.blocks.lengths_B.assign(static_cast<std::size_t>(ids_BS.rows()), ids_BS.cols());
+  packed.blocks.ids_BS = std::move(ids_BS);
+  packed.manifest.sources.push_back(std::move(report));
+  packed.manifest.tokenizer = std::move(tokenizer);
+  describe_tokens(packed.blocks, packed.manifest);
+  return packed;
+}
+
+bool is_integer(DType dtype) { return !is_floating(dtype) && dtype != DType::kBool; }
+
+const io::TensorRef& token_tensor(const io::SafetensorsFile& file) {
+  if (const io::TensorRef* named = file.find("input_ids")) {
+    if (!is_integer(named->dtype))
+      refuse(file.path(),
+             fmt::format("tensor 'input_ids' is {}, not integers", name_of(named->dtype)));
+    return *named;
+  }
+  const io::TensorRef* only = nullptr;
+  for (const io::TensorRef& tensor : file.tensors()) {
+    if (!is_integer(tensor.dtype)) continue;
+    if (only != nullptr)
+      refuse(file.path(), fmt::format("has several integer tensors ('{}', '{}') and none named "
+                                      "'input_ids'; rename the one with the token ids",
+                                      only->name, tensor.name));
+    only = &tensor;
+  }
+  if (only == nullptr) refuse(file.path(), "has no integer tensor; token ids are expected");
+  return *only;
+}
+
+template <typename T>
+std::int64_t load(const std::byte* bytes, Index index) {
+  T value;
+  std::memcpy(&value, bytes + index * static_cast<Index>(sizeof(T)), sizeof(T));
+  return static_cast<std::int64_t>(value);
+}
+
+std::int64_t element(const io::TensorRef& tensor, Index index) {
+  switch (tensor.dtype) {
+    case DType::kI64:
+      return load<std::int64_t>(tensor.bytes.data(), index);
+    case DType::kI32:
+      return load<std::int32_t>(tensor.bytes.data(), index);
+    case DType::kI16:
+      return load<std::int16_t>(tensor.bytes.data(), index);
+    case DType::kI8:
+      return load<std::int8_t>(tensor.bytes.data(), index);
+    default:
+      return load<std::uint8_t>(tensor.bytes.data(), index);
+  }
+}
+
+Matrix<std::int32_t> read_tensor_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
+  const io::SafetensorsFile file(path);
+  const io::TensorRef& tensor = token_tensor(file);
+  if (tensor.shape.empty() || tensor.shape.size() > 2)
+    refuse(path, fmt::format("tensor '{}' has shape {}; rank 1 or 2 is expected", tensor.name,
+                             tensor.shape_text()));
+  const Index rows = tensor.shape.size() == 2 ? tensor.shape[0] : 1;
+  auto ids = Matrix<std::int32_t>::uninitialized(rows, tensor.shape.back());
+  for (Index i = 0; i < ids.size(); ++i) {
+    const std::int64_t id = element(tensor, i);
+    if (id < 0 || id >= vocab_size)
+      refuse(path, fmt::format("tensor '{}' holds id {} at position {}, outside the vocabulary "
+                               "[0, {})",
+                               tensor.name, id, i, vocab_size));
+    ids.data()[i] = static_cast<std::int32_t>(id);
+  }
+  return ids;
+}
+
+Matrix<std::int32_t> read_npy_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
+  Matrix<std::int32_t> ids = io::read_npy_integers(path);
+  for (Index i = 0; i < ids.size(); ++i)
+    if (ids.data()[i] < 0 || ids.data()[i] >= vocab_size)
+      refuse(path, fmt::format("holds id {} at position {}, outside the vocabulary [0, {})",
+                               ids.data()[i], i, vocab_size));
+  return ids;
+}
+
+Matrix<std::int32_t> read_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
+  if (path.extension() == ".safetensors") return read_tensor_ids(path, vocab_size);
+  if (path.extension() == ".npy") return read_npy_ids(path, vocab_size);
+  refuse(path, "token ids are read from .safetensors and .npy files");
+}
+
+// The first `rows` blocks of `seqlen` tokens; no block spans two rows of `ids_RW`.
+Matrix<std::int32_t> cut_blocks(MatrixView<const std::int32_t> ids_RW, Index seqlen, Index rows) {
+  auto blocks_BS = Matrix<std::int32_t>::uninitialized(rows, seqlen);
+  const Index per_row = ids_RW.cols() / seqlen;
+  for (Index b = 0; b < rows; ++b)
+    std::copy_n(ids_RW.row(b / per_row) + (b % per_row) * seqlen, seqlen, blocks_BS.row(b));
+  return blocks_BS;
+}
+
+}  // namespace
+
+PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokenizer& tokenizer,
+                                 std::int64_t seqlen, std::int64_t windows) {
+  check_at_least(path, "seqlen", seqlen, 1);
+  check_at_least(path, "windows", windows, 0);
+  SourceReport report = report_of(path);
+  const TokenIds ids = tokenizer.encode(whole_text(path, report), true);
+  report.tokens = static_cast<std::int64_t>(ids.size());
+  report.rows_available = report.tokens / seqlen;
+  if (report.rows_available == 0)
+    refuse(path,
+           fmt::format("gives {} tokens, not one window of {}; use a longer text or a smaller "
+                       "seqlen",
+                       with_commas(report.tokens), with_commas(seqlen)),
+           "E201");
+  const Index rows =
+      windows == 0 ? report.rows_available : std::min<Index>(windows, report.rows_available);
+  const MatrixView<const std::int32_t> all(ids.data(), 1, report.tokens);
+  return finish(cut_blocks(all, seqlen, rows), std::move(report), tokenizer.description());
+}
+
+PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
+                         std::int64_t n_samples, std::int64_t vocab_size) {
+  check_at_least(path, "seqlen", seqlen, 0);
+  check_at_least(path, "n_samples", n_samples, 0);
+  const Matrix<std::int32_t> ids_RW = read_ids(path, vocab_size);
+  if (ids_RW.empty()) refuse(path, "holds no token ids");
+  SourceReport report = report_of(path);
+  report.documents = ids_RW.rows();
+  report.tokens = ids_RW.size();
+  if (seqlen == 0) seqlen = ids_RW.cols();
+  report.rows_available = ids_RW.rows() * (ids_RW.cols() / seqlen);
+  if (report.rows_available == 0)
+    refuse(path,
+           fmt::format("its rows have {} tokens, fewer than seqlen {}; set seqlen: {}",
+                       with_commas(ids_RW.cols()), with_commas(seqlen), ids_RW.cols()),
+           "E201");
+  if (n_samples > report.rows_available)
+    refuse(path,
+           fmt::format("gives {} rows of {} tokens, not {}; set n_samples: {}",
+                       with_commas(report.rows_available), with_commas(seqlen),
+                       with_commas(n_samples), report.rows_available),
+           "E201");
+  const Index rows = n_samples == 0 ? report.rows_available : n_samples;
+  return finish(cut_blocks(ids_RW.view(), seqlen, rows), std::move(report),
+                "none: the ids were given");
+}
+
+}  // namespace calque::text

@@ -1,0 +1,158 @@
+#include "text/json_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "io/printable.h"
+#include "text/normalizer.h"
+#include "text/post_processor.h"
+#include "text/pre_tokenizer.h"
+#include "text/unicode.h"
+
+namespace calque::text {
+namespace {
+
+const nlohmann::json kNull;
+
+JsonNode member_or_null(const JsonNode& root, std::string_view key, const std::string& file) {
+  return root.value().contains(key) ? root.at(key) : JsonNode(kNull, file);
+}
+
+AddedTokenSplitter raw_splitter(const std::vector<AddedToken>& tokens) {
+  std::vector<std::pair<std::string, AddedToken>> sought;
+  for (const AddedToken& token : tokens)
+    if (!token.normalized) sought.emplace_back(token.content, token);
+  return AddedTokenSplitter(std::move(sought));
+}
+
+AddedTokenSplitter normalized_splitter(const std::vector<AddedToken>& tokens,
+                                       const Normalizer& normalize) {
+  std::vector<std::pair<std::string, AddedToken>> sought;
+  for (const AddedToken& token : tokens)
+    if (token.normalized) sought.emplace_back(normalize(token.content), token);
+  return AddedTokenSplitter(std::move(sought));
+}
+
+bool is_byte_level(const JsonNode& pre_tokenizer) {
+  const auto steps = flattened_pre_tokenizers(pre_tokenizer);
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const JsonNode& step) { return step.at("type").string() == "ByteLevel"; });
+}
+
+class JsonTokenizer final : public Tokenizer {
+ public:
+  JsonTokenizer(const JsonNode& root, const std::string& file)
+      : model_(root.at("model")),
+        added_(read_added_tokens(root, model_)),
+        normalize_(make_normalizer(member_or_null(root, "normalizer", file))),
+        pre_tokenize_(make_pre_tokenizer(member_or_null(root, "pre_tokenizer", file))),
+        around_(read_post_processor(member_or_null(root, "post_processor", file))),
+        raw_(raw_splitter(added_)),
+        normalized_(normalized_splitter(added_, normalize_)) {
+    for (const auto& [token, id] : model_.vocabulary()) set_token(id, token);
+    for (const AddedToken& token : added_) set_token(token.id, token.content);
+    for (const AddedToken& token : added_) added_ids_.emplace(token.content, token.id);
+    const bool bytes = is_byte_level(member_or_null(root, "pre_tokenizer", file));
+    const char* kind = bytes                    ? "byte-level BPE"
+                       : model_.byte_fallback() ? "BPE with byte fallback"
+                                                : "BPE";
+    description_ = fmt::format("{}: {}, {} tokens", file, kind, tokens_.size());
+  }
+
+  TokenIds encode(std::string_view text, bool parse_special) const override {
+    bool replaced = false;
+    const std::string clean = replace_invalid_utf8(text, replaced);
+    TokenIds ids;
+    Bpe::Cache cache;
+    for (const auto& [span, id] : raw_.split(clean, parse_special)) {
+      if (id)
+        ids.push_back(*id);
+      else
+        encode_part(clean.substr(span.begin, span.end - span.begin), span.begin == 0, parse_special,
+                    cache, ids);
+    }
+    return ids;
+  }
+
+  TokenIds prefix() const override { return around_.prefix; }
+  TokenIds suffix() const override { return around_.suffix; }
+  std::int64_t vocab_size() const override { return static_cast<std::int64_t>(tokens_.size()); }
+
+  std::optional<std::int32_t> id_of(std::string_view token) const override {
+    const auto added = added_ids_.find(token);
+    return added != added_ids_.end() ? added->second : model_.id_of(token);
+  }
+  std::string token(std::int32_t id) const override {
+    const auto index = static_cast<std::size_t>(id);
+    return id >= 0 && index < tokens_.size() ? tokens_[index] : "";
+  }
+  std::string description() const override { return description_; }
+
+ private:
+  void set_token(std::int32_t id, const std::string& token) {
+    const auto index = static_cast<std::size_t>(id);
+    if (index >= tokens_.size()) tokens_.resize(index + 1);
+    tokens_[index] = token;
+  }
+
+  // Text between added tokens: normalized, cut at the normalized tokens, then at words.
+  void encode_part(std::string text, bool at_start, bool parse_special, Bpe::Cache& cache,
+                   TokenIds& ids) const {
+    const std::string normal = normalize_(std::move(text));
+    for (const auto& [span, id] : normalized_.split(normal, parse_special)) {
+      if (id) {
+        ids.push_back(*id);
+        continue;
+      }
+      Pieces pieces{
+          {normal.substr(span.begin, span.end - span.begin), at_start && span.begin == 0}};
+      pre_tokenize_(pieces);
+      for (const Piece& piece : pieces) model_.encode(piece.text, cache, ids);
+    }
+  }
+
+  Bpe model_;
+  std::vector<AddedToken> added_;
+  Normalizer normalize_;
+  PreTokenizer pre_tokenize_;
+  Surroundings around_;
+  AddedTokenSplitter raw_;
+  AddedTokenSplitter normalized_;
+  std::vector<std::string> tokens_;  // by id
+  StringMap<std::int32_t> added_ids_;
+  std::string description_;
+};
+
+}  // namespace
+
+std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model) {
+  std::vector<AddedToken> tokens;
+  if (!root.has("added_tokens")) return tokens;
+  StringMap<std::int32_t> known;
+  auto next = static_cast<std::int32_t>(model.vocabulary().size());
+  const JsonNode list = root.at("added_tokens");
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    AddedToken token = read_added_token(list.at(i));
+    const auto twin = known.find(token.content);
+    const auto in_model =
+        twin != known.end() ? std::optional(twin->second) : model.id_of(token.content);
+    const std::int32_t given = in_model.value_or(next);
+    if (given != token.id)
+      list.at(i).refuse(fmt::format("gives {} the id {}, but a reader gives it {}{}",
+                                    io::printable(token.content), token.id, given,
+                                    in_model ? "" : ", the next one that is free"));
+    next = std::max(next, given + 1);
+    known.emplace(token.content, given);
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
+std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file) {
+  const nlohmann::json document = read_json(file);
+  const std::string name = file.filename().string();
+  return std::make_unique<JsonTokenizer>(JsonNode(document, name), name);
+}
+
+}  // namespace calque::text

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "calque/text/tokenizer.h"
+#include "text/added_tokens.h"
+#include "text/bpe.h"
+#include "text/json_node.h"
+
+namespace calque::text {
+
+// The "added_tokens" of a tokenizer.json. An id that contradicts the model's vocabulary, or that
+// two tokens share, is refused.
+std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model);
+
+// The tokenizer that a tokenizer.json describes.
+std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file);
+
+}  // namespace calque::text

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace calque::text {
+
+// `text` as valid UTF-8: every maximal ill-formed part becomes one U+FFFD (Unicode 15, section 3.9,
+// "U+FFFD Substitution of Maximal Subparts"; Python and Rust do the same). `replaced` is set if
+// there was one, and left alone otherwise.
+std::string replace_invalid_utf8(std::string_view text, bool& replaced);
+bool is_valid_utf8(std::string_view text);
+
+// The code point at `position` of valid UTF-8; moves `position` past it.
+char32_t next_code_point(std::string_view text, std::size_t& position);
+// The code point that ends before `end` (> 0) of valid UTF-8.
+char32_t last_code_point(std::string_view text, std::size_t end);
+void append_code_point(std::string& text, char32_t code_point);
+
+// Unicode White_Space, which is what Rust and Oniguruma call a space (PCRE2 adds U+180E).
+bool is_white_space(char32_t code_point);
+// General category N: Rust's char::is_numeric.
+bool is_numeric(char32_t code_point);
+// UTS 18 word character: Alphabetic, M, Nd, Pc or Join_Control; Rust's \w.
+bool is_word_character(char32_t code_point);
+
+enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
+std::string normalized(std::string_view text, NormalForm form);
+// Full, context-free lower case: Rust's char::to_lowercase of each character.
+std::string lower_case(std::string_view text);
+
+}  // namespace calque::text
