@@ -6,16 +6,27 @@
 
 namespace calque::calib {
 
-// Accumulates the statistics of one site, as the block runner delivers its rows.
+// Accumulates the statistics of one site, as the block runner delivers its rows. Rows are gathered
+// into blocks of a fixed size first: the sums do not depend on how they were cut into calls, and
+// short sequences cost no more than long ones.
 class StatsCollector {
  public:
   StatsCollector(Index features, const Exec& exec);
+  // All rows of a collection come in the same precision.
   void add(const model::ActivationView& inputs_TK);
   InputStats finish();  // the collector is empty afterwards
 
  private:
+  template <typename T>
+  void gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK);
+  void flush();
+
+  Index features_;
   Exec exec_;
   InputStats stats_;
+  Index pending_rows_ = 0;
+  Matrix<float> pending_f32_TK_;
+  Matrix<BFloat16> pending_bf16_TK_;
 };
 
 }  // namespace calque::calib

@@ -18,4 +18,8 @@ pipeline::Job load_job(const std::filesystem::path& file,
 // The job with every default filled in, as YAML that load_job accepts (paths absolute).
 std::string resolved_yaml(const pipeline::Job& job);
 
+// Every key with its type, default and meaning, as Markdown: the tables of configs/README.md and
+// the output of `calque schema`.
+std::string key_reference();
+
 }  // namespace calque::config

@@ -38,7 +38,8 @@ class AtomicFile {
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
 
-  // Reserves `bytes` on disk now (posix_fallocate), so that a full disk shows before the work.
+  // Reserves `bytes` on disk now (posix_fallocate), so that a full disk shows before the work. Does
+  // not change size(); what is reserved and not written is given back in commit().
   void reserve(std::uint64_t bytes);
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   void append(std::span<const std::byte> bytes);
@@ -50,6 +51,7 @@ class AtomicFile {
   std::filesystem::path path_;
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
+  std::uint64_t reserved_ = 0;
 };
 
 // Writes `text` through an AtomicFile.

@@ -23,4 +23,9 @@ GramCount accumulate_gram(MatrixView<const float> inputs_TK, MatrixView<float> g
 GramCount accumulate_gram(MatrixView<const BFloat16> inputs_TK, MatrixView<float> gram_KK,
                           std::span<double> magnitude_K, const Exec& exec);
 
+// tr(X G X^T) = sum over the rows x of x^T G x for X [N, K], reading the upper triangle of
+// `gram_KK`. fp32 products, summed in double. Cost N K^2. Does not depend on the number of threads.
+double gram_energy(MatrixView<const float> rows_NK, MatrixView<const float> gram_KK,
+                   const Exec& exec);
+
 }  // namespace calque

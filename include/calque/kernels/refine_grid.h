@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+#include "calque/kernels/scale_search.h"
+
+namespace calque {
+
+struct RefineOptions {
+  OffsetKind offset_kind = OffsetKind::kMiddleCode;
+  ScalePrecision precision = ScalePrecision::kF16;
+  int max_code = 15;
+  int passes = 1;
+};
+
+// Lowers tr(E H E^T), E = weight - (scale * code + offset), starting from any codes on a grid of
+// consecutive groups. A pass visits the columns from left to right: each code moves to the nearest
+// grid value of the minimiser of the loss in that coordinate (QuantEase, arXiv 2309.01885), and
+// after the columns of a group its scale moves to the minimiser along the group's codes,
+//   scale += (q . R_g) / (q . H_gg q),  q = code - zero, R = E H,
+// rounded to `precision` (kMinimum: then the offset likewise, along ones). Zero points stay. Every
+// move is kept only if it lowers the loss, so passes never raise it beyond the rounding of sums.
+// `hessian_KK` must be symmetric with both triangles filled. Cost 2 N K^2 (1 + passes), fp32.
+// Returns the loss reached. Does not depend on the number of threads.
+double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                   Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
+                   MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
+                   const Exec& exec);
+
+}  // namespace calque

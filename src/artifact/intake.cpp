@@ -1,0 +1,37 @@
+#include "artifact/intake.h"
+
+#include <fmt/format.h>
+
+#include "artifact/wording.h"
+#include "calque/core/error.h"
+
+namespace calque::artifact {
+namespace {
+
+[[noreturn]] void refuse(const std::string& tensor_name, const std::string& reason) {
+  throw Error(ErrorKind::kInternal, "", fmt::format("tensor '{}': {}", tensor_name, reason));
+}
+
+}  // namespace
+
+const TensorPlan& Intake::accept(const std::string& tensor_name, const quant::QuantizedMatrix& q) {
+  const TensorPlan& planned = plan_.at(tensor_name);
+  if (!planned.grid) refuse(tensor_name, "given to the writer, but planned as a copy");
+  if (q.grid != *planned.grid)
+    refuse(tensor_name, fmt::format("quantized to {}, planned as {}", q.grid.description(),
+                                    planned.grid->description()));
+  const std::vector<Index> shape = {q.out_features(), q.in_features()};
+  if (shape != planned.tensor.shape)
+    refuse(tensor_name, fmt::format("has shape {}, planned as {}", shape_text(shape),
+                                    shape_text(planned.tensor.shape)));
+  if (!accepted_.insert(tensor_name).second) refuse(tensor_name, "given to the writer twice");
+  return planned;
+}
+
+void Intake::require_complete() const {
+  for (const TensorPlan& tensor : plan_.tensors)
+    if (tensor.grid && accepted_.count(tensor.tensor.name) == 0)
+      refuse(tensor.tensor.name, "never given to the writer");
+}
+
+}  // namespace calque::artifact

@@ -1,0 +1,70 @@
+#include "calque/artifact/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "artifact/formats.h"
+#include "calque/core/error.h"
+
+namespace calque::artifact {
+namespace {
+
+double element_count(const ExportPlan& plan) {
+  double count = 0;
+  for (const TensorPlan& tensor : plan.tensors) {
+    double elements = 1;
+    for (const Index n : tensor.tensor.shape) elements *= static_cast<double>(n);
+    count += elements;
+  }
+  return count;
+}
+
+}  // namespace
+
+const TensorPlan& ExportPlan::at(const std::string& tensor_name) const {
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const TensorPlan& t) {
+    return t.tensor.name == tensor_name;
+  });
+  if (found == tensors.end())
+    throw Error(ErrorKind::kInternal, "",
+                fmt::format("tensor '{}' is not in the plan of the {} export", tensor_name,
+                            request.format));
+  return *found;
+}
+
+TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor) {
+  const io::TensorRef& source = inputs.checkpoint.at(tensor.name);
+  TensorPlan plan;
+  plan.tensor = tensor;
+  plan.stored_as = name_of(source.dtype);
+  plan.bytes = source.bytes.size();
+  return plan;
+}
+
+ExportPlan plan_export(const model::FamilySpec& family, const io::SafetensorsCheckpoint& checkpoint,
+                       const QuantizationRequest& quantization, const ExportRequest& request) {
+  const Format& format = format_named(request.format);
+  const PlanInputs inputs{family, checkpoint, quantization, request};
+  Refusals refusals;
+  format.check(inputs, refusals);
+  refusals.throw_if_any();
+
+  std::set<std::string> linear_weights;
+  for (const model::LinearSpec& linear : family.linears())
+    linear_weights.insert(linear.weight.name);
+
+  ExportPlan plan;
+  plan.request = request;
+  for (const model::TensorSpec& tensor : family.tensors()) {
+    const bool in_block_linear = linear_weights.count(tensor.name) > 0;
+    plan.tensors.push_back(format.plan_tensor(inputs, tensor, in_block_linear));
+    plan.tensors.back().in_block_linear = in_block_linear;
+    plan.tensor_bytes += plan.tensors.back().bytes;
+  }
+  plan.bits_per_weight = 8.0 * static_cast<double>(plan.tensor_bytes) / element_count(plan);
+  return plan;
+}
+
+}  // namespace calque::artifact

@@ -1,0 +1,45 @@
+#include "calque/artifact/reader.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "artifact/open.h"
+#include "calque/core/error.h"
+
+namespace calque::artifact {
+namespace {
+
+bool starts_with_gguf(const std::filesystem::path& file) {
+  char magic[4] = {};
+  std::ifstream(file, std::ios::binary).read(magic, sizeof(magic));
+  return std::memcmp(magic, "GGUF", sizeof(magic)) == 0;
+}
+
+}  // namespace
+
+double ArtifactReader::bits_per_weight() const {
+  double bits = 0;
+  double weights = 0;
+  for (const StoredTensor& tensor : tensors()) {
+    double elements = 1;
+    for (const Index n : tensor.shape) elements *= static_cast<double>(n);
+    weights += elements;
+    bits += 8.0 * static_cast<double>(tensor.bytes);
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
+std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& path) {
+  if (std::filesystem::is_directory(path)) return open_folder(path);
+  if (!std::filesystem::exists(path))
+    throw Error(ErrorKind::kInput, "", fmt::format("{}: no such file or folder", path.string()));
+  if (starts_with_gguf(path)) return open_gguf(path);
+  const bool safetensors = path.extension() == ".safetensors" || path.filename() == "config.json";
+  throw Error(ErrorKind::kInput, "",
+              fmt::format("{} is no GGUF file (it does not begin with 'GGUF'){}", path.string(),
+                          safetensors ? "; give the folder that it is in" : ""));
+}
+
+}  // namespace calque::artifact

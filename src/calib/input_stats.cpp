@@ -1,0 +1,14 @@
+#include "calque/calib/input_stats.h"
+
+namespace calque::calib {
+
+std::vector<float> InputStats::mean_square_K() const {
+  std::vector<float> mean_square;
+  if (empty()) return mean_square;
+  mean_square.reserve(static_cast<std::size_t>(features()));
+  for (Index k = 0; k < features(); ++k)
+    mean_square.push_back(gram_KK(k, k) / static_cast<float>(tokens));
+  return mean_square;
+}
+
+}  // namespace calque::calib

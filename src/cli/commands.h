@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace calque::cli {
+
+// Each adds its command to the program, with what it does when it is chosen.
+void add_run(CLI::App& program);
+void add_validate(CLI::App& program);
+void add_eval(CLI::App& program);
+void add_inspect(CLI::App& program);
+void add_dequantize(CLI::App& program);
+void add_tokenize(CLI::App& program);
+void add_schema(CLI::App& program);
+void add_doctor(CLI::App& program);
+
+// The end of a command's --help: its examples, one a line, and the exit codes.
+std::string help_footer(const std::string& examples);
+
+}  // namespace calque::cli

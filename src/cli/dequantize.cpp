@@ -1,0 +1,139 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calque/artifact/reader.h"
+#include "calque/core/dtype.h"
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+#include "calque/io/safetensors.h"
+#include "calque/model/family.h"
+#include "cli/checkpoint_config.h"
+#include "cli/commands.h"
+
+namespace calque::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct DequantizeArguments {
+  std::string artifact;
+  std::string out;
+  std::string dtype = "float16";
+  bool overwrite = false;
+};
+
+DType dtype_of(const std::string& name) {
+  if (name == "float32") return DType::kF32;
+  return name == "bfloat16" ? DType::kBF16 : DType::kF16;
+}
+
+std::vector<io::TensorDeclaration> declarations(const model::FamilySpec& family, DType dtype) {
+  std::vector<io::TensorDeclaration> result;
+  for (const model::TensorSpec& tensor : family.tensors())
+    result.push_back({tensor.name, dtype, tensor.shape});
+  return result;
+}
+
+void check_size(const Matrix<float>& values, const model::TensorSpec& tensor) {
+  Index expected = 1;
+  for (const Index n : tensor.shape) expected *= n;
+  if (values.size() != expected)
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("tensor '{}' has {} values; its place in the model has {}", tensor.name,
+                            values.size(), expected));
+}
+
+void write_tensors(const artifact::ArtifactReader& reader, const fs::path& folder, DType dtype) {
+  const model::FamilySpec family = model::family_of(reader.config());
+  io::SafetensorsWriter writer(folder, declarations(family, dtype));
+  for (const model::TensorSpec& tensor : family.tensors()) {
+    const Matrix<float> values = reader.load(tensor.name);
+    check_size(values, tensor);
+    const auto count = static_cast<std::size_t>(values.size());
+    std::vector<std::byte> bytes(count * size_of(dtype));
+    convert_from_float(values.data(), dtype, count, bytes.data());
+    writer.write(tensor.name, bytes);
+  }
+  writer.finish();
+}
+
+// Tokenizer, chat template, generation settings, licence: what stays true of the plain model.
+// Weights of any kind are not; nor is a README, which speaks of the artifact.
+bool stays_true(const std::string& name) {
+  constexpr std::array<std::string_view, 8> weights = {
+      ".safetensors", ".index.json", ".bin", ".pt", ".pth", ".gguf", ".h5", ".partial"};
+  constexpr std::array<std::string_view, 3> settings = {"config.json", "quantize_config.json",
+                                                        "quant_config.json"};
+  const auto ends_so = [&](std::string_view ending) { return name.ends_with(ending); };
+  return !name.starts_with(".") && !name.starts_with("README") &&
+         std::none_of(weights.begin(), weights.end(), ends_so) &&
+         std::find(settings.begin(), settings.end(), name) == settings.end();
+}
+
+void copy_side_files(const fs::path& from, const fs::path& to) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_regular_file() && stays_true(name)) io::copy_file(entry.path(), to / name);
+  }
+}
+
+void write_settings(const fs::path& source, const artifact::ArtifactReader& reader,
+                    const fs::path& folder, const std::string& dtype) {
+  const fs::path config = source / "config.json";
+  if (!fs::is_directory(source)) {
+    io::write_file(folder / "config.json", generated_config_json(reader.config(), dtype));
+    return;
+  }
+  io::write_file(folder / "config.json",
+                 plain_config_json(io::read_file(config), dtype, config.string()));
+  copy_side_files(source, folder);
+}
+
+// Replacing the folder that is being read would lose it.
+void check_not_the_source(const fs::path& source, const fs::path& out) {
+  std::error_code ignored;
+  if (fs::equivalent(source, out, ignored))
+    throw Error(
+        ErrorKind::kConfig, "E172",
+        fmt::format("--out '{}' is the artifact itself; choose another folder", out.string()));
+}
+
+void dequantize(const DequantizeArguments& arguments) {
+  const auto reader = artifact::open_artifact(arguments.artifact);
+  check_not_the_source(arguments.artifact, arguments.out);
+  io::AtomicFolder folder(arguments.out, arguments.overwrite);
+  write_tensors(*reader, folder.staging(), dtype_of(arguments.dtype));
+  write_settings(arguments.artifact, *reader, folder.staging(), arguments.dtype);
+  folder.commit();
+  fmt::print("{}\n", arguments.out);
+  if (!fs::is_directory(arguments.artifact))
+    fmt::print(stderr,
+               "note: a GGUF file's tokenizer is not converted; copy the original's files\n");
+}
+
+}  // namespace
+
+void add_dequantize(CLI::App& program) {
+  CLI::App* command =
+      program.add_subcommand("dequantize", "Write an artifact as a plain Hugging Face checkpoint.");
+  auto arguments = std::make_shared<DequantizeArguments>();
+  command->add_option("artifact", arguments->artifact, "GPTQ folder or GGUF file.")->required();
+  command->add_option("--out", arguments->out, "Folder to write.")->required();
+  command->add_option("--dtype", arguments->dtype, "float16, bfloat16 or float32.")
+      ->check(CLI::IsMember({"float16", "bfloat16", "float32"}))
+      ->capture_default_str();
+  command->add_flag("--overwrite", arguments->overwrite, "Replace the folder if it is there.");
+  command->footer(help_footer(
+      "  calque dequantize out/demo-Q4_0.gguf --out out/demo-Q4_0-plain --dtype float32"));
+  command->callback([arguments] { dequantize(*arguments); });
+}
+
+}  // namespace calque::cli

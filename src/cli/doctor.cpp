@@ -1,0 +1,67 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "calque/core/exec.h"
+#include "calque/core/parallel.h"
+#include "calque/model/block_runner.h"
+#include "cli/commands.h"
+#include "cli/system_facts.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+using Facts = std::vector<std::pair<std::string, std::string>>;
+
+std::string header_libraries() {
+  return fmt::format("fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}", FMT_VERSION / 10000,
+                     FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR,
+                     NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION);
+}
+
+Facts facts() {
+  // First, because asking for the runner may load libraries that are listed after it.
+  const std::string runner = model::block_runner_description();
+  return {{"calque", CALQUE_VERSION},
+          {"compiler", __VERSION__},
+          {"block runner", runner},
+          {"libraries", fmt::format("{}", fmt::join(loaded_libraries(), ", "))},
+          {"header libraries", header_libraries()},
+          {"devices", fmt::format("{}", fmt::join(available_devices(), ", "))},
+          {"processor", printable(processor_name())},
+          {"instruction sets", fmt::format("{}", fmt::join(instruction_sets(), " "))},
+          {"threads", fmt::format("{}", available_threads())},
+          {"memory", fmt::format("{}, {} available", bytes_text(memory_bytes()),
+                                 bytes_text(available_memory_bytes()))}};
+}
+
+void doctor(bool json) {
+  const Facts all = facts();
+  if (json) {
+    nlohmann::ordered_json object;
+    for (const auto& [name, value] : all) object[name] = value;
+    fmt::print("{}\n", object.dump(2));
+    return;
+  }
+  for (const auto& [name, value] : all) fmt::print("{:<17} {}\n", name, value);
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& program) {
+  CLI::App* command =
+      program.add_subcommand("doctor", "What this build and this machine can do; for bug reports.");
+  auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "Print JSON.");
+  command->footer(help_footer("  calque doctor"));
+  command->callback([json] { doctor(*json); });
+}
+
+}  // namespace calque::cli

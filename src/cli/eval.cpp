@@ -1,0 +1,133 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calque/artifact/reader.h"
+#include "calque/eval/evaluate.h"
+#include "calque/pipeline/report_json.h"
+#include "calque/text/corpus.h"
+#include "calque/text/tokenizer.h"
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "cli/tables.h"
+
+namespace calque::cli {
+namespace {
+
+struct EvalArguments {
+  std::vector<std::string> artifacts;
+  std::string reference;
+  std::string text;
+  std::string tokens;
+  std::int64_t seqlen = 512;
+  std::int64_t windows = 0;
+  std::string dtype = "float32";
+  int threads = 0;
+  std::string progress = "auto";
+  bool json = false;
+};
+
+struct Windows {
+  text::TokenBlocks blocks;
+  std::optional<std::int32_t> bos;  // that llama-perplexity would put first
+};
+
+Windows read_windows(const EvalArguments& arguments, std::int64_t vocab_size) {
+  if (!arguments.tokens.empty())
+    return {
+        text::load_tokens(arguments.tokens, arguments.seqlen, arguments.windows, vocab_size).blocks,
+        std::nullopt};
+  const auto tokenizer = text::load_tokenizer(arguments.reference);
+  const text::TokenIds prefix = tokenizer->prefix();
+  return {text::consecutive_windows(arguments.text, *tokenizer, arguments.seqlen, arguments.windows)
+              .blocks,
+          prefix.empty() ? std::nullopt : std::optional(prefix.front())};
+}
+
+// "out/demo/" and "." have names too.
+std::string label_of(const std::filesystem::path& path) {
+  std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  return whole.filename().string();
+}
+
+eval::EvalModel model_of(const std::string& path, const artifact::ArtifactReader& reader) {
+  return {label_of(path), &reader, &reader.config()};
+}
+
+void evaluate(const EvalArguments& arguments) {
+  const auto reference = artifact::open_artifact(arguments.reference);
+  std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
+  std::vector<eval::EvalModel> candidates;
+  for (const std::string& path : arguments.artifacts) {
+    readers.push_back(artifact::open_artifact(path));
+    candidates.push_back(model_of(path, *readers.back()));
+  }
+  const Windows windows = read_windows(arguments, reference->config().vocab_size);
+
+  std::vector<eval::ModelMetrics> metrics;
+  {
+    Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
+    bool started = false;
+    const auto show = [&](Index done, Index total) {
+      if (!started) progress.phase_started("evaluate", total);
+      started = true;
+      progress.step(done);
+    };
+    metrics = eval::evaluate(model_of(arguments.reference, *reference), candidates, windows.blocks,
+                             {.runner = {.dtype = model::compute_dtype_from(arguments.dtype),
+                                         .threads = arguments.threads},
+                              .llamacpp_bos = windows.bos,
+                              .progress = show});
+  }
+  fmt::print("{}", arguments.json ? pipeline::metrics_json(metrics) : metrics_text(metrics));
+}
+
+}  // namespace
+
+void add_eval(CLI::App& program) {
+  CLI::App* command = program.add_subcommand(
+      "eval", "Perplexity of artifacts and their divergence from the original.");
+  auto arguments = std::make_shared<EvalArguments>();
+  command
+      ->add_option("artifacts", arguments->artifacts,
+                   "GPTQ folders, GGUF files, plain Hugging Face folders.")
+      ->required();
+  command
+      ->add_option("--reference", arguments->reference,
+                   "The original: a Hugging Face folder, with the tokenizer.")
+      ->required();
+  CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
+  input->add_option("--text", arguments->text, "Text file, read as one document.");
+  input->add_option("--tokens", arguments->tokens,
+                    "Token ids (.safetensors or .npy), when the tokenizer is not supported.");
+  input->require_option(1);
+  command->add_option("--seqlen", arguments->seqlen, "Tokens a window.")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--windows", arguments->windows, "Windows from the start; 0: all full ones.")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--dtype", arguments->dtype, "float32, bfloat16 or auto.")
+      ->check(CLI::IsMember({"float32", "bfloat16", "auto"}))
+      ->capture_default_str();
+  command->add_option("--threads", arguments->threads, "0: all that the process may use.")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command->add_option("--progress", arguments->progress, "auto, tty, plain, none.")
+      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "Print the metrics as JSON, reference first.");
+  command->footer(
+      help_footer("  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference "
+                  "tests/models/demo \\\n      --text "
+                  "calibration_data/heldout_pride_and_prejudice.txt --windows 40"));
+  command->callback([arguments] { evaluate(*arguments); });
+}
+
+}  // namespace calque::cli

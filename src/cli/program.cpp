@@ -1,0 +1,136 @@
+#include "cli/program.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+constexpr const char* kExamples =
+    "  calque validate configs/demo.yaml\n"
+    "  calque run configs/demo.yaml\n"
+    "  calque eval out/demo-Q4_0.gguf --reference tests/models/demo --text heldout.txt\n"
+    "  calque inspect out/demo-GPTQ-Int4\n"
+    "  calque COMMAND --help";
+
+void add_commands(CLI::App& program) {
+  program.set_version_flag("--version", "calque " CALQUE_VERSION);
+  program.require_subcommand(1);
+  program.footer(help_footer(kExamples));
+  add_run(program);
+  add_validate(program);
+  add_eval(program);
+  add_inspect(program);
+  add_dequantize(program);
+  add_tokenize(program);
+  add_schema(program);
+  add_doctor(program);
+}
+
+// Messages of the job file already say where and carry their codes, one a line.
+bool carries_its_codes(const std::string& message) {
+  return message.find(": error[") != std::string::npos;
+}
+
+void print_error(const std::string& code, const std::string& message) {
+  if (carries_its_codes(message))
+    fmt::print(stderr, "{}\n", message);
+  else if (code.empty())
+    fmt::print(stderr, "error: {}\n", message);
+  else
+    fmt::print(stderr, "error[{}]: {}\n", code, message);
+}
+
+// --help and --version end up here too, as CLI11's success.
+int report_usage(const CLI::App& program, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return program.exit(error);
+  const auto chosen = program.get_subcommands();
+  print_error("E001", error.what());
+  fmt::print(stderr, "See: calque {}--help\n",
+             chosen.empty() ? "" : chosen.front()->get_name() + " ");
+  return exit_code(ErrorKind::kConfig);
+}
+
+// CLI11 would only say that a command is missing.
+void check_command(const CLI::App& program, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : program.get_subcommands({})) {
+    if (command->get_name() == argv[1]) return;
+    names.push_back(command->get_name());
+  }
+  throw Error(ErrorKind::kConfig, "E001",
+              fmt::format("there is no command '{}'; commands: {}", printable(argv[1]),
+                          fmt::join(names, ", ")));
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App program("Quantizes language models: GPTQ and GGUF files from a Hugging Face folder.",
+                   "calque");
+  add_commands(program);
+  check_command(program, argc, argv);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return report_usage(program, error);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int exit_code(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInternal:
+      return 1;
+    case ErrorKind::kConfig:
+      return 2;
+    case ErrorKind::kInput:
+      return 3;
+    case ErrorKind::kResource:
+      return 4;
+    case ErrorKind::kNumerical:
+      return 5;
+    case ErrorKind::kVerification:
+      return 6;
+  }
+  return 1;
+}
+
+std::string help_footer(const std::string& examples) {
+  return fmt::format("Examples:\n{}\n\n{}", examples, kExitCodes);
+}
+
+int run_program(int argc, char** argv) {
+  try {
+    const int code = parse_and_run(argc, argv);
+    if (std::fflush(stdout) == 0) return code;
+    print_error("", "cannot write to standard output");
+    return exit_code(ErrorKind::kResource);
+  } catch (const Error& error) {
+    print_error(error.code(), error.what());
+    return exit_code(error.kind());
+  } catch (const std::bad_alloc&) {
+    print_error("E304", "out of memory; fewer calibration rows (n_samples) need less");
+    return exit_code(ErrorKind::kResource);
+  } catch (const std::system_error& error) {  // files and streams, standard output among them
+    print_error("", error.what());
+    return exit_code(ErrorKind::kResource);
+  } catch (const std::exception& error) {
+    print_error("", fmt::format("internal: {}. Please report this with the command", error.what()));
+    return exit_code(ErrorKind::kInternal);
+  }
+}
+
+}  // namespace calque::cli

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "calque/core/error.h"
+
+namespace calque::cli {
+
+// The program: parses the arguments, runs one command, and turns whatever went wrong into one
+// message on stderr and an exit code. Results go to stdout, everything else to stderr.
+int run_program(int argc, char** argv);
+
+// 1 to 6, in the order of the kinds: see error.h and kExitCodes.
+int exit_code(ErrorKind kind);
+
+// For --help.
+inline constexpr const char* kExitCodes =
+    "Exit codes:\n"
+    "  0  done\n"
+    "  1  internal error\n"
+    "  2  usage, job file, or a request that cannot be met\n"
+    "  3  a model or data file is unreadable, damaged or unsupported\n"
+    "  4  out of memory or disk\n"
+    "  5  numerical failure\n"
+    "  6  written, but a check of the result failed\n"
+    "  130, 143  interrupted (SIGINT, SIGTERM); nothing half-written becomes visible";
+
+}  // namespace calque::cli

@@ -1,0 +1,129 @@
+#include "cli/progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+// An estimate from the last blocks follows changes (a busy machine) and still averages.
+constexpr std::size_t kBlocksForEta = 8;
+
+std::string short_role(const pipeline::ModuleReport& module) {
+  const std::string& role = module.role.empty() ? module.module : module.role;
+  return role.ends_with("_proj") ? role.substr(0, role.size() - 5) : role;
+}
+
+std::string module_text(const pipeline::ModuleReport& module) {
+  return fmt::format("{} {}b {:.5f}{}", short_role(module), module.grid.bits,
+                     module.rounding.relative_error,
+                     module.rounding.fallback_reason.empty() ? "" : "!");
+}
+
+// "model.layers.6" of "model.layers.6.self_attn.q_proj".
+std::string block_name(Index block, const std::vector<pipeline::ModuleReport>& modules) {
+  if (modules.empty()) return fmt::format("block {}", block);
+  const std::string& module = modules.front().module;
+  const std::string number = fmt::format(".{}.", block);
+  const std::size_t at = module.find(number);
+  return at == std::string::npos ? module : module.substr(0, at + number.size() - 1);
+}
+
+}  // namespace
+
+ProgressMode progress_mode(const std::string& name) {
+  if (name == "none") return ProgressMode::kNone;
+  if (name == "plain") return ProgressMode::kPlain;
+  if (name == "tty") return ProgressMode::kTty;
+  return isatty(STDERR_FILENO) == 1 ? ProgressMode::kTty : ProgressMode::kPlain;
+}
+
+int terminal_width() {
+  winsize size{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+std::string block_line(Index block, Index blocks,
+                       const std::vector<pipeline::ModuleReport>& modules, double seconds,
+                       double eta_seconds) {
+  const auto digits = fmt::format("{}", blocks).size();
+  std::string line =
+      fmt::format("[{:>{}}/{}] {}", block + 1, digits, blocks, block_name(block, modules));
+  for (const pipeline::ModuleReport& module : modules) line += "  " + module_text(module);
+  line += "  " + duration_text(seconds);
+  if (eta_seconds >= 0) line += "  ETA " + duration_text(eta_seconds);
+  return line;
+}
+
+Progress::Progress(ProgressMode mode, std::ostream& out, int width)
+    : mode_(mode), out_(out), width_(width) {}
+
+Progress::~Progress() { clear_redrawn(); }
+
+void Progress::phase_started(const std::string& title, Index steps) {
+  phase_ = title;
+  steps_ = steps;
+  quarters_ = 0;
+  modules_.clear();
+  last_blocks_.clear();
+  print(title);
+}
+
+void Progress::step(Index done) {
+  if (steps_ <= 0) return;
+  redraw(fmt::format("{} {}/{}", phase_, done, steps_));
+  const Index quarters = 4 * done / steps_;
+  if (quarters == quarters_) return;
+  quarters_ = quarters;
+  if (mode_ == ProgressMode::kPlain) print(fmt::format("{} {}/{}", phase_, done, steps_));
+}
+
+void Progress::module_done(const pipeline::ModuleReport& module) {
+  modules_.push_back(module);
+  redraw(fmt::format("{}  {}", module.module, module_text(module)));
+}
+
+void Progress::block_done(Index block, Index blocks, double seconds) {
+  last_blocks_.push_back(seconds);
+  if (last_blocks_.size() > kBlocksForEta) last_blocks_.pop_front();
+  const Index remaining = blocks - block - 1;
+  print(block_line(block, blocks, modules_, seconds, remaining > 0 ? eta(remaining) : -1));
+  modules_.clear();
+}
+
+void Progress::note(const std::string& line) { print(line); }
+
+void Progress::warning(const std::string& line) { print("warning: " + line); }
+
+double Progress::eta(Index remaining) const {
+  const double sum = std::accumulate(last_blocks_.begin(), last_blocks_.end(), 0.0);
+  return sum / static_cast<double>(last_blocks_.size()) * static_cast<double>(remaining);
+}
+
+void Progress::print(const std::string& line) {
+  if (mode_ == ProgressMode::kNone) return;
+  clear_redrawn();
+  out_ << printable(line) << std::endl;
+}
+
+void Progress::redraw(const std::string& line) {
+  if (mode_ != ProgressMode::kTty) return;
+  // A line that wraps could not be taken back.
+  const auto columns = static_cast<std::size_t>(std::max(1, width_ - 1));
+  out_ << "\r\x1b[K" << printable(line).substr(0, columns) << std::flush;
+  redrawn_ = true;
+}
+
+void Progress::clear_redrawn() {
+  if (redrawn_) out_ << "\r\x1b[K" << std::flush;
+  redrawn_ = false;
+}
+
+}  // namespace calque::cli

@@ -1,0 +1,168 @@
+#include "cli/tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/text_table.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+using Align = TextTable::Align;
+
+std::string mebibytes(std::uint64_t bytes) {
+  return fmt::format("{:.1f}", static_cast<double>(bytes) / (1 << 20));
+}
+
+std::string name_of(const artifact::ExportRequest& request) {
+  return printable(request.path.filename().string());
+}
+
+// Cells of one model in the results: perplexity, its error, and how far it is from the original.
+std::vector<std::string> metric_cells(const eval::ModelMetrics& m, bool is_reference) {
+  std::vector<std::string> cells = {fmt::format("{:.4f}", m.perplexity_hf.value),
+                                    fmt::format("{:.4f}", m.perplexity_hf.uncertainty)};
+  if (is_reference) {
+    cells.insert(cells.end(), {"-", "-", "-", "-"});
+    return cells;
+  }
+  const eval::DivergenceResult& d = m.divergence;
+  cells.push_back(fmt::format("{:.5f}", d.kl_mean));
+  cells.push_back(fmt::format("{:.5f}", d.kl_mean_uncertainty));
+  cells.push_back(fmt::format("{:.4f}", d.kl_p99));
+  cells.push_back(fmt::format("{:.2f}", 100 * d.top1_agreement));
+  return cells;
+}
+
+std::string results_table(const pipeline::Report& report) {
+  std::vector<TextTable::Column> columns = {
+      {"model", Align::kLeft}, {"format", Align::kLeft}, {"size MiB"}, {"bits/weight"}};
+  const bool evaluated = report.metrics.size() == report.artifacts.size() + 1;
+  if (evaluated)
+    columns.insert(columns.end(),
+                   {{"ppl"}, {"+/-"}, {"KL mean"}, {"+/-"}, {"KL p99"}, {"top-1 %"}});
+  TextTable table(columns);
+  const auto add = [&](std::vector<std::string> cells, std::size_t model) {
+    if (evaluated)
+      for (std::string& cell : metric_cells(report.metrics[model], model == 0))
+        cells.push_back(std::move(cell));
+    table.add(std::move(cells));
+  };
+  add({"original", "safetensors", mebibytes(report.source_bytes),
+       fmt::format("{:.3f}", report.source_bits_per_weight)},
+      0);
+  for (std::size_t i = 0; i < report.artifacts.size(); ++i) {
+    const pipeline::ArtifactReport& a = report.artifacts[i];
+    add({name_of(a.plan.request), format_text(a.plan), mebibytes(a.file_bytes),
+         fmt::format("{:.3f}", a.bits_per_weight)},
+        i + 1);
+  }
+  return table.text();
+}
+
+std::string explanation(const pipeline::Report& report) {
+  std::string text = "bits/weight counts everything: embeddings, head, scales, norms.\n";
+  if (report.metrics.empty()) return text;
+  return text + fmt::format(
+                    "ppl: {} predictions, all of every window but its first token's. KL in nats, "
+                    "original against artifact.\n",
+                    report.metrics.front().perplexity_hf.predictions);
+}
+
+std::string costs(const pipeline::Report& report) {
+  const pipeline::StageSeconds& s = report.stages;
+  std::string text = fmt::format(
+      "Seconds: tokenize {:.1f}, load {:.1f}, forward {:.1f}, statistics {:.1f}, quantize {:.1f}, "
+      "write {:.1f}, evaluate {:.1f}; total {:.1f}\n",
+      s.tokenize, s.load, s.forward, s.statistics, s.quantize, s.write, s.evaluate, report.seconds);
+  text += fmt::format("Peak memory: {}\n", bytes_text(report.peak_bytes));
+  if (!report.forward_dtype.empty())
+    text += fmt::format("Calibration forward pass: {}\n", report.forward_dtype);
+  text += fmt::format("Warnings: {}\n", report.warnings.size());
+  return text;
+}
+
+std::string load_command(const artifact::ExportRequest& request) {
+  const std::string path = shell_quoted(request.path);
+  if (request.format == "gguf") return fmt::format("llama-cli -m {} -p \"Once upon a time\"", path);
+  return fmt::format("vllm serve {}", path);
+}
+
+std::string files(const pipeline::Report& report, const std::filesystem::path& run_dir) {
+  std::string text = "Load them with\n";
+  for (const pipeline::ArtifactReport& a : report.artifacts)
+    text += fmt::format("  {}\n", load_command(a.plan.request));
+  if (!run_dir.empty()) text += fmt::format("Record of the run: {}\n", shell_quoted(run_dir));
+  return text;
+}
+
+std::size_t quantized_count(const artifact::ExportPlan& plan) {
+  return static_cast<std::size_t>(
+      std::count_if(plan.tensors.begin(), plan.tensors.end(),
+                    [](const artifact::TensorPlan& t) { return t.grid.has_value(); }));
+}
+
+}  // namespace
+
+std::string format_text(const artifact::ExportPlan& plan) {
+  if (plan.request.format == "gguf") return "GGUF " + plan.request.type;
+  for (const artifact::TensorPlan& tensor : plan.tensors)
+    if (tensor.grid) return tensor.stored_as;
+  return plan.request.format;
+}
+
+std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir) {
+  return fmt::format("{}\n{}\n{}\n{}", results_table(report), explanation(report), costs(report),
+                     files(report, run_dir));
+}
+
+std::string plan_table(const std::vector<artifact::ExportPlan>& plans) {
+  TextTable table({{"export", Align::kLeft},
+                   {"format", Align::kLeft},
+                   {"bytes of tensors"},
+                   {"bits/weight"},
+                   {"quantized tensors"},
+                   {"of"}});
+  for (const artifact::ExportPlan& plan : plans)
+    table.add({name_of(plan.request), format_text(plan), fmt::format("{}", plan.tensor_bytes),
+               fmt::format("{:.3f}", plan.bits_per_weight),
+               fmt::format("{}", quantized_count(plan)), fmt::format("{}", plan.tensors.size())});
+  return table.text();
+}
+
+std::string metrics_text(const std::vector<eval::ModelMetrics>& metrics) {
+  TextTable perplexities(
+      {{"model", Align::kLeft}, {"ppl (Hugging Face)"}, {"+/-"}, {"ppl (llama.cpp)"}, {"+/-"}});
+  TextTable divergences({{"model", Align::kLeft},
+                         {"KL mean"},
+                         {"+/-"},
+                         {"median"},
+                         {"p99"},
+                         {"p99.9"},
+                         {"max"},
+                         {"top-1 %"},
+                         {"RMS dp %"}});
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    const eval::ModelMetrics& m = metrics[i];
+    const std::string label = printable(m.label);
+    perplexities.add({label, fmt::format("{:.4f}", m.perplexity_hf.value),
+                      fmt::format("{:.4f}", m.perplexity_hf.uncertainty),
+                      fmt::format("{:.4f}", m.perplexity_llamacpp.value),
+                      fmt::format("{:.4f}", m.perplexity_llamacpp.uncertainty)});
+    if (i == 0) continue;
+    const eval::DivergenceResult& d = m.divergence;
+    divergences.add({label, fmt::format("{:.6f}", d.kl_mean),
+                     fmt::format("{:.6f}", d.kl_mean_uncertainty),
+                     fmt::format("{:.6f}", d.kl_median), fmt::format("{:.5f}", d.kl_p99),
+                     fmt::format("{:.5f}", d.kl_p999), fmt::format("{:.4f}", d.kl_max),
+                     fmt::format("{:.2f}", 100 * d.top1_agreement),
+                     fmt::format("{:.3f}", 100 * d.rms_delta_p)});
+  }
+  if (metrics.size() < 2) return perplexities.text();
+  return fmt::format("{}\nAgainst the reference (KL in nats)\n{}", perplexities.text(),
+                     divergences.text());
+}
+
+}  // namespace calque::cli

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "calque/artifact/plan.h"
+#include "calque/eval/evaluate.h"
+#include "calque/pipeline/report.h"
+
+namespace calque::cli {
+
+// What a format name and its storage are called in tables: "GPTQ 4 bit g128", "GGUF Q4_0".
+std::string format_text(const artifact::ExportPlan& plan);
+
+// The end of `calque run`: a row for the original and one an artifact, then seconds by stage, peak
+// memory, warnings, and where the files are and how to load them.
+std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir);
+
+// `calque validate`: a row an export.
+std::string plan_table(const std::vector<artifact::ExportPlan>& plans);
+
+// `calque eval`: a row a model with both perplexities, and the divergences; the reference first.
+std::string metrics_text(const std::vector<eval::ModelMetrics>& metrics);
+
+}  // namespace calque::cli

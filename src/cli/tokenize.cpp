@@ -1,0 +1,87 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "calque/io/text_lines.h"
+#include "calque/text/tokenizer.h"
+#include "cli/commands.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+constexpr std::size_t kShown = 16;
+
+struct TokenizeArguments {
+  std::string tokenizer;
+  std::string file;
+  std::string string;
+  bool special = false;
+  bool add_special = false;
+  bool json = false;
+};
+
+text::TokenIds ids_of(const TokenizeArguments& arguments, const text::Tokenizer& tokenizer,
+                      const std::string& input) {
+  text::TokenIds ids = tokenizer.encode(input, arguments.special);
+  if (!arguments.add_special) return ids;
+  const text::TokenIds prefix = tokenizer.prefix();
+  const text::TokenIds suffix = tokenizer.suffix();
+  ids.insert(ids.begin(), prefix.begin(), prefix.end());
+  ids.insert(ids.end(), suffix.begin(), suffix.end());
+  return ids;
+}
+
+// A file may hold millions: its count and how it begins. A string: every id with its token.
+std::string ids_text(const text::TokenIds& ids, const text::Tokenizer& tokenizer, bool all) {
+  const std::size_t shown = all ? ids.size() : std::min(ids.size(), kShown);
+  std::string text = fmt::format("{}\n{} tokens\n", printable(tokenizer.description()), ids.size());
+  if (shown < ids.size())
+    return text +
+           fmt::format("first ids: {} ...\n", fmt::join(ids.begin(), ids.begin() + kShown, " "));
+  for (const std::int32_t id : ids)
+    text += fmt::format("{:>8}  {}\n", id, printable(tokenizer.token(id)));
+  return text;
+}
+
+void tokenize(const TokenizeArguments& arguments) {
+  const auto tokenizer = text::load_tokenizer(arguments.tokenizer);
+  const bool from_file = !arguments.file.empty();
+  const std::string input = from_file ? io::read_text(arguments.file) : arguments.string;
+  const text::TokenIds ids = ids_of(arguments, *tokenizer, input);
+  if (arguments.json)
+    fmt::print("{}\n", nlohmann::json(ids).dump());
+  else
+    fmt::print("{}", ids_text(ids, *tokenizer, !from_file));
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("tokenize", "Token ids of a text.");
+  auto arguments = std::make_shared<TokenizeArguments>();
+  command
+      ->add_option("--tokenizer", arguments->tokenizer,
+                   "Folder with tokenizer.json or tokenizer.model.")
+      ->required();
+  CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
+  input->add_option("--text", arguments->file, "Text file (also .gz, .zst): count and first ids.");
+  input->add_option("--string", arguments->string, "The text itself: every id.");
+  input->require_option(1);
+  command->add_flag("--special", arguments->special,
+                    "Text that spells a special token becomes that token.");
+  command->add_flag("--add-special", arguments->add_special,
+                    "With the tokens that the tokenizer puts around a sequence (BOS, EOS).");
+  command->add_flag("--json", arguments->json, "Print all ids as a JSON array.");
+  command->footer(
+      help_footer("  calque tokenize --tokenizer tests/models/demo --string \"Once upon a time\"\n"
+                  "  calque tokenize --tokenizer tests/models/demo --text book.txt --json"));
+  command->callback([arguments] { tokenize(*arguments); });
+}
+
+}  // namespace calque::cli

@@ -1,0 +1,74 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "calque/config/job_file.h"
+#include "calque/pipeline/quantize_model.h"
+#include "cli/commands.h"
+#include "cli/tables.h"
+
+namespace calque::cli {
+namespace {
+
+struct ValidateArguments {
+  std::string job_file;
+  std::vector<std::string> overrides;
+  bool json = false;
+  bool resolved = false;
+};
+
+std::string plans_json(const std::vector<artifact::ExportPlan>& plans) {
+  auto exports = nlohmann::ordered_json::array();
+  for (const artifact::ExportPlan& plan : plans) {
+    auto tensors = nlohmann::ordered_json::array();
+    for (const artifact::TensorPlan& tensor : plan.tensors)
+      tensors.push_back({{"name", tensor.tensor.name},
+                         {"shape", tensor.tensor.shape},
+                         {"stored_as", tensor.stored_as},
+                         {"bytes", tensor.bytes}});
+    exports.push_back({{"path", plan.request.path.string()},
+                       {"format", plan.request.format},
+                       {"tensor_bytes", plan.tensor_bytes},
+                       {"bits_per_weight", plan.bits_per_weight},
+                       {"tensors", tensors}});
+  }
+  return nlohmann::ordered_json{{"exports", exports}}.dump(2) + "\n";
+}
+
+void validate(const ValidateArguments& arguments) {
+  const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
+  const std::vector<artifact::ExportPlan> plans = pipeline::plan_job(job);
+  if (arguments.resolved)
+    fmt::print("{}", config::resolved_yaml(job));
+  else if (arguments.json)
+    fmt::print("{}", plans_json(plans));
+  else
+    fmt::print("{}ok\n", plan_table(plans));
+}
+
+}  // namespace
+
+void add_validate(CLI::App& program) {
+  CLI::App* command = program.add_subcommand(
+      "validate", "Check a job without computing anything; say what it would write.");
+  auto arguments = std::make_shared<ValidateArguments>();
+  command->add_option("job", arguments->job_file, "The job file (configs/README.md).")->required();
+  command
+      ->add_option("--set", arguments->overrides,
+                   "KEY.PATH=VALUE: as for 'calque run'. May be repeated.")
+      ->allow_extra_args(false);
+  CLI::Option* json =
+      command->add_flag("--json", arguments->json, "Print the plan of every tensor as JSON.");
+  command->add_flag("--resolved", arguments->resolved, "Print the job with every default.")
+      ->excludes(json);
+  command->footer(
+      help_footer("  calque validate configs/demo.yaml\n"
+                  "  calque validate job.yaml --set quantization.group_size=64"));
+  command->callback([arguments] { validate(*arguments); });
+}
+
+}  // namespace calque::cli

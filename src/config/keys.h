@@ -1,0 +1,63 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calque/pipeline/job.h"
+#include "config/diagnostics.h"
+#include "config/yaml_tree.h"
+
+namespace calque::config {
+
+// One key of the job file: the only place that lists it. Parsing, the resolved YAML and the
+// documentation are made from this. Targets are the struct of the key's section, type-erased.
+struct Key {
+  std::string name;
+  std::string type;           // "integer, 1 or more"
+  std::string doc;            // one line
+  std::string default_value;  // as YAML, or in words; empty: required
+  std::function<Problem(const YamlNode&, const std::filesystem::path& folder, void* target)> store;
+  std::function<std::string(const void* target)> show;  // as YAML
+  // For which values of its neighbours the key means something ("format: gguf"); null: always.
+  std::function<bool(const void* target)> applies;
+  std::string applies_when;
+
+  bool required() const { return default_value.empty(); }
+};
+
+// A section ("quantization", "quantization.fallback") or a list of sections ("export").
+struct Section {
+  enum class Presence {
+    kAlways,    // left out: its defaults
+    kRequired,  // must be written
+    kOptional,  // left out: not part of the job
+  };
+
+  std::string path;  // "" for the top level
+  std::string doc;
+  Presence presence = Presence::kAlways;
+  bool list = false;
+  // The struct that the section's keys are stored in; of a list, a new last one.
+  std::function<void*(pipeline::Job&)> open;
+  // What there is of it in a job: one, none, or as many as the list has.
+  std::function<std::vector<const void*>(const pipeline::Job&)> instances;
+  std::vector<Key> keys;
+
+  const Key* find(std::string_view key) const;
+};
+
+// Every section, parents before children, in the order of the resolved YAML.
+const std::vector<Section>& sections();
+const Section* find_section(std::string_view path);
+// "quantization" and "fallback" make "quantization.fallback".
+std::string join_path(std::string_view section, std::string_view name);
+// Sections directly inside `section`.
+std::vector<const Section*> children_of(const Section& section);
+
+// Whether quantization.method needs calibration data.
+bool needs_calibration(std::string_view method);
+
+}  // namespace calque::config

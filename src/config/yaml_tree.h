@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/diagnostics.h"
+
+namespace calque::config {
+
+struct YamlEntry;
+
+// A YAML document as it was written: duplicate keys are kept, every node knows its place, and plain
+// scalars can be told from quoted ones. (yaml-cpp's own nodes hide all three.)
+struct YamlNode {
+  enum class Kind { kNull, kScalar, kList, kMap };
+
+  Kind kind = Kind::kNull;
+  std::string text;     // kScalar
+  bool quoted = false;  // kScalar: quoted or a block scalar, so never a number or a boolean
+  Mark mark;
+  std::vector<YamlNode> items;     // kList
+  std::vector<YamlEntry> entries;  // kMap
+
+  bool is_null() const { return kind == Kind::kNull; }
+  YamlEntry* find(const std::string& key);
+};
+
+struct YamlEntry {
+  std::string key;
+  Mark mark;  // of the key
+  YamlNode value;
+};
+
+// One document. What YAML allows and a job file does not (anchors and aliases, tags, keys that are
+// not scalars, several documents) and syntax errors go to `diagnostics` (E104). Every mark gets
+// `source`; those of overrides (source > 0) have no line.
+YamlNode parse_yaml(const std::string& text, int source, Diagnostics& diagnostics);
+
+// "text", "a list", ...: for messages.
+std::string describe(const YamlNode& node);
+
+}  // namespace calque::config

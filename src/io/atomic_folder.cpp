@@ -1,0 +1,99 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <stdio.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+#include "io/resource_error.h"
+
+namespace calque::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+// "out/" and "." name the same folders as "out" and "/where/we/are", which a suffix can extend.
+fs::path with_plain_last_name(const fs::path& path) {
+  fs::path plain = path.lexically_normal();
+  if (!plain.has_filename()) plain = plain.parent_path();
+  if (plain.filename() != "." && plain.filename() != "..") return plain;
+  return fs::absolute(plain).lexically_normal().parent_path();
+}
+
+fs::path with_suffix(fs::path path, const char* suffix) { return path += suffix; }
+
+void refuse_existing(const fs::path& path, bool overwrite) {
+  const fs::file_status status = fs::status(path);
+  if (!fs::exists(fs::symlink_status(path))) return;
+  if (!fs::is_directory(status))
+    throw Error(
+        ErrorKind::kConfig, "",
+        fmt::format("{}: exists and is not a folder; choose another output folder", path.string()));
+  if (overwrite) return;
+  throw Error(ErrorKind::kConfig, "",
+              fmt::format("{}: the output folder exists already; choose another one, or allow "
+                          "it to be overwritten",
+                          path.string()));
+}
+
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) throw_resource_error(path, "remove", error.value());
+}
+
+void rename_or_throw(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw_resource_error(to, "rename the finished folder to this name", errno);
+}
+
+// Puts `staging` in the place of `path`, and the old content where `staging` was. Where the file
+// system cannot swap two names at once, a crash between the two renames leaves the old content
+// under "<path>.replaced".
+void swap_folders(const fs::path& staging, const fs::path& path) {
+  if (::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
+  const fs::path replaced = with_suffix(path, ".replaced");
+  remove_tree(replaced);
+  rename_or_throw(path, replaced);
+  rename_or_throw(staging, path);
+  rename_or_throw(replaced, staging);
+}
+
+}  // namespace
+
+AtomicFolder::AtomicFolder(fs::path path, bool overwrite)
+    : path_(with_plain_last_name(path)),
+      staging_(with_suffix(path_, ".partial")),
+      overwrite_(overwrite) {
+  refuse_existing(path_, overwrite_);
+  remove_tree(staging_);
+  std::error_code error;
+  fs::create_directories(staging_, error);
+  if (error) throw_resource_error(staging_, "create the folder", error.value());
+}
+
+AtomicFolder::~AtomicFolder() {
+  if (committed_) return;
+  std::error_code ignored;
+  fs::remove_all(staging_, ignored);
+}
+
+void AtomicFolder::commit() {
+  // Another run may have put a folder there since.
+  refuse_existing(path_, overwrite_);
+  sync_folder(staging_);
+  const bool replaces = fs::exists(path_);
+  if (replaces) {
+    swap_folders(staging_, path_);
+  } else {
+    rename_or_throw(staging_, path_);
+  }
+  committed_ = true;
+  sync_folder(path_.has_parent_path() ? path_.parent_path() : fs::path("."));
+  if (replaces) remove_tree(staging_);
+}
+
+}  // namespace calque::io

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+namespace calque::io {
+
+// Throws Error(kResource): "<path>: cannot <action>: <reason of errno>; N bytes wanted, M bytes
+// free". Code E302 if the disk (or a quota, or a limit on file sizes) is full.
+[[noreturn]] void throw_resource_error(const std::filesystem::path& path, std::string_view action,
+                                       int reason, std::uint64_t bytes_wanted = 0);
+
+// Makes a rename inside `folder` survive a power cut.
+void sync_folder(const std::filesystem::path& folder);
+
+}  // namespace calque::io

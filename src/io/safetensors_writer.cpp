@@ -1,0 +1,129 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+
+#include "calque/core/error.h"
+#include "calque/io/safetensors.h"
+#include "io/printable.h"
+#include "io/safetensors_header.h"
+
+namespace calque::io {
+namespace {
+
+[[noreturn]] void refuse(const std::string& reason) {
+  throw Error(ErrorKind::kInternal, "", reason);
+}
+
+using Group = std::vector<TensorDeclaration>;
+
+// Greedily, in order: a shard is closed when the next tensor would not fit.
+std::vector<Group> split(std::vector<TensorDeclaration> tensors, std::uint64_t max_bytes) {
+  std::vector<Group> groups(1);
+  std::uint64_t filled = 0;
+  for (TensorDeclaration& tensor : tensors) {
+    const std::uint64_t bytes = tensor.byte_count();
+    if (!groups.back().empty() && bytes > max_bytes - std::min(filled, max_bytes)) {
+      groups.emplace_back();
+      filled = 0;
+    }
+    filled += bytes;
+    groups.back().push_back(std::move(tensor));
+  }
+  return groups;
+}
+
+std::string file_name(std::size_t shard, std::size_t count) {
+  if (count == 1) return "model.safetensors";
+  return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, count);
+}
+
+std::string json_text(const std::string& text) { return nlohmann::json(text).dump(); }
+
+// Names and offsets as JSON, preceded by the length, padded so that the data is 64-byte aligned.
+std::string header_of(const Group& tensors, const std::vector<std::uint64_t>& ends) {
+  std::string json = R"({"__metadata__":{"format":"pt"})";
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    json += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                        json_text(tensors[i].name), name_of(tensors[i].dtype),
+                        fmt::join(tensors[i].shape, ","), i == 0 ? 0 : ends[i - 1], ends[i]);
+  json += "}";
+  constexpr std::size_t kAlignment = 64;
+  const std::size_t total = (8 + json.size() + kAlignment - 1) / kAlignment * kAlignment;
+  json.resize(total - 8, ' ');
+  const std::uint64_t length = json.size();
+  std::string header(reinterpret_cast<const char*>(&length), sizeof(length));
+  return header + json;
+}
+
+}  // namespace
+
+std::uint64_t TensorDeclaration::byte_count() const {
+  return checked_byte_count({name, dtype, shape, 0, 0});
+}
+
+struct SafetensorsWriter::Shard {
+  Shard(const std::filesystem::path& path, Group declarations)
+      : file(path), tensors(std::move(declarations)), written(tensors.size()) {
+    std::uint64_t end = 0;
+    for (const TensorDeclaration& tensor : tensors) ends.push_back(end += tensor.byte_count());
+    const std::string header = header_of(tensors, ends);
+    data_start = header.size();
+    file.reserve(data_start + end);
+    file.append(header);
+  }
+  std::uint64_t begin(std::size_t i) const { return i == 0 ? 0 : ends[i - 1]; }
+
+  AtomicFile file;
+  Group tensors;
+  std::vector<std::uint64_t> ends;  // of each tensor's data, relative to data_start
+  std::vector<bool> written;
+  std::uint64_t data_start = 0;
+};
+
+SafetensorsWriter::SafetensorsWriter(std::filesystem::path folder,
+                                     std::vector<TensorDeclaration> tensors,
+                                     std::uint64_t max_shard_bytes)
+    : folder_(std::move(folder)) {
+  for (const TensorDeclaration& tensor : tensors) total_bytes_ += tensor.byte_count();
+  std::vector<Group> groups = split(std::move(tensors), max_shard_bytes);
+  for (std::size_t s = 0; s < groups.size(); ++s) {
+    for (std::size_t i = 0; i < groups[s].size(); ++i)
+      if (!where_.emplace(groups[s][i].name, std::pair(s, i)).second)
+        refuse(fmt::format("tensor {} is declared twice", printable(groups[s][i].name)));
+    shards_.push_back(
+        std::make_unique<Shard>(folder_ / file_name(s, groups.size()), std::move(groups[s])));
+  }
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+
+void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
+  const auto found = where_.find(name);
+  if (found == where_.end()) refuse(fmt::format("tensor {} was never declared", printable(name)));
+  const auto [s, i] = found->second;
+  Shard& shard = *shards_[s];
+  if (bytes.size() != shard.tensors[i].byte_count())
+    refuse(fmt::format("tensor {} was declared with {} bytes, {} come", printable(name),
+                       shard.tensors[i].byte_count(), bytes.size()));
+  if (shard.written[i]) refuse(fmt::format("tensor {} is written twice", printable(name)));
+  shard.file.write_at(shard.data_start + shard.begin(i), bytes);
+  shard.written[i] = true;
+}
+
+void SafetensorsWriter::finish() {
+  for (const auto& shard : shards_)
+    for (std::size_t i = 0; i < shard->tensors.size(); ++i)
+      if (!shard->written[i])
+        refuse(fmt::format("tensor {} was declared and never written",
+                           printable(shard->tensors[i].name)));
+  nlohmann::json index = {{"metadata", {{"total_size", total_bytes_}}},
+                          {"weight_map", nlohmann::json::object()}};
+  for (const auto& [name, place] : where_)
+    index["weight_map"][name] = file_name(place.first, shards_.size());
+  for (const auto& shard : shards_) shard->file.commit();
+  if (shards_.size() > 1)
+    write_file(folder_ / "model.safetensors.index.json", index.dump(2) + "\n");
+}
+
+}  // namespace calque::io

@@ -1,0 +1,142 @@
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/panel.h"
+#include "kernels/cpu/sgemm.h"
+
+namespace calque::cpu {
+namespace {
+
+struct Sweep {
+  MatrixView<float> weight_NK;
+  MatrixView<const float> factor_KK;
+  MatrixView<const float> scales_NG, offsets_NG;
+  std::span<const std::int32_t> group_of_column_K;
+  int max_code;
+  Index block_size;
+  MatrixView<std::uint8_t> codes_NK;
+  Matrix<float> columns_KB;  // row i: U[begin..i][i] of i's block, so that a column is contiguous
+};
+
+Matrix<float> diagonal_blocks(MatrixView<const float> factor_KK, Index block_size) {
+  Matrix<float> columns_KB(factor_KK.rows(), block_size);
+  for (Index begin = 0; begin < factor_KK.rows(); begin += block_size) {
+    const Index end = std::min(factor_KK.rows(), begin + block_size);
+    for (Index k = begin; k < end; ++k)
+      for (Index i = k; i < end; ++i) columns_KB(i, k - begin) = factor_KK(k, i);
+  }
+  return columns_KB;
+}
+
+// The sweep over the rows [first, first + count).
+class Panel {
+ public:
+  Panel(const Sweep& sweep, Index first, Index count)
+      : sweep_(sweep),
+        weight_PK_(sweep.weight_NK.rows(first, count)),
+        codes_PK_(sweep.codes_NK.rows(first, count)),
+        grid_(sweep.scales_NG.rows(first, count), sweep.offsets_NG.rows(first, count),
+              sweep.max_code),
+        values_(buffer()),
+        codes_(buffer()),
+        errors_(buffer()),
+        errors_PB_(Matrix<float>::uninitialized(count, sweep.block_size)) {}
+
+  double run() {
+    double loss = 0;
+    const Index columns = weight_PK_.cols();
+    for (Index begin = 0; begin < columns; begin += sweep_.block_size) {
+      const Index width = std::min(sweep_.block_size, columns - begin);
+      turn(weight_PK_.cols(begin, width), 0.0f, values_.view().rows(0, width));
+      loss += sweep_block(begin, width);
+      turn_back(values_.view().rows(0, width), weight_PK_.cols(begin, width));
+      turn_back(codes_.view().rows(0, width), codes_PK_.cols(begin, width));
+      update_rest(begin, width);
+    }
+    return loss;
+  }
+
+ private:
+  Matrix<float> buffer() const {
+    return Matrix<float>::uninitialized(sweep_.block_size, kPanelRows);
+  }
+
+  // values_: weights in, dequantized values out. The errors of earlier columns are applied when a
+  // column is reached, so it is loaded and stored once.
+  double sweep_block(Index begin, Index width) {
+    Floats squares[kStrips] = {};
+    for (Index i = 0; i < width; ++i) {
+      const float* factor_column = sweep_.columns_KB.row(begin + i);
+      const Column weight = compensated(i, factor_column);
+      const Floats pivot = broadcast(factor_column[i]);
+      const Index group = sweep_.group_of_column_K[begin + i];
+      for (int s = 0; s < kStrips; ++s) {
+        const auto [code, value] = grid_.nearest(weight[s], group, s);
+        const Floats error = (weight[s] - value) / pivot;
+        squares[s] += error * error;
+        store(codes_.row(i) + s * kLanes, code);
+        store(values_.row(i) + s * kLanes, value);
+        store(errors_.row(i) + s * kLanes, error);
+      }
+    }
+    double loss = 0;
+    for (const Floats& strip : squares) loss += sum(strip);
+    return loss;
+  }
+
+  Column compensated(Index i, const float* factor_column) const {
+    Column weight = load_column(values_.row(i));
+    for (Index k = 0; k < i; ++k) {
+      const Floats factor = broadcast(factor_column[k]);
+      const float* error = errors_.row(k);
+      for (int s = 0; s < kStrips; ++s) weight[s] -= load(error + s * kLanes) * factor;
+    }
+    return weight;
+  }
+
+  void update_rest(Index begin, Index width) {
+    const Index end = begin + width;
+    const Index rest = weight_PK_.cols() - end;
+    if (rest == 0) return;
+    const MatrixView<float> errors = errors_PB_.view().cols(0, width);
+    turn_back(errors_.view().rows(0, width), errors);
+    sgemm(-1.0f, errors, sweep_.factor_KK.rows(begin, width).cols(end, rest), 1.0f,
+          weight_PK_.cols(end, rest));
+  }
+
+  const Sweep& sweep_;
+  MatrixView<float> weight_PK_;
+  MatrixView<std::uint8_t> codes_PK_;
+  PanelGrid grid_;
+  Matrix<float> values_, codes_, errors_;  // turned: [block_size, kPanelRows]
+  Matrix<float> errors_PB_;
+};
+
+}  // namespace
+
+double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
+                  MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
+                  std::span<const std::int32_t> group_of_column_K, int max_code, Index block_size,
+                  MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend) {
+  const Sweep sweep = {.weight_NK = weight_NK,
+                       .factor_KK = inverse_factor_KK,
+                       .scales_NG = scales_NG,
+                       .offsets_NG = offsets_NG,
+                       .group_of_column_K = group_of_column_K,
+                       .max_code = max_code,
+                       .block_size = block_size,
+                       .codes_NK = codes_NK,
+                       .columns_KB = diagonal_blocks(inverse_factor_KK, block_size)};
+  const Index panels = (weight_NK.rows() + kPanelRows - 1) / kPanelRows;
+  std::vector<double> losses(static_cast<std::size_t>(panels));
+  backend.workers.for_each(panels, [&](Index p) {
+    const Index first = p * kPanelRows;
+    const Index count = std::min(kPanelRows, weight_NK.rows() - first);
+    losses[static_cast<std::size_t>(p)] = Panel(sweep, first, count).run();
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+}  // namespace calque::cpu

@@ -1,0 +1,267 @@
+#include "calque/kernels/refine_grid.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "kernels/cpu/grid_storage.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/panel.h"
+#include "kernels/cpu/sgemm.h"
+
+namespace calque::cpu {
+namespace {
+
+constexpr Index kBlockColumns = 128;
+
+struct Refinement {
+  MatrixView<const float> weight_NK, hessian_KK;
+  Index group_size;
+  RefineOptions options;
+  MatrixView<float> scales_NG, offsets_NG;
+  MatrixView<std::uint8_t> codes_NK;
+  std::vector<std::int32_t> group_of_column_K;
+};
+
+// The passes over the rows [first, first + count). Invariant between steps: values_PK_ are the
+// dequantized codes and residual_PK_ = (weight - values) H, the negative gradient of half the loss.
+class Panel {
+ public:
+  Panel(const Refinement& task, Index first, Index count)
+      : task_(task),
+        rows_(count),
+        columns_(task.weight_NK.cols()),
+        weight_PK_(task.weight_NK.rows(first, count)),
+        scales_PG_(task.scales_NG.rows(first, count)),
+        offsets_PG_(task.offsets_NG.rows(first, count)),
+        codes_PK_(task.codes_NK.rows(first, count)),
+        values_PK_(Matrix<float>::uninitialized(count, columns_)),
+        residual_PK_(Matrix<float>::uninitialized(count, columns_)),
+        moved_PK_(Matrix<float>::uninitialized(count, columns_)),
+        moves_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)),
+        new_values_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)),
+        new_codes_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)),
+        residual_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)) {}
+
+  double run() {
+    dequantize();
+    start_residual();
+    for (int pass = 0; pass < task_.options.passes; ++pass) run_pass();
+    return loss();
+  }
+
+ private:
+  void dequantize() {
+    for (Index r = 0; r < rows_; ++r)
+      for (Index k = 0; k < columns_; ++k) {
+        const Index g = task_.group_of_column_K[k];
+        values_PK_(r, k) = scales_PG_(r, g) * codes_PK_(r, k) + offsets_PG_(r, g);
+      }
+  }
+
+  void start_residual() {
+    for (Index r = 0; r < rows_; ++r)
+      for (Index k = 0; k < columns_; ++k) moved_PK_(r, k) = weight_PK_(r, k) - values_PK_(r, k);
+    sgemm(1.0f, moved_PK_, task_.hessian_KK, 0.0f, residual_PK_);
+  }
+
+  double loss() const {
+    double total = 0;
+    for (Index r = 0; r < rows_; ++r)
+      for (Index k = 0; k < columns_; ++k)
+        total += static_cast<double>(weight_PK_(r, k) - values_PK_(r, k)) * residual_PK_(r, k);
+    return total;
+  }
+
+  // A unit is as many whole groups as fill a block, or one large group. While it is worked on, the
+  // residual is kept up to date inside it only; the rest follows in one product.
+  void run_pass() {
+    const Index group = task_.group_size;
+    const Index unit = std::max(group, kBlockColumns / group * group);
+    for (Index begin = 0; begin < columns_; begin += unit) {
+      const Index end = std::min(columns_, begin + unit);
+      remember_values(begin, end);
+      for (Index b = begin; b < end; b += kBlockColumns)
+        move_codes(b, std::min(end, b + kBlockColumns), begin, end);
+      for (Index g = begin / group; g < end / group; ++g) refit(g, begin, end);
+      for (Index r = 0; r < rows_; ++r)
+        for (Index k = begin; k < end; ++k) moved_PK_(r, k) = values_PK_(r, k) - moved_PK_(r, k);
+      update_residual(begin, end, 0, begin);
+      update_residual(begin, end, end, columns_);
+    }
+  }
+
+  void remember_values(Index begin, Index end) {
+    for (Index r = 0; r < rows_; ++r)
+      std::copy(values_PK_.row(r) + begin, values_PK_.row(r) + end, moved_PK_.row(r) + begin);
+  }
+
+  // residual[:, first..last) -= moved[:, begin..end) H[begin..end, first..last).
+  void update_residual(Index begin, Index end, Index first, Index last) {
+    subtract(moved_PK_.view().cols(begin, end - begin), begin, first, last);
+  }
+  void subtract(MatrixView<const float> moves, Index begin, Index first, Index last) {
+    sgemm(-1.0f, moves, task_.hessian_KK.rows(begin, moves.cols()).cols(first, last - first), 1.0f,
+          residual_PK_.view().cols(first, last - first));
+  }
+
+  // Coordinate descent over the columns [begin, end) of the unit [unit_begin, unit_end).
+  void move_codes(Index begin, Index end, Index unit_begin, Index unit_end) {
+    const Index width = end - begin;
+    const Index first_group = unit_begin / task_.group_size;
+    const Index groups = (unit_end - unit_begin) / task_.group_size;
+    const PanelGrid grid(scales_PG_.cols(first_group, groups),
+                         offsets_PG_.cols(first_group, groups), task_.options.max_code);
+    turn(values_PK_.view().cols(begin, width), 0.0f, new_values_.view().rows(0, width));
+    turn(residual_PK_.view().cols(begin, width), 0.0f, residual_.view().rows(0, width));
+    turn(codes_PK_.cols(begin, width), new_codes_.view().rows(0, width));
+    for (Index i = 0; i < width; ++i) move_column(begin, i, first_group, grid);
+    turn_back(new_values_.view().rows(0, width), values_PK_.view().cols(begin, width));
+    turn_back(new_codes_.view().rows(0, width), codes_PK_.cols(begin, width));
+    Matrix<float> moves_PB = Matrix<float>::uninitialized(rows_, width);
+    turn_back(moves_.view().rows(0, width), moves_PB.view());
+    subtract(moves_PB, begin, unit_begin, unit_end);
+  }
+
+  static void turn(MatrixView<const float> source, float filler, MatrixView<float> turned) {
+    cpu::turn(source, filler, turned);
+  }
+  static void turn(MatrixView<const std::uint8_t> source, MatrixView<float> turned) {
+    for (Index c = 0; c < source.cols(); ++c)
+      for (Index r = 0; r < kPanelRows; ++r)
+        turned(c, r) = r < source.rows() ? static_cast<float>(source(r, c)) : 0.0f;
+  }
+
+  void move_column(Index begin, Index i, Index first_group, const PanelGrid& grid) {
+    Column residual = load_column(residual_.row(i));
+    for (Index k = 0; k < i; ++k) {
+      const Floats coupling = broadcast(task_.hessian_KK(begin + k, begin + i));
+      for (int s = 0; s < kStrips; ++s) residual[s] -= load(moves_.row(k) + s * kLanes) * coupling;
+    }
+    const Index group = task_.group_of_column_K[begin + i] - first_group;
+    const float curvature = task_.hessian_KK(begin + i, begin + i);
+    for (int s = 0; s < kStrips; ++s) {
+      float* value_at = new_values_.row(i) + s * kLanes;
+      float* code_at = new_codes_.row(i) + s * kLanes;
+      const Floats value = load(value_at);
+      const auto [code, target] = grid.nearest(value + residual[s] / curvature, group, s);
+      const Floats move = target - value;
+      const auto better = 2.0f * move * residual[s] - move * move * curvature > Floats{};
+      store(moves_.row(i) + s * kLanes, better ? move : Floats{});
+      store(value_at, better ? target : value);
+      store(code_at, better ? code : load(code_at));
+    }
+  }
+
+  // Best scale of group g for its codes, then (kMinimum) best offset.
+  void refit(Index g, Index unit_begin, Index unit_end) {
+    const Index begin = g * task_.group_size;
+    const Index width = task_.group_size;
+    Matrix<float> direction_PB = Matrix<float>::uninitialized(rows_, width);
+    for (Index r = 0; r < rows_; ++r) {
+      const float zero = zero_point(r, g);
+      for (Index k = 0; k < width; ++k) direction_PB(r, k) = codes_PK_(r, begin + k) - zero;
+    }
+    move_along(direction_PB, g, unit_begin, unit_end,
+               [&](Index r, float step) { set_scale(r, g, scales_PG_(r, g) + step); });
+    if (task_.options.offset_kind != OffsetKind::kMinimum) return;
+    std::fill_n(direction_PB.data(), direction_PB.size(), 1.0f);
+    move_along(direction_PB, g, unit_begin, unit_end, [&](Index r, float step) {
+      offsets_PG_(r, g) = stored(offsets_PG_(r, g) + step, task_.options.precision);
+    });
+  }
+
+  float zero_point(Index r, Index g) const {
+    if (task_.options.offset_kind == OffsetKind::kMinimum) return 0.0f;
+    const float scale = scales_PG_(r, g);
+    return scale == 0.0f ? 0.0f : std::rint(-offsets_PG_(r, g) / scale);
+  }
+
+  void set_scale(Index r, Index g, float scale) {
+    // Crossing zero would put every code on the wrong side.
+    if (scale * scales_PG_(r, g) <= 0.0f) return;
+    const float zero = zero_point(r, g);
+    scales_PG_(r, g) = stored_scale(scale, task_.options.precision);
+    if (task_.options.offset_kind != OffsetKind::kMinimum)
+      offsets_PG_(r, g) = -scales_PG_(r, g) * zero;
+  }
+
+  // Moves every row's values of group g along its direction d by (d . R) / (d . H d), through
+  // `set`, which rounds to what can be stored; undone where that does not lower the loss.
+  template <typename Set>
+  void move_along(const Matrix<float>& direction_PB, Index g, Index unit_begin, Index unit_end,
+                  const Set& set) {
+    const Index begin = g * task_.group_size;
+    const Index width = task_.group_size;
+    Matrix<float> curved_PB = Matrix<float>::uninitialized(rows_, width);
+    sgemm(1.0f, direction_PB, task_.hessian_KK.rows(begin, width).cols(begin, width), 0.0f,
+          curved_PB);
+    Matrix<float> moves_PB(rows_, width);
+    for (Index r = 0; r < rows_; ++r) {
+      const double slope = dot(direction_PB.row(r), residual_PK_.row(r) + begin, width);
+      const double curvature = dot(direction_PB.row(r), curved_PB.row(r), width);
+      if (!(curvature > 0)) continue;
+      const float old_scale = scales_PG_(r, g);
+      const float old_offset = offsets_PG_(r, g);
+      set(r, static_cast<float>(slope / curvature));
+      const double step = old_scale != scales_PG_(r, g)
+                              ? static_cast<double>(scales_PG_(r, g)) - old_scale
+                              : static_cast<double>(offsets_PG_(r, g)) - old_offset;
+      if (2 * step * slope - step * step * curvature > 0) {
+        take_move(r, g, moves_PB.row(r));
+      } else {
+        scales_PG_(r, g) = old_scale;
+        offsets_PG_(r, g) = old_offset;
+      }
+    }
+    subtract(moves_PB, begin, unit_begin, unit_end);
+  }
+
+  void take_move(Index r, Index g, float* moves) {
+    const Index begin = g * task_.group_size;
+    for (Index k = 0; k < task_.group_size; ++k) {
+      float& value = values_PK_(r, begin + k);
+      const float moved = scales_PG_(r, g) * codes_PK_(r, begin + k) + offsets_PG_(r, g);
+      moves[k] = moved - value;
+      value = moved;
+    }
+  }
+
+  static double dot(const float* a, const float* b, Index count) {
+    double lanes[8] = {};
+    for (Index k = 0; k < count; ++k) lanes[k % 8] += static_cast<double>(a[k]) * b[k];
+    return std::accumulate(lanes, lanes + 8, 0.0);
+  }
+
+  const Refinement& task_;
+  Index rows_, columns_;
+  MatrixView<const float> weight_PK_;
+  MatrixView<float> scales_PG_, offsets_PG_;
+  MatrixView<std::uint8_t> codes_PK_;
+  Matrix<float> values_PK_, residual_PK_;
+  Matrix<float> moved_PK_;  // of the current unit: values before it, then how far they moved
+  Matrix<float> moves_, new_values_, new_codes_, residual_;  // one block, turned
+};
+
+}  // namespace
+
+double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                   Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
+                   MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
+                   const Exec::Backend& backend) {
+  Refinement task = {weight_NK, hessian_KK, group_size, options,
+                     scales_NG, offsets_NG, codes_NK,   {}};
+  for (Index k = 0; k < weight_NK.cols(); ++k)
+    task.group_of_column_K.push_back(static_cast<std::int32_t>(k / group_size));
+  const Index panels = (weight_NK.rows() + kPanelRows - 1) / kPanelRows;
+  std::vector<double> losses(static_cast<std::size_t>(panels));
+  backend.workers.for_each(panels, [&](Index p) {
+    const Index first = p * kPanelRows;
+    const Index count = std::min(kPanelRows, weight_NK.rows() - first);
+    losses[static_cast<std::size_t>(p)] = Panel(task, first, count).run();
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+}  // namespace calque::cpu

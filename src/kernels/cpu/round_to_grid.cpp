@@ -1,0 +1,55 @@
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cpu/kernels.h"
+
+namespace calque::cpu {
+namespace {
+
+// Neighbouring columns of the same group.
+struct Run {
+  Index begin, end;
+  std::int32_t group;
+};
+
+std::vector<Run> runs_of(std::span<const std::int32_t> group_of_column_K) {
+  std::vector<Run> runs;
+  for (Index k = 0; k < static_cast<Index>(group_of_column_K.size()); ++k) {
+    const std::int32_t group = group_of_column_K[k];
+    if (runs.empty() || runs.back().group != group) runs.push_back({k, k, group});
+    runs.back().end = k + 1;
+  }
+  return runs;
+}
+
+void round_run(const float* weight, const Run& run, float scale, float offset, int max_code,
+               std::uint8_t* codes) {
+  if (scale == 0.0f) {
+    std::fill(codes + run.begin, codes + run.end, std::uint8_t{0});
+    return;
+  }
+  constexpr float kOnes = 0x1.8p23f;  // see round_even in simd.h
+  const float highest = static_cast<float>(max_code);
+  for (Index k = run.begin; k < run.end; ++k) {
+    float code = (weight[k] - offset) / scale;
+    code = code > 0.0f ? code : 0.0f;
+    code = code < highest ? code : highest;
+    codes[k] = static_cast<std::uint8_t>(static_cast<int>((code + kOnes) - kOnes));
+  }
+}
+
+}  // namespace
+
+void round_to_grid(MatrixView<const float> weight_NK, MatrixView<const float> scales_NG,
+                   MatrixView<const float> offsets_NG,
+                   std::span<const std::int32_t> group_of_column_K, int max_code,
+                   MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend) {
+  const std::vector<Run> runs = runs_of(group_of_column_K);
+  backend.workers.for_each(weight_NK.rows(), [&](Index n) {
+    for (const Run& run : runs)
+      round_run(weight_NK.row(n), run, scales_NG(n, run.group), offsets_NG(n, run.group), max_code,
+                codes_NK.row(n));
+  });
+}
+
+}  // namespace calque::cpu

@@ -1,0 +1,17 @@
+#include "kernels/cpu/kernels.h"
+
+namespace calque {
+
+const KernelTable& cpu_kernels() {
+  static constexpr KernelTable kTable = {.accumulate_gram_f32 = cpu::accumulate_gram_f32,
+                                         .accumulate_gram_bf16 = cpu::accumulate_gram_bf16,
+                                         .gram_energy = cpu::gram_energy,
+                                         .inverse_cholesky = cpu::inverse_cholesky,
+                                         .round_to_grid = cpu::round_to_grid,
+                                         .gptq_sweep = cpu::gptq_sweep,
+                                         .scale_search = cpu::scale_search,
+                                         .refine_grid = cpu::refine_grid};
+  return kTable;
+}
+
+}  // namespace calque

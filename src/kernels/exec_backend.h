@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+#include "calque/core/exec.h"
+#include "kernels/cpu/workers.h"
+#include "kernels/kernel_table.h"
+
+namespace calque {
+
+// What an Exec stands for. The host's workers serve every device: a GPU's operations stage their
+// operands with them.
+struct Exec::Backend {
+  std::string name;
+  const KernelTable& kernels;
+  cpu::Workers workers;
+};
+
+}  // namespace calque

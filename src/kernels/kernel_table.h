@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "calque/core/dtype.h"
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+#include "calque/kernels/gram.h"
+#include "calque/kernels/refine_grid.h"
+#include "calque/kernels/scale_search.h"
+
+namespace calque {
+
+// What a device provides: the operations of include/calque/kernels, arguments already checked.
+struct KernelTable {
+  GramCount (*accumulate_gram_f32)(MatrixView<const float> inputs_TK, MatrixView<float> gram_KK,
+                                   std::span<double> magnitude_K, const Exec::Backend& backend);
+  GramCount (*accumulate_gram_bf16)(MatrixView<const BFloat16> inputs_TK, MatrixView<float> gram_KK,
+                                    std::span<double> magnitude_K, const Exec::Backend& backend);
+  double (*gram_energy)(MatrixView<const float> rows_NK, MatrixView<const float> gram_KK,
+                        const Exec::Backend& backend);
+  std::optional<Matrix<float>> (*inverse_cholesky)(MatrixView<const float> hessian_KK,
+                                                   const Exec::Backend& backend);
+  void (*round_to_grid)(MatrixView<const float> weight_NK, MatrixView<const float> scales_NG,
+                        MatrixView<const float> offsets_NG,
+                        std::span<const std::int32_t> group_of_column_K, int max_code,
+                        MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend);
+  double (*gptq_sweep)(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
+                       MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
+                       std::span<const std::int32_t> group_of_column_K, int max_code,
+                       Index block_size, MatrixView<std::uint8_t> codes_NK,
+                       const Exec::Backend& backend);
+  void (*scale_search)(MatrixView<const float> weight_NK, std::span<const float> importance_K,
+                       Index group_size, const ScaleSearchOptions& options,
+                       MatrixView<float> scales_NG, MatrixView<float> offsets_NG,
+                       const Exec::Backend& backend);
+  double (*refine_grid)(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                        Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
+                        MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
+                        const Exec::Backend& backend);
+};
+
+const KernelTable& cpu_kernels();
+
+// Null in a build without CUDA.
+const KernelTable* cuda_kernels();
+
+}  // namespace calque

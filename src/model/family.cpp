@@ -1,0 +1,65 @@
+#include "calque/model/family.h"
+
+#include <fmt/format.h>
+
+#include "calque/core/error.h"
+
+namespace calque::model {
+
+std::string_view name_of(SiteKind kind) {
+  switch (kind) {
+    case SiteKind::kAttnIn:
+      return "attn_in";
+    case SiteKind::kAttnOut:
+      return "attn_out";
+    case SiteKind::kMlpIn:
+      return "mlp_in";
+    case SiteKind::kMlpOut:
+      return "mlp_out";
+  }
+  return "?";
+}
+
+const SiteSpec& BlockSpec::site(SiteKind kind) const {
+  for (const SiteSpec& candidate : sites)
+    if (candidate.kind == kind) return candidate;
+  throw Error(ErrorKind::kInternal, "", fmt::format("{} has no site {}", name, name_of(kind)));
+}
+
+std::vector<TensorSpec> BlockSpec::tensors() const {
+  std::vector<TensorSpec> result{attn_norm, mlp_norm};
+  result.insert(result.end(), q_norm.begin(), q_norm.end());
+  result.insert(result.end(), k_norm.begin(), k_norm.end());
+  for (const SiteSpec& candidate : sites)
+    for (const LinearSpec& linear : candidate.readers) {
+      result.push_back(linear.weight);
+      result.insert(result.end(), linear.bias.begin(), linear.bias.end());
+    }
+  return result;
+}
+
+std::vector<TensorSpec> FamilySpec::tensors() const {
+  std::vector<TensorSpec> result{embedding};
+  for (const BlockSpec& block : blocks) {
+    const std::vector<TensorSpec> inner = block.tensors();
+    result.insert(result.end(), inner.begin(), inner.end());
+  }
+  result.push_back(final_norm);
+  result.insert(result.end(), lm_head.begin(), lm_head.end());
+  return result;
+}
+
+std::vector<LinearSpec> FamilySpec::linears() const {
+  std::vector<LinearSpec> result;
+  for (const BlockSpec& block : blocks)
+    for (const SiteSpec& site : block.sites)
+      result.insert(result.end(), site.readers.begin(), site.readers.end());
+  return result;
+}
+
+bool FamilySpec::ignores(std::string_view tensor_name) const {
+  if (tensor_name.ends_with("rotary_emb.inv_freq")) return true;
+  return lm_head.empty() && tensor_name == "lm_head.weight";
+}
+
+}  // namespace calque::model

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "calque/core/matrix.h"
+
+namespace calque::model {
+
+// c_MN = a_MK * b_NK^T, or with `add` c_MN += ... ; fp32, on the calling thread.
+//
+// oneDNN's sgemm, not ATen's: Debian's ATen calls the system's BLAS, and OpenBLAS 0.3.21 takes
+// processors newer than itself for a Prescott (34 GFLOP/s a core where oneDNN reaches 160). It also
+// has a process-wide thread count, which would make results depend on what else runs.
+void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b_NK, bool add,
+                         MatrixView<float> c_MN);
+
+// c_MN = a_MK * b_KN.
+void multiply(MatrixView<const float> a_MK, MatrixView<const float> b_KN, MatrixView<float> c_MN);
+
+}  // namespace calque::model

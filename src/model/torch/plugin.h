@@ -1,0 +1,16 @@
+#pragma once
+
+#include "calque/model/block_runner.h"
+
+// The two functions that libcalque_torch.so exports, under these names.
+namespace calque::model {
+
+// The caller owns the result. Throws calque::Error.
+using MakeTorchRunner = BlockRunner* (*)(const ModelConfig& config, const RunnerOptions& options);
+inline constexpr const char* kMakeTorchRunner = "calque_make_torch_runner";
+
+// "LibTorch 1.13.1"; lives as long as the plug-in.
+using DescribeTorch = const char* (*)();
+inline constexpr const char* kDescribeTorch = "calque_describe_torch";
+
+}  // namespace calque::model

@@ -1,0 +1,48 @@
+#include "model/torch/sequences.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <string>
+
+#include "calque/core/error.h"
+
+namespace calque::model {
+namespace {
+
+std::vector<Index> running_sum(std::span<const Index> lengths) {
+  std::vector<Index> result{0};
+  for (const Index length : lengths) result.push_back(result.back() + length);
+  return result;
+}
+
+Index longest(std::span<const Index> lengths) {
+  return lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+}
+
+}  // namespace
+
+TorchHiddenStates::TorchHiddenStates(const RopeSpec& rope, Index head_dim, Index hidden_size,
+                                     std::span<const Index> lengths)
+    : firsts_(running_sum(lengths)),
+      rotary_(rope, head_dim, longest(lengths)),
+      rows_TH_(Matrix<float>::uninitialized(firsts_.back(), hidden_size)) {}
+
+void parallel_over(Index count, int threads, const std::function<void(Index)>& body) {
+  parallel_for(count, threads, [&](Index i) {
+    const OneThread guard;
+    body(i);
+  });
+}
+
+void translate_errors(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const c10::Error& error) {
+    const std::string reason = error.what_without_backtrace();
+    const bool memory = reason.find("allocate memory") != std::string::npos;
+    throw Error(memory ? ErrorKind::kResource : ErrorKind::kInternal, "", "LibTorch: " + reason);
+  }
+}
+
+}  // namespace calque::model

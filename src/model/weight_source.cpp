@@ -1,0 +1,151 @@
+#include "calque/model/weight_source.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "calque/core/error.h"
+#include "calque/core/parallel.h"
+
+namespace calque::model {
+namespace {
+
+// A wrong family can disagree with every tensor; the first few tell why.
+constexpr std::size_t kFaultsShown = 20;
+
+std::string fault_list(const std::vector<std::string>& faults) {
+  const std::size_t shown = std::min(faults.size(), kFaultsShown);
+  std::string text;
+  for (std::size_t i = 0; i < shown; ++i) text += "\n  " + faults[i];
+  if (shown < faults.size()) text += fmt::format("\n  and {} more", faults.size() - shown);
+  return text;
+}
+
+std::string shape_text(const std::vector<Index>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+std::string fault_of(const io::TensorRef* found, const TensorSpec& wanted) {
+  if (found == nullptr) return fmt::format("{} {}: missing", wanted.name, shape_text(wanted.shape));
+  if (found->shape != wanted.shape)
+    return fmt::format("{}: shape is {}, config.json asks for {}", wanted.name,
+                       shape_text(found->shape), shape_text(wanted.shape));
+  if (!is_floating(found->dtype))
+    return fmt::format("{}: dtype is {}, not a floating one; is the checkpoint already quantized?",
+                       wanted.name, calque::name_of(found->dtype));
+  return {};
+}
+
+// All exponent bits set: an infinity or a NaN. Integer arithmetic, so that the loop vectorizes.
+bool all_finite(const float* values, Index count) {
+  constexpr std::uint32_t kExponent = 0x7f800000u;
+  bool finite = true;
+  for (Index i = 0; i < count; ++i)
+    finite &= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) != kExponent;
+  return finite;
+}
+
+void check_finite(const std::string& name, MatrixView<const float> tensor) {
+  for (Index r = 0; r < tensor.rows(); ++r) {
+    if (all_finite(tensor.row(r), tensor.cols())) continue;
+    const float* const row = tensor.row(r);
+    const Index c = std::find_if_not(row, row + tensor.cols(),
+                                     [](float value) { return std::isfinite(value); }) -
+                    row;
+    throw Error(
+        ErrorKind::kInput, "E164",
+        fmt::format("{}: row {}, column {} is {}; the checkpoint is damaged or its training "
+                    "diverged. Download or convert it again.",
+                    name, r, c, row[c]));
+  }
+}
+
+Matrix<float> load_checked(const WeightSource& source, const TensorSpec& spec) {
+  Matrix<float> value = source.load(spec.name);
+  const bool vector = spec.shape.size() == 1;
+  const Index rows = vector ? 1 : spec.shape[0];
+  if (value.rows() != rows || value.cols() != spec.shape.back())
+    throw Error(ErrorKind::kInput, "E163",
+                fmt::format("{}: shape is [{}, {}], config.json asks for {}", spec.name,
+                            value.rows(), value.cols(), shape_text(spec.shape)));
+  check_finite(spec.name, value);
+  return value;
+}
+
+[[noreturn]] void refuse_unknown(const std::string& tensor_name) {
+  throw Error(ErrorKind::kInternal, "", fmt::format("no weight '{}' in this block", tensor_name));
+}
+
+}  // namespace
+
+bool CheckpointSource::has(std::string_view tensor_name) const {
+  return checkpoint_.find(tensor_name) != nullptr;
+}
+
+Matrix<float> CheckpointSource::load(std::string_view tensor_name) const {
+  const io::TensorRef& tensor = checkpoint_.at(tensor_name);
+  if (tensor.shape.size() != 1) return io::to_matrix(tensor);
+  const std::vector<float> values = io::to_vector(tensor);
+  return Matrix<float>::copy_of({values.data(), 1, static_cast<Index>(values.size())});
+}
+
+void check_against_family(const io::SafetensorsCheckpoint& checkpoint, const FamilySpec& family) {
+  std::vector<std::string> faults;
+  std::set<std::string_view> known;
+  const std::vector<TensorSpec> wanted = family.tensors();
+  for (const TensorSpec& spec : wanted) {
+    known.insert(spec.name);
+    if (std::string fault = fault_of(checkpoint.find(spec.name), spec); !fault.empty())
+      faults.push_back(std::move(fault));
+  }
+  for (const io::TensorRef& tensor : checkpoint.tensors())
+    if (!known.contains(tensor.name) && !family.ignores(tensor.name))
+      faults.push_back(fmt::format("{} {}: unexpected", tensor.name, shape_text(tensor.shape)));
+  if (faults.empty()) return;
+  throw Error(
+      ErrorKind::kInput, "E163",
+      fmt::format("the checkpoint does not fit its config.json ({}, family {}), {} of its "
+                  "tensors differ:{}",
+                  family.config.architecture, family.name, faults.size(), fault_list(faults)));
+}
+
+MatrixView<const float> BlockWeights::at(const std::string& tensor_name) const {
+  const auto found = tensors_.find(tensor_name);
+  if (found == tensors_.end()) refuse_unknown(tensor_name);
+  return found->second.view();
+}
+
+MatrixView<float> BlockWeights::at(const std::string& tensor_name) {
+  const auto found = tensors_.find(tensor_name);
+  if (found == tensors_.end()) refuse_unknown(tensor_name);
+  return found->second.view();
+}
+
+Matrix<float> BlockWeights::take(const std::string& tensor_name) {
+  auto node = tensors_.extract(tensor_name);
+  if (node.empty()) refuse_unknown(tensor_name);
+  return std::move(node.mapped());
+}
+
+void BlockWeights::put(const std::string& tensor_name, Matrix<float> value) {
+  tensors_.insert_or_assign(tensor_name, std::move(value));
+}
+
+BlockWeights load_block(const WeightSource& source, const BlockSpec& block) {
+  const std::vector<TensorSpec> specs = block.tensors();
+  std::vector<Matrix<float>> values(specs.size());
+  parallel_for(static_cast<Index>(specs.size()), 0, [&](Index i) {
+    const auto at = static_cast<std::size_t>(i);
+    values[at] = load_checked(source, specs[at]);
+  });
+  BlockWeights weights;
+  for (std::size_t i = 0; i < specs.size(); ++i) weights.put(specs[i].name, std::move(values[i]));
+  return weights;
+}
+
+}  // namespace calque::model

@@ -1,0 +1,40 @@
+#include "calque/quant/grid.h"
+
+#include <fmt/format.h>
+
+namespace calque::quant {
+namespace {
+
+std::string_view name_of(OffsetKind kind) {
+  switch (kind) {
+    case OffsetKind::kMiddleCode:
+      return "symmetric";
+    case OffsetKind::kZeroPoint:
+      return "asymmetric";
+    case OffsetKind::kMinimum:
+      break;
+  }
+  return "with minimum";
+}
+
+std::string_view name_of(ScalePrecision precision) {
+  switch (precision) {
+    case ScalePrecision::kF32:
+      return "f32";
+    case ScalePrecision::kF16:
+      return "f16";
+    case ScalePrecision::kBF16:
+      break;
+  }
+  return "bf16";
+}
+
+}  // namespace
+
+std::string Grid::description() const {
+  const std::string group = group_size < 0 ? "whole rows" : fmt::format("group {}", group_size);
+  return fmt::format("{} bit, {}, {}, {} scales", bits, group, name_of(offset_kind),
+                     name_of(precision));
+}
+
+}  // namespace calque::quant

@@ -1,0 +1,41 @@
+#include "calque/quant/quantized_matrix.h"
+
+#include <cmath>
+
+namespace calque::quant {
+
+Matrix<std::uint8_t> QuantizedMatrix::zeros_NG() const {
+  Matrix<std::uint8_t> zeros(scales_NG.rows(), scales_NG.cols());
+  for (Index n = 0; n < zeros.rows(); ++n)
+    for (Index g = 0; g < zeros.cols(); ++g)
+      zeros(n, g) = static_cast<std::uint8_t>(std::rint(-offsets_NG(n, g) / scales_NG(n, g)));
+  return zeros;
+}
+
+std::vector<std::int32_t> consecutive_groups(Index in_features, Index group_size) {
+  std::vector<std::int32_t> groups(static_cast<std::size_t>(in_features));
+  for (Index k = 0; k < in_features; ++k)
+    groups[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(k / group_size);
+  return groups;
+}
+
+Matrix<float> dequantize(const QuantizedMatrix& q) {
+  const std::vector<std::int32_t> groups =
+      q.group_of_column_K.empty()
+          ? consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()))
+          : q.group_of_column_K;
+  auto values = Matrix<float>::uninitialized(q.out_features(), q.in_features());
+  for (Index n = 0; n < values.rows(); ++n) {
+    const std::uint8_t* codes = q.codes_NK.row(n);
+    const float* scales = q.scales_NG.row(n);
+    const float* offsets = q.offsets_NG.row(n);
+    float* row = values.row(n);
+    for (Index k = 0; k < values.cols(); ++k) {
+      const std::int32_t g = groups[static_cast<std::size_t>(k)];
+      row[k] = scales[g] * static_cast<float>(codes[k]) + offsets[g];
+    }
+  }
+  return values;
+}
+
+}  // namespace calque::quant

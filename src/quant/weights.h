@@ -1,0 +1,32 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "calque/calib/input_stats.h"
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+#include "calque/quant/quantized_matrix.h"
+
+namespace calque::quant {
+
+// What every rounder does before and after its own work.
+
+// Throws Error(kNumerical) naming the first NaN or infinite weight.
+void expect_finite(MatrixView<const float> weight_NK);
+
+// Throws Error(kInternal) if `grid` does not divide the inputs or the inputs are not `features`.
+void expect_fits(MatrixView<const float> weight_NK, const Grid& grid);
+
+// What scale_search weights channel k with: mean square plus `damp` times the mean over channels,
+// so that a channel which calibration has not seen still counts. Empty without statistics.
+std::vector<float> channel_importance(const calib::InputStats& stats, double damp);
+
+// A matrix on `grid` with scales chosen by scale_search, and no codes yet.
+QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
+                              std::span<const float> importance_K, const Exec& exec);
+
+Matrix<float> difference(MatrixView<const float> a, MatrixView<const float> b);
+double sum_of_squares(MatrixView<const float> values);
+
+}  // namespace calque::quant

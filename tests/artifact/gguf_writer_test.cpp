@@ -1,0 +1,256 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "artifact/gguf_types.h"
+#include "artifact/support.h"
+#include "calque/io/file.h"
+#include "calque/io/gguf.h"
+#include "support/temp_folder.h"
+
+namespace calque::artifact {
+namespace {
+
+namespace fs = std::filesystem;
+using calque::testing::TempFolder;
+using ::testing::ElementsAre;
+using testing::error_of;
+using testing::expect_same;
+using ::testing::HasSubstr;
+using testing::TinyModel;
+using testing::write_random;
+
+ExportRequest gguf(const fs::path& path, const std::string& type) {
+  ExportRequest request;
+  request.format = "gguf";
+  request.path = path;
+  request.type = type;
+  request.embedding_type = "Q8_0";
+  request.output_type = "Q5_1";
+  return request;
+}
+
+const char* kLlama3 = R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 64})";
+
+class GgufRoundTrip : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(GgufRoundTrip, GivesBackCodesScalesAndOffsets) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  const ExportPlan plan = model.plan(gguf(folder / "out.gguf", GetParam()));
+  const text::Vocabulary vocabulary = testing::tiny_vocabulary(40);
+  const auto written = write_random(plan, model.inputs(&vocabulary));
+  const auto reader = open_artifact(folder / "out.gguf");
+  EXPECT_EQ(written.size(), 16u);
+  for (const auto& [name, q] : written) {
+    SCOPED_TRACE(name);
+    const auto read = reader->quantized(name);
+    ASSERT_TRUE(read.has_value());
+    expect_same(*read, q);
+    EXPECT_EQ(testing::sha256_of(reader->load(name)), testing::sha256_of(quant::dequantize(q)));
+  }
+  std::uint64_t bytes = 0;
+  for (const StoredTensor& tensor : reader->tensors()) bytes += tensor.bytes;
+  EXPECT_EQ(bytes, plan.tensor_bytes);
+  EXPECT_DOUBLE_EQ(reader->bits_per_weight(), plan.bits_per_weight);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgufRoundTrip,
+                         ::testing::Values("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"),
+                         [](const auto& tested) { return tested.param; });
+
+class GgufPlain : public ::testing::TestWithParam<std::string> {};
+
+// The model's BF16 values are F32 values, and its normal ones with 8 bits of mantissa are F16 ones.
+TEST_P(GgufPlain, KeepsEveryValueOfTheSource) {
+  for (const char* architecture :
+       {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    const TempFolder folder;
+    TinyModel::Options options;
+    options.architecture = architecture;
+    options.attention_bias = std::string(architecture) == "LlamaForCausalLM";
+    options.tied = std::string(architecture) == "Qwen2ForCausalLM";
+    const TinyModel model(folder / "Tiny", options);
+    write_random(model.plan(gguf(folder / "out.gguf", GetParam())), model.inputs());
+    const auto reader = open_artifact(folder / "out.gguf");
+    for (const model::TensorSpec& tensor : model.family().tensors()) {
+      const Matrix<float> source = model::CheckpointSource(model.checkpoint()).load(tensor.name);
+      const Matrix<float> read = reader->load(tensor.name);
+      ASSERT_EQ(read.size(), source.size());
+      // Values below the normal range of F16 lose bits there: half of its smallest step.
+      const float slack = GetParam() == "F16" ? 0x1p-25f : 0.0f;
+      for (Index i = 0; i < source.size(); ++i)
+        ASSERT_NEAR(read.data()[i], source.data()[i], slack) << architecture << tensor.name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgufPlain, ::testing::Values("F32", "F16", "BF16"),
+                         [](const auto& tested) { return tested.param; });
+
+TEST(GgufWriter, StoresNormsAndBiasesAsF32) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.architecture = "Qwen2ForCausalLM";
+  const TinyModel model(folder / "Tiny", options);
+  write_random(model.plan(gguf(folder / "out.gguf", "F16")), model.inputs());
+  const io::GgufFile file(folder / "out.gguf");
+  for (const char* name : {"output_norm.weight", "blk.1.attn_norm.weight", "blk.0.ffn_norm.weight",
+                           "blk.0.attn_q.bias"})
+    EXPECT_EQ(file.find_tensor(name)->type, io::GgmlType::kF32) << name;
+}
+
+TEST(GgufWriter, LeavesOutTheOutputOfATiedModel) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.tied = true;
+  const TinyModel model(folder / "Tiny", options);
+  write_random(model.plan(gguf(folder / "out.gguf", "Q4_0")), model.inputs());
+  const io::GgufFile file(folder / "out.gguf");
+  EXPECT_EQ(file.find_tensor("output.weight"), nullptr);
+  EXPECT_EQ(file.find_tensor("token_embd.weight")->type, io::GgmlType::kQ5_1);
+  EXPECT_TRUE(open_artifact(folder / "out.gguf")->config().tie_word_embeddings);
+}
+
+// head_dim 32, theta 10000, old context 64: pairs with wavelengths below 16 keep their frequency,
+// those above 64 take the factor. Wavelength of pair i: 2 pi 10000^(2i/32): 6.28, 11.2, 19.9, 35.3,
+// 62.8, 112. Pair 2: s = (64/19.869 - 1)/3 = 0.74037, divisor 1/((1-s)/8 + s) = 1.29398.
+TEST(GgufWriter, WritesTheDivisorsOfLlama3RopeScaling) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.rope_scaling = kLlama3;
+  const TinyModel model(folder / "Tiny", options);
+  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  const io::GgufFile file(folder / "out.gguf");
+  const io::GgufTensor* tensor = file.find_tensor("rope_freqs.weight");
+  ASSERT_NE(tensor, nullptr);
+  ASSERT_THAT(tensor->ne, ElementsAre(16u));
+  std::vector<float> divisors(16);
+  convert_to_float(tensor->bytes.data(), DType::kF32, 16, divisors.data());
+  EXPECT_EQ(divisors[0], 1.0f);
+  EXPECT_EQ(divisors[1], 1.0f);
+  EXPECT_NEAR(divisors[2], 1.29398f, 2e-5f);
+  EXPECT_EQ(divisors[5], 8.0f);
+  EXPECT_EQ(divisors[15], 8.0f);
+  EXPECT_EQ(file.find("llama.rope.scaling.type"), nullptr);
+}
+
+// The same numbers from transformers' rule for the frequencies, which the model module implements.
+TEST(GgufWriter, DividesFrequenciesAsTheModelDoes) {
+  model::RopeSpec rope;
+  rope.theta = 500000.0;
+  rope.factor = 32.0;
+  const std::vector<double> plain = rope.inverse_frequencies(64);
+  rope.scaling = model::RopeSpec::Scaling::kLlama3;
+  const std::vector<double> scaled = rope.inverse_frequencies(64);
+  const std::vector<float> divisors = llama3_divisors(rope, 64);
+  ASSERT_EQ(divisors.size(), 32u);
+  // Single precision of the divisors: 2^-24 relative.
+  for (std::size_t i = 0; i < divisors.size(); ++i)
+    EXPECT_NEAR(plain[i] / scaled[i] / divisors[i], 1.0, 0x1p-23) << i;
+}
+
+TEST(GgufWriter, ReadsLlama3RopeScalingBackFromItsDivisors) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.rope_scaling = kLlama3;
+  const TinyModel model(folder / "Tiny", options);
+  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  const model::RopeSpec rope = open_artifact(folder / "out.gguf")->config().rope;
+  EXPECT_EQ(rope.scaling, model::RopeSpec::Scaling::kLlama3);
+  EXPECT_EQ(rope.factor, 8.0);
+  EXPECT_EQ(rope.original_max_positions, 64);
+  EXPECT_EQ(rope.inverse_frequencies(32), model.family().config.rope.inverse_frequencies(32));
+}
+
+// The divisors are those of low_freq_factor 2, which no Llama 3 has, so nothing explains them.
+TEST(GgufWriter, IsNotReadBackWithDivisorsOfAnUnknownScaling) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.rope_scaling = R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 2.0,
+      "high_freq_factor": 4.0, "original_max_position_embeddings": 64})";
+  const TinyModel model(folder / "Tiny", options);
+  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  const Error error = error_of([&] { open_artifact(folder / "out.gguf"); });
+  EXPECT_EQ(error.kind(), ErrorKind::kInput);
+  EXPECT_THAT(error.what(), HasSubstr("'rope_freqs.weight' follows no llama3 scaling"));
+}
+
+TEST(GgufWriter, WritesAndReadsLinearRopeScaling) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.rope_scaling = R"({"type": "linear", "factor": 2.5})";
+  const TinyModel model(folder / "Tiny", options);
+  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  const io::GgufFile file(folder / "out.gguf");
+  EXPECT_EQ(file.string("llama.rope.scaling.type"), "linear");
+  EXPECT_EQ(file.real("llama.rope.scaling.factor"), 2.5);
+  const model::RopeSpec rope = open_artifact(folder / "out.gguf")->config().rope;
+  EXPECT_EQ(rope.scaling, model::RopeSpec::Scaling::kLinear);
+  EXPECT_EQ(rope.factor, 2.5);
+}
+
+TEST(GgufWriter, RefusesValuesThatF16CannotHold) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  const io::TensorRef& norm = model.checkpoint().at("lm_head.weight");
+  // 2^17 as BF16, written over the first element of the file's tensor.
+  {
+    const io::SafetensorsFile file(model.folder() / "model.safetensors");
+    const auto offset = norm.bytes.data() - norm.file->bytes().data();
+    std::fstream raw(model.folder() / "model.safetensors",
+                     std::ios::in | std::ios::out | std::ios::binary);
+    raw.seekp(offset);
+    raw.write("\x00\x48", 2);
+  }
+  const io::SafetensorsCheckpoint checkpoint(model.folder());
+  const ExportPlan plan = model.plan(gguf(folder / "out.gguf", "F16"));
+  auto writer = open_writer(plan, {model.family(), checkpoint, model.folder(), nullptr, {}});
+  const Error error = error_of([&] { writer->finish(); });
+  EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
+  EXPECT_THAT(error.what(), HasSubstr("'lm_head.weight' holds 131072"));
+  EXPECT_THAT(error.what(), HasSubstr("BF16"));
+}
+
+TEST(GgufWriter, LeavesNothingBehindWhenNotFinished) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  const ExportPlan plan = model.plan(gguf(folder / "out.gguf", "Q4_0"));
+  {
+    auto writer = open_writer(plan, model.inputs());
+    const Error error = error_of([&] { writer->finish(); });
+    EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+  }
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(folder.path()))
+    left.push_back(entry.path().filename().string());
+  EXPECT_THAT(left, ElementsAre("Tiny"));
+}
+
+TEST(GgufWriter, RefusesAnExistingFileUnlessToldToReplaceIt) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  io::write_file(folder / "out.gguf", "old");
+  ExportPlan plan = model.plan(gguf(folder / "out.gguf", "F16"));
+  const Error error = error_of([&] { open_writer(plan, model.inputs()); });
+  EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+  EXPECT_THAT(error.what(), HasSubstr("exists already"));
+  EXPECT_EQ(io::read_file(folder / "out.gguf"), "old");
+  plan.request.overwrite = true;
+  write_random(plan, model.inputs());
+  EXPECT_EQ(open_artifact(folder / "out.gguf")->format(), "gguf");
+}
+
+TEST(GgufWriter, RefusesAFolderAsItsFile) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  const ExportPlan plan = model.plan(gguf(folder.path(), "F16"));
+  const Error error = error_of([&] { open_writer(plan, model.inputs()); });
+  EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+  EXPECT_THAT(error.what(), HasSubstr("is a folder"));
+}
+
+}  // namespace
+}  // namespace calque::artifact

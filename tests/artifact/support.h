@@ -1,0 +1,76 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "calque/artifact/plan.h"
+#include "calque/artifact/reader.h"
+#include "calque/artifact/writer.h"
+#include "calque/core/error.h"
+#include "calque/core/matrix.h"
+#include "calque/io/safetensors.h"
+#include "calque/model/family.h"
+#include "calque/quant/quantized_matrix.h"
+#include "calque/text/vocabulary.h"
+
+namespace calque::artifact::testing {
+
+std::filesystem::path fixture(const std::string& name);
+
+// What a quantized fixture should decode to, by Hugging Face name: sha256 of the fp32 values.
+std::map<std::string, std::string> expected_sha256(const std::filesystem::path& json);
+
+std::string sha256_of(const Matrix<float>& values);
+// The kind, code and message of the Error that `body` throws; fails the test if it throws none.
+Error error_of(const std::function<void()>& body);
+
+// A family with random weights (fixed seed) in a folder: config.json, model.safetensors, and two
+// side files. The members borrow from each other.
+class TinyModel {
+ public:
+  struct Options {
+    std::string architecture = "LlamaForCausalLM";
+    Index hidden = 64;
+    Index intermediate = 96;
+    Index heads = 2;
+    Index kv_heads = 1;
+    Index layers = 2;
+    Index vocab = 40;
+    bool tied = false;
+    bool attention_bias = false;
+    std::string rope_scaling = "null";  // JSON
+    DType dtype = DType::kBF16;
+  };
+  TinyModel(const std::filesystem::path& folder, const Options& options);
+
+  const std::filesystem::path& folder() const { return folder_; }
+  const model::FamilySpec& family() const { return family_; }
+  const io::SafetensorsCheckpoint& checkpoint() const { return checkpoint_; }
+  ExportPlan plan(const ExportRequest& request, const QuantizationRequest& quantization = {}) const;
+  WriterInputs inputs(const text::Vocabulary* vocabulary = nullptr) const;
+
+ private:
+  std::filesystem::path folder_;
+  model::FamilySpec family_;
+  io::SafetensorsCheckpoint checkpoint_;
+};
+
+// Random codes, scales and offsets on `grid`, exactly storable (fixed seed). Scales take both signs
+// where the grid allows it.
+quant::QuantizedMatrix random_quantized(const quant::Grid& grid, Index N, Index K,
+                                        std::uint32_t seed);
+
+// Writes the whole plan with random quantized matrices, finishes, and returns what was written.
+std::map<std::string, quant::QuantizedMatrix> write_random(const ExportPlan& plan,
+                                                           const WriterInputs& inputs);
+
+// Same codes, same scales and offsets bit for bit, same groups.
+void expect_same(const quant::QuantizedMatrix& actual, const quant::QuantizedMatrix& expected);
+
+// As many tokens as the tiny models have rows.
+text::Vocabulary tiny_vocabulary(Index size);
+
+}  // namespace calque::artifact::testing

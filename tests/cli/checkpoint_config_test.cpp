@@ -1,0 +1,116 @@
+#include "cli/checkpoint_config.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "calque/core/error.h"
+
+namespace calque::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+TEST(PlainConfig, LosesTheQuantizationAndKeepsTheRestInOrder) {
+  const std::string plain = plain_config_json(
+      R"({"z": 1, "quantization_config": {"bits": 4}, "torch_dtype": "bfloat16", "a": [2]})",
+      "float16", "x/config.json");
+  EXPECT_EQ(Json::parse(plain).dump(), R"({"z":1,"torch_dtype":"float16","a":[2]})");
+}
+
+TEST(PlainConfig, UsesTheSpellingOfTheSource) {
+  EXPECT_EQ(Json::parse(plain_config_json(R"({"dtype": "bfloat16"})", "float32", "x")).dump(),
+            R"({"dtype":"float32"})");
+  EXPECT_EQ(Json::parse(plain_config_json("{}", "float32", "x")).dump(),
+            R"({"torch_dtype":"float32"})");
+}
+
+TEST(PlainConfig, RefusesWhatIsNotAnObject) {
+  for (const char* text : {"", "{", "[]"}) {
+    try {
+      plain_config_json(text, "float16", "x/config.json");
+      FAIL() << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInput);
+      EXPECT_NE(std::string(error.what()).find("x/config.json"), std::string::npos);
+    }
+  }
+}
+
+model::ModelConfig config_of(const std::string& architecture) {
+  model::ModelConfig c;
+  c.architecture = architecture;
+  c.model_type = "x";
+  c.hidden_size = 96;
+  c.intermediate_size = 160;
+  c.num_layers = 3;
+  c.num_heads = 6;
+  c.num_kv_heads = 2;
+  c.head_dim = 32;
+  c.vocab_size = 77;
+  c.max_positions = 2048;
+  c.rms_norm_eps = 1e-5;
+  c.rope.theta = 500000;
+  c.window_of_layer = {0, 0, 0};
+  c.tie_word_embeddings = true;
+  c.bos_token_id = 1;
+  c.eos_token_id = 2;
+  return c;
+}
+
+// The reader of config.json is the definition: what was generated must read back as it was.
+void expect_reads_back(const model::ModelConfig& c) {
+  const model::ModelConfig read =
+      model::parse_config(generated_config_json(c, "float16"), "generated");
+  EXPECT_EQ(read.architecture, c.architecture);
+  EXPECT_EQ(read.model_type, c.model_type);
+  EXPECT_EQ(read.hidden_size, c.hidden_size);
+  EXPECT_EQ(read.intermediate_size, c.intermediate_size);
+  EXPECT_EQ(read.num_layers, c.num_layers);
+  EXPECT_EQ(read.num_heads, c.num_heads);
+  EXPECT_EQ(read.num_kv_heads, c.num_kv_heads);
+  EXPECT_EQ(read.head_dim, c.head_dim);
+  EXPECT_EQ(read.vocab_size, c.vocab_size);
+  EXPECT_EQ(read.max_positions, c.max_positions);
+  EXPECT_EQ(read.rms_norm_eps, c.rms_norm_eps);
+  EXPECT_EQ(read.rope.inverse_frequencies(c.head_dim), c.rope.inverse_frequencies(c.head_dim));
+  EXPECT_EQ(read.window_of_layer, c.window_of_layer);
+  EXPECT_EQ(read.tie_word_embeddings, c.tie_word_embeddings);
+  EXPECT_EQ(read.attention_bias, c.attention_bias);
+  EXPECT_EQ(read.mlp_bias, c.mlp_bias);
+  EXPECT_EQ(read.hidden_act, c.hidden_act);
+  EXPECT_EQ(read.dtype, "float16");
+  EXPECT_EQ(read.bos_token_id, c.bos_token_id);
+  EXPECT_EQ(read.eos_token_id, c.eos_token_id);
+}
+
+TEST(GeneratedConfig, ReadsBackAsTheSameModel) {
+  for (const char* name :
+       {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+    expect_reads_back(config_of(name));
+}
+
+TEST(GeneratedConfig, KeepsTheScalingOfPositions) {
+  model::ModelConfig c = config_of("LlamaForCausalLM");
+  c.rope.scaling = model::RopeSpec::Scaling::kLinear;
+  c.rope.factor = 4;
+  expect_reads_back(c);
+  c.rope.scaling = model::RopeSpec::Scaling::kLlama3;
+  c.rope.factor = 8;
+  c.rope.low_freq_factor = 1;
+  c.rope.high_freq_factor = 4;
+  c.rope.original_max_positions = 64;  // so small that all three bands are met at 32 dimensions
+  expect_reads_back(c);
+}
+
+TEST(GeneratedConfig, KeepsSlidingWindows) {
+  model::ModelConfig c = config_of("MistralForCausalLM");
+  c.window_of_layer = {512, 512, 512};
+  expect_reads_back(c);
+  c = config_of("Qwen2ForCausalLM");
+  c.window_of_layer = {0, 512, 512};
+  expect_reads_back(c);
+}
+
+}  // namespace
+}  // namespace calque::cli

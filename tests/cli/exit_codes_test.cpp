@@ -1,0 +1,104 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/program.h"
+#include "cli/run_program.h"
+
+// The built program on bad input: the exit code, one message on stderr, nothing on stdout.
+
+namespace calque::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class BadInput : public ::testing::Test {
+ protected:
+  void expect_refused(const std::string& arguments, int code, const std::string& message) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, code) << arguments << "\n" << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(message)) << arguments;
+    EXPECT_EQ(outcome.out, "") << arguments;
+  }
+  std::string path(const std::string& name) { return shell_quoted(folder_ / name); }
+
+  testing::TempFolder folder_;
+};
+
+TEST(ExitCode, FollowsTheKindOfError) {
+  EXPECT_EQ(exit_code(ErrorKind::kInternal), 1);
+  EXPECT_EQ(exit_code(ErrorKind::kConfig), 2);
+  EXPECT_EQ(exit_code(ErrorKind::kInput), 3);
+  EXPECT_EQ(exit_code(ErrorKind::kResource), 4);
+  EXPECT_EQ(exit_code(ErrorKind::kNumerical), 5);
+  EXPECT_EQ(exit_code(ErrorKind::kVerification), 6);
+}
+
+TEST_F(BadInput, UsageIsTwo) {
+  expect_refused("", 2, "error[E001]: A subcommand is required");
+  expect_refused("rnu", 2,
+                 "error[E001]: there is no command 'rnu'; commands: run, validate, eval, ");
+  expect_refused("run", 2, "error[E001]: job is required\nSee: calque run --help");
+  expect_refused("run job.yaml --progress loud", 2, "--progress: loud not in");
+  expect_refused("eval a.gguf --reference b", 2, "error[E001]: ");
+  expect_refused("eval a.gguf --reference b --text c --tokens d", 2, "error[E001]: ");
+  expect_refused("tokenize --tokenizer a", 2, "error[E001]: ");
+}
+
+TEST_F(BadInput, AFaultyJobFileIsTwoAndShowsThePlace) {
+  write(folder_ / "job.yaml", "version: 1\nmodel: {pth: m}\n");
+  for (const char* command : {"run ", "validate "}) {
+    const Outcome outcome = run(command + path("job.yaml"));
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.err, StartsWith((folder_ / "job.yaml").string() +
+                                        ":1:1: error[E108]: the top level needs the key 'export'"));
+    EXPECT_THAT(outcome.err, HasSubstr(":2:9: error[E101]: unknown key 'pth' in model; did you "
+                                       "mean 'path'?\n    model: {pth: m}\n            ^\n"));
+  }
+  expect_refused("validate " + path("none.yaml"), 2, "error[E111]: cannot read '");
+}
+
+TEST_F(BadInput, AnOverrideIsNamed) {
+  expect_refused("validate " CALQUE_CONFIGS "/demo.yaml --set quantization.bits=9", 2,
+                 "--set quantization.bits=9: error[E106]: quantization.bits must be 2 to 8, not 9");
+}
+
+TEST_F(BadInput, AnUnreadableModelIsThree) {
+  expect_refused("validate " CALQUE_CONFIGS "/demo.yaml --set model.path=" + path("none"), 3,
+                 "none");
+  expect_refused("inspect " + path("none"), 3, "none");
+  write(folder_ / "bad.gguf", "GGUF and then nothing of use");
+  expect_refused("inspect " + path("bad.gguf"), 3, "bad.gguf");
+  expect_refused("dequantize " + path("bad.gguf") + " --out " + path("out"), 3, "bad.gguf");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
+  expect_refused("tokenize --tokenizer " + path(".") + " --string a", 3, "tokenizer");
+  expect_refused("tokenize --tokenizer " CALQUE_DEMO_MODEL " --text " + path("none.txt"), 3,
+                 "none.txt");
+}
+
+TEST_F(BadInput, AnExistingTargetIsTwo) {
+  std::filesystem::create_directory(folder_ / "out");
+  expect_refused("dequantize " CALQUE_DEMO_MODEL " --out " + path("out"), 2, "out");
+  expect_refused("dequantize " CALQUE_DEMO_MODEL " --overwrite --out " CALQUE_DEMO_MODEL, 2,
+                 "is the artifact itself");
+  EXPECT_TRUE(std::filesystem::exists(CALQUE_DEMO_MODEL "/model.safetensors"));
+}
+
+TEST_F(BadInput, AnUnknownTensorIsTwoAndSimilarNamesAreGiven) {
+  expect_refused("inspect " CALQUE_DEMO_MODEL " --tensor q_proj", 2,
+                 "error[E171]: no tensor 'q_proj'; some that contain it: model.layers.0.self_attn."
+                 "q_proj.weight");
+  expect_refused("inspect " CALQUE_DEMO_MODEL " --tensor xyz", 2, "--tensors lists all");
+}
+
+TEST_F(BadInput, AFullDiskBehindStdoutIsFour) {
+  const int status =
+      std::system((shell_quoted(CALQUE_PROGRAM) + " schema >/dev/full 2>/dev/null").c_str());
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 4);
+}
+
+}  // namespace
+}  // namespace calque::cli

@@ -1,0 +1,141 @@
+#include "cli/tables.h"
+
+#include <gtest/gtest.h>
+
+// Exact text for a made-up report.
+
+namespace calque::cli {
+namespace {
+
+artifact::ExportPlan plan(const std::string& format, const std::string& path,
+                          const std::string& stored_as) {
+  artifact::ExportPlan result;
+  result.request.format = format;
+  result.request.path = path;
+  result.request.type = stored_as;
+  artifact::TensorPlan norm;
+  norm.stored_as = "F16";
+  artifact::TensorPlan linear;
+  linear.stored_as = stored_as;
+  linear.grid = quant::Grid{};
+  result.tensors = {norm, linear};
+  result.tensor_bytes = 1'234'567;
+  result.bits_per_weight = 4.5;
+  return result;
+}
+
+eval::ModelMetrics metrics(const std::string& label, double perplexity, double kl) {
+  eval::ModelMetrics m;
+  m.label = label;
+  m.perplexity_hf = {perplexity, 0.0625, 20440};
+  m.perplexity_llamacpp = {perplexity - 1, 0.125, 10240};
+  m.divergence.kl_mean = kl;
+  m.divergence.kl_mean_uncertainty = 0.0005;
+  m.divergence.kl_median = kl / 2;
+  m.divergence.kl_p99 = kl * 8;
+  m.divergence.kl_p999 = kl * 16;
+  m.divergence.kl_max = 2.5;
+  m.divergence.top1_agreement = 0.9275;
+  m.divergence.rms_delta_p = 0.03125;
+  return m;
+}
+
+pipeline::Report report() {
+  pipeline::Report r;
+  r.source_bytes = 15'728'640;  // 15 MiB
+  r.source_bits_per_weight = 16;
+  r.artifacts.resize(2);
+  r.artifacts[0].plan = plan("gptq", "/out/demo-GPTQ", "GPTQ 4 bit g128");
+  r.artifacts[0].file_bytes = 6'291'456;
+  r.artifacts[0].bits_per_weight = 6.25;
+  r.artifacts[1].plan = plan("gguf", "/out/a b.gguf", "Q4_0");
+  r.artifacts[1].file_bytes = 4'718'592;
+  r.artifacts[1].bits_per_weight = 4.75;
+  r.metrics = {metrics("original", 20, 0), metrics("demo-GPTQ", 20.5, 0.025),
+               metrics("a b.gguf", 21.25, 0.05)};
+  r.forward_dtype = "float32";
+  r.stages = {.tokenize = 0.5,
+              .load = 0.25,
+              .forward = 12,
+              .statistics = 3,
+              .quantize = 5,
+              .write = 0.125,
+              .evaluate = 20};
+  r.seconds = 41;
+  r.peak_bytes = 851'443'712;  // 812 MiB
+  r.warnings = {"one"};
+  return r;
+}
+
+TEST(ReportText, ShowsEveryModelThenCostsThenFiles) {
+  EXPECT_EQ(
+      report_text(report(), "/runs/demo"),
+      "model      format           size MiB  bits/weight      ppl     +/-  KL mean      +/-  KL p99"
+      "  top-1 %\n"
+      "original   safetensors          15.0       16.000  20.0000  0.0625        -        -       -"
+      "        -\n"
+      "demo-GPTQ  GPTQ 4 bit g128       6.0        6.250  20.5000  0.0625  0.02500  0.00050  0.2000"
+      "    92.75\n"
+      "a b.gguf   GGUF Q4_0             4.5        4.750  21.2500  0.0625  0.05000  0.00050  0.4000"
+      "    92.75\n"
+      "\n"
+      "bits/weight counts everything: embeddings, head, scales, norms.\n"
+      "ppl: 20440 predictions, all of every window but its first token's. KL in nats, original "
+      "against artifact.\n"
+      "\n"
+      "Seconds: tokenize 0.5, load 0.2, forward 12.0, statistics 3.0, quantize 5.0, write 0.1, "
+      "evaluate 20.0; total 41.0\n"
+      "Peak memory: 812 MiB\n"
+      "Calibration forward pass: float32\n"
+      "Warnings: 1\n"
+      "\n"
+      "Load them with\n"
+      "  vllm serve /out/demo-GPTQ\n"
+      "  llama-cli -m '/out/a b.gguf' -p \"Once upon a time\"\n"
+      "Record of the run: /runs/demo\n");
+}
+
+TEST(ReportText, LeavesOutWhatWasNotMeasured) {
+  pipeline::Report r = report();
+  r.metrics.clear();
+  r.forward_dtype.clear();
+  const std::string text = report_text(r, "");
+  EXPECT_EQ(text.substr(0, text.find("\n\n") + 1),
+            "model      format           size MiB  bits/weight\n"
+            "original   safetensors          15.0       16.000\n"
+            "demo-GPTQ  GPTQ 4 bit g128       6.0        6.250\n"
+            "a b.gguf   GGUF Q4_0             4.5        4.750\n");
+  for (const char* absent : {"ppl", "KL", "forward pass", "Record"})
+    EXPECT_EQ(text.find(absent), std::string::npos) << absent;
+}
+
+TEST(PlanTable, HasARowAnExport) {
+  EXPECT_EQ(plan_table({plan("gptq", "/out/demo", "GPTQ 4 bit g128")}),
+            "export  format           bytes of tensors  bits/weight  quantized tensors  of\n"
+            "demo    GPTQ 4 bit g128           1234567        4.500                  1   2\n");
+}
+
+TEST(FormatText, FallsBackToTheFormatWhenNothingIsQuantized) {
+  artifact::ExportPlan copies = plan("gptq", "x", "F16");
+  copies.tensors.pop_back();
+  EXPECT_EQ(format_text(copies), "gptq");
+}
+
+TEST(MetricsText, NamesBothPerplexitiesAndAllDivergences) {
+  EXPECT_EQ(metrics_text({metrics("original", 20, 0), metrics("demo", 20.5, 0.025)}),
+            "model     ppl (Hugging Face)     +/-  ppl (llama.cpp)     +/-\n"
+            "original             20.0000  0.0625          19.0000  0.1250\n"
+            "demo                 20.5000  0.0625          19.5000  0.1250\n"
+            "\n"
+            "Against the reference (KL in nats)\n"
+            "model   KL mean       +/-    median      p99    p99.9     max  top-1 %  RMS dp %\n"
+            "demo   0.025000  0.000500  0.012500  0.20000  0.40000  2.5000    92.75     3.125\n");
+}
+
+TEST(MetricsText, ShowsTheReferenceAlone) {
+  const std::string text = metrics_text({metrics("original", 20, 0)});
+  EXPECT_EQ(text.find("Against"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace calque::cli

@@ -1,0 +1,170 @@
+#include "config/keys.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "config/job_text.h"
+
+namespace calque::config {
+namespace {
+
+// A value other than the default for every key there is, by the path that --set takes.
+const std::map<std::string, std::string> kOtherValues = {
+    {"name", "other"},
+    {"run_dir", "elsewhere"},
+    {"model.path", "other"},
+    {"calibration.n_samples", "3"},
+    {"calibration.seqlen", "99"},
+    {"calibration.seed", "5"},
+    {"calibration.packing", "truncate"},
+    {"calibration.add_bos", "false"},
+    {"calibration.parse_special", "false"},
+    {"calibration.tokens", "other.npy"},
+    {"calibration.sources.0.path", "other.txt"},
+    {"calibration.sources.0.text_column", "other"},
+    {"calibration.sources.0.split_on", "---"},
+    {"calibration.sources.0.weight", "0.25"},
+    {"quantization.method", "gptq"},
+    {"quantization.bits", "3"},
+    {"quantization.group_size", "32"},
+    {"quantization.sym", "false"},
+    {"quantization.scale_rule", "minmax"},
+    {"quantization.act_order", "false"},
+    {"quantization.damp_percent", "0.5"},
+    {"quantization.damp_auto_increment", "0.5"},
+    {"quantization.block_size", "64"},
+    {"quantization.propagate_error", "false"},
+    {"quantization.fallback.max_modules", "1"},
+    {"export.0.path", "other"},
+    {"export.0.overwrite", "true"},
+    {"export.0.checkpoint_format", "gptq_v2"},
+    {"export.0.max_shard_size", "1GB"},
+    {"export.1.type", "Q8_0"},
+    {"export.1.embedding_type", "F16"},
+    {"export.1.output_type", "F16"},
+    {"export.1.pre", "other"},
+    {"runtime.threads", "2"},
+    {"runtime.forward_dtype", "float32"},
+    {"runtime.device", "cpu"},
+    {"evaluate.text", "other.txt"},
+    {"evaluate.tokens", "other.npy"},
+    {"evaluate.seqlen", "99"},
+    {"evaluate.windows", "1"},
+    {"evaluate.dtype", "auto"},
+};
+
+// With `calibration.tokens` and `evaluate.tokens`, what they exclude goes.
+const std::map<std::string, std::vector<std::string>> kTogetherWith = {
+    {"calibration.tokens", {"calibration.sources=null"}},
+    {"evaluate.tokens", {"evaluate.text=null"}},
+};
+
+constexpr const char* kBaseJob = R"(version: 1
+name: base
+model: {path: m}
+calibration: {sources: [{path: a.txt}]}
+quantization: {method: rtn}
+export:
+  - {format: gptq, path: o}
+  - {format: gguf, path: o.gguf}
+evaluate: {text: b.txt}
+run_dir: r
+)";
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+std::vector<std::string> changed_lines(const std::string& before, const std::string& after) {
+  const std::vector<std::string> old_lines = lines_of(before);
+  std::vector<std::string> changed;
+  for (const std::string& line : lines_of(after))
+    if (std::find(old_lines.begin(), old_lines.end(), line) == old_lines.end())
+      changed.push_back(line);
+  return changed;
+}
+
+// The places where --set can reach a key of `section` in kBaseJob.
+std::vector<std::string> paths_of(const Section& section, const Key& key) {
+  if (!section.list) return {join_path(section.path, key.name)};
+  return {section.path + ".0." + key.name, section.path + ".1." + key.name};
+}
+
+TEST(Keys, EachChangesTheJobAndItsLineOfTheResolvedYaml) {
+  const JobFolder folder;
+  const std::string base = resolved_yaml(folder.load(kBaseJob));
+  for (const auto& [path, value] : kOtherValues) {
+    std::vector<std::string> sets = {path + "=" + value};
+    if (const auto extra = kTogetherWith.find(path); extra != kTogetherWith.end())
+      sets.insert(sets.end(), extra->second.begin(), extra->second.end());
+    // resolved_yaml only sees the Job, so a changed line is a changed Job.
+    const auto changed = changed_lines(base, resolved_yaml(folder.load(kBaseJob, sets)));
+    const std::string name = path.substr(path.rfind('.') + 1);
+    const bool its_line = std::any_of(changed.begin(), changed.end(), [&](const std::string& line) {
+      return line.find(name + ": ") != std::string::npos;
+    });
+    EXPECT_TRUE(its_line) << path;
+    // What had to go with it shows as "sources: []" or "text: null".
+    EXPECT_EQ(changed.size(), sets.size()) << path;
+  }
+}
+
+TEST(Keys, FormatDecidesWhichOtherKeysThereAre) {
+  const JobFolder folder;
+  const std::string base = resolved_yaml(folder.load(kBaseJob));
+  const std::string changed = resolved_yaml(folder.load(kBaseJob, {"export.0.format=gguf"}));
+  EXPECT_EQ(base.find("type: Q4_0"), base.rfind("type: Q4_0"));
+  EXPECT_NE(changed.find("type: Q4_0"), changed.rfind("type: Q4_0"));
+  EXPECT_EQ(changed.find("max_shard_size"), std::string::npos);
+}
+
+TEST(Keys, NoneIsMissingFromTheTestAbove) {
+  const std::set<std::string> tested_elsewhere = {"version", "export.0.format"};
+  for (const Section& section : sections())
+    for (const Key& key : section.keys) {
+      bool tested = false;
+      for (const std::string& path : paths_of(section, key))
+        tested = tested || kOtherValues.count(path) || tested_elsewhere.count(path);
+      EXPECT_TRUE(tested) << join_path(section.path, key.name);
+    }
+}
+
+TEST(Keys, HaveNamesOfTheirOwnInEverySection) {
+  for (const Section& section : sections()) {
+    std::set<std::string> names;
+    for (const Key& key : section.keys) EXPECT_TRUE(names.insert(key.name).second) << key.name;
+    for (const Key& key : section.keys) EXPECT_FALSE(key.doc.empty()) << key.name;
+  }
+}
+
+TEST(KeyReference, IsWhatTheReadmeOfTheJobFileSays) {
+  const std::string readme_path = std::string(CALQUE_CONFIGS) + "/README.md";
+  std::ifstream file(readme_path);
+  std::stringstream readme;
+  readme << file.rdbuf();
+  EXPECT_NE(readme.str().find(key_reference()), std::string::npos)
+      << readme_path << " is out of date; replace its tables by the output of `calque schema`";
+}
+
+TEST(KeyReference, ListsEveryKey) {
+  const std::string reference = key_reference();
+  for (const Section& section : sections())
+    for (const Key& key : section.keys)
+      EXPECT_NE(reference.find(fmt::format("| `{}` | ", key.name)), std::string::npos) << key.name;
+}
+
+TEST(DemoJob, Loads) {
+  const pipeline::Job job = load_job(std::string(CALQUE_CONFIGS) + "/demo.yaml");
+  EXPECT_EQ(job.name, "demo");
+  EXPECT_GE(job.exports.size(), 2u);
+}
+
+}  // namespace
+}  // namespace calque::config

@@ -1,0 +1,108 @@
+#include "calque/kernels/inverse_cholesky.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "kernels/samples.h"
+
+namespace calque {
+namespace {
+
+Exec cpu(int threads = 2) { return open_exec("cpu", threads); }
+
+// U^T U H - I where U is exact but for the rounding of its entries to fp32 (relative u = 2^-24):
+// |U^T U H - I| <= (2u + u^2) |U^T| |U| |H|, entry by entry. 3u leaves room for the double
+// arithmetic, which is off by about K^2 2^-53.
+TEST(InverseCholesky, FactorsTheInverse) {
+  for (const Index size : {Index{1}, Index{2}, Index{33}, Index{300}, Index{513}}) {
+    const Matrix<float> hessian =
+        test::damped_hessian(test::correlated_inputs(size / 2 + 1, size, 4, 21), 0.01);
+    const auto factor = inverse_cholesky(hessian, cpu());
+    ASSERT_TRUE(factor.has_value()) << size;
+    Matrix<double> half(size, size), half_bound(size, size);  // U H, |U| |H|
+    for (Index i = 0; i < size; ++i)
+      for (Index k = i; k < size; ++k)
+        for (Index j = 0; j < size; ++j) {
+          half(i, j) += static_cast<double>((*factor)(i, k)) * hessian(k, j);
+          half_bound(i, j) += std::abs(static_cast<double>((*factor)(i, k)) * hessian(k, j));
+        }
+    for (Index i = 0; i < size; ++i)
+      for (Index j = 0; j < size; ++j) {
+        double product = 0, bound = 0;
+        for (Index k = 0; k <= i; ++k) {
+          product += (*factor)(k, i) * half(k, j);
+          bound += std::abs((*factor)(k, i)) * half_bound(k, j);
+        }
+        ASSERT_NEAR(product, i == j ? 1.0 : 0.0, 3 * 0x1p-24 * bound) << size;
+        if (j < i) {
+          ASSERT_EQ((*factor)(i, j), 0.0f);
+        }
+      }
+  }
+}
+
+// By hand: H = diag(4, 16) has H^-1 = diag(1/4, 1/16) = U^T U.
+TEST(InverseCholesky, OfADiagonalMatrixIsTheInverseRoot) {
+  Matrix<float> hessian(2, 2);
+  hessian(0, 0) = 4;
+  hessian(1, 1) = 16;
+  hessian(1, 0) = std::numeric_limits<float>::quiet_NaN();  // the lower triangle is not read
+  const auto factor = inverse_cholesky(hessian, cpu());
+  ASSERT_TRUE(factor.has_value());
+  EXPECT_EQ((*factor)(0, 0), 0.5f);
+  EXPECT_EQ((*factor)(1, 1), 0.25f);
+  EXPECT_EQ((*factor)(0, 1), 0.0f);
+}
+
+// Above 2048 the arithmetic is fp32: backward error K u, so |U^T U H - I| is at most a small
+// multiple of K u cond(H). H = I + a a^T / 2 with |a| = 1 has condition 1.5 and
+// H^-1 = I - a a^T / 3.
+TEST(InverseCholesky, FactorsLargeMatricesInSinglePrecision) {
+  const Index size = 2051;
+  const Matrix<float> a = test::normal_matrix(1, size, 22, 1.0f / std::sqrt(2051.0f));
+  double norm = 0;
+  for (Index i = 0; i < size; ++i) norm += static_cast<double>(a(0, i)) * a(0, i);
+  Matrix<float> hessian(size, size);
+  for (Index i = 0; i < size; ++i)
+    for (Index j = i; j < size; ++j)
+      hessian(i, j) = 0.5f * a(0, i) * a(0, j) + (i == j ? 1.0f : 0.0f);
+  const auto factor = inverse_cholesky(hessian, cpu());
+  ASSERT_TRUE(factor.has_value());
+  for (const auto& [i, j] :
+       {std::pair<Index, Index>{0, 0}, {5, 2000}, {2050, 2050}, {1000, 1001}}) {
+    double inverse = 0;
+    for (Index k = 0; k <= std::min(i, j); ++k)
+      inverse += static_cast<double>((*factor)(k, i)) * (*factor)(k, j);
+    const double exact = (i == j ? 1.0 : 0.0) - 0.5 * a(0, i) * a(0, j) / (1.0 + 0.5 * norm);
+    EXPECT_NEAR(inverse, exact, 2051 * 0x1p-24 * 1.5) << i << ", " << j;
+  }
+}
+
+TEST(InverseCholesky, RefusesAnIndefiniteMatrix) {
+  Matrix<float> hessian = test::damped_hessian(test::correlated_inputs(80, 300, 4, 23), 0.01);
+  hessian(150, 150) = -1.0f;
+  EXPECT_FALSE(inverse_cholesky(hessian, cpu()).has_value());
+  Matrix<float> zero(3, 3);
+  EXPECT_FALSE(inverse_cholesky(zero, cpu()).has_value());
+}
+
+TEST(InverseCholesky, RefusesAMatrixThatIsNotFinite) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+    for (const auto& [i, j] : {std::pair<Index, Index>{3, 3}, {0, 299}, {2, 5}}) {
+      Matrix<float> hessian = test::damped_hessian(test::correlated_inputs(50, 300, 4, 24), 0.01);
+      hessian(i, j) = bad;
+      EXPECT_FALSE(inverse_cholesky(hessian, cpu()).has_value()) << bad << " at " << i << ", " << j;
+    }
+}
+
+TEST(InverseCholesky, DoesNotDependOnTheNumberOfThreads) {
+  const Matrix<float> hessian =
+      test::damped_hessian(test::correlated_inputs(100, 700, 4, 25), 0.01);
+  EXPECT_TRUE(
+      test::same_bytes(*inverse_cholesky(hessian, cpu(1)), *inverse_cholesky(hessian, cpu(3))));
+}
+
+}  // namespace
+}  // namespace calque

@@ -1,0 +1,262 @@
+#include "calque/model/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "calque/core/error.h"
+#include "model/model_fixture.h"
+
+namespace calque::model {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// The least that a Llama of 4 heads says.
+json llama_json() {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"hidden_size", 96},
+          {"intermediate_size", 160},
+          {"num_hidden_layers", 3},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"vocab_size", 100},
+          {"max_position_embeddings", 64}};
+}
+
+json with(json object, const json& changes) {
+  object.update(changes);
+  return object;
+}
+
+json of_class(const char* architecture, const json& changes) {
+  return with(with(llama_json(), {{"architectures", {architecture}}}), changes);
+}
+
+ModelConfig parse(const json& object) { return parse_config(object.dump(), "config.json"); }
+
+std::string refusal_of(const json& object) {
+  return error_of([&] { parse(object); });
+}
+
+TEST(Config, ReadsSizesAndFillsDefaults) {
+  const ModelConfig config = parse(llama_json());
+  EXPECT_EQ(config.architecture, "LlamaForCausalLM");
+  EXPECT_EQ(config.model_type, "llama");
+  EXPECT_EQ(config.hidden_size, 96);
+  EXPECT_EQ(config.intermediate_size, 160);
+  EXPECT_EQ(config.num_layers, 3);
+  EXPECT_EQ(config.num_heads, 4);
+  EXPECT_EQ(config.num_kv_heads, 2);
+  EXPECT_EQ(config.head_dim, 24);
+  EXPECT_EQ(config.vocab_size, 100);
+  EXPECT_EQ(config.max_positions, 64);
+  EXPECT_EQ(config.rms_norm_eps, 1e-6);
+  EXPECT_EQ(config.rope.theta, 10000.0);
+  EXPECT_EQ(config.rope.scaling, RopeSpec::Scaling::kNone);
+  EXPECT_THAT(config.window_of_layer, ElementsAre(0, 0, 0));
+  EXPECT_FALSE(config.tie_word_embeddings);
+  EXPECT_EQ(config.hidden_act, "silu");
+  EXPECT_EQ(config.dtype, "");
+  EXPECT_EQ(config.eos_token_id, std::nullopt);
+}
+
+TEST(Config, TakesHeadDimOverHiddenByHeadsUnlessNull) {
+  EXPECT_EQ(parse(with(llama_json(), {{"head_dim", 32}})).head_dim, 32);
+  EXPECT_EQ(parse(with(llama_json(), {{"head_dim", nullptr}})).head_dim, 24);
+}
+
+TEST(Config, CountsKeyValueHeadsAsHeadsWhenAbsent) {
+  json object = llama_json();
+  object.erase("num_key_value_heads");
+  EXPECT_EQ(parse(object).num_kv_heads, 4);
+}
+
+TEST(Config, ReadsBothSpellingsOfDtype) {
+  EXPECT_EQ(parse(with(llama_json(), {{"torch_dtype", "float16"}})).dtype, "float16");
+  EXPECT_EQ(parse(with(llama_json(), {{"dtype", "bfloat16"}})).dtype, "bfloat16");
+}
+
+TEST(Config, ReadsEndTokensAsNumberOrList) {
+  EXPECT_EQ(parse(with(llama_json(), {{"eos_token_id", 2}})).eos_token_id, 2);
+  EXPECT_EQ(parse(with(llama_json(), {{"eos_token_id", {128001, 128008}}})).eos_token_id, 128001);
+  EXPECT_EQ(parse(with(llama_json(), {{"bos_token_id", nullptr}})).bos_token_id, std::nullopt);
+}
+
+TEST(Config, ReadsBothSpellingsOfRope) {
+  const json scaling{{"factor", 32.0},
+                     {"low_freq_factor", 1.0},
+                     {"high_freq_factor", 4.0},
+                     {"original_max_position_embeddings", 4096}};
+  const json older = with(scaling, {{"rope_type", "llama3"}});
+  const json oldest = with(scaling, {{"type", "llama3"}});
+  const json newer = with(older, {{"rope_theta", 500000.0}});
+  for (const json& changes : {json{{"rope_theta", 500000.0}, {"rope_scaling", older}},
+                              json{{"rope_theta", 500000.0}, {"rope_scaling", oldest}},
+                              json{{"rope_parameters", newer}}}) {
+    const RopeSpec rope = parse(with(llama_json(), changes)).rope;
+    EXPECT_EQ(rope.theta, 500000.0);
+    EXPECT_EQ(rope.scaling, RopeSpec::Scaling::kLlama3);
+    EXPECT_EQ(rope.factor, 32.0);
+    EXPECT_EQ(rope.low_freq_factor, 1.0);
+    EXPECT_EQ(rope.high_freq_factor, 4.0);
+    EXPECT_EQ(rope.original_max_positions, 4096);
+  }
+}
+
+TEST(Config, ReadsLinearAndDefaultRope) {
+  const RopeSpec linear =
+      parse(with(llama_json(), {{"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}}})).rope;
+  EXPECT_EQ(linear.scaling, RopeSpec::Scaling::kLinear);
+  EXPECT_EQ(linear.factor, 4.0);
+  const json plain{{"rope_type", "default"}, {"rope_theta", 1e6}};
+  const RopeSpec none = parse(with(llama_json(), {{"rope_parameters", plain}})).rope;
+  EXPECT_EQ(none.scaling, RopeSpec::Scaling::kNone);
+  EXPECT_EQ(none.theta, 1e6);
+  EXPECT_EQ(parse(with(llama_json(), {{"rope_scaling", nullptr}})).rope.scaling,
+            RopeSpec::Scaling::kNone);
+}
+
+TEST(Config, RefusesOtherRopeTypesByName) {
+  for (const char* type : {"yarn", "longrope", "dynamic"})
+    EXPECT_THAT(
+        refusal_of(with(llama_json(), {{"rope_scaling", {{"type", type}, {"factor", 2.0}}}})),
+        AllOf(HasSubstr("config.json: rope_scaling"), HasSubstr("'" + std::string(type) + "'"),
+              HasSubstr("default, linear and llama3")));
+}
+
+TEST(Config, RefusesIncompleteLlama3Scaling) {
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"rope_scaling", {{"rope_type", "llama3"}}}})),
+              HasSubstr("rope_scaling: 'factor' is missing"));
+  const json reversed{{"rope_type", "llama3"},
+                      {"factor", 8.0},
+                      {"low_freq_factor", 4.0},
+                      {"high_freq_factor", 4.0},
+                      {"original_max_position_embeddings", 64}};
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"rope_scaling", reversed}})),
+              HasSubstr("'high_freq_factor' is 4 and must be above low_freq_factor 4"));
+}
+
+TEST(Config, GivesMistralItsWindowInEveryLayer) {
+  const char* const kClass = "MistralForCausalLM";
+  EXPECT_THAT(parse(of_class(kClass, {{"sliding_window", 24}})).window_of_layer,
+              ElementsAre(24, 24, 24));
+  EXPECT_THAT(parse(of_class(kClass, {{"sliding_window", nullptr}})).window_of_layer,
+              ElementsAre(0, 0, 0));
+  // The default of transformers' MistralConfig.
+  EXPECT_THAT(parse(of_class(kClass, json::object())).window_of_layer,
+              ElementsAre(4096, 4096, 4096));
+}
+
+TEST(Config, GivesLlamaNoWindow) {
+  EXPECT_THAT(parse(with(llama_json(), {{"sliding_window", 24}})).window_of_layer,
+              ElementsAre(0, 0, 0));
+}
+
+TEST(Config, GivesQwenAWindowOnlyWhereAsked) {
+  for (const char* architecture : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    const json base = of_class(architecture, {{"sliding_window", 24}});
+    EXPECT_THAT(parse(base).window_of_layer, ElementsAre(0, 0, 0));
+    EXPECT_THAT(parse(with(base, {{"use_sliding_window", false}, {"max_window_layers", 1}}))
+                    .window_of_layer,
+                ElementsAre(0, 0, 0));
+    const json used = with(base, {{"use_sliding_window", true}});
+    EXPECT_THAT(parse(with(used, {{"max_window_layers", 1}})).window_of_layer,
+                ElementsAre(0, 24, 24));
+    EXPECT_THAT(parse(with(used, {{"max_window_layers", 0}})).window_of_layer,
+                ElementsAre(24, 24, 24));
+    const json types{"sliding_attention", "full_attention", "sliding_attention"};
+    EXPECT_THAT(
+        parse(with(used, {{"layer_types", types}, {"max_window_layers", 1}})).window_of_layer,
+        ElementsAre(24, 0, 24));
+    EXPECT_THAT(refusal_of(with(used, {{"layer_types", {"full_attention"}}})),
+                HasSubstr("'layer_types' must list 3 layers"));
+  }
+}
+
+TEST(Config, IgnoresQuantizationConfig) {
+  EXPECT_NO_THROW(parse(with(llama_json(), {{"quantization_config", {{"bits", 4}}}})));
+}
+
+TEST(Config, NamesFileKeyAndValueInRefusals) {
+  json missing = llama_json();
+  missing.erase("hidden_size");
+  EXPECT_THAT(refusal_of(missing), HasSubstr("config.json: 'hidden_size' is missing"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"hidden_size", "96"}})),
+              HasSubstr("'hidden_size' must be a whole number from 1 to 2147483647, found \"96\""));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"num_hidden_layers", -1}})),
+              HasSubstr("from 1 to 10000, found -1"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"vocab_size", 18446744073709551615ULL}})),
+              HasSubstr("found 18446744073709551615"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"num_key_value_heads", 3}})),
+              HasSubstr("'num_key_value_heads' is 3 and does not divide the 4 heads"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"head_dim", 33}})),
+              HasSubstr("'head_dim' is 33; rotary positions need an even number"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"hidden_size", 98}})),
+              HasSubstr("hidden_size 98 is not a multiple of num_attention_heads 4"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"hidden_act", "gelu"}})),
+              HasSubstr("'hidden_act' is 'gelu'; only silu is supported"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"rms_norm_eps", 0}})),
+              HasSubstr("'rms_norm_eps' must be a number above zero, found 0"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"partial_rotary_factor", 0.5}})),
+              HasSubstr("'partial_rotary_factor' other than 1"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"attention_bias", 1}})),
+              HasSubstr("'attention_bias' must be true or false, found 1"));
+  EXPECT_THAT(refusal_of(with(llama_json(), {{"architectures", json::array()}})),
+              HasSubstr("'architectures' must be a list"));
+}
+
+TEST(Config, RefusesWhatIsNotAJsonObject) {
+  EXPECT_THAT(error_of([] { parse_config("{\"hidden_size\": ", "here"); }),
+              HasSubstr("here: not JSON"));
+  EXPECT_THAT(error_of([] { parse_config("[1, 2]", "here"); }),
+              HasSubstr("here: expected an object, found [1,2]"));
+}
+
+TEST(Config, NamesTheFileThatIsNotThere) {
+  EXPECT_THAT(error_of([] { load_config("/nonexistent"); }), HasSubstr("/nonexistent/config.json"));
+}
+
+TEST(Rope, FallsGeometricallyWithoutScaling) {
+  RopeSpec rope;
+  rope.theta = 10000.0;
+  // theta^(-2i/8): 1, 1/10, 1/100, 1/1000.
+  const std::vector<double> inverse = rope.inverse_frequencies(8);
+  ASSERT_EQ(inverse.size(), 4u);
+  for (int i = 0; i < 4; ++i)
+    EXPECT_NEAR(inverse[static_cast<std::size_t>(i)], std::pow(10.0, -i), 1e-15);
+}
+
+TEST(Rope, DividesAllByTheFactorWhenLinear) {
+  RopeSpec rope;
+  rope.scaling = RopeSpec::Scaling::kLinear;
+  rope.factor = 4;
+  EXPECT_NEAR(rope.inverse_frequencies(8)[2], 0.01 / 4, 1e-15);
+}
+
+TEST(Rope, BlendsBetweenTheTwoLlama3Wavelengths) {
+  RopeSpec rope;
+  rope.theta = 10000.0;
+  rope.scaling = RopeSpec::Scaling::kLlama3;
+  rope.factor = 8;
+  rope.low_freq_factor = 1;
+  rope.high_freq_factor = 4;
+  rope.original_max_positions = 100;
+  const std::vector<double> inverse = rope.inverse_frequencies(8);
+  // Wavelengths 2 pi 10^i = 6.28, 62.8, 628, 6283 against 100/4 and 100/1: kept; blended; divided.
+  EXPECT_NEAR(inverse[0], 1.0, 1e-15);
+  const double smooth = (100 / (20 * std::numbers::pi) - 1) / 3;
+  EXPECT_NEAR(inverse[1], (1 - smooth) * 0.1 / 8 + smooth * 0.1, 1e-15);
+  EXPECT_NEAR(inverse[2], 0.01 / 8, 1e-15);
+  EXPECT_NEAR(inverse[3], 0.001 / 8, 1e-15);
+}
+
+}  // namespace
+}  // namespace calque::model

@@ -1,0 +1,141 @@
+#include "calque/model/family.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "calque/core/error.h"
+#include "model/model_fixture.h"
+
+namespace calque::model {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class EveryFamily : public ::testing::TestWithParam<std::string> {
+ protected:
+  ModelFolder model{family_folder(GetParam())};
+};
+INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, ::testing::ValuesIn(family_folders()));
+
+TEST_P(EveryFamily, ClaimsEveryTensorOfTheCheckpointOnce) {
+  std::multiset<std::string> claimed;
+  for (const TensorSpec& tensor : model.family.tensors()) claimed.insert(tensor.name);
+  std::multiset<std::string> stored;
+  for (const io::TensorRef& tensor : model.checkpoint.tensors()) stored.insert(tensor.name);
+  EXPECT_EQ(claimed, stored);
+}
+
+TEST_P(EveryFamily, HasTheShapesOfTheCheckpoint) {
+  EXPECT_NO_THROW(check_against_family(model.checkpoint, model.family));
+}
+
+TEST_P(EveryFamily, GivesEveryTensorItsOwnGgufName) {
+  std::set<std::string> names;
+  for (const TensorSpec& tensor : model.family.tensors()) {
+    EXPECT_FALSE(tensor.gguf_name.empty()) << tensor.name;
+    EXPECT_TRUE(names.insert(tensor.gguf_name).second) << tensor.gguf_name;
+  }
+}
+
+TEST_P(EveryFamily, PutsEveryMatrixOfABlockBehindASite) {
+  for (const BlockSpec& block : model.family.blocks) {
+    std::set<std::string> matrices;
+    for (const TensorSpec& tensor : block.tensors())
+      if (tensor.shape.size() == 2) matrices.insert(tensor.name);
+    std::set<std::string> read;
+    for (const SiteSpec& site : block.sites)
+      for (const LinearSpec& linear : site.readers) {
+        read.insert(linear.weight.name);
+        EXPECT_EQ(linear.in_features(), site.features()) << linear.name;
+      }
+    EXPECT_EQ(matrices, read);
+    EXPECT_EQ(read.size(), 7u);
+  }
+  EXPECT_EQ(model.family.linears().size(), 7 * model.family.blocks.size());
+}
+
+TEST_P(EveryFamily, FoldsIntoATensorThatRunsBeforeTheSite) {
+  for (const BlockSpec& block : model.family.blocks) {
+    EXPECT_EQ(block.site(SiteKind::kAttnIn).absorber, block.attn_norm.name);
+    EXPECT_EQ(block.site(SiteKind::kAttnOut).absorber, block.name + ".self_attn.v_proj.weight");
+    EXPECT_EQ(block.site(SiteKind::kMlpIn).absorber, block.mlp_norm.name);
+    EXPECT_EQ(block.site(SiteKind::kMlpOut).absorber, block.name + ".mlp.up_proj.weight");
+  }
+}
+
+TEST_P(EveryFamily, InterleavesRowsOfQAndKOnlyForGgufLlama) {
+  const bool llama = model.family.gguf_architecture == "llama";
+  EXPECT_EQ(llama, GetParam().starts_with("llama") || GetParam().starts_with("mistral"));
+  for (const TensorSpec& tensor : model.family.tensors()) {
+    Index heads = 0;
+    // 4 heads and 2 key/value heads in all of these models; biases are interleaved too.
+    if (llama && tensor.name.find("q_proj") != std::string::npos) heads = 4;
+    if (llama && tensor.name.find("k_proj") != std::string::npos) heads = 2;
+    EXPECT_EQ(tensor.gguf_permuted_heads, heads) << tensor.name;
+  }
+}
+
+TEST_P(EveryFamily, MakesLogitsWithTheHeadOrTheTiedEmbedding) {
+  const bool tied = GetParam() == "llama3_rope" || GetParam() == "qwen2";
+  EXPECT_EQ(model.family.head().name, tied ? "model.embed_tokens.weight" : "lm_head.weight");
+  EXPECT_EQ(model.family.ignores("lm_head.weight"), tied);
+  EXPECT_TRUE(model.family.ignores("model.layers.0.self_attn.rotary_emb.inv_freq"));
+  EXPECT_FALSE(model.family.ignores("model.layers.0.self_attn.q_proj.weight"));
+}
+
+// From the table of tensor names that llama.cpp's converter uses.
+TEST(Family, UsesTheNamesOfLlamaCpp) {
+  const ModelFolder model(family_folder("qwen3"));
+  std::map<std::string, std::string> names;
+  for (const TensorSpec& tensor : model.family.tensors()) names[tensor.name] = tensor.gguf_name;
+  EXPECT_EQ(names["model.embed_tokens.weight"], "token_embd.weight");
+  EXPECT_EQ(names["model.norm.weight"], "output_norm.weight");
+  EXPECT_EQ(names["lm_head.weight"], "output.weight");
+  const std::map<std::string, std::string> in_layer{
+      {"input_layernorm", "attn_norm"},    {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"},      {"self_attn.v_proj", "attn_v"},
+      {"self_attn.o_proj", "attn_output"}, {"self_attn.q_norm", "attn_q_norm"},
+      {"self_attn.k_norm", "attn_k_norm"}, {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
+      {"mlp.down_proj", "ffn_down"}};
+  for (const auto& [hf, gguf] : in_layer)
+    EXPECT_EQ(names["model.layers.1." + hf + ".weight"], "blk.1." + gguf + ".weight");
+}
+
+TEST(Family, HasBiasesWhereTheClassHasThem) {
+  const auto biased = [](const std::string& folder) {
+    std::vector<std::string> roles;
+    for (const LinearSpec& linear : ModelFolder(family_folder(folder)).family.linears())
+      if (!linear.bias.empty() && linear.name.find("layers.0") != std::string::npos)
+        roles.push_back(linear.role);
+    return roles;
+  };
+  EXPECT_THAT(biased("llama"), ElementsAre());
+  EXPECT_THAT(biased("llama_bias"), ElementsAre("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
+                                                "up_proj", "down_proj"));
+  EXPECT_THAT(biased("qwen2"), ElementsAre("q_proj", "k_proj", "v_proj"));
+  EXPECT_THAT(biased("qwen3"), ElementsAre());
+}
+
+TEST(Family, RefusesAnUnknownArchitectureWithThoseItKnows) {
+  ModelConfig config;
+  config.architecture = "GPT2LMHeadModel";
+  EXPECT_THAT(error_of([&] { family_of(config); }),
+              AllOf(HasSubstr("'GPT2LMHeadModel' is not supported"), HasSubstr("LlamaForCausalLM"),
+                    HasSubstr("Qwen3ForCausalLM")));
+}
+
+TEST(Family, NamesSitesAsReportsDo) {
+  EXPECT_EQ(name_of(SiteKind::kAttnIn), "attn_in");
+  EXPECT_EQ(name_of(SiteKind::kAttnOut), "attn_out");
+  EXPECT_EQ(name_of(SiteKind::kMlpIn), "mlp_in");
+  EXPECT_EQ(name_of(SiteKind::kMlpOut), "mlp_out");
+}
+
+}  // namespace
+}  // namespace calque::model

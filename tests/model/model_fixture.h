@@ -1,0 +1,52 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "calque/core/error.h"
+#include "calque/io/safetensors.h"
+#include "calque/model/family.h"
+#include "calque/model/weight_source.h"
+
+namespace calque::model {
+
+// A Hugging Face folder opened for tests.
+struct ModelFolder {
+  explicit ModelFolder(const std::filesystem::path& folder)
+      : config(load_config(folder)),
+        family(family_of(config)),
+        checkpoint(folder),
+        source(checkpoint) {}
+
+  ModelConfig config;
+  FamilySpec family;
+  io::SafetensorsCheckpoint checkpoint;
+  CheckpointSource source;
+};
+
+inline std::filesystem::path family_folder(const std::string& name) {
+  return std::filesystem::path(CALQUE_FIXTURES) / "families" / name;
+}
+
+inline const std::vector<std::string>& family_folders() {
+  static const std::vector<std::string> names{"llama",           "llama3_rope", "llama_bias",
+                                              "mistral_sliding", "qwen2",       "qwen3"};
+  return names;
+}
+
+// The message of the Error that `body` throws; fails the test if it throws none.
+template <typename Body>
+std::string error_of(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "no calque::Error was thrown";
+  return {};
+}
+
+}  // namespace calque::model

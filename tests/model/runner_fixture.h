@@ -1,0 +1,57 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "calque/model/block_runner.h"
+#include "model/model_fixture.h"
+
+namespace calque::model {
+
+// Sequences of token ids, padded to one length.
+struct Tokens {
+  Matrix<std::int32_t> ids_BS;
+  std::vector<Index> lengths_B;
+};
+
+// `reference.safetensors` of a model folder: inputs and what transformers made of them.
+struct Reference {
+  explicit Reference(const std::filesystem::path& folder);
+
+  Tokens tokens;
+  Matrix<float> logits_RV;  // of all positions of all sequences
+};
+
+// Keeps what it is shown, widened to fp32, and may change weights.
+class RecordingObserver : public BlockObserver {
+ public:
+  using Change = std::function<void(const SiteSpec&, BlockWeights&)>;
+  explicit RecordingObserver(Change change = {}) : change_(std::move(change)) {}
+
+  void site_input(const SiteSpec& site, const ActivationView& inputs_TK) override;
+  void site_ready(const SiteSpec& site, BlockWeights& weights) override;
+
+  // "attn_in 4096", "attn_in 224", "attn_in ready", ...
+  const std::vector<std::string>& events() const { return events_; }
+  const std::vector<std::vector<float>>& rows(SiteKind kind) { return rows_[kind]; }
+
+ private:
+  Change change_;
+  std::vector<std::string> events_;
+  std::map<SiteKind, std::vector<std::vector<float>>> rows_;
+};
+
+// Changes the weights of block `layer` before it is run.
+using WeightChange = std::function<void(Index layer, BlockWeights&)>;
+
+// Logits of all real positions, through all blocks; `observer` watches every block.
+Matrix<float> logits_of(const ModelFolder& model, const Tokens& tokens,
+                        const RunnerOptions& options, BlockObserver* observer = nullptr,
+                        const WeightChange& change = {});
+
+float largest_difference(MatrixView<const float> a, MatrixView<const float> b);
+bool same_bits(MatrixView<const float> a, MatrixView<const float> b);
+
+}  // namespace calque::model

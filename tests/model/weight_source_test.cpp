@@ -1,0 +1,204 @@
+#include "calque/model/weight_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "calque/core/error.h"
+#include "model/model_fixture.h"
+
+namespace calque::model {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// A folder that goes away with the test.
+class TempFolder {
+ public:
+  TempFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "calque_XXXXXX").string();
+    path_ = mkdtemp(pattern.data());
+  }
+  ~TempFolder() { std::filesystem::remove_all(path_); }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::vector<io::TensorDeclaration> declarations_of(const io::SafetensorsCheckpoint& checkpoint) {
+  std::vector<io::TensorDeclaration> result;
+  for (const io::TensorRef& tensor : checkpoint.tensors())
+    result.push_back({tensor.name, tensor.dtype, tensor.shape});
+  return result;
+}
+
+// A checkpoint of zeros.
+void write_zeros(const std::filesystem::path& folder,
+                 const std::vector<io::TensorDeclaration>& tensors) {
+  io::SafetensorsWriter writer(folder, tensors);
+  for (const io::TensorDeclaration& tensor : tensors)
+    writer.write(tensor.name, std::vector<std::byte>(tensor.byte_count()));
+  writer.finish();
+}
+
+// What check_against_family says about the llama fixture's tensors after `change`.
+std::string verdict(const std::function<void(std::vector<io::TensorDeclaration>&)>& change,
+                    const std::string& fixture = "llama") {
+  const ModelFolder model(family_folder(fixture));
+  std::vector<io::TensorDeclaration> tensors = declarations_of(model.checkpoint);
+  change(tensors);
+  const TempFolder folder;
+  write_zeros(folder.path(), tensors);
+  const io::SafetensorsCheckpoint changed(folder.path());
+  try {
+    check_against_family(changed, model.family);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInput);
+    return error.what();
+  }
+  return "accepted";
+}
+
+io::TensorDeclaration& named(std::vector<io::TensorDeclaration>& tensors, const std::string& name) {
+  for (io::TensorDeclaration& tensor : tensors)
+    if (tensor.name == name) return tensor;
+  throw std::runtime_error("no tensor " + name);
+}
+
+TEST(CheckAgainstFamily, ReportsAllFaultsAtOnce) {
+  const std::string message = verdict([](std::vector<io::TensorDeclaration>& tensors) {
+    named(tensors, "model.norm.weight").name = "model.final_norm.weight";
+    named(tensors, "model.layers.1.mlp.up_proj.weight").shape = {256, 127};
+    named(tensors, "model.layers.0.mlp.up_proj.weight").dtype = DType::kI32;
+  });
+  EXPECT_THAT(
+      message,
+      AllOf(HasSubstr("LlamaForCausalLM"), HasSubstr("4 of its tensors differ"),
+            HasSubstr("model.norm.weight [128]: missing"),
+            HasSubstr("model.final_norm.weight [128]: unexpected"),
+            HasSubstr("model.layers.1.mlp.up_proj.weight: shape is [256, 127], config.json asks "
+                      "for [256, 128]"),
+            HasSubstr("model.layers.0.mlp.up_proj.weight: dtype is I32")));
+}
+
+TEST(CheckAgainstFamily, ShowsTheFirstTwentyFaults) {
+  const std::string message = verdict([](std::vector<io::TensorDeclaration>& tensors) {
+    for (io::TensorDeclaration& tensor : tensors) tensor.name = "transformer." + tensor.name;
+  });
+  // 21 tensors (2 x 9, embedding, norm, head) are missing under one name and there under another.
+  EXPECT_THAT(message, AllOf(HasSubstr("42 of its tensors"), HasSubstr("and 22 more")));
+}
+
+TEST(CheckAgainstFamily, IgnoresRotaryBuffersAndATiedHead) {
+  const auto extra = [](std::vector<io::TensorDeclaration>& tensors) {
+    tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", DType::kF32, {16}});
+  };
+  EXPECT_EQ(verdict(extra), "accepted");
+  const auto head = [](std::vector<io::TensorDeclaration>& tensors) {
+    tensors.push_back({"lm_head.weight", DType::kBF16, {320, 128}});
+  };
+  EXPECT_EQ(verdict(head, "qwen2"), "accepted");
+}
+
+// Serves ones of the right shapes, with one changed element or one wrong shape.
+class OnesSource : public WeightSource {
+ public:
+  explicit OnesSource(const BlockSpec& block) {
+    for (const TensorSpec& tensor : block.tensors()) shapes_[tensor.name] = tensor.shape;
+  }
+  bool has(std::string_view name) const override { return shapes_.contains(std::string(name)); }
+  Matrix<float> load(std::string_view name) const override {
+    const std::vector<Index>& shape = shapes_.at(std::string(name));
+    Matrix<float> value(shape.size() == 1 ? 1 : shape[0], shape.back());
+    for (Index i = 0; i < value.size(); ++i) value.data()[i] = 1.0f;
+    if (name == spoiled) value(value.rows() - 1, 3) = spoil;
+    return value;
+  }
+
+  std::map<std::string, std::vector<Index>> shapes_;
+  std::string spoiled;
+  float spoil = 0;
+};
+
+TEST(LoadBlock, HoldsEveryTensorOfTheBlock) {
+  const ModelFolder model(family_folder("qwen2"));
+  const BlockSpec& block = model.family.blocks[1];
+  const BlockWeights weights = load_block(model.source, block);
+  for (const TensorSpec& tensor : block.tensors()) {
+    const MatrixView<const float> value = weights.at(tensor.name);
+    const bool vector = tensor.shape.size() == 1;
+    EXPECT_EQ(value.rows(), vector ? 1 : tensor.shape[0]) << tensor.name;
+    EXPECT_EQ(value.cols(), tensor.shape.back()) << tensor.name;
+  }
+}
+
+TEST(LoadBlock, NamesTheFirstNumberThatIsNotFinite) {
+  const ModelFolder model(family_folder("llama"));
+  const BlockSpec& block = model.family.blocks[1];
+  OnesSource source(block);
+  EXPECT_NO_THROW(load_block(source, block));
+  source.spoiled = "model.layers.1.mlp.down_proj.weight";
+  source.spoil = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(error_of([&] { load_block(source, block); }),
+              HasSubstr("model.layers.1.mlp.down_proj.weight: row 127, column 3 is nan"));
+  source.spoil = -std::numeric_limits<float>::infinity();
+  EXPECT_THAT(error_of([&] { load_block(source, block); }), HasSubstr("is -inf"));
+  source.spoil = std::numeric_limits<float>::max();
+  EXPECT_NO_THROW(load_block(source, block));
+}
+
+TEST(LoadBlock, RefusesAnotherShape) {
+  const ModelFolder model(family_folder("llama"));
+  const BlockSpec& block = model.family.blocks[0];
+  OnesSource source(block);
+  source.shapes_["model.layers.0.mlp.up_proj.weight"] = {128, 256};
+  EXPECT_THAT(error_of([&] { load_block(source, block); }),
+              HasSubstr("model.layers.0.mlp.up_proj.weight: shape is [128, 256], config.json asks "
+                        "for [256, 128]"));
+}
+
+TEST(CheckpointSource, WidensWithoutChangingValues) {
+  const ModelFolder model(family_folder("llama"));
+  const std::string name = "model.layers.0.self_attn.k_proj.weight";
+  const Matrix<float> value = model.source.load(name);
+  ASSERT_EQ(value.rows(), 64);
+  ASSERT_EQ(value.cols(), 128);
+  const auto bytes = model.checkpoint.at(name).bytes;
+  // bf16 is the upper half of an fp32, little-endian: element (1, 2) is the 130th.
+  const auto low = std::to_integer<std::uint16_t>(bytes[2 * 130]);
+  const auto high = std::to_integer<std::uint16_t>(bytes[2 * 130 + 1]);
+  EXPECT_EQ(value(1, 2), to_float(BFloat16{static_cast<std::uint16_t>(low | (high << 8))}));
+  EXPECT_NE(value(1, 2), 0.0f);
+}
+
+TEST(CheckpointSource, GivesAVectorAsOneRow) {
+  const ModelFolder model(family_folder("llama"));
+  const Matrix<float> norm = model.source.load("model.norm.weight");
+  EXPECT_EQ(norm.rows(), 1);
+  EXPECT_EQ(norm.cols(), 128);
+  EXPECT_TRUE(model.source.has("model.norm.weight"));
+  EXPECT_FALSE(model.source.has("model.norm.bias"));
+  EXPECT_THAT(error_of([&] { model.source.load("model.norm.bias"); }),
+              HasSubstr("model.norm.bias"));
+}
+
+TEST(BlockWeights, LeavesNoValueAfterTakeUntilPut) {
+  BlockWeights weights;
+  weights.put("a", Matrix<float>(2, 3));
+  EXPECT_EQ(weights.take("a").cols(), 3);
+  EXPECT_THAT(error_of([&] { weights.at("a"); }), HasSubstr("no weight 'a'"));
+  weights.put("a", Matrix<float>(4, 5));
+  EXPECT_EQ(weights.at("a").rows(), 4);
+  EXPECT_TRUE(weights.has("a"));
+  EXPECT_FALSE(weights.has("b"));
+}
+
+}  // namespace
+}  // namespace calque::model

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "calque/calib/input_stats.h"
+#include "calque/kernels/gram.h"
+#include "kernels/samples.h"
+
+namespace calque::test {
+
+inline calib::InputStats stats_of(const Matrix<float>& inputs_TK) {
+  calib::InputStats stats;
+  stats.gram_KK = Matrix<float>(inputs_TK.cols(), inputs_TK.cols());
+  stats.magnitude_K.resize(static_cast<std::size_t>(inputs_TK.cols()));
+  const GramCount count =
+      accumulate_gram(inputs_TK.view(), stats.gram_KK, stats.magnitude_K, open_exec("cpu", 1));
+  stats.tokens = count.rows;
+  stats.nonfinite_tokens = count.nonfinite_rows;
+  return stats;
+}
+
+}  // namespace calque::test

@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Reads a GPTQ folder or a GGUF file from the definitions of the formats and compares every weight
+with a file of dequantized weights. Written apart from the C++ code, with numpy alone.
+
+usage: independent_reader.py ARTIFACT DEQUANTIZED.safetensors
+
+ARTIFACT     a GPTQ folder (v1 or v2; 2, 3, 4, 8 bits) or a GGUF file (F32, F16, BF16, Q8_0, Q5_1,
+             Q5_0, Q4_1, Q4_0), as calque exports them
+DEQUANTIZED  float32 or float16 weights under their Hugging Face names
+
+Exit status 0 if every tensor is in both and equal, 1 with one line a difference if not. Equal means:
+the same bits (+0 and -0 count as the same) for float32, and the value rounded to float16 for float16.
+"""
+import json
+import os
+import re
+import struct
+import sys
+
+import numpy as np
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<u4"}
+
+
+def read_safetensors(path):
+    with open(path, "rb") as file:
+        blob = file.read()
+    (length,) = struct.unpack("<Q", blob[:8])
+    tensors = {}
+    for name, entry in json.loads(blob[8:8 + length]).items():
+        if name == "__metadata__":
+            continue
+        first, last = (8 + length + offset for offset in entry["data_offsets"])
+        values = np.frombuffer(blob[first:last], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        tensors[name] = from_bf16(values) if entry["dtype"] == "BF16" else values
+    return tensors
+
+
+def from_bf16(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def unpack_stream(words, count, bits):
+    """words [P, C] -> codes [count, C]: code i of a column is bits [bits*i, bits*(i+1)) of a stream
+    whose bit t is bit t % 32 of word t // 32."""
+    stream = (words[:, None, :] >> np.arange(32, dtype=np.uint32)[None, :, None]) & 1
+    stream = stream.reshape(-1, words.shape[1])[:count * bits].reshape(count, bits, -1)
+    weights = (1 << np.arange(bits, dtype=np.uint32))[None, :, None]
+    return (stream * weights).sum(axis=1)
+
+
+def read_gptq(folder):
+    tensors = {}
+    for file in sorted(os.listdir(folder)):
+        if file.endswith(".safetensors"):
+            tensors.update(read_safetensors(os.path.join(folder, file)))
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+        settings = json.load(file)["quantization_config"]
+    bits = settings["bits"]
+    # v1 stores each zero point minus one.
+    added = 1 if settings.get("checkpoint_format", "gptq") == "gptq" else 0
+
+    weights = {}
+    for name in [n for n in tensors if n.endswith(".qweight")]:
+        module = name[:-len(".qweight")]
+        words, zero_words, scales, groups = (
+            tensors.pop(f"{module}.{part}") for part in ("qweight", "qzeros", "scales", "g_idx"))
+        groups = groups.astype(np.int64)
+        codes = unpack_stream(words, len(groups), bits)                        # [K, N]
+        zeros = unpack_stream(zero_words.T, scales.shape[1], bits).T + added   # [G, N]
+        difference = codes.astype(np.float32) - zeros.astype(np.float32)[groups]
+        weights[module + ".weight"] = (scales.astype(np.float32)[groups] * difference).T
+    weights.update({name: values.astype(np.float32) for name, values in tensors.items()})
+    return weights
+
+
+class Bytes:
+    """A cursor over a GGUF file."""
+    SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?",
+               10: "<Q", 11: "<q", 12: "<d"}
+
+    def __init__(self, blob):
+        self.blob, self.at = blob, 0
+
+    def take(self, form):
+        (value,) = struct.unpack_from(form, self.blob, self.at)
+        self.at += struct.calcsize(form)
+        return value
+
+    def text(self):
+        length = self.take("<Q")
+        self.at += length
+        return self.blob[self.at - length:self.at].decode("utf-8")
+
+    def value(self, kind):
+        if kind == 8:
+            return self.text()
+        if kind == 9:
+            of = self.take("<I")
+            return [self.value(of) for _ in range(self.take("<Q"))]
+        return self.take(self.SCALARS[kind])
+
+
+def halves(blocks, at):
+    return np.ascontiguousarray(blocks[:, at:at + 2]).view("<f2").astype(np.float32)
+
+
+def nibbles(blocks, at):
+    """The first half of a block of 32 is in the low nibbles of its 16 bytes."""
+    packed = blocks[:, at:at + 16]
+    return np.concatenate([packed & 15, packed >> 4], axis=1).astype(np.float32)
+
+
+def fifth_bits(blocks, at):
+    words = np.ascontiguousarray(blocks[:, at:at + 4]).view("<u4")
+    return (words >> np.arange(32, dtype=np.uint32) & 1).astype(np.float32) * 16
+
+
+BLOCK_TYPES = {  # id: (name, bytes of a block of 32, values)
+    2: ("Q4_0", 18, lambda b: halves(b, 0) * (nibbles(b, 2) - 8)),
+    3: ("Q4_1", 20, lambda b: halves(b, 0) * nibbles(b, 4) + halves(b, 2)),
+    6: ("Q5_0", 22, lambda b: halves(b, 0) * (nibbles(b, 6) + fifth_bits(b, 2) - 16)),
+    7: ("Q5_1", 24, lambda b: halves(b, 0) * (nibbles(b, 8) + fifth_bits(b, 4)) + halves(b, 2)),
+    8: ("Q8_0", 34, lambda b: halves(b, 0) * b[:, 2:].view(np.int8).astype(np.float32)),
+}
+
+
+def gguf_values(blob, at, kind, ne):
+    count, shape = int(np.prod(ne)), ne[::-1]
+    if kind == 0:
+        return np.frombuffer(blob, "<f4", count, at).reshape(shape)
+    if kind == 1:
+        return np.frombuffer(blob, "<f2", count, at).astype(np.float32).reshape(shape)
+    if kind == 30:
+        return from_bf16(np.frombuffer(blob, "<u2", count, at)).reshape(shape)
+    _, size, decode = BLOCK_TYPES[kind]
+    blocks = np.frombuffer(blob, np.uint8, count // 32 * size, at).reshape(-1, size)
+    return decode(blocks).reshape(shape)
+
+
+PARTS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+         "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+         "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
+         "attn_k_norm": "self_attn.k_norm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+         "ffn_down": "mlp.down_proj"}
+OUTER = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight",
+         "output.weight": "lm_head.weight"}
+
+
+def hugging_face_name(name):
+    block = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name)
+    return OUTER[name] if not block else f"model.layers.{block[1]}.{PARTS[block[2]]}.{block[3]}"
+
+
+def halves_of_heads(values, heads):
+    """Architecture "llama" stores rows 2t, 2t+1 where Hugging Face has t, t + head_dim / 2."""
+    rows = values.reshape(heads, -1, 2, *values.shape[1:])
+    return rows.swapaxes(1, 2).reshape(values.shape)
+
+
+def read_gguf(path):
+    with open(path, "rb") as file:
+        blob = file.read()
+    cursor = Bytes(blob)
+    if cursor.take("<4s") != b"GGUF" or cursor.take("<I") != 3:
+        raise ValueError(f"{path}: not GGUF version 3")
+    tensor_count, key_count = cursor.take("<Q"), cursor.take("<Q")
+    keys = {}
+    for _ in range(key_count):
+        key = cursor.text()
+        keys[key] = cursor.value(cursor.take("<I"))
+    infos = []
+    for _ in range(tensor_count):
+        name = cursor.text()
+        ne = [cursor.take("<Q") for _ in range(cursor.take("<I"))]
+        infos.append((name, ne, cursor.take("<I"), cursor.take("<Q")))
+    alignment = keys.get("general.alignment", 32)
+    start = -(-cursor.at // alignment) * alignment
+
+    weights = {}
+    for name, ne, kind, offset in infos:
+        if name == "rope_freqs.weight":  # computed, not a weight of the model
+            continue
+        values = gguf_values(blob, start + offset, kind, ne)
+        heads = {"attn_q": keys["llama.attention.head_count"],
+                 "attn_k": keys["llama.attention.head_count_kv"]}.get(
+                     name.split(".")[-2]) if keys["general.architecture"] == "llama" else None
+        weights[hugging_face_name(name)] = halves_of_heads(values, heads) if heads else values
+    return weights
+
+
+def difference(name, ours, theirs):
+    if ours.shape != theirs.shape:
+        return f"{name}: shape {list(ours.shape)} here, {list(theirs.shape)} there"
+    rounded = ours.astype(theirs.dtype)
+    wrong = np.argwhere(~(rounded == theirs))
+    if not len(wrong):
+        return None
+    at = tuple(wrong[0])
+    return f"{name}: {len(wrong)} of {ours.size} differ, first at {list(map(int, at))}: " \
+           f"{rounded[at]!r} here, {theirs[at]!r} there"
+
+
+def main(artifact, dequantized):
+    ours = read_gptq(artifact) if os.path.isdir(artifact) else read_gguf(artifact)
+    theirs = read_safetensors(dequantized)
+    faults = [f"{name}: only in one of the two" for name in sorted(set(ours) ^ set(theirs))]
+    for name in sorted(set(ours) & set(theirs)):
+        faults.append(difference(name, ours[name], theirs[name]))
+    faults = [fault for fault in faults if fault]
+    print("\n".join(faults) if faults else f"{len(ours)} tensors agree: {artifact}")
+    return 1 if faults or not ours else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))
