@@ -1,11 +1,11 @@
 #include "text/sentencepiece_tokenizer.h"
 
 #include <fmt/format.h>
-#include <sentencepiece_processor.h>
 
 #include <algorithm>
 
 #include "calque/core/error.h"
+#include "text/sentencepiece/encoder.h"
 #include "text/string_map.h"
 #include "text/unicode.h"
 
@@ -98,10 +98,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       : conventions_(std::move(conventions)) {
     std::string serialized = model.serialized;
     if (!conventions_.legacy) serialized += kNoDummyPrefix;
-    const auto status = processor_.LoadFromSerializedProto(serialized);
-    if (!status.ok())
-      throw Error(ErrorKind::kInput, "",
-                  fmt::format("not a SentencePiece model: {}", status.error_message()));
+    encoder_ = make_sentencepiece_encoder(serialized);
     for (const auto& piece : model.pieces) tokens_.push_back(piece.text);
     for (const AddedToken& token : added) set_token(token);
     for (std::size_t id = tokens_.size(); id-- > 0;)
@@ -150,7 +147,7 @@ class SentencePieceTokenizer final : public Tokenizer {
         continue;
       }
       const std::vector<int> part =
-          processor_.EncodeAsIds(text.substr(span.begin, span.end - span.begin));
+          encoder_->encode(text.substr(span.begin, span.end - span.begin));
       ids.insert(ids.end(), part.begin(), part.end());
     }
     return ids;
@@ -171,7 +168,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     return std::find(special_ids_.begin(), special_ids_.end(), id) != special_ids_.end();
   }
 
-  sentencepiece::SentencePieceProcessor processor_;
+  std::unique_ptr<SentencePieceEncoder> encoder_;
   Conventions conventions_;
   AddedTokenSplitter splitter_;
   std::vector<std::string> tokens_;  // by id

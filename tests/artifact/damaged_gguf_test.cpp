@@ -117,5 +117,36 @@ TEST_F(DamagedGguf, RopeDivisorsOfAnotherHeadSize) {
               HasSubstr("'rope_freqs.weight' must hold 16 F32 values"));
 }
 
+TEST(DamagedGgufBlocks, AnInfiniteScale) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  ExportRequest request;
+  request.format = "gguf";
+  request.path = folder / "sound.gguf";
+  request.type = "Q4_0";
+  write_random(model.plan(request), model.inputs());
+  {
+    const io::GgufFile sound(folder / "sound.gguf");
+    std::vector<io::GgufTensorDeclaration> declared;
+    for (const io::GgufTensor& t : sound.tensors()) declared.push_back({t.name, t.type, t.ne});
+    io::GgufWriter writer(folder / "damaged.gguf", sound.metadata(), declared);
+    for (const io::GgufTensor& t : sound.tensors()) {
+      std::vector<std::byte> bytes(t.bytes.begin(), t.bytes.end());
+      // The scale of the second block of the first row: binary16 infinity.
+      if (t.name == "blk.0.ffn_up.weight") {
+        bytes[18] = std::byte{0x00};
+        bytes[19] = std::byte{0x7C};
+      }
+      writer.write(t.name, bytes);
+    }
+    writer.finish();
+  }
+  const auto reader = open_artifact(folder / "damaged.gguf");
+  const Error error = error_of([&] { reader->load("model.layers.0.mlp.up_proj.weight"); });
+  EXPECT_EQ(error.kind(), ErrorKind::kInput);
+  EXPECT_THAT(error.what(), AllOf(HasSubstr("tensor 'blk.0.ffn_up.weight'"),
+                                  HasSubstr("row 0, group 1 has scale inf")));
+}
+
 }  // namespace
 }  // namespace calque::artifact

@@ -37,10 +37,13 @@ inline Matrix<float> correlated_inputs(Index rows, Index cols, Index factors, st
 // X^T X by the definition, in double.
 inline Matrix<double> gram_in_double(const Matrix<float>& inputs_TK) {
   Matrix<double> gram(inputs_TK.cols(), inputs_TK.cols());
-  for (Index t = 0; t < inputs_TK.rows(); ++t)
-    for (Index i = 0; i < inputs_TK.cols(); ++i)
-      for (Index j = 0; j < inputs_TK.cols(); ++j)
-        gram(i, j) += static_cast<double>(inputs_TK(t, i)) * inputs_TK(t, j);
+  for (Index t = 0; t < inputs_TK.rows(); ++t) {
+    const float* row = inputs_TK.row(t);
+    for (Index i = 0; i < inputs_TK.cols(); ++i) {
+      double* sums = gram.row(i);
+      for (Index j = 0; j < inputs_TK.cols(); ++j) sums[j] += static_cast<double>(row[i]) * row[j];
+    }
+  }
   return gram;
 }
 
@@ -60,10 +63,15 @@ inline Matrix<float> damped_hessian(const Matrix<float>& inputs_TK, double dampi
 // tr(E H E^T) in double.
 inline double quadratic_form(const Matrix<float>& error_NK, const Matrix<float>& hessian_KK) {
   double total = 0;
-  for (Index n = 0; n < error_NK.rows(); ++n)
-    for (Index i = 0; i < error_NK.cols(); ++i)
-      for (Index j = 0; j < error_NK.cols(); ++j)
-        total += static_cast<double>(error_NK(n, i)) * hessian_KK(i, j) * error_NK(n, j);
+  for (Index n = 0; n < error_NK.rows(); ++n) {
+    const float* error = error_NK.row(n);
+    for (Index i = 0; i < error_NK.cols(); ++i) {
+      const float* row = hessian_KK.row(i);
+      double product = 0;
+      for (Index j = 0; j < error_NK.cols(); ++j) product += static_cast<double>(row[j]) * error[j];
+      total += error[i] * product;
+    }
+  }
   return total;
 }
 
