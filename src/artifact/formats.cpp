@@ -4,6 +4,7 @@
 
 #include "artifact/wording.h"
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 
 namespace calque::artifact {
 

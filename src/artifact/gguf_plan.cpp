@@ -7,6 +7,7 @@
 #include "artifact/ggml_blocks.h"
 #include "artifact/gguf_types.h"
 #include "artifact/wording.h"
+#include "calque/core/names.h"
 
 namespace calque::artifact {
 namespace {

@@ -8,6 +8,7 @@
 #include "artifact/formats.h"
 #include "artifact/gptq_layout.h"
 #include "artifact/wording.h"
+#include "calque/core/names.h"
 
 namespace calque::artifact {
 namespace {

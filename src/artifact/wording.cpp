@@ -5,30 +5,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <numeric>
 
 namespace calque::artifact {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> previous(b.size() + 1);
-  std::vector<std::size_t> current(b.size() + 1);
-  std::iota(previous.begin(), previous.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    current[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j)
-      current[j + 1] =
-          std::min({previous[j + 1] + 1, current[j] + 1, previous[j] + (a[i] == b[j] ? 0u : 1u)});
-    previous.swap(current);
-  }
-  return previous[b.size()];
-}
 
 // "model.layers.3.mlp" -> "model.layers.*.mlp"
 std::string without_numbers(std::string_view path) {
@@ -60,15 +39,6 @@ std::string braces(const std::vector<std::string>& roles) {
 }
 
 }  // namespace
-
-std::string nearest_name(std::string_view name, const std::vector<std::string_view>& candidates) {
-  const std::string wanted = lower(name);
-  const auto nearest =
-      std::min_element(candidates.begin(), candidates.end(), [&](auto left, auto right) {
-        return edit_distance(wanted, lower(left)) < edit_distance(wanted, lower(right));
-      });
-  return std::string(*nearest);
-}
 
 std::string factorisation(Index n) {
   std::vector<std::string> factors;

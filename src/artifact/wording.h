@@ -9,9 +9,6 @@
 
 namespace calque::artifact {
 
-// The candidate with the smallest edit distance, case ignored. `candidates` is not empty.
-std::string nearest_name(std::string_view name, const std::vector<std::string_view>& candidates);
-
 // "2^6·3^2·5" for 2880.
 std::string factorisation(Index n);
 

@@ -74,6 +74,7 @@ BFloat16 to_bfloat16(float value) {
 }
 
 void convert_to_float(const std::byte* bytes, DType dtype, std::size_t count, float* out) {
+  if (count == 0) return;  // the pointers may be null then, which memcpy forbids
   switch (dtype) {
     case DType::kF32:
       std::memcpy(out, bytes, count * sizeof(float));
@@ -94,6 +95,7 @@ void convert_to_float(const std::byte* bytes, DType dtype, std::size_t count, fl
 }
 
 void convert_from_float(const float* values, DType dtype, std::size_t count, std::byte* out) {
+  if (count == 0) return;
   switch (dtype) {
     case DType::kF32:
       std::memcpy(out, values, count * sizeof(float));

@@ -3,9 +3,9 @@
 #include <limits>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/gguf.h"
 #include "io/gguf_parse.h"
-#include "io/printable.h"
 
 namespace calque::io {
 namespace {
@@ -70,7 +70,7 @@ auto typed(const GgufFile& file, std::string_view key, std::string_view kind, Co
   if (!value) return std::nullopt;
   const auto converted = convert(*value);
   if (!converted)
-    refuse(fmt::format("{}: key {} is not {}", file.path().string(), printable(key), kind));
+    refuse(fmt::format("{}: key {} is not {}", file.path().string(), quote_name(key), kind));
   return converted;
 }
 
@@ -141,7 +141,7 @@ GgufFile::GgufFile(const fs::path& path) : path_(path) {
   const auto add = [this](std::vector<GgufTensor> tensors) {
     for (GgufTensor& tensor : tensors) {
       if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
-        refuse(fmt::format("tensor {} is in an earlier shard too", printable(tensor.name)));
+        refuse(fmt::format("tensor {} is in an earlier shard too", quote_name(tensor.name)));
       tensors_.push_back(std::move(tensor));
     }
   };

@@ -8,8 +8,8 @@
 #include <set>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "io/gguf_cursor.h"
-#include "io/printable.h"
 
 namespace calque::io {
 namespace {
@@ -121,7 +121,7 @@ GgufMetadata read_metadata(GgufCursor& cursor, std::uint64_t count) {
   for (std::uint64_t i = 0; i < count; ++i) {
     std::string key = cursor.string(fmt::format("the name of key {} of {}", i + 1, count));
     if (key.empty()) refuse(fmt::format("key {} of {} has no name", i + 1, count));
-    const std::string what = "key " + printable(key);
+    const std::string what = "key " + quote_name(key);
     if (!keys.insert(key).second) refuse(what + " is given twice");
     metadata.emplace_back(std::move(key), read_value(cursor, what));
   }
@@ -146,7 +146,7 @@ struct TensorRecord {
   std::uint64_t bytes = 0;
   std::uint64_t offset = 0;
   std::string described() const {
-    return fmt::format("tensor {} ({} [{}])", printable(tensor.name), info_of(tensor.type).name,
+    return fmt::format("tensor {} ({} [{}])", quote_name(tensor.name), info_of(tensor.type).name,
                        fmt::join(tensor.ne, ", "));
   }
 };
@@ -177,7 +177,7 @@ void check_shape(TensorRecord& record) {
 TensorRecord read_tensor(GgufCursor& cursor, std::uint64_t number) {
   TensorRecord record;
   record.tensor.name = cursor.string(fmt::format("the name of tensor {}", number));
-  const std::string what = "tensor " + printable(record.tensor.name);
+  const std::string what = "tensor " + quote_name(record.tensor.name);
   if (record.tensor.name.size() > kGgufMaxNameBytes)
     refuse(fmt::format("{}: a name of {} bytes, at most {} are possible", what,
                        record.tensor.name.size(), kGgufMaxNameBytes));

@@ -5,9 +5,9 @@
 #include <type_traits>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/gguf.h"
 #include "io/gguf_parse.h"
-#include "io/printable.h"
 
 namespace calque::io {
 namespace {
@@ -71,7 +71,7 @@ void check_metadata(const GgufMetadata& metadata) {
   std::set<std::string> keys;
   for (const auto& [key, value] : metadata) {
     if (key.empty()) refuse("a GGUF key has no name");
-    if (!keys.insert(key).second) refuse(fmt::format("GGUF key {} is set twice", printable(key)));
+    if (!keys.insert(key).second) refuse(fmt::format("GGUF key {} is set twice", quote_name(key)));
     if (key != "general.alignment") continue;
     const auto* scalar = std::get_if<GgufValue::Scalar>(&value.value);
     if (!scalar || *scalar != GgufValue::Scalar(std::uint32_t{kGgufDefaultAlignment}))
@@ -82,10 +82,10 @@ void check_metadata(const GgufMetadata& metadata) {
 void check_tensor(const GgufTensorDeclaration& tensor) {
   if (tensor.name.size() > kGgufMaxNameBytes)
     refuse(fmt::format("GGUF tensor name {} has {} bytes, readers take at most {}",
-                       printable(tensor.name), tensor.name.size(), kGgufMaxNameBytes));
+                       quote_name(tensor.name), tensor.name.size(), kGgufMaxNameBytes));
   if (tensor.ne.empty() || tensor.ne.size() > kGgufMaxDimensions)
     refuse(fmt::format("GGUF tensor {} has {} dimensions, 1 to {} are possible",
-                       printable(tensor.name), tensor.ne.size(), kGgufMaxDimensions));
+                       quote_name(tensor.name), tensor.ne.size(), kGgufMaxDimensions));
 }
 
 std::string header_of(const GgufMetadata& metadata,
@@ -118,7 +118,7 @@ std::uint64_t GgufTensorDeclaration::byte_count() const {
   const auto bytes = ggml_byte_count(type, ne);
   if (!bytes)
     refuse(fmt::format("GGUF tensor {} ({} [{}]): rows are not whole blocks of {}, or too large",
-                       printable(name), info_of(type).name, fmt::join(ne, ", "),
+                       quote_name(name), info_of(type).name, fmt::join(ne, ", "),
                        info_of(type).block_elements));
   return *bytes;
 }
@@ -130,7 +130,7 @@ GgufWriter::GgufWriter(std::filesystem::path path, const GgufMetadata& metadata,
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     check_tensor(tensors_[i]);
     if (!index_.emplace(tensors_[i].name, i).second)
-      refuse(fmt::format("GGUF tensor {} is declared twice", printable(tensors_[i].name)));
+      refuse(fmt::format("GGUF tensor {} is declared twice", quote_name(tensors_[i].name)));
   }
   const std::string header = header_of(metadata, tensors_);
   file_bytes_ = header.size();
@@ -145,12 +145,12 @@ GgufWriter::GgufWriter(std::filesystem::path path, const GgufMetadata& metadata,
 void GgufWriter::write(std::string_view name, std::span<const std::byte> bytes) {
   const auto found = index_.find(name);
   if (found == index_.end())
-    refuse(fmt::format("GGUF tensor {} was never declared", printable(name)));
+    refuse(fmt::format("GGUF tensor {} was never declared", quote_name(name)));
   const std::size_t i = found->second;
   if (bytes.size() != tensors_[i].byte_count())
-    refuse(fmt::format("GGUF tensor {} was declared with {} bytes, {} come", printable(name),
+    refuse(fmt::format("GGUF tensor {} was declared with {} bytes, {} come", quote_name(name),
                        tensors_[i].byte_count(), bytes.size()));
-  if (written_[i]) refuse(fmt::format("GGUF tensor {} is written twice", printable(name)));
+  if (written_[i]) refuse(fmt::format("GGUF tensor {} is written twice", quote_name(name)));
   file_.write_at(offsets_[i], bytes);
   const std::vector<std::byte> zeros(padded(bytes.size()) - bytes.size());
   file_.write_at(offsets_[i] + bytes.size(), zeros);
@@ -161,7 +161,7 @@ void GgufWriter::finish() {
   for (std::size_t i = 0; i < tensors_.size(); ++i)
     if (!written_[i])
       refuse(fmt::format("GGUF tensor {} was declared and never written",
-                         printable(tensors_[i].name)));
+                         quote_name(tensors_[i].name)));
   file_.commit();
 }
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/file.h"
-#include "io/printable.h"
 
 namespace calque::io {
 namespace {
@@ -42,7 +42,7 @@ class HeaderReader {
       break;
     }
     if (!text_.empty() && text_.find_first_not_of(" \n") != text_.npos)
-      refuse(fmt::format("unexpected {} after the header", printable(text_)));
+      refuse(fmt::format("unexpected {} after the header", quote_name(text_)));
     if (!dtype_ || !order_ || !shape_)
       refuse("the header must hold 'descr', 'fortran_order' and 'shape'");
     return header;
@@ -61,7 +61,7 @@ class HeaderReader {
     } else if (key == "shape" && !std::exchange(shape_, true)) {
       header.shape = read_tuple();
     } else {
-      refuse(fmt::format("unexpected key {} in the header", printable(key)));
+      refuse(fmt::format("unexpected key {} in the header", quote_name(key)));
     }
   }
 
@@ -82,7 +82,7 @@ class HeaderReader {
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(text_.data(), text_.data() + text_.size(), value);
     if (error != std::errc() || value < 0)
-      refuse(fmt::format("no dimension at {}", printable(text_)));
+      refuse(fmt::format("no dimension at {}", quote_name(text_)));
     text_.remove_prefix(static_cast<std::size_t>(end - text_.data()));
     return value;
   }
@@ -109,7 +109,7 @@ class HeaderReader {
   }
   void expect(std::string_view token) {
     if (!accept(token))
-      refuse(fmt::format("expected {} at {} in the header", token, printable(text_)));
+      refuse(fmt::format("expected {} at {} in the header", token, quote_name(text_)));
   }
 
   std::string_view text_;
@@ -170,7 +170,7 @@ Convert converter_for(const std::string& dtype) {
   };
   for (const auto& [name, function] : kConverters)
     if (name == dtype) return function;
-  refuse(fmt::format("dtype {} is not supported; save it as numpy.int32", printable(dtype)));
+  refuse(fmt::format("dtype {} is not supported; save it as numpy.int32", quote_name(dtype)));
 }
 
 // Rows and columns, refused before anything is allocated if the data cannot hold them.

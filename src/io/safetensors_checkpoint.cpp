@@ -4,9 +4,8 @@
 #include <set>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/safetensors.h"
-#include "io/nearest_name.h"
-#include "io/printable.h"
 #include "io/strict_json.h"
 
 namespace calque::io {
@@ -27,7 +26,7 @@ void check_plain_name(const std::string& tensor, const std::string& file) {
                      file.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
   if (!plain)
     refuse(fmt::format("weight_map sends tensor {} to {}, which is not a plain file name",
-                       printable(tensor), printable(file)));
+                       quote_name(tensor), quote_name(file)));
 }
 
 WeightMap read_weight_map(const fs::path& path) {
@@ -39,7 +38,7 @@ WeightMap read_weight_map(const fs::path& path) {
     WeightMap map;
     for (const auto& [tensor, file] : index["weight_map"].items()) {
       if (!file.is_string())
-        refuse(fmt::format("weight_map gives tensor {} no file name", printable(tensor)));
+        refuse(fmt::format("weight_map gives tensor {} no file name", quote_name(tensor)));
       check_plain_name(tensor, file.get_ref<const std::string&>());
       map.emplace(tensor, file.get<std::string>());
     }
@@ -67,10 +66,10 @@ void check_shard_tensors(const SafetensorsFile& shard, const WeightMap& map) {
     const auto entry = map.find(tensor.name);
     if (entry == map.end())
       refuse(fmt::format("{}: holds tensor {}, which {} does not list", shard.path().string(),
-                         printable(tensor.name), kIndexName));
+                         quote_name(tensor.name), kIndexName));
     if (entry->second != file)
       refuse(fmt::format("{}: holds tensor {}, which {} places in {}", shard.path().string(),
-                         printable(tensor.name), kIndexName, printable(entry->second)));
+                         quote_name(tensor.name), kIndexName, quote_name(entry->second)));
   }
 }
 
@@ -81,7 +80,7 @@ void check_index_tensors(const fs::path& folder, const WeightMap& map,
   for (const auto& [tensor, file] : map)
     if (by_name.at(file)->find(tensor) == nullptr)
       refuse(fmt::format("{}: lists tensor {} in {}, which does not hold it",
-                         (folder / kIndexName).string(), printable(tensor), file));
+                         (folder / kIndexName).string(), quote_name(tensor), file));
 }
 
 bool holds_pickles(const fs::path& folder) {
@@ -143,8 +142,8 @@ const TensorRef& SafetensorsCheckpoint::at(std::string_view name) const {
   }();
   const std::string hint =
       names.empty() ? "it holds none"
-                    : "the nearest name there is " + printable(nearest_name(name, names));
-  refuse(fmt::format("{}: has no tensor {}; {}", folder_.string(), printable(name), hint));
+                    : "the nearest name there is " + quote_name(nearest_name(name, names));
+  refuse(fmt::format("{}: has no tensor {}; {}", folder_.string(), quote_name(name), hint));
 }
 
 std::uint64_t SafetensorsCheckpoint::total_bytes() const {

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/safetensors.h"
-#include "io/printable.h"
 #include "io/safetensors_header.h"
 
 namespace calque::io {
@@ -47,13 +47,13 @@ std::uint64_t header_length(std::span<const std::byte> file) {
 Error not_floating(const TensorRef& tensor) {
   return Error(ErrorKind::kInput, "",
                fmt::format("tensor {} ({} {}): floating-point values are needed",
-                           printable(tensor.name), name_of(tensor.dtype), tensor.shape_text()));
+                           quote_name(tensor.name), name_of(tensor.dtype), tensor.shape_text()));
 }
 
 void check_floating(const TensorRef& tensor, std::size_t rank) {
   if (!is_floating(tensor.dtype)) throw not_floating(tensor);
   if (tensor.shape.size() != rank)
-    refuse(fmt::format("tensor {} ({} {}): {} dimension{} needed", printable(tensor.name),
+    refuse(fmt::format("tensor {} ({} {}): {} dimension{} needed", quote_name(tensor.name),
                        name_of(tensor.dtype), tensor.shape_text(), rank,
                        rank == 1 ? " is" : "s are"));
 }

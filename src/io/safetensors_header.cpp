@@ -10,7 +10,7 @@
 #include <tuple>
 
 #include "calque/core/error.h"
-#include "io/printable.h"
+#include "calque/core/names.h"
 
 namespace calque::io {
 namespace {
@@ -25,7 +25,7 @@ DType dtype_named(std::string_view name, const std::string& tensor) {
   refuse(
       fmt::format("tensor {}: dtype {} is not supported (F64, F32, F16, BF16, I64, I32, I16, "
                   "I8, U8 and BOOL are)",
-                  printable(tensor), printable(name)));
+                  quote_name(tensor), quote_name(name)));
 }
 
 // Reads the header event by event. A tree of the whole header would merge names given twice, and
@@ -39,7 +39,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool null() override { unexpected("null"); }
   bool boolean(bool) override { unexpected("a truth value"); }
   bool number_float(number_float_t, const string_t& text) override {
-    unexpected(fmt::format("the number {}", printable(text)));
+    unexpected(fmt::format("the number {}", quote_name(text)));
   }
   bool number_integer(number_integer_t value) override {
     unexpected(fmt::format("the negative number {}", value));
@@ -58,7 +58,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     else if (place_ == Place::kTensor && field_ == "dtype")
       dtype_ = text;
     else
-      unexpected(fmt::format("the text {}", printable(text)));
+      unexpected(fmt::format("the text {}", quote_name(text)));
     return true;
   }
 
@@ -77,7 +77,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& text) override {
     if (place_ == Place::kTop) {
       if (!names_.insert(text).second)
-        refuse(fmt::format("tensor {} is listed twice", printable(text)));
+        refuse(fmt::format("tensor {} is listed twice", quote_name(text)));
       name_ = text;
       return true;
     }
@@ -117,10 +117,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   [[noreturn]] void unexpected(const std::string& what) const {
     if (place_ == Place::kOutside) refuse(fmt::format("the header is {}, not an object", what));
     if (place_ == Place::kTop)
-      refuse(fmt::format("tensor {}: its entry is {}, not an object", printable(name_), what));
+      refuse(fmt::format("tensor {}: its entry is {}, not an object", quote_name(name_), what));
     refuse(fmt::format("{} {}: {} cannot be {}",
-                       place_ == Place::kMetadata ? "header entry" : "tensor", printable(name_),
-                       printable(field_), what));
+                       place_ == Place::kMetadata ? "header entry" : "tensor", quote_name(name_),
+                       quote_name(field_), what));
   }
 
   void finish_tensor() {
@@ -129,7 +129,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       refuse(
           fmt::format("tensor {}: its entry must hold \"dtype\", \"shape\" and two "
                       "\"data_offsets\", and nothing else",
-                      printable(name_)));
+                      quote_name(name_)));
     SafetensorsEntry entry{name_, dtype_named(dtype_, name_), {}, 0, 0};
     for (const std::uint64_t size : shape_) entry.shape.push_back(checked_size(size));
     entry.begin = offsets_[0];
@@ -139,7 +139,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   Index checked_size(std::uint64_t size) const {
     if (size > static_cast<std::uint64_t>(std::numeric_limits<Index>::max()))
-      refuse(fmt::format("tensor {}: a dimension of {} is out of range", printable(name_), size));
+      refuse(fmt::format("tensor {}: a dimension of {} is out of range", quote_name(name_), size));
     return static_cast<Index>(size);
   }
 
@@ -193,7 +193,7 @@ std::string text_of(const std::vector<Index>& shape) {
 }
 
 std::string SafetensorsEntry::described() const {
-  return fmt::format("tensor {} ({} {})", printable(name), name_of(dtype), text_of(shape));
+  return fmt::format("tensor {} ({} {})", quote_name(name), name_of(dtype), text_of(shape));
 }
 
 std::uint64_t checked_byte_count(const SafetensorsEntry& entry) {

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/safetensors.h"
-#include "io/printable.h"
 #include "io/safetensors_header.h"
 
 namespace calque::io {
@@ -90,7 +90,7 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path folder,
   for (std::size_t s = 0; s < groups.size(); ++s) {
     for (std::size_t i = 0; i < groups[s].size(); ++i)
       if (!where_.emplace(groups[s][i].name, std::pair(s, i)).second)
-        refuse(fmt::format("tensor {} is declared twice", printable(groups[s][i].name)));
+        refuse(fmt::format("tensor {} is declared twice", quote_name(groups[s][i].name)));
     shards_.push_back(
         std::make_unique<Shard>(folder_ / file_name(s, groups.size()), std::move(groups[s])));
   }
@@ -100,13 +100,13 @@ SafetensorsWriter::~SafetensorsWriter() = default;
 
 void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
   const auto found = where_.find(name);
-  if (found == where_.end()) refuse(fmt::format("tensor {} was never declared", printable(name)));
+  if (found == where_.end()) refuse(fmt::format("tensor {} was never declared", quote_name(name)));
   const auto [s, i] = found->second;
   Shard& shard = *shards_[s];
   if (bytes.size() != shard.tensors[i].byte_count())
-    refuse(fmt::format("tensor {} was declared with {} bytes, {} come", printable(name),
+    refuse(fmt::format("tensor {} was declared with {} bytes, {} come", quote_name(name),
                        shard.tensors[i].byte_count(), bytes.size()));
-  if (shard.written[i]) refuse(fmt::format("tensor {} is written twice", printable(name)));
+  if (shard.written[i]) refuse(fmt::format("tensor {} is written twice", quote_name(name)));
   shard.file.write_at(shard.data_start + shard.begin(i), bytes);
   shard.written[i] = true;
 }
@@ -116,7 +116,7 @@ void SafetensorsWriter::finish() {
     for (std::size_t i = 0; i < shard->tensors.size(); ++i)
       if (!shard->written[i])
         refuse(fmt::format("tensor {} was declared and never written",
-                           printable(shard->tensors[i].name)));
+                           quote_name(shard->tensors[i].name)));
   nlohmann::json index = {{"metadata", {{"total_size", total_bytes_}}},
                           {"weight_map", nlohmann::json::object()}};
   for (const auto& [name, place] : where_)

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "calque/core/error.h"
-#include "io/printable.h"
+#include "calque/core/names.h"
 
 namespace calque::io {
 namespace {
@@ -34,7 +34,7 @@ class Guard {
 
   void check_new(const std::string& name, std::size_t level) {
     if (!names_[level].insert(name).second)
-      refuse(fmt::format("the JSON name {} is given twice", printable(name)));
+      refuse(fmt::format("the JSON name {} is given twice", quote_name(name)));
   }
   std::vector<std::set<std::string>> names_;  // by depth, of the object open there
 };

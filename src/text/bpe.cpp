@@ -4,7 +4,7 @@
 
 #include <queue>
 
-#include "io/printable.h"
+#include "calque/core/names.h"
 #include "text/unicode.h"
 
 namespace calque::text {
@@ -27,7 +27,7 @@ std::pair<std::string, std::string> read_pair(const JsonNode& merge) {
   const std::string& text = merge.string();
   const std::size_t space = text.find(' ');
   if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
-    merge.refuse(fmt::format("{} is not two parts with one space between", io::printable(text)));
+    merge.refuse(fmt::format("{} is not two parts with one space between", quote_name(text)));
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
@@ -89,7 +89,7 @@ void Bpe::read_merges(const JsonNode& merges) {
       merges.at(i).refuse(
           fmt::format("merges {} and {}, of which a part or the whole is not in the "
                       "vocabulary",
-                      io::printable(left), io::printable(right)));
+                      quote_name(left), quote_name(right)));
     merge_of_pair_[pair_key(*left_id, *right_id)] = {static_cast<std::int32_t>(i), *id};
   }
 }
@@ -100,7 +100,7 @@ void Bpe::read_unknown_token(const JsonNode& model) {
   unknown_id_ = id_of(unknown_token_);
   if (!unknown_id_)
     model.at("unk_token")
-        .refuse(fmt::format("{} is not in the vocabulary", io::printable(unknown_token_)));
+        .refuse(fmt::format("{} is not in the vocabulary", quote_name(unknown_token_)));
 }
 
 std::optional<std::int32_t> Bpe::id_of(std::string_view token) const {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/text_lines.h"
-#include "io/printable.h"
 #include "text/unicode.h"
 
 namespace calque::text {
@@ -52,7 +52,7 @@ void replace_lone_surrogates(std::string& line, bool& repaired) {
 std::string keys_of(const nlohmann::json& object) {
   std::string keys;
   for (const auto& [key, value] : object.items())
-    keys += (keys.empty() ? "" : ", ") + io::printable(key);
+    keys += (keys.empty() ? "" : ", ") + quote_name(key);
   return keys.empty() ? "none" : keys;
 }
 

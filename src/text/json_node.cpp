@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/file.h"
-#include "io/printable.h"
 #include "io/strict_json.h"
 
 namespace calque::text {

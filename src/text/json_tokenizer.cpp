@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "io/printable.h"
+#include "calque/core/names.h"
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
@@ -140,7 +140,7 @@ std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model
     const std::int32_t given = in_model.value_or(next);
     if (given != token.id)
       list.at(i).refuse(fmt::format("gives {} the id {}, but a reader gives it {}{}",
-                                    io::printable(token.content), token.id, given,
+                                    quote_name(token.content), token.id, given,
                                     in_model ? "" : ", the next one that is free"));
     next = std::max(next, given + 1);
     known.emplace(token.content, given);

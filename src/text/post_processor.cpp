@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "io/printable.h"
+#include "calque/core/names.h"
 #include "text/bpe.h"
 
 namespace calque::text {
@@ -11,7 +11,7 @@ namespace {
 TokenIds ids_of_special(const JsonNode& processor, const JsonNode& item) {
   const std::string& name = item.at("SpecialToken").at("id").string();
   if (!processor.at("special_tokens").has(name))
-    item.refuse(fmt::format("special_tokens has no {}", io::printable(name)));
+    item.refuse(fmt::format("special_tokens has no {}", quote_name(name)));
   const JsonNode list = processor.at("special_tokens").at(name).at("ids");
   TokenIds ids;
   for (std::size_t i = 0; i < list.size(); ++i)

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <map>
 
-#include "io/printable.h"
+#include "calque/core/names.h"
 #include "text/bpe.h"
 #include "text/sentencepiece_tokenizer.h"
 
@@ -19,7 +19,7 @@ std::int32_t id_from_key(const JsonNode& decoder, const std::string& key) {
   std::int32_t id = -1;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
   if (error != std::errc() || end != key.data() + key.size() || id < 0 || id > kMaxTokenId)
-    decoder.refuse(fmt::format("{} is not a token id", io::printable(key)));
+    decoder.refuse(fmt::format("{} is not a token id", quote_name(key)));
   return id;
 }
 

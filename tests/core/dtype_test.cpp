@@ -21,8 +21,8 @@ TEST(DType, HalfKeepsEveryBitPatternThroughFloat) {
   }
 }
 
-// The value between two neighbours goes to the one with an even last bit; anything beyond the middle
-// goes to the nearer. Checked from the definition for every finite half.
+// The value between two neighbours goes to the one with an even last bit; anything beyond the
+// middle goes to the nearer. Checked from the definition for every finite half.
 TEST(DType, ToHalfRoundsToNearestEven) {
   for (std::uint32_t bits = 0; bits < 0x7bff; ++bits) {
     const float low = to_float(Half{static_cast<std::uint16_t>(bits)});

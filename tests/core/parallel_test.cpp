@@ -18,9 +18,11 @@ TEST(ParallelFor, CallsEveryIndexOnce) {
 }
 
 TEST(ParallelFor, RethrowsWhatABodyThrew) {
-  EXPECT_THROW(
-      parallel_for(8, 2, [](Index i) { if (i == 3) throw std::runtime_error("three"); }),
-      std::runtime_error);
+  EXPECT_THROW(parallel_for(8, 2,
+                            [](Index i) {
+                              if (i == 3) throw std::runtime_error("three");
+                            }),
+               std::runtime_error);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "kernels/cpu/workers.h"
 
-#include <omp.h>
 #include <tbb/blocked_range.h>
 #include <tbb/info.h>
 #include <tbb/parallel_for.h>
@@ -8,6 +7,13 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
+
+// The OpenMP runtime that oneDNN uses (libgomp); declared here because its header comes with g++
+// only.
+extern "C" {
+int omp_get_max_threads(void);
+void omp_set_num_threads(int);
+}
 
 namespace calque::cpu {
 namespace {

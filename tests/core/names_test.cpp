@@ -1,12 +1,11 @@
-#include "io/nearest_name.h"
+#include "calque/core/names.h"
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
-#include "io/printable.h"
-
-namespace calque::io {
+namespace calque {
 namespace {
 
 TEST(NearestName, TakesTheFewestEdits) {
@@ -22,15 +21,21 @@ TEST(NearestName, CountsInsertionsDeletionsAndReplacements) {
   EXPECT_EQ(nearest_name("kitten", names), "kitchen");
 }
 
-TEST(NearestName, IsEmptyWithoutNames) { EXPECT_EQ(nearest_name("a", {}), ""); }
-
-TEST(Printable, EscapesWhatATerminalWouldObey) {
-  EXPECT_EQ(printable(std::string("a\x1b[2J\0\xff", 7)), "'a\\x1b[2J\\x00\\xff'");
+TEST(NearestName, IgnoresCaseAndCountsASwapOnce) {
+  const std::vector<std::string_view> names{"Q8_0", "Q4_K", "Q4_0"};
+  EXPECT_EQ(nearest_name("q4_o", names), "Q4_K");  // one replacement, the first of equals
+  EXPECT_EQ(edit_distance("gruop", "group"), 1u);
 }
 
-TEST(Printable, CutsLongText) {
-  EXPECT_EQ(printable(std::string(5'000, 'x')), "'" + std::string(80, 'x') + "...'");
+TEST(NearestName, IsEmptyWithoutNames) { EXPECT_EQ(nearest_name("a", {}), ""); }
+
+TEST(QuoteName, EscapesWhatATerminalWouldObey) {
+  EXPECT_EQ(quote_name(std::string("a\x1b[2J\0\xff", 7)), "'a\\x1b[2J\\x00\\xff'");
+}
+
+TEST(QuoteName, CutsLongText) {
+  EXPECT_EQ(quote_name(std::string(5'000, 'x')), "'" + std::string(80, 'x') + "...'");
 }
 
 }  // namespace
-}  // namespace calque::io
+}  // namespace calque
