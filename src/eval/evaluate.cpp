@@ -15,7 +15,7 @@ namespace {
 
 // Elements of a logits buffer: enough rows for an efficient product, small beside a block's
 // weights.
-constexpr Index kLogitsElements = Index{1} << 22;
+constexpr Index kLogitsElements = Index{1} << 20;
 
 // One model on its way through the blocks.
 struct Lane {
@@ -101,18 +101,18 @@ class RowScorer {
   void score(Index row, Index begin) const {
     const Index predictions = rows_.lengths_B[static_cast<std::size_t>(row)] - 1;
     Matrix<float> logits_TV = Matrix<float>::uninitialized(chunk_, vocab_size_);
-    Matrix<double> reference_TV = Matrix<double>::uninitialized(chunk_, vocab_size_);
-    Matrix<double> candidate_1V = Matrix<double>::uninitialized(1, vocab_size_);
+    std::vector<Distribution> references(static_cast<std::size_t>(chunk_), Distribution(size()));
+    Distribution candidate(size());
     for (Index first = begin; first < predictions; first += chunk_) {
       const Index count = std::min(chunk_, predictions - first);
       for (Lane& lane : lanes_) {
         const MatrixView<float> logits = logits_TV.view().rows(0, count);
         lane.head->logits(*lane.hidden, row, first, logits);
-        const bool is_reference = &lane == &lanes_.front();
         for (Index t = 0; t < count; ++t) {
-          double* log_q = is_reference ? reference_TV.row(t) : candidate_1V.row(0);
-          log_softmax({logits.row(t), size()}, {log_q, size()});
-          record(lane, row, first + t, {reference_TV.row(t), size()}, {log_q, size()});
+          Distribution& reference = references[static_cast<std::size_t>(t)];
+          Distribution& own = &lane == &lanes_.front() ? reference : candidate;
+          own.set({logits.row(t), size()});
+          record(lane, row, first + t, reference, own);
         }
       }
     }
@@ -121,8 +121,8 @@ class RowScorer {
  private:
   std::size_t size() const { return static_cast<std::size_t>(vocab_size_); }
 
-  void record(Lane& lane, Index row, Index position, std::span<const double> reference,
-              std::span<const double> candidate) const {
+  void record(Lane& lane, Index row, Index position, const Distribution& reference,
+              const Distribution& candidate) const {
     Prediction p = compare(reference, candidate, rows_.ids_BS(row, position + 1));
     p.second_half = position >= rows_.seqlen() / 2;
     lane.predictions[static_cast<std::size_t>(row * (rows_.seqlen() - 1) + position)] = p;

@@ -30,24 +30,27 @@ Index arg_max(std::span<const double> values) {
 
 }  // namespace
 
-void log_softmax(std::span<const float> logits, std::span<double> log_probabilities) {
+void Distribution::set(std::span<const float> logits) {
   const double max = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - max);
+  for (std::size_t v = 0; v < logits.size(); ++v) sum += p[v] = std::exp(logits[v] - max);
   const double log_sum = max + std::log(sum);
-  for (std::size_t v = 0; v < logits.size(); ++v) log_probabilities[v] = logits[v] - log_sum;
+  for (std::size_t v = 0; v < logits.size(); ++v) {
+    p[v] /= sum;
+    log_p[v] = logits[v] - log_sum;
+  }
 }
 
-Prediction compare(std::span<const double> reference, std::span<const double> candidate,
+Prediction compare(const Distribution& reference, const Distribution& candidate,
                    std::int32_t correct) {
   const auto token = static_cast<std::size_t>(correct);
   Prediction result;
-  result.nll = -candidate[token];
-  if (reference.data() == candidate.data()) return result;
-  for (std::size_t v = 0; v < reference.size(); ++v)
-    result.kl += std::exp(reference[v]) * (reference[v] - candidate[v]);
-  result.delta_p = std::exp(candidate[token]) - std::exp(reference[token]);
-  result.top1 = arg_max(reference) == arg_max(candidate);
+  result.nll = -candidate.log_p[token];
+  if (&reference == &candidate) return result;
+  for (std::size_t v = 0; v < reference.p.size(); ++v)
+    result.kl += reference.p[v] * (reference.log_p[v] - candidate.log_p[v]);
+  result.delta_p = candidate.p[token] - reference.p[token];
+  result.top1 = arg_max(reference.log_p) == arg_max(candidate.log_p);
   return result;
 }
 

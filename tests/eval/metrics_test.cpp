@@ -8,25 +8,26 @@
 namespace calque::eval {
 namespace {
 
-std::vector<double> log_of(std::vector<double> probabilities) {
-  for (double& p : probabilities) p = std::log(p);
-  return probabilities;
+Distribution distribution(const std::vector<double>& probabilities) {
+  Distribution result(probabilities.size());
+  result.p = probabilities;
+  for (std::size_t v = 0; v < probabilities.size(); ++v) result.log_p[v] = std::log(result.p[v]);
+  return result;
 }
 
-TEST(LogSoftmax, SumsToOneAndSurvivesLargeLogits) {
-  const std::array<float, 3> logits{1000.0f, 1000.0f, -1000.0f};
-  std::array<double, 3> log_p{};
-  log_softmax(logits, log_p);
+TEST(Distribution, SumsToOneAndSurvivesLargeLogits) {
+  Distribution d(3);
+  d.set(std::array<float, 3>{1000.0f, 1000.0f, -1000.0f});
+  EXPECT_DOUBLE_EQ(d.p[0] + d.p[1] + d.p[2], 1.0);
   // Differences of numbers near 1000 and 2000: a few units in the last place, 2.3e-13 each.
-  EXPECT_NEAR(log_p[0], -std::log(2.0), 1e-12);
-  EXPECT_NEAR(log_p[2], -2000.0 - std::log(2.0), 1e-12);
+  EXPECT_NEAR(d.log_p[0], -std::log(2.0), 1e-12);
+  EXPECT_NEAR(d.log_p[2], -2000.0 - std::log(2.0), 1e-12);
 }
 
 // By hand: p = (1/2, 1/4, 1/4), q = (1/4, 1/2, 1/4). KL = 1/2 ln 2 + 1/4 ln(1/2) = 1/4 ln 2.
 TEST(Compare, MatchesAHandCalculation) {
-  const auto p = log_of({0.5, 0.25, 0.25});
-  const auto q = log_of({0.25, 0.5, 0.25});
-  const Prediction result = compare(p, q, 1);
+  const Prediction result =
+      compare(distribution({0.5, 0.25, 0.25}), distribution({0.25, 0.5, 0.25}), 1);
   EXPECT_NEAR(result.kl, 0.25 * std::log(2.0), 1e-15);
   EXPECT_NEAR(result.nll, std::log(2.0), 1e-15);
   EXPECT_NEAR(result.delta_p, 0.25, 1e-15);
@@ -34,16 +35,13 @@ TEST(Compare, MatchesAHandCalculation) {
 }
 
 TEST(Compare, FindsNoDivergenceBetweenEqualRows) {
-  const auto p = log_of({0.5, 0.25, 0.25});
-  const auto same = p;
-  const Prediction result = compare(p, same, 0);
+  const Prediction result =
+      compare(distribution({0.5, 0.25, 0.25}), distribution({0.5, 0.25, 0.25}), 0);
   EXPECT_EQ(result.kl, 0.0);
   EXPECT_EQ(result.delta_p, 0.0);
   EXPECT_TRUE(result.top1);
 }
 
-// ln 2 and ln 8 have mean ln 4; standard error of the mean = sqrt(var / (n - 1)) = ln 2, so the
-// perplexity is 4 +- 4 ln 2.
 TEST(Perplexity, IsTheExponentialOfTheMeanWithItsError) {
   std::vector<Prediction> predictions(2);
   predictions[0].nll = std::log(2.0);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -17,12 +18,17 @@ struct Prediction {
   bool second_half = false;  // enters llama.cpp's perplexity
 };
 
-// Log-probabilities of one row of logits, in double.
-void log_softmax(std::span<const float> logits, std::span<double> log_probabilities);
+// The next-token distribution that one row of logits stands for, in double.
+struct Distribution {
+  explicit Distribution(std::size_t vocab_size) : p(vocab_size), log_p(vocab_size) {}
+  void set(std::span<const float> logits);  // softmax
 
-// Compares two rows of log-probabilities for the token that came next. For the reference itself
-// pass the same row twice.
-Prediction compare(std::span<const double> reference, std::span<const double> candidate,
+  std::vector<double> p;
+  std::vector<double> log_p;
+};
+
+// Compares two distributions for the token that came next. For the reference itself pass it twice.
+Prediction compare(const Distribution& reference, const Distribution& candidate,
                    std::int32_t correct);
 
 // Mean, standard error, perplexity, percentiles (linear interpolation between order statistics,

@@ -26,7 +26,8 @@ struct GptqOptions {
       0.01;  // first step when H is not positive definite; doubled each time; 0: no retries
   Index block_size = 128;
   // Passes of coordinate descent on the codes and least-squares refits of the scales after the
-  // sweep (refine_grid.h); each costs about as much as four sweeps. Never raises the loss.
+  // sweep (refine_grid.h). The first costs about as much as four sweeps, each further one two.
+  // Never raises the loss.
   int refine_passes = 0;
   // Not usable even with damp_percent 1 (or not finite): the matrix is rounded by RTN and the
   // report says so.
