@@ -24,7 +24,7 @@ ALLOWED = {
 # third-party headers and the places that may know them
 KEPT_TO = {
     r"torch/|ATen/|c10/": ["src/model/torch/"],
-    r"Eigen/|cblas|lapacke|tbb/": ["src/kernels/cpu/"],
+    r"Eigen/|tbb/": ["src/kernels/cpu/"],
     r"dnnl|oneapi/": ["src/kernels/cpu/", "src/model/torch/"],
     r"cuda_runtime|cublas|cusolver": ["src/kernels/cuda/"],
     r"yaml-cpp/": ["src/config/"],

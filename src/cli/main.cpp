@@ -1,3 +1,7 @@
+#include "cli/interrupts.h"
 #include "cli/program.h"
 
-int main(int argc, char** argv) { return calque::cli::run_program(argc, argv); }
+int main(int argc, char** argv) {
+  calque::cli::clean_up_when_interrupted();
+  return calque::cli::run_program(argc, argv);
+}

@@ -219,6 +219,10 @@ Section quantization_section() {
           "block_size", integer(1, 1 << 20), [](const S& q) -> auto& { return q.block_size; },
           "gptq: columns a block; speed and memory, not the format."),
       key<S>(
+          "refine_passes", integer(0, 1000), [](const S& q) -> auto& { return q.refine_passes; },
+          "gptq: passes over the codes and scales after rounding; each lowers the error or leaves "
+          "it."),
+      key<S>(
           "propagate_error", boolean(), [](const S& q) -> auto& { return q.propagate_error; },
           "Measure later layers behind the already quantized ones; false: behind the original "
           "ones."),

@@ -10,6 +10,7 @@
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "io/resource_error.h"
+#include "io/unfinished.h"
 
 namespace calque::io {
 namespace {
@@ -57,6 +58,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   ::unlink(partial.c_str());
   descriptor_ = ::open(partial.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw_resource_error(partial, "create the file", errno);
+  note_unfinished(partial);
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
@@ -69,6 +71,7 @@ AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
   ::unlink(partial_of(path_).c_str());
+  forget_unfinished(partial_of(path_));
 }
 
 void AtomicFile::reserve(std::uint64_t bytes) {
@@ -106,6 +109,7 @@ void AtomicFile::commit() {
   if (::fsync(descriptor_) != 0) throw_resource_error(partial, "write", errno, size_);
   if (::rename(partial.c_str(), path_.c_str()) != 0)
     throw_resource_error(path_, "rename the finished file to this name", errno);
+  forget_unfinished(partial);
   ::close(std::exchange(descriptor_, -1));
   sync_folder(folder_of(path_));
 }

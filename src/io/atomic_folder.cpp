@@ -9,6 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "io/resource_error.h"
+#include "io/unfinished.h"
 
 namespace calque::io {
 namespace {
@@ -73,18 +74,21 @@ AtomicFolder::AtomicFolder(fs::path path, bool overwrite)
   std::error_code error;
   fs::create_directories(staging_, error);
   if (error) throw_resource_error(staging_, "create the folder", error.value());
+  note_unfinished(staging_);
 }
 
 AtomicFolder::~AtomicFolder() {
   if (committed_) return;
   std::error_code ignored;
   fs::remove_all(staging_, ignored);
+  forget_unfinished(staging_);
 }
 
 void AtomicFolder::commit() {
   // Another run may have put a folder there since.
   refuse_existing(path_, overwrite_);
   sync_folder(staging_);
+  forget_unfinished(staging_);
   const bool replaces = fs::exists(path_);
   if (replaces) {
     swap_folders(staging_, path_);

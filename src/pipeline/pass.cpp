@@ -21,6 +21,7 @@ quant::Rounder make_rounder(const QuantizationSettings& settings) {
   options.damp_percent = settings.damp_percent;
   options.damp_auto_increment = settings.damp_auto_increment;
   options.block_size = settings.block_size;
+  options.refine_passes = static_cast<int>(settings.refine_passes);
   return quant::make_gptq(options);
 }
 

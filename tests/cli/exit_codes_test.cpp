@@ -100,5 +100,25 @@ TEST_F(BadInput, AFullDiskBehindStdoutIsFour) {
   EXPECT_EQ(WEXITSTATUS(status), 4);
 }
 
+// 128 + the signal's number, as shells say it. The interrupted job has its staging folder on disk
+// by then: planning takes milliseconds, rounding half a minute.
+TEST(Interrupted, LeavesNothingBehind) {
+  const testing::TempFolder folder;
+  for (const auto& [signal, code] : {std::pair{"INT", 130}, std::pair{"TERM", 143}}) {
+    const std::string command =
+        std::string("timeout --preserve-status -s ") + signal + " 3 " +
+        shell_quoted(CALQUE_PROGRAM) +
+        " run " CALQUE_CONFIGS "/demo.yaml --progress none --set export.0.path=" +
+        shell_quoted(folder / "gptq") + " --set export.1.path=" + shell_quoted(folder / "q.gguf") +
+        " --set run_dir=" + shell_quoted(folder / "run") + " >/dev/null 2>" +
+        shell_quoted(folder / "err");
+    const int status = std::system(command.c_str());
+    EXPECT_EQ(WEXITSTATUS(status), code) << signal;
+    EXPECT_THAT(contents_of(folder / "err"), HasSubstr("nothing half-written was kept"));
+    for (const char* name : {"gptq", "gptq.partial", "q.gguf", "q.gguf.partial"})
+      EXPECT_FALSE(std::filesystem::exists(folder / name)) << name;
+  }
+}
+
 }  // namespace
 }  // namespace calque::cli

@@ -37,6 +37,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"quantization.damp_percent", "0.5"},
     {"quantization.damp_auto_increment", "0.5"},
     {"quantization.block_size", "64"},
+    {"quantization.refine_passes", "5"},
     {"quantization.propagate_error", "false"},
     {"quantization.fallback.max_modules", "1"},
     {"export.0.path", "other"},

@@ -85,4 +85,9 @@ class AtomicFolder {
   bool committed_ = false;
 };
 
+// Deletes what every AtomicFile and AtomicFolder of this process has not committed: for a program
+// that is interrupted and will not run their destructors. Safe from any thread (not from a signal
+// handler).
+void remove_unfinished() noexcept;
+
 }  // namespace calque::io

@@ -37,6 +37,7 @@ struct QuantizationSettings {
   double damp_percent = 0.01;
   double damp_auto_increment = 0.01;
   Index block_size = 128;
+  Index refine_passes = 4;
   bool propagate_error = true;     // false: statistics from the unquantized model
   Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
 };

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <filesystem>
+
+namespace calque::io {
+
+// Keeps the list that remove_unfinished() works on. `path`: a partial file or folder.
+void note_unfinished(const std::filesystem::path& path);
+void forget_unfinished(const std::filesystem::path& path);
+
+}  // namespace calque::io

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Quantizes the demo model, and compares `calque dequantize` of each artifact with an independent reader (numpy, written from the
+# formats' definitions). Usage: run.sh CALQUE_PROGRAM REPOSITORY
+set -euo pipefail
+calque=$1
+repository=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+quantize() {  # name, then --set arguments
+  local name=$1
+  shift
+  "$calque" run "$repository/tests/conformance/job.yaml" --progress none --set "export.0.path=$work/$name" \
+    --set "run_dir=$work/run" "$@" >/dev/null
+  "$calque" dequantize "$work/$name" --out "$work/$name-plain" --dtype float32 >/dev/null
+  echo "$name"
+  /usr/bin/python3 "$repository/tests/support/independent_reader.py" "$work/$name" "$work/$name-plain/model.safetensors"
+}
+
+for bits in 2 3 4 8; do quantize "gptq-$bits-sym" --set "quantization.bits=$bits"; done
+for bits in 2 4; do quantize "gptq-$bits-asym" --set "quantization.bits=$bits" --set quantization.sym=false; done
+quantize gptq-v1-asym --set quantization.sym=false --set export.0.checkpoint_format=gptq
+quantize gptq-channel --set quantization.group_size=-1
+for type in Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 F16; do
+  quantize "$type.gguf" --set "export=[{format: gguf, path: $work/$type.gguf, type: $type}]"
+done
