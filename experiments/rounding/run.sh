@@ -10,9 +10,9 @@ results=experiments/rounding/results.csv
 echo "bits,group_size,rounding,bits_per_weight,perplexity,kl_mean,kl_mean_uncertainty,kl_p99,top1_agreement" >"$results"
 for bits in 4 3 2; do
   for group_size in 128 64; do
-    for rounding in "rtn minmax" "rtn full_range" "rtn search" "gptq minmax" "gptq full_range" "gptq search"; do
+    for rounding in "rtn minmax" "rtn full_range" "gptq search"; do
       read -r method rule <<<"$rounding"
-      "$calque" run experiments/rounding/job.yaml --quiet --set "quantization.method=$method" \
+      "$calque" run experiments/rounding/job.yaml --progress none --set "quantization.method=$method" \
         --set "quantization.scale_rule=$rule" --set "quantization.bits=$bits" \
         --set "quantization.group_size=$group_size" --set "export.0.path=$out/model" \
         --set "run_dir=$out/run" >/dev/null

@@ -4,8 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 calque=${CALQUE:-build/release/calque}
 [ -e /tmp/calque-timing/model/tokens.npy ] || /usr/bin/python3 scripts/make_checkpoint.py --out /tmp/calque-timing/model
-for dtype in float32 bfloat16; do
-  for threads in 1 2; do
+for threads in 2 1; do
+  for dtype in float32 bfloat16; do
     "$calque" run experiments/timing/job.yaml --progress none --set "runtime.forward_dtype=$dtype" \
       --set "runtime.threads=$threads" >/dev/null
     python3 - "$dtype, $threads threads" <<'PY'
