@@ -21,7 +21,7 @@ std::unique_ptr<SentencePieceEncoder> make_sentencepiece_encoder(const std::stri
   const auto make =
       reinterpret_cast<MakeSentencePieceEncoder>(plugin().symbol(kMakeSentencePieceEncoder));
   if (make == nullptr)
-    throw Error(ErrorKind::kConfig, "E167",
+    throw Error(ErrorKind::kConfig, "E168",
                 fmt::format("cannot load SentencePiece: {}. Keep {} beside the program or in "
                             "../lib/calque, or use a model with a tokenizer.json",
                             plugin().failure, kPluginFile));
