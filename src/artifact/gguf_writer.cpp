@@ -92,11 +92,20 @@ class GgufArtifactWriter : public ArtifactWriter {
     file_.write(planned.tensor.gguf_name, bytes);
   }
 
+  void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
+    const TensorPlan& planned = intake_.accept_dense(tensor_name, values);
+    const DType dtype = dtype_of(gguf_type_choice(planned.stored_as).type);
+    const auto count = static_cast<std::size_t>(values.size());
+    std::vector<std::byte> bytes(count * size_of(dtype));
+    const Matrix<float> packed = Matrix<float>::copy_of(values);
+    convert_from_float(packed.data(), dtype, count, bytes.data());
+    file_.write(planned.tensor.gguf_name, reordered(bytes, order_of(planned.tensor)));
+  }
+
   void finish() override {
     intake_.require_complete();
     if (has_rope_freqs(inputs_.family)) write_rope_freqs();
-    for (const TensorPlan& planned : plan_.tensors)
-      if (!planned.grid) copy(planned);
+    for (const TensorPlan* planned : intake_.to_copy()) copy(*planned);
     file_.finish();
   }
 

@@ -112,10 +112,19 @@ class GptqWriter : public ArtifactWriter {
     desc_act_ |= packed.g_idx != quant::consecutive_groups(K, grid_.group_size_for(K));
   }
 
+  void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
+    intake_.accept_dense(tensor_name, values);
+    const DType dtype = inputs_.checkpoint.at(tensor_name).dtype;
+    const auto count = static_cast<std::size_t>(values.size());
+    std::vector<std::byte> bytes(count * size_of(dtype));
+    const Matrix<float> packed = Matrix<float>::copy_of(values);
+    convert_from_float(packed.data(), dtype, count, bytes.data());
+    weights_.write(tensor_name, bytes);
+  }
+
   void finish() override {
     intake_.require_complete();
-    for (const TensorPlan& planned : plan_.tensors)
-      if (!planned.grid) copy(planned.tensor.name);
+    for (const TensorPlan* planned : intake_.to_copy()) copy(planned->tensor.name);
     weights_.finish();
     write_settings();
     for (const std::filesystem::path& file : side_files(inputs_.model_folder))

@@ -28,6 +28,26 @@ const TensorPlan& Intake::accept(const std::string& tensor_name, const quant::Qu
   return planned;
 }
 
+const TensorPlan& Intake::accept_dense(const std::string& tensor_name,
+                                       MatrixView<const float> values) {
+  const TensorPlan& planned = plan_.at(tensor_name);
+  if (planned.grid) refuse(tensor_name, "given to the writer unquantized, but planned with a grid");
+  std::vector<Index> shape = planned.tensor.shape;
+  if (shape.size() == 1) shape.insert(shape.begin(), 1);
+  if (shape != std::vector<Index>{values.rows(), values.cols()})
+    refuse(tensor_name, fmt::format("has shape [{}, {}], planned as {}", values.rows(),
+                                    values.cols(), shape_text(planned.tensor.shape)));
+  if (!accepted_.insert(tensor_name).second) refuse(tensor_name, "given to the writer twice");
+  return planned;
+}
+
+std::vector<const TensorPlan*> Intake::to_copy() const {
+  std::vector<const TensorPlan*> tensors;
+  for (const TensorPlan& tensor : plan_.tensors)
+    if (!tensor.grid && accepted_.count(tensor.tensor.name) == 0) tensors.push_back(&tensor);
+  return tensors;
+}
+
 void Intake::require_complete() const {
   for (const TensorPlan& tensor : plan_.tensors)
     if (tensor.grid && accepted_.count(tensor.tensor.name) == 0)

@@ -2,6 +2,7 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
 #include "calque/artifact/plan.h"
 #include "calque/quant/quantized_matrix.h"
@@ -15,7 +16,11 @@ class Intake {
   explicit Intake(const ExportPlan& plan) : plan_(plan) {}
 
   const TensorPlan& accept(const std::string& tensor_name, const quant::QuantizedMatrix& q);
+  // A changed tensor that the plan copies.
+  const TensorPlan& accept_dense(const std::string& tensor_name, MatrixView<const float> values);
   void require_complete() const;
+  // The tensors without a grid that were not given: to be copied.
+  std::vector<const TensorPlan*> to_copy() const;
 
  private:
   const ExportPlan& plan_;

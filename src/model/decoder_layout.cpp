@@ -18,6 +18,11 @@ class LayerBuilder {
     block.layer = layer_;
     block.name = fmt::format("model.layers.{}", layer_);
     block.sites = {attn_in(), attn_out(), mlp_in(), mlp_out()};
+    block.folds = {
+        norm_fold(block.site(SiteKind::kAttnIn), "input_layernorm"),
+        rows_fold(block.site(SiteKind::kAttnOut), block.site(SiteKind::kAttnIn).readers[2]),
+        norm_fold(block.site(SiteKind::kMlpIn), "post_attention_layernorm"),
+        rows_fold(block.site(SiteKind::kMlpOut), block.site(SiteKind::kMlpIn).readers[1])};
     block.attn_norm = norm("input_layernorm", "attn_norm", config_.hidden_size);
     block.mlp_norm = norm("post_attention_layernorm", "ffn_norm", config_.hidden_size);
     if (layout_.qk_norm) {
@@ -70,28 +75,53 @@ class LayerBuilder {
     const Index q_heads = layout_.gguf_permuted ? config_.num_heads : 0;
     const Index k_heads = layout_.gguf_permuted ? config_.num_kv_heads : 0;
     return {SiteKind::kAttnIn,
+            -1,
+            hidden,
             {linear("self_attn.q_proj", "attn_q", {query_width(), hidden, bias, q_heads}),
              linear("self_attn.k_proj", "attn_k", {key_width(), hidden, bias, k_heads}),
-             linear("self_attn.v_proj", "attn_v", {key_width(), hidden, bias})},
-            name("input_layernorm.weight")};
+             linear("self_attn.v_proj", "attn_v", {key_width(), hidden, bias})}};
   }
   SiteSpec attn_out() const {
     return {SiteKind::kAttnOut,
+            -1,
+            query_width(),
             {linear("self_attn.o_proj", "attn_output",
-                    {config_.hidden_size, query_width(), layout_.o_bias})},
-            name("self_attn.v_proj.weight")};
+                    {config_.hidden_size, query_width(), layout_.o_bias})}};
   }
   SiteSpec mlp_in() const {
     const Shape shape{config_.intermediate_size, config_.hidden_size, layout_.mlp_bias};
     return {SiteKind::kMlpIn,
-            {linear("mlp.gate_proj", "ffn_gate", shape), linear("mlp.up_proj", "ffn_up", shape)},
-            name("post_attention_layernorm.weight")};
+            -1,
+            config_.hidden_size,
+            {linear("mlp.gate_proj", "ffn_gate", shape), linear("mlp.up_proj", "ffn_up", shape)}};
   }
   SiteSpec mlp_out() const {
     const Shape shape{config_.hidden_size, config_.intermediate_size, layout_.mlp_bias};
     return {SiteKind::kMlpOut,
-            {linear("mlp.down_proj", "ffn_down", shape)},
-            name("mlp.up_proj.weight")};
+            -1,
+            config_.intermediate_size,
+            {linear("mlp.down_proj", "ffn_down", shape)}};
+  }
+
+  FoldSpec norm_fold(const SiteSpec& site, std::string_view module) const {
+    FoldSpec fold;
+    fold.site = site.kind;
+    fold.absorber = norm(module, "", config_.hidden_size);
+    for (const LinearSpec& reader : site.readers) fold.consumers.push_back(reader.weight);
+    return fold;
+  }
+  FoldSpec rows_fold(const SiteSpec& site, const LinearSpec& maker) const {
+    FoldSpec fold;
+    fold.site = site.kind;
+    fold.kind = FoldSpec::Absorber::kRows;
+    fold.absorber = maker.weight;
+    fold.bias = maker.bias;
+    for (const LinearSpec& reader : site.readers) fold.consumers.push_back(reader.weight);
+    if (site.kind == SiteKind::kAttnOut) {
+      fold.head_dim = config_.head_dim;
+      fold.shared_by = config_.num_heads / config_.num_kv_heads;
+    }
+    return fold;
   }
 
   const ModelConfig& config_;

@@ -16,14 +16,33 @@ std::string_view name_of(SiteKind kind) {
       return "mlp_in";
     case SiteKind::kMlpOut:
       return "mlp_out";
+    case SiteKind::kExpertIn:
+      return "expert_in";
+    case SiteKind::kExpertOut:
+      return "expert_out";
   }
   return "?";
 }
 
-const SiteSpec& BlockSpec::site(SiteKind kind) const {
+const SiteSpec& BlockSpec::site(SiteKind kind, Index expert) const {
   for (const SiteSpec& candidate : sites)
-    if (candidate.kind == kind) return candidate;
+    if (candidate.kind == kind && candidate.expert == expert) return candidate;
   throw Error(ErrorKind::kInternal, "", fmt::format("{} has no site {}", name, name_of(kind)));
+}
+
+bool BlockSpec::has_site(SiteKind kind) const {
+  for (const SiteSpec& candidate : sites)
+    if (candidate.kind == kind) return true;
+  return false;
+}
+
+const FoldSpec* BlockSpec::fold_of(const SiteSpec& site) const {
+  const bool routed = site.kind == SiteKind::kExpertIn;
+  const SiteKind kind = routed ? SiteKind::kMlpIn : site.kind;
+  const Index expert = routed ? -1 : site.expert;
+  for (const FoldSpec& fold : folds)
+    if (fold.site == kind && fold.expert == expert) return &fold;
+  return nullptr;
 }
 
 std::vector<TensorSpec> BlockSpec::tensors() const {

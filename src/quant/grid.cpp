@@ -23,6 +23,8 @@ std::string_view name_of(ScalePrecision precision) {
       return "f32";
     case ScalePrecision::kF16:
       return "f16";
+    case ScalePrecision::kF16AndBF16:
+      return "f16 and bf16";
     case ScalePrecision::kBF16:
       break;
   }
@@ -33,8 +35,8 @@ std::string_view name_of(ScalePrecision precision) {
 
 std::string Grid::description() const {
   const std::string group = group_size < 0 ? "whole rows" : fmt::format("group {}", group_size);
-  return fmt::format("{} bit, {}, {}, {} scales", bits, group, name_of(offset_kind),
-                     name_of(precision));
+  return fmt::format("{} bit, {}, {}, {} scales{}", bits, group, name_of(offset_kind),
+                     name_of(precision), desc_act ? ", groups in activation order" : "");
 }
 
 }  // namespace calque::quant

@@ -61,10 +61,10 @@ TEST_P(EveryFamily, PutsEveryMatrixOfABlockBehindASite) {
 
 TEST_P(EveryFamily, FoldsIntoATensorThatRunsBeforeTheSite) {
   for (const BlockSpec& block : model.family.blocks) {
-    EXPECT_EQ(block.site(SiteKind::kAttnIn).absorber, block.attn_norm.name);
-    EXPECT_EQ(block.site(SiteKind::kAttnOut).absorber, block.name + ".self_attn.v_proj.weight");
-    EXPECT_EQ(block.site(SiteKind::kMlpIn).absorber, block.mlp_norm.name);
-    EXPECT_EQ(block.site(SiteKind::kMlpOut).absorber, block.name + ".mlp.up_proj.weight");
+    EXPECT_EQ(block.fold_of(block.site(SiteKind::kAttnIn))->absorber.name, block.attn_norm.name);
+    EXPECT_EQ(block.fold_of(block.site(SiteKind::kAttnOut))->absorber.name, block.name + ".self_attn.v_proj.weight");
+    EXPECT_EQ(block.fold_of(block.site(SiteKind::kMlpIn))->absorber.name, block.mlp_norm.name);
+    EXPECT_EQ(block.fold_of(block.site(SiteKind::kMlpOut))->absorber.name, block.name + ".mlp.up_proj.weight");
   }
 }
 

@@ -12,23 +12,51 @@
 
 namespace calque::artifact {
 
-// How the linears of the blocks are to be quantized, for formats that leave it open (GPTQ). GGUF
-// types decide by themselves.
+// Settings for the modules that `match` names; later rules patch earlier ones, field by field.
+struct ModuleRule {
+  // An exact module name ("model.layers.3.mlp.down_proj"), a glob ("*.down_proj"; * and ? match any
+  // characters), or a regular expression after "re:" (anchored at the start, as in
+  // compressed-tensors).
+  std::string match;
+  std::optional<int> bits;
+  std::optional<Index> group_size;
+  std::optional<bool> sym;
+  std::optional<bool> skip;     // true: left as it is; lm_head is skipped unless a rule says false
+  bool allow_no_match = false;  // a rule that matches nothing is E151 otherwise
+};
+
+// How the linears of the blocks are to be quantized, for formats that leave it open (all folders of
+// safetensors). GGUF types decide by themselves.
 struct QuantizationRequest {
   int bits = 4;
   Index group_size = 128;
   bool sym = true;
+  std::vector<ModuleRule> rules;
+};
+
+// What a runtime must be able to load; plans it cannot are refused (E141 to E146).
+struct Requirements {
+  bool vllm = false;
+  std::vector<Index> tensor_parallel;  // sizes, each must work; 1 always counts when vllm is set
+  bool any() const { return vllm || !tensor_parallel.empty(); }
+  bool operator==(const Requirements&) const = default;
 };
 
 // One thing to write.
 struct ExportRequest {
-  std::string format;          // "gptq", "gguf"; see formats()
-  std::filesystem::path path;  // gptq: the folder; gguf: the file
+  std::string format;          // "gptq", "awq", "compressed-tensors", "gguf"; see formats()
+  std::filesystem::path path;  // the folder; gguf: the file
   bool overwrite = false;
+  // folders
+  std::uint64_t max_shard_bytes = 5'000'000'000;
+  // Which numbers scales may be: "float16", "bfloat16" (gptq and awq then store bfloat16 numbers
+  // that are binary16 too, in F16), "auto": float16; compressed-tensors the model's dtype.
+  std::string scale_dtype = "auto";
+  Requirements require;
   // gptq
   std::string checkpoint_format =
-      "auto";  // "gptq" (v1), "gptq_v2", "auto": v1 when symmetric, else v2
-  std::uint64_t max_shard_bytes = 5'000'000'000;
+      "auto";  // "gptq" (v1), "gptq_v2", "auto": v1 when every zero point is fixed, else v2
+  bool desc_act = false;  // activation-ordered groups with g_idx
   // gguf
   std::string type = "Q4_0";  // of the blocks' matrices
   std::string embedding_type =
@@ -57,9 +85,11 @@ struct ExportPlan {
 };
 
 // Decides everything for one export, from headers alone. Collects all reasons for refusal before it
-// throws one Error(kConfig): group size that divides no module (E131, with the sizes that would fit
-// all), K or N not a multiple of 32 for GPTQ, bits the format has no room for (E121), unknown GGUF
-// type (with the nearest name), rows that are not whole blocks of the type (E132).
+// throws one Error(kConfig): group size that does not divide a module's inputs (E131, with the
+// sizes that would fit all), shapes the container cannot pack (E132), bits the format has no room
+// for (E121), unknown GGUF type (with the nearest name), rows that are not whole blocks of the type
+// (E132), a rule that matches nothing (E151, with the nearest module) or is no pattern (E152), a
+// quantized lm_head that is tied to the embedding (E124), what `require` rules out (E141 to E146).
 ExportPlan plan_export(const model::FamilySpec& family, const io::SafetensorsCheckpoint& checkpoint,
                        const QuantizationRequest& quantization, const ExportRequest& request);
 

@@ -25,12 +25,13 @@ struct StoredTensor {
   std::uint64_t bytes = 0;
 };
 
-// A plain Hugging Face folder, a GPTQ folder (v1 or v2; this and other tools'), or a GGUF file,
-// opened as one thing: weights by Hugging Face name, dequantized. GGUF's Q/K row permutation is
-// undone.
+// A plain Hugging Face folder, a GPTQ (v1 or v2), AWQ (GEMM) or compressed-tensors (pack-quantized)
+// folder, this and other tools', every module with its own settings, or a GGUF file, opened as one
+// thing: weights by Hugging Face name, dequantized. GGUF's Q/K row permutation is undone.
 class ArtifactReader : public model::WeightSource {
  public:
-  virtual const std::string& format() const = 0;  // "safetensors", "gptq", "gptq_v2", "gguf"
+  virtual const std::string& format()
+      const = 0;  // "safetensors", "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf"
   virtual const model::ModelConfig& config() const = 0;
   virtual std::vector<StoredTensor> tensors() const = 0;
   // Codes, scales and offsets exactly as stored; nullopt for a tensor that is not quantized.

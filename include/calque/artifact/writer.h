@@ -17,7 +17,8 @@ namespace calque::artifact {
 struct Provenance {
   std::string quantizer;   // "calque:0.1.0"
   std::string model_name;  // of the source folder
-  std::string method;      // "gptq", "rtn"
+  std::string method;      // "gptq", "rtn", "awq"
+  std::string rounding;    // "gptq" or "rtn": what rounded, under "awq" too
   double damp_percent = 0.01;
   bool act_order = true;
 };
@@ -38,9 +39,12 @@ class ArtifactWriter {
   virtual ~ArtifactWriter() = default;
   // For every tensor of the plan with a grid: packed without rounding. `q.grid` equals the plan's.
   virtual void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) = 0;
-  // Writes every tensor of the plan without a grid from the checkpoint (cast where the format says
-  // so), and the side files; then renames everything into place. Error(kInternal) if a tensor is
-  // missing.
+  // For a tensor of the plan without a grid whose values have changed (a norm or a bias that took
+  // up channel scales): stored in the dtype that the plan copies it in. Vectors come as 1 x n.
+  virtual void write_dense(const std::string& tensor_name, MatrixView<const float> values) = 0;
+  // Writes every other tensor of the plan without a grid from the checkpoint (cast where the format
+  // says so), and the side files; then renames everything into place. Error(kInternal) if a tensor
+  // is missing.
   virtual void finish() = 0;
 };
 

@@ -13,14 +13,22 @@ enum class OffsetKind {
   kZeroPoint,   // offset = -scale * z, integer z in [min_zero, 2^bits - 1]
   kMinimum,     // offset is a number of its own (GGUF Q4_1, Q5_1)
 };
-enum class ScalePrecision { kF32, kF16, kBF16 };
+enum class ScalePrecision {
+  kF32,
+  kF16,
+  kBF16,
+  kF16AndBF16,  // numbers that both binary16 (normal ones) and bfloat16 hold: any container's
+};
 enum class ScaleRule {
   kMinMax,  // symmetric: scale = 2 max|w| / (2^bits - 1); else (max - min) / (2^bits - 1) with 0 in
             // the range
-  kFullRange,  // symmetric: the entry of largest magnitude becomes code 0, so the scale may be
-               // negative; else as kMinMax
-  kSearch,     // the best of candidates around kFullRange (both signs) / kMinMax under
-               // importance-weighted squared error
+  kFullRange,    // symmetric: the entry of largest magnitude becomes code 0, so the scale may be
+                 // negative; else as kMinMax
+  kSearch,       // the best of candidates around kFullRange (both signs) / kMinMax under
+                 // importance-weighted squared error
+  kBlockSearch,  // the same candidates under e H_gg e^T, with H_gg the Hessian's block of the
+                 // group: AWQ's clipping search (formats_gptq_awq.md section 6) without its
+                 // sampling
 };
 
 struct ScaleSearchOptions {
@@ -39,5 +47,13 @@ struct ScaleSearchOptions {
 void scale_search(MatrixView<const float> weight_NK, std::span<const float> importance_K,
                   Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
                   MatrixView<float> offsets_NG, const Exec& exec);
+
+// The same with the error of a group measured as e H_gg e^T, `hessian_KK` [K, K] with both
+// triangles filled. `options.rule` is kBlockSearch. Cost about N K group_size multiplications a
+// candidate.
+void block_scale_search(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                        Index group_size, const ScaleSearchOptions& options,
+                        MatrixView<float> scales_NG, MatrixView<float> offsets_NG,
+                        const Exec& exec);
 
 }  // namespace calque

@@ -31,7 +31,7 @@ class BlockObserver {
   // are left out. Called from one thread; the view lives until the call returns.
   virtual void site_input(const SiteSpec& site, const ActivationView& inputs_TK) = 0;
   // All of the site's inputs have been seen and none of its readers has run: their weights (and
-  // only theirs) may be replaced now.
+  // only theirs) may be replaced now. An expert that no token was sent to has seen no inputs.
   virtual void site_ready(const SiteSpec& site, BlockWeights& weights) = 0;
 };
 
@@ -57,6 +57,8 @@ enum class ComputeDType {
   kBFloat16,  // linears in bf16 with fp32 sums; residual stream, norms and attention in fp32
 };
 
+enum class BlockHalf { kAttention, kMlp };
+
 struct RunnerOptions {
   ComputeDType dtype = ComputeDType::kFloat32;
   int threads = 0;  // 0: all the process may use
@@ -77,6 +79,12 @@ class BlockRunner {
   // piece.
   virtual void run_block(const BlockSpec& block, BlockWeights& weights, HiddenStates& hidden,
                          BlockObserver* observer) = 0;
+  // What one half of the block would add to the hidden states of sequence `sequence`, fp32, one row
+  // a token; `hidden` is what that half starts from and stays as it is. May be called from an
+  // observer's site_ready of the half's first site.
+  virtual Matrix<float> half_output(const BlockSpec& block, const BlockWeights& weights,
+                                    const HiddenStates& hidden, BlockHalf half,
+                                    Index sequence) const = 0;
   // Copies both.
   virtual std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
                                           MatrixView<const float> head_VH) = 0;

@@ -44,7 +44,20 @@ struct ModelConfig {
   bool tie_word_embeddings = false;
   bool attention_bias = false;  // q, k, v (and o, see the family)
   bool mlp_bias = false;
-  std::string hidden_act = "silu";
+  std::string hidden_act = "silu";  // "silu" or "gelu_pytorch_tanh"
+  RopeSpec local_rope;              // of blocks with local_rope
+  bool norm_plus_one = false;       // norms multiply by 1 + weight (Gemma)
+  double embedding_scale = 1.0;     // hidden states start as this times the embedding (Gemma)
+  double query_scale = 0.0;        // attention scores are multiplied by this; 0: 1 / sqrt(head_dim)
+  double attention_softcap = 0.0;  // scores become cap * tanh(score / cap); 0: no cap
+  double logit_softcap = 0.0;
+  // Mixture of experts; num_experts 0: none.
+  Index num_experts = 0;
+  Index experts_per_token = 0;
+  Index expert_intermediate_size = 0;
+  Index shared_intermediate_size = 0;  // 0: no shared expert
+  bool normalize_experts = false;
+  std::vector<bool> experts_in_layer;  // num_layers entries if num_experts > 0
   std::string dtype;  // "float16", "bfloat16", "float32" as the config says; "" if absent
   std::optional<std::int64_t> bos_token_id;
   std::optional<std::int64_t> eos_token_id;

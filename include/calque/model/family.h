@@ -29,40 +29,89 @@ struct LinearSpec {
   Index in_features() const { return weight.shape[1]; }
 };
 
-// The places in a block where one activation feeds one or more linears, in execution order.
-enum class SiteKind { kAttnIn, kAttnOut, kMlpIn, kMlpOut };
+// The places in a block where one activation feeds one or more linears.
+enum class SiteKind { kAttnIn, kAttnOut, kMlpIn, kMlpOut, kExpertIn, kExpertOut };
 std::string_view name_of(SiteKind kind);  // "attn_in", ...
 
 struct SiteSpec {
   SiteKind kind = SiteKind::kAttnIn;
-  std::vector<LinearSpec>
-      readers;  // kAttnIn: q, k, v; kAttnOut: o; kMlpIn: gate, up; kMlpOut: down
-  // The tensor that takes an inverse channel scale: a norm's weight, or the linear before (its
-  // rows).
-  std::string absorber;
+  Index expert = -1;   // of kExpertIn and kExpertOut
+  Index channels = 0;  // width of the activation
+  // kAttnIn: q, k, v (or qkv); kAttnOut: o; kMlpIn: gate, up (or gate_up) of the dense MLP or of
+  // the shared expert, none if there is neither; kMlpOut: its down; kExpertIn, kExpertOut: one
+  // expert's.
+  std::vector<LinearSpec> readers;
 
-  Index features() const { return readers.front().in_features(); }
+  Index features() const { return channels; }
 };
 
-// One transformer block: four sites and the norms between them.
+// Channels whose scale can move without changing what the block computes (formats_gptq_awq.md,
+// section 6): channel k of an activation is divided by s_k where it is made (the absorber) and
+// multiplied again in column k of every linear that reads it (the consumers).
+struct FoldSpec {
+  enum class Absorber {
+    kNorm,         // weight_k /= s_k
+    kNormPlusOne,  // the norm multiplies by 1 + weight: weight_k = (1 + weight_k) / s_k - 1
+    kRows,         // rows of a linear and of its bias
+  };
+  SiteKind site = SiteKind::kAttnIn;  // the site whose inputs are rescaled; kMlpIn of a block with
+                                      // experts stands for the inputs of all of them, too
+  Index expert = -1;                  // of kExpertOut
+  Absorber kind = Absorber::kNorm;
+  TensorSpec absorber;                // a norm's weight, or the linear before
+  std::vector<TensorSpec> bias;       // kRows: none or one
+  std::vector<TensorSpec> consumers;  // weights; every reader of the activation, the router too
+  // kRows: channel k is made by row first_row + k, unless `shared_by` query heads of `head_dim`
+  // channels read one K/V head: then they are made by the same rows, and must share their scales.
+  Index first_row = 0;
+  Index head_dim = 1;
+  Index shared_by = 1;
+
+  // The absorber's row (norms: element) that makes channel k.
+  Index source_of(Index k) const {
+    return first_row + k / (head_dim * shared_by) * head_dim + k % head_dim;
+  }
+};
+
+// The experts of a block: a router sends every token to `used` of `count` experts.
+struct ExpertsSpec {
+  Index count = 0;
+  Index used = 0;
+  bool normalize = false;  // the probabilities of the chosen experts are scaled to sum 1
+  TensorSpec router;       // [count, hidden]; never quantized
+  std::vector<TensorSpec>
+      shared_gate;  // none or one, [1, hidden]: sigmoid weight of the shared expert
+};
+
+// One transformer block: its input sites in execution order, and the norms between them.
+// With experts: attn_in, attn_out, mlp_in (all tokens, even without readers), expert_in of every
+// expert, expert_out of every expert, mlp_out if there is a shared expert.
 struct BlockSpec {
   Index layer = 0;
   std::string name;  // "model.layers.3"
   std::vector<SiteSpec> sites;
+  std::vector<FoldSpec> folds;  // at most one a site
   TensorSpec attn_norm;
-  TensorSpec mlp_norm;
-  std::vector<TensorSpec> q_norm;  // none or one, [head_dim]
+  TensorSpec mlp_norm;  // before the MLP
+  std::vector<TensorSpec>
+      attn_post_norm;  // none or one: of the attention's output, before it is added
+  std::vector<TensorSpec> mlp_post_norm;  // none or one: of the MLP's output
+  std::vector<TensorSpec> q_norm;         // none or one, [head_dim]
   std::vector<TensorSpec> k_norm;
-  Index window = 0;  // sliding attention window in tokens, 0: full
+  std::vector<ExpertsSpec> experts;  // none or one
+  Index window = 0;                  // sliding attention window in tokens, 0: full
+  bool local_rope = false;  // positions turn by ModelConfig::local_rope (Gemma 3's sliding layers)
 
-  const SiteSpec& site(SiteKind kind) const;
-  std::vector<TensorSpec> tensors() const;  // every tensor, biases included
+  const SiteSpec& site(SiteKind kind, Index expert = -1) const;
+  bool has_site(SiteKind kind) const;
+  const FoldSpec* fold_of(const SiteSpec& site) const;  // null: none
+  std::vector<TensorSpec> tensors() const;              // every tensor, biases included
 };
 
 // Everything calque knows about one model, as data: no arithmetic, no files.
 struct FamilySpec {
   std::string name;               // "llama"
-  std::string gguf_architecture;  // "llama", "qwen2", "qwen3"
+  std::string gguf_architecture;  // "llama", "qwen2", "qwen3"; "": calque writes no GGUF of it
   ModelConfig config;
   TensorSpec embedding;
   std::vector<BlockSpec> blocks;

@@ -29,6 +29,15 @@ struct CalibrationSettings {
   bool given() const { return !sources.empty() || !tokens.empty(); }
 };
 
+// Channel scales before rounding (quant/awq.h).
+struct AwqSettings {
+  std::string rounding = "gptq";  // how the scaled weights are rounded: "gptq" or "rtn"
+  std::string loss = "gram";  // "gram": of the linears' outputs, from their Gram matrix; "output":
+                              // of the attention and the MLP as a whole, the paper's
+  Index n_grid = 20;
+  bool clip = true;  // rtn: search each group's range under its block of the Gram matrix
+};
+
 struct QuantizationSettings {
   std::string method = "gptq";  // see quant::methods()
   artifact::QuantizationRequest grid;
@@ -40,6 +49,16 @@ struct QuantizationSettings {
   Index refine_passes = 4;
   bool propagate_error = true;     // false: statistics from the unquantized model
   Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
+  AwqSettings awq;                 // method awq
+};
+
+// What is written beside the weights of a folder, so that it can be uploaded as it is.
+struct PublishSettings {
+  bool model_card = true;           // README.md
+  std::string base_model;           // "org/name" on a model hub; "": the source folder's name
+  std::string license = "inherit";  // of the source's card or LICENSE; else an identifier
+  std::string quantized_by;         // "": not said
+  bool checksums = true;            // SHA256SUMS
 };
 
 struct RuntimeSettings {
@@ -64,6 +83,7 @@ struct Job {
   std::vector<artifact::ExportRequest> exports;
   RuntimeSettings runtime;
   std::optional<EvaluationSettings> evaluate;
+  PublishSettings publish;
   std::filesystem::path run_dir;  // modules.csv, log.jsonl, job.resolved.yaml, metrics.json
 };
 

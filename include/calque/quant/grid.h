@@ -14,7 +14,8 @@ struct Grid {
   Index group_size = 128;  // -1: the whole row
   OffsetKind offset_kind = OffsetKind::kMiddleCode;
   ScalePrecision precision = ScalePrecision::kF16;  // in which scales (and minima) are stored
-  int min_zero = 0;  // kZeroPoint: GPTQ v1 cannot store a zero point of 0 portably, so 1 there
+  int min_zero = 0;       // kZeroPoint: GPTQ v1 cannot store a zero point of 0 portably, so 1 there
+  bool desc_act = false;  // GPTQ's activation-ordered groups: group_of_column_K is stored (g_idx)
 
   int max_code() const { return (1 << bits) - 1; }
   Index group_size_for(Index in_features) const {

@@ -189,6 +189,19 @@ class TorchBlockRunner : public BlockRunner {
     });
   }
 
+  Matrix<float> half_output(const BlockSpec& block, const BlockWeights& weights,
+                            const HiddenStates& hidden, BlockHalf half,
+                            Index sequence) const override {
+    const auto& states = dynamic_cast<const TorchHiddenStates&>(hidden);
+    Matrix<float> output_TH;
+    translate_errors([&] {
+      output_TH = options_.dtype == ComputeDType::kBFloat16
+                      ? half_output_in<BFloat16>(block, weights, states, half, sequence)
+                      : half_output_in<float>(block, weights, states, half, sequence);
+    });
+    return output_TH;
+  }
+
   std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
                                   MatrixView<const float> head_VH) override {
     const auto eps = static_cast<float>(config_.rms_norm_eps);
@@ -203,6 +216,29 @@ class TorchBlockRunner : public BlockRunner {
   }
 
  private:
+  template <typename T>
+  Matrix<float> half_output_in(const BlockSpec& block, const BlockWeights& weights,
+                               const TorchHiddenStates& states, BlockHalf half,
+                               Index sequence) const {
+    const OneThread guard;
+    BlockMath<T> math(block, weights, config_, states.rotary());
+    const MatrixView<const float> hidden_TH = states.sequence_TH(sequence);
+    const bool attention = half == BlockHalf::kAttention;
+    const SiteKind in = attention ? SiteKind::kAttnIn : SiteKind::kMlpIn;
+    const SiteKind out = attention ? SiteKind::kAttnOut : SiteKind::kMlpOut;
+    math.prepare(in);
+    math.prepare(out);
+    const at::Tensor inner =
+        new_tensor<T>(hidden_TH.rows(), attention ? math.attention_width() : math.mlp_width());
+    if (attention)
+      math.attention(hidden_TH, view_of<T>(inner));
+    else
+      math.activation(hidden_TH, view_of<T>(inner));
+    Matrix<float> output_TH(hidden_TH.rows(), hidden_TH.cols());
+    math.add_output(out, view_of<T>(inner), output_TH);
+    return output_TH;
+  }
+
   template <typename T>
   void run_block_in(const BlockSpec& block, BlockWeights& weights, TorchHiddenStates& states,
                     BlockObserver* observer) {

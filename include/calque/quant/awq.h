@@ -1,0 +1,75 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "calque/calib/input_stats.h"
+#include "calque/core/dtype.h"
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+#include "calque/kernels/scale_search.h"
+#include "calque/quant/grid.h"
+#include "calque/quant/quantized_matrix.h"
+
+namespace calque::quant {
+
+// AWQ's channel scales (arXiv 2306.00978): columns of the linears that read one input are
+// multiplied by s_k before rounding and the input divided by it, so that channels that matter more
+// lie on a finer part of their group's grid.
+struct AwqOptions {
+  int n_grid = 20;  // ratios tried: s = magnitude^r / weight_magnitude^(1 - r), r = i / n_grid
+  ScaleRule scale_rule = ScaleRule::kMinMax;  // of the trial roundings
+  Index sampled_rows = 256;  // rows of each reader that the losses are measured on, evenly spread
+};
+
+// The linears that read one input and will be rounded after it is rescaled.
+struct AwqReader {
+  MatrixView<const float> weight_NK;
+  Grid grid;
+};
+
+// Turns proposed scales into scales that the model's files can hold (ties, exact norms, powers of
+// two).
+using ScaleSnap = std::function<void(std::span<float> scales_K)>;
+
+// Loss of the scales, whatever measures it; `trial(reader)` gives Q(W s) / s of all rows.
+using TrialWeights = std::function<Matrix<float>(std::size_t reader)>;
+using ScaleLoss = std::function<double(const TrialWeights& trial)>;
+
+struct AwqScales {
+  std::vector<float> scales_K;  // all ones: the identity was best
+  double ratio = -1;            // of the best candidate; -1: the identity
+  double loss = 0;              // of the best candidate, in the units of the loss
+  double identity_loss = 0;
+};
+
+// Tries the identity and every ratio, and keeps the smallest loss (the first of equal ones).
+// Without `loss`: tr(E G E^T) over the sampled rows, E = Q(W s) / s - W, with the Gram matrix of
+// `stats` and no forward pass. `snap` may be null. Statistics must not be empty. The result does
+// not depend on the number of threads.
+AwqScales search_scales(const std::vector<AwqReader>& readers, const calib::InputStats& stats,
+                        const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
+                        const Exec& exec);
+
+// Statistics of the input after division by `scales_K`: gram_ij / (s_i s_j), magnitude_i / s_i.
+calib::InputStats rescaled(const calib::InputStats& stats, std::span<const float> scales_K);
+
+// weight_nk *= s_k; and /= s_k.
+void multiply_columns(MatrixView<float> weight_NK, std::span<const float> scales_K);
+void divide_columns(MatrixView<float> weight_NK, std::span<const float> scales_K);
+
+// The nearest power of two in the logarithm.
+float nearest_power_of_two(float value);
+
+// The scale nearest to `proposed` for which `norm` / scale (plus_one: (1 + norm) / scale - 1) is a
+// number that `dtype` holds, so that the file's norm makes up for the scale exactly. 1 where the
+// norm's factor is zero.
+float exact_norm_scale(float norm, bool plus_one, DType dtype, float proposed);
+
+// The matrix whose rows are divided: codes stay, scales and offsets of row n become those of a
+// matrix whose row n is divided by divisors_N[n], rounded to the grid's precision (exact for powers
+// of two while they stay in range).
+void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N);
+
+}  // namespace calque::quant
