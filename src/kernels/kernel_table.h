@@ -36,6 +36,10 @@ struct KernelTable {
                        Index group_size, const ScaleSearchOptions& options,
                        MatrixView<float> scales_NG, MatrixView<float> offsets_NG,
                        const Exec::Backend& backend);
+  void (*block_scale_search)(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                             Index group_size, const ScaleSearchOptions& options,
+                             MatrixView<float> scales_NG, MatrixView<float> offsets_NG,
+                             const Exec::Backend& backend);
   double (*refine_grid)(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
                         Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
                         MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -43,8 +44,22 @@ std::vector<float> channel_importance(const calib::InputStats& stats, double dam
   return importance_K;
 }
 
+Matrix<float> symmetric_mean(const calib::InputStats& stats) {
+  constexpr Index kTile = 32;  // keeps the columns that are read in cache
+  const Index size = stats.features();
+  const float scale = 1.0f / static_cast<float>(stats.tokens);
+  auto mean_KK = Matrix<float>::uninitialized(size, size);
+  for (Index i = 0; i < size; ++i)
+    for (Index j = i; j < size; ++j) mean_KK(i, j) = scale * stats.gram_KK(i, j);
+  for (Index row = 0; row < size; row += kTile)
+    for (Index col = 0; col <= row; col += kTile)
+      for (Index i = row; i < std::min(size, row + kTile); ++i)
+        for (Index j = col; j < std::min(i, col + kTile); ++j) mean_KK(i, j) = mean_KK(j, i);
+  return mean_KK;
+}
+
 QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
-                              std::span<const float> importance_K, const Exec& exec) {
+                              const ScaleGuide& guide, const Exec& exec) {
   const Index groups = grid.groups(weight_NK.cols());
   QuantizedMatrix q;
   q.grid = grid;
@@ -56,8 +71,13 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
                                       .precision = grid.precision,
                                       .min_zero = grid.min_zero,
                                       .rule = rule};
-  scale_search(weight_NK, importance_K, grid.group_size_for(weight_NK.cols()), options, q.scales_NG,
-               q.offsets_NG, exec);
+  const Index group_size = grid.group_size_for(weight_NK.cols());
+  if (rule == ScaleRule::kBlockSearch && !guide.hessian_KK.empty())
+    block_scale_search(weight_NK, guide.hessian_KK, group_size, options, q.scales_NG, q.offsets_NG,
+                       exec);
+  else
+    scale_search(weight_NK, guide.importance_K, group_size, options, q.scales_NG, q.offsets_NG,
+                 exec);
   return q;
 }
 

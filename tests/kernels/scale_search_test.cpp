@@ -52,8 +52,9 @@ std::vector<float> normal_vector(Index count, std::uint64_t seed, float scale = 
 constexpr OffsetKind kKinds[] = {OffsetKind::kMiddleCode, OffsetKind::kZeroPoint,
                                  OffsetKind::kMinimum};
 constexpr ScalePrecision kPrecisions[] = {ScalePrecision::kF32, ScalePrecision::kF16,
-                                          ScalePrecision::kBF16};
-constexpr ScaleRule kRules[] = {ScaleRule::kMinMax, ScaleRule::kFullRange, ScaleRule::kSearch};
+                                          ScalePrecision::kBF16, ScalePrecision::kF16AndBF16};
+constexpr ScaleRule kRules[] = {ScaleRule::kMinMax, ScaleRule::kFullRange, ScaleRule::kSearch,
+                                ScaleRule::kBlockSearch};
 
 // Hand calculations.
 TEST(ScaleSearch, MinMaxSpreadsTheCodesOverTheRange) {

@@ -18,6 +18,8 @@ TEST(Grid, DescribesItself) {
                   .precision = ScalePrecision::kF32})
                 .description(),
             "4 bit, group 32, with minimum, f32 scales");
+  EXPECT_EQ((Grid{.precision = ScalePrecision::kF16AndBF16, .desc_act = true}).description(),
+            "4 bit, group 128, symmetric, f16 and bf16 scales, groups in activation order");
 }
 
 TEST(Grid, CountsGroups) {

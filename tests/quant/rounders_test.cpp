@@ -181,9 +181,11 @@ TEST_P(EveryRounder, RefusesAGroupSizeThatDoesNotDivide) {
   }
 }
 
+// AWQ rescales what another method then rounds.
 std::vector<std::string> method_names() {
   std::vector<std::string> names;
-  for (const MethodInfo& method : methods()) names.emplace_back(method.name);
+  for (const MethodInfo& method : methods())
+    if (method.name != "awq") names.emplace_back(method.name);
   return names;
 }
 

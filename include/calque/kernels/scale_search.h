@@ -26,9 +26,9 @@ enum class ScaleRule {
                  // negative; else as kMinMax
   kSearch,       // the best of candidates around kFullRange (both signs) / kMinMax under
                  // importance-weighted squared error
-  kBlockSearch,  // the same candidates under e H_gg e^T, with H_gg the Hessian's block of the
-                 // group: AWQ's clipping search (formats_gptq_awq.md section 6) without its
-                 // sampling
+  kBlockSearch,  // clipped ranges under e H_gg e^T, with H_gg the Hessian's block of the
+                 // group: AWQ's clipping search without its
+                 // sampling. As kSearch where there is no Hessian
 };
 
 struct ScaleSearchOptions {
@@ -48,9 +48,16 @@ void scale_search(MatrixView<const float> weight_NK, std::span<const float> impo
                   Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
                   MatrixView<float> offsets_NG, const Exec& exec);
 
+// A scale, and an offset of its own (kMinimum), as `precision` stores them: rounded and saturated;
+// a scale keeps its sign and stays away from zero and denormal numbers.
+float rounded_scale(float scale, ScalePrecision precision);
+float rounded_offset(float offset, ScalePrecision precision);
+
 // The same with the error of a group measured as e H_gg e^T, `hessian_KK` [K, K] with both
-// triangles filled. `options.rule` is kBlockSearch. Cost about N K group_size multiplications a
-// candidate.
+// triangles filled: AWQ's clipped ranges, (1 - i / 20) of the weights' with i = 0..9, and the
+// result of kSearch, then least-squares scales for the codes of the best. `options.rule` is
+// kBlockSearch. Never worse than kMinMax or kSearch beyond the rounding of sums in fp32. Cost about
+// N K group_size multiplications a candidate.
 void block_scale_search(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
                         Index group_size, const ScaleSearchOptions& options,
                         MatrixView<float> scales_NG, MatrixView<float> offsets_NG,

@@ -45,9 +45,9 @@ struct AwqScales {
 };
 
 // Tries the identity and every ratio, and keeps the smallest loss (the first of equal ones).
-// Without `loss`: tr(E G E^T) over the sampled rows, E = Q(W s) / s - W, with the Gram matrix of
-// `stats` and no forward pass. `snap` may be null. Statistics must not be empty. The result does
-// not depend on the number of threads.
+// Without `loss`: tr(E G E^T), E = Q(W s) / s - W, estimated from the sampled rows, with the Gram
+// matrix of `stats` and no forward pass. `snap` may be null. Statistics must not be empty. The
+// result does not depend on the number of threads.
 AwqScales search_scales(const std::vector<AwqReader>& readers, const calib::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec);

@@ -39,8 +39,10 @@ GroupFitter::GroupFitter(const ScaleSearchOptions& options, Index group_size)
 
 GroupGrid GroupFitter::fit(const float* weights, const float* importance) {
   load(weights, importance);
-  const GroupGrid start = starting_grid();
-  if (options_.rule != ScaleRule::kSearch || extreme_ == 0.0f) return start;
+  const GroupGrid start = covering_grid(range_, options_.rule, options_);
+  const bool searches =
+      options_.rule == ScaleRule::kSearch || options_.rule == ScaleRule::kBlockSearch;
+  if (!searches || range_.extreme == 0.0f) return start;
   const GroupGrid searched = searched_grid();
   // Rounding a scale to its precision may undo what the search found.
   return error(searched) < error(start) ? searched : start;
@@ -53,53 +55,7 @@ void GroupFitter::load(const float* weights, const float* importance) {
     std::copy_n(importance, size_, h_.begin());
   else
     std::fill_n(h_.begin(), size_, 1.0f);
-  Floats lowest = cpu::load(&x_[0]);
-  Floats highest = lowest;
-  for (std::size_t k = kLanes; k < x_.size(); k += kLanes) {
-    lowest = at_most(cpu::load(&x_[k]), lowest);
-    highest = at_least(cpu::load(&x_[k]), highest);
-  }
-  lowest_ = lowest[0];
-  highest_ = highest[0];
-  for (int lane = 1; lane < kLanes; ++lane) {
-    lowest_ = std::min(lowest_, lowest[lane]);
-    highest_ = std::max(highest_, highest[lane]);
-  }
-  extreme_ = highest_ > -lowest_ ? highest_ : lowest_;
-  if (highest_ == -lowest_)
-    extreme_ =
-        *std::find_if(weights, weights + size_, [&](float w) { return std::abs(w) == highest_; });
-}
-
-GroupGrid GroupFitter::stored_grid(float scale, int zero) const {
-  const float rounded = stored_scale(scale, options_.precision);
-  return {rounded, -rounded * static_cast<float>(zero)};
-}
-
-int GroupFitter::bounded_zero(float zero) const {
-  const float lowest = static_cast<float>(options_.min_zero);
-  const float highest = static_cast<float>(max_code_);
-  return static_cast<int>(std::rint(std::clamp(zero, lowest, highest)));
-}
-
-GroupGrid GroupFitter::starting_grid() const {
-  const float codes = static_cast<float>(max_code_);
-  const float low = std::min(lowest_, 0.0f);
-  const float high = std::max(highest_, 0.0f);
-  const float range_scale = high / codes - low / codes;  // cannot overflow
-  switch (options_.offset_kind) {
-    case OffsetKind::kMiddleCode:
-      if (options_.rule == ScaleRule::kMinMax)
-        return stored_grid(2.0f * (std::abs(extreme_) / codes), middle_);
-      return stored_grid(-extreme_ / static_cast<float>(middle_), middle_);
-    case OffsetKind::kZeroPoint: {
-      const float scale = stored_scale(range_scale, options_.precision);
-      return stored_grid(scale, bounded_zero(-low / scale));
-    }
-    case OffsetKind::kMinimum:
-      break;
-  }
-  return {stored_scale(range_scale, options_.precision), stored(low, options_.precision)};
+  range_ = range_of(weights, size_);
 }
 
 GroupGrid GroupFitter::searched_grid() const {
@@ -111,7 +67,7 @@ GroupGrid GroupFitter::searched_grid() const {
 // Both signs of the scale for every range.
 GroupGrid GroupFitter::searched_symmetric() const {
   constexpr int kSteps = 30;
-  const float full_range = static_cast<float>(middle_) / extreme_;
+  const float full_range = static_cast<float>(middle_) / range_.extreme;
   Candidate best;
   const auto consider = [&](float inverse_scale) {
     const Candidate candidate = through_zero(inverse_scale, middle_);
@@ -129,7 +85,7 @@ GroupGrid GroupFitter::searched_symmetric() const {
     consider(1.0f / best.slope);
     if (best.gain <= before) break;
   }
-  return stored_grid(best.slope, middle_);
+  return grid_through_zero(best.slope, middle_, options_);
 }
 
 // A range narrower than the weights loses its lower end, its upper end, or some of both. Zero is
@@ -138,8 +94,8 @@ GroupGrid GroupFitter::searched_zero_point() const {
   constexpr int kSteps = 20;
   constexpr int kPlaces = 5;
   const float codes = static_cast<float>(max_code_);
-  const float low = std::min(lowest_, 0.0f);
-  const float high = std::max(highest_, 0.0f);
+  const float low = std::min(range_.lowest, 0.0f);
+  const float high = std::max(range_.highest, 0.0f);
   Candidate best;
   int best_zero = options_.min_zero;
   const auto consider = [&](float inverse_scale, int zero) {
@@ -156,7 +112,7 @@ GroupGrid GroupFitter::searched_zero_point() const {
     int previous = -1;
     for (int place = 0; place < kPlaces; ++place) {
       const float share = static_cast<float>(place) / (kPlaces - 1);
-      const int zero = bounded_zero(keeps_low + share * (keeps_high - keeps_low));
+      const int zero = bounded_zero(keeps_low + share * (keeps_high - keeps_low), options_);
       if (zero != previous) consider(1.0f / scale, zero);
       previous = zero;
     }
@@ -168,13 +124,13 @@ GroupGrid GroupFitter::searched_zero_point() const {
       consider(1.0f / before.slope, z);
     if (best.gain <= before.gain) break;
   }
-  return stored_grid(best.slope, best_zero);
+  return grid_through_zero(best.slope, best_zero, options_);
 }
 
 // Every pair of a lower and an upper end of the range, then scale and offset by least squares.
 GroupGrid GroupFitter::searched_minimum() const {
   constexpr float kTrims[] = {-0.03f, 0.0f, 0.04f, 0.08f, 0.13f, 0.19f, 0.26f};
-  const float range = highest_ - lowest_;
+  const float range = range_.highest - range_.lowest;
   const float codes = static_cast<float>(max_code_);
   Candidate best;
   const auto consider = [&](float scale, float offset) {
@@ -183,13 +139,13 @@ GroupGrid GroupFitter::searched_minimum() const {
   };
   for (const float below : kTrims)
     for (const float above : kTrims)
-      consider(range * (1.0f - below - above) / codes, lowest_ + below * range);
+      consider(range * (1.0f - below - above) / codes, range_.lowest + below * range);
   for (int round = 0; round < kPolishRounds && best.gain >= 0.0f; ++round) {
     const float before = best.gain;
     consider(best.slope, best.offset);
     if (best.gain <= before) break;
   }
-  if (best.gain < 0.0f) return starting_grid();
+  if (best.gain < 0.0f) return covering_grid(range_, options_.rule, options_);
   return {stored_scale(best.slope, options_.precision), stored(best.offset, options_.precision)};
 }
 

@@ -4,13 +4,9 @@
 
 #include "calque/core/matrix.h"
 #include "calque/kernels/scale_search.h"
+#include "kernels/cpu/group_range.h"
 
 namespace calque::cpu {
-
-struct GroupGrid {
-  float scale = 0;
-  float offset = 0;
-};
 
 // Chooses the grids of one group after another; one object a thread.
 class GroupFitter {
@@ -31,7 +27,6 @@ class GroupFitter {
   };
 
   void load(const float* weights, const float* importance);
-  GroupGrid starting_grid() const;
   GroupGrid searched_grid() const;
   GroupGrid searched_symmetric() const;
   GroupGrid searched_zero_point() const;
@@ -41,17 +36,13 @@ class GroupFitter {
   Candidate with_minimum(float scale, float offset) const;
   float error(const GroupGrid& grid) const;
 
-  GroupGrid stored_grid(float scale, int zero) const;
-  int bounded_zero(float zero) const;
-
   ScaleSearchOptions options_;
   Index size_;  // of the group
   int max_code_;
   int middle_;
   // The group, padded to whole vectors with its first weight at importance 0.
   std::vector<float> x_, h_;
-  float lowest_ = 0, highest_ = 0;
-  float extreme_ = 0;  // the first entry of largest magnitude
+  GroupRange range_;
 };
 
 }  // namespace calque::cpu

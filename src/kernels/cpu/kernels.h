@@ -25,6 +25,10 @@ double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_f
 void scale_search(MatrixView<const float> weight_NK, std::span<const float> importance_K,
                   Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
                   MatrixView<float> offsets_NG, const Exec::Backend& backend);
+void block_scale_search(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                        Index group_size, const ScaleSearchOptions& options,
+                        MatrixView<float> scales_NG, MatrixView<float> offsets_NG,
+                        const Exec::Backend& backend);
 double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
                    Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
                    MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,

@@ -10,6 +10,7 @@ const KernelTable& cpu_kernels() {
                                          .round_to_grid = cpu::round_to_grid,
                                          .gptq_sweep = cpu::gptq_sweep,
                                          .scale_search = cpu::scale_search,
+                                         .block_scale_search = cpu::block_scale_search,
                                          .refine_grid = cpu::refine_grid};
   return kTable;
 }

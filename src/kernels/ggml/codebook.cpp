@@ -1,0 +1,181 @@
+// Sixteen uneven levels and a signed scale: IQ4_NL (blocks of 32) and IQ4_XS (super-blocks of 256
+// with eight six-bit scales) (formats_gguf.md 2.5, 3.7.1).
+#include <cmath>
+
+#include "kernels/ggml/bytes.h"
+#include "kernels/ggml/strip.h"
+#include "kernels/ggml/symmetric_fit.h"
+
+namespace calque::ggml {
+namespace {
+
+constexpr int kGroup = 32;
+constexpr int kNlBytes = 18;
+constexpr int kXsBytes = 136;
+constexpr int kXsGroups = kSuper / kGroup;
+
+constexpr Floats kLevels = {-127, -104, -83, -65, -49, -35, -22, -10,
+                            1,    13,   25,  38,  53,  69,  89,  113};
+// Between neighbouring levels; at the middle the upper level wins. The last is never passed.
+constexpr Floats kMiddles = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
+                             7,       19,     31.5f, 45.5f, 61,  79,     101, __builtin_inff()};
+
+Ints nearest_index(Floats v) {
+  Ints index{};
+  for (int step = kLanes / 2; step > 0; step /= 2) {
+    const Floats middle = __builtin_shuffle(kMiddles, index + (step - 1));
+    index += (v >= middle) & step;
+  }
+  return index;
+}
+
+Floats level(Ints index) { return __builtin_shuffle(kLevels, index); }
+
+void project(const Lanes<kGroup>& x, const Lanes<kGroup>& w, Floats inverse, Projection& sums) {
+  sums = {};
+  for (int i = 0; i < kGroup; ++i) {
+    const Floats q = level(nearest_index(inverse * x[i]));
+    sums.A += w[i] * q * x[i];
+    sums.B += w[i] * q * q;
+  }
+}
+
+// The best of sixteen scales, each after a weighted least-squares fit; 0 for a zero group.
+Floats fit_scale(const Lanes<kGroup>& x, const Lanes<kGroup>& w) {
+  const float lowest = kLevels[0];
+  const Floats extreme = signed_extreme(x);
+  Projection sums;
+  project(x, w, 1.0f / (-extreme / lowest), sums);
+  Floats scale = sums.B > 0 ? sums.A / sums.B : Floats{};
+  Floats gain = scale * sums.A;
+  for (int step = -7; step <= 7; ++step) {
+    project(x, w, (static_cast<float>(step) + lowest) / extreme, sums);
+    const Ints better = (sums.B > 0) & (sums.A * sums.A > gain * sums.B);
+    scale = better ? sums.A / sums.B : scale;
+    gain = better ? scale * sums.A : gain;
+  }
+  return magnitude(extreme) < kZeroGroup ? Floats{} : scale;
+}
+
+void encode(const float* x, float inverse, std::byte* qs) {
+  alignas(64) std::uint8_t codes[kGroup];
+  for (int i = 0; i < kGroup; i += kLanes) {
+    const Codes16 packed = __builtin_convertvector(nearest_index(inverse * load(x + i)), Codes16);
+    std::memcpy(codes + i, &packed, sizeof(packed));
+  }
+  store_nibbles(codes, qs);
+}
+
+void decode(const std::byte* qs, float scale, float* values) {
+  std::uint8_t codes[kGroup];
+  load_nibbles(qs, codes);
+  for (int i = 0; i < kGroup; ++i) values[i] = scale * kLevels[codes[i]];
+}
+
+float reciprocal_or_zero(float v) { return v != 0 ? 1.0f / v : 0.0f; }
+
+// The variance is twice the mean square of the block.
+Lanes<kGroup> block_weights(const Strip& strip, const Lanes<kGroup>& x) {
+  const Lanes<kGroup> energy = squares(x);
+  if (!strip.importance) return energy;
+  const Floats variance = 2.0f * total(energy) / static_cast<float>(kGroup);
+  return element_weights(x, load_groups<kGroup>(strip.importance, kGroup, strip.blocks), variance);
+}
+
+void quantize_iq4_nl(const Row& row, std::byte* out) {
+  for_each_strip(row, kGroup, [&](const Strip& strip, Index first) {
+    const auto x = load_groups<kGroup>(strip.values, kGroup, strip.blocks);
+    const Floats scales = fit_scale(x, block_weights(strip, x));
+    for (int b = 0; b < strip.blocks; ++b) {
+      std::byte* block = out + (first + b) * kNlBytes;
+      store_half(scales[b], block);
+      encode(strip.values + b * kGroup, reciprocal_or_zero(scales[b]), block + 2);
+    }
+  });
+}
+
+void dequantize_iq4_nl(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kGroup, bytes += kNlBytes)
+    decode(bytes + 2, load_half(bytes), values + k);
+}
+
+void fit_groups(const Strip& strip, float* scales) {
+  Floats variances{};
+  if (strip.importance) variances = 2.0f * super_block_energies(strip) / static_cast<float>(kSuper);
+  for_each_batch<kGroup>(strip, [&](const Batch<kGroup>& batch) {
+    const auto x = batch.load_from(strip.values);
+    const auto w = strip.importance ? element_weights(x, batch.load_from(strip.importance),
+                                                      spread(variances, batch))
+                                    : squares(x);
+    store(scales + batch.first_group, fit_scale(x, w));
+  });
+}
+
+float signed_extreme_of(const float* scales) {
+  float extreme = 0;
+  for (int j = 0; j < kXsGroups; ++j)
+    if (std::abs(scales[j]) > std::abs(extreme)) extreme = scales[j];
+  return extreme;
+}
+
+// The six bits of ls - 32: four in scales_l, two in scales_h.
+void store_xs_scales(const int* codes, std::byte* block) {
+  unsigned high = 0;
+  for (int j = 0; j < kXsGroups; ++j) high |= static_cast<unsigned>(codes[j] >> 4) << (2 * j);
+  set_byte(block + 2, static_cast<int>(high & 255));
+  set_byte(block + 3, static_cast<int>(high >> 8));
+  for (int j = 0; j < kXsGroups; j += 2)
+    set_byte(block + 4 + j / 2, (codes[j] & 15) | (codes[j + 1] & 15) << 4);
+}
+
+int load_xs_scale(const std::byte* block, int j) {
+  const int high = byte_at(block + 2) | byte_at(block + 3) << 8;
+  const int low = byte_at(block + 4 + j / 2) >> (4 * (j % 2)) & 15;
+  return (low | (high >> (2 * j) & 3) << 4) - 32;
+}
+
+// The codes follow the step before it was rounded to binary16, as in the reference.
+void encode_xs(const float* x, const float* scales, std::byte* block) {
+  const float step = -signed_extreme_of(scales) / 32;
+  const float inverse = reciprocal_or_zero(step);
+  store_half(step, block);
+  int codes[kXsGroups];
+  for (int j = 0; j < kXsGroups; ++j) {
+    const Floats real = broadcast(inverse * scales[j]);
+    const float code = nearest_code(real, broadcast(-32), broadcast(31))[0];
+    codes[j] = static_cast<int>(code) + 32;
+    encode(x + j * kGroup, reciprocal_or_zero(step * code), block + 8 + j * kGroup / 2);
+  }
+  store_xs_scales(codes, block);
+}
+
+void quantize_iq4_xs(const Row& row, std::byte* out) {
+  for_each_strip(row, kSuper, [&](const Strip& strip, Index first) {
+    alignas(64) float scales[kLanes * kXsGroups];
+    fit_groups(strip, scales);
+    for (int s = 0; s < strip.blocks; ++s)
+      encode_xs(strip.values + s * kSuper, scales + s * kXsGroups, out + (first + s) * kXsBytes);
+  });
+}
+
+void dequantize_iq4_xs(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kSuper, bytes += kXsBytes) {
+    const float step = load_half(bytes);
+    for (int j = 0; j < kXsGroups; ++j)
+      decode(bytes + 8 + j * kGroup / 2, step * static_cast<float>(load_xs_scale(bytes, j)),
+             values + k + j * kGroup);
+  }
+}
+
+}  // namespace
+
+const Codec* find_codebook(GgmlBlock type) {
+  static constexpr Codec kTable[] = {
+      {GgmlBlock::kIQ4_NL, kGroup, kNlBytes, quantize_iq4_nl, dequantize_iq4_nl},
+      {GgmlBlock::kIQ4_XS, kSuper, kXsBytes, quantize_iq4_xs, dequantize_iq4_xs}};
+  for (const Codec& codec : kTable)
+    if (codec.type == type) return &codec;
+  return nullptr;
+}
+
+}  // namespace calque::ggml

@@ -1,0 +1,44 @@
+// Q8_0: 32 signed bytes and one binary16 scale (formats_gguf.md 2.1, 3.1).
+#include "kernels/ggml/legacy_q8.h"
+
+#include "kernels/ggml/bytes.h"
+#include "kernels/ggml/rounding.h"
+
+namespace calque::ggml {
+namespace {
+
+constexpr int kBlock = 32;
+constexpr int kBytes = 34;
+
+using SignedBytes = std::int8_t __attribute__((vector_size(16)));
+
+void store_signed(Floats values, std::byte* bytes) {
+  const auto packed = __builtin_convertvector(__builtin_convertvector(values, Ints), SignedBytes);
+  std::memcpy(bytes, &packed, sizeof(packed));
+}
+
+void quantize_block(const float* x, std::byte* out) {
+  const Floats low = load(x), high = load(x + kLanes);
+  const float scale = largest_magnitude(low, high) / 127.0f;
+  const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
+  store_half(scale, out);
+  store_signed(round_half_away(low * inverse), out + 2);
+  store_signed(round_half_away(high * inverse), out + 2 + kLanes);
+}
+
+}  // namespace
+
+void quantize_q8_0(const Row& row, std::byte* out) {
+  for (Index k = 0; k < row.columns; k += kBlock, out += kBytes)
+    quantize_block(row.values + k, out);
+}
+
+void dequantize_q8_0(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kBlock, bytes += kBytes) {
+    const float scale = load_half(bytes);
+    for (int i = 0; i < kBlock; ++i)
+      values[k + i] = scale * static_cast<float>(static_cast<std::int8_t>(bytes[2 + i]));
+  }
+}
+
+}  // namespace calque::ggml

@@ -1,0 +1,91 @@
+#include "quant/gptq_site.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "calque/kernels/inverse_cholesky.h"
+#include "quant/weights.h"
+
+namespace calque::quant {
+namespace {
+
+// Mean of the diagonal over the inputs that were not always zero.
+double mean_of_live(const std::vector<float>& diagonal_K) {
+  const auto live = std::count_if(diagonal_K.begin(), diagonal_K.end(),
+                                  [](float value) { return value != 0.0f; });
+  const double total = std::accumulate(diagonal_K.begin(), diagonal_K.end(), 0.0);
+  return live == 0 ? 0.0 : total / static_cast<double>(live);
+}
+
+// damp, damp + step, damp + 3 step, damp + 7 step, ..., at last 1.
+std::vector<double> damping_ladder(const GptqOptions& options) {
+  std::vector<double> ladder = {options.damp_percent};
+  for (double step = options.damp_auto_increment; step > 0 && ladder.back() < 1.0; step *= 2)
+    ladder.push_back(std::min(1.0, ladder.back() + step));
+  return ladder;
+}
+
+void set_diagonal(Matrix<float>& hessian_KK, const GptqSite& site,
+                  const std::vector<float>& diagonal_K, double mean) {
+  for (Index i = 0; i < hessian_KK.rows(); ++i) {
+    const float value = diagonal_K[site.order[i]];
+    // Without any damping a dead input still needs a pivot; which one makes no difference.
+    const double pivot = value == 0.0f && site.damping == 0.0 ? mean : value + site.damping;
+    hessian_KK(i, i) = static_cast<float>(pivot);
+  }
+}
+
+void factor(GptqSite& site, const Matrix<float>& mean_KK, const calib::InputStats& stats,
+            const std::vector<float>& diagonal_K, double mean, const GptqOptions& options,
+            const Exec& exec) {
+  Matrix<float> hessian_KK = upper_in_order(mean_KK, site.order);
+  const std::vector<double> ladder = damping_ladder(options);
+  for (const double damp : ladder) {
+    site.damp_percent = damp;
+    site.damping = damp * mean;
+    set_diagonal(hessian_KK, site, diagonal_K, mean);
+    std::optional<Matrix<float>> factor_KK = inverse_cholesky(hessian_KK, exec);
+    if (!factor_KK) continue;
+    site.inverse_factor_KK = std::move(*factor_KK);
+    return;
+  }
+  site.failure = fmt::format(
+      "the Hessian of {} inputs over {} tokens is not positive definite with damping {} to {} of "
+      "its mean diagonal {:.3g} ({} attempts)",
+      stats.features(), stats.tokens, ladder.front(), ladder.back(), mean, ladder.size());
+}
+
+}  // namespace
+
+GptqSite prepare_gptq(const calib::InputStats& stats, const GptqOptions& options,
+                      const Exec& exec) {
+  GptqSite site;
+  if (stats.empty()) {
+    site.failure = "no calibration statistics";
+    return site;
+  }
+  const std::vector<float> diagonal_K = stats.mean_square_K();
+  const double mean = mean_of_live(diagonal_K);
+  site.dead_columns = std::count(diagonal_K.begin(), diagonal_K.end(), 0.0f);
+  if (!(mean > 0) || !std::isfinite(mean)) {
+    site.failure =
+        fmt::format("the mean square of the inputs over {} tokens is {}", stats.tokens, mean);
+    return site;
+  }
+  site.order = options.act_order ? falling_order(diagonal_K) : stored_order(diagonal_K.size());
+  Matrix<float> mean_KK = symmetric_mean(stats);
+  factor(site, mean_KK, stats, diagonal_K, mean, options, exec);
+  if (options.refine_passes == 0 && options.scale_rule != ScaleRule::kBlockSearch) return site;
+  for (Index k = 0; k < mean_KK.rows(); ++k)
+    mean_KK(k, k) = static_cast<float>(diagonal_K[static_cast<std::size_t>(k)] + site.damping);
+  site.hessian_KK = std::move(mean_KK);
+  return site;
+}
+
+}  // namespace calque::quant
