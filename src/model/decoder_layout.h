@@ -6,17 +6,28 @@
 
 namespace calque::model {
 
+// Names of a block's experts below the layer.
+struct ExpertNames {
+  std::string folder;  // "mlp": router "mlp.gate", experts "mlp.experts.N", "mlp.shared_expert"
+  std::string gate;
+  std::string up;
+  std::string down;
+};
+
 // How a family differs from the decoder that all of them share: RMSNorm, q/k/v with rotary
-// positions, o, RMSNorm, silu(gate) * up, down.
+// positions, o, RMSNorm, act(gate) * up, down.
 struct DecoderLayout {
   std::string family;
-  std::string gguf_architecture;
+  std::string gguf_architecture;  // "": no GGUF, so no tensor has a name there
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
-  bool qk_norm = false;  // RMSNorm over each head of q and k, before the rotation
-  // GGUF runtimes rotate adjacent pairs for this architecture, so rows of q and k are interleaved
-  //.
+  bool qk_norm = false;     // RMSNorm over each head of q and k, before the rotation
+  bool fused = false;       // q, k and v are one linear, gate and up another
+  bool post_norms = false;  // each half's output is normed before it is added (Gemma 2 and 3)
+  bool local_rope = false;  // layers with a window turn positions by local_rope
+  ExpertNames experts;      // of layers that config.experts_in_layer lists
+  // GGUF runtimes rotate adjacent pairs for this architecture, so rows of q and k are interleaved.
   bool gguf_permuted = false;
 };
 

@@ -47,8 +47,12 @@ const FoldSpec* BlockSpec::fold_of(const SiteSpec& site) const {
 
 std::vector<TensorSpec> BlockSpec::tensors() const {
   std::vector<TensorSpec> result{attn_norm, mlp_norm};
-  result.insert(result.end(), q_norm.begin(), q_norm.end());
-  result.insert(result.end(), k_norm.begin(), k_norm.end());
+  for (const std::vector<TensorSpec>* norm : {&attn_post_norm, &mlp_post_norm, &q_norm, &k_norm})
+    result.insert(result.end(), norm->begin(), norm->end());
+  for (const ExpertsSpec& spec : experts) {
+    result.push_back(spec.router);
+    result.insert(result.end(), spec.shared_gate.begin(), spec.shared_gate.end());
+  }
   for (const SiteSpec& candidate : sites)
     for (const LinearSpec& linear : candidate.readers) {
       result.push_back(linear.weight);

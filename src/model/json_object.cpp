@@ -36,6 +36,11 @@ bool JsonObject::has(const std::string& key) const {
   return found != object_.end() && !found->is_null();
 }
 
+bool JsonObject::is_null(const std::string& key) const {
+  const auto found = object_.find(key);
+  return found != object_.end() && found->is_null();
+}
+
 const nlohmann::json& JsonObject::value(const std::string& key) const {
   if (!has(key)) refuse(key, "is missing; is this the config.json of a language model?");
   return *object_.find(key);

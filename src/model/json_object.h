@@ -15,6 +15,7 @@ class JsonObject {
   JsonObject(const nlohmann::json& object, std::string where);
 
   bool has(const std::string& key) const;
+  bool is_null(const std::string& key) const;  // there, with the value null
   // A whole number in [1, largest].
   Index size(const std::string& key, Index largest) const;
   Index size_or(const std::string& key, Index largest, Index absent) const;

@@ -2,12 +2,20 @@
 
 #include "calque/model/family.h"
 
-// One function a file in this folder; each has its row in src/model/families.cpp.
+// A file for each group of relatives in this folder; each function has its row in
+// src/model/families.cpp.
 namespace calque::model {
 
+FamilySpec gemma_family(const ModelConfig& config);
+FamilySpec gemma2_family(const ModelConfig& config);
+FamilySpec gemma3_family(const ModelConfig& config);
 FamilySpec llama_family(const ModelConfig& config);
 FamilySpec mistral_family(const ModelConfig& config);
+FamilySpec mixtral_family(const ModelConfig& config);
+FamilySpec phi3_family(const ModelConfig& config);
 FamilySpec qwen2_family(const ModelConfig& config);
+FamilySpec qwen2_moe_family(const ModelConfig& config);
 FamilySpec qwen3_family(const ModelConfig& config);
+FamilySpec qwen3_moe_family(const ModelConfig& config);
 
 }  // namespace calque::model

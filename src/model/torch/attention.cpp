@@ -43,7 +43,6 @@ class SequenceAttention {
         rotary_(rotary),
         length_(length),
         group_(spec.heads / spec.kv_heads),
-        scale_(1.0f / std::sqrt(static_cast<float>(spec.head_dim))),
         buffer_(static_cast<std::size_t>(spec.head_dim)) {
     positions_ =
         std::clamp(kScoreElements / (longest_span() * group_), kFewestPositions, kMostPositions);
@@ -86,11 +85,11 @@ class SequenceAttention {
     for (Index t = 0; t < length_; ++t) {
       for (Index h = 0; h < spec_.heads; ++h) {
         float* const row = heads.queries.row(((h / group_) * length_ + t) * group_ + h % group_);
-        turn(in.q_TN.row(t) + h * dim, spec_.q_norm_1D, t, row);
-        for (Index i = 0; i < dim; ++i) row[i] *= scale_;
+        turn(in.q_TN.row(t) + h * dim, spec_.q_norm, t, row);
+        for (Index i = 0; i < dim; ++i) row[i] *= spec_.scale;
       }
       for (Index h = 0; h < spec_.kv_heads; ++h) {
-        turn(in.k_TN.row(t) + h * dim, spec_.k_norm_1D, t, heads.keys.row(h * length_ + t));
+        turn(in.k_TN.row(t) + h * dim, spec_.k_norm, t, heads.keys.row(h * length_ + t));
         widen(in.v_TN.row(t) + h * dim, heads.values.row(h * length_ + t));
       }
     }
@@ -103,10 +102,9 @@ class SequenceAttention {
   }
 
   template <typename T>
-  void turn(const T* from, MatrixView<const float> norm_1D, Index position, float* to) {
+  void turn(const T* from, const NormWeight& norm, Index position, float* to) {
     widen(from, buffer_.data());
-    if (!norm_1D.empty())
-      rms_norm(buffer_.data(), norm_1D.data(), spec_.head_dim, spec_.norm_eps, buffer_.data());
+    if (!norm.weight_1N.empty()) rms_norm(buffer_.data(), norm, spec_.head_dim, buffer_.data());
     rotary_.turn(buffer_.data(), position, to);
   }
 
@@ -119,11 +117,18 @@ class SequenceAttention {
     const Index first_key = head * length_ + keys.first;
     multiply_transposed(heads.queries.view().rows((head * length_ + rows.first) * group_, height),
                         heads.keys.view().rows(first_key, keys.count), false, scores);
+    cap(scores);
     mask(rows, keys, scores);
     at::Tensor probabilities = borrow(weights);
     at::_softmax_out(probabilities, borrow(scores), /*dim=*/1, /*half_to_float=*/false);
     multiply(weights, heads.values.view().rows(first_key, keys.count),
              sums_.view().rows(0, height));
+  }
+
+  void cap(MatrixView<float> scores) const {
+    if (spec_.softcap == 0) return;
+    at::Tensor tensor = borrow(scores);
+    tensor.div_(spec_.softcap).tanh_().mul_(spec_.softcap);
   }
 
   // Keys after a position, and those that have left its window.
@@ -142,7 +147,6 @@ class SequenceAttention {
   const Rotary& rotary_;
   Index length_;
   Index group_;
-  float scale_;
   Index positions_ = 0;
   std::vector<float> buffer_;
   at::Tensor scores_;

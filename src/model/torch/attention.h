@@ -3,6 +3,7 @@
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
 #include "calque/model/config.h"
+#include "model/torch/rows.h"
 
 namespace calque::model {
 
@@ -24,10 +25,11 @@ struct AttentionSpec {
   Index heads = 0;
   Index kv_heads = 0;
   Index head_dim = 0;
-  Index window = 0;                   // tokens seen, the own one included; 0: all before
-  MatrixView<const float> q_norm_1D;  // empty: none
-  MatrixView<const float> k_norm_1D;
-  float norm_eps = 0;
+  Index window = 0;   // tokens seen, the own one included; 0: all before
+  float scale = 1;    // of the scores
+  float softcap = 0;  // scores become cap * tanh(score / cap); 0: no cap
+  NormWeight q_norm;  // empty: none
+  NormWeight k_norm;
 };
 
 // q, k and v of one sequence as the projections left them: heads side by side.

@@ -1,20 +1,32 @@
 #include "model/torch/block_math.h"
 
-#include <ATen/ops/silu.h>
+#include <cmath>
 
+#include "model/torch/activation.h"
 #include "model/torch/rows.h"
 #include "model/torch/tensors.h"
 
 namespace calque::model {
 
 template <typename T>
+NormWeight BlockMath<T>::norm_of(const TensorSpec& spec) const {
+  return {weights_.at(spec.name), config_.norm_plus_one ? 1.0f : 0.0f,
+          static_cast<float>(config_.rms_norm_eps)};
+}
+
+template <typename T>
+NormWeight BlockMath<T>::norm_of(const std::vector<TensorSpec>& spec) const {
+  return spec.empty() ? NormWeight() : norm_of(spec.front());
+}
+
+template <typename T>
 void BlockMath<T>::attn_norm(MatrixView<const float> hidden_TH, MatrixView<T> out_TH) const {
-  rms_norm_rows(hidden_TH, weights_.at(block_.attn_norm.name), eps(), out_TH);
+  rms_norm_rows(hidden_TH, norm_of(block_.attn_norm), out_TH);
 }
 
 template <typename T>
 void BlockMath<T>::mlp_norm(MatrixView<const float> hidden_TH, MatrixView<T> out_TH) const {
-  rms_norm_rows(hidden_TH, weights_.at(block_.mlp_norm.name), eps(), out_TH);
+  rms_norm_rows(hidden_TH, norm_of(block_.mlp_norm), out_TH);
 }
 
 template <typename T>
@@ -24,9 +36,11 @@ AttentionSpec BlockMath<T>::attention_spec() const {
   spec.kv_heads = config_.num_kv_heads;
   spec.head_dim = config_.head_dim;
   spec.window = block_.window;
-  spec.norm_eps = eps();
-  if (!block_.q_norm.empty()) spec.q_norm_1D = weights_.at(block_.q_norm.front().name);
-  if (!block_.k_norm.empty()) spec.k_norm_1D = weights_.at(block_.k_norm.front().name);
+  spec.scale = config_.query_scale > 0 ? static_cast<float>(config_.query_scale)
+                                       : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
+  spec.softcap = static_cast<float>(config_.attention_softcap);
+  spec.q_norm = norm_of(block_.q_norm);
+  spec.k_norm = norm_of(block_.k_norm);
   return spec;
 }
 
@@ -34,34 +48,78 @@ template <typename T>
 void BlockMath<T>::attention(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const {
   const at::Tensor normed = new_tensor<T>(hidden_TH.rows(), hidden_TH.cols());
   attn_norm(hidden_TH, view_of<T>(normed));
-  std::vector<at::Tensor> qkv;
-  for (const PreparedLinear<T>& linear : linears_.at(SiteKind::kAttnIn)) {
-    qkv.push_back(new_tensor<T>(hidden_TH.rows(), linear.out_features()));
-    linear.apply(view_of<T>(normed), view_of<T>(qkv.back()));
+  std::vector<at::Tensor> outputs;
+  std::vector<MatrixView<const T>> qkv;
+  for (const PreparedLinear<T>& linear : linears(SiteKind::kAttnIn)) {
+    outputs.push_back(new_tensor<T>(hidden_TH.rows(), linear.out_features()));
+    linear.apply(view_of<T>(normed), view_of<T>(outputs.back()));
+    qkv.push_back(view_of<T>(outputs.back()));
   }
-  attend<T>(attention_spec(), rotary_, {view_of<T>(qkv[0]), view_of<T>(qkv[1]), view_of<T>(qkv[2])},
-            out_TN);
+  if (qkv.size() == 1) {
+    const MatrixView<const T> fused = qkv.front();
+    const Index width = config_.num_kv_heads * config_.head_dim;
+    qkv = {fused.cols(0, attention_width()), fused.cols(attention_width(), width),
+           fused.cols(attention_width() + width, width)};
+  }
+  attend<T>(attention_spec(), rotary_, {qkv[0], qkv[1], qkv[2]}, out_TN);
 }
 
 template <typename T>
 void BlockMath<T>::activation(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const {
   const at::Tensor normed = new_tensor<T>(hidden_TH.rows(), hidden_TH.cols());
   mlp_norm(hidden_TH, view_of<T>(normed));
-  const std::vector<PreparedLinear<T>>& linears = linears_.at(SiteKind::kMlpIn);
-  const at::Tensor up = new_tensor<T>(hidden_TH.rows(), out_TN.cols());
-  linears[0].apply(view_of<T>(normed), out_TN);
-  linears[1].apply(view_of<T>(normed), view_of<T>(up));
-  at::Tensor gate = borrow(out_TN);
-  at::silu_(gate);
-  gate.mul_(up);
+  gated(SiteKind::kMlpIn, -1, view_of<T>(normed), out_TN);
+}
+
+template <typename T>
+void BlockMath<T>::gated(SiteKind kind, Index expert, MatrixView<const T> normed_TH,
+                         MatrixView<T> out_TN) const {
+  const std::vector<PreparedLinear<T>>& linears = this->linears(kind, expert);
+  const Index width = out_TN.cols();
+  const at::Tensor last = new_tensor<T>(normed_TH.rows(), linears.back().out_features());
+  linears.back().apply(normed_TH, view_of<T>(last));
+  if (linears.size() == 1) {  // gate above up
+    borrow(out_TN).copy_(borrow(view_of<T>(last).cols(0, width)));
+    gate<T>(config_.hidden_act, view_of<T>(last).cols(width, width), out_TN);
+    return;
+  }
+  linears.front().apply(normed_TH, out_TN);
+  gate<T>(config_.hidden_act, view_of<T>(last), out_TN);
+}
+
+template <typename T>
+at::Tensor BlockMath<T>::down(SiteKind kind, Index expert, MatrixView<const T> inputs_TK) const {
+  const PreparedLinear<T>& linear = linears(kind, expert).front();
+  at::Tensor out = new_tensor<T>(inputs_TK.rows(), linear.out_features());
+  linear.apply(inputs_TK, view_of<T>(out));
+  return out;
 }
 
 template <typename T>
 void BlockMath<T>::add_output(SiteKind kind, MatrixView<const T> inputs_TK,
-                              MatrixView<float> hidden_TH) const {
-  const at::Tensor out = new_tensor<T>(hidden_TH.rows(), hidden_TH.cols());
-  linears_.at(kind).front().apply(inputs_TK, view_of<T>(out));
-  add_rows<T>(view_of<T>(out), hidden_TH);
+                              MatrixView<float> sum_TH) const {
+  const at::Tensor out = down(kind, -1, inputs_TK);
+  const std::vector<TensorSpec>& post_norm =
+      kind == SiteKind::kAttnOut ? block_.attn_post_norm : block_.mlp_post_norm;
+  if (post_norm.empty()) return add_rows<T>(view_of<T>(out), sum_TH);
+  Matrix<float> normed_TH = Matrix<float>::uninitialized(sum_TH.rows(), sum_TH.cols());
+  widen_rows<T>(view_of<T>(out), normed_TH);
+  rms_norm_rows<float>(normed_TH, norm_of(post_norm), normed_TH);
+  add_rows<float>(normed_TH.view(), sum_TH);
+}
+
+template <typename T>
+void BlockMath<T>::add_half(BlockHalf half, MatrixView<const float> hidden_TH,
+                            MatrixView<float> sum_TH) const {
+  if (half == BlockHalf::kMlp && !block_.experts.empty()) return add_experts(hidden_TH, sum_TH);
+  const bool attends = half == BlockHalf::kAttention;
+  const at::Tensor inner =
+      new_tensor<T>(hidden_TH.rows(), attends ? attention_width() : mlp_width());
+  if (attends)
+    attention(hidden_TH, view_of<T>(inner));
+  else
+    activation(hidden_TH, view_of<T>(inner));
+  add_output(attends ? SiteKind::kAttnOut : SiteKind::kMlpOut, view_of<T>(inner), sum_TH);
 }
 
 template class BlockMath<float>;

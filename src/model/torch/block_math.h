@@ -1,11 +1,13 @@
 #pragma once
 
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "calque/model/block_runner.h"
 #include "model/torch/attention.h"
 #include "model/torch/linear.h"
+#include "model/torch/routing.h"
 
 namespace calque::model {
 
@@ -19,31 +21,50 @@ class BlockMath {
       : block_(block), weights_(weights), config_(config), rotary_(rotary) {}
 
   // Takes the weights of the site's readers as they are now.
-  void prepare(SiteKind kind) {
-    linears_.insert_or_assign(kind, model::prepare<T>(block_.site(kind), weights_));
+  void prepare(const SiteSpec& site) {
+    linears_.insert_or_assign({site.kind, site.expert}, model::prepare<T>(site, weights_));
   }
 
   Index attention_width() const { return config_.num_heads * config_.head_dim; }
-  Index mlp_width() const { return config_.intermediate_size; }
+  Index mlp_width() const { return block_.site(SiteKind::kMlpOut).channels; }
 
   // The inputs of attn_in and mlp_in.
   void attn_norm(MatrixView<const float> hidden_TH, MatrixView<T> out_TH) const;
   void mlp_norm(MatrixView<const float> hidden_TH, MatrixView<T> out_TH) const;
-  // From the hidden states to the inputs of attn_out and mlp_out.
+  // From the hidden states to the inputs of attn_out and, in blocks without experts, mlp_out.
   void attention(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const;
   void activation(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const;
-  // Adds what the last linear of a half makes of `inputs_TK` to the hidden states.
-  void add_output(SiteKind kind, MatrixView<const T> inputs_TK, MatrixView<float> hidden_TH) const;
+  // Adds what the last linear of a half makes of `inputs_TK`, normed where the family norms it.
+  void add_output(SiteKind kind, MatrixView<const T> inputs_TK, MatrixView<float> sum_TH) const;
+
+  // From the inputs of mlp_in or of one expert to what its down reads.
+  void gated(SiteKind kind, Index expert, MatrixView<const T> normed_TH,
+             MatrixView<T> out_TN) const;
+  Routing route_rows(MatrixView<const T> normed_TH) const;
+  // The weighted answers to `inputs_TK`, added to their rows of `sum_TH`.
+  void add_expert(Index expert, const Routing& routing, MatrixView<const T> inputs_TK,
+                  MatrixView<float> sum_TH) const;
+  void add_shared(MatrixView<const T> normed_TH, MatrixView<const T> inputs_TK,
+                  MatrixView<float> sum_TH) const;
+
+  // Adds what a whole half makes of `hidden_TH` (may be the same memory).
+  void add_half(BlockHalf half, MatrixView<const float> hidden_TH, MatrixView<float> sum_TH) const;
 
  private:
-  float eps() const { return static_cast<float>(config_.rms_norm_eps); }
+  const std::vector<PreparedLinear<T>>& linears(SiteKind kind, Index expert = -1) const {
+    return linears_.at({kind, expert});
+  }
+  NormWeight norm_of(const TensorSpec& spec) const;
+  NormWeight norm_of(const std::vector<TensorSpec>& spec) const;
   AttentionSpec attention_spec() const;
+  void add_experts(MatrixView<const float> hidden_TH, MatrixView<float> sum_TH) const;
+  at::Tensor down(SiteKind kind, Index expert, MatrixView<const T> inputs_TK) const;
 
   const BlockSpec& block_;
   const BlockWeights& weights_;
   const ModelConfig& config_;
   const Rotary& rotary_;
-  std::map<SiteKind, std::vector<PreparedLinear<T>>> linears_;
+  std::map<std::pair<SiteKind, Index>, std::vector<PreparedLinear<T>>> linears_;
 };
 
 }  // namespace calque::model

@@ -27,18 +27,30 @@ inline float mean_square(const float* x, Index count) {
   return sum / static_cast<float>(count);
 }
 
-// out = x / sqrt(mean(x^2) + eps) * weight. `out` may be `x`.
+// A norm's weight; rows are multiplied by `offset` + weight.
+struct NormWeight {
+  MatrixView<const float> weight_1N;
+  float offset = 0;
+  float eps = 0;
+};
+
+// out = x / sqrt(mean(x^2) + eps) * (offset + weight). `out` may be `x`.
 template <typename T>
-void rms_norm(const float* x, const float* weight, Index count, float eps, T* out) {
-  const float inverse = 1.0f / std::sqrt(mean_square(x, count) + eps);
-  for (Index i = 0; i < count; ++i) store(x[i] * inverse * weight[i], out[i]);
+void rms_norm(const float* x, const NormWeight& norm, Index count, T* out) {
+  const float inverse = 1.0f / std::sqrt(mean_square(x, count) + norm.eps);
+  const float* const weight = norm.weight_1N.data();
+  for (Index i = 0; i < count; ++i) store(x[i] * inverse * (norm.offset + weight[i]), out[i]);
 }
 
 template <typename T>
-void rms_norm_rows(MatrixView<const float> x_TH, MatrixView<const float> weight_1H, float eps,
-                   MatrixView<T> out_TH) {
-  for (Index t = 0; t < x_TH.rows(); ++t)
-    rms_norm(x_TH.row(t), weight_1H.data(), x_TH.cols(), eps, out_TH.row(t));
+void rms_norm_rows(MatrixView<const float> x_TH, const NormWeight& norm, MatrixView<T> out_TH) {
+  for (Index t = 0; t < x_TH.rows(); ++t) rms_norm(x_TH.row(t), norm, x_TH.cols(), out_TH.row(t));
+}
+
+template <typename T>
+void widen_rows(MatrixView<const T> values_TH, MatrixView<float> out_TH) {
+  for (Index t = 0; t < out_TH.rows(); ++t)
+    for (Index i = 0; i < out_TH.cols(); ++i) out_TH(t, i) = widened(values_TH(t, i));
 }
 
 template <typename T>

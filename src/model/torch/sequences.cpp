@@ -22,10 +22,11 @@ Index longest(std::span<const Index> lengths) {
 
 }  // namespace
 
-TorchHiddenStates::TorchHiddenStates(const RopeSpec& rope, Index head_dim, Index hidden_size,
+TorchHiddenStates::TorchHiddenStates(const ModelConfig& config, Index hidden_size,
                                      std::span<const Index> lengths)
     : firsts_(running_sum(lengths)),
-      rotary_(rope, head_dim, longest(lengths)),
+      rotary_(config.rope, config.head_dim, longest(lengths)),
+      local_rotary_(config.local_rope, config.head_dim, longest(lengths)),
       rows_TH_(Matrix<float>::uninitialized(firsts_.back(), hidden_size)) {}
 
 void parallel_over(Index count, int threads, const std::function<void(Index)>& body) {

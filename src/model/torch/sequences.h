@@ -15,8 +15,7 @@ namespace calque::model {
 // The residual stream of all sequences, one after the other without padding, in fp32.
 class TorchHiddenStates : public HiddenStates {
  public:
-  TorchHiddenStates(const RopeSpec& rope, Index head_dim, Index hidden_size,
-                    std::span<const Index> lengths);
+  TorchHiddenStates(const ModelConfig& config, Index hidden_size, std::span<const Index> lengths);
 
   Index sequences() const override { return static_cast<Index>(firsts_.size()) - 1; }
   Index length(Index sequence) const override { return first(sequence + 1) - first(sequence); }
@@ -31,11 +30,14 @@ class TorchHiddenStates : public HiddenStates {
   MatrixView<const float> sequence_TH(Index sequence) const {
     return rows_TH_.view().rows(first(sequence), length(sequence));
   }
-  const Rotary& rotary() const { return rotary_; }
+  const Rotary& rotary(const BlockSpec& block) const {
+    return block.local_rope ? local_rotary_ : rotary_;
+  }
 
  private:
   std::vector<Index> firsts_;  // one more than there are sequences
   Rotary rotary_;              // for the longest
+  Rotary local_rotary_;
   Matrix<float> rows_TH_;
 };
 

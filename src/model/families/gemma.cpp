@@ -1,0 +1,38 @@
+#include "model/decoder_layout.h"
+#include "model/families/families.h"
+
+namespace calque::model {
+namespace {
+
+DecoderLayout gemma_layout(const char* family, const ModelConfig& config) {
+  DecoderLayout layout;
+  layout.family = family;
+  layout.qkv_bias = config.attention_bias;
+  layout.o_bias = config.attention_bias;
+  return layout;
+}
+
+}  // namespace
+
+// Gemma 1: Llama with 1 + weight norms, gelu and a scaled embedding (all from the config).
+FamilySpec gemma_family(const ModelConfig& config) {
+  return make_decoder(config, gemma_layout("gemma", config));
+}
+
+// Gemma 2 adds norms behind each half, soft caps, and a window in every other layer.
+FamilySpec gemma2_family(const ModelConfig& config) {
+  DecoderLayout layout = gemma_layout("gemma2", config);
+  layout.post_norms = true;
+  return make_decoder(config, layout);
+}
+
+// Gemma 3 has norms of q and k for the caps, and other frequencies in the layers with a window.
+FamilySpec gemma3_family(const ModelConfig& config) {
+  DecoderLayout layout = gemma_layout("gemma3", config);
+  layout.post_norms = true;
+  layout.qk_norm = true;
+  layout.local_rope = true;
+  return make_decoder(config, layout);
+}
+
+}  // namespace calque::model

@@ -1,0 +1,14 @@
+#include "model/decoder_layout.h"
+#include "model/families/families.h"
+
+namespace calque::model {
+
+// Mixtral: Mistral with experts in every layer, under the names of the original release.
+FamilySpec mixtral_family(const ModelConfig& config) {
+  DecoderLayout layout;
+  layout.family = "mixtral";
+  layout.experts = {"block_sparse_moe", "w1", "w3", "w2"};
+  return make_decoder(config, layout);
+}
+
+}  // namespace calque::model

@@ -1,0 +1,14 @@
+#include "model/decoder_layout.h"
+#include "model/families/families.h"
+
+namespace calque::model {
+
+// Phi-3 and Phi-3.5: Llama with q, k, v and gate, up each in one linear.
+FamilySpec phi3_family(const ModelConfig& config) {
+  DecoderLayout layout;
+  layout.family = "phi3";
+  layout.fused = true;
+  return make_decoder(config, layout);
+}
+
+}  // namespace calque::model

@@ -1,0 +1,15 @@
+#include "model/decoder_layout.h"
+#include "model/families/families.h"
+
+namespace calque::model {
+
+// Qwen1.5-MoE and Qwen2-MoE: many small experts beside one that every token goes through.
+FamilySpec qwen2_moe_family(const ModelConfig& config) {
+  DecoderLayout layout;
+  layout.family = "qwen2_moe";
+  layout.qkv_bias = config.attention_bias;
+  layout.experts = {"mlp", "gate_proj", "up_proj", "down_proj"};
+  return make_decoder(config, layout);
+}
+
+}  // namespace calque::model

@@ -1,0 +1,17 @@
+#include "model/decoder_layout.h"
+#include "model/families/families.h"
+
+namespace calque::model {
+
+// Qwen3 with experts, none of them shared.
+FamilySpec qwen3_moe_family(const ModelConfig& config) {
+  DecoderLayout layout;
+  layout.family = "qwen3_moe";
+  layout.qk_norm = true;
+  layout.qkv_bias = config.attention_bias;
+  layout.o_bias = config.attention_bias;
+  layout.experts = {"mlp", "gate_proj", "up_proj", "down_proj"};
+  return make_decoder(config, layout);
+}
+
+}  // namespace calque::model

@@ -1,0 +1,89 @@
+#include "model/torch/block_math.h"
+#include "model/torch/rows.h"
+#include "model/torch/tensors.h"
+
+// The half of a block that has experts. Their answers are summed in fp32 in the experts' order, the
+// shared one last, and then added to the residual stream.
+namespace calque::model {
+namespace {
+
+template <typename T>
+Matrix<float> widened_rows(MatrixView<const T> rows_TH) {
+  Matrix<float> result = Matrix<float>::uninitialized(rows_TH.rows(), rows_TH.cols());
+  widen_rows<T>(rows_TH, result);
+  return result;
+}
+
+template <typename T>
+void add_weighted(const T* from, float weight, Index count, float* to) {
+  for (Index i = 0; i < count; ++i) to[i] += weight * widened(from[i]);
+}
+
+}  // namespace
+
+template <typename T>
+Routing BlockMath<T>::route_rows(MatrixView<const T> normed_TH) const {
+  const ExpertsSpec& spec = block_.experts.front();
+  return route(spec, weights_.at(spec.router.name), widened_rows(normed_TH));
+}
+
+template <typename T>
+void BlockMath<T>::add_expert(Index expert, const Routing& routing, MatrixView<const T> inputs_TK,
+                              MatrixView<float> sum_TH) const {
+  const at::Tensor out = down(SiteKind::kExpertOut, expert, inputs_TK);
+  const Routing::Expert& routed = routing.experts[static_cast<std::size_t>(expert)];
+  for (std::size_t r = 0; r < routed.rows.size(); ++r)
+    add_weighted(view_of<T>(out).row(static_cast<Index>(r)), routed.weights[r], sum_TH.cols(),
+                 sum_TH.row(routed.rows[r]));
+}
+
+template <typename T>
+void BlockMath<T>::add_shared(MatrixView<const T> normed_TH, MatrixView<const T> inputs_TK,
+                              MatrixView<float> sum_TH) const {
+  const at::Tensor out = down(SiteKind::kMlpOut, -1, inputs_TK);
+  const std::vector<TensorSpec>& gate = block_.experts.front().shared_gate;
+  std::vector<float> weights(static_cast<std::size_t>(sum_TH.rows()), 1.0f);
+  if (!gate.empty())
+    weights = shared_weights(weights_.at(gate.front().name), widened_rows(normed_TH));
+  for (Index t = 0; t < sum_TH.rows(); ++t)
+    add_weighted(view_of<T>(out).row(t), weights[static_cast<std::size_t>(t)], sum_TH.cols(),
+                 sum_TH.row(t));
+}
+
+template <typename T>
+void BlockMath<T>::add_experts(MatrixView<const float> hidden_TH, MatrixView<float> sum_TH) const {
+  Matrix<T> normed_TH = Matrix<T>::uninitialized(hidden_TH.rows(), hidden_TH.cols());
+  mlp_norm(hidden_TH, normed_TH);
+  const Routing routing = route_rows(normed_TH.view());
+  Matrix<float> answers_TH(hidden_TH.rows(), hidden_TH.cols());
+  for (Index e = 0; e < block_.experts.front().count; ++e) {
+    const std::vector<Index>& rows = routing.experts[static_cast<std::size_t>(e)].rows;
+    if (rows.empty()) continue;
+    Matrix<T> routed_RH =
+        Matrix<T>::uninitialized(static_cast<Index>(rows.size()), hidden_TH.cols());
+    gather<T>(normed_TH.view(), rows, routed_RH);
+    const at::Tensor inner =
+        new_tensor<T>(routed_RH.rows(), block_.site(SiteKind::kExpertOut, e).channels);
+    gated(SiteKind::kExpertIn, e, routed_RH.view(), view_of<T>(inner));
+    add_expert(e, routing, view_of<T>(inner), answers_TH);
+  }
+  if (block_.has_site(SiteKind::kMlpOut)) {
+    const at::Tensor inner = new_tensor<T>(hidden_TH.rows(), mlp_width());
+    gated(SiteKind::kMlpIn, -1, normed_TH.view(), view_of<T>(inner));
+    add_shared(normed_TH.view(), view_of<T>(inner), answers_TH);
+  }
+  add_rows<float>(answers_TH.view(), sum_TH);
+}
+
+#define CALQUE_INSTANTIATE(T)                                                        \
+  template Routing BlockMath<T>::route_rows(MatrixView<const T>) const;              \
+  template void BlockMath<T>::add_expert(Index, const Routing&, MatrixView<const T>, \
+                                         MatrixView<float>) const;                   \
+  template void BlockMath<T>::add_shared(MatrixView<const T>, MatrixView<const T>,   \
+                                         MatrixView<float>) const;                   \
+  template void BlockMath<T>::add_experts(MatrixView<const float>, MatrixView<float>) const;
+CALQUE_INSTANTIATE(float)
+CALQUE_INSTANTIATE(BFloat16)
+#undef CALQUE_INSTANTIATE
+
+}  // namespace calque::model

@@ -1,0 +1,110 @@
+#include "model/torch/block_pass.h"
+
+#include <algorithm>
+
+#include "model/torch/tensors.h"
+
+namespace calque::model {
+namespace {
+
+// Rows that an observer gets at a time: enough for an efficient Gram matrix, small beside the rest.
+constexpr Index kObservedRows = 4096;
+// Rows that one thread norms at a time.
+constexpr Index kNormedRows = 256;
+
+ActivationView activation_view(MatrixView<const float> rows) { return {rows, {}}; }
+ActivationView activation_view(MatrixView<const BFloat16> rows) { return {{}, rows}; }
+
+}  // namespace
+
+template <typename T>
+void BlockPass<T>::run() {
+  for (const SiteSpec& site : block_.sites) math_.prepare(site);
+  each_sequence([&](Index s) {
+    const MatrixView<float> hidden_TH = hidden_.sequence_TH(s);
+    math_.add_half(BlockHalf::kAttention, hidden_TH, hidden_TH);
+    math_.add_half(BlockHalf::kMlp, hidden_TH, hidden_TH);
+  });
+}
+
+template <typename T>
+void BlockPass<T>::run_staged(BlockObserver& observer) {
+  show_norm(observer, SiteKind::kAttnIn);
+  run_half(observer, SiteKind::kAttnOut, math_.attention_width(), &BlockMath<T>::attention);
+  show_norm(observer, SiteKind::kMlpIn);
+  if (block_.experts.empty())
+    run_half(observer, SiteKind::kMlpOut, math_.mlp_width(), &BlockMath<T>::activation);
+  else
+    run_experts(observer);
+}
+
+template <typename T>
+void BlockPass<T>::each_sequence(const std::function<void(Index)>& body) {
+  parallel_over(hidden_.sequences(), threads_, [&](Index s) {
+    if (hidden_.length(s) > 0) body(s);
+  });
+}
+
+template <typename T>
+void BlockPass<T>::show(BlockObserver& observer, const SiteSpec& site,
+                        MatrixView<const T> inputs_TK) {
+  for (Index first = 0; first < inputs_TK.rows(); first += kObservedRows) {
+    const Index count = std::min(kObservedRows, inputs_TK.rows() - first);
+    observer.site_input(site, activation_view(inputs_TK.rows(first, count)));
+  }
+}
+
+template <typename T>
+void BlockPass<T>::finish_site(BlockObserver& observer, const SiteSpec& site) {
+  observer.site_ready(site, weights_);
+  math_.prepare(site);
+}
+
+// The norms are computed again in the next step: cheaper than keeping them for all rows.
+template <typename T>
+void BlockPass<T>::show_norm(BlockObserver& observer, SiteKind kind) {
+  const SiteSpec& site = block_.site(kind);
+  const MatrixView<const float> hidden_TH = hidden_.all_TH();
+  Matrix<T> normed_TH =
+      Matrix<T>::uninitialized(std::min(kObservedRows, hidden_TH.rows()), hidden_TH.cols());
+  for (Index first = 0; first < hidden_TH.rows(); first += kObservedRows) {
+    const Index count = std::min(kObservedRows, hidden_TH.rows() - first);
+    const MatrixView<T> chunk_TH = normed_TH.view().rows(0, count);
+    norm_rows(kind, hidden_TH.rows(first, count), chunk_TH);
+    show(observer, site, chunk_TH);
+  }
+  finish_site(observer, site);
+}
+
+template <typename T>
+void BlockPass<T>::norm_rows(SiteKind kind, MatrixView<const float> hidden_TH,
+                             MatrixView<T> out_TH) {
+  const Index pieces = (hidden_TH.rows() + kNormedRows - 1) / kNormedRows;
+  parallel_over(pieces, threads_, [&](Index piece) {
+    const Index first = piece * kNormedRows;
+    const Index count = std::min(kNormedRows, hidden_TH.rows() - first);
+    if (kind == SiteKind::kAttnIn)
+      math_.attn_norm(hidden_TH.rows(first, count), out_TH.rows(first, count));
+    else
+      math_.mlp_norm(hidden_TH.rows(first, count), out_TH.rows(first, count));
+  });
+}
+
+// `step` makes the inputs of `kind` for all rows; they are shown and then go through its linear.
+template <typename T>
+void BlockPass<T>::run_half(BlockObserver& observer, SiteKind kind, Index width, Step step) {
+  const SiteSpec& site = block_.site(kind);
+  Matrix<T> inputs_TK = Matrix<T>::uninitialized(hidden_.rows(), width);
+  const auto rows_of = [&](Index s) {
+    return inputs_TK.view().rows(hidden_.first(s), hidden_.length(s));
+  };
+  each_sequence([&](Index s) { (math_.*step)(hidden_.sequence_TH(s), rows_of(s)); });
+  show(observer, site, inputs_TK.view());
+  finish_site(observer, site);
+  each_sequence([&](Index s) { math_.add_output(kind, rows_of(s), hidden_.sequence_TH(s)); });
+}
+
+template class BlockPass<float>;
+template class BlockPass<BFloat16>;
+
+}  // namespace calque::model
