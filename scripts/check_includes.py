@@ -28,7 +28,8 @@ KEPT_TO = {
     r"dnnl|oneapi/": ["src/kernels/cpu/", "src/model/torch/"],
     r"cuda_runtime|cublas|cusolver": ["src/kernels/cuda/"],
     r"yaml-cpp/": ["src/config/"],
-    r"sentencepiece|pcre2|utf8proc": ["src/text/"],
+    r"sentencepiece|utf8proc": ["src/text/"],
+    r"pcre2": ["src/text/", "src/artifact/"],
     r"CLI/": ["src/cli/"],
 }
 # private headers that other modules may use: a third-party type in their interface keeps them out of include/

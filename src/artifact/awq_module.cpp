@@ -46,13 +46,15 @@ quant::QuantizedMatrix unpack(const AwqParts& parts, const PackedSettings& setti
 }  // namespace
 
 PackedModule awq_module(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
-                        const PackedSettings& settings) {
+                        const PackedSettings& stated) {
   const AwqParts parts{
       &part_of(checkpoint, module, "qweight", {DType::kI32}),
       &part_of(checkpoint, module, "qzeros", {DType::kI32}),
       &part_of(checkpoint, module, "scales", {DType::kF16, DType::kBF16, DType::kF32})};
   const Index K = parts.qweight->shape[0];
   const Index N = parts.qweight->shape[1] * kPerWord;
+  const PackedSettings settings =
+      settings_of_module(stated, module, parts.qweight->shape[1], N, K, parts.scales->shape[0]);
   const Index groups = group_count(K, settings.group_size);
   const std::string said = fmt::format("{} inputs and {} outputs at bits 4, group_size {} ({})", K,
                                        N, settings.group_size, settings.where);

@@ -40,7 +40,9 @@ Parts find_parts(const io::SafetensorsCheckpoint& checkpoint, const std::string&
   parts.packed = &part_of(checkpoint, module, "weight_packed", {DType::kI32});
   parts.scale =
       &part_of(checkpoint, module, "weight_scale", {DType::kF16, DType::kBF16, DType::kF32});
-  if (!settings.sym.value_or(true))
+  const bool asymmetric = settings.mixed ? checkpoint.find(module + ".weight_zero_point") != nullptr
+                                         : !settings.sym.value_or(true);
+  if (asymmetric)
     parts.zero_point = &part_of(checkpoint, module, "weight_zero_point", {DType::kI32});
   parts.shape = &shape_tensor(checkpoint, module);
   std::int64_t sizes[2] = {};
@@ -94,13 +96,15 @@ quant::QuantizedMatrix unpack(const Parts& parts, const PackedSettings& settings
 }  // namespace
 
 PackedModule compressed_tensors_module(const io::SafetensorsCheckpoint& checkpoint,
-                                       const std::string& module, const PackedSettings& settings) {
+                                       const std::string& module, const PackedSettings& stated) {
   if (checkpoint.find(module + ".weight_g_idx") != nullptr)
     throw Error(ErrorKind::kInput, "",
                 fmt::format("module '{}' has activation-ordered groups ('{}.weight_g_idx'), which "
                             "calque does not read in compressed-tensors folders",
                             module, module));
-  const Parts parts = find_parts(checkpoint, module, settings);
+  const Parts parts = find_parts(checkpoint, module, stated);
+  const PackedSettings settings = settings_of_module(stated, module, parts.packed->shape[1],
+                                                     parts.K, parts.K, parts.scale->shape[1]);
   check_shapes(parts, settings);
   PackedModule result;
   result.weight_name = module + ".weight";

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "artifact/module_rules.h"
 #include "artifact/refusals.h"
 #include "calque/artifact/plan.h"
 #include "calque/artifact/writer.h"
@@ -15,6 +16,7 @@ struct PlanInputs {
   const io::SafetensorsCheckpoint& checkpoint;
   const QuantizationRequest& quantization;
   const ExportRequest& request;
+  const SettingsOfModule& modules;  // by the rules of `quantization`
 };
 
 // One export format. `check` collects every refusal; `plan_tensor` may rely on there being none.
@@ -33,11 +35,11 @@ const Format& format_named(const std::string& name);
 TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor);
 
 // The entries of format_table().
-void check_gptq(const PlanInputs& inputs, Refusals& refusals);
-TensorPlan plan_gptq_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
-                            bool in_block_linear);
-std::unique_ptr<ArtifactWriter> open_gptq_writer(const ExportPlan& plan,
-                                                 const WriterInputs& inputs);
+void check_packed(const PlanInputs& inputs, Refusals& refusals);
+TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
+                              bool in_block_linear);
+std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
+                                                   const WriterInputs& inputs);
 void check_gguf(const PlanInputs& inputs, Refusals& refusals);
 TensorPlan plan_gguf_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
                             bool in_block_linear);

@@ -79,11 +79,18 @@ void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
   }
 }
 
+void check_architecture(const model::FamilySpec& family, Refusals& refusals) {
+  if (!family.gguf_architecture.empty()) return;
+  refusals.add("E123", fmt::format("calque writes no GGUF of family '{}' ({}). Export gptq, awq or "
+                                   "compressed-tensors instead.",
+                                   family.name, family.config.architecture));
+}
+
 // Loaders look for rope_freqs.weight in architecture "llama" only and refuse tensors that they do
 // not look for.
 void check_rope(const model::FamilySpec& family, Refusals& refusals) {
   if (family.config.rope.scaling != model::RopeSpec::Scaling::kLlama3) return;
-  if (family.gguf_architecture == "llama") return;
+  if (family.gguf_architecture == "llama" || family.gguf_architecture.empty()) return;
   refusals.add("E123", fmt::format("GGUF has no place for llama3 RoPE scaling in architecture '{}' "
                                    "(only in 'llama'). Export gptq instead.",
                                    family.gguf_architecture));
@@ -92,6 +99,7 @@ void check_rope(const model::FamilySpec& family, Refusals& refusals) {
 }  // namespace
 
 void check_gguf(const PlanInputs& inputs, Refusals& refusals) {
+  check_architecture(inputs.family, refusals);
   check_type_names(inputs.request, refusals);
   check_row_lengths(inputs, refusals);
   check_rope(inputs.family, refusals);

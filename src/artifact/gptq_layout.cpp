@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <cstring>
 
+#include "artifact/packed_folder.h"
 #include "calque/core/error.h"
 #include "calque/kernels/pack_bits.h"
 
@@ -19,55 +20,56 @@ std::uint32_t one_in_every_field(int bits) {
 
 bool fields_fill_words(int bits) { return 32 % bits == 0; }
 
-std::uint8_t zero_of(const quant::QuantizedMatrix& q, Index n, Index g) {
-  const int middle = 1 << (q.grid.bits - 1);
-  if (q.grid.offset_kind == OffsetKind::kMiddleCode) return static_cast<std::uint8_t>(middle);
-  // A scale of 0 makes every code decode to 0, whatever the zero point.
-  if (q.scales_NG(n, g) == 0.0f) return static_cast<std::uint8_t>(middle);
-  const float zero = std::nearbyint(-q.offsets_NG(n, g) / q.scales_NG(n, g));
-  if (!(zero >= 0.0f && zero <= static_cast<float>(q.grid.max_code())))
-    throw Error(ErrorKind::kInternal, "",
-                fmt::format("zero point {} of row {}, group {} is outside 0..{}", zero, n, g,
-                            q.grid.max_code()));
-  return static_cast<std::uint8_t>(zero);
-}
-
-Matrix<std::uint8_t> stored_zeros(const quant::QuantizedMatrix& q, bool v2) {
-  const Index groups = q.scales_NG.cols();
-  auto fields_GN = Matrix<std::uint8_t>::uninitialized(groups, q.out_features());
-  for (Index g = 0; g < groups; ++g)
-    for (Index n = 0; n < q.out_features(); ++n) {
-      const std::uint8_t zero = zero_of(q, n, g);
-      if (!v2 && zero == 0)
+// Fields of qzeros [G, N].
+Matrix<std::uint8_t> zero_fields(const quant::QuantizedMatrix& q, bool v2) {
+  auto fields_GN = transposed(stored_zeros(q));
+  if (v2) return fields_GN;
+  for (Index g = 0; g < fields_GN.rows(); ++g)
+    for (Index n = 0; n < fields_GN.cols(); ++n) {
+      if (fields_GN(g, n) == 0)
         throw Error(ErrorKind::kInternal, "",
                     fmt::format("zero point 0 in row {}, group {}: checkpoint_format 'gptq' has no "
                                 "portable way to store it, 'gptq_v2' has",
                                 n, g));
-      fields_GN(g, n) = static_cast<std::uint8_t>(v2 ? zero : zero - 1);
+      --fields_GN(g, n);
     }
   return fields_GN;
 }
 
 Matrix<Half> half_scales(const quant::QuantizedMatrix& q) {
   auto scales_GN = Matrix<Half>::uninitialized(q.scales_NG.cols(), q.out_features());
-  for (Index g = 0; g < scales_GN.rows(); ++g)
-    for (Index n = 0; n < scales_GN.cols(); ++n) {
-      const float scale = q.scales_NG(n, g);
-      scales_GN(g, n) = to_half(scale);
-      if (to_float(scales_GN(g, n)) != scale)
-        throw Error(
-            ErrorKind::kInternal, "",
-            fmt::format("scale {} of row {}, group {} is not a binary16 number", scale, n, g));
-    }
+  const std::vector<std::byte> bytes = stored_scales(transposed(q.scales_NG), DType::kF16);
+  std::memcpy(scales_GN.data(), bytes.data(), bytes.size());
   return scales_GN;
 }
 
-Matrix<std::uint8_t> transposed(MatrixView<const std::uint8_t> codes_NK) {
-  auto codes_KN = Matrix<std::uint8_t>::uninitialized(codes_NK.cols(), codes_NK.rows());
-  for (Index n = 0; n < codes_NK.rows(); ++n)
-    for (Index k = 0; k < codes_NK.cols(); ++k) codes_KN(k, n) = codes_NK(n, k);
-  return codes_KN;
-}
+// formats_gptq_awq.md section 1.1.
+class GptqLayout : public PackedLayout {
+ public:
+  explicit GptqLayout(bool v2) : v2_(v2) {}
+
+  std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, Index K,
+                                             const quant::Grid& grid) const override {
+    const Index groups = grid.groups(K);
+    return {{module + ".qweight", DType::kI32, {packed_words(K, grid.bits), N}},
+            {module + ".qzeros", DType::kI32, {groups, packed_words(N, grid.bits)}},
+            {module + ".scales", DType::kF16, {groups, N}},
+            {module + ".g_idx", DType::kI32, {K}}};
+  }
+
+  std::vector<NamedBytes> pack(const std::string& module,
+                               const quant::QuantizedMatrix& q) const override {
+    const GptqTensors packed = pack_gptq(q, v2_);
+    return {{module + ".qweight", bytes_of(packed.qweight.data(), packed.qweight.size())},
+            {module + ".qzeros", bytes_of(packed.qzeros.data(), packed.qzeros.size())},
+            {module + ".scales", bytes_of(packed.scales.data(), packed.scales.size())},
+            {module + ".g_idx",
+             bytes_of(packed.g_idx.data(), static_cast<Index>(packed.g_idx.size()))}};
+  }
+
+ private:
+  bool v2_;
+};
 
 }  // namespace
 
@@ -76,21 +78,7 @@ std::string gptq_checkpoint_format(bool sym, const std::string& requested) {
   return sym ? "gptq" : "gptq_v2";
 }
 
-std::vector<io::TensorDeclaration> gptq_declarations(const std::string& weight_name, Index N,
-                                                     Index K, const quant::Grid& grid) {
-  const std::string module = module_of(weight_name);
-  const Index groups = grid.groups(K);
-  return {{module + ".qweight", DType::kI32, {packed_words(K, grid.bits), N}},
-          {module + ".qzeros", DType::kI32, {groups, packed_words(N, grid.bits)}},
-          {module + ".scales", DType::kF16, {groups, N}},
-          {module + ".g_idx", DType::kI32, {K}}};
-}
-
-std::string module_of(std::string_view weight_name) {
-  constexpr std::string_view kSuffix = ".weight";
-  if (weight_name.ends_with(kSuffix)) weight_name.remove_suffix(kSuffix.size());
-  return std::string(weight_name);
-}
+std::unique_ptr<PackedLayout> gptq_layout(bool v2) { return std::make_unique<GptqLayout>(v2); }
 
 GptqTensors pack_gptq(const quant::QuantizedMatrix& q, bool v2) {
   const Index N = q.out_features();
@@ -99,7 +87,7 @@ GptqTensors pack_gptq(const quant::QuantizedMatrix& q, bool v2) {
   GptqTensors packed;
   packed.qweight = Matrix<std::int32_t>(packed_words(K, bits), N);
   pack_columns(transposed(q.codes_NK), bits, packed.qweight);
-  const Matrix<std::uint8_t> zeros_GN = stored_zeros(q, v2);
+  const Matrix<std::uint8_t> zeros_GN = zero_fields(q, v2);
   packed.qzeros = Matrix<std::int32_t>(zeros_GN.rows(), packed_words(N, bits));
   pack_rows(zeros_GN, bits, packed.qzeros);
   packed.scales = half_scales(q);

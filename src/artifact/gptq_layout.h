@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-#include "calque/io/safetensors.h"
+#include "artifact/packed_layout.h"
 #include "calque/quant/quantized_matrix.h"
 
 namespace calque::artifact {
@@ -20,13 +20,6 @@ struct GptqTensors {
 
 // "gptq" or "gptq_v2": what "auto" means for this kind of grid.
 std::string gptq_checkpoint_format(bool sym, const std::string& requested);
-
-// Names, dtypes and shapes of the four, for `weight_name` ("....q_proj.weight") of shape [N, K].
-std::vector<io::TensorDeclaration> gptq_declarations(const std::string& weight_name, Index N,
-                                                     Index K, const quant::Grid& grid);
-
-// "....q_proj.weight" -> "....q_proj"
-std::string module_of(std::string_view weight_name);
 
 // Packs without rounding. Error(kInternal) if a scale is no binary16 number or, for v1, if a zero
 // point is 0: planning has to prevent both.

@@ -38,15 +38,21 @@ const io::TensorRef* find_g_idx(const io::SafetensorsCheckpoint& checkpoint,
   return g_idx;
 }
 
+// Also narrows `settings` to those of the module.
 GptqParts find_parts(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
-                     const PackedSettings& settings) {
+                     PackedSettings& settings) {
   GptqParts parts;
   parts.qweight = &part_of(checkpoint, module, "qweight", {DType::kI32});
   parts.qzeros = &part_of(checkpoint, module, "qzeros", {DType::kI32});
   parts.scales = &part_of(checkpoint, module, "scales", {DType::kF16, DType::kBF16, DType::kF32});
   parts.g_idx = find_g_idx(checkpoint, module);
   parts.N = parts.qweight->shape[1];
-  parts.K = in_features_of(parts, settings.bits);
+  // The zero points show the width even where nothing tells the number of inputs.
+  const Index zero_words = parts.qzeros->shape[1];
+  const int bits = settings.mixed ? width_of(settings, module, zero_words, parts.N) : settings.bits;
+  parts.K = in_features_of(parts, bits);
+  settings =
+      settings_of_module(settings, module, zero_words, parts.N, parts.K, parts.scales->shape[0]);
   return parts;
 }
 
@@ -119,7 +125,8 @@ quant::QuantizedMatrix unpack(const GptqParts& parts, const PackedSettings& sett
 }  // namespace
 
 PackedModule gptq_module(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
-                         const PackedSettings& settings) {
+                         const PackedSettings& stated) {
+  PackedSettings settings = stated;
   const GptqParts parts = find_parts(checkpoint, module, settings);
   check_shapes(parts, settings);
   PackedModule result;

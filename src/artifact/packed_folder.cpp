@@ -8,6 +8,7 @@
 
 #include "artifact/wording.h"
 #include "calque/core/error.h"
+#include "calque/kernels/pack_bits.h"
 
 namespace calque::artifact {
 namespace {
@@ -58,6 +59,31 @@ std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkp
                 fmt::format("{} announces quantized modules, but no tensor is named '*{}'",
                             settings.where, marker));
   return modules;
+}
+
+int width_of(const PackedSettings& settings, const std::string& module, Index words, Index count) {
+  const bool plausible = count > 0 && count <= 32 * words;  // a stated count may be any number
+  for (const int bits : {settings.bits, 4, 8, 3, 2})
+    if (plausible && packed_words(count, bits) == words) return bits;
+  throw Error(ErrorKind::kInput, "",
+              fmt::format("module '{}': {} words for {} codes fit none of 2, 3, 4 and 8 bits ({} "
+                          "gives modules settings of their own)",
+                          module, words, count, settings.where));
+}
+
+PackedSettings settings_of_module(const PackedSettings& settings, const std::string& module,
+                                  Index words, Index count, Index K, Index groups) {
+  if (!settings.mixed) return settings;
+  PackedSettings own = settings;
+  own.bits = width_of(settings, module, words, count);
+  if (group_count(K, settings.group_size) == groups) return own;
+  if (groups == 0 || K % groups != 0)
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("module '{}': {} groups of equal size do not make {} inputs ({} gives "
+                            "modules settings of their own)",
+                            module, groups, K, settings.where));
+  own.group_size = groups == 1 ? -1 : K / groups;
+  return own;
 }
 
 const io::TensorRef& part_of(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,

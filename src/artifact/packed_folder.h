@@ -21,6 +21,9 @@ struct PackedSettings {
   std::optional<bool> sym;  // absent: what the stored zero points say
   bool desc_act = false;
   bool v2 = false;  // GPTQ: zero points stored as they are
+  // Modules have settings of their own: bits, group_size and sym above are those of most, and the
+  // tensors of each module tell what it has.
+  bool mixed = false;
 };
 
 // One quantized linear of a folder: which tensors it is stored in, and how to read them.
@@ -54,6 +57,14 @@ PackedModule compressed_tensors_module(const io::SafetensorsCheckpoint& checkpoi
                                        const std::string& module, const PackedSettings& settings);
 
 // Helpers that the layouts share.
+
+// The settings of one module with K inputs, its codes in words of `words` * 32 bits a vector of
+// `count` codes, and `groups` groups: as stated if these fit, or the folder is not mixed; from the
+// numbers otherwise. Error(kInput), naming the module, if no width or group size fits.
+PackedSettings settings_of_module(const PackedSettings& settings, const std::string& module,
+                                  Index words, Index count, Index K, Index groups);
+// The width (2, 3, 4 or 8) at which `count` codes fill `words` words; the stated one first.
+int width_of(const PackedSettings& settings, const std::string& module, Index words, Index count);
 
 // The tensor `module`.`part`. Error(kInput) if it is missing, or not of rank 2 and one of `dtypes`.
 const io::TensorRef& part_of(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,

@@ -79,24 +79,28 @@ void set_widths(const Json& json, std::initializer_list<const char*> bits_names,
     refuse(settings.where, fmt::format("group_size is {}", settings.group_size));
 }
 
-// Rules that change bits or groups of single modules; those that only leave modules alone
-// ("-:...") need no care, because modules are found by their tensors.
-void refuse_dynamic_rules(const Json& json, const std::string& where) {
+// Rules that give single modules bits or groups of their own; those that only leave modules alone
+// ("-:...") mean nothing here, because modules are found by their tensors.
+void read_dynamic_rules(const Json& json, PackedSettings& settings) {
   const Json* rules = find_any(json, {"dynamic"});
   if (rules == nullptr || !rules->is_object()) return;
-  for (const auto& [pattern, change] : rules->items())
-    if (!pattern.starts_with("-:") && !change.empty())
-      refuse(where, fmt::format("'dynamic' gives '{}' settings of its own; calque reads folders "
-                                "with one setting for all modules",
-                                pattern));
+  bool some_differ = false;  // symmetric modules and others: the zero points of each have to tell
+  for (const auto& [pattern, change] : rules->items()) {
+    if (pattern.starts_with("-:") || change.empty()) continue;
+    settings.mixed = true;
+    const bool own_sym = change.is_object() && change.contains("sym") && settings.sym &&
+                         change["sym"] != *settings.sym;
+    some_differ |= own_sym;
+  }
+  if (some_differ) settings.sym.reset();
 }
 
 PackedSettings gptq_settings(const Json& json, const std::string& where) {
   PackedSettings settings;
   settings.where = where;
   set_widths(json, {"bits", "w_bit", "wbits"}, settings);
-  refuse_dynamic_rules(json, where);
   settings.sym = flag_of(json, {"sym"}, where);
+  read_dynamic_rules(json, settings);
   settings.desc_act = flag_of(json, {"desc_act"}, where).value_or(false);
   // Without the key the file is v1.
   const std::string format = text_of(json, {"checkpoint_format", "format"}, where, "gptq");
@@ -116,7 +120,16 @@ PackedSettings awq_settings(const Json& json, const std::string& where) {
   if (version != "gemm")
     refuse(where, fmt::format("AWQ version '{}' cannot be read; calque reads 'gemm'", version));
   set_widths(json, {"bits", "w_bit"}, settings);
+  read_dynamic_rules(json, settings);
   return settings;
+}
+
+void set_group(const Json& group, PackedSettings& settings) {
+  const Json* weights = group.is_object() ? find_any(group, {"weights"}) : nullptr;
+  if (weights == nullptr || !weights->is_object())
+    refuse(settings.where, "config_groups has no 'weights'");
+  set_widths(*weights, {"num_bits"}, settings);
+  settings.sym = flag_of(*weights, {"symmetric"}, settings.where).value_or(true);
 }
 
 PackedSettings compressed_tensors_settings(const Json& json, const std::string& where) {
@@ -129,13 +142,11 @@ PackedSettings compressed_tensors_settings(const Json& json, const std::string& 
                               "'pack-quantized'",
                               format));
   const Json* groups = find_any(json, {"config_groups"});
-  if (groups == nullptr || !groups->is_object() || groups->size() != 1)
-    refuse(where, "'config_groups' must hold exactly one group to be read");
-  const Json* weights =
-      groups->front().is_object() ? find_any(groups->front(), {"weights"}) : nullptr;
-  if (weights == nullptr || !weights->is_object()) refuse(where, "config_groups has no 'weights'");
-  set_widths(*weights, {"num_bits"}, settings);
-  settings.sym = flag_of(*weights, {"symmetric"}, where).value_or(true);
+  if (groups == nullptr || !groups->is_object() || groups->empty())
+    refuse(where, "'config_groups' must hold a group at least");
+  for (const Json& group : *groups) set_group(group, settings);
+  set_group(groups->front(), settings);
+  settings.mixed = groups->size() > 1;
   return settings;
 }
 

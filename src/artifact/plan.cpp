@@ -6,6 +6,8 @@
 #include <set>
 
 #include "artifact/formats.h"
+#include "artifact/module_rules.h"
+#include "artifact/requirements.h"
 #include "calque/core/error.h"
 
 namespace calque::artifact {
@@ -46,8 +48,9 @@ TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor) 
 ExportPlan plan_export(const model::FamilySpec& family, const io::SafetensorsCheckpoint& checkpoint,
                        const QuantizationRequest& quantization, const ExportRequest& request) {
   const Format& format = format_named(request.format);
-  const PlanInputs inputs{family, checkpoint, quantization, request};
   Refusals refusals;
+  const SettingsOfModule modules = resolve_rules(family, quantization, refusals);
+  const PlanInputs inputs{family, checkpoint, quantization, request, modules};
   format.check(inputs, refusals);
   refusals.throw_if_any();
 
@@ -63,6 +66,8 @@ ExportPlan plan_export(const model::FamilySpec& family, const io::SafetensorsChe
     plan.tensors.back().in_block_linear = in_block_linear;
     plan.tensor_bytes += plan.tensors.back().bytes;
   }
+  check_requirements(family, request, plan.tensors, refusals);
+  refusals.throw_if_any();
   plan.bits_per_weight = 8.0 * static_cast<double>(plan.tensor_bytes) / element_count(plan);
   return plan;
 }

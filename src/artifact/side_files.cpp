@@ -1,4 +1,4 @@
-#include "artifact/side_files.h"
+#include "calque/artifact/side_files.h"
 
 #include <algorithm>
 #include <array>
@@ -14,12 +14,12 @@ namespace {
 constexpr std::array<std::string_view, 15> kWeights = {
     ".safetensors", ".bin", ".pt",  ".pth", ".ckpt",    ".gguf",       ".onnx",   ".onnx_data",
     ".h5",          ".npz", ".npy", ".dat", ".msgpack", ".index.json", ".partial"};
-constexpr std::array<std::string_view, 3> kSettings = {"config.json", "quantize_config.json",
-                                                       "quant_config.json"};
+constexpr std::array<std::string_view, 4> kOthers = {"config.json", "quantize_config.json",
+                                                     "quant_config.json", "SHA256SUMS"};
 
 bool is_side_file(const std::string& name) {
   if (name.starts_with(".") || name.starts_with("README")) return false;
-  if (std::find(kSettings.begin(), kSettings.end(), name) != kSettings.end()) return false;
+  if (std::find(kOthers.begin(), kOthers.end(), name) != kOthers.end()) return false;
   return std::none_of(kWeights.begin(), kWeights.end(),
                       [&](std::string_view ending) { return name.ends_with(ending); });
 }

@@ -118,10 +118,19 @@ TEST_F(DamagedGptq, AMethodThatIsNotRead) {
   change_settings([](Json& s) { s["quant_method"] = "fp8"; });
   EXPECT_THAT(open_error(), HasSubstr("quant_method 'fp8' cannot be read"));
 }
-TEST_F(DamagedGptq, SettingsOfSingleModules) {
+TEST_F(DamagedGptq, WordsThatFitNoWidthWhereModulesHaveTheirOwn) {
   write_sound();
   change_settings([](Json& s) { s["dynamic"] = {{"+:.*down_proj", {{"bits", 8}}}}; });
-  EXPECT_THAT(open_error(), HasSubstr("'dynamic' gives '+:.*down_proj' settings of its own"));
+  change_tensors([](Tensors& t) { t[kQ + ".qzeros"].declared.shape = {2, 7}; });
+  EXPECT_THAT(open_error(), AllOf(HasSubstr("module '" + kQ + "': 7 words for 64 codes"),
+                                  HasSubstr("quantization_config")));
+}
+TEST_F(DamagedGptq, GroupsThatDoNotDivideTheInputsWhereModulesHaveTheirOwn) {
+  write_sound();
+  change_settings([](Json& s) { s["dynamic"] = {{"+:.*down_proj", {{"bits", 8}}}}; });
+  change_tensors([](Tensors& t) { t[kQ + ".scales"].declared.shape = {3, 64}; });
+  EXPECT_THAT(open_error(),
+              HasSubstr("module '" + kQ + "': 3 groups of equal size do not make 64 inputs"));
 }
 TEST_F(DamagedGptq, MissingScales) {
   write_sound();
@@ -281,6 +290,15 @@ TEST_F(DamagedFolder, CompressedTensorsWithALyingShape) {
   change_tensors([](Tensors& t) { t[kQ + ".weight_shape"].bytes[6] = std::byte{1}; });
   EXPECT_THAT(open_error(), AllOf(HasSubstr(".weight_shape' says [281474976710912, 256]"),
                                   HasSubstr("holds 256 rows of at most 256 codes")));
+}
+TEST_F(DamagedFolder, CompressedTensorsWithAShapeBeyondAllNumbersWhereModulesHaveTheirOwn) {
+  copy("llmcompressor_w4g128_sym_ct");
+  change_settings([](Json& s) { s["config_groups"]["group_1"] = s["config_groups"]["group_0"]; });
+  change_tensors([](Tensors& t) {
+    for (auto& [name, tensor] : t)
+      if (name.ends_with("weight_shape")) tensor.bytes[15] = std::byte{0x3F};
+  });
+  EXPECT_THAT(open_error(), HasSubstr("fit none of 2, 3, 4 and 8 bits"));
 }
 TEST_F(DamagedFolder, CompressedTensorsWithoutScales) {
   copy("llmcompressor_w4g128_sym_ct");

@@ -108,7 +108,7 @@ TEST(GptqLayout, StoresTheMiddleCodeAsZeroPointOfSymmetricFiles) {
 
 // K = 64, N = 96, groups of 32 (section 9).
 TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
-  const auto four = gptq_declarations("a.q_proj.weight", 96, 64, gptq_grid(4, 32, true));
+  const auto four = gptq_layout(false)->declare("a.q_proj", 96, 64, gptq_grid(4, 32, true));
   ASSERT_EQ(four.size(), 4u);
   EXPECT_EQ(four[0].name, "a.q_proj.qweight");
   EXPECT_EQ(four[0].shape, (std::vector<Index>{8, 96}));
@@ -120,7 +120,7 @@ TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
   EXPECT_EQ(four[3].name, "a.q_proj.g_idx");
   EXPECT_EQ(four[3].shape, (std::vector<Index>{64}));
   EXPECT_EQ(four[3].dtype, DType::kI32);
-  const auto three = gptq_declarations("a.q_proj.weight", 96, 64, gptq_grid(3, 32, true));
+  const auto three = gptq_layout(false)->declare("a.q_proj", 96, 64, gptq_grid(3, 32, true));
   EXPECT_EQ(three[0].shape, (std::vector<Index>{6, 96}));
   EXPECT_EQ(three[1].shape, (std::vector<Index>{2, 9}));
 }
@@ -129,7 +129,7 @@ TEST(GptqLayout, PacksToTheDeclaredShapes) {
   for (const int bits : {2, 3, 4, 8}) {
     const quant::Grid grid = gptq_grid(bits, 32, true);
     const GptqTensors packed = pack_gptq(random_quantized(grid, 96, 64, 5), false);
-    const auto declared = gptq_declarations("m.weight", 96, 64, grid);
+    const auto declared = gptq_layout(false)->declare("m", 96, 64, grid);
     EXPECT_EQ((std::vector<Index>{packed.qweight.rows(), packed.qweight.cols()}),
               declared[0].shape);
     EXPECT_EQ((std::vector<Index>{packed.qzeros.rows(), packed.qzeros.cols()}), declared[1].shape);

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "artifact/side_files.h"
+#include "calque/artifact/side_files.h"
 #include "artifact/support.h"
 #include "calque/io/file.h"
 #include "support/temp_folder.h"

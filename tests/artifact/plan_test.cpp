@@ -256,6 +256,16 @@ TEST_F(PlanTiny, StoresEverythingAsTheTypeOfAnUnquantizedGguf) {
   for (const TensorPlan& t : plan.tensors) EXPECT_FALSE(t.grid.has_value()) << t.tensor.name;
 }
 
+TEST_F(PlanTiny, RefusesFamiliesThatGgufDoesNotKnow) {
+  const TinyModel& tiny = model({});
+  model::FamilySpec family = tiny.family();
+  family.gguf_architecture.clear();
+  const Error error = error_of([&] { plan_export(family, tiny.checkpoint(), {}, gguf("F16")); });
+  EXPECT_EQ(error.code(), "E123");
+  EXPECT_THAT(error.what(), HasSubstr("no GGUF of family 'llama' (LlamaForCausalLM). Export gptq, "
+                                      "awq or compressed-tensors instead."));
+}
+
 TEST_F(PlanTiny, RefusesLlama3ScalingWhereGgufHasNoPlaceForIt) {
   TinyModel::Options options;
   options.architecture = "Qwen2ForCausalLM";
@@ -266,10 +276,18 @@ TEST_F(PlanTiny, RefusesLlama3ScalingWhereGgufHasNoPlaceForIt) {
   EXPECT_THAT(error.what(), HasSubstr("architecture 'qwen2'"));
 }
 
+TEST_F(PlanTiny, RefusesAScaleTypeThatDoesNotExist) {
+  ExportRequest request = gptq();
+  request.scale_dtype = "float61";
+  const Error error = error_of([&] { model({}).plan(request, {.bits = 4, .group_size = 32}); });
+  EXPECT_EQ(error.code(), "E122");
+  EXPECT_THAT(error.what(), HasSubstr("scale_dtype 'float61'; did you mean 'float16'?"));
+}
+
 TEST(Formats, AreListedWithASummary) {
-  ASSERT_EQ(formats().size(), 2u);
-  EXPECT_EQ(formats()[0].name, "gptq");
-  EXPECT_EQ(formats()[1].name, "gguf");
+  std::vector<std::string_view> names;
+  for (const FormatInfo& format : formats()) names.push_back(format.name);
+  EXPECT_THAT(names, ::testing::ElementsAre("gptq", "awq", "compressed-tensors", "gguf"));
   for (const FormatInfo& format : formats()) EXPECT_FALSE(format.summary.empty());
 }
 

@@ -135,6 +135,10 @@ quant::QuantizedMatrix random_quantized(const quant::Grid& grid, Index N, Index 
     q.scales_NG.data()[i] = random_scale(random, signed_scales);
     q.offsets_NG.data()[i] = random_offset(grid, q.scales_NG.data()[i], random);
   }
+  const Index groups = grid.groups(K);
+  if (grid.desc_act && groups > 1)
+    for (Index k = 0; k < K; ++k)
+      q.group_of_column_K.push_back(static_cast<std::int32_t>(k * 7 % groups));
   return q;
 }
 

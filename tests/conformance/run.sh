@@ -24,3 +24,19 @@ quantize gptq-channel --set quantization.group_size=-1
 for type in Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 F16; do
   quantize "$type.gguf" --set "export=[{format: gguf, path: $work/$type.gguf, type: $type}]"
 done
+
+container() {  # name, format, then --set arguments
+  local name=$1 format=$2
+  shift 2
+  quantize "$name" --set "export=[{format: $format, path: $work/$name}]" "$@"
+}
+mixed="quantization.rules=[{match: '*.down_proj', bits: 8}, {match: 're:model\\.layers\\.0\\.self_attn\\..*', skip: true},\
+ {match: '*.o_proj', sym: false}]"
+container awq-sym awq
+container awq-asym awq --set quantization.sym=false
+for bits in 4 8; do
+  container "ct-$bits-sym" compressed-tensors --set "quantization.bits=$bits"
+  container "ct-$bits-asym" compressed-tensors --set "quantization.bits=$bits" --set quantization.sym=false
+done
+container gptq-mixed gptq --set "$mixed"
+container ct-mixed compressed-tensors --set "$mixed"

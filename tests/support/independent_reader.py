@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Reads a GPTQ folder or a GGUF file from the definitions of the formats and compares every weight
-with a file of dequantized weights. Written apart from the C++ code, with numpy alone.
+"""Reads a folder of packed safetensors or a GGUF file from the definitions of the formats and compares
+every weight with a file of dequantized weights; for folders also checks that the settings, resolved as
+loaders do, name exactly the modules that are packed. Written apart from the C++ code, with numpy alone.
 
 usage: independent_reader.py ARTIFACT DEQUANTIZED.safetensors
 
-ARTIFACT     a GPTQ folder (v1 or v2; 2, 3, 4, 8 bits) or a GGUF file (F32, F16, BF16, Q8_0, Q5_1,
-             Q5_0, Q4_1, Q4_0), as calque exports them
+ARTIFACT     a folder of GPTQ (v1 or v2; 2, 3, 4, 8 bits), AWQ (GEMM) or compressed-tensors
+             (pack-quantized; 4, 8 bits), each perhaps with settings by module, or a GGUF file (F32,
+             F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0), as calque exports them
 DEQUANTIZED  float32 or float16 weights under their Hugging Face names
 
 Exit status 0 if every tensor is in both and equal, 1 with one line a difference if not. Equal means:
@@ -49,25 +51,129 @@ def unpack_stream(words, count, bits):
     return (stream * weights).sum(axis=1)
 
 
-def read_gptq(folder):
+def gptq_setting(config, module):
+    """Bits, group size, sym of a Linear; None: left alone. As loaders resolve them: skipping rules first
+    (GPTQModel) or all in file order (vLLM), which must come out the same; then transformers' list."""
+    def first_match(rules):
+        for key, change in rules:
+            if re.match(key[2:] if key[:2] in ("-:", "+:") else key, module):
+                return None if key.startswith("-:") else change
+        return {}
+
+    if module == "lm_head" and not config.get("lm_head", False):
+        return None
+    rules = list(config.get("dynamic", {}).items())
+    change = first_match(rules)
+    assert change == first_match(sorted(rules, key=lambda rule: not rule[0].startswith("-:"))), module
+    in_block = re.match(r".*?\.layers\.\d+\.(.*)", module)
+    listed = [name for names in config.get("modules_in_block_to_quantize", []) for name in names]
+    if change is None or (listed and in_block and in_block[1] not in listed):
+        return None
+    merged = {**config, **change}
+    return merged["bits"], merged["group_size"], merged["sym"]
+
+
+def awq_setting(config, module):
+    """The list holds parts of module paths."""
+    if any(part in module for part in config["modules_to_not_convert"]):
+        return None
+    if module == "lm_head" and not config.get("lm_head", False):
+        return None
+    assert config["zero_point"] and config["version"] == "gemm"
+    return config["bits"], config["group_size"], False
+
+
+def compressed_tensors_setting(config, module):
+    """Names and expressions come before the class of the module."""
+    def names(target):
+        return re.match(target[3:], module) if target.startswith("re:") else target == module
+
+    if any(names(target) for target in config["ignore"]):
+        return None
+    groups = config["config_groups"].values()
+    found = [g for g in groups if any(names(target) for target in g["targets"])] or \
+            [g for g in groups if "Linear" in g["targets"]]
+    assert len(found) == 1, f"{module}: {len(found)} groups"
+    weights = found[0]["weights"]
+    assert (weights["strategy"] == "channel") == (weights["group_size"] is None), module
+    return weights["num_bits"], weights["group_size"] or -1, weights["symmetric"]
+
+
+FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+
+
+def check_fused(config, linears):
+    """vLLM asks the rules of a GPTQ folder about fused modules: these must say what the parts say."""
+    for parent in {module.rpartition(".")[0] for module in linears}:
+        for fused, parts in FUSED.items():
+            settings = [gptq_setting(config, f"{parent}.{part}") for part in parts if f"{parent}.{part}" in linears]
+            if len(settings) == len(parts) and all(s == settings[0] for s in settings):
+                rules = {key: value for key, value in config.items() if key != "modules_in_block_to_quantize"}
+                assert gptq_setting(rules, f"{parent}.{fused}") == settings[0], f"{parent}.{fused}"
+
+
+def decode_gptq(take, config, setting):
+    bits, _, sym = setting
+    words, zero_words, scales, groups = (take(part) for part in ("qweight", "qzeros", "scales", "g_idx"))
+    groups = groups.astype(np.int64)
+    added = 1 if config.get("checkpoint_format", "gptq") == "gptq" else 0      # v1 stores zero points minus one
+    codes = unpack_stream(words, len(groups), bits)                        # [K, N]
+    zeros = unpack_stream(zero_words.T, scales.shape[1], bits).T + added   # [G, N]
+    assert not sym or (zeros == 1 << (bits - 1)).all()
+    return codes, zeros, scales, groups
+
+
+def unpack_awq(words):
+    """words [R, N / 8] -> [R, N]: nibble i of word c holds column 8c + order[i]."""
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    columns = np.empty((words.shape[0], words.shape[1], 8), np.uint32)
+    for nibble, column in enumerate(order):
+        columns[:, :, column] = words >> np.uint32(4 * nibble) & 15
+    return columns.reshape(words.shape[0], -1)
+
+
+def decode_awq(take, config, setting):
+    codes, zeros, scales = unpack_awq(take("qweight")), unpack_awq(take("qzeros")), take("scales")
+    return codes, zeros, scales, np.arange(len(codes)) // (len(codes) // len(scales))
+
+
+def decode_compressed_tensors(take, config, setting):
+    bits, _, sym = setting
+    words, scales, shape = take("weight_packed"), take("weight_scale").T, take("weight_shape")
+    rows, columns = (int(n) for n in shape)
+    codes = unpack_stream(words.T, columns, bits)                          # [K, N]
+    zeros = np.full(scales.shape, 1 << (bits - 1)) if sym else unpack_stream(take("weight_zero_point"), rows, bits).T
+    return codes, zeros, scales, np.arange(columns) // (columns // len(scales))
+
+
+METHODS = {"gptq": (gptq_setting, decode_gptq, ".qweight"), "awq": (awq_setting, decode_awq, ".qweight"),
+           "compressed-tensors": (compressed_tensors_setting, decode_compressed_tensors, ".weight_packed")}
+
+
+def read_folder(folder):
     tensors = {}
     for file in sorted(os.listdir(folder)):
         if file.endswith(".safetensors"):
             tensors.update(read_safetensors(os.path.join(folder, file)))
     with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
-        settings = json.load(file)["quantization_config"]
-    bits = settings["bits"]
-    # v1 stores each zero point minus one.
-    added = 1 if settings.get("checkpoint_format", "gptq") == "gptq" else 0
+        config = json.load(file)["quantization_config"]
+    setting_of, decode, marker = METHODS[config["quant_method"]]
+
+    packed = {name[:-len(marker)] for name in tensors if name.endswith(marker)}
+    plain = {name[:-len(".weight")] for name, values in tensors.items()
+             if name.endswith(".weight") and values.ndim == 2 and "embed_tokens" not in name}
+    assert not packed & plain, f"stored twice: {packed & plain}"
+    settings = {module: setting_of(config, module) for module in packed | plain}
+    for module, setting in settings.items():
+        assert (setting is not None) == (module in packed), f"{module}: the settings say {setting}"
+    if config["quant_method"] == "gptq":
+        check_fused(config, settings)
 
     weights = {}
-    for name in [n for n in tensors if n.endswith(".qweight")]:
-        module = name[:-len(".qweight")]
-        words, zero_words, scales, groups = (
-            tensors.pop(f"{module}.{part}") for part in ("qweight", "qzeros", "scales", "g_idx"))
-        groups = groups.astype(np.int64)
-        codes = unpack_stream(words, len(groups), bits)                        # [K, N]
-        zeros = unpack_stream(zero_words.T, scales.shape[1], bits).T + added   # [G, N]
+    for module in packed:
+        codes, zeros, scales, groups = decode(lambda part: tensors.pop(f"{module}.{part}"), config, settings[module])
+        size = settings[module][1] if settings[module][1] > 0 else len(codes)
+        assert len(scales) * size == len(codes), f"{module}: {len(scales)} groups of {size}, {len(codes)} inputs"
         difference = codes.astype(np.float32) - zeros.astype(np.float32)[groups]
         weights[module + ".weight"] = (scales.astype(np.float32)[groups] * difference).T
     weights.update({name: values.astype(np.float32) for name, values in tensors.items()})
@@ -202,7 +308,7 @@ def difference(name, ours, theirs):
 
 
 def main(artifact, dequantized):
-    ours = read_gptq(artifact) if os.path.isdir(artifact) else read_gguf(artifact)
+    ours = read_folder(artifact) if os.path.isdir(artifact) else read_gguf(artifact)
     theirs = read_safetensors(dequantized)
     faults = [f"{name}: only in one of the two" for name in sorted(set(ours) ^ set(theirs))]
     for name in sorted(set(ours) & set(theirs)):

@@ -1,0 +1,141 @@
+// Folders of safetensors in which linears are packed: one writer for all layouts.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "artifact/folder_contents.h"
+#include "artifact/gptq_layout.h"
+#include "artifact/intake.h"
+#include "artifact/packed_containers.h"
+#include "calque/artifact/side_files.h"
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+
+namespace calque::artifact {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedLayout& layout,
+                                                const io::SafetensorsCheckpoint& checkpoint) {
+  std::vector<io::TensorDeclaration> result;
+  for (const TensorPlan& planned : plan.tensors) {
+    const model::TensorSpec& tensor = planned.tensor;
+    if (!planned.grid) {
+      result.push_back({tensor.name, checkpoint.at(tensor.name).dtype, tensor.shape});
+      continue;
+    }
+    for (io::TensorDeclaration& part :
+         layout.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid))
+      result.push_back(std::move(part));
+  }
+  return result;
+}
+
+// Keys and values of the source in their order; only the quantization is added.
+Json config_with(const std::filesystem::path& model_folder, const Json& quantization) {
+  const std::filesystem::path path = model_folder / "config.json";
+  Json config = Json::parse(io::read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object())
+    throw Error(ErrorKind::kInput, "", fmt::format("{}: no JSON object", path.string()));
+  config["quantization_config"] = quantization;
+  return config;
+}
+
+// Replacing the folder that is being read would destroy the model.
+void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
+  std::error_code missing;
+  if (!std::filesystem::equivalent(request.path, source, missing)) return;
+  throw Error(ErrorKind::kConfig, "",
+              fmt::format("{} is the model itself: choose another folder for the {} export",
+                          request.path.string(), request.format));
+}
+
+class PackedWriter : public ArtifactWriter {
+ public:
+  PackedWriter(const ExportPlan& plan, const WriterInputs& inputs)
+      : plan_(plan),
+        inputs_(inputs),
+        intake_(plan_),
+        contents_(contents_of(plan_, inputs_.family)),
+        checkpoint_format_(
+            gptq_checkpoint_format(contents_.all_sym, plan_.request.checkpoint_format)),
+        layout_(packed_container(plan_.request.format).layout(checkpoint_format_)),
+        folder_(plan_.request.path, plan_.request.overwrite),
+        weights_(folder_.staging(), declarations(plan_, *layout_, inputs_.checkpoint),
+                 plan_.request.max_shard_bytes) {}
+
+  void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
+    intake_.accept(tensor_name, q);
+    const std::vector<NamedBytes> parts =
+        with_context(tensor_name, [&] { return layout_->pack(module_of(tensor_name), q); });
+    for (const NamedBytes& part : parts) weights_.write(part.name, part.bytes);
+    const Index group_size = q.grid.group_size_for(q.in_features());
+    contents_.desc_act |=
+        !q.group_of_column_K.empty() &&
+        q.group_of_column_K != quant::consecutive_groups(q.in_features(), group_size);
+  }
+
+  void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
+    intake_.accept_dense(tensor_name, values);
+    const DType dtype = inputs_.checkpoint.at(tensor_name).dtype;
+    const auto count = static_cast<std::size_t>(values.size());
+    std::vector<std::byte> bytes(count * size_of(dtype));
+    const Matrix<float> packed = Matrix<float>::copy_of(values);
+    convert_from_float(packed.data(), dtype, count, bytes.data());
+    weights_.write(tensor_name, bytes);
+  }
+
+  void finish() override {
+    intake_.require_complete();
+    for (const TensorPlan* planned : intake_.to_copy()) copy(planned->tensor.name);
+    weights_.finish();
+    write_settings();
+    for (const std::filesystem::path& file : side_files(inputs_.model_folder))
+      io::copy_file(file, folder_.staging() / file.filename());
+    folder_.commit();
+  }
+
+ private:
+  void copy(const std::string& tensor_name) {
+    const io::TensorRef& source = inputs_.checkpoint.at(tensor_name);
+    weights_.write(tensor_name, source.bytes);
+    if (source.file != nullptr) source.file->drop(source.bytes);
+  }
+
+  std::string settings_json() const {
+    if (plan_.request.format == "awq") return awq_settings_json(contents_);
+    if (plan_.request.format == "compressed-tensors")
+      return compressed_tensors_settings_json(contents_);
+    return gptq_settings_json(contents_, checkpoint_format_, inputs_.provenance);
+  }
+
+  void write_settings() const {
+    const Json quantization = Json::parse(settings_json());
+    const Json config = config_with(inputs_.model_folder, quantization);
+    io::write_file(folder_.staging() / "config.json", config.dump(2) + "\n");
+    // Older GPTQ loaders know this file only.
+    if (plan_.request.format == "gptq")
+      io::write_file(folder_.staging() / "quantize_config.json", quantization.dump(2) + "\n");
+  }
+
+  const ExportPlan plan_;
+  const WriterInputs inputs_;
+  Intake intake_;
+  FolderContents contents_;
+  const std::string checkpoint_format_;
+  const std::unique_ptr<PackedLayout> layout_;
+  // In this order: the unfinished weights go before the folder that they are in.
+  io::AtomicFolder folder_;
+  io::SafetensorsWriter weights_;
+};
+
+}  // namespace
+
+std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
+                                                   const WriterInputs& inputs) {
+  refuse_the_source(plan.request, inputs.model_folder);
+  return std::make_unique<PackedWriter>(plan, inputs);
+}
+
+}  // namespace calque::artifact
