@@ -13,6 +13,7 @@ void add_run(CLI::App& program);
 void add_validate(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_inspect(CLI::App& program);
+void add_verify(CLI::App& program);
 void add_dequantize(CLI::App& program);
 void add_tokenize(CLI::App& program);
 void add_schema(CLI::App& program);

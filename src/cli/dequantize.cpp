@@ -1,15 +1,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <array>
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "calque/artifact/reader.h"
+#include "calque/artifact/side_files.h"
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -65,24 +63,8 @@ void write_tensors(const artifact::ArtifactReader& reader, const fs::path& folde
   writer.finish();
 }
 
-// Tokenizer, chat template, generation settings, licence: what stays true of the plain model.
-// Weights of any kind are not; nor is a README, which speaks of the artifact.
-bool stays_true(const std::string& name) {
-  constexpr std::array<std::string_view, 8> weights = {
-      ".safetensors", ".index.json", ".bin", ".pt", ".pth", ".gguf", ".h5", ".partial"};
-  constexpr std::array<std::string_view, 3> settings = {"config.json", "quantize_config.json",
-                                                        "quant_config.json"};
-  const auto ends_so = [&](std::string_view ending) { return name.ends_with(ending); };
-  return !name.starts_with(".") && !name.starts_with("README") &&
-         std::none_of(weights.begin(), weights.end(), ends_so) &&
-         std::find(settings.begin(), settings.end(), name) == settings.end();
-}
-
 void copy_side_files(const fs::path& from, const fs::path& to) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.is_regular_file() && stays_true(name)) io::copy_file(entry.path(), to / name);
-  }
+  for (const fs::path& file : artifact::side_files(from)) io::copy_file(file, to / file.filename());
 }
 
 void write_settings(const fs::path& source, const artifact::ArtifactReader& reader,

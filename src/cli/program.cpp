@@ -22,6 +22,7 @@ constexpr const char* kExamples =
     "  calque run configs/demo.yaml\n"
     "  calque eval out/demo-Q4_0.gguf --reference tests/models/demo --text heldout.txt\n"
     "  calque inspect out/demo-GPTQ-Int4\n"
+    "  calque verify out/demo-GPTQ-Int4\n"
     "  calque COMMAND --help";
 
 void add_commands(CLI::App& program) {
@@ -32,6 +33,7 @@ void add_commands(CLI::App& program) {
   add_validate(program);
   add_eval(program);
   add_inspect(program);
+  add_verify(program);
   add_dequantize(program);
   add_tokenize(program);
   add_schema(program);

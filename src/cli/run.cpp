@@ -8,6 +8,7 @@
 
 #include "calque/config/job_file.h"
 #include "calque/io/file.h"
+#include "calque/pipeline/publish.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/pipeline/report_json.h"
 #include "cli/commands.h"
@@ -34,6 +35,8 @@ void run(const RunArguments& arguments) {
     Progress progress(progress_mode(mode), std::cerr, terminal_width());
     report = pipeline::quantize_model(job, progress);
   }
+  for (std::size_t i = 0; i < report.artifacts.size(); ++i)
+    pipeline::publish_folder(report, i, job, config::resolved_yaml(job));
   fmt::print("{}",
              arguments.json ? pipeline::report_json(report) : report_text(report, job.run_dir));
 }

@@ -74,9 +74,12 @@ std::string explanation(const pipeline::Report& report) {
 std::string costs(const pipeline::Report& report) {
   const pipeline::StageSeconds& s = report.stages;
   std::string text = fmt::format(
-      "Seconds: tokenize {:.1f}, load {:.1f}, forward {:.1f}, statistics {:.1f}, quantize {:.1f}, "
+      "Seconds: tokenize {:.1f}, load {:.1f}, forward {:.1f}, statistics {:.1f}, {}quantize "
+      "{:.1f}, "
       "write {:.1f}, evaluate {:.1f}; total {:.1f}\n",
-      s.tokenize, s.load, s.forward, s.statistics, s.quantize, s.write, s.evaluate, report.seconds);
+      s.tokenize, s.load, s.forward, s.statistics,
+      s.transform > 0 ? fmt::format("channel scales {:.1f}, ", s.transform) : "", s.quantize,
+      s.write, s.evaluate, report.seconds);
   text += fmt::format("Peak memory: {}\n", bytes_text(report.peak_bytes));
   if (!report.forward_dtype.empty())
     text += fmt::format("Calibration forward pass: {}\n", report.forward_dtype);

@@ -310,4 +310,57 @@ Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& nam
                                     node.text, meant ? "; did you mean '" + *meant + "'?" : "")};
 }
 
+namespace {
+
+Problem read_tensor_parallel(const YamlNode& node, std::vector<Index>& sizes) {
+  if (node.kind != YamlNode::Kind::kList || node.items.empty())
+    return wrong_type("a list of sizes, such as [1, 2, 4]", node);
+  std::vector<Index> given;
+  for (const YamlNode& item : node.items) {
+    std::int64_t size = 0;
+    if (Problem problem = integer(1, 1 << 16).parse(item, {}, size); !problem.empty())
+      return problem;
+    given.push_back(size);
+  }
+  sizes = given;
+  return {};
+}
+
+}  // namespace
+
+Codec<artifact::Requirements> requirements() {
+  const auto parse = [](const YamlNode& node, const fs::path&,
+                        artifact::Requirements& value) -> Problem {
+    artifact::Requirements given;
+    if (node.is_null()) {
+      value = given;
+      return {};
+    }
+    if (node.kind != YamlNode::Kind::kMap)
+      return wrong_type("a map such as {vllm: true, tensor_parallel: [1, 2]}", node);
+    for (const YamlEntry& entry : node.entries) {
+      Problem problem;
+      if (entry.key == "vllm")
+        problem = boolean().parse(entry.value, {}, given.vllm);
+      else if (entry.key == "tensor_parallel")
+        problem = read_tensor_parallel(entry.value, given.tensor_parallel);
+      else
+        problem = {"E101", fmt::format("has the unknown key '{}'; keys here: vllm, tensor_parallel",
+                                       entry.key)};
+      if (!problem.empty()) {
+        if (problem.code != "E101") problem.message = entry.key + " " + problem.message;
+        return problem;
+      }
+    }
+    value = given;
+    return {};
+  };
+  const auto show = [](const artifact::Requirements& value) {
+    if (!value.any()) return std::string("null");
+    return fmt::format("{{vllm: {}, tensor_parallel: [{}]}}", value.vllm,
+                       fmt::join(value.tensor_parallel, ", "));
+  };
+  return {"map: `vllm`, `tensor_parallel`; or null", parse, show};
+}
+
 }  // namespace calque::config

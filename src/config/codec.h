@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "calque/artifact/plan.h"
 #include "config/diagnostics.h"
 #include "config/yaml_tree.h"
 
@@ -46,6 +47,29 @@ Codec<std::filesystem::path> path();  // not empty; made absolute
 Codec<std::filesystem::path> path_or_null();
 Codec<std::string> device();
 Codec<std::string> one_of(std::vector<std::string> names);
+Codec<artifact::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
+
+// `inner`, or null for "not said".
+template <typename V>
+Codec<std::optional<V>> or_null(const Codec<V>& inner) {
+  Codec<std::optional<V>> codec;
+  codec.type = inner.type + ", or null";
+  codec.parse = [inner](const YamlNode& node, const std::filesystem::path& folder,
+                        std::optional<V>& value) {
+    if (node.is_null()) {
+      value.reset();
+      return Problem{};
+    }
+    V given{};
+    Problem problem = inner.parse(node, folder, given);
+    if (problem.empty()) value = given;
+    return problem;
+  };
+  codec.show = [inner](const std::optional<V>& value) {
+    return value ? inner.show(*value) : std::string("null");
+  };
+  return codec;
+}
 
 Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& names);
 

@@ -24,7 +24,6 @@ constexpr std::array kForeignKeys{
     ForeignKey{"q_group_size", "AutoAWQ's", "group_size: {}", "quantization"},
     ForeignKey{"groupsize", "GPTQ-for-LLaMa's", "group_size: {}", "quantization"},
     ForeignKey{"symmetric", "llm-compressor's", "sym: {}", "quantization"},
-    ForeignKey{"desc_act", "AutoGPTQ's", "act_order: {}", "quantization"},
     ForeignKey{"actorder", "llm-compressor's", "act_order: true", "quantization"},
     ForeignKey{"act_group_aware", "GPTQModel's", "act_order: {}", "quantization"},
     ForeignKey{"dampening_frac", "llm-compressor's", "damp_percent: {}", "quantization"},
@@ -66,6 +65,11 @@ std::string foreign_key_hint(std::string_view key, const std::string& value) {
         "'zero_point' is AutoAWQ's name. Write 'sym: {}' in quantization (zero_point: true means "
         "sym: false)",
         value == "false" ? "true" : "false");
+  if (key == "desc_act")
+    return fmt::format(
+        "'desc_act' belongs to a gptq export, where it stores groups in activation order (g_idx, "
+        "slower kernels). Write 'act_order: {}' in quantization for the order alone",
+        value == "false" ? "false" : "true");
   if (key == "iters")
     return "'iters' is AutoRound's name; the methods here do not iterate. Remove it";
   for (const ForeignKey& foreign : kForeignKeys)

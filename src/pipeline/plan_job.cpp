@@ -35,6 +35,14 @@ void check_method(const QuantizationSettings& settings, const CalibrationSetting
               fmt::format("unknown quantization.method '{}'", settings.method));
 }
 
+void check_awq(const QuantizationSettings& settings) {
+  if (settings.method == "awq" && settings.awq.loss == "output" && !settings.propagate_error)
+    throw Error(ErrorKind::kConfig, "E113",
+                "awq.loss: output runs parts of a block while its inputs are there, which "
+                "propagate_error: false does not keep. Use awq.loss: gram, or propagate_error: "
+                "true");
+}
+
 void check_calibration(const CalibrationSettings& calibration) {
   if (!calibration.sources.empty() && !calibration.tokens.empty())
     throw Error(ErrorKind::kConfig, "E205",
@@ -96,6 +104,7 @@ SourceModel::SourceModel(const std::filesystem::path& folder)
 
 std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source) {
   check_method(job.quantization, job.calibration);
+  check_awq(job.quantization);
   check_calibration(job.calibration);
   if (job.evaluate) check_evaluation(*job.evaluate);
   check_window_fits(job, source.family.config);

@@ -127,6 +127,8 @@ class JobRun {
         .quantizer = kQuantizer,
         .model_name = std::filesystem::canonical(job_.model.path).filename().string(),
         .method = job_.quantization.method,
+        .rounding = job_.quantization.method == "awq" ? job_.quantization.awq.rounding
+                                                      : job_.quantization.method,
         .damp_percent = job_.quantization.damp_percent,
         .act_order = job_.quantization.act_order};
     return artifact::open_writer(plan, {.family = source_.family,

@@ -65,9 +65,9 @@ Json json_of(const ArtifactReport& artifact) {
 }
 
 Json json_of(const StageSeconds& s) {
-  return {{"tokenize", s.tokenize},     {"load", s.load},         {"forward", s.forward},
-          {"statistics", s.statistics}, {"quantize", s.quantize}, {"write", s.write},
-          {"evaluate", s.evaluate}};
+  return {{"tokenize", s.tokenize},     {"load", s.load},           {"forward", s.forward},
+          {"statistics", s.statistics}, {"transform", s.transform}, {"quantize", s.quantize},
+          {"write", s.write},           {"evaluate", s.evaluate}};
 }
 
 }  // namespace

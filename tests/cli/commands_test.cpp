@@ -186,8 +186,8 @@ TEST(Doctor, PrintsWhatABugReportNeeds) {
 }
 
 TEST(Help, NamesExamplesAndExitCodesEverywhere) {
-  for (const std::string command : {"", "run ", "validate ", "eval ", "inspect ", "dequantize ",
-                                    "tokenize ", "schema ", "doctor "}) {
+  for (const std::string command : {"", "run ", "validate ", "eval ", "inspect ", "verify ",
+                                    "dequantize ", "tokenize ", "schema ", "doctor "}) {
     const Outcome outcome = run(command + "--help");
     EXPECT_EQ(outcome.exit_code, 0) << command;
     const std::string name = command.substr(0, command.find(' '));

@@ -40,10 +40,28 @@ const std::map<std::string, std::string> kOtherValues = {
     {"quantization.refine_passes", "5"},
     {"quantization.propagate_error", "false"},
     {"quantization.fallback.max_modules", "1"},
+    {"quantization.awq.rounding", "rtn"},
+    {"quantization.awq.loss", "output"},
+    {"quantization.awq.n_grid", "10"},
+    {"quantization.awq.clip", "false"},
+    {"quantization.rules.0.match", "other"},
+    {"quantization.rules.0.bits", "8"},
+    {"quantization.rules.0.group_size", "32"},
+    {"quantization.rules.0.sym", "true"},
+    {"quantization.rules.0.skip", "false"},
+    {"quantization.rules.0.allow_no_match", "true"},
     {"export.0.path", "other"},
     {"export.0.overwrite", "true"},
     {"export.0.checkpoint_format", "gptq_v2"},
     {"export.0.max_shard_size", "1GB"},
+    {"export.0.desc_act", "true"},
+    {"export.0.scale_dtype", "bfloat16"},
+    {"export.0.require", "{vllm: true, tensor_parallel: [1, 2]}"},
+    {"publish.model_card", "false"},
+    {"publish.base_model", "org/other"},
+    {"publish.license", "mit"},
+    {"publish.quantized_by", "other"},
+    {"publish.checksums", "false"},
     {"export.1.type", "Q8_0"},
     {"export.1.embedding_type", "F16"},
     {"export.1.output_type", "F16"},
@@ -68,7 +86,7 @@ constexpr const char* kBaseJob = R"(version: 1
 name: base
 model: {path: m}
 calibration: {sources: [{path: a.txt}]}
-quantization: {method: rtn}
+quantization: {method: rtn, rules: [{match: lm_head}]}
 export:
   - {format: gptq, path: o}
   - {format: gguf, path: o.gguf}

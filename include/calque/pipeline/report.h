@@ -31,6 +31,7 @@ struct StageSeconds {
   double load = 0;
   double forward = 0;
   double statistics = 0;
+  double transform = 0;  // search for channel scales
   double quantize = 0;
   double write = 0;
   double evaluate = 0;

@@ -1,0 +1,91 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "calque/core/error.h"
+#include "calque/pipeline/verify_artifact.h"
+#include "cli/commands.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+using artifact::Finding;
+
+struct VerifyArguments {
+  std::string artifact;
+  std::string reference;
+  int threads = 0;
+  bool json = false;
+};
+
+std::string verdict_text(Finding::Verdict verdict) {
+  switch (verdict) {
+    case Finding::Verdict::kOk:
+      return "ok";
+    case Finding::Verdict::kWarning:
+      return "warning";
+    case Finding::Verdict::kFault:
+      return "FAULT";
+  }
+  return "";
+}
+
+std::string findings_json(const std::vector<Finding>& findings) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Finding& f : findings) {
+    const std::string verdict =
+        f.verdict == Finding::Verdict::kFault ? "fault" : verdict_text(f.verdict);
+    list.push_back({{"verdict", verdict}, {"check", f.check}, {"message", f.message}});
+  }
+  return list.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string findings_text(const std::vector<Finding>& findings) {
+  std::string text;
+  for (const Finding& f : findings)
+    text +=
+        fmt::format("{:<7}  {:<9}  {}\n", verdict_text(f.verdict), f.check, printable(f.message));
+  return text;
+}
+
+void verify(const VerifyArguments& arguments) {
+  const std::vector<Finding> findings = pipeline::verify_artifact({.artifact = arguments.artifact,
+                                                                   .reference = arguments.reference,
+                                                                   .threads = arguments.threads});
+  fmt::print("{}", arguments.json ? findings_json(findings) : findings_text(findings));
+  const auto faults = std::count_if(findings.begin(), findings.end(), [](const Finding& f) {
+    return f.verdict == Finding::Verdict::kFault;
+  });
+  if (faults > 0)
+    throw Error(ErrorKind::kVerification, "",
+                fmt::format("'{}': {} fault{}", printable(arguments.artifact), faults,
+                            faults == 1 ? "" : "s"));
+}
+
+}  // namespace
+
+void add_verify(CLI::App& program) {
+  CLI::App* command = program.add_subcommand(
+      "verify", "Check an artifact: checksums, index, settings, values, and a short run.");
+  auto arguments = std::make_shared<VerifyArguments>();
+  command->add_option("artifact", arguments->artifact, "Folder of safetensors, or GGUF file.")
+      ->required();
+  command->add_option("--reference", arguments->reference,
+                      "The original: its KL divergence on a short prompt is printed, too.");
+  command->add_option("--threads", arguments->threads, "0: all that the process may use.")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "Print the findings as JSON.");
+  command->footer(
+      help_footer("  calque verify out/demo-GPTQ-Int4\n"
+                  "  calque verify out/demo-Q4_0.gguf --reference tests/models/demo"));
+  command->callback([arguments] { verify(*arguments); });
+}
+
+}  // namespace calque::cli

@@ -1,0 +1,161 @@
+#include "config/sections.h"
+
+namespace calque::config {
+
+using pipeline::CalibrationSettings;
+using pipeline::EvaluationSettings;
+using pipeline::Job;
+using pipeline::ModelSettings;
+using Presence = Section::Presence;
+
+namespace {
+
+// The number of the file's grammar; it is not part of the job.
+Key version_key() {
+  Key result;
+  result.name = "version";
+  result.type = "1";
+  result.doc = "Version of the job file's format.";
+  result.store = [](const YamlNode& node, const std::filesystem::path&, void*) -> Problem {
+    if (node.kind == YamlNode::Kind::kScalar && !node.quoted && node.text == "1") return {};
+    return {"E110", fmt::format("must be 1, the only version there is, not {}", describe(node))};
+  };
+  result.show = [](const void*) { return "1"; };
+  return result;
+}
+
+}  // namespace
+
+Section top_level() {
+  Section s;
+  s.doc = "Top level.";
+  s.open = [](Job& job) -> void* { return &job; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job}; };
+  s.keys = {
+      version_key(),
+      with_default(key<Job>(
+                       "name", folder_name(), [](const Job& j) -> auto& { return j.name; },
+                       "Name of the job, in reports."),
+                   "`<model folder>-<method>-<bits>bit`"),
+      with_default(key<Job>(
+                       "run_dir", path(), [](const Job& j) -> auto& { return j.run_dir; },
+                       "Folder for the record of the run: `job.resolved.yaml`, "
+                       "`calibration_manifest.json`, `modules.csv`, `log.jsonl`, "
+                       "`metrics.json`."),
+                   "`runs/<name>`"),
+  };
+  return s;
+}
+
+Section model_section() {
+  Section s;
+  s.path = "model";
+  s.doc = "What is quantized.";
+  s.presence = Presence::kRequired;
+  s.open = [](Job& job) -> void* { return &job.model; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.model}; };
+  s.keys = {required(key<ModelSettings>(
+      "path", path(), [](const ModelSettings& m) -> auto& { return m.path; },
+      "Hugging Face folder: `config.json`, `*.safetensors`, tokenizer files."))};
+  return s;
+}
+
+Section calibration_section() {
+  using S = CalibrationSettings;
+  const Choice<text::Packing> packings[] = {{"concat", text::Packing::kConcat},
+                                            {"truncate", text::Packing::kTruncate},
+                                            {"pad", text::Packing::kPad}};
+  Section s;
+  s.path = "calibration";
+  s.doc =
+      "What the model reads while its linears' inputs are measured. Give `sources` or `tokens`; "
+      "method `rtn` needs neither.";
+  s.open = [](Job& job) -> void* { return &job.calibration; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.calibration}; };
+  s.keys = {
+      key<S>(
+          "n_samples", integer(1), [](const S& c) -> auto& { return c.packing.n_samples; },
+          "Rows, exactly: fewer available is an error."),
+      key<S>(
+          "seqlen", integer(1, 1 << 20), [](const S& c) -> auto& { return c.packing.seqlen; },
+          "Tokens a row."),
+      key<S>(
+          "seed", seed(), [](const S& c) -> auto& { return c.packing.seed; },
+          "Decides which rows of the text are taken."),
+      key<S>(
+          "packing", choice<text::Packing>({std::begin(packings), std::end(packings)}),
+          [](const S& c) -> auto& { return c.packing.packing; },
+          "`concat`: documents joined and cut into full rows; `truncate`: one row a document "
+          "that is long enough; `pad`: one row a document."),
+      key<S>(
+          "add_bos", boolean(), [](const S& c) -> auto& { return c.packing.add_bos; },
+          "Begin every row with what the tokenizer puts first (BOS); never twice."),
+      key<S>(
+          "parse_special", boolean(), [](const S& c) -> auto& { return c.packing.parse_special; },
+          "Text that spells a special token becomes that token."),
+      key<S>(
+          "tokens", path_or_null(), [](const S& c) -> auto& { return c.tokens; },
+          "Token ids made elsewhere (`.safetensors` or `.npy`), instead of `sources`."),
+  };
+  return s;
+}
+
+Section sources_section() {
+  using S = text::TextSource;
+  Section s;
+  s.path = "calibration.sources";
+  s.doc = "Text files, each also compressed (`.gz`, `.zst`).";
+  s.presence = Presence::kOptional;
+  s.list = true;
+  s.open = [](Job& job) -> void* { return &job.calibration.sources.emplace_back(); };
+  s.instances = [](const Job& job) { return pointers_to(job.calibration.sources); };
+  s.keys = {
+      required(key<S>(
+          "path", path(), [](const S& t) -> auto& { return t.path; }, "`.txt` or `.jsonl` file.")),
+      key<S>(
+          "text_column", text(), [](const S& t) -> auto& { return t.text_column; },
+          "`.jsonl`: the key that holds the text."),
+      key<S>(
+          "split_on", optional_text(), [](const S& t) -> auto& { return t.split_on; },
+          "`.txt`: what separates documents; null: the file is one document."),
+      key<S>(
+          "weight", number(0, 1e9), [](const S& t) -> auto& { return t.weight; },
+          "Share of the rows; sources without a weight (0) share the rest equally."),
+  };
+  return s;
+}
+
+Section evaluate_section() {
+  using S = EvaluationSettings;
+  Section s;
+  s.path = "evaluate";
+  s.doc =
+      "Perplexity of the original and of every artifact, read back from its files, and the KL "
+      "divergence between them. Give `text` or `tokens`; without this section nothing is "
+      "evaluated.";
+  s.presence = Presence::kOptional;
+  s.open = [](Job& job) -> void* { return &job.evaluate.emplace(); };
+  s.instances = [](const Job& job) {
+    return job.evaluate ? std::vector<const void*>{&*job.evaluate} : std::vector<const void*>{};
+  };
+  s.keys = {
+      key<S>(
+          "text", path_or_null(), [](const S& e) -> auto& { return e.text; },
+          "Text file, read as one document."),
+      key<S>(
+          "tokens", path_or_null(), [](const S& e) -> auto& { return e.tokens; },
+          "Token ids made elsewhere (`.safetensors` or `.npy`), instead of `text`."),
+      key<S>(
+          "seqlen", integer(2, 1 << 20), [](const S& e) -> auto& { return e.seqlen; },
+          "Tokens a window."),
+      key<S>(
+          "windows", integer(0), [](const S& e) -> auto& { return e.windows; },
+          "Windows from the start of the text; 0: all full ones."),
+      key<S>(
+          "dtype", one_of({"auto", "float32", "bfloat16"}),
+          [](const S& e) -> auto& { return e.dtype; }, "Precision of the forward pass."),
+  };
+  return s;
+}
+
+}  // namespace calque::config

@@ -1,0 +1,128 @@
+#include "config/sections.h"
+
+namespace calque::config {
+
+using pipeline::Job;
+using pipeline::RuntimeSettings;
+using Presence = Section::Presence;
+
+namespace {
+
+bool is_gptq(const artifact::ExportRequest& e) { return e.format == "gptq"; }
+bool is_gguf(const artifact::ExportRequest& e) { return e.format == "gguf"; }
+bool is_folder(const artifact::ExportRequest& e) { return e.format != "gguf"; }
+
+}  // namespace
+
+Section export_section() {
+  using S = artifact::ExportRequest;
+  Section s;
+  s.path = "export";
+  s.doc = "What is written. Exports that need the same rounding share one pass over the model.";
+  s.presence = Presence::kRequired;
+  s.list = true;
+  s.open = [](Job& job) -> void* { return &job.exports.emplace_back(); };
+  s.instances = [](const Job& job) { return pointers_to(job.exports); };
+  const auto gptq_only = [](Key k) { return only_when<S>(std::move(k), "format: gptq", is_gptq); };
+  const auto gguf_only = [](Key k) { return only_when<S>(std::move(k), "format: gguf", is_gguf); };
+  const auto folders_only = [](Key k) {
+    return only_when<S>(std::move(k), "format: gptq, awq or compressed-tensors", is_folder);
+  };
+  s.keys = {
+      required(key<S>(
+          "format", one_of({"gptq", "awq", "compressed-tensors", "gguf"}),
+          [](const S& e) -> auto& { return e.format; }, "Format of the artifact.")),
+      required(key<S>(
+          "path", path(), [](const S& e) -> auto& { return e.path; },
+          "The folder; gguf: the file.")),
+      key<S>(
+          "overwrite", boolean(), [](const S& e) -> auto& { return e.overwrite; },
+          "Replace what is there; false: what is there is an error."),
+      gptq_only(key<S>(
+          "checkpoint_format", one_of({"auto", "gptq", "gptq_v2"}),
+          [](const S& e) -> auto& { return e.checkpoint_format; },
+          "How zero points are stored; `auto`: gptq when symmetric, else gptq_v2.")),
+      gptq_only(key<S>(
+          "desc_act", boolean(), [](const S& e) -> auto& { return e.desc_act; },
+          "Groups in the order of activations, with a g_idx: slower kernels, and tensor "
+          "parallelism is limited.")),
+      folders_only(key<S>(
+          "scale_dtype", one_of({"auto", "float16", "bfloat16"}),
+          [](const S& e) -> auto& { return e.scale_dtype; },
+          "Numbers that scales may be; `auto`: float16, compressed-tensors the model's. Exports "
+          "with the same grid and scale_dtype share one pass.")),
+      folders_only(key<S>(
+          "require", requirements(), [](const S& e) -> auto& { return e.require; },
+          "Refuse a plan that vLLM cannot load, at these tensor-parallel sizes.")),
+      folders_only(key<S>(
+          "max_shard_size", byte_size(), [](const S& e) -> auto& { return e.max_shard_bytes; },
+          "Largest weights file; more is split.")),
+      gguf_only(key<S>(
+          "type", text(), [](const S& e) -> auto& { return e.type; },
+          "Type of the blocks' matrices: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, "
+          "F32.")),
+      gguf_only(key<S>(
+          "embedding_type", text(), [](const S& e) -> auto& { return e.embedding_type; },
+          "Type of the embedding, when `type` is quantized.")),
+      gguf_only(key<S>(
+          "output_type", text(), [](const S& e) -> auto& { return e.output_type; },
+          "Type of the output head, when `type` is quantized.")),
+      gguf_only(key<S>(
+          "pre", text_or_null(), [](const S& e) -> auto& { return e.pre; },
+          "Name of the pre-tokenizer (`tokenizer.ggml.pre`), if it is not found from "
+          "the tokenizer's content.")),
+  };
+  return s;
+}
+
+Section publish_section() {
+  using S = pipeline::PublishSettings;
+  Section s;
+  s.path = "publish";
+  s.doc = "What goes into a folder beside the weights, so that it can be uploaded as it is.";
+  s.open = [](Job& job) -> void* { return &job.publish; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.publish}; };
+  s.keys = {
+      key<S>(
+          "model_card", boolean(), [](const S& p) -> auto& { return p.model_card; },
+          "`README.md` with measured numbers, how to run it, and this job."),
+      key<S>(
+          "base_model", text_or_null(), [](const S& p) -> auto& { return p.base_model; },
+          "Name of the original on a model hub, `org/name`; null: the folder's name."),
+      key<S>(
+          "license", text(), [](const S& p) -> auto& { return p.license; },
+          "Licence identifier; `inherit`: what the model's folder says."),
+      key<S>(
+          "quantized_by", text_or_null(), [](const S& p) -> auto& { return p.quantized_by; },
+          "Who made it."),
+      key<S>(
+          "checksums", boolean(), [](const S& p) -> auto& { return p.checksums; },
+          "`SHA256SUMS` of every file."),
+  };
+  return s;
+}
+
+Section runtime_section() {
+  using S = RuntimeSettings;
+  Section s;
+  s.path = "runtime";
+  s.doc = "Where and how the work is done. Results do not depend on `threads`.";
+  s.open = [](Job& job) -> void* { return &job.runtime; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.runtime}; };
+  s.keys = {
+      key<S>(
+          "threads", count_or_auto(), [](const S& r) -> auto& { return r.threads; },
+          "CPU threads; `auto`: all that the process may use."),
+      key<S>(
+          "forward_dtype", one_of({"auto", "float32", "bfloat16"}),
+          [](const S& r) -> auto& { return r.forward_dtype; },
+          "Precision of the calibration forward pass; `auto`: bfloat16 where the processor "
+          "multiplies it natively."),
+      key<S>(
+          "device", device(), [](const S& r) -> auto& { return r.device; },
+          "Where statistics and rounding are computed."),
+  };
+  return s;
+}
+
+}  // namespace calque::config

@@ -1,0 +1,147 @@
+#include "config/sections.h"
+
+namespace calque::config {
+
+using pipeline::Job;
+using pipeline::QuantizationSettings;
+using Presence = Section::Presence;
+
+Section quantization_section() {
+  using S = QuantizationSettings;
+  const std::vector<Choice<ScaleRule>> rules = {{"minmax", ScaleRule::kMinMax},
+                                                {"full_range", ScaleRule::kFullRange},
+                                                {"search", ScaleRule::kSearch},
+                                                {"block_search", ScaleRule::kBlockSearch}};
+  Section s;
+  s.path = "quantization";
+  s.doc =
+      "How values are chosen. `bits`, `group_size` and `sym` are for folders of safetensors; GGUF "
+      "types bring their own.";
+  s.open = [](Job& job) -> void* { return &job.quantization; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization}; };
+  s.keys = {
+      key<S>(
+          "method", one_of({"rtn", "awq", "gptq"}), [](const S& q) -> auto& { return q.method; },
+          "`rtn`: round to nearest; `gptq`: round column by column and move each column's error "
+          "onto the next; `awq`: scale channels so that those that matter are rounded more finely, "
+          "then round (see `quantization.awq`)."),
+      key<S>(
+          "bits", small_integer(2, 8), [](const S& q) -> auto& { return q.grid.bits; },
+          "Bits of a code; formats hold some of these (gptq: 2, 3, 4, 8; compressed-tensors: 4, 8; "
+          "awq: "
+          "4)."),
+      key<S>(
+          "group_size", group_size(), [](const S& q) -> auto& { return q.grid.group_size; },
+          "Inputs that share a scale."),
+      key<S>(
+          "sym", boolean(), [](const S& q) -> auto& { return q.grid.sym; },
+          "Symmetric: no zero points."),
+      key<S>(
+          "scale_rule", choice<ScaleRule>(rules), [](const S& q) -> auto& { return q.scale_rule; },
+          "A group's scale: from its extremes (`minmax`), with the largest magnitude on the "
+          "outermost code (`full_range`), the best of candidates under the inputs' mean squares "
+          "(`search`), or under the group's block of the Gram matrix (`block_search`)."),
+      key<S>(
+          "act_order", boolean(), [](const S& q) -> auto& { return q.act_order; },
+          "gptq: visit columns by falling activation; groups stay consecutive, so it costs "
+          "nothing when the model is used."),
+      key<S>(
+          "damp_percent", number(0, 1), [](const S& q) -> auto& { return q.damp_percent; },
+          "gptq: added to the Hessian's diagonal, as a share of its mean (0.01 is 1 %)."),
+      key<S>(
+          "damp_auto_increment", number(0, 1),
+          [](const S& q) -> auto& { return q.damp_auto_increment; },
+          "gptq: first increase of `damp_percent` when the Hessian is not positive definite, "
+          "doubled each time; 0: no retries."),
+      key<S>(
+          "block_size", integer(1, 1 << 20), [](const S& q) -> auto& { return q.block_size; },
+          "gptq: columns a block; speed and memory, not the format."),
+      key<S>(
+          "refine_passes", integer(0, 1000), [](const S& q) -> auto& { return q.refine_passes; },
+          "gptq: passes over the codes and scales after rounding; each lowers the error or leaves "
+          "it."),
+      key<S>(
+          "propagate_error", boolean(), [](const S& q) -> auto& { return q.propagate_error; },
+          "Measure later layers behind the already quantized ones; false: behind the original "
+          "ones."),
+  };
+  return s;
+}
+
+Section fallback_section() {
+  using S = QuantizationSettings;
+  Section s;
+  s.path = "quantization.fallback";
+  s.doc = "When gptq cannot use a matrix's statistics, the matrix is rounded by rtn.";
+  s.open = [](Job& job) -> void* { return &job.quantization; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization}; };
+  s.keys = {key<S>(
+      "max_modules", integer(0), [](const S& q) -> auto& { return q.fallback_max_modules; },
+      "More matrices than this falling back fail the job.")};
+  return s;
+}
+
+Section awq_section() {
+  using S = pipeline::AwqSettings;
+  Section s;
+  s.path = "quantization.awq";
+  s.doc = "Method `awq`: channel scales, folded into the norm or the linear before.";
+  s.open = [](Job& job) -> void* { return &job.quantization.awq; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization.awq}; };
+  s.keys = {
+      key<S>(
+          "rounding", one_of({"gptq", "rtn"}), [](const S& a) -> auto& { return a.rounding; },
+          "How the scaled weights are rounded."),
+      key<S>(
+          "loss", one_of({"gram", "output"}), [](const S& a) -> auto& { return a.loss; },
+          "What the search makes small: the error of the linears' outputs, from their Gram matrix "
+          "(`gram`), or of the attention's and the MLP's as a whole, run for every candidate "
+          "(`output`, as in the paper)."),
+      key<S>(
+          "n_grid", integer(1, 1000), [](const S& a) -> auto& { return a.n_grid; },
+          "Ratios tried besides the identity."),
+      key<S>(
+          "clip", boolean(), [](const S& a) -> auto& { return a.clip; },
+          "Search each group's range under its block of the Gram matrix (`scale_rule: "
+          "block_search`)."),
+  };
+  return s;
+}
+
+Section rules_section() {
+  using S = artifact::ModuleRule;
+  Section s;
+  s.path = "quantization.rules";
+  s.doc =
+      "Settings for single modules, in folders of safetensors. Later rules patch earlier ones, key "
+      "by "
+      "key. `lm_head` is left alone unless a rule says `skip: false`.";
+  s.presence = Presence::kOptional;
+  s.list = true;
+  s.open = [](Job& job) -> void* { return &job.quantization.grid.rules.emplace_back(); };
+  s.instances = [](const Job& job) { return pointers_to(job.quantization.grid.rules); };
+  s.keys = {
+      required(key<S>(
+          "match", text(), [](const S& r) -> auto& { return r.match; },
+          "Module name (`model.layers.0.mlp.down_proj`), glob (`*.down_proj`), or regular "
+          "expression (`re:.*\\.mlp\\.`, from the start of the name).")),
+      key<S>(
+          "bits", or_null(small_integer(2, 8)), [](const S& r) -> auto& { return r.bits; },
+          "Bits of these modules."),
+      key<S>(
+          "group_size", or_null(group_size()), [](const S& r) -> auto& { return r.group_size; },
+          "Group size of these modules."),
+      key<S>(
+          "sym", or_null(boolean()), [](const S& r) -> auto& { return r.sym; },
+          "Symmetric or not."),
+      key<S>(
+          "skip", or_null(boolean()), [](const S& r) -> auto& { return r.skip; },
+          "Leave these modules as they are."),
+      key<S>(
+          "allow_no_match", boolean(), [](const S& r) -> auto& { return r.allow_no_match; },
+          "A rule that matches nothing is an error otherwise."),
+  };
+  return s;
+}
+
+}  // namespace calque::config

@@ -1,0 +1,186 @@
+#include "pipeline/channel_scales.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "calque/core/error.h"
+#include "calque/quant/awq.h"
+#include "pipeline/stopwatch.h"
+
+namespace calque::pipeline {
+namespace {
+
+using Absorber = model::FoldSpec::Absorber;
+
+// Sequences that loss: output runs each candidate on.
+constexpr Index kOutputSequences = 8;
+
+bool all_ones(const std::vector<float>& scales_K) {
+  return std::all_of(scales_K.begin(), scales_K.end(), [](float s) { return s == 1.0f; });
+}
+
+std::vector<quant::AwqReader> readers_of(const Pass& pass, const model::FoldSpec& fold,
+                                         const model::BlockWeights& weights) {
+  std::vector<quant::AwqReader> readers;
+  for (const model::TensorSpec& consumer : fold.consumers)
+    if (const auto& grid = pass.plan.at(consumer.name).grid)
+      readers.push_back({weights.at(consumer.name), *grid});
+  return readers;
+}
+
+std::vector<std::string> names_of(const Pass& pass, const model::FoldSpec& fold) {
+  std::vector<std::string> names;
+  for (const model::TensorSpec& consumer : fold.consumers)
+    if (pass.plan.at(consumer.name).grid) names.push_back(consumer.name);
+  return names;
+}
+
+// Channels that one row of the absorber makes share the geometric mean of their proposals.
+void tie(const model::FoldSpec& fold, std::span<float> scales_K) {
+  if (fold.shared_by == 1) return;
+  std::map<Index, std::pair<double, Index>> logs;
+  for (std::size_t k = 0; k < scales_K.size(); ++k) {
+    auto& [sum, count] = logs[fold.source_of(static_cast<Index>(k))];
+    sum += std::log(static_cast<double>(scales_K[k]));
+    ++count;
+  }
+  for (std::size_t k = 0; k < scales_K.size(); ++k) {
+    const auto& [sum, count] = logs.at(fold.source_of(static_cast<Index>(k)));
+    scales_K[k] = static_cast<float>(std::exp(sum / static_cast<double>(count)));
+  }
+}
+
+void to_powers_of_two(std::span<float> scales_K) {
+  for (float& scale : scales_K) scale = quant::nearest_power_of_two(scale);
+}
+
+// A norm whose consumers are all rounded takes any scale that its stored weight can make up for.
+// Everything else takes powers of two: they move through rows that are rounded already, through
+// biases, routers and linears that stay as they are without rounding anything.
+quant::ScaleSnap snap_for(const Pass& pass, const model::FoldSpec& fold,
+                          const model::BlockWeights& weights, bool all_rounded) {
+  if (fold.kind == Absorber::kRows || !all_rounded)
+    return [&fold](std::span<float> scales_K) {
+      tie(fold, scales_K);
+      to_powers_of_two(scales_K);
+    };
+  const DType dtype = pass.source.checkpoint.at(fold.absorber.name).dtype;
+  const bool plus_one = fold.kind == Absorber::kNormPlusOne;
+  const float* norm = weights.at(fold.absorber.name).data();
+  return [=](std::span<float> scales_K) {
+    for (std::size_t k = 0; k < scales_K.size(); ++k)
+      scales_K[k] = quant::exact_norm_scale(norm[k], plus_one, dtype, scales_K[k]);
+  };
+}
+
+double squared_distance(const Matrix<float>& a, const Matrix<float>& b) {
+  double total = 0;
+  for (Index i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a.data()[i]) - b.data()[i];
+    total += difference * difference;
+  }
+  return total;
+}
+
+}  // namespace
+
+struct ChannelScales::Search {
+  const model::BlockSpec& block;
+  const model::FoldSpec& fold;
+  const calib::InputStats& stats;
+  model::BlockWeights& weights;
+  const model::HiddenStates* hidden;
+};
+
+namespace {
+
+// The paper's loss: what the attention or the MLP as a whole adds to the hidden states, with the
+// trial weights against the original ones, over the first sequences.
+class OutputLoss {
+ public:
+  OutputLoss(const Pass& pass, const model::BlockSpec& block, const model::FoldSpec& fold,
+             model::BlockWeights& weights, const model::HiddenStates& hidden)
+      : pass_(pass),
+        block_(block),
+        weights_(weights),
+        hidden_(hidden),
+        half_(fold.site == model::SiteKind::kAttnIn ? model::BlockHalf::kAttention
+                                                    : model::BlockHalf::kMlp),
+        names_(names_of(pass, fold)) {
+    for (Index s = 0; s < std::min(kOutputSequences, hidden.sequences()); ++s)
+      originals_.push_back(output(s));
+  }
+
+  double operator()(const quant::TrialWeights& trial) {
+    std::vector<Matrix<float>> kept;
+    for (std::size_t r = 0; r < names_.size(); ++r) {
+      Matrix<float> trial_NK = trial(r);
+      kept.push_back(weights_.take(names_[r]));
+      weights_.put(names_[r], std::move(trial_NK));
+    }
+    double loss = 0;
+    for (std::size_t s = 0; s < originals_.size(); ++s)
+      loss += squared_distance(output(static_cast<Index>(s)), originals_[s]);
+    for (std::size_t r = 0; r < names_.size(); ++r) weights_.put(names_[r], std::move(kept[r]));
+    return loss;
+  }
+
+ private:
+  Matrix<float> output(Index sequence) const {
+    return pass_.runner->half_output(block_, weights_, hidden_, half_, sequence);
+  }
+
+  const Pass& pass_;
+  const model::BlockSpec& block_;
+  model::BlockWeights& weights_;
+  const model::HiddenStates& hidden_;
+  model::BlockHalf half_;
+  std::vector<std::string> names_;
+  std::vector<Matrix<float>> originals_;
+};
+
+}  // namespace
+
+std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
+                                             const model::SiteSpec& site,
+                                             const calib::InputStats& stats,
+                                             model::BlockWeights& weights,
+                                             const model::HiddenStates* hidden) {
+  if (pass_.job.quantization.method != "awq") return {};
+  const model::FoldSpec* fold = block.fold_of(site);
+  if (fold == nullptr) return {};
+  if (block_ != &block) scales_.clear();
+  block_ = &block;
+  const auto known = scales_.find(fold);
+  if (known != scales_.end()) return known->second;
+  if (stats.empty()) return {};
+  const TimedScope timed(pass_.stages.transform);
+  return scales_[fold] = search({block, *fold, stats, weights, hidden});
+}
+
+std::vector<float> ChannelScales::search(const Search& search) {
+  const AwqSettings& settings = pass_.job.quantization.awq;
+  const std::vector<quant::AwqReader> readers = readers_of(pass_, search.fold, search.weights);
+  if (readers.empty()) return {};
+  // The whole linears see their outputs alone; only norms feed an attention or an MLP.
+  quant::ScaleLoss loss;
+  if (settings.loss == "output" && search.fold.kind != Absorber::kRows && search.hidden != nullptr)
+    loss = [output = std::make_shared<OutputLoss>(pass_, search.block, search.fold, search.weights,
+                                                  *search.hidden)](
+               const quant::TrialWeights& trial) { return (*output)(trial); };
+  const bool all_rounded = readers.size() == search.fold.consumers.size();
+  quant::AwqScales found = quant::search_scales(
+      readers, search.stats, {.n_grid = static_cast<int>(settings.n_grid)},
+      snap_for(pass_, search.fold, search.weights, all_rounded), loss, pass_.exec);
+  return all_ones(found.scales_K) ? std::vector<float>{} : std::move(found.scales_K);
+}
+
+bool ChannelScales::is_absorber(const model::BlockSpec& block, const std::string& tensor) {
+  return std::any_of(block.folds.begin(), block.folds.end(), [&](const model::FoldSpec& fold) {
+    return fold.kind == Absorber::kRows && fold.absorber.name == tensor;
+  });
+}
+
+}  // namespace calque::pipeline

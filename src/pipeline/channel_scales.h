@@ -1,0 +1,40 @@
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pipeline/pass.h"
+
+namespace calque::pipeline {
+
+// AWQ within a pass: chooses the scales of a site's input channels and keeps the books of what they
+// change elsewhere. The calibration itself goes on with the unscaled activations: consumers are
+// rounded as W s against the statistics of x / s, and what the following layers see is the rounded
+// W s divided by s again, which is the same function.
+class ChannelScales {
+ public:
+  explicit ChannelScales(const Pass& pass) : pass_(pass) {}
+
+  // Scales for the inputs of `site`, one a channel; empty where nothing is scaled (no fold, nothing
+  // to round, no statistics, or the identity was best). Chosen when the fold's first site is
+  // reached; the experts' sites of a block follow its mlp_in.
+  std::span<const float> choose(const model::BlockSpec& block, const model::SiteSpec& site,
+                                const calib::InputStats& stats, model::BlockWeights& weights,
+                                const model::HiddenStates* hidden);
+
+  // Whether a later fold of the block may still divide the rows of this tensor.
+  static bool is_absorber(const model::BlockSpec& block, const std::string& tensor);
+
+ private:
+  struct Search;
+
+  std::vector<float> search(const Search& search);
+
+  const Pass& pass_;
+  const model::BlockSpec* block_ = nullptr;  // whose scales these are
+  std::map<const model::FoldSpec*, std::vector<float>> scales_;
+};
+
+}  // namespace calque::pipeline

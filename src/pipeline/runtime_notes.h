@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+
+#include "calque/artifact/plan.h"
+
+namespace calque::pipeline {
+
+// "How to run" of a card: the commands of the runtimes that load this container, and what of it
+// they do not load (formats_gptq_awq.md, sections 2.3 and 5).
+std::string runtime_notes(const artifact::ExportPlan& plan);
+
+}  // namespace calque::pipeline

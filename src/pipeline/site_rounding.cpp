@@ -1,0 +1,207 @@
+#include "pipeline/site_rounding.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "calque/core/error.h"
+#include "calque/model/fold.h"
+#include "calque/quant/awq.h"
+#include "calque/quant/methods.h"
+#include "pipeline/stopwatch.h"
+
+namespace calque::pipeline {
+namespace {
+
+using Absorber = model::FoldSpec::Absorber;
+
+quant::Rounder make_rounder(const QuantizationSettings& settings) {
+  const bool awq = settings.method == "awq";
+  const std::string& rounding = awq ? settings.awq.rounding : settings.method;
+  const ScaleRule rule = awq && settings.awq.clip ? ScaleRule::kBlockSearch : settings.scale_rule;
+  if (rounding == "rtn") return quant::make_rtn({.scale_rule = rule});
+  quant::GptqOptions options;
+  options.scale_rule = rule;
+  options.act_order = settings.act_order;
+  options.damp_percent = settings.damp_percent;
+  options.damp_auto_increment = settings.damp_auto_increment;
+  options.block_size = settings.block_size;
+  options.refine_passes = static_cast<int>(settings.refine_passes);
+  return quant::make_gptq(options);
+}
+
+ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
+  ModuleReport report;
+  report.module = module;
+  report.role = role;
+  report.grid = grid;
+  return report;
+}
+
+// What each row of a rounded linear is divided by; rows that make no channel of the fold by 1.
+std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
+                                    Index rows) {
+  std::vector<float> divisors_N(static_cast<std::size_t>(rows), 1.0f);
+  for (std::size_t k = 0; k < scales_K.size(); ++k)
+    divisors_N[static_cast<std::size_t>(fold.source_of(static_cast<Index>(k)))] = scales_K[k];
+  return divisors_N;
+}
+
+}  // namespace
+
+SiteRounding::SiteRounding(const Pass& pass)
+    : pass_(pass),
+      rounder_(make_rounder(pass.job.quantization)),
+      plain_(quant::make_rtn({.scale_rule = pass.job.quantization.scale_rule})),
+      channel_scales_(pass) {}
+
+void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSpec& site,
+                              const calib::InputStats& stats, model::BlockWeights& weights,
+                              const model::HiddenStates* hidden) {
+  const std::span<const float> scales_K =
+      channel_scales_.choose(block, site, stats, weights, hidden);
+  if (!scales_K.empty()) {
+    const model::FoldSpec& fold = *block.fold_of(site);
+    absorb(fold, scales_K, weights);
+  }
+  const calib::InputStats scaled =
+      scales_K.empty() ? calib::InputStats{} : quant::rescaled(stats, scales_K);
+  double prepare_seconds = 0;
+  const quant::SiteRounder round_one = [&] {
+    const TimedScope timed(prepare_seconds);
+    return rounder_(scales_K.empty() ? stats : scaled, pass_.exec);
+  }();
+  pass_.stages.quantize += prepare_seconds;
+  for (const model::LinearSpec& linear : site.readers) {
+    const std::string& name = linear.weight.name;
+    const auto& grid = pass_.plan.at(name).grid;
+    if (!grid) continue;
+    ModuleReport report = describe(linear.name, linear.role, *grid);
+    report.block = block.layer;
+    report.tokens = stats.tokens;
+    report.nonfinite_tokens = stats.nonfinite_tokens;
+    Matrix<float> weight_NK = weights.take(name);
+    if (!scales_K.empty()) quant::multiply_columns(weight_NK, scales_K);
+    Matrix<float> rounded_NK = round_and_write(
+        round_one, name, ChannelScales::is_absorber(block, name), std::move(weight_NK), report);
+    if (!scales_K.empty()) quant::divide_columns(rounded_NK, scales_K);
+    weights.put(name, std::move(rounded_NK));
+  }
+  warn_about_nonfinite(block, site, stats);
+}
+
+// The other side of a fold, once: the norm, or the rows of the linear before, which is rounded
+// already: its codes stay and its scales are divided. Linears of the fold that stay unrounded (a
+// router) are multiplied here as well.
+void SiteRounding::absorb(const model::FoldSpec& fold, std::span<const float> scales_K,
+                          model::BlockWeights& weights) {
+  if (std::find(absorbed_.begin(), absorbed_.end(), &fold) != absorbed_.end()) return;
+  absorbed_.push_back(&fold);
+  scale_unrounded(fold, scales_K, weights);
+  const std::string& absorber = fold.absorber.name;
+  const auto held = held_.find(absorber);
+  if (held != held_.end()) {
+    quant::divide_rows(held->second, divisors_of_rows(fold, scales_K, held->second.out_features()));
+    write(absorber, held->second);
+    held_.erase(held);
+  } else {
+    model::divide_absorber(fold, scales_K, changed(absorber, weights));
+  }
+  for (const model::TensorSpec& bias : fold.bias)
+    model::divide_bias(fold, scales_K, changed(bias.name, weights));
+}
+
+void SiteRounding::scale_unrounded(const model::FoldSpec& fold, std::span<const float> scales_K,
+                                   const model::BlockWeights& weights) {
+  for (const model::TensorSpec& consumer : fold.consumers) {
+    if (pass_.plan.at(consumer.name).grid) continue;
+    quant::multiply_columns(changed(consumer.name, weights), scales_K);
+  }
+}
+
+Matrix<float>& SiteRounding::changed(const std::string& tensor,
+                                     const model::BlockWeights& weights) {
+  const auto found = changed_.find(tensor);
+  if (found != changed_.end()) return found->second;
+  return changed_[tensor] = Matrix<float>::copy_of(weights.at(tensor));
+}
+
+void SiteRounding::finish_block() {
+  for (const auto& [tensor, q] : held_) write(tensor, q);
+  for (const auto& [tensor, values] : changed_) write_dense(tensor, values);
+  held_.clear();
+  changed_.clear();
+  absorbed_.clear();
+}
+
+void SiteRounding::round_outside_blocks() {
+  for (const artifact::TensorPlan& planned : pass_.plan.tensors) {
+    if (!planned.grid || planned.in_block_linear) continue;
+    Matrix<float> weight = [&] {
+      const TimedScope timed(pass_.stages.load);
+      return model::CheckpointSource(pass_.source.checkpoint).load(planned.tensor.name);
+    }();
+    ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
+    report.block = -1;
+    const calib::InputStats none;
+    round_and_write(plain_(none, pass_.exec), planned.tensor.name, false, std::move(weight),
+                    report);
+  }
+}
+
+// Returns the values of the rounded matrix.
+Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
+                                            const std::string& tensor, bool hold,
+                                            Matrix<float> weight_NK, ModuleReport& report) {
+  const Stopwatch watch;
+  report.out_features = weight_NK.rows();
+  report.in_features = weight_NK.cols();
+  quant::Rounded rounded =
+      with_context(tensor, [&] { return round_one(std::move(weight_NK), report.grid); });
+  report.rounding = rounded.report;
+  report.seconds = watch.seconds();
+  pass_.stages.quantize += report.seconds;
+  finish_module(report);
+  Matrix<float> values_NK = quant::dequantize(rounded.matrix);
+  if (hold)
+    held_[tensor] = std::move(rounded.matrix);
+  else
+    write(tensor, rounded.matrix);
+  return values_NK;
+}
+
+void SiteRounding::write(const std::string& tensor, const quant::QuantizedMatrix& q) {
+  const TimedScope timed(pass_.stages.write);
+  for (const auto& writer : pass_.writers) writer->write(tensor, q);
+}
+
+void SiteRounding::write_dense(const std::string& tensor, MatrixView<const float> values) {
+  const TimedScope timed(pass_.stages.write);
+  for (const auto& writer : pass_.writers) writer->write_dense(tensor, values);
+}
+
+void SiteRounding::finish_module(const ModuleReport& report) {
+  modules_.push_back(report);
+  pass_.observer.module_done(report);
+  if (report.rounding.fallback_reason.empty()) return;
+  ++fallbacks_;
+  const std::string what = fmt::format("{}: {}", report.module, report.rounding.fallback_reason);
+  if (fallbacks_ > pass_.job.quantization.fallback_max_modules)
+    throw Error(ErrorKind::kNumerical, "E401",
+                fmt::format("{}. Allowed fallbacks: {}. Try more calibration text (n_samples), a "
+                            "larger damp_percent, or set quantization.fallback.max_modules",
+                            what, pass_.job.quantization.fallback_max_modules));
+  pass_.observer.warning(what);
+}
+
+void SiteRounding::warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
+                                        const calib::InputStats& stats) {
+  if (stats.nonfinite_tokens == 0) return;
+  pass_.observer.warning(fmt::format(
+      "{} {}: {} of {} calibration tokens had NaN or infinite activations and were left out",
+      block.name, name_of(site.kind), stats.nonfinite_tokens,
+      stats.tokens + stats.nonfinite_tokens));
+}
+
+}  // namespace calque::pipeline

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pipeline/channel_scales.h"
+#include "pipeline/pass.h"
+
+namespace calque::pipeline {
+
+// Rounds the readers of one site after another and hands them to the writers; the state of a pass
+// that outlives its blocks.
+class SiteRounding {
+ public:
+  explicit SiteRounding(const Pass& pass);
+
+  // Puts the values that the artifact's function has in place of the site's weights. `hidden`: what
+  // the block is running on, null when it is not running.
+  void round_site(const model::BlockSpec& block, const model::SiteSpec& site,
+                  const calib::InputStats& stats, model::BlockWeights& weights,
+                  const model::HiddenStates* hidden);
+  // After the last site: writes what was held back for folds, and the tensors that they changed.
+  void finish_block();
+  // Tensors that no site feeds (embedding, head): rounded to nearest.
+  void round_outside_blocks();
+
+  std::vector<ModuleReport> take_modules() { return std::move(modules_); }
+
+ private:
+  Matrix<float> round_and_write(const quant::SiteRounder& round_one, const std::string& tensor,
+                                bool hold, Matrix<float> weight_NK, ModuleReport& report);
+  void write(const std::string& tensor, const quant::QuantizedMatrix& q);
+  void write_dense(const std::string& tensor, MatrixView<const float> values);
+  void absorb(const model::FoldSpec& fold, std::span<const float> scales_K,
+              model::BlockWeights& weights);
+  // The block's tensor as the folds so far have changed it.
+  Matrix<float>& changed(const std::string& tensor, const model::BlockWeights& weights);
+  void scale_unrounded(const model::FoldSpec& fold, std::span<const float> scales_K,
+                       const model::BlockWeights& weights);
+  void finish_module(const ModuleReport& report);
+  void warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
+                            const calib::InputStats& stats);
+
+  const Pass& pass_;
+  quant::Rounder rounder_;
+  quant::Rounder plain_;
+  ChannelScales channel_scales_;
+  // Rounded linears whose rows a later fold of the block may still divide.
+  std::map<std::string, quant::QuantizedMatrix> held_;
+  std::map<std::string, Matrix<float>> changed_;  // unrounded tensors that folds changed
+  std::vector<const model::FoldSpec*> absorbed_;  // folds of this block that are done
+  std::vector<ModuleReport> modules_;
+  Index fallbacks_ = 0;
+};
+
+}  // namespace calque::pipeline
