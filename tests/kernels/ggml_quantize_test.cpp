@@ -61,7 +61,7 @@ TEST(GgmlQuantize, FirstBlocksOfNoiseEqualTheReference) {
   }
 }
 
-// 41 super-blocks: two full strips of sixteen and a part, with an odd number of super-blocks.
+// 41 super-blocks: whole strips (of 4, 8 or 16, by the register width) and a part of one.
 // Q4_0 to Q5_1 are left out under importance: there the variance is that of the whole row.
 TEST(GgmlQuantize, EachSuperBlockStandsForItself) {
   constexpr Index kBlocks = 41;

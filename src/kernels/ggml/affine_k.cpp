@@ -53,13 +53,13 @@ struct Q5K : Q4K {
   static constexpr auto load = load_q5_k;
 };
 
-// The groups of up to sixteen super-blocks, in order.
+// The groups of the super-blocks of a strip, in order.
 struct GroupFits {
-  alignas(64) float scale[256] = {};
-  alignas(64) float minimum[256] = {};
-  alignas(64) float weight[256] = {};
-  alignas(64) float inverse[256] = {};
-  alignas(64) float origin[256] = {};
+  alignas(64) float scale[kLanes * 16] = {};
+  alignas(64) float minimum[kLanes * 16] = {};
+  alignas(64) float weight[kLanes * 16] = {};
+  alignas(64) float inverse[kLanes * 16] = {};
+  alignas(64) float origin[kLanes * 16] = {};
 };
 
 template <typename T>

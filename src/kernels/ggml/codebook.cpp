@@ -14,22 +14,29 @@ constexpr int kNlBytes = 18;
 constexpr int kXsBytes = 136;
 constexpr int kXsGroups = kSuper / kGroup;
 
-constexpr Floats kLevels = {-127, -104, -83, -65, -49, -35, -22, -10,
-                            1,    13,   25,  38,  53,  69,  89,  113};
+constexpr float kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                               1,    13,   25,  38,  53,  69,  89,  113};
 // Between neighbouring levels; at the middle the upper level wins. The last is never passed.
-constexpr Floats kMiddles = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
-                             7,       19,     31.5f, 45.5f, 61,  79,     101, __builtin_inff()};
+constexpr float kMiddles[16] = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
+                                7,       19,     31.5f, 45.5f, 61,  79,     101, __builtin_inff()};
 
+Floats look_up(const float* table, Ints index) {
+  if constexpr (kLanes == 16) return __builtin_shuffle(load(table), index);
+  if constexpr (kLanes == 8) return __builtin_shuffle(load(table), load(table + kLanes), index);
+  Floats found{};
+  for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[index[lane]];
+  return found;
+}
+
+// Comparisons with a middle found by halving the table.
 Ints nearest_index(Floats v) {
   Ints index{};
-  for (int step = kLanes / 2; step > 0; step /= 2) {
-    const Floats middle = __builtin_shuffle(kMiddles, index + (step - 1));
-    index += (v >= middle) & step;
-  }
+  for (int step = 8; step > 0; step /= 2)
+    index += (v >= look_up(kMiddles, index + (step - 1))) & step;
   return index;
 }
 
-Floats level(Ints index) { return __builtin_shuffle(kLevels, index); }
+Floats level(Ints index) { return look_up(kLevels, index); }
 
 void project(const Lanes<kGroup>& x, const Lanes<kGroup>& w, Floats inverse, Projection& sums) {
   sums = {};
@@ -59,10 +66,8 @@ Floats fit_scale(const Lanes<kGroup>& x, const Lanes<kGroup>& w) {
 
 void encode(const float* x, float inverse, std::byte* qs) {
   alignas(64) std::uint8_t codes[kGroup];
-  for (int i = 0; i < kGroup; i += kLanes) {
-    const Codes16 packed = __builtin_convertvector(nearest_index(inverse * load(x + i)), Codes16);
-    std::memcpy(codes + i, &packed, sizeof(packed));
-  }
+  for (int i = 0; i < kGroup; i += kLanes)
+    store_bytes(nearest_index(inverse * load(x + i)), codes + i);
   store_nibbles(codes, qs);
 }
 

@@ -1,32 +1,53 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-
-#include "kernels/cpu/simd.h"
+#include <cstring>
 
 // The reference quantizers sum the elements of a group one after another in fp32, so their bytes
-// depend on that order. Here sixteen groups advance side by side, one a lane: the order within each
-// group stays, and the arithmetic is sixteen wide.
+// depend on that order. Here as many groups as a register has lanes advance side by side: the order
+// within each group stays, and the arithmetic is that many times wider. Lanes never mix, so the
+// bytes do not depend on the width.
 namespace calque::ggml {
 
-using cpu::broadcast;
-using cpu::Floats;
-using cpu::kLanes;
-using cpu::load;
-using cpu::nearest_code;
-using cpu::round_even;
-using cpu::store;
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
 
-using Ints = std::int32_t __attribute__((vector_size(64)));
-using Codes16 = std::uint8_t __attribute__((vector_size(16)));
+using Floats = float __attribute__((vector_size(4 * kLanes)));
+using Ints = std::int32_t __attribute__((vector_size(4 * kLanes)));
+using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
 
-// Element i of sixteen groups of N.
+// Element i of kLanes groups of N.
 template <int N>
 struct Lanes {
   Floats at[N];
   Floats& operator[](int i) { return at[i]; }
   const Floats& operator[](int i) const { return at[i]; }
 };
+
+inline Floats load(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store(float* p, Floats v) { std::memcpy(p, &v, sizeof(v)); }
+inline Floats broadcast(float x) { return x - Floats{}; }
+
+// A NaN lane becomes the bound.
+inline Floats at_least(Floats v, Floats bound) { return v > bound ? v : bound; }
+inline Floats at_most(Floats v, Floats bound) { return v < bound ? v : bound; }
+
+// The nearest integer in [lowest, highest], both integers themselves; ties to even. At 1.5 * 2^23
+// the last bit of a float is one.
+inline Floats nearest_code(Floats v, Floats lowest, Floats highest) {
+  constexpr float kOnes = 0x1.8p23f;
+  return (at_most(at_least(v, lowest), highest) + kOnes) - kOnes;
+}
 
 inline Floats magnitude(Floats v) {
   constexpr std::int32_t kAllButSign = 0x7fffffff;
@@ -69,11 +90,12 @@ inline void exchange_all(Floats* rows) {
     if ((r & Step) == 0) exchange<Step>(rows[r], rows[r + Step]);
 }
 
+// kLanes rows of kLanes.
 inline void transpose(Floats* rows) {
   exchange_all<1>(rows);
   exchange_all<2>(rows);
-  exchange_all<4>(rows);
-  exchange_all<8>(rows);
+  if constexpr (kLanes > 4) exchange_all<4>(rows);
+  if constexpr (kLanes > 8) exchange_all<8>(rows);
 }
 
 // Group g of N starts at values + g * stride; lanes from `groups` on are zero.
@@ -89,9 +111,13 @@ inline Lanes<N> load_groups(const float* values, std::ptrdiff_t stride, int grou
   return lanes;
 }
 
+inline void store_bytes(Ints values, std::uint8_t* bytes) {
+  const Bytes narrow = __builtin_convertvector(values, Bytes);
+  std::memcpy(bytes, &narrow, sizeof(narrow));
+}
+
 inline void store_codes(Floats values, std::uint8_t* codes) {
-  const Codes16 bytes = __builtin_convertvector(__builtin_convertvector(values, Ints), Codes16);
-  std::memcpy(codes, &bytes, sizeof(bytes));
+  store_bytes(__builtin_convertvector(values, Ints), codes);
 }
 
 // The inverse of load_groups, as bytes: group g at codes + g * N.

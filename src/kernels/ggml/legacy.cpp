@@ -35,7 +35,7 @@ Fit fit_to_extreme(const Lanes<kBlock>& x, float middle) {
   const Floats inverse = reciprocal_or_zero(fit.scale);
   const Floats highest = broadcast(2 * middle - 1);
   for (int i = 0; i < kBlock; ++i)
-    fit.codes[i] = cpu::at_most(truncated(x[i] * inverse + (middle + 0.5f)), highest);
+    fit.codes[i] = at_most(truncated(x[i] * inverse + (middle + 0.5f)), highest);
   return fit;
 }
 
@@ -50,7 +50,7 @@ Fit fit_to_range(const Lanes<kBlock>& x, float highest) {
   fit.minimum = smallest;
   const Floats inverse = reciprocal_or_zero(fit.scale);
   for (int i = 0; i < kBlock; ++i)
-    fit.codes[i] = cpu::at_most(truncated((x[i] - smallest) * inverse + 0.5f), broadcast(highest));
+    fit.codes[i] = at_most(truncated((x[i] - smallest) * inverse + 0.5f), broadcast(highest));
   return fit;
 }
 

@@ -10,20 +10,14 @@ namespace {
 constexpr int kBlock = 32;
 constexpr int kBytes = 34;
 
-using SignedBytes = std::int8_t __attribute__((vector_size(16)));
-
-void store_signed(Floats values, std::byte* bytes) {
-  const auto packed = __builtin_convertvector(__builtin_convertvector(values, Ints), SignedBytes);
-  std::memcpy(bytes, &packed, sizeof(packed));
-}
-
 void quantize_block(const float* x, std::byte* out) {
-  const Floats low = load(x), high = load(x + kLanes);
-  const float scale = largest_magnitude(low, high) / 127.0f;
+  const float scale = largest_magnitude(x, kBlock) / 127.0f;
   const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
   store_half(scale, out);
-  store_signed(round_half_away(low * inverse), out + 2);
-  store_signed(round_half_away(high * inverse), out + 2 + kLanes);
+  std::uint8_t codes[kBlock];
+  for (int i = 0; i < kBlock; i += kLanes)
+    store_codes(round_half_away(load(x + i) * inverse), codes + i);
+  std::memcpy(out + 2, codes, kBlock);
 }
 
 }  // namespace

@@ -13,19 +13,15 @@ inline Floats round_half_away(Floats v) {
 }
 
 // A maximum does not depend on the order.
-inline float largest(Floats v) {
+inline float largest_magnitude(const float* x, int count) {
+  Floats largest{};
+  for (int i = 0; i < count; i += kLanes) largest = at_least(magnitude(load(x + i)), largest);
   for (int half = kLanes / 2; half > 0; half /= 2) {
     Ints partner;
     for (int lane = 0; lane < kLanes; ++lane) partner[lane] = lane ^ half;
-    const Floats other = __builtin_shuffle(v, partner);
-    v = v > other ? v : other;
+    largest = at_least(__builtin_shuffle(largest, partner), largest);
   }
-  return v[0];
-}
-
-inline float largest_magnitude(Floats a, Floats b) {
-  const Floats x = magnitude(a), y = magnitude(b);
-  return largest(x > y ? x : y);
+  return largest[0];
 }
 
 }  // namespace calque::ggml

@@ -9,7 +9,7 @@ namespace calque::ggml {
 
 constexpr int kSuper = 256;  // weights in a super-block
 
-// Up to sixteen consecutive blocks of a row.
+// Up to kLanes consecutive blocks of a row.
 struct Strip {
   const float* values;
   const float* importance;  // or null
@@ -28,7 +28,7 @@ void for_each_strip(const Row& row, Index block_columns, Body body) {
   }
 }
 
-// Sixteen groups of N of a strip of super-blocks: those from 16 * batch on.
+// Up to kLanes groups of N of a strip of super-blocks.
 template <int N>
 struct Batch {
   int first_group;

@@ -12,11 +12,11 @@ constexpr int kGroup = 16;
 constexpr int kGroups = kSuper / kGroup;
 using GroupBatch = Batch<kGroup>;
 
-// The groups of up to sixteen super-blocks, in order. The codes are those of the search (from 0),
+// The groups of the super-blocks of a strip, in order. The codes are those of the search (from 0),
 // which stay where a stored scale becomes 0.
 struct GroupFits {
-  alignas(64) float scale[256] = {};
-  alignas(64) float weight[256] = {};
+  alignas(64) float scale[kLanes * 16] = {};
+  alignas(64) float weight[kLanes * 16] = {};
   alignas(64) std::uint8_t codes[kLanes * kSuper];
 };
 
@@ -71,7 +71,7 @@ struct Q3K {
       const auto x = batch.load_from(strip.values);
       const auto w =
           element_weights(x, batch.load_from(strip.importance), spread(variances, batch));
-      cpu::store(fits.weight + batch.first_group, total(w));
+      ggml::store(fits.weight + batch.first_group, total(w));
       keep(batch, x, fit_symmetric(x, w, kMiddle), kMiddle, fits);
     });
   }
@@ -117,8 +117,10 @@ struct Q6K {
 };
 
 void round_group(const float* x, float scale, float middle, std::uint8_t* codes) {
-  const Floats code = nearest_code(load(x) / scale, broadcast(-middle), broadcast(middle - 1));
-  store_codes(code + middle, codes);
+  for (int i = 0; i < kGroup; i += kLanes) {
+    const Floats real = load(x + i) / scale;
+    store_codes(nearest_code(real, broadcast(-middle), broadcast(middle - 1)) + middle, codes + i);
+  }
 }
 
 template <typename T>

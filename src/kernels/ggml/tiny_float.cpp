@@ -38,11 +38,11 @@ Floats nearest_fp4(Floats x, float scale) {
 
 void quantize_mxfp4(const Row& row, std::byte* out) {
   for (Index k = 0; k < row.columns; k += kFp4Block, out += kFp4Bytes) {
-    const Floats low = load(row.values + k), high = load(row.values + k + kLanes);
-    const int exponent = fp4_exponent(largest_magnitude(low, high));
+    const float* x = row.values + k;
+    const int exponent = fp4_exponent(largest_magnitude(x, kFp4Block));
     std::uint8_t codes[kFp4Block];
-    store_codes(nearest_fp4(low, half_power(exponent)), codes);
-    store_codes(nearest_fp4(high, half_power(exponent)), codes + kLanes);
+    for (int i = 0; i < kFp4Block; i += kLanes)
+      store_codes(nearest_fp4(load(x + i), half_power(exponent)), codes + i);
     set_byte(out, exponent);
     store_nibbles(codes, out + 1);
   }
@@ -59,9 +59,7 @@ void dequantize_mxfp4(const std::byte* bytes, Index columns, float* values) {
 
 // Codes 0, 1, 2 for -1, 0, 1 times the largest magnitude, which is returned.
 float ternary_codes(const float* x, std::uint8_t* codes) {
-  float scale = 0;
-  for (int i = 0; i < kSuper; i += 2 * kLanes)
-    scale = std::max(scale, largest_magnitude(load(x + i), load(x + i + kLanes)));
+  const float scale = largest_magnitude(x, kSuper);
   const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
   for (int i = 0; i < kSuper; i += kLanes)
     store_codes(round_half_away(load(x + i) * inverse) + 1.0f, codes + i);
