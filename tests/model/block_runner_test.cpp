@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
+#include <utility>
 
 #include "calque/core/error.h"
 #include "model/naive_block.h"
@@ -28,14 +31,13 @@ class EveryFamilyRuns : public ::testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyRuns, ::testing::ValuesIn(family_folders()));
 
 // Largest difference between naive logits of all sequences and `logits_RV`.
-double difference_from_naive(const ModelFolder& model, const Tokens& tokens,
-                             const std::vector<double>& inverse_frequencies,
+double difference_from_naive(const ModelFolder& model, const Tokens& tokens, const Buffers& buffers,
                              MatrixView<const float> logits_RV) {
   double largest = 0;
   for (Index b = 0; b < tokens.ids_BS.rows(); ++b) {
     const Index length = tokens.ids_BS.cols();
     const std::int32_t* const ids = tokens.ids_BS.row(b);
-    const NaiveBlock::Rows naive = naive_logits(model, {ids, ids + length}, inverse_frequencies);
+    const NaiveBlock::Rows naive = naive_logits(model, {ids, ids + length}, buffers);
     for (Index s = 0; s < length; ++s)
       for (Index v = 0; v < logits_RV.cols(); ++v)
         largest = std::max(
@@ -50,24 +52,20 @@ double difference_from_naive(const ModelFolder& model, const Tokens& tokens,
 // less. 1e-3 is also what nobody would notice.
 constexpr double kLogitTolerance = 1e-3;
 
-// The reference logits come from a model whose buffers, and with them the inverse frequencies, had
+// The reference logits come from a model whose buffers (inverse frequencies, embedding scale) had
 // been rounded to bf16 together with its weights (fixtures/families/README.md). So transformers is
-// compared with the definition at those frequencies, and the runner with the definition at the
-// frequencies of the config.
+// compared with the definition at those buffers, and the runner with the definition at exact ones.
 TEST_P(EveryFamilyRuns, IsDefinedAsInTransformers) {
-  std::vector<double> inverse = model.config.rope.inverse_frequencies(model.config.head_dim);
-  for (double& value : inverse) value = rounded_to_bfloat16(static_cast<float>(value));
-  const double difference =
-      difference_from_naive(model, reference.tokens, inverse, reference.logits_RV);
+  const double difference = difference_from_naive(
+      model, reference.tokens, rounded_buffers(model.config), reference.logits_RV);
   std::printf("%s: definition and transformers differ by %.2g\n", GetParam().c_str(), difference);
   EXPECT_LT(difference, kLogitTolerance);
 }
 
 TEST_P(EveryFamilyRuns, MakesTheLogitsOfTheDefinition) {
   const Matrix<float> logits_RV = logits_of(model, reference.tokens, {});
-  const double difference = difference_from_naive(
-      model, reference.tokens, model.config.rope.inverse_frequencies(model.config.head_dim),
-      logits_RV);
+  const double difference =
+      difference_from_naive(model, reference.tokens, exact_buffers(model.config), logits_RV);
   std::printf("%s: runner and definition differ by %.2g\n", GetParam().c_str(), difference);
   EXPECT_LT(difference, kLogitTolerance);
 }
@@ -88,7 +86,8 @@ TEST_P(EveryFamilyRuns, DoesNotDependOnTheNumberOfThreads) {
     RecordingObserver with_one, with_two;
     logits_of(model, reference.tokens, {dtype, 1}, &with_one);
     logits_of(model, reference.tokens, {dtype, 2}, &with_two);
-    for (const SiteKind kind : kSites) EXPECT_EQ(with_one.rows(kind), with_two.rows(kind));
+    for (const SiteSpec& site : model.family.blocks.front().sites)
+      EXPECT_EQ(with_one.rows(site.kind, site.expert), with_two.rows(site.kind, site.expert));
   }
 }
 
@@ -112,16 +111,6 @@ TEST_P(EveryFamilyRuns, StaysCloseToFloat32InBFloat16) {
   EXPECT_GT(relative, 0.5 * std::ldexp(1.0, -9));
 }
 
-NaiveBlock::Rows embedded(const ModelFolder& model, const Tokens& tokens, Index sequence) {
-  const Matrix<float> embedding_VH = model.source.load(model.family.embedding.name);
-  NaiveBlock::Rows rows;
-  for (Index s = 0; s < tokens.lengths_B[static_cast<std::size_t>(sequence)]; ++s) {
-    const float* const row = embedding_VH.row(tokens.ids_BS(sequence, s));
-    rows.emplace_back(row, row + embedding_VH.cols());
-  }
-  return rows;
-}
-
 // fp32 sums of at most K = 256 products against double: K * 2^-24 * sum |x w|. The sums here are of
 // some 10 in magnitude: 1.5e-4, and what follows (softmax, silu, norms) keeps that size.
 constexpr float kSumTolerance = 5e-4f;
@@ -135,26 +124,73 @@ TEST_P(EveryFamilyRuns, ShowsTheInputsThatTheDefinitionGives) {
   RecordingObserver observer;
   runner->run_block(block, weights, *hidden, &observer);
 
-  NaiveBlock naive{model.config, block,
-                   weights,      model.config.rope.inverse_frequencies(model.config.head_dim),
-                   {},           {}};
-  naive.run(embedded(model, reference.tokens, 0));
-  for (int site = 0; site < 4; ++site) {
-    const std::vector<std::vector<float>>& shown = observer.rows(kSites[site]);
-    ASSERT_EQ(shown.size(), 2u * 96u);
-    for (std::size_t t = 0; t < 96; ++t) {
-      ASSERT_EQ(shown[t].size(), naive.inputs[site][t].size());
+  const Buffers buffers = exact_buffers(model.config);
+  std::map<std::pair<SiteKind, Index>, NaiveBlock::Rows> expected;
+  for (Index b = 0; b < 2; ++b) {
+    const std::int32_t* const ids = reference.tokens.ids_BS.row(b);
+    NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
+    naive.run(naive_embedding(model, {ids, ids + 96}, buffers));
+    for (const auto& [site, rows] : naive.inputs)
+      expected[site].insert(expected[site].end(), rows.begin(), rows.end());
+  }
+  for (const SiteSpec& site : block.sites) {
+    const std::vector<std::vector<float>>& shown = observer.rows(site.kind, site.expert);
+    const NaiveBlock::Rows& rows = expected[{site.kind, site.expert}];
+    ASSERT_EQ(shown.size(), rows.size()) << name_of(site.kind) << " " << site.expert;
+    for (std::size_t t = 0; t < rows.size(); ++t) {
+      ASSERT_EQ(shown[t].size(), rows[t].size());
       for (std::size_t k = 0; k < shown[t].size(); ++k)
-        ASSERT_NEAR(shown[t][k], naive.inputs[site][t][k], kSumTolerance)
-            << name_of(kSites[site]) << " row " << t << " column " << k;
+        ASSERT_NEAR(shown[t][k], rows[t][k], kSumTolerance)
+            << name_of(site.kind) << " " << site.expert << " row " << t << " column " << k;
     }
   }
 }
 
-// Weights replaced when a site is ready must act exactly as if the model had always had them.
+NaiveBlock::Rows difference(const NaiveBlock::Rows& after, const NaiveBlock::Rows& before) {
+  NaiveBlock::Rows result = after;
+  for (std::size_t t = 0; t < result.size(); ++t)
+    for (std::size_t i = 0; i < result[t].size(); ++i) result[t][i] -= before[t][i];
+  return result;
+}
+
+void expect_near(MatrixView<const float> given, const NaiveBlock::Rows& wanted) {
+  ASSERT_EQ(given.rows(), static_cast<Index>(wanted.size()));
+  for (Index t = 0; t < given.rows(); ++t)
+    for (Index i = 0; i < given.cols(); ++i)
+      ASSERT_NEAR(given(t, i), wanted[static_cast<std::size_t>(t)][static_cast<std::size_t>(i)],
+                  kSumTolerance)
+          << "row " << t << " column " << i;
+}
+
+TEST_P(EveryFamilyRuns, TellsWhatEachHalfAdds) {
+  const BlockSpec& block = model.family.blocks.front();
+  BlockWeights weights = load_block(model.source, block);
+  const auto runner = make_block_runner(model.config, {});
+  const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
+                                    model.source.load(model.family.embedding.name));
+  std::map<SiteKind, Matrix<float>> halves;
+  RecordingObserver observer([&](const SiteSpec& site, BlockWeights& current) {
+    if (site.kind != SiteKind::kAttnIn && site.kind != SiteKind::kMlpIn) return;
+    const BlockHalf half = site.kind == SiteKind::kAttnIn ? BlockHalf::kAttention : BlockHalf::kMlp;
+    halves[site.kind] = runner->half_output(block, current, *hidden, half, 1);
+  });
+  runner->run_block(block, weights, *hidden, &observer);
+
+  const Buffers buffers = exact_buffers(model.config);
+  const std::int32_t* const ids = reference.tokens.ids_BS.row(1);
+  const NaiveBlock::Rows before = naive_embedding(model, {ids, ids + 96}, buffers);
+  NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
+  naive.run(before);
+  expect_near(halves[SiteKind::kAttnIn], difference(naive.attended, before));
+  expect_near(halves[SiteKind::kMlpIn], difference(naive.hidden, naive.attended));
+}
+
+// Weights replaced when a site is ready must act exactly as if the model had always had them, and
+// make a difference far above what rounding explains.
 TEST_P(EveryFamilyRuns, ContinuesWithTheWeightsThatASiteGets) {
   const Matrix<float> unchanged_RV = logits_of(model, reference.tokens, {});
-  for (const SiteKind kind : kSites) {
+  for (const SiteSpec& changed : model.family.blocks.front().sites) {
+    if (changed.readers.empty() || changed.expert > 1) continue;
     const auto change = [](const SiteSpec& site, BlockWeights& weights) {
       for (const LinearSpec& linear : site.readers) {
         Matrix<float> weight_NK = weights.take(linear.weight.name);
@@ -163,16 +199,33 @@ TEST_P(EveryFamilyRuns, ContinuesWithTheWeightsThatASiteGets) {
       }
     };
     RecordingObserver observer([&](const SiteSpec& site, BlockWeights& weights) {
-      if (site.kind == kind) change(site, weights);
+      if (site.kind == changed.kind && site.expert == changed.expert) change(site, weights);
     });
     const Matrix<float> replaced_RV = logits_of(model, reference.tokens, {}, &observer);
     const Matrix<float> given_RV =
         logits_of(model, reference.tokens, {}, nullptr, [&](Index layer, BlockWeights& weights) {
-          change(model.family.blocks[static_cast<std::size_t>(layer)].site(kind), weights);
+          change(model.family.blocks[static_cast<std::size_t>(layer)].site(changed.kind,
+                                                                           changed.expert),
+                 weights);
         });
-    EXPECT_TRUE(same_bits(replaced_RV, given_RV)) << name_of(kind);
-    EXPECT_GT(largest_difference(replaced_RV, unchanged_RV), 0.1f) << name_of(kind);
+    EXPECT_TRUE(same_bits(replaced_RV, given_RV)) << name_of(changed.kind);
+    EXPECT_GT(largest_difference(replaced_RV, unchanged_RV), 10 * kLogitTolerance)
+        << name_of(changed.kind);
   }
+}
+
+// There is no reference of Gemma 1: the weights of Gemma 2 without its second norms.
+TEST(BlockRunner, RunsGemma1AsDefined) {
+  ModelConfig config = load_config(family_folder("gemma2"));
+  config.architecture = "GemmaForCausalLM";
+  config.query_scale = config.attention_softcap = config.logit_softcap = 0;
+  config.window_of_layer.assign(config.window_of_layer.size(), 0);
+  const ModelFolder model(family_folder("gemma2"), config);
+  const Reference reference{family_folder("gemma2")};
+  EXPECT_TRUE(model.family.blocks.front().mlp_post_norm.empty());
+  const Matrix<float> logits_RV = logits_of(model, reference.tokens, {});
+  EXPECT_LT(difference_from_naive(model, reference.tokens, exact_buffers(config), logits_RV),
+            kLogitTolerance);
 }
 
 TEST(BlockRunner, MakesTheLogitsOfTransformersForTheDemoModel) {

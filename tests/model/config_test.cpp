@@ -181,6 +181,102 @@ TEST(Config, GivesQwenAWindowOnlyWhereAsked) {
   }
 }
 
+// Defaults of transformers' classes; the models' own files leave many of these keys out.
+TEST(Config, GivesGemmaWhatItsFilesLeaveOut) {
+  const ModelConfig first = parse(of_class("GemmaForCausalLM", {{"hidden_act", "gelu"}}));
+  EXPECT_EQ(first.hidden_act, "gelu_pytorch_tanh");
+  EXPECT_TRUE(first.tie_word_embeddings);
+  EXPECT_TRUE(first.norm_plus_one);
+  EXPECT_EQ(first.head_dim, 256);
+  EXPECT_DOUBLE_EQ(first.embedding_scale, std::sqrt(96.0));
+  EXPECT_EQ(first.query_scale, 0.0);
+  EXPECT_THAT(first.window_of_layer, ElementsAre(0, 0, 0));
+  const ModelConfig second = parse(of_class("Gemma2ForCausalLM", {{"sliding_window", 24}}));
+  EXPECT_EQ(second.attention_softcap, 50.0);
+  EXPECT_EQ(second.logit_softcap, 30.0);
+  EXPECT_EQ(second.query_scale, 1.0 / 16);
+  EXPECT_THAT(second.window_of_layer, ElementsAre(24, 0, 24));
+  const ModelConfig uncapped =
+      parse(of_class("Gemma2ForCausalLM", {{"attn_logit_softcapping", nullptr}}));
+  EXPECT_EQ(uncapped.attention_softcap, 0.0);
+}
+
+TEST(Config, ReadsBothSpellingsOfGemma3) {
+  const json older{{"rope_theta", 1e6},
+                   {"rope_local_base_freq", 2e4},
+                   {"rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}},
+                   {"sliding_window", 24},
+                   {"sliding_window_pattern", 2},
+                   {"query_pre_attn_scalar", 64}};
+  const json full{{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 1e6}};
+  const json sliding{{"rope_type", "default"}, {"rope_theta", 2e4}};
+  const json newer{{"rope_parameters", {{"full_attention", full}, {"sliding_attention", sliding}}},
+                   {"sliding_window", 24},
+                   {"layer_types", {"sliding_attention", "full_attention", "sliding_attention"}},
+                   {"query_pre_attn_scalar", 64}};
+  for (const json& changes : {older, newer}) {
+    const ModelConfig config = parse(of_class("Gemma3ForCausalLM", changes));
+    EXPECT_EQ(config.rope.theta, 1e6);
+    EXPECT_EQ(config.rope.scaling, RopeSpec::Scaling::kLinear);
+    EXPECT_EQ(config.rope.factor, 8.0);
+    EXPECT_EQ(config.local_rope.theta, 2e4);
+    EXPECT_EQ(config.local_rope.scaling, RopeSpec::Scaling::kNone);
+    EXPECT_THAT(config.window_of_layer, ElementsAre(24, 0, 24));
+    EXPECT_EQ(config.query_scale, 0.125);
+    EXPECT_EQ(config.attention_softcap, 0.0);
+  }
+}
+
+TEST(Config, ReadsExperts) {
+  const json mixtral{{"num_local_experts", 4}, {"num_experts_per_tok", 2}};
+  const ModelConfig of_mixtral = parse(of_class("MixtralForCausalLM", mixtral));
+  EXPECT_EQ(of_mixtral.num_experts, 4);
+  EXPECT_EQ(of_mixtral.experts_per_token, 2);
+  EXPECT_EQ(of_mixtral.expert_intermediate_size, 160);
+  EXPECT_TRUE(of_mixtral.normalize_experts);
+  EXPECT_THAT(of_mixtral.experts_in_layer, ElementsAre(true, true, true));
+  EXPECT_EQ(of_mixtral.rope.theta, 1e6);
+
+  const json qwen{{"num_experts", 8},
+                  {"num_experts_per_tok", 2},
+                  {"moe_intermediate_size", 48},
+                  {"shared_expert_intermediate_size", 64},
+                  {"decoder_sparse_step", 1},
+                  {"mlp_only_layers", {1}}};
+  const ModelConfig of_qwen = parse(of_class("Qwen2MoeForCausalLM", qwen));
+  EXPECT_EQ(of_qwen.num_experts, 8);
+  EXPECT_EQ(of_qwen.expert_intermediate_size, 48);
+  EXPECT_EQ(of_qwen.shared_intermediate_size, 64);
+  EXPECT_FALSE(of_qwen.normalize_experts);
+  EXPECT_TRUE(of_qwen.attention_bias);
+  EXPECT_THAT(of_qwen.experts_in_layer, ElementsAre(true, false, true));
+  const json sparse = with(qwen, {{"decoder_sparse_step", 2}, {"norm_topk_prob", true}});
+  const ModelConfig third = parse(of_class("Qwen3MoeForCausalLM", sparse));
+  EXPECT_THAT(third.experts_in_layer, ElementsAre(false, false, false));
+  EXPECT_TRUE(third.normalize_experts);
+  EXPECT_EQ(third.shared_intermediate_size, 0);
+}
+
+TEST(Config, RefusesExpertsThatCannotBe) {
+  const auto refusal = [](const json& changes) {
+    return refusal_of(of_class("MixtralForCausalLM", changes));
+  };
+  EXPECT_THAT(refusal({{"num_local_experts", 4}, {"num_experts_per_tok", 5}}),
+              HasSubstr("'num_experts_per_tok' is 5 of only 4 experts"));
+  EXPECT_THAT(
+      refusal(
+          {{"num_local_experts", 4096}, {"num_experts_per_tok", 2}, {"num_hidden_layers", 100}}),
+      HasSubstr("'num_local_experts' is 4096, which in 100 layers makes more than"));
+  EXPECT_THAT(refusal(json::object()), HasSubstr("'num_local_experts' is missing"));
+}
+
+TEST(Config, GivesPhi3ItsWindowInEveryLayer) {
+  EXPECT_THAT(parse(of_class("Phi3ForCausalLM", {{"sliding_window", 24}})).window_of_layer,
+              ElementsAre(24, 24, 24));
+  EXPECT_THAT(parse(of_class("Phi3ForCausalLM", {{"sliding_window", nullptr}})).window_of_layer,
+              ElementsAre(0, 0, 0));
+}
+
 TEST(Config, IgnoresQuantizationConfig) {
   EXPECT_NO_THROW(parse(with(llama_json(), {{"quantization_config", {{"bits", 4}}}})));
 }
@@ -202,7 +298,7 @@ TEST(Config, NamesFileKeyAndValueInRefusals) {
   EXPECT_THAT(refusal_of(with(llama_json(), {{"hidden_size", 98}})),
               HasSubstr("hidden_size 98 is not a multiple of num_attention_heads 4"));
   EXPECT_THAT(refusal_of(with(llama_json(), {{"hidden_act", "gelu"}})),
-              HasSubstr("'hidden_act' is 'gelu'; only silu is supported"));
+              HasSubstr("'hidden_act' is 'gelu'; supported are silu and gelu_pytorch_tanh"));
   EXPECT_THAT(refusal_of(with(llama_json(), {{"rms_norm_eps", 0}})),
               HasSubstr("'rms_norm_eps' must be a number above zero, found 0"));
   EXPECT_THAT(refusal_of(with(llama_json(), {{"partial_rotary_factor", 0.5}})),

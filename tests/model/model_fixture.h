@@ -16,10 +16,9 @@ namespace calque::model {
 // A Hugging Face folder opened for tests.
 struct ModelFolder {
   explicit ModelFolder(const std::filesystem::path& folder)
-      : config(load_config(folder)),
-        family(family_of(config)),
-        checkpoint(folder),
-        source(checkpoint) {}
+      : ModelFolder(folder, load_config(folder)) {}
+  ModelFolder(const std::filesystem::path& folder, const ModelConfig& as)
+      : config(as), family(family_of(config)), checkpoint(folder), source(checkpoint) {}
 
   ModelConfig config;
   FamilySpec family;
@@ -32,8 +31,9 @@ inline std::filesystem::path family_folder(const std::string& name) {
 }
 
 inline const std::vector<std::string>& family_folders() {
-  static const std::vector<std::string> names{"llama",           "llama3_rope", "llama_bias",
-                                              "mistral_sliding", "qwen2",       "qwen3"};
+  static const std::vector<std::string> names{
+      "llama",  "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
+      "gemma2", "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe"};
   return names;
 }
 

@@ -1,30 +1,71 @@
 #include "model/naive_block.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "calque/core/dtype.h"
 
 namespace calque::model {
 namespace {
 
-std::vector<double> norm(const std::vector<double>& x, MatrixView<const float> weight_1N,
-                         double eps) {
+using Row = NaiveBlock::Row;
+using Rows = NaiveBlock::Rows;
+
+Row rms_norm(const Row& x, MatrixView<const float> weight_1N, const ModelConfig& config) {
   double squares = 0;
   for (const double value : x) squares += value * value;
-  const double root = std::sqrt(squares / static_cast<double>(x.size()) + eps);
-  std::vector<double> result;
-  for (std::size_t i = 0; i < x.size(); ++i)
-    result.push_back(x[i] / root * weight_1N(0, static_cast<Index>(i)));
+  const double root = std::sqrt(squares / static_cast<double>(x.size()) + config.rms_norm_eps);
+  Row result;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double weight = weight_1N(0, static_cast<Index>(i));
+    result.push_back(x[i] / root * (config.norm_plus_one ? 1 + weight : weight));
+  }
   return result;
 }
 
+double capped(double value, double cap) { return cap > 0 ? cap * std::tanh(value / cap) : value; }
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+double activated(const std::string& act, double x) {
+  if (act == "silu") return x * sigmoid(x);
+  const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+  return 0.5 * x * (1 + std::tanh(inner));
+}
+
+Rows columns(const Rows& rows, Index first, Index count) {
+  Rows result;
+  for (const Row& row : rows) result.emplace_back(row.begin() + first, row.begin() + first + count);
+  return result;
+}
+
+double to_bf16(double value) { return rounded_to_bfloat16(static_cast<float>(value)); }
+
 }  // namespace
 
-NaiveBlock::Rows NaiveBlock::linear(const LinearSpec& spec, const Rows& inputs_TK) const {
-  const MatrixView<const float> weight_NK = weights.at(spec.weight.name);
+Buffers exact_buffers(const ModelConfig& config) {
+  return {config.rope.inverse_frequencies(config.head_dim),
+          config.local_rope.inverse_frequencies(config.head_dim), config.embedding_scale};
+}
+
+Buffers rounded_buffers(const ModelConfig& config) {
+  Buffers buffers = exact_buffers(config);
+  for (double& value : buffers.inverse_frequencies) value = to_bf16(value);
+  for (double& value : buffers.local_frequencies) value = to_bf16(value);
+  buffers.embedding_scale = to_bf16(buffers.embedding_scale);
+  return buffers;
+}
+
+Rows NaiveBlock::linear(const TensorSpec& weight, const std::vector<TensorSpec>& bias,
+                        const Rows& inputs_TK) const {
+  const MatrixView<const float> weight_NK = weights.at(weight.name);
   Rows outputs;
-  for (const std::vector<double>& x : inputs_TK) {
-    std::vector<double>& y = outputs.emplace_back();
+  for (const Row& x : inputs_TK) {
+    Row& y = outputs.emplace_back();
     for (Index n = 0; n < weight_NK.rows(); ++n) {
-      double sum = spec.bias.empty() ? 0 : weights.at(spec.bias.front().name)(0, n);
+      double sum = bias.empty() ? 0 : weights.at(bias.front().name)(0, n);
       for (Index k = 0; k < weight_NK.cols(); ++k)
         sum += x[static_cast<std::size_t>(k)] * weight_NK(n, k);
       y.push_back(sum);
@@ -33,38 +74,57 @@ NaiveBlock::Rows NaiveBlock::linear(const LinearSpec& spec, const Rows& inputs_T
   return outputs;
 }
 
+Row NaiveBlock::norm(const Row& x, const TensorSpec& spec) const {
+  return rms_norm(x, weights.at(spec.name), config);
+}
+
+Rows NaiveBlock::normed(const Rows& rows, const TensorSpec& spec) const {
+  Rows result;
+  for (const Row& row : rows) result.push_back(norm(row, spec));
+  return result;
+}
+
+void NaiveBlock::add(Rows outputs, const std::vector<TensorSpec>& post_norm) {
+  if (!post_norm.empty()) outputs = normed(outputs, post_norm.front());
+  for (std::size_t t = 0; t < hidden.size(); ++t)
+    for (std::size_t i = 0; i < hidden[t].size(); ++i) hidden[t][i] += outputs[t][i];
+}
+
 // Head `index` of a row, normed where the family norms heads, and turned to its position.
-std::vector<double> NaiveBlock::head(const std::vector<double>& row, Index index,
-                                     const std::vector<TensorSpec>& norm_spec,
-                                     std::size_t position) const {
+Row NaiveBlock::head(const Row& row, Index index, const std::vector<TensorSpec>& norm_spec,
+                     std::size_t position) const {
   const auto begin = row.begin() + index * config.head_dim;
-  std::vector<double> x(begin, begin + config.head_dim);
-  if (!norm_spec.empty()) x = norm(x, weights.at(norm_spec.front().name), config.rms_norm_eps);
-  std::vector<double> turned(x.size());
+  Row x(begin, begin + config.head_dim);
+  if (!norm_spec.empty()) x = norm(x, norm_spec.front());
+  const Row& inverse = block.local_rope ? buffers.local_frequencies : buffers.inverse_frequencies;
+  Row turned(x.size());
   const std::size_t half = x.size() / 2;
   for (std::size_t i = 0; i < half; ++i) {
-    const double angle = static_cast<double>(position) * inverse_frequencies[i];
+    const double angle = static_cast<double>(position) * inverse[i];
     turned[i] = x[i] * std::cos(angle) - x[half + i] * std::sin(angle);
     turned[half + i] = x[half + i] * std::cos(angle) + x[i] * std::sin(angle);
   }
   return turned;
 }
 
-NaiveBlock::Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN) const {
+Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN) const {
   const Index dim = config.head_dim;
-  Rows result(q_TN.size(), std::vector<double>(q_TN.front().size(), 0.0));
-  for (std::size_t t = 0; t < q_TN.size(); ++t)
-    for (Index h = 0; h < config.num_heads; ++h) {
-      const Index kv = h / (config.num_heads / config.num_kv_heads);
-      const std::vector<double> q = head(q_TN[t], h, block.q_norm, t);
-      std::vector<double> probabilities(t + 1, 0.0);
+  const double scale =
+      config.query_scale > 0 ? config.query_scale : 1 / std::sqrt(static_cast<double>(dim));
+  Rows result(q_TN.size(), Row(q_TN.front().size(), 0.0));
+  for (Index h = 0; h < config.num_heads; ++h) {
+    const Index kv = h / (config.num_heads / config.num_kv_heads);
+    Rows keys;
+    for (std::size_t s = 0; s < k_TN.size(); ++s)
+      keys.push_back(head(k_TN[s], kv, block.k_norm, s));
+    for (std::size_t t = 0; t < q_TN.size(); ++t) {
+      const Row q = head(q_TN[t], h, block.q_norm, t);
+      Row probabilities(t + 1, 0.0);
       double total = 0;
       for (std::size_t s = 0; s <= t; ++s) {
         if (block.window > 0 && static_cast<Index>(t - s) >= block.window) continue;
-        const std::vector<double> k = head(k_TN[s], kv, block.k_norm, s);
-        double score = 0;
-        for (std::size_t i = 0; i < q.size(); ++i) score += q[i] * k[i];
-        probabilities[s] = std::exp(score / std::sqrt(static_cast<double>(dim)));
+        const double score = std::inner_product(q.begin(), q.end(), keys[s].begin(), 0.0);
+        probabilities[s] = std::exp(capped(score * scale, config.attention_softcap));
         total += probabilities[s];
       }
       for (std::size_t s = 0; s <= t; ++s)
@@ -72,58 +132,119 @@ NaiveBlock::Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const
           result[t][static_cast<std::size_t>(h * dim + i)] +=
               probabilities[s] / total * v_TN[s][static_cast<std::size_t>(kv * dim + i)];
     }
+  }
   return result;
+}
+
+// act(gate) * up of a site's readers, which may be one linear with gate above up.
+Rows NaiveBlock::gated(const SiteSpec& site, const Rows& inputs_TK) const {
+  Rows gate = linear(site.readers.front(), inputs_TK);
+  Rows up = linear(site.readers.back(), inputs_TK);
+  if (site.readers.size() == 1) {
+    const Index width = site.readers.front().out_features() / 2;
+    gate = columns(gate, 0, width);
+    up = columns(up, width, width);
+  }
+  for (std::size_t t = 0; t < gate.size(); ++t)
+    for (std::size_t i = 0; i < gate[t].size(); ++i)
+      gate[t][i] = activated(config.hidden_act, gate[t][i]) * up[t][i];
+  return gate;
+}
+
+// Each token goes to the experts that the router thinks most probable.
+Rows NaiveBlock::experts(const Rows& normed_TH) {
+  const ExpertsSpec& spec = block.experts.front();
+  const Rows scores = linear(spec.router, {}, normed_TH);
+  Rows sum(normed_TH.size(), Row(normed_TH.front().size(), 0.0));
+  for (std::size_t t = 0; t < normed_TH.size(); ++t) {
+    Row probabilities;
+    for (const double score : scores[t]) probabilities.push_back(std::exp(score));
+    const double all = std::accumulate(probabilities.begin(), probabilities.end(), 0.0);
+    std::vector<Index> order(probabilities.size());
+    std::iota(order.begin(), order.end(), Index{0});
+    const auto probability = [&](Index e) { return probabilities[static_cast<std::size_t>(e)]; };
+    std::sort(order.begin(), order.end(),
+              [&](Index a, Index b) { return probability(a) > probability(b); });
+    order.resize(static_cast<std::size_t>(spec.used));
+    double chosen = 0;
+    for (const Index e : order) chosen += probability(e);
+    for (const Index e : order) {
+      const Rows inner = gated(block.site(SiteKind::kExpertIn, e), {normed_TH[t]});
+      inputs[{SiteKind::kExpertIn, e}].push_back(normed_TH[t]);
+      inputs[{SiteKind::kExpertOut, e}].push_back(inner.front());
+      const Rows out = linear(block.site(SiteKind::kExpertOut, e).readers[0], inner);
+      const double weight = probability(e) / (spec.normalize ? chosen : all);
+      for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += weight * out[0][i];
+    }
+  }
+  if (!block.has_site(SiteKind::kMlpOut)) return sum;
+  Rows& inner = inputs[{SiteKind::kMlpOut, -1}];
+  inner = gated(block.site(SiteKind::kMlpIn), normed_TH);
+  const Rows out = linear(block.site(SiteKind::kMlpOut).readers[0], inner);
+  const Rows gate = linear(spec.shared_gate.front(), {}, normed_TH);
+  for (std::size_t t = 0; t < sum.size(); ++t)
+    for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += sigmoid(gate[t][0]) * out[t][i];
+  return sum;
 }
 
 void NaiveBlock::run(const Rows& before) {
   hidden = before;
-  const auto add = [&](const Rows& outputs) {
-    for (std::size_t t = 0; t < hidden.size(); ++t)
-      for (std::size_t i = 0; i < hidden[t].size(); ++i) hidden[t][i] += outputs[t][i];
-  };
-  const auto normed = [&](const TensorSpec& spec) {
-    Rows rows;
-    for (const std::vector<double>& row : hidden)
-      rows.push_back(norm(row, weights.at(spec.name), config.rms_norm_eps));
-    return rows;
-  };
-  inputs[0] = normed(block.attn_norm);
-  const std::vector<LinearSpec>& qkv = block.site(SiteKind::kAttnIn).readers;
-  inputs[1] =
-      attention(linear(qkv[0], inputs[0]), linear(qkv[1], inputs[0]), linear(qkv[2], inputs[0]));
-  add(linear(block.site(SiteKind::kAttnOut).readers[0], inputs[1]));
+  const auto at = [&](SiteKind kind) -> Rows& { return inputs[{kind, -1}]; };
+  at(SiteKind::kAttnIn) = normed(hidden, block.attn_norm);
+  Rows qkv[3];
+  const std::vector<LinearSpec>& readers = block.site(SiteKind::kAttnIn).readers;
+  if (readers.size() == 1) {
+    const Rows fused = linear(readers[0], at(SiteKind::kAttnIn));
+    const Index q = config.num_heads * config.head_dim, k = config.num_kv_heads * config.head_dim;
+    qkv[0] = columns(fused, 0, q);
+    qkv[1] = columns(fused, q, k);
+    qkv[2] = columns(fused, q + k, k);
+  } else {
+    for (std::size_t i = 0; i < 3; ++i) qkv[i] = linear(readers[i], at(SiteKind::kAttnIn));
+  }
+  at(SiteKind::kAttnOut) = attention(qkv[0], qkv[1], qkv[2]);
+  add(linear(block.site(SiteKind::kAttnOut).readers[0], at(SiteKind::kAttnOut)),
+      block.attn_post_norm);
 
-  inputs[2] = normed(block.mlp_norm);
-  const std::vector<LinearSpec>& gate_up = block.site(SiteKind::kMlpIn).readers;
-  inputs[3] = linear(gate_up[0], inputs[2]);
-  const Rows up = linear(gate_up[1], inputs[2]);
-  for (std::size_t t = 0; t < up.size(); ++t)
-    for (std::size_t i = 0; i < up[t].size(); ++i)
-      inputs[3][t][i] *= up[t][i] / (1 + std::exp(-inputs[3][t][i]));
-  add(linear(block.site(SiteKind::kMlpOut).readers[0], inputs[3]));
+  attended = hidden;
+  at(SiteKind::kMlpIn) = normed(hidden, block.mlp_norm);
+  if (!block.experts.empty()) return add(experts(at(SiteKind::kMlpIn)), block.mlp_post_norm);
+  at(SiteKind::kMlpOut) = gated(block.site(SiteKind::kMlpIn), at(SiteKind::kMlpIn));
+  add(linear(block.site(SiteKind::kMlpOut).readers[0], at(SiteKind::kMlpOut)), block.mlp_post_norm);
 }
 
-NaiveBlock::Rows naive_logits(const ModelFolder& model, const std::vector<std::int32_t>& ids,
-                              const std::vector<double>& inverse_frequencies) {
+Rows naive_embedding(const ModelFolder& model, const std::vector<std::int32_t>& ids,
+                     const Buffers& buffers) {
   const Matrix<float> embedding_VH = model.source.load(model.family.embedding.name);
+  Rows rows;
+  for (const std::int32_t id : ids) {
+    Row& row = rows.emplace_back(embedding_VH.row(id), embedding_VH.row(id) + embedding_VH.cols());
+    for (double& value : row) value *= buffers.embedding_scale;
+  }
+  return rows;
+}
+
+Rows naive_logits(const ModelFolder& model, const std::vector<std::int32_t>& ids,
+                  const Buffers& buffers) {
   const Matrix<float> head_VH = model.source.load(model.family.head().name);
   const Matrix<float> norm_1H = model.source.load(model.family.final_norm.name);
-  NaiveBlock::Rows hidden;
-  for (const std::int32_t id : ids)
-    hidden.emplace_back(embedding_VH.row(id), embedding_VH.row(id) + embedding_VH.cols());
+  Rows hidden = naive_embedding(model, ids, buffers);
   for (const BlockSpec& block : model.family.blocks) {
     const BlockWeights weights = load_block(model.source, block);
-    NaiveBlock naive{model.config, block, weights, inverse_frequencies, {}, {}};
+    NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
     naive.run(hidden);
     hidden = naive.hidden;
   }
-  NaiveBlock::Rows logits;
-  for (const std::vector<double>& row : hidden) {
-    const std::vector<double> x = norm(row, norm_1H, model.config.rms_norm_eps);
-    std::vector<double>& y = logits.emplace_back(static_cast<std::size_t>(head_VH.rows()), 0.0);
-    for (Index v = 0; v < head_VH.rows(); ++v)
+  Rows logits;
+  for (const Row& row : hidden) {
+    const Row x = rms_norm(row, norm_1H, model.config);
+    Row& y = logits.emplace_back();
+    for (Index v = 0; v < head_VH.rows(); ++v) {
+      double sum = 0;
       for (Index k = 0; k < head_VH.cols(); ++k)
-        y[static_cast<std::size_t>(v)] += x[static_cast<std::size_t>(k)] * head_VH(v, k);
+        sum += x[static_cast<std::size_t>(k)] * head_VH(v, k);
+      y.push_back(capped(sum, model.config.logit_softcap));
+    }
   }
   return logits;
 }

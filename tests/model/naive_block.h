@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calque/model/family.h"
@@ -9,31 +11,55 @@
 
 namespace calque::model {
 
+// What transformers keeps in buffers beside the weights.
+struct Buffers {
+  std::vector<double> inverse_frequencies;
+  std::vector<double> local_frequencies;  // of blocks with local_rope
+  double embedding_scale = 1;
+};
+Buffers exact_buffers(const ModelConfig& config);
+Buffers rounded_buffers(const ModelConfig& config);  // to bf16
+
 // A transformer block written down from its definition, one number at a time in double: what the
 // runner is tested against.
 struct NaiveBlock {
-  using Rows = std::vector<std::vector<double>>;
+  using Row = std::vector<double>;
+  using Rows = std::vector<Row>;
 
   const ModelConfig& config;
   const BlockSpec& block;
   const BlockWeights& weights;
-  std::vector<double> inverse_frequencies;
+  const Buffers& buffers;
 
-  Rows inputs[4];  // of the sites, in SiteKind's order
-  Rows hidden;     // after the block
+  std::map<std::pair<SiteKind, Index>, Rows> inputs;  // of the sites, by kind and expert
+  Rows hidden;                                        // after the block
+  Rows attended{};                                    // after its attention half
 
   // One sequence.
   void run(const Rows& before);
 
  private:
-  Rows linear(const LinearSpec& spec, const Rows& inputs_TK) const;
-  std::vector<double> head(const std::vector<double>& row, Index index,
-                           const std::vector<TensorSpec>& norm_spec, std::size_t position) const;
+  Rows linear(const TensorSpec& weight, const std::vector<TensorSpec>& bias,
+              const Rows& inputs_TK) const;
+  Rows linear(const LinearSpec& spec, const Rows& inputs_TK) const {
+    return linear(spec.weight, spec.bias, inputs_TK);
+  }
+  Row norm(const Row& x, const TensorSpec& spec) const;
+  Rows normed(const Rows& rows, const TensorSpec& spec) const;
+  void add(Rows outputs, const std::vector<TensorSpec>& post_norm);
+  Row head(const Row& row, Index index, const std::vector<TensorSpec>& norm_spec,
+           std::size_t position) const;
   Rows attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN) const;
+  Rows gated(const SiteSpec& site, const Rows& inputs_TK) const;
+  Rows experts(const Rows& normed_TH);
 };
 
-// A whole model, one sequence: logits of every position. `inverse_frequencies` as in NaiveBlock.
+// A whole model, one sequence: logits of every position.
 NaiveBlock::Rows naive_logits(const ModelFolder& model, const std::vector<std::int32_t>& ids,
-                              const std::vector<double>& inverse_frequencies);
+                              const Buffers& buffers);
+
+// Embeddings as the first block gets them.
+NaiveBlock::Rows naive_embedding(const ModelFolder& model, const std::vector<std::int32_t>& ids,
+                                 const Buffers& buffers);
 
 }  // namespace calque::model

@@ -22,7 +22,7 @@ Reference::Reference(const std::filesystem::path& folder) {
 void RecordingObserver::site_input(const SiteSpec& site, const ActivationView& inputs_TK) {
   events_.push_back(std::string(name_of(site.kind)) + " " + std::to_string(inputs_TK.rows()));
   for (Index t = 0; t < inputs_TK.rows(); ++t) {
-    std::vector<float>& row = rows_[site.kind].emplace_back();
+    std::vector<float>& row = rows_[{site.kind, site.expert}].emplace_back();
     for (Index k = 0; k < inputs_TK.cols(); ++k)
       row.push_back(inputs_TK.is_bf16() ? to_float(inputs_TK.bf16_TK(t, k))
                                         : inputs_TK.f32_TK(t, k));

@@ -35,12 +35,14 @@ class RecordingObserver : public BlockObserver {
 
   // "attn_in 4096", "attn_in 224", "attn_in ready", ...
   const std::vector<std::string>& events() const { return events_; }
-  const std::vector<std::vector<float>>& rows(SiteKind kind) { return rows_[kind]; }
+  const std::vector<std::vector<float>>& rows(SiteKind kind, Index expert = -1) {
+    return rows_[{kind, expert}];
+  }
 
  private:
   Change change_;
   std::vector<std::string> events_;
-  std::map<SiteKind, std::vector<std::vector<float>>> rows_;
+  std::map<std::pair<SiteKind, Index>, std::vector<std::vector<float>>> rows_;
 };
 
 // Changes the weights of block `layer` before it is run.

@@ -1,0 +1,186 @@
+#include "calque/model/fold.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <random>
+#include <set>
+
+#include "model/naive_block.h"
+
+namespace calque::model {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Enough tokens that every expert of the fixtures gets some.
+constexpr std::int32_t kTokens = 24;
+
+// Scales of one fold: drawn for each row of the absorber, so that channels of one row share them.
+std::vector<float> random_scales(const FoldSpec& fold, Index channels, bool powers_of_two) {
+  std::mt19937 random(static_cast<unsigned>(channels + fold.first_row + fold.expert));
+  std::uniform_real_distribution<float> exponent(-1.0f, 1.0f);
+  std::map<Index, float> of_source;
+  std::vector<float> scales;
+  for (Index k = 0; k < channels; ++k) {
+    const float drawn = exponent(random);
+    const float scale = std::exp2(powers_of_two ? std::round(drawn) : drawn);
+    scales.push_back(of_source.emplace(fold.source_of(k), scale).first->second);
+  }
+  return scales;
+}
+
+// The first block of a golden model, its weights and what it makes of some embeddings.
+class EveryFamilyFolds : public ::testing::TestWithParam<std::string> {
+ protected:
+  NaiveBlock::Rows output(const BlockWeights& weights) const {
+    std::vector<std::int32_t> ids;
+    for (std::int32_t i = 0; i < kTokens; ++i) ids.push_back(7 + 11 * i);
+    NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
+    naive.run(naive_embedding(model, ids, buffers));
+    return naive.hidden;
+  }
+  BlockWeights load() const { return load_block(model.source, block); }
+  static Index channels_of(const FoldSpec& fold) { return fold.consumers.front().shape[1]; }
+
+  // Largest change of the output, of the largest output.
+  double change(const BlockWeights& weights) const {
+    const NaiveBlock::Rows after = output(weights);
+    double largest = 0, difference = 0;
+    for (std::size_t t = 0; t < after.size(); ++t)
+      for (std::size_t i = 0; i < after[t].size(); ++i) {
+        largest = std::max(largest, std::abs(before[t][i]));
+        difference = std::max(difference, std::abs(after[t][i] - before[t][i]));
+      }
+    return difference / largest;
+  }
+
+  ModelFolder model{family_folder(GetParam())};
+  const BlockSpec& block = model.family.blocks.front();
+  Buffers buffers = exact_buffers(model.config);
+  NaiveBlock::Rows before = output(load());
+};
+INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyFolds, ::testing::ValuesIn(family_folders()));
+
+// A weight that is rounded once or twice errs by 2^-23 of itself at most; (1 + w) / s - 1 rounds
+// twice, by at most 2^-24 (1 + |v - 1| / v) of v = (1 + w) / s, where v is above 0.4. A sum of 256
+// such products errs by at most 16 times that of its own size (the absolute values of random terms
+// sum to the root of their number), and four linears follow one another at most: 4 * 16 * 2.5 *
+// 2^-24.
+constexpr double kRounded = 1e-5;
+
+TEST_P(EveryFamilyFolds, ChangesNothingWithPowersOfTwo) {
+  for (const FoldSpec& fold : block.folds) {
+    BlockWeights weights = load();
+    apply_fold(fold, random_scales(fold, channels_of(fold), true), weights);
+    const bool exact = fold.kind != FoldSpec::Absorber::kNormPlusOne;
+    EXPECT_LE(change(weights), exact ? 1e-12 : kRounded)
+        << fold.absorber.name << " for " << name_of(fold.site);
+  }
+}
+
+TEST_P(EveryFamilyFolds, RoundsOnlyWithOtherScales) {
+  BlockWeights weights = load();
+  for (const FoldSpec& fold : block.folds)
+    apply_fold(fold, random_scales(fold, channels_of(fold), false), weights);
+  EXPECT_LE(change(weights), kRounded);
+}
+
+// Each consumer and each bias is needed: without one, the output is another.
+TEST_P(EveryFamilyFolds, NeedsEveryConsumerAndBias) {
+  for (const FoldSpec& fold : block.folds) {
+    const std::vector<float> scales = random_scales(fold, channels_of(fold), true);
+    for (std::size_t i = 0; i < fold.consumers.size(); ++i) {
+      FoldSpec forgetful = fold;
+      forgetful.consumers.erase(forgetful.consumers.begin() + static_cast<std::ptrdiff_t>(i));
+      BlockWeights weights = load();
+      apply_fold(forgetful, scales, weights);
+      EXPECT_GT(change(weights), 10 * kRounded) << fold.consumers[i].name;
+    }
+    if (fold.bias.empty()) continue;
+    FoldSpec forgetful = fold;
+    forgetful.bias.clear();
+    BlockWeights weights = load();
+    apply_fold(forgetful, scales, weights);
+    EXPECT_GT(change(weights), 10 * kRounded) << fold.bias.front().name;
+  }
+}
+
+TEST_P(EveryFamilyFolds, MultipliesEveryReaderOfTheActivation) {
+  for (const FoldSpec& fold : block.folds) {
+    std::multiset<std::string> readers;
+    for (const SiteSpec& site : block.sites)
+      if (block.fold_of(site) == &fold)
+        for (const LinearSpec& linear : site.readers) readers.insert(linear.weight.name);
+    if (fold.site == SiteKind::kMlpIn)
+      for (const ExpertsSpec& experts : block.experts) {
+        readers.insert(experts.router.name);
+        for (const TensorSpec& gate : experts.shared_gate) readers.insert(gate.name);
+      }
+    std::multiset<std::string> consumers;
+    for (const TensorSpec& consumer : fold.consumers) consumers.insert(consumer.name);
+    EXPECT_EQ(readers, consumers) << name_of(fold.site);
+  }
+}
+
+TEST_P(EveryFamilyFolds, HasAFoldForEverySite) {
+  for (const SiteSpec& site : block.sites) EXPECT_NE(block.fold_of(site), nullptr);
+}
+
+// By hand: heads of 2 channels, two query heads a K/V head, v's rows from 3 on. Channels 0 and 2
+// are made by row 3, channels 1 and 3 by row 4.
+TEST(DivideAbsorber, DividesTheRowsThatMakeTheChannels) {
+  FoldSpec fold;
+  fold.kind = FoldSpec::Absorber::kRows;
+  fold.first_row = 3;
+  fold.head_dim = 2;
+  fold.shared_by = 2;
+  Matrix<float> absorber(5, 1);
+  for (Index n = 0; n < 5; ++n) absorber(n, 0) = 12;
+  const std::vector<float> scales{2, 4, 2, 4};
+  divide_absorber(fold, scales, absorber);
+  EXPECT_EQ(std::vector<float>(absorber.data(), absorber.data() + 5),
+            (std::vector<float>{12, 12, 12, 6, 3}));
+  Matrix<float> bias(1, 5);
+  bias(0, 0) = bias(0, 4) = 1;
+  divide_bias(fold, scales, bias);
+  EXPECT_EQ(bias(0, 0), 1.0f);
+  EXPECT_EQ(bias(0, 4), 0.25f);
+}
+
+TEST(DivideAbsorber, DividesOnePlusTheWeight) {
+  FoldSpec fold;
+  fold.kind = FoldSpec::Absorber::kNormPlusOne;
+  Matrix<float> norm(1, 2);
+  norm(0, 0) = 0.5f;
+  divide_absorber(fold, std::vector<float>{2, 0.5f}, norm);
+  EXPECT_EQ(norm(0, 0), -0.25f);  // 1.5 / 2 - 1
+  EXPECT_EQ(norm(0, 1), 1.0f);    // 1 / 0.5 - 1
+}
+
+TEST(ApplyFold, RefusesScalesThatDoNotFit) {
+  const ModelFolder model(family_folder("llama"));
+  const BlockSpec& block = model.family.blocks.front();
+  BlockWeights weights = load_block(model.source, block);
+  const auto refusal = [&](SiteKind kind, const std::vector<float>& scales) {
+    return error_of([&] { apply_fold(*block.fold_of(block.site(kind)), scales, weights); });
+  };
+  std::vector<float> scales(128, 1.0f);
+  EXPECT_THAT(refusal(SiteKind::kAttnIn, std::vector<float>(127, 1.0f)),
+              HasSubstr("127 scales for the 128 columns of model.layers.0.self_attn.q_proj"));
+  for (const float bad : {0.0f, -1.0f, std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    scales[5] = bad;
+    EXPECT_THAT(refusal(SiteKind::kAttnIn, scales), HasSubstr("scale of channel 5"));
+  }
+  // Query heads 0 and 1 (of 32 channels) share a K/V head.
+  scales[5] = 2;
+  EXPECT_THAT(refusal(SiteKind::kAttnOut, scales), HasSubstr("channel 37 has scale 1"));
+}
+
+}  // namespace
+}  // namespace calque::model
