@@ -12,8 +12,10 @@
 
 #include "calque/artifact/reader.h"
 #include "calque/core/error.h"
+#include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
+#include "calque/model/weight_source.h"
 #include "calque/pipeline/quantize_model.h"
 #include "pipeline/probe.h"
 #include "support/temp_folder.h"
@@ -201,6 +203,45 @@ INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,
                                            "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
                                            "qwen2_moe", "qwen3_moe"));
 
+bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
+  return std::any_of(endings.begin(), endings.end(),
+                     [&](const char* ending) { return name.ends_with(ending); });
+}
+
+// The model of a family with every sixteenth channel of its blocks' activations eight times as
+// large, so that there is something for channel scales to gain at every site: norms, and the rows
+// that make the inputs of o and down. Another function than the fixture's, and as good a model.
+void plant_salient_channels(const fs::path& from, const fs::path& to) {
+  fs::create_directories(to);
+  io::copy_file(from / "config.json", to / "config.json");
+  const io::SafetensorsCheckpoint source(from);
+  std::vector<io::TensorDeclaration> declarations;
+  for (const io::TensorRef& tensor : source.tensors())
+    declarations.push_back({tensor.name, tensor.dtype, tensor.shape});
+  io::SafetensorsWriter writer(to, declarations);
+  const bool plus_one = from.filename().string().starts_with("gemma");
+  for (const io::TensorRef& tensor : source.tensors()) {
+    Matrix<float> values = model::CheckpointSource(source).load(tensor.name);
+    const bool norm =
+        ends_with_any(tensor.name, {"input_layernorm.weight", "post_attention_layernorm.weight",
+                                    "pre_feedforward_layernorm.weight"});
+    const bool rows = ends_with_any(tensor.name, {"v_proj.weight", "v_proj.bias", "up_proj.weight",
+                                                  "up_proj.bias", "w3.weight", "qkv_proj.weight"});
+    for (Index r = 0; r < values.rows(); ++r)
+      for (Index c = 0; c < values.cols(); ++c) {
+        const Index channel = values.rows() == 1 ? c : r;
+        if (channel % 16 != 3) continue;
+        if (norm) values(r, c) = plus_one ? 8 * (1 + values(r, c)) - 1 : 8 * values(r, c);
+        if (rows) values(r, c) *= 8;
+      }
+    std::vector<std::byte> bytes(tensor.bytes.size());
+    convert_from_float(values.data(), tensor.dtype, static_cast<std::size_t>(values.size()),
+                       bytes.data());
+    writer.write(tensor.name, bytes);
+  }
+  writer.finish();
+}
+
 // How far an artifact's logits are from the model's at a typical position: the median over
 // positions of |difference| / |logits|. (A mean would be ruled by the few positions where rounding
 // sends a token to another expert.)
@@ -224,15 +265,14 @@ double typical_logit_error(const fs::path& artifact, const fs::path& model,
 }
 
 // Scales are found and folded (norms of either kind, fused rows, biases, routers, experts), and at
-// 8 bits the model is still itself. The yardstick is rounding to nearest without scales: AWQ keeps
-// the identity unless scales lower the layers' errors, so its logits are not further off, but for
-// the scatter of medians over 96 positions (a quarter allows for that); a fold that forgot one side
-// changes logits by their own size, fifty times as much.
+// 8 bits the model is still itself, nearer than rounding to nearest without scales (0.4 to 0.6 of
+// its error where this was written). A fold that forgets one side changes logits by their own size.
 TEST_P(AwqOnEveryFamily, KeepsTheModelItself) {
   const TempFolder out;
   Job job;
   job.name = "family";
-  job.model.path = fs::path(CALQUE_FIXTURES) / "families" / GetParam();
+  job.model.path = out / "model";
+  plant_salient_channels(fs::path(CALQUE_FIXTURES) / "families" / GetParam(), job.model.path);
   job.calibration.tokens = random_tokens(out / "ids", 40, 96, 320, 1);
   job.calibration.packing.n_samples = 40;
   job.calibration.packing.seqlen = 96;
@@ -252,7 +292,7 @@ TEST_P(AwqOnEveryFamily, KeepsTheModelItself) {
   const double awq = typical_logit_error(out / "awq", job.model.path, ids);
   const double rtn = typical_logit_error(out / "rtn", job.model.path, ids);
   std::printf("%s: awq %.4f, rtn %.4f\n", GetParam(), awq, rtn);
-  EXPECT_LT(awq, 1.25 * rtn);
+  EXPECT_LT(awq, 0.8 * rtn);
   EXPECT_GT(awq, 0.0);
 }
 
