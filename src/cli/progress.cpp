@@ -26,6 +26,34 @@ std::string module_text(const pipeline::ModuleReport& module) {
                      module.rounding.fallback_reason.empty() ? "" : "!");
 }
 
+// Modules of a block that a line names once: the same role (of many experts) at the same width.
+struct Alike {
+  std::string name;  // "w1 4b"
+  int count = 0;
+  double errors = 0;  // sum of relative errors
+  bool fell_back = false;
+};
+
+std::vector<Alike> grouped(const std::vector<pipeline::ModuleReport>& modules) {
+  std::vector<Alike> groups;
+  for (const pipeline::ModuleReport& module : modules) {
+    const std::string name = fmt::format("{} {}b", short_role(module), module.grid.bits);
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const Alike& alike) { return alike.name == name; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {name, 0, 0, false});
+    ++group->count;
+    group->errors += module.rounding.relative_error;
+    group->fell_back |= !module.rounding.fallback_reason.empty();
+  }
+  return groups;
+}
+
+std::string group_text(const Alike& group) {
+  const std::string times = group.count > 1 ? fmt::format(" x{}", group.count) : "";
+  return fmt::format("{}{} {:.5f}{}", group.name, times, group.errors / group.count,
+                     group.fell_back ? "!" : "");
+}
+
 // "model.layers.6" of "model.layers.6.self_attn.q_proj".
 std::string block_name(Index block, const std::vector<pipeline::ModuleReport>& modules) {
   if (modules.empty()) return fmt::format("block {}", block);
@@ -56,7 +84,7 @@ std::string block_line(Index block, Index blocks,
   const auto digits = fmt::format("{}", blocks).size();
   std::string line =
       fmt::format("[{:>{}}/{}] {}", block + 1, digits, blocks, block_name(block, modules));
-  for (const pipeline::ModuleReport& module : modules) line += "  " + module_text(module);
+  for (const Alike& group : grouped(modules)) line += "  " + group_text(group);
   line += "  " + duration_text(seconds);
   if (eta_seconds >= 0) line += "  ETA " + duration_text(eta_seconds);
   return line;

@@ -18,7 +18,8 @@ enum class ProgressMode { kTty, kPlain, kNone };
 ProgressMode progress_mode(const std::string& name);
 
 // "[ 7/32] model.layers.6  q 4b 0.01234  k 4b 0.01190  9.8 s  ETA 4m05s": bits and relative error
-// of every module; '!' after one that fell back. `eta_seconds` < 0: left out.
+// of every module, the mean where several share role and width ("w1 4b x8 0.01234", experts); '!'
+// where one fell back. `eta_seconds` < 0: left out.
 std::string block_line(Index block, Index blocks,
                        const std::vector<pipeline::ModuleReport>& modules, double seconds,
                        double eta_seconds);

@@ -27,6 +27,14 @@ TEST(BlockLine, NamesModulesBitsErrorsAndTime) {
       "[ 7/32] model.layers.6  q 4b 0.01234  down 8b 0.00410  9.8 s  ETA 4m05s");
 }
 
+TEST(BlockLine, GivesTheMeanOfExpertsOfOneRole) {
+  EXPECT_EQ(block_line(6, 7,
+                       {module("w1", 4, 0.01), module("w3", 4, 0.5), module("w1", 4, 0.03),
+                        module("w1", 8, 0.001)},
+                       1, -1),
+            "[7/7] model.layers.6  w1 4b x2 0.02000  w3 4b 0.50000  w1 8b 0.00100  1.0 s");
+}
+
 TEST(BlockLine, MarksFallbacksAndOmitsTheLastEstimate) {
   pipeline::ModuleReport fallen = module("q_proj", 4, 0.5);
   fallen.rounding.fallback_reason = "not positive definite";
