@@ -111,9 +111,15 @@ std::size_t quantized_count(const artifact::ExportPlan& plan) {
 
 std::string format_text(const artifact::ExportPlan& plan) {
   if (plan.request.format == "gguf") return "GGUF " + plan.request.type;
-  for (const artifact::TensorPlan& tensor : plan.tensors)
-    if (tensor.grid) return tensor.stored_as;
-  return plan.request.format;
+  std::string first;
+  int others = 0;
+  for (const artifact::TensorPlan& tensor : plan.tensors) {
+    if (!tensor.grid) continue;
+    if (first.empty()) first = tensor.stored_as;
+    others += tensor.stored_as != first;
+  }
+  if (first.empty()) return plan.request.format;
+  return others == 0 ? first : first + ", mixed";
 }
 
 std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir) {
