@@ -4,8 +4,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "calque/artifact/side_files.h"
 #include "artifact/support.h"
+#include "calque/artifact/side_files.h"
 #include "calque/io/file.h"
 #include "support/temp_folder.h"
 

@@ -15,6 +15,7 @@
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
+#include "pipeline/demo_job.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
@@ -24,21 +25,9 @@ namespace fs = std::filesystem;
 using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 
-// The demo model with little text: seconds, not minutes.
 Job small_job(const TempFolder& out) {
-  Job job;
-  job.name = "test";
-  job.model.path = CALQUE_DEMO_MODEL;
-  text::TextSource prose;
-  prose.path = fs::path(CALQUE_CALIBRATION_DATA) / "prose.txt";
-  job.calibration.sources = {prose};
-  job.calibration.packing.n_samples = 48;
-  job.calibration.packing.seqlen = 256;
-  job.runtime.forward_dtype = "float32";
-  artifact::ExportRequest gptq;
-  gptq.format = "gptq";
-  gptq.path = out / "gptq";
-  job.exports = {gptq};
+  Job job = demo_job();
+  job.exports = {folder_export("gptq", out / "gptq")};
   return job;
 }
 
@@ -48,19 +37,6 @@ artifact::ExportRequest gguf_export(const TempFolder& out, const std::string& ty
   request.path = out / (type + ".gguf");
   request.type = type;
   return request;
-}
-
-EvaluationSettings small_evaluation() {
-  EvaluationSettings settings;
-  settings.text = fs::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
-  settings.seqlen = 256;
-  settings.windows = 8;
-  return settings;
-}
-
-Report run(const Job& job) {
-  Observer silent;
-  return quantize_model(job, silent);
 }
 
 std::map<std::string, std::string> hashes_in(const fs::path& folder) {

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "calque/pipeline/quantize_model.h"
+
+namespace calque::pipeline {
+
+// Jobs that take seconds, not minutes.
+
+inline Report run(const Job& job) {
+  Observer silent;
+  return quantize_model(job, silent);
+}
+
+inline artifact::ExportRequest folder_export(const std::string& format,
+                                             const std::filesystem::path& path) {
+  artifact::ExportRequest request;
+  request.format = format;
+  request.path = path;
+  return request;
+}
+
+// The demo model with little text, and nothing to export yet.
+inline Job demo_job() {
+  Job job;
+  job.name = "test";
+  job.model.path = CALQUE_DEMO_MODEL;
+  text::TextSource prose;
+  prose.path = std::filesystem::path(CALQUE_CALIBRATION_DATA) / "prose.txt";
+  job.calibration.sources = {prose};
+  job.calibration.packing.n_samples = 48;
+  job.calibration.packing.seqlen = 256;
+  job.runtime.forward_dtype = "float32";
+  return job;
+}
+
+inline EvaluationSettings small_evaluation() {
+  EvaluationSettings settings;
+  settings.text =
+      std::filesystem::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
+  settings.seqlen = 256;
+  settings.windows = 8;
+  return settings;
+}
+
+}  // namespace calque::pipeline
