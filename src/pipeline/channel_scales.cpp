@@ -37,6 +37,17 @@ std::vector<std::string> names_of(const Pass& pass, const model::FoldSpec& fold)
   return names;
 }
 
+// Rows and columns of llama.cpp's block types cannot be rescaled: their scales are numbers of a
+// grid themselves.
+bool touches_blocks(const Pass& pass, const model::FoldSpec& fold) {
+  const auto has_block = [&](const model::TensorSpec& tensor) {
+    const auto& grid = pass.plan.at(tensor.name).grid;
+    return grid && grid->block;
+  };
+  return has_block(fold.absorber) ||
+         std::any_of(fold.consumers.begin(), fold.consumers.end(), has_block);
+}
+
 // Channels that one row of the absorber makes share the geometric mean of their proposals.
 void tie(const model::FoldSpec& fold, std::span<float> scales_K) {
   if (fold.shared_by == 1) return;
@@ -163,7 +174,7 @@ std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
 std::vector<float> ChannelScales::search(const Search& search) {
   const AwqSettings& settings = pass_.job.quantization.awq;
   const std::vector<quant::AwqReader> readers = readers_of(pass_, search.fold, search.weights);
-  if (readers.empty()) return {};
+  if (readers.empty() || touches_blocks(pass_, search.fold)) return {};
   // The whole linears see their outputs alone; only norms feed an attention or an MLP.
   quant::ScaleLoss loss;
   if (settings.loss == "output" && search.fold.kind != Absorber::kRows && search.hidden != nullptr)

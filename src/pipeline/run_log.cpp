@@ -21,6 +21,20 @@ std::ofstream open_log(const std::filesystem::path& path) {
 
 std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
 
+double bits_per_weight(const quant::Grid& grid, Index in_features) {
+  if (grid.block)
+    return 8.0 * static_cast<double>(ggml_row_bytes(*grid.block, in_features)) /
+           static_cast<double>(in_features);
+  // A scale of 16 (or 32) bits a group, and an offset beside it unless the middle code stands for
+  // it.
+  const double scale_bits = grid.precision == ScalePrecision::kF32 ? 32 : 16;
+  const double offset_bits = grid.offset_kind == OffsetKind::kMinimum     ? scale_bits
+                             : grid.offset_kind == OffsetKind::kZeroPoint ? grid.bits
+                                                                          : 0;
+  return grid.bits +
+         (scale_bits + offset_bits) / static_cast<double>(grid.group_size_for(in_features));
+}
+
 }  // namespace
 
 RunLog::RunLog(const std::filesystem::path& folder, Observer& next) : folder_(folder), next_(next) {
@@ -43,13 +57,7 @@ void RunLog::module_done(const ModuleReport& m) {
   const quant::RoundingReport& r = m.rounding;
   const Index params = m.out_features * m.in_features;
   const Index group_size = m.grid.group_size_for(m.in_features);
-  // A scale of 16 (or 32) bits a group, and an offset beside it unless the middle code stands for
-  // it.
-  const double scale_bits = m.grid.precision == ScalePrecision::kF32 ? 32 : 16;
-  const double offset_bits = m.grid.offset_kind == OffsetKind::kMinimum     ? scale_bits
-                             : m.grid.offset_kind == OffsetKind::kZeroPoint ? m.grid.bits
-                                                                            : 0;
-  const double bpw = m.grid.bits + (scale_bits + offset_bits) / static_cast<double>(group_size);
+  const double bpw = bits_per_weight(m.grid, m.in_features);
   if (modules_csv_.is_open())
     modules_csv_ << fmt::format("{},{},{},{},{},{},{:.4f},{:.6g},{:.6g},{},{},{:g},{},{:.3f},{}\n",
                                 m.block, m.module, r.method, m.grid.bits, group_size, params, bpw,

@@ -103,6 +103,9 @@ float exact_norm_scale(float norm, bool plus_one, DType dtype, float proposed) {
 
 void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N) {
   expect_length("divisors", divisors_N.size(), q.out_features());
+  if (q.grid.block)
+    throw Error(ErrorKind::kInternal, "",
+                fmt::format("rows of {} cannot be divided", q.grid.description()));
   const ScalePrecision precision = q.grid.precision;
   for (Index n = 0; n < q.out_features(); ++n) {
     const float divisor = divisors_N[static_cast<std::size_t>(n)];

@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "calque/kernels/gptq_sweep.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/quant/methods.h"
+#include "quant/block_rounding.h"
 #include "quant/column_order.h"
 #include "quant/gptq_site.h"
 #include "quant/weights.h"
@@ -100,14 +102,30 @@ SiteRounder rtn_because(const GptqSite& site, const GptqOptions& options,
   };
 }
 
+SiteRounder make_site_rounder(const GptqOptions& options, const calib::InputStats& stats,
+                              const Exec& exec) {
+  const auto site = std::make_shared<const GptqSite>(prepare_gptq(stats, options, exec));
+  if (!site->failure.empty()) return rtn_because(*site, options, stats, exec);
+  return [options, site, &stats, exec](Matrix<float> weight_NK, const Grid& grid) {
+    return round_gptq(weight_NK, grid, options, *site, stats, exec);
+  };
+}
+
+// Factorises for the first matrix that needs it: block grids do without.
+struct LazyRounder {
+  std::once_flag once;
+  SiteRounder rounder;
+};
+
 }  // namespace
 
 Rounder make_gptq(const GptqOptions& options) {
   return [options](const calib::InputStats& stats, const Exec& exec) -> SiteRounder {
-    const auto site = std::make_shared<const GptqSite>(prepare_gptq(stats, options, exec));
-    if (!site->failure.empty()) return rtn_because(*site, options, stats, exec);
-    return [options, site, &stats, exec](Matrix<float> weight_NK, const Grid& grid) {
-      return round_gptq(weight_NK, grid, options, *site, stats, exec);
+    return [options, lazy = std::make_shared<LazyRounder>(), &stats, exec](Matrix<float> weight_NK,
+                                                                           const Grid& grid) {
+      if (grid.block) return round_to_blocks(weight_NK, grid, stats, exec);
+      std::call_once(lazy->once, [&] { lazy->rounder = make_site_rounder(options, stats, exec); });
+      return lazy->rounder(std::move(weight_NK), grid);
     };
   };
 }

@@ -1,8 +1,17 @@
 #include "calque/quant/quantized_matrix.h"
 
 #include <cmath>
+#include <span>
+
+#include "calque/core/exec.h"
 
 namespace calque::quant {
+
+Index QuantizedMatrix::in_features() const {
+  if (!grid.block) return codes_NK.cols();
+  return blocks_NB.cols() / static_cast<Index>(ggml_block_bytes(*grid.block)) *
+         ggml_block_columns(*grid.block);
+}
 
 Matrix<std::uint8_t> QuantizedMatrix::zeros_NG() const {
   Matrix<std::uint8_t> zeros(scales_NG.rows(), scales_NG.cols());
@@ -19,7 +28,19 @@ std::vector<std::int32_t> consecutive_groups(Index in_features, Index group_size
   return groups;
 }
 
+namespace {
+
+Matrix<float> dequantize_blocks(const QuantizedMatrix& q) {
+  auto values = Matrix<float>::uninitialized(q.out_features(), q.in_features());
+  const std::span bytes(q.blocks_NB.data(), static_cast<std::size_t>(q.blocks_NB.size()));
+  ggml_dequantize(*q.grid.block, std::as_bytes(bytes), values.view(), open_exec("cpu", 1));
+  return values;
+}
+
+}  // namespace
+
 Matrix<float> dequantize(const QuantizedMatrix& q) {
+  if (q.grid.block) return dequantize_blocks(q);
   const std::vector<std::int32_t> groups =
       q.group_of_column_K.empty()
           ? consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()))

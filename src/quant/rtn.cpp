@@ -3,6 +3,7 @@
 
 #include "calque/kernels/round_to_grid.h"
 #include "calque/quant/methods.h"
+#include "quant/block_rounding.h"
 #include "quant/column_order.h"
 #include "quant/weights.h"
 
@@ -24,20 +25,6 @@ Site prepare(const calib::InputStats& stats, const RtnOptions& options) {
   const double damping = kUnseenChannel * trace / static_cast<double>(stats.features());
   for (Index k = 0; k < stats.features(); ++k) site.hessian_KK(k, k) += static_cast<float>(damping);
   return site;
-}
-
-void measure(const Matrix<float>& weight_NK, const QuantizedMatrix& q,
-             const calib::InputStats& stats, const Exec& exec, RoundingReport& report) {
-  const Matrix<float> error_NK = difference(dequantize(q), weight_NK);
-  if (stats.empty()) {
-    const double energy = sum_of_squares(weight_NK);
-    report.relative_error = energy > 0 ? sum_of_squares(error_NK) / energy : 0;
-    return;
-  }
-  const double loss = gram_loss(error_NK, stats.gram_KK, exec);
-  const double energy = gram_loss(weight_NK, stats.gram_KK, exec);
-  report.loss = loss / static_cast<double>(stats.tokens);
-  report.relative_error = energy > 0 ? loss / energy : 0;
 }
 
 // On consecutive groups.
@@ -74,7 +61,7 @@ Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RtnOpt
   rounded.matrix = grid.desc_act ? round_in_order(weight_NK, grid, options.scale_rule, site, exec)
                                  : round_columns(weight_NK, grid, options.scale_rule,
                                                  {site.importance_K, site.hessian_KK.view()}, exec);
-  measure(weight_NK, rounded.matrix, stats, exec, rounded.report);
+  measure_error(weight_NK, rounded.matrix, stats, exec, rounded.report);
   return rounded;
 }
 
@@ -84,6 +71,7 @@ Rounder make_rtn(const RtnOptions& options) {
   return [options](const calib::InputStats& stats, const Exec& exec) -> SiteRounder {
     const auto site = std::make_shared<const Site>(prepare(stats, options));
     return [options, site, &stats, exec](Matrix<float> weight_NK, const Grid& grid) {
+      if (grid.block) return round_to_blocks(weight_NK, grid, stats, exec);
       return round_rtn(weight_NK, grid, options, *site, stats, exec);
     };
   };

@@ -101,4 +101,18 @@ double sum_of_squares(MatrixView<const float> values) {
   return total;
 }
 
+void measure_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q,
+                   const calib::InputStats& stats, const Exec& exec, RoundingReport& report) {
+  const Matrix<float> error_NK = difference(dequantize(q), weight_NK);
+  if (stats.empty()) {
+    const double energy = sum_of_squares(weight_NK);
+    report.relative_error = energy > 0 ? sum_of_squares(error_NK) / energy : 0;
+    return;
+  }
+  const double loss = gram_loss(error_NK, stats.gram_KK, exec);
+  const double energy = gram_loss(weight_NK, stats.gram_KK, exec);
+  report.loss = loss / static_cast<double>(stats.tokens);
+  report.relative_error = energy > 0 ? loss / energy : 0;
+}
+
 }  // namespace calque::quant

@@ -7,6 +7,7 @@
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/quantized_matrix.h"
+#include "calque/quant/rounder.h"
 
 namespace calque::quant {
 
@@ -38,6 +39,10 @@ struct ScaleGuide {
 // groups, and no codes yet.
 QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec);
+
+// Loss and relative error of `q`, from the statistics or, without, from the weights alone.
+void measure_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q,
+                   const calib::InputStats& stats, const Exec& exec, RoundingReport& report);
 
 Matrix<float> difference(MatrixView<const float> a, MatrixView<const float> b);
 double sum_of_squares(MatrixView<const float> values);

@@ -69,7 +69,7 @@ float exact_norm_scale(float norm, bool plus_one, DType dtype, float proposed);
 
 // The matrix whose rows are divided: codes stay, scales and offsets of row n become those of a
 // matrix whose row n is divided by divisors_N[n], rounded to the grid's precision (exact for powers
-// of two while they stay in range).
+// of two while they stay in range). Error(kInternal) for a grid with `block`.
 void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N);
 
 }  // namespace calque::quant

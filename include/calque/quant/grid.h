@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "calque/core/matrix.h"
+#include "calque/kernels/ggml_quantize.h"
 #include "calque/kernels/scale_search.h"
 
 namespace calque::quant {
@@ -16,15 +18,22 @@ struct Grid {
   ScalePrecision precision = ScalePrecision::kF16;  // in which scales (and minima) are stored
   int min_zero = 0;       // kZeroPoint: GPTQ v1 cannot store a zero point of 0 portably, so 1 there
   bool desc_act = false;  // GPTQ's activation-ordered groups: group_of_column_K is stored (g_idx)
+  // A type of GGUF whose scales are numbers of a grid themselves, or whose codes stand for a table:
+  // only ggml_quantize rounds to it, and the fields above do no more than describe it.
+  std::optional<GgmlBlock> block = std::nullopt;
 
   int max_code() const { return (1 << bits) - 1; }
   Index group_size_for(Index in_features) const {
     return group_size < 0 ? in_features : group_size;
   }
   Index groups(Index in_features) const { return in_features / group_size_for(in_features); }
-  bool divides(Index in_features) const { return in_features % group_size_for(in_features) == 0; }
-  std::string description() const;  // "4 bit, group 128, symmetric, f16 scales"
+  bool divides(Index in_features) const {
+    return in_features % (block ? ggml_block_columns(*block) : group_size_for(in_features)) == 0;
+  }
+  std::string description() const;  // "4 bit, group 128, symmetric, f16 scales"; "Q4_K blocks"
   bool operator==(const Grid&) const = default;
 };
+
+Grid block_grid(GgmlBlock block);
 
 }  // namespace calque::quant

@@ -20,9 +20,11 @@ struct QuantizedMatrix {
   Matrix<float> offsets_NG;
   // Group of each column; empty: column / group_size. Only activation-ordered GPTQ files need it.
   std::vector<std::int32_t> group_of_column_K;
+  // Of a grid with `block`: the rows as the file stores them, and nothing in the matrices above.
+  Matrix<std::uint8_t> blocks_NB;
 
-  Index out_features() const { return codes_NK.rows(); }
-  Index in_features() const { return codes_NK.cols(); }
+  Index out_features() const { return grid.block ? blocks_NB.rows() : codes_NK.rows(); }
+  Index in_features() const;
   // Zero points z_NG of a kMiddleCode or kZeroPoint grid: rint(-offset / scale).
   Matrix<std::uint8_t> zeros_NG() const;
 };
