@@ -14,7 +14,7 @@ ALLOWED = {
     "model": ["core", "io"],
     "quant": ["core", "kernels", "calib/input_stats.h"],
     "calib": ["core", "kernels", "io", "model/block_runner.h"],
-    "artifact": ["core", "io", "kernels/pack_bits.h", "kernels/scale_search.h", "model/config.h", "model/family.h",
+    "artifact": ["core", "io", "kernels/ggml_quantize.h", "kernels/pack_bits.h", "kernels/scale_search.h", "model/config.h", "model/family.h",
                  "model/weight_source.h", "quant/grid.h", "quant/quantized_matrix.h", "text/vocabulary.h"],
     "eval": ["core", "io", "model", "text/corpus.h"],
     "pipeline": ["core", "io", "kernels", "text", "model", "calib", "quant", "artifact", "eval"],

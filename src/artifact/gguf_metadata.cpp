@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "artifact/gguf_mix.h"
 #include "artifact/gguf_types.h"
 #include "calque/core/error.h"
 
@@ -49,15 +50,15 @@ double weight_count(const ExportPlan& plan) {
 }
 
 void add_general(const ExportPlan& plan, const WriterInputs& inputs, Keys& keys) {
-  const GgufTypeChoice& type = gguf_type_choice(plan.request.type);
+  const GgufMix& mix = gguf_mix(plan.request.type);
   keys.text("general.architecture", inputs.family.gguf_architecture);
   keys.text("general.type", "model");
   if (!inputs.provenance.model_name.empty())
     keys.text("general.name", inputs.provenance.model_name);
   keys.text("general.size_label", size_label(weight_count(plan)));
-  keys.count("general.file_type", type.file_type);
+  keys.count("general.file_type", mix.file_type);
   keys.count("general.quantization_version", 2);
-  if (!type.quantized) return;
+  if (!mix.quantized()) return;
   keys.text("calque.quantizer", inputs.provenance.quantizer);
   keys.text("calque.method", inputs.provenance.method);
 }

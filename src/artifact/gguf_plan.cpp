@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 
 #include "artifact/formats.h"
-#include "artifact/ggml_blocks.h"
+#include "artifact/gguf_mix.h"
 #include "artifact/gguf_types.h"
 #include "artifact/wording.h"
 #include "calque/core/names.h"
@@ -12,71 +14,114 @@
 namespace calque::artifact {
 namespace {
 
-// The job file's word for the type of this tensor; vectors (norms, biases) are F32 in every file.
-std::string type_name_for(const PlanInputs& inputs, const model::TensorSpec& tensor) {
-  if (tensor.shape.size() < 2) return "F32";
-  const GgufTypeChoice* blocks = find_gguf_type_choice(inputs.request.type);
-  if (blocks == nullptr || !blocks->quantized) return inputs.request.type;
-  // A tied embedding makes the logits too, so it takes the type of the output.
-  if (tensor.name == inputs.family.head().name) return inputs.request.output_type;
-  if (tensor.name == inputs.family.embedding.name) return inputs.request.embedding_type;
-  return inputs.request.type;
+bool chosen(const std::string& type) { return type != "auto"; }
+
+// What makes the logits. The embedding of a tied model does, so it takes the type of the output.
+io::GgmlType output_type(const PlanInputs& inputs, const GgufMix& mix) {
+  const ExportRequest& request = inputs.request;
+  if (chosen(request.output_type)) return gguf_written_type(request.output_type);
+  const bool tied = inputs.family.lm_head.empty();
+  if (tied && chosen(request.embedding_type)) return gguf_written_type(request.embedding_type);
+  return output_in_mix(mix, inputs.family.head().shape.back());
 }
 
-void check_type_name(std::string_view key, const std::string& name, Refusals& refusals) {
-  if (find_gguf_type_choice(name) != nullptr) return;
-  std::vector<std::string_view> known;
-  std::vector<std::string> listed;
-  for (const GgufTypeChoice& choice : gguf_type_choices()) {
-    known.push_back(choice.name);
-    listed.emplace_back(choice.name);
-  }
-  refusals.add("E122", fmt::format("unknown GGUF {} '{}'; did you mean '{}'? calque writes {}.",
-                                   key, name, nearest_name(name, known), alternatives(listed)));
+// The layer that "blk.3.attn_v.weight" belongs to; -1: none.
+Index layer_of(std::string_view gguf_name) {
+  constexpr std::string_view kBlock = "blk.";
+  Index layer = -1;
+  if (gguf_name.substr(0, kBlock.size()) != kBlock) return layer;
+  std::from_chars(gguf_name.data() + kBlock.size(), gguf_name.data() + gguf_name.size(), layer);
+  return layer;
 }
 
-void check_type_names(const ExportRequest& request, Refusals& refusals) {
-  check_type_name("type", request.type, refusals);
-  const GgufTypeChoice* blocks = find_gguf_type_choice(request.type);
-  if (blocks != nullptr && !blocks->quantized) return;
-  check_type_name("embedding_type", request.embedding_type, refusals);
-  check_type_name("output_type", request.output_type, refusals);
+// Vectors (norms, biases) are F32 in every file.
+io::GgmlType wanted_type(const PlanInputs& inputs, const model::TensorSpec& tensor) {
+  if (tensor.shape.size() < 2) return io::GgmlType::kF32;
+  const GgufMix& mix = gguf_mix(inputs.request.type);
+  if (!mix.quantized()) return mix.base;
+  if (tensor.name == inputs.family.head().name) return output_type(inputs, mix);
+  if (tensor.name == inputs.family.embedding.name)
+    return chosen(inputs.request.embedding_type) ? gguf_written_type(inputs.request.embedding_type)
+                                                 : embedding_in_mix(mix);
+  return type_in_mix(mix, mix_model(inputs.family, inputs.quantization.calibrated),
+                     tensor.gguf_name, layer_of(tensor.gguf_name));
+}
+
+bool is_whole_blocks(io::GgmlType type, const model::TensorSpec& tensor) {
+  return tensor.shape.back() % io::info_of(type).block_elements == 0;
+}
+
+io::GgmlType stored_type(const PlanInputs& inputs, const model::TensorSpec& tensor) {
+  const io::GgmlType wanted = wanted_type(inputs, tensor);
+  return is_whole_blocks(wanted, tensor) ? wanted : fallback_type(wanted, tensor.shape.back());
+}
+
+bool check_name(std::string_view key, const std::string& name,
+                const std::vector<std::string_view>& known, Refusals& refusals) {
+  if (std::find(known.begin(), known.end(), name) != known.end()) return true;
+  refusals.add("E122",
+               fmt::format("unknown GGUF {} '{}'; did you mean '{}'? calque writes {}.", key, name,
+                           nearest_name(name, known), alternatives({known.begin(), known.end()})));
+  return false;
+}
+
+// Whether all are known.
+bool check_names(const ExportRequest& request, Refusals& refusals) {
+  std::vector<std::string_view> mixes;
+  for (const GgufMix& mix : gguf_mixes()) mixes.push_back(mix.name);
+  std::vector<std::string_view> types = {"auto"};
+  for (const io::GgmlType type : gguf_written_types()) types.push_back(io::info_of(type).name);
+
+  bool known = check_name("type", request.type, mixes, refusals);
+  known &=
+      check_name("on_shape_fallback", request.on_shape_fallback, {"refuse", "allow"}, refusals);
+  if (const GgufMix* mix = find_gguf_mix(request.type); mix != nullptr && !mix->quantized())
+    return known;
+  known &= check_name("embedding_type", request.embedding_type, types, refusals);
+  known &= check_name("output_type", request.output_type, types, refusals);
+  return known;
 }
 
 struct Misfits {
   std::set<Index> widths;
+  std::set<std::string> instead;
   std::size_t tensors = 0;
   double elements = 0;
 };
 
+std::string text_of(const Misfits& misfits, std::string_view type, int block, std::size_t tensors,
+                    double all_elements) {
+  std::vector<std::string> widths;
+  for (const Index width : misfits.widths) widths.push_back(std::to_string(width));
+  return fmt::format(
+      "{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of weights). Set "
+      "on_shape_fallback: allow to store these as {}, or choose another type.",
+      type, block, misfits.tensors, tensors, alternatives(widths),
+      100.0 * misfits.elements / all_elements,
+      alternatives({misfits.instead.begin(), misfits.instead.end()}));
+}
+
 // Rows that are not whole blocks of the type that they should take, by type.
 void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
-  std::map<std::string, Misfits> misfits_of_type;
+  if (inputs.request.on_shape_fallback == "allow") return;
+  std::map<io::GgmlType, Misfits> misfits_of_type;
   double all_elements = 0;
   const std::vector<model::TensorSpec> tensors = inputs.family.tensors();
   for (const model::TensorSpec& tensor : tensors) {
     double elements = 1;
     for (const Index n : tensor.shape) elements *= static_cast<double>(n);
     all_elements += elements;
-    const std::string name = type_name_for(inputs, tensor);
-    const GgufTypeChoice* choice = find_gguf_type_choice(name);
-    if (choice == nullptr) continue;
-    if (tensor.shape.back() % io::info_of(choice->type).block_elements == 0) continue;
-    Misfits& misfits = misfits_of_type[name];
+    const io::GgmlType wanted = wanted_type(inputs, tensor);
+    if (is_whole_blocks(wanted, tensor)) continue;
+    Misfits& misfits = misfits_of_type[wanted];
     misfits.widths.insert(tensor.shape.back());
+    misfits.instead.emplace(io::info_of(stored_type(inputs, tensor)).name);
     misfits.elements += elements;
     ++misfits.tensors;
   }
-  for (const auto& [name, misfits] : misfits_of_type) {
-    std::vector<std::string> widths;
-    for (const Index width : misfits.widths) widths.push_back(std::to_string(width));
-    refusals.add(
-        "E132",
-        fmt::format("{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of "
-                    "weights). Choose F16, BF16 or F32 for them.",
-                    name, io::info_of(gguf_type_choice(name).type).block_elements, misfits.tensors,
-                    tensors.size(), alternatives(widths), 100.0 * misfits.elements / all_elements));
-  }
+  for (const auto& [type, misfits] : misfits_of_type)
+    refusals.add("E132", text_of(misfits, io::info_of(type).name, io::info_of(type).block_elements,
+                                 tensors.size(), all_elements));
 }
 
 void check_architecture(const model::FamilySpec& family, Refusals& refusals) {
@@ -100,19 +145,18 @@ void check_rope(const model::FamilySpec& family, Refusals& refusals) {
 
 void check_gguf(const PlanInputs& inputs, Refusals& refusals) {
   check_architecture(inputs.family, refusals);
-  check_type_names(inputs.request, refusals);
-  check_row_lengths(inputs, refusals);
+  if (check_names(inputs.request, refusals)) check_row_lengths(inputs, refusals);
   check_rope(inputs.family, refusals);
 }
 
 TensorPlan plan_gguf_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
                             bool /*in_block_linear*/) {
-  const GgufTypeChoice& choice = gguf_type_choice(type_name_for(inputs, tensor));
+  const io::GgmlType type = stored_type(inputs, tensor);
   TensorPlan plan;
   plan.tensor = tensor;
-  if (const BlockCodec* codec = find_block_codec(choice.type)) plan.grid = codec->grid;
-  plan.stored_as = choice.name;
-  plan.bytes = gguf_bytes(choice.type, tensor.shape);
+  plan.grid = gguf_grid(type);
+  plan.stored_as = io::info_of(type).name;
+  plan.bytes = gguf_bytes(type, tensor.shape);
   return plan;
 }
 

@@ -4,28 +4,37 @@
 #include <cmath>
 #include <numbers>
 
+#include "artifact/ggml_blocks.h"
+#include "calque/kernels/ggml_quantize.h"
+
 namespace calque::artifact {
 
-const std::vector<GgufTypeChoice>& gguf_type_choices() {
+const std::vector<io::GgmlType>& gguf_written_types() {
   using enum io::GgmlType;
-  static const std::vector<GgufTypeChoice> choices = {
-      {"F32", kF32, 0, false},  {"F16", kF16, 1, false},  {"BF16", kBF16, 32, false},
-      {"Q8_0", kQ8_0, 7, true}, {"Q5_1", kQ5_1, 9, true}, {"Q5_0", kQ5_0, 8, true},
-      {"Q4_1", kQ4_1, 3, true}, {"Q4_0", kQ4_0, 2, true},
-  };
-  return choices;
+  static const std::vector<io::GgmlType> types = {kF32,  kF16,    kBF16,   kQ8_0,  kQ5_1,  kQ5_0,
+                                                  kQ4_1, kQ4_0,   kQ6_K,   kQ5_K,  kQ4_K,  kQ3_K,
+                                                  kQ2_K, kIQ4_NL, kIQ4_XS, kTQ2_0, kTQ1_0, kMXFP4};
+  return types;
 }
 
-const GgufTypeChoice* find_gguf_type_choice(std::string_view name) {
-  for (const GgufTypeChoice& choice : gguf_type_choices())
-    if (choice.name == name) return &choice;
+const io::GgmlTypeInfo* find_gguf_written_type(std::string_view name) {
+  for (const io::GgmlType type : gguf_written_types())
+    if (io::info_of(type).name == name) return &io::info_of(type);
   return nullptr;
 }
 
-const GgufTypeChoice& gguf_type_choice(std::string_view name) {
-  const GgufTypeChoice* choice = find_gguf_type_choice(name);
-  assert(choice != nullptr);
-  return *choice;
+io::GgmlType gguf_written_type(std::string_view name) {
+  const io::GgmlTypeInfo* info = find_gguf_written_type(name);
+  assert(info != nullptr);
+  return info->type;
+}
+
+std::optional<quant::Grid> gguf_grid(io::GgmlType type) {
+  const BlockCodec* codec = find_block_codec(type);
+  if (codec != nullptr && codec->pack != nullptr) return codec->grid;
+  const auto id = static_cast<std::uint32_t>(type);
+  if (!is_ggml_block(id)) return std::nullopt;
+  return quant::block_grid(static_cast<GgmlBlock>(id));
 }
 
 std::uint64_t gguf_bytes(io::GgmlType type, const std::vector<Index>& shape) {

@@ -1,27 +1,26 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "calque/io/gguf.h"
 #include "calque/model/family.h"
+#include "calque/quant/grid.h"
 
 namespace calque::artifact {
 
-// A type that calque writes, as the job file names it.
-struct GgufTypeChoice {
-  std::string_view name;
-  io::GgmlType type;
-  std::uint32_t file_type;  // general.file_type of a file of this type (formats_gguf.md 4.6)
-  bool quantized;
-};
-
-const std::vector<GgufTypeChoice>& gguf_type_choices();
+// Types of tensors that calque writes.
+const std::vector<io::GgmlType>& gguf_written_types();
 // Null if calque does not write such a type.
-const GgufTypeChoice* find_gguf_type_choice(std::string_view name);
+const io::GgmlTypeInfo* find_gguf_written_type(std::string_view name);
 // `name` has been checked.
-const GgufTypeChoice& gguf_type_choice(std::string_view name);
+io::GgmlType gguf_written_type(std::string_view name);
+
+// What the matrix is rounded onto; nullopt: it is cast. The older types store a grid of codes and
+// scales; the others are blocks for one quantizer only.
+std::optional<quant::Grid> gguf_grid(io::GgmlType type);
 
 std::uint64_t gguf_bytes(io::GgmlType type, const std::vector<Index>& shape);
 

@@ -26,7 +26,7 @@ std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
                       io::GgmlType::kF32,
                       {static_cast<std::uint64_t>(family.config.head_dim / 2)}});
   for (const TensorPlan& planned : plan.tensors)
-    result.push_back({planned.tensor.gguf_name, gguf_type_choice(planned.stored_as).type,
+    result.push_back({planned.tensor.gguf_name, gguf_written_type(planned.stored_as),
                       ne_of(planned.tensor.shape)});
   return result;
 }
@@ -75,6 +75,11 @@ std::vector<Index> order_of(const model::TensorSpec& tensor) {
   return interleaved_rows(tensor.shape[0], tensor.gguf_permuted_heads);
 }
 
+std::vector<std::byte> bytes_of(const Matrix<std::uint8_t>& rows) {
+  const auto bytes = std::as_bytes(std::span(rows.data(), static_cast<std::size_t>(rows.size())));
+  return {bytes.begin(), bytes.end()};
+}
+
 class GgufArtifactWriter : public ArtifactWriter {
  public:
   GgufArtifactWriter(const ExportPlan& plan, const WriterInputs& inputs)
@@ -86,15 +91,20 @@ class GgufArtifactWriter : public ArtifactWriter {
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
     const TensorPlan& planned = intake_.accept(tensor_name, q);
-    const BlockCodec* codec = find_block_codec(gguf_type_choice(planned.stored_as).type);
+    const std::vector<Index> order = order_of(planned.tensor);
+    if (planned.grid->block) {
+      file_.write(planned.tensor.gguf_name, reordered(bytes_of(q.blocks_NB), order));
+      return;
+    }
+    const BlockCodec* codec = find_block_codec(gguf_written_type(planned.stored_as));
     const std::vector<std::byte> bytes =
-        with_context(tensor_name, [&] { return pack_blocks(*codec, q, order_of(planned.tensor)); });
+        with_context(tensor_name, [&] { return pack_blocks(*codec, q, order); });
     file_.write(planned.tensor.gguf_name, bytes);
   }
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
     const TensorPlan& planned = intake_.accept_dense(tensor_name, values);
-    const DType dtype = dtype_of(gguf_type_choice(planned.stored_as).type);
+    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
     const auto count = static_cast<std::size_t>(values.size());
     std::vector<std::byte> bytes(count * size_of(dtype));
     const Matrix<float> packed = Matrix<float>::copy_of(values);
@@ -118,7 +128,7 @@ class GgufArtifactWriter : public ArtifactWriter {
 
   void copy(const TensorPlan& planned) {
     const io::TensorRef& source = inputs_.checkpoint.at(planned.tensor.name);
-    const DType dtype = dtype_of(gguf_type_choice(planned.stored_as).type);
+    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
     file_.write(planned.tensor.gguf_name, reordered(cast(source, dtype), order_of(planned.tensor)));
     if (source.file != nullptr) source.file->drop(source.bytes);
   }

@@ -59,14 +59,24 @@ Section export_section() {
           "Largest weights file; more is split.")),
       gguf_only(key<S>(
           "type", text(), [](const S& e) -> auto& { return e.type; },
-          "Type of the blocks' matrices: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, "
-          "F32.")),
+          "One type, or one of llama.cpp's mixes of types: Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, "
+          "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, Q4_0, Q4_1, Q5_0, "
+          "Q5_1, Q8_0, F16, BF16, F32.")),
       gguf_only(key<S>(
           "embedding_type", text(), [](const S& e) -> auto& { return e.embedding_type; },
-          "Type of the embedding, when `type` is quantized.")),
+          "Type of the embedding, when `type` is quantized; `auto`: what the mix says, Q8_0 for "
+          "Q4_0 "
+          "to Q8_0.")),
       gguf_only(key<S>(
           "output_type", text(), [](const S& e) -> auto& { return e.output_type; },
-          "Type of the output head, when `type` is quantized.")),
+          "Type of the output head, when `type` is quantized; `auto`: what the mix says (Q6_K), "
+          "Q8_0 "
+          "for Q4_0 to Q8_0.")),
+      gguf_only(key<S>(
+          "on_shape_fallback", one_of({"refuse", "allow"}),
+          [](const S& e) -> auto& { return e.on_shape_fallback; },
+          "Rows that are not whole blocks of 256: refuse them, or allow what llama.cpp stores them "
+          "as instead (Q4_K: Q5_0).")),
       gguf_only(key<S>(
           "pre", text_or_null(), [](const S& e) -> auto& { return e.pre; },
           "Name of the pre-tokenizer (`tokenizer.ggml.pre`), if it is not found from "

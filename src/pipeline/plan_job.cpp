@@ -110,11 +110,12 @@ std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel
   check_window_fits(job, source.family.config);
   check_distinct_paths(job.exports);
 
+  artifact::QuantizationRequest quantization = job.quantization.grid;
+  quantization.calibrated = job.calibration.given();
   std::vector<artifact::ExportPlan> plans;
   for (const artifact::ExportRequest& request : job.exports) {
     check_target(request);
-    plans.push_back(
-        artifact::plan_export(source.family, source.checkpoint, job.quantization.grid, request));
+    plans.push_back(artifact::plan_export(source.family, source.checkpoint, quantization, request));
   }
   return plans;
 }

@@ -160,9 +160,9 @@ TEST(GgmlBlocks, RefuseAScaleOrMinimumThatBinary16CannotHold) {
 
 TEST(GgmlBlocks, NameTheTypeThatCannotBeDecoded) {
   const std::vector<std::byte> block(17);
-  const Error error = error_of([&] { decode_blocks(io::GgmlType::kMXFP4, block, 1, 32, {}); });
+  const Error error = error_of([&] { decode_blocks(io::GgmlType::kIQ2_XS, block, 1, 32, {}); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
-  EXPECT_NE(std::string(error.what()).find("MXFP4"), std::string::npos) << error.what();
+  EXPECT_NE(std::string(error.what()).find("IQ2_XS"), std::string::npos) << error.what();
 }
 
 // formats_gguf.md 5.4: head_dim 4, rows a b c d are stored a c b d.

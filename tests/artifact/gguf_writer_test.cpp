@@ -1,7 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <span>
 
 #include "artifact/gguf_types.h"
 #include "artifact/support.h"
@@ -59,6 +61,60 @@ TEST_P(GgufRoundTrip, GivesBackCodesScalesAndOffsets) {
 
 INSTANTIATE_TEST_SUITE_P(All, GgufRoundTrip,
                          ::testing::Values("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"),
+                         [](const auto& tested) { return tested.param; });
+
+class GgufBlocks : public ::testing::TestWithParam<std::string> {};
+
+// Rows of two heads: a llama file takes row 0, 16, 1, 17, ... of each head of 32 (or more) rows.
+std::vector<std::byte> stored_rows(const quant::QuantizedMatrix& q, Index heads) {
+  std::vector<std::byte> bytes;
+  const Index N = q.out_features();
+  for (Index r = 0; r < N; ++r) {
+    Index n = r;
+    if (heads > 0) {
+      const Index head_rows = N / heads;
+      n = r / head_rows * head_rows + r % 2 * (head_rows / 2) + r % head_rows / 2;
+    }
+    const auto row = std::as_bytes(std::span(q.blocks_NB.row(n), q.blocks_NB.row(n + 1)));
+    bytes.insert(bytes.end(), row.begin(), row.end());
+  }
+  return bytes;
+}
+
+TEST_P(GgufBlocks, StoresTheRowsAsTheyAreAndIsReadBackToTheirValues) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.hidden = 256;
+  options.intermediate = 512;
+  const TinyModel model(folder / "Tiny", options);
+  ExportRequest request = gguf(folder / "out.gguf", GetParam());
+  request.output_type = "auto";
+  const ExportPlan plan = model.plan(request);
+  const auto written = write_random(plan, model.inputs());
+  const io::GgufFile file(folder / "out.gguf");
+  const auto reader = open_artifact(folder / "out.gguf");
+  std::size_t blocks = 0;
+  for (const auto& [name, q] : written) {
+    SCOPED_TRACE(name);
+    const Matrix<float> values = quant::dequantize(q);
+    const Matrix<float> read = reader->load(name);
+    ASSERT_EQ(read.size(), values.size());
+    // Not their bits: the reader gives zeros of the other sign where a scale is negative.
+    for (Index i = 0; i < values.size(); ++i) ASSERT_EQ(read.data()[i], values.data()[i]) << i;
+    if (!q.grid.block) continue;
+    ++blocks;
+    const model::TensorSpec& tensor = plan.at(name).tensor;
+    const auto stored = file.find_tensor(tensor.gguf_name)->bytes;
+    const auto expected = stored_rows(q, tensor.gguf_permuted_heads);
+    EXPECT_TRUE(std::equal(stored.begin(), stored.end(), expected.begin(), expected.end()));
+  }
+  EXPECT_GE(blocks, 14u);  // all but the embedding, which is Q8_0 here
+  EXPECT_EQ(reader->bits_per_weight(), plan.bits_per_weight);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgufBlocks,
+                         ::testing::Values("Q2_K", "Q3_K_L", "Q4_K_M", "Q5_K_S", "Q6_K", "IQ4_NL",
+                                           "IQ4_XS", "TQ1_0", "TQ2_0"),
                          [](const auto& tested) { return tested.param; });
 
 class GgufPlain : public ::testing::TestWithParam<std::string> {};

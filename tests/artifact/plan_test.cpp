@@ -14,6 +14,7 @@ namespace {
 using calque::testing::TempFolder;
 using testing::error_of;
 using ::testing::HasSubstr;
+using testing::plan_of_sizes;
 using testing::TinyModel;
 
 ExportRequest gguf(const std::string& type, const std::string& embedding = "Q8_0",
@@ -33,20 +34,6 @@ ExportRequest gptq(const std::string& checkpoint_format = "auto") {
   request.path = "unused";
   request.checkpoint_format = checkpoint_format;
   return request;
-}
-
-// Plans that copy nothing read nothing but shapes, so a large model needs no weights.
-ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request) {
-  const TempFolder folder;
-  TinyModel::Options tiny;
-  tiny.layers = 1;
-  const TinyModel any(folder / "any", tiny);
-  const model::FamilySpec family = model::family_of(model::parse_config(
-      R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-          "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, )" +
-          sizes + "}",
-      "sizes"));
-  return plan_export(family, any.checkpoint(), {}, request);
 }
 
 // Sizes published for llama-quantize and reproduced in formats_gguf.md 4.7.

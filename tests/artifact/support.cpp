@@ -7,9 +7,12 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <span>
 
+#include "calque/core/exec.h"
 #include "calque/io/file.h"
 #include "calque/io/sha256.h"
+#include "support/temp_folder.h"
 
 namespace calque::artifact::testing {
 namespace {
@@ -119,8 +122,42 @@ WriterInputs TinyModel::inputs(const text::Vocabulary* vocabulary) const {
   return {family_, checkpoint_, folder_, vocabulary, provenance};
 }
 
+ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request,
+                         const QuantizationRequest& quantization) {
+  const calque::testing::TempFolder folder;
+  TinyModel::Options tiny;
+  tiny.layers = 1;
+  const TinyModel any(folder / "any", tiny);
+  const model::FamilySpec family = model::family_of(model::parse_config(
+      R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+          "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, )" +
+          sizes + "}",
+      "sizes"));
+  return plan_export(family, any.checkpoint(), quantization, request);
+}
+
+namespace {
+
+// Random weights, rounded: most patterns of bits in a block are no result of a quantizer.
+quant::QuantizedMatrix random_blocks(const quant::Grid& grid, Index N, Index K,
+                                     std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, 0.2f);
+  Matrix<float> weight_NK(N, K);
+  for (Index i = 0; i < weight_NK.size(); ++i) weight_NK.data()[i] = normal(random);
+  quant::QuantizedMatrix q;
+  q.grid = grid;
+  q.blocks_NB = Matrix<std::uint8_t>(N, static_cast<Index>(ggml_row_bytes(*grid.block, K)));
+  const std::span bytes(q.blocks_NB.data(), static_cast<std::size_t>(q.blocks_NB.size()));
+  ggml_quantize(*grid.block, weight_NK, {}, std::as_writable_bytes(bytes), open_exec("cpu", 1));
+  return q;
+}
+
+}  // namespace
+
 quant::QuantizedMatrix random_quantized(const quant::Grid& grid, Index N, Index K,
                                         std::uint32_t seed) {
+  if (grid.block) return random_blocks(grid, N, K, seed);
   std::mt19937 random(seed);
   quant::QuantizedMatrix q;
   q.grid = grid;

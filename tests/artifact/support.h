@@ -58,8 +58,13 @@ class TinyModel {
   io::SafetensorsCheckpoint checkpoint_;
 };
 
+// The plan of a Llama of any size, given as the keys of its config.json. Plans that copy nothing
+// read nothing but shapes, so a large model needs no weights.
+ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request,
+                         const QuantizationRequest& quantization = {});
+
 // Random codes, scales and offsets on `grid`, exactly storable (fixed seed). Scales take both signs
-// where the grid allows it.
+// where the grid allows it. Of a grid with `block`: random weights, rounded.
 quant::QuantizedMatrix random_quantized(const quant::Grid& grid, Index N, Index K,
                                         std::uint32_t seed);
 

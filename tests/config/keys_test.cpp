@@ -65,6 +65,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"export.1.type", "Q8_0"},
     {"export.1.embedding_type", "F16"},
     {"export.1.output_type", "F16"},
+    {"export.1.on_shape_fallback", "allow"},
     {"export.1.pre", "other"},
     {"runtime.threads", "2"},
     {"runtime.forward_dtype", "float32"},

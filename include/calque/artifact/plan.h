@@ -32,6 +32,7 @@ struct QuantizationRequest {
   Index group_size = 128;
   bool sym = true;
   std::vector<ModuleRule> rules;
+  bool calibrated = false;  // the rounding knows its inputs; GGUF's IQ4 mixes spend less then
 };
 
 // What a runtime must be able to load; plans it cannot are refused (E141 to E146).
@@ -58,10 +59,13 @@ struct ExportRequest {
       "auto";  // "gptq" (v1), "gptq_v2", "auto": v1 when every zero point is fixed, else v2
   bool desc_act = false;  // activation-ordered groups with g_idx
   // gguf
-  std::string type = "Q4_0";  // of the blocks' matrices
-  std::string embedding_type =
-      "Q8_0";  // used when `type` is quantized; F16/BF16/F32 exports store everything as `type`
-  std::string output_type = "Q8_0";
+  std::string type = "Q4_0";  // one type or one of llama.cpp's mixes ("Q4_K_M")
+  // Used when `type` is quantized; F16/BF16/F32 exports store everything as `type`. "auto": Q8_0
+  // for the older types, else what llama.cpp's mix says. A tied embedding takes the output's.
+  std::string embedding_type = "auto";
+  std::string output_type = "auto";
+  // Rows that are not whole blocks: "refuse", or "allow" what llama.cpp stores them as instead.
+  std::string on_shape_fallback = "refuse";
   std::string pre;  // overrides tokenizer.ggml.pre
 };
 
