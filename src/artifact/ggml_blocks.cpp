@@ -148,12 +148,14 @@ Matrix<float> decode_blocks(io::GgmlType type, std::span<const std::byte> bytes,
                            decode(row + static_cast<std::size_t>(b) * layout.block_bytes,
                                   values + b * layout.block_elements);
                        });
-  if (is_ggml_block(static_cast<std::uint32_t>(type)))
+  if (is_ggml_block(static_cast<std::uint32_t>(type))) {
+    const Exec exec = open_exec("cpu", 1);
     return decode_rows(bytes, rows, cols, order, layout.row_bytes(),
                        [&](const std::byte* row, float* values) {
                          ggml_dequantize(static_cast<GgmlBlock>(type), {row, layout.row_bytes()},
-                                         MatrixView<float>(values, 1, cols), open_exec("cpu", 1));
+                                         MatrixView<float>(values, 1, cols), exec);
                        });
+  }
   throw Error(ErrorKind::kInput, "",
               fmt::format("type {} cannot be decoded; calque reads F32, F16, BF16, Q8_0, Q5_1, "
                           "Q5_0, Q4_1, Q4_0, Q2_K ... Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4",

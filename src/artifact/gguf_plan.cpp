@@ -86,42 +86,64 @@ struct Misfits {
   std::set<Index> widths;
   std::set<std::string> instead;
   std::size_t tensors = 0;
-  double elements = 0;
+  double weights = 0;
 };
 
-std::string text_of(const Misfits& misfits, std::string_view type, int block, std::size_t tensors,
-                    double all_elements) {
+struct RowLengths {
+  std::map<io::GgmlType, Misfits> misfits_of_type;
+  std::size_t tensors = 0;
+  double weights = 0;
+  double wanted_bytes = 0;  // if blocks could be cut anywhere
+  double stored_bytes = 0;
+};
+
+double bytes_of(io::GgmlType type, double weights) {
+  const io::GgmlTypeInfo& info = io::info_of(type);
+  return weights / info.block_elements * info.block_bytes;
+}
+
+RowLengths row_lengths(const PlanInputs& inputs) {
+  RowLengths rows;
+  for (const model::TensorSpec& tensor : inputs.family.tensors()) {
+    double weights = 1;
+    for (const Index n : tensor.shape) weights *= static_cast<double>(n);
+    const io::GgmlType wanted = wanted_type(inputs, tensor);
+    const io::GgmlType stored = stored_type(inputs, tensor);
+    ++rows.tensors;
+    rows.weights += weights;
+    rows.wanted_bytes += bytes_of(wanted, weights);
+    rows.stored_bytes += bytes_of(stored, weights);
+    if (stored == wanted) continue;
+    Misfits& misfits = rows.misfits_of_type[wanted];
+    misfits.widths.insert(tensor.shape.back());
+    misfits.instead.emplace(io::info_of(stored).name);
+    misfits.weights += weights;
+    ++misfits.tensors;
+  }
+  return rows;
+}
+
+std::string text_of(const RowLengths& rows, const io::GgmlTypeInfo& type, const Misfits& misfits) {
   std::vector<std::string> widths;
   for (const Index width : misfits.widths) widths.push_back(std::to_string(width));
   return fmt::format(
-      "{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of weights). Set "
-      "on_shape_fallback: allow to store these as {}, or choose another type.",
-      type, block, misfits.tensors, tensors, alternatives(widths),
-      100.0 * misfits.elements / all_elements,
-      alternatives({misfits.instead.begin(), misfits.instead.end()}));
+      "{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of weights). "
+      "They "
+      "would become {}: {:.2f} -> {:.2f} bits per weight of the file. Set on_shape_fallback: "
+      "allow, "
+      "or choose another type.",
+      type.name, type.block_elements, misfits.tensors, rows.tensors, alternatives(widths),
+      100.0 * misfits.weights / rows.weights,
+      alternatives({misfits.instead.begin(), misfits.instead.end()}),
+      8.0 * rows.wanted_bytes / rows.weights, 8.0 * rows.stored_bytes / rows.weights);
 }
 
 // Rows that are not whole blocks of the type that they should take, by type.
 void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
   if (inputs.request.on_shape_fallback == "allow") return;
-  std::map<io::GgmlType, Misfits> misfits_of_type;
-  double all_elements = 0;
-  const std::vector<model::TensorSpec> tensors = inputs.family.tensors();
-  for (const model::TensorSpec& tensor : tensors) {
-    double elements = 1;
-    for (const Index n : tensor.shape) elements *= static_cast<double>(n);
-    all_elements += elements;
-    const io::GgmlType wanted = wanted_type(inputs, tensor);
-    if (is_whole_blocks(wanted, tensor)) continue;
-    Misfits& misfits = misfits_of_type[wanted];
-    misfits.widths.insert(tensor.shape.back());
-    misfits.instead.emplace(io::info_of(stored_type(inputs, tensor)).name);
-    misfits.elements += elements;
-    ++misfits.tensors;
-  }
-  for (const auto& [type, misfits] : misfits_of_type)
-    refusals.add("E132", text_of(misfits, io::info_of(type).name, io::info_of(type).block_elements,
-                                 tensors.size(), all_elements));
+  const RowLengths rows = row_lengths(inputs);
+  for (const auto& [type, misfits] : rows.misfits_of_type)
+    refusals.add("E132", text_of(rows, io::info_of(type), misfits));
 }
 
 void check_architecture(const model::FamilySpec& family, Refusals& refusals) {

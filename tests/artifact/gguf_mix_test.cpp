@@ -229,8 +229,12 @@ TEST(ShapeFallback, IsRefusedWithItsShareUnlessAllowed) {
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_EQ(error.code(), "E132");
   EXPECT_THAT(error.what(), HasSubstr("Q4_K needs row lengths in multiples of 256"));
-  EXPECT_THAT(error.what(), HasSubstr("have 896"));
-  EXPECT_THAT(error.what(), HasSubstr("on_shape_fallback: allow to store these as Q5_0"));
+  // Of 494,005,120 weights: embedding 896 * 151936 at 8.5 bits; 24 layers of q, k, o, gate and up
+  // at 4.5 (stored: 5.5), v at 4.5 (5.5), in 4 of them at 5.5 (6.0); down 896 * 4864 at 4.5, in 3
+  // of them at 5.5; 49 norms of 896 at 32.
+  EXPECT_THAT(error.what(), HasSubstr("140 of 218 tensors have 896"));
+  EXPECT_THAT(error.what(), HasSubstr("They would become Q5_0: 5.63 -> 6.14 bits per weight"));
+  EXPECT_THAT(error.what(), HasSubstr("Set on_shape_fallback: allow"));
 }
 
 TEST(ShapeFallback, StoresWhatLlamaQuantizeStoresWhenAllowed) {
