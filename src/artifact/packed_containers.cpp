@@ -68,7 +68,8 @@ const std::vector<PackedContainer>& containers() {
        gptq_grid,
        [](const std::string& checkpoint_format) {
          return gptq_layout(checkpoint_format == "gptq_v2");
-       }},
+       },
+       gptq_settings_json},
       {"awq",
        "AWQ",
        {4},
@@ -76,7 +77,10 @@ const std::vector<PackedContainer>& containers() {
        one,
        eight,
        awq_grid,
-       [](const std::string&) { return awq_layout(); }},
+       [](const std::string&) { return awq_layout(); },
+       [](const FolderContents& contents, const std::string&, const Provenance&) {
+         return awq_settings_json(contents);
+       }},
       {"compressed-tensors",
        "compressed-tensors",
        {4, 8},
@@ -84,7 +88,10 @@ const std::vector<PackedContainer>& containers() {
        codes_a_word,
        zeros_a_word,
        compressed_tensors_grid,
-       [](const std::string&) { return compressed_tensors_layout(); }},
+       [](const std::string&) { return compressed_tensors_layout(); },
+       [](const FolderContents& contents, const std::string&, const Provenance&) {
+         return compressed_tensors_settings_json(contents);
+       }},
   };
   return table;
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "artifact/folder_contents.h"
 #include "artifact/formats.h"
 #include "artifact/packed_layout.h"
 
@@ -21,6 +22,9 @@ struct PackedContainer {
   Index (*output_multiple)(const ModuleSettings&);
   quant::Grid (*grid)(const PlanInputs&, const model::TensorSpec&, const ModuleSettings&);
   std::unique_ptr<PackedLayout> (*layout)(const std::string& checkpoint_format);
+  // quantization_config, as JSON.
+  std::string (*settings)(const FolderContents&, const std::string& checkpoint_format,
+                          const Provenance&);
 };
 
 // Error(kInternal) if the format is no folder of packed tensors.

@@ -103,15 +103,10 @@ class PackedWriter : public ArtifactWriter {
     if (source.file != nullptr) source.file->drop(source.bytes);
   }
 
-  std::string settings_json() const {
-    if (plan_.request.format == "awq") return awq_settings_json(contents_);
-    if (plan_.request.format == "compressed-tensors")
-      return compressed_tensors_settings_json(contents_);
-    return gptq_settings_json(contents_, checkpoint_format_, inputs_.provenance);
-  }
-
   void write_settings() const {
-    const Json quantization = Json::parse(settings_json());
+    const Json quantization =
+        Json::parse(packed_container(plan_.request.format)
+                        .settings(contents_, checkpoint_format_, inputs_.provenance));
     const Json config = config_with(inputs_.model_folder, quantization);
     io::write_file(folder_.staging() / "config.json", config.dump(2) + "\n");
     // Older GPTQ loaders know this file only.

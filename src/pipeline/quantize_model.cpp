@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "calque/artifact/reader.h"
@@ -122,13 +123,33 @@ class JobRun {
     return vocabularies_.back().get();
   }
 
+  // GGUF block types round by their own rules, whatever the method: by importance with calibration
+  // text, to nearest without.
+  static bool only_blocks(const artifact::ExportPlan& plan) {
+    return std::all_of(plan.tensors.begin(), plan.tensors.end(),
+                       [](const artifact::TensorPlan& tensor) {
+                         return !tensor.in_block_linear || !tensor.grid || tensor.grid->block;
+                       });
+  }
+  std::string method_for(const artifact::ExportPlan& plan) const {
+    if (!quantizes_a_linear(plan) || !only_blocks(plan)) return job_.quantization.method;
+    return calibration_.rows() > 0 ? "imatrix" : "rtn";
+  }
+
+  void warn_about_unused_scales(const artifact::ExportPlan& plan) {
+    if (job_.quantization.method != "awq" || method_for(plan) == "awq") return;
+    log_.warning(
+        fmt::format("{}: type {} takes no channel scales; method awq rounds it by "
+                    "importance, as gptq and rtn do",
+                    plan.request.path.filename().string(), plan.request.type));
+  }
+
   std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan) {
     const artifact::Provenance provenance{
         .quantizer = kQuantizer,
         .model_name = std::filesystem::canonical(job_.model.path).filename().string(),
-        .method = job_.quantization.method,
-        .rounding = job_.quantization.method == "awq" ? job_.quantization.awq.rounding
-                                                      : job_.quantization.method,
+        .method = method_for(plan),
+        .rounding = method_for(plan) == "awq" ? job_.quantization.awq.rounding : method_for(plan),
         .damp_percent = job_.quantization.damp_percent,
         .act_order = job_.quantization.act_order};
     return artifact::open_writer(plan, {.family = source_.family,
@@ -147,13 +168,17 @@ class JobRun {
   std::string title(const std::vector<std::size_t>& exports) const {
     std::vector<std::string> names;
     for (const std::size_t i : exports) names.push_back(plans_[i].request.path.filename().string());
-    return fmt::format("quantize ({}) for {}", job_.quantization.method, fmt::join(names, ", "));
+    return fmt::format("quantize ({}) for {}", method_for(plans_[exports.front()]),
+                       fmt::join(names, ", "));
   }
 
   void write_exports(const std::vector<std::size_t>& exports) {
     const artifact::ExportPlan& plan = plans_[exports.front()];
     std::vector<std::unique_ptr<artifact::ArtifactWriter>> writers;
-    for (const std::size_t i : exports) writers.push_back(writer_for(plans_[i]));
+    for (const std::size_t i : exports) {
+      writers.push_back(writer_for(plans_[i]));
+      warn_about_unused_scales(plans_[i]);
+    }
 
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
     std::unique_ptr<model::BlockRunner> runner;

@@ -7,7 +7,7 @@
 
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"
-#include "calque/pipeline/quantize_model.h"
+#include "pipeline/demo_job.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
@@ -15,20 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
-
-// The demo model with little text: seconds, not minutes.
-Job demo_job() {
-  Job job;
-  job.name = "test";
-  job.model.path = CALQUE_DEMO_MODEL;
-  text::TextSource prose;
-  prose.path = fs::path(CALQUE_CALIBRATION_DATA) / "prose.txt";
-  job.calibration.sources = {prose};
-  job.calibration.packing.n_samples = 48;
-  job.calibration.packing.seqlen = 256;
-  job.runtime.forward_dtype = "float32";
-  return job;
-}
 
 artifact::ExportRequest gguf_export(const TempFolder& out, const std::string& type) {
   artifact::ExportRequest request;
@@ -38,22 +24,13 @@ artifact::ExportRequest gguf_export(const TempFolder& out, const std::string& ty
   return request;
 }
 
-Report run(const Job& job) {
-  Observer silent;
-  return quantize_model(job, silent);
-}
-
 // Scored by the runner on what the files hold: more bits are nearer.
 TEST(BlockJob, RoundsByImportance) {
   const TempFolder out;
   Job job = demo_job();
   for (const char* type : {"Q6_K", "Q4_K_M", "Q2_K", "IQ4_XS"})
     job.exports.push_back(gguf_export(out, type));
-  EvaluationSettings evaluation;
-  evaluation.text = fs::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
-  evaluation.seqlen = 256;
-  evaluation.windows = 8;
-  job.evaluate = evaluation;
+  job.evaluate = small_evaluation();
   const Report report = run(job);
   std::map<std::string, double> kl;
   for (const auto& metrics : report.metrics) kl[metrics.label] = metrics.divergence.kl_mean;
@@ -98,6 +75,21 @@ TEST(BlockJob, ScalesNoChannels) {
   }
   EXPECT_GT(sha256.size(), 50u);
   for (const auto& [name, both] : sha256) EXPECT_EQ(both.substr(0, 65), both.substr(65)) << name;
+}
+
+TEST(BlockJob, SaysThatChannelScalesAreNotUsedAndHowItRounded) {
+  const TempFolder out;
+  Job job = demo_job();
+  job.calibration.packing.n_samples = 4;
+  job.quantization.method = "awq";
+  job.exports = {gguf_export(out, "Q4_K_M")};
+  const Report report = run(job);
+  ASSERT_EQ(report.warnings.size(), 1u);
+  EXPECT_NE(report.warnings[0].find("takes no channel scales"), std::string::npos);
+  const io::GgufFile file(out / "Q4_K_M.gguf");
+  const io::GgufValue* method = file.find("calque.method");
+  ASSERT_NE(method, nullptr);
+  EXPECT_EQ(std::get<std::string>(std::get<io::GgufValue::Scalar>(method->value)), "imatrix");
 }
 
 }  // namespace
