@@ -3,6 +3,7 @@
 namespace calque::calib {
 
 std::vector<float> InputStats::mean_square_K() const {
+  if (!given_mean_square_K.empty()) return given_mean_square_K;
   std::vector<float> mean_square;
   if (empty()) return mean_square;
   mean_square.reserve(static_cast<std::size_t>(features()));

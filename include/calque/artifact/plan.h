@@ -33,6 +33,8 @@ struct QuantizationRequest {
   bool sym = true;
   std::vector<ModuleRule> rules;
   bool calibrated = false;  // the rounding knows its inputs; GGUF's IQ4 mixes spend less then
+  // GGUF's older types: rounded by llama.cpp's rules (method rtn), or onto their grids by calque's.
+  bool reference_rounding = false;
 };
 
 // What a runtime must be able to load; plans it cannot are refused (E141 to E146).
@@ -41,6 +43,14 @@ struct Requirements {
   std::vector<Index> tensor_parallel;  // sizes, each must work; 1 always counts when vllm is set
   bool any() const { return vllm || !tensor_parallel.empty(); }
   bool operator==(const Requirements&) const = default;
+};
+
+// A GGUF type for the matrices whose name in the file ("blk.0.ffn_down.weight") `match` finds: a
+// regular expression, searched for anywhere in the name, as llama-quantize's --tensor-type does.
+struct TensorTypeRule {
+  std::string match;
+  std::string type;  // "Q6_K"
+  bool operator==(const TensorTypeRule&) const = default;
 };
 
 // One thing to write.
@@ -66,7 +76,10 @@ struct ExportRequest {
   std::string output_type = "auto";
   // Rows that are not whole blocks: "refuse", or "allow" what llama.cpp stores them as instead.
   std::string on_shape_fallback = "refuse";
-  std::string pre;  // overrides tokenizer.ggml.pre
+  std::vector<TensorTypeRule> tensor_types;  // the first rule that matches decides, before the mix
+  bool pure = false;  // no mix: every matrix takes the type's base, but for the keys above
+  std::uint64_t split_max_bytes = 0;  // > 0: shards of at most this (split.*); 0: one file
+  std::string pre;                    // overrides tokenizer.ggml.pre
 };
 
 // What happens to one tensor of the checkpoint.

@@ -13,11 +13,14 @@ struct InputStats {
   std::vector<double> magnitude_K;  // sum of |x|
   Index tokens = 0;                 // rows in the sums
   Index nonfinite_tokens = 0;       // rows left out because an element was NaN or infinite
+  // Mean square of each channel from an importance matrix that somebody else measured, instead of
+  // the sums above; empty: none.
+  std::vector<float> given_mean_square_K;
 
   bool empty() const { return tokens == 0; }
   Index features() const { return gram_KK.rows(); }
   // Mean of x_k^2 over tokens: the diagonal of the Hessian, and GGUF's importance matrix.
-  // Empty if not calibrated.
+  // The given one, if there is; empty if not calibrated.
   std::vector<float> mean_square_K() const;
 };
 

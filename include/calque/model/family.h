@@ -16,6 +16,9 @@ struct TensorSpec {
   std::string gguf_name;     // "blk.3.attn_norm.weight"
   // > 0: GGUF stores the rows of each of this many heads interleaved (formats_gguf.md 5.4).
   Index gguf_permuted_heads = 0;
+  bool gguf_plus_one = false;  // GGUF stores 1 + weight (Gemma's norms)
+  // >= 0: slab of the stacked tensor `gguf_name` [experts, out, in] that GGUF keeps it in.
+  Index gguf_expert = -1;
 };
 
 // A linear layer: weight_NK [out_features, in_features] and perhaps a bias [out_features].

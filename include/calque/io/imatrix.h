@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "calque/core/matrix.h"
+
+namespace calque::io {
+
+// llama.cpp's importance matrix: what each column of a weight matrix multiplied, over a calibration
+// text. Names are GGUF's ("blk.0.attn_q.weight"); a tensor of stacked experts has one matrix each.
+// (formats_gguf.md section 6)
+struct ImatrixEntry {
+  Index matrices = 1;
+  std::vector<double> sums;    // [matrices * columns] of x^2
+  std::vector<double> counts;  // [matrices] tokens
+
+  Index columns() const { return static_cast<Index>(sums.size()) / matrices; }
+  // sum / count of matrix `m`; all ones where it has seen no token.
+  std::vector<float> mean_square(Index m) const;
+};
+
+struct Imatrix {
+  std::map<std::string, ImatrixEntry, std::less<>> entries;
+  std::vector<std::string> datasets;  // of the texts, as their makers called them
+  std::int64_t chunks = 0;
+  std::int64_t chunk_size = 0;  // tokens
+
+  const ImatrixEntry* find(std::string_view gguf_name) const;
+  // Sums and counts of both. Error(kInput) where shapes differ.
+  void add(const Imatrix& other);
+};
+
+// Reads either format, decided by the first four bytes: GGUF (general.type "imatrix", in_sum2 and
+// counts), or the older .dat. Error(kInput), naming file, entry and values, if it is neither, is
+// truncated or damaged, or holds a sum that is negative or not finite.
+Imatrix read_imatrix(const std::filesystem::path& file);
+
+// Written atomically; "*.dat": the older format, else GGUF.
+void write_imatrix(const Imatrix& imatrix, const std::filesystem::path& file);
+
+}  // namespace calque::io
