@@ -10,6 +10,7 @@
 
 #include "calque/core/exec.h"
 #include "calque/core/parallel.h"
+#include "calque/kernels/ggml_quantize.h"
 #include "calque/model/block_runner.h"
 #include "cli/commands.h"
 #include "cli/system_facts.h"
@@ -37,6 +38,7 @@ Facts facts() {
           {"devices", fmt::format("{}", fmt::join(available_devices(), ", "))},
           {"processor", printable(processor_name())},
           {"instruction sets", fmt::format("{}", fmt::join(instruction_sets(), " "))},
+          {"GGUF blocks", fmt::format("quantized with {}", ggml_instruction_set())},
           {"threads", fmt::format("{}", available_threads())},
           {"memory", fmt::format("{}, {} available", bytes_text(memory_bytes()),
                                  bytes_text(available_memory_bytes()))}};

@@ -147,6 +147,18 @@ TEST(Validate, DescribesTheExportsOfTheDemo) {
   EXPECT_EQ(outcome.err, "");
 }
 
+TEST(Validate, ShowsHowAGgufFileIsMadeUp) {
+  const Outcome types = run("validate " CALQUE_CONFIGS "/demo.yaml");
+  EXPECT_THAT(types.out, HasSubstr("\ndemo-Q4_0.gguf\nstored as  tensors  % of weights"));
+  EXPECT_THAT(types.out, HasSubstr("\nQ4_0 "));
+  EXPECT_THAT(types.out, ::testing::Not(HasSubstr("blk.0.ffn_down.weight")));
+  const Outcome tensors = run("validate --tensors " CALQUE_CONFIGS "/demo.yaml");
+  EXPECT_EQ(tensors.exit_code, 0) << tensors.err;
+  EXPECT_THAT(tensors.out, HasSubstr("\nblk.0.ffn_down.weight "));
+  EXPECT_THAT(tensors.out, HasSubstr("\nmodel.layers.0.mlp.down_proj.weight "));
+  EXPECT_TRUE(tensors.out.ends_with("\nok\n")) << tensors.out;
+}
+
 TEST(Validate, PrintsTheResolvedJobAndJson) {
   const Outcome resolved = run("validate --resolved " CALQUE_CONFIGS "/demo.yaml");
   EXPECT_EQ(resolved.out, config::resolved_yaml(config::load_job(CALQUE_CONFIGS "/demo.yaml")));
@@ -176,11 +188,22 @@ TEST(Tokenize, CountsTheTokensOfAFile) {
   EXPECT_THAT(outcome.out, HasSubstr(" tokens\nfirst ids: "));
 }
 
+// What llama-tokenize counts, BOS included.
+TEST(Tokenize, TakesAGgufFile) {
+  const std::string golden = CALQUE_FIXTURES "/artifacts/gguf/";
+  const Outcome outcome = run("tokenize --add-special --tokenizer " + golden +
+                              "tiny-f16.gguf --text " + golden + "imatrix_text.txt");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, StartsWith("tiny-f16.gguf: SentencePiece BPE, 320 tokens\n9950 tokens\n"
+                                      "first ids: 1 273 311 277 287 287 286 278 "));
+}
+
 TEST(Doctor, PrintsWhatABugReportNeeds) {
   const Outcome outcome = run("doctor --json");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const json facts = json::parse(outcome.out);
-  for (const char* key : {"calque", "compiler", "block runner", "devices", "threads", "memory"})
+  for (const char* key :
+       {"calque", "compiler", "block runner", "devices", "GGUF blocks", "threads", "memory"})
     EXPECT_NE(facts[key].get<std::string>(), "") << key;
   EXPECT_THAT(facts["devices"].get<std::string>(), StartsWith("cpu"));
 }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
@@ -48,5 +49,9 @@ void ggml_quantize(GgmlBlock type, MatrixView<const float> weight_NK,
 // What the bytes of `weight_NK.rows()` rows stand for.
 void ggml_dequantize(GgmlBlock type, std::span<const std::byte> bytes, MatrixView<float> weight_NK,
                      const Exec& exec);
+
+// The instruction set that both functions use here, the widest of those compiled in that the
+// processor has: "baseline", "avx2" or "avx512". The bytes do not depend on it.
+std::string_view ggml_instruction_set();
 
 }  // namespace calque

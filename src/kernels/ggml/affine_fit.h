@@ -2,7 +2,7 @@
 
 #include "kernels/ggml/symmetric_fit.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 
 // How the scale of an affine group is searched: inverse scales (first + step * i + highest) / range
 // for i = 0..steps.
@@ -49,8 +49,8 @@ template <int N>
 GroupMoments moments_of(const Lanes<N>& x, const Lanes<N>& w) {
   GroupMoments m{x[0], x[0]};
   for (int i = 0; i < N; ++i) {
-    m.lowest = x[i] < m.lowest ? x[i] : m.lowest;
-    m.highest = x[i] > m.highest ? x[i] : m.highest;
+    m.lowest = at_most(x[i], m.lowest);
+    m.highest = at_least(x[i], m.highest);
     m.w += w[i];
     m.wx += w[i] * x[i];
   }
@@ -158,7 +158,7 @@ inline Floats scaling_error(const Lanes<N>& x, const Lanes<N>& w, Floats inverse
 template <int N>
 CodedFit<N> fit_nonnegative(const Lanes<N>& x, const Lanes<N>& w, float highest) {
   Floats largest{};
-  for (int i = 0; i < N; ++i) largest = x[i] > largest ? x[i] : largest;
+  for (int i = 0; i < N; ++i) largest = at_least(x[i], largest);
   Floats inverse = highest / largest;
   Floats best_error = scaling_error(x, w, inverse, highest);
   for (int step = -4; step <= 4; ++step) {
@@ -182,4 +182,4 @@ CodedFit<N> fit_nonnegative(const Lanes<N>& x, const Lanes<N>& w, float highest)
   return fit;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

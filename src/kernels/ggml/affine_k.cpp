@@ -5,7 +5,7 @@
 #include "kernels/ggml/bytes.h"
 #include "kernels/ggml/strip.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 struct Q2K {
@@ -92,7 +92,7 @@ void fit_strip(const Strip& strip, GroupFits& fits) {
 template <int Groups>
 CodedFit<Groups> code_by_largest(const Lanes<Groups>& x, float highest) {
   Floats largest{};
-  for (int j = 0; j < Groups; ++j) largest = x[j] > largest ? x[j] : largest;
+  for (int j = 0; j < Groups; ++j) largest = at_least(x[j], largest);
   const Ints positive = largest > 0;
   const Floats inverse = positive ? highest / largest : Floats{};
   CodedFit<Groups> fit;
@@ -112,8 +112,8 @@ CodedFit<Groups> code_levels(const float* levels, const float* weights, float hi
 template <int Groups>
 void assign_levels(const CodedFit<Groups>& scales, const CodedFit<Groups>& minima, int s,
                    AffineBlock& block) {
-  block.scale_step = rounded_to_half(scales.scale[s]);
-  block.minimum_step = rounded_to_half(minima.scale[s]);
+  block.scale_step = half_value(scales.scale[s]);
+  block.minimum_step = half_value(minima.scale[s]);
   for (int j = 0; j < Groups; ++j) {
     block.scales[j] = static_cast<std::uint8_t>(scales.codes[j][s]);
     block.minima[j] = static_cast<std::uint8_t>(minima.codes[j][s]);
@@ -185,4 +185,4 @@ const Codec* find_affine_k(GgmlBlock type) {
   return nullptr;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -3,7 +3,7 @@
 
 #include "kernels/ggml/bytes.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 // Eight pairs of six-bit numbers in twelve bytes: groups 0..3 in the low six bits of bytes 0..3
@@ -107,4 +107,4 @@ void load_q5_k(const std::byte* bytes, AffineBlock& block) {
       block.codes[32 * j + l] |= static_cast<std::uint8_t>((byte_at(bytes + 16 + l) >> j & 1) << 4);
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace calque::ggml {
+#include "kernels/ggml/instruction_set.h"
+
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 
 // A super-block with all its fields apart: y = scale_step * scales[j] * code
 // - minimum_step * minima[j]. 16 groups of 16 in Q2_K, 8 of 32 in Q4_K and Q5_K.
@@ -22,4 +24,4 @@ void load_q4_k(const std::byte* bytes, AffineBlock& block);
 void store_q5_k(const AffineBlock& block, std::byte* out);
 void load_q5_k(const std::byte* bytes, AffineBlock& block);
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -4,8 +4,12 @@
 #include <cstring>
 
 #include "calque/core/dtype.h"
+#include "kernels/ggml/instruction_set.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
+
+// `value` after a trip through binary16.
+inline float half_value(float value) { return to_float(to_half(value)); }
 
 inline void store_half(float value, std::byte* bytes) {
   const Half half = to_half(value);
@@ -18,7 +22,7 @@ inline float load_half(const std::byte* bytes) {
   return to_float(half);
 }
 
-inline int byte_at(const std::byte* bytes) { return std::to_integer<int>(*bytes); }
+inline int byte_at(const std::byte* bytes) { return static_cast<int>(*bytes); }
 inline void set_byte(std::byte* bytes, int value) { *bytes = static_cast<std::byte>(value); }
 
 // 32 four-bit codes: the first half in the low nibbles, the second in the high ones.
@@ -52,4 +56,4 @@ inline void load_two_bits(const std::byte* qs, std::uint8_t* codes) {
             static_cast<std::uint8_t>(byte_at(qs + 32 * half + l) >> (2 * part) & 3);
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

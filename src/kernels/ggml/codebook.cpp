@@ -1,12 +1,10 @@
 // Sixteen uneven levels and a signed scale: IQ4_NL (blocks of 32) and IQ4_XS (super-blocks of 256
 // with eight six-bit scales) (formats_gguf.md 2.5, 3.7.1).
-#include <cmath>
-
-#include "kernels/ggml/bytes.h"
+#include "kernels/ggml/codebook_layout.h"
 #include "kernels/ggml/strip.h"
 #include "kernels/ggml/symmetric_fit.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 constexpr int kGroup = 32;
@@ -14,15 +12,13 @@ constexpr int kNlBytes = 18;
 constexpr int kXsBytes = 136;
 constexpr int kXsGroups = kSuper / kGroup;
 
-constexpr float kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                               1,    13,   25,  38,  53,  69,  89,  113};
 // Between neighbouring levels; at the middle the upper level wins. The last is never passed.
 constexpr float kMiddles[16] = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
                                 7,       19,     31.5f, 45.5f, 61,  79,     101, __builtin_inff()};
 
 Floats look_up(const float* table, Ints index) {
-  if constexpr (kLanes == 16) return __builtin_shuffle(load(table), index);
-  if constexpr (kLanes == 8) return __builtin_shuffle(load(table), load(table + kLanes), index);
+  if constexpr (kLanes == 16) return shuffle(load(table), load(table), index);
+  if constexpr (kLanes == 8) return shuffle(load(table), load(table + kLanes), index);
   Floats found{};
   for (int lane = 0; lane < kLanes; ++lane) found[lane] = table[index[lane]];
   return found;
@@ -36,7 +32,7 @@ Ints nearest_index(Floats v) {
   return index;
 }
 
-Floats level(Ints index) { return look_up(kLevels, index); }
+Floats level(Ints index) { return look_up(kIq4Levels, index); }
 
 void project(const Lanes<kGroup>& x, const Lanes<kGroup>& w, Floats inverse, Projection& sums) {
   sums = {};
@@ -49,7 +45,7 @@ void project(const Lanes<kGroup>& x, const Lanes<kGroup>& w, Floats inverse, Pro
 
 // The best of sixteen scales, each after a weighted least-squares fit; 0 for a zero group.
 Floats fit_scale(const Lanes<kGroup>& x, const Lanes<kGroup>& w) {
-  const float lowest = kLevels[0];
+  const float lowest = kIq4Levels[0];
   const Floats extreme = signed_extreme(x);
   Projection sums;
   project(x, w, 1.0f / (-extreme / lowest), sums);
@@ -64,17 +60,13 @@ Floats fit_scale(const Lanes<kGroup>& x, const Lanes<kGroup>& w) {
   return magnitude(extreme) < kZeroGroup ? Floats{} : scale;
 }
 
-void encode(const float* x, float inverse, std::byte* qs) {
-  alignas(64) std::uint8_t codes[kGroup];
+void encode(const float* x, float inverse, std::uint8_t* codes) {
   for (int i = 0; i < kGroup; i += kLanes)
     store_bytes(nearest_index(inverse * load(x + i)), codes + i);
-  store_nibbles(codes, qs);
 }
 
-void decode(const std::byte* qs, float scale, float* values) {
-  std::uint8_t codes[kGroup];
-  load_nibbles(qs, codes);
-  for (int i = 0; i < kGroup; ++i) values[i] = scale * kLevels[codes[i]];
+void decode(const std::uint8_t* codes, float scale, float* values) {
+  for (int i = 0; i < kGroup; ++i) values[i] = scale * kIq4Levels[codes[i]];
 }
 
 float reciprocal_or_zero(float v) { return v != 0 ? 1.0f / v : 0.0f; }
@@ -92,16 +84,20 @@ void quantize_iq4_nl(const Row& row, std::byte* out) {
     const auto x = load_groups<kGroup>(strip.values, kGroup, strip.blocks);
     const Floats scales = fit_scale(x, block_weights(strip, x));
     for (int b = 0; b < strip.blocks; ++b) {
-      std::byte* block = out + (first + b) * kNlBytes;
-      store_half(scales[b], block);
-      encode(strip.values + b * kGroup, reciprocal_or_zero(scales[b]), block + 2);
+      CodebookBlock block;
+      block.step = scales[b];
+      encode(strip.values + b * kGroup, reciprocal_or_zero(scales[b]), block.codes);
+      store_iq4_nl(block, out + (first + b) * kNlBytes);
     }
   });
 }
 
 void dequantize_iq4_nl(const std::byte* bytes, Index columns, float* values) {
-  for (Index k = 0; k < columns; k += kGroup, bytes += kNlBytes)
-    decode(bytes + 2, load_half(bytes), values + k);
+  for (Index k = 0; k < columns; k += kGroup, bytes += kNlBytes) {
+    CodebookBlock block;
+    load_iq4_nl(bytes, block);
+    decode(block.codes, block.step, values + k);
+  }
 }
 
 void fit_groups(const Strip& strip, float* scales) {
@@ -119,39 +115,22 @@ void fit_groups(const Strip& strip, float* scales) {
 float signed_extreme_of(const float* scales) {
   float extreme = 0;
   for (int j = 0; j < kXsGroups; ++j)
-    if (std::abs(scales[j]) > std::abs(extreme)) extreme = scales[j];
+    if (__builtin_fabsf(scales[j]) > __builtin_fabsf(extreme)) extreme = scales[j];
   return extreme;
 }
 
-// The six bits of ls - 32: four in scales_l, two in scales_h.
-void store_xs_scales(const int* codes, std::byte* block) {
-  unsigned high = 0;
-  for (int j = 0; j < kXsGroups; ++j) high |= static_cast<unsigned>(codes[j] >> 4) << (2 * j);
-  set_byte(block + 2, static_cast<int>(high & 255));
-  set_byte(block + 3, static_cast<int>(high >> 8));
-  for (int j = 0; j < kXsGroups; j += 2)
-    set_byte(block + 4 + j / 2, (codes[j] & 15) | (codes[j + 1] & 15) << 4);
-}
-
-int load_xs_scale(const std::byte* block, int j) {
-  const int high = byte_at(block + 2) | byte_at(block + 3) << 8;
-  const int low = byte_at(block + 4 + j / 2) >> (4 * (j % 2)) & 15;
-  return (low | (high >> (2 * j) & 3) << 4) - 32;
-}
-
 // The codes follow the step before it was rounded to binary16, as in the reference.
-void encode_xs(const float* x, const float* scales, std::byte* block) {
-  const float step = -signed_extreme_of(scales) / 32;
-  const float inverse = reciprocal_or_zero(step);
-  store_half(step, block);
-  int codes[kXsGroups];
+void encode_xs(const float* x, const float* scales, std::byte* out) {
+  CodebookBlock block;
+  block.step = -signed_extreme_of(scales) / 32;
+  const float inverse = reciprocal_or_zero(block.step);
   for (int j = 0; j < kXsGroups; ++j) {
     const Floats real = broadcast(inverse * scales[j]);
     const float code = nearest_code(real, broadcast(-32), broadcast(31))[0];
-    codes[j] = static_cast<int>(code) + 32;
-    encode(x + j * kGroup, reciprocal_or_zero(step * code), block + 8 + j * kGroup / 2);
+    block.scales[j] = static_cast<std::int8_t>(code);
+    encode(x + j * kGroup, reciprocal_or_zero(block.step * code), block.codes + j * kGroup);
   }
-  store_xs_scales(codes, block);
+  store_iq4_xs(block, out);
 }
 
 void quantize_iq4_xs(const Row& row, std::byte* out) {
@@ -165,9 +144,10 @@ void quantize_iq4_xs(const Row& row, std::byte* out) {
 
 void dequantize_iq4_xs(const std::byte* bytes, Index columns, float* values) {
   for (Index k = 0; k < columns; k += kSuper, bytes += kXsBytes) {
-    const float step = load_half(bytes);
+    CodebookBlock block;
+    load_iq4_xs(bytes, block);
     for (int j = 0; j < kXsGroups; ++j)
-      decode(bytes + 8 + j * kGroup / 2, step * static_cast<float>(load_xs_scale(bytes, j)),
+      decode(block.codes + j * kGroup, block.step * static_cast<float>(block.scales[j]),
              values + k + j * kGroup);
   }
 }
@@ -183,4 +163,4 @@ const Codec* find_codebook(GgmlBlock type) {
   return nullptr;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "calque/kernels/ggml_quantize.h"
+#include "kernels/ggml/instruction_set.h"
 
 namespace calque::ggml {
 
@@ -21,11 +22,18 @@ struct Codec {
   void (*dequantize)(const std::byte* bytes, Index columns, float* values);
 };
 
-// The codec of `type` if it belongs to the family, else null.
+}  // namespace calque::ggml
+
+namespace calque::ggml::inline CALQUE_GGML_ISA {
+
+// The codec of `type`, null if there is none.
+const Codec* find_codec(GgmlBlock type);
+
+// The same, for one family each.
 const Codec* find_legacy(GgmlBlock type);
 const Codec* find_affine_k(GgmlBlock type);
 const Codec* find_symmetric_k(GgmlBlock type);
 const Codec* find_codebook(GgmlBlock type);
 const Codec* find_tiny_float(GgmlBlock type);
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

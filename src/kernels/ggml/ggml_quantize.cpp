@@ -7,20 +7,20 @@
 #include "calque/core/error.h"
 #include "kernels/checks.h"
 #include "kernels/exec_backend.h"
-#include "kernels/ggml/codec.h"
+#include "kernels/ggml/copies.h"
 
 namespace calque {
 namespace {
 
-const ggml::Codec* find_codec(GgmlBlock type) {
-  for (const auto find : {ggml::find_legacy, ggml::find_affine_k, ggml::find_symmetric_k,
-                          ggml::find_codebook, ggml::find_tiny_float})
-    if (const ggml::Codec* codec = find(type)) return codec;
-  return nullptr;
+// The codecs exist once for each instruction set; asked once, the processor says which it can run,
+// and the widest of those does all the work.
+const ggml::Copy& chosen_copy() {
+  static const ggml::Copy& widest = ggml::runnable_copies().back();
+  return widest;
 }
 
 const ggml::Codec& codec_of(GgmlBlock type) {
-  if (const ggml::Codec* codec = find_codec(type)) return *codec;
+  if (const ggml::Codec* codec = chosen_copy().find_codec(type)) return *codec;
   throw Error(ErrorKind::kInternal, "",
               fmt::format("ggml type {} has no block codec", static_cast<std::uint32_t>(type)));
 }
@@ -48,8 +48,10 @@ void for_each_row(Index rows, Index columns, const Exec& exec, Body body) {
 }  // namespace
 
 bool is_ggml_block(std::uint32_t type_id) {
-  return find_codec(static_cast<GgmlBlock>(type_id)) != nullptr;
+  return chosen_copy().find_codec(static_cast<GgmlBlock>(type_id)) != nullptr;
 }
+
+std::string_view ggml_instruction_set() { return chosen_copy().instruction_set; }
 
 Index ggml_block_columns(GgmlBlock type) { return codec_of(type).columns; }
 std::size_t ggml_block_bytes(GgmlBlock type) { return codec_of(type).bytes; }

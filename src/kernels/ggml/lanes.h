@@ -4,23 +4,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/ggml/floats.h"
+
 // The reference quantizers sum the elements of a group one after another in fp32, so their bytes
 // depend on that order. Here as many groups as a register has lanes advance side by side: the order
 // within each group stays, and the arithmetic is that many times wider. Lanes never mix, so the
 // bytes do not depend on the width.
-namespace calque::ggml {
-
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-#else
-constexpr int kLanes = 4;
-#endif
-
-using Floats = float __attribute__((vector_size(4 * kLanes)));
-using Ints = std::int32_t __attribute__((vector_size(4 * kLanes)));
-using Bytes = std::uint8_t __attribute__((vector_size(kLanes)));
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 
 // Element i of kLanes groups of N.
 template <int N>
@@ -38,10 +28,6 @@ inline Floats load(const float* p) {
 inline void store(float* p, Floats v) { std::memcpy(p, &v, sizeof(v)); }
 inline Floats broadcast(float x) { return x - Floats{}; }
 
-// A NaN lane becomes the bound.
-inline Floats at_least(Floats v, Floats bound) { return v > bound ? v : bound; }
-inline Floats at_most(Floats v, Floats bound) { return v < bound ? v : bound; }
-
 // The nearest integer in [lowest, highest], both integers themselves; ties to even. At 1.5 * 2^23
 // the last bit of a float is one.
 inline Floats nearest_code(Floats v, Floats lowest, Floats highest) {
@@ -52,12 +38,6 @@ inline Floats nearest_code(Floats v, Floats lowest, Floats highest) {
 inline Floats magnitude(Floats v) {
   constexpr std::int32_t kAllButSign = 0x7fffffff;
   return reinterpret_cast<Floats>(reinterpret_cast<Ints>(v) & kAllButSign);
-}
-
-inline Floats square_root(Floats v) {
-  Floats root{};
-  for (int lane = 0; lane < kLanes; ++lane) root[lane] = __builtin_sqrtf(v[lane]);
-  return root;
 }
 
 inline Floats truncated(Floats v) {
@@ -79,8 +59,8 @@ inline void exchange(Floats& a, Floats& b) {
     low[lane] = upper ? kLanes + lane - Step : lane;
     high[lane] = upper ? kLanes + lane : lane + Step;
   }
-  const Floats first = __builtin_shuffle(a, b, low);
-  b = __builtin_shuffle(a, b, high);
+  const Floats first = shuffle(a, b, low);
+  b = shuffle(a, b, high);
   a = first;
 }
 
@@ -145,7 +125,7 @@ inline Floats signed_extreme(const Lanes<N>& x) {
   for (int i = 0; i < N; ++i) {
     const Floats size = magnitude(x[i]);
     extreme = size > largest ? x[i] : extreme;
-    largest = size > largest ? size : largest;
+    largest = at_least(size, largest);
   }
   return extreme;
 }
@@ -164,4 +144,4 @@ inline Floats total(const Lanes<N>& x) {
   return sum;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -5,7 +5,7 @@
 #include "kernels/ggml/legacy_q8.h"
 #include "kernels/ggml/strip.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 constexpr int kBlock = 32;
@@ -42,8 +42,8 @@ Fit fit_to_extreme(const Lanes<kBlock>& x, float middle) {
 Fit fit_to_range(const Lanes<kBlock>& x, float highest) {
   Floats smallest = x[0], largest = x[0];
   for (int i = 1; i < kBlock; ++i) {
-    smallest = x[i] < smallest ? x[i] : smallest;
-    largest = x[i] > largest ? x[i] : largest;
+    smallest = at_most(x[i], smallest);
+    largest = at_least(x[i], largest);
   }
   Fit fit;
   fit.scale = (largest - smallest) / highest;
@@ -160,4 +160,4 @@ const Codec* find_legacy(GgmlBlock type) {
   return nullptr;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -4,7 +4,7 @@
 #include "kernels/ggml/bytes.h"
 #include "kernels/ggml/rounding.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 constexpr int kBlock = 32;
@@ -35,4 +35,4 @@ void dequantize_q8_0(const std::byte* bytes, Index columns, float* values) {
   }
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

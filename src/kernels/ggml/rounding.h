@@ -2,7 +2,7 @@
 
 #include "kernels/ggml/lanes.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 
 // The nearest integer, halves away from zero. Adding 0.5 first would round 0.49999997 up.
 inline Floats round_half_away(Floats v) {
@@ -19,9 +19,9 @@ inline float largest_magnitude(const float* x, int count) {
   for (int half = kLanes / 2; half > 0; half /= 2) {
     Ints partner;
     for (int lane = 0; lane < kLanes; ++lane) partner[lane] = lane ^ half;
-    largest = at_least(__builtin_shuffle(largest, partner), largest);
+    largest = at_least(shuffle(largest, largest, partner), largest);
   }
   return largest[0];
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -1,11 +1,9 @@
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/ggml/codec.h"
 #include "kernels/ggml/lanes.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 
 constexpr int kSuper = 256;  // weights in a super-block
 
@@ -23,7 +21,7 @@ void for_each_strip(const Row& row, Index block_columns, Body body) {
   for (Index first = 0; first < blocks; first += kLanes) {
     const Index offset = first * block_columns;
     body(Strip{row.values + offset, row.importance ? row.importance + offset : nullptr,
-               static_cast<int>(std::min<Index>(kLanes, blocks - first))},
+               blocks - first < kLanes ? static_cast<int>(blocks - first) : kLanes},
          first);
   }
 }
@@ -44,7 +42,7 @@ template <int N, typename Body>
 void for_each_batch(const Strip& strip, Body body) {
   const int groups = strip.blocks * (kSuper / N);
   for (int first = 0; first < groups; first += kLanes)
-    body(Batch<N>{first, std::min(kLanes, groups - first)});
+    body(Batch<N>{first, groups - first < kLanes ? groups - first : kLanes});
 }
 
 // Sum of squares of each super-block of the strip, element after element.
@@ -75,4 +73,4 @@ Floats spread(Floats per_block, const Batch<N>& batch) {
   return result;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <limits>
-
 #include "kernels/ggml/lanes.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 
 // A group whose largest magnitude is below this counts as all zero.
 constexpr float kZeroGroup = 1e-15f;
@@ -59,8 +57,7 @@ SymmetricFit fit_symmetric(const Lanes<N>& x, const Lanes<N>& w, float limit) {
     inverse = better ? trial : inverse;
   }
   const Ints zero = magnitude(extreme) < kZeroGroup;
-  return {zero ? Floats{} : scale,
-          zero ? broadcast(std::numeric_limits<float>::quiet_NaN()) : inverse};
+  return {zero ? Floats{} : scale, zero ? broadcast(__builtin_nanf("")) : inverse};
 }
 
 // Changes one code at a time while that lowers the squared error, at most five passes. `round`
@@ -115,4 +112,4 @@ CodedFit<N> fit_symmetric_by_codes(const Lanes<N>& x, float limit) {
   return fit;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -5,7 +5,7 @@
 #include "kernels/ggml/symmetric_fit.h"
 #include "kernels/ggml/symmetric_k_layout.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 constexpr int kGroup = 16;
@@ -126,7 +126,7 @@ void round_group(const float* x, float scale, float middle, std::uint8_t* codes)
 template <typename T>
 SymmetricBlock round_block(const float* x, const Levels& levels, int s, const GroupFits& fits) {
   SymmetricBlock block;
-  block.step = rounded_to_half(levels.step[s]);
+  block.step = half_value(levels.step[s]);
   const bool clear = T::kClearsEmptyBlocks && levels.step[s] == 0;
   if (clear)
     std::memset(block.codes, 0, kSuper);
@@ -179,4 +179,4 @@ const Codec* find_symmetric_k(GgmlBlock type) {
   return nullptr;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

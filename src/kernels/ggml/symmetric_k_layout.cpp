@@ -3,7 +3,7 @@
 
 #include "kernels/ggml/bytes.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 // Sixteen six-bit scales, stored as scale + 32: low nibbles of groups 0..7 and 8..15 in bytes 0..7,
@@ -76,4 +76,4 @@ void load_q6_k(const std::byte* bytes, SymmetricBlock& block) {
   block.step = load_half(bytes + 208);
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

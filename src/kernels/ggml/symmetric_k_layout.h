@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace calque::ggml {
+#include "kernels/ggml/instruction_set.h"
+
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 
 // A super-block with all its fields apart: y = step * scales[j] * (code - middle), 16 groups of 16,
 // codes from 0. The middle code is 4 in Q3_K and 32 in Q6_K.
@@ -18,4 +20,4 @@ void load_q3_k(const std::byte* bytes, SymmetricBlock& block);
 void store_q6_k(const SymmetricBlock& block, std::byte* out);
 void load_q6_k(const std::byte* bytes, SymmetricBlock& block);
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

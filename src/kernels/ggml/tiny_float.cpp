@@ -1,12 +1,10 @@
 // Plain rounding: MXFP4 (four-bit floats with a power of two) and the ternary TQ1_0 and TQ2_0
 // (formats_gguf.md 2.6, 3.1). None of them heeds an importance matrix.
-#include <cmath>
-
 #include "kernels/ggml/bytes.h"
 #include "kernels/ggml/rounding.h"
 #include "kernels/ggml/strip.h"
 
-namespace calque::ggml {
+namespace calque::ggml::inline CALQUE_GGML_ISA {
 namespace {
 
 constexpr int kFp4Block = 32;
@@ -18,12 +16,13 @@ constexpr int kTernary2Bytes = 66;
 constexpr float kFp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // Half of the power of two that the byte stands for.
-float half_power(int exponent) { return std::ldexp(1.0f, exponent - 128); }
+float half_power(int exponent) { return __builtin_ldexpf(1.0f, exponent - 128); }
 
 // The largest element lands between 4 and 8 in units of the power of two.
 int fp4_exponent(float largest) {
   if (!(largest > 0)) return 0;
-  return static_cast<int>(std::clamp(std::floor(std::log2(largest)) - 2 + 127, 0.0f, 254.0f));
+  const float exponent = __builtin_floorf(__builtin_log2f(largest)) - 2 + 127;
+  return exponent < 0 ? 0 : exponent > 254 ? 254 : static_cast<int>(exponent);
 }
 
 Floats nearest_fp4(Floats x, float scale) {
@@ -152,4 +151,4 @@ const Codec* find_tiny_float(GgmlBlock type) {
   return nullptr;
 }
 
-}  // namespace calque::ggml
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -1,0 +1,146 @@
+// CPU seconds that the quantizers of GGUF block types take for 1e9 weights (README.md).
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+#include "kernels/ggml/copies.h"
+
+namespace calque {
+namespace {
+
+constexpr Index kRows = 4096, kColumns = 14336;
+constexpr int kRepetitions = 5;
+
+struct Subject {
+  GgmlBlock type;
+  const char* name;
+  // What llama-quantize takes, CPU seconds for 1e9 weights; 0 where nobody has measured it.
+  double peer_plain = 0;
+  double peer_weighted = 0;
+};
+
+constexpr Subject kSubjects[] = {
+    {GgmlBlock::kQ4_0, "Q4_0"},      {GgmlBlock::kQ4_1, "Q4_1"},
+    {GgmlBlock::kQ5_0, "Q5_0"},      {GgmlBlock::kQ5_1, "Q5_1"},
+    {GgmlBlock::kQ8_0, "Q8_0", 8.6}, {GgmlBlock::kQ2_K, "Q2_K"},
+    {GgmlBlock::kQ3_K, "Q3_K"},      {GgmlBlock::kQ4_K, "Q4_K", 69, 115},
+    {GgmlBlock::kQ5_K, "Q5_K"},      {GgmlBlock::kQ6_K, "Q6_K", 33},
+    {GgmlBlock::kIQ4_NL, "IQ4_NL"},  {GgmlBlock::kIQ4_XS, "IQ4_XS", 142},
+    {GgmlBlock::kTQ1_0, "TQ1_0"},    {GgmlBlock::kTQ2_0, "TQ2_0"},
+    {GgmlBlock::kMXFP4, "MXFP4"},
+};
+
+const Matrix<float>& weight_NK() {
+  static const Matrix<float> matrix = [] {
+    Matrix<float> x(kRows, kColumns);
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal(0, 0.02f);
+    std::generate_n(x.data(), x.size(), [&] { return normal(random); });
+    return x;
+  }();
+  return matrix;
+}
+
+// Mean squares of activations spread about like this.
+std::vector<float> importance_K() {
+  std::vector<float> weights(kColumns);
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (float& weight : weights) weight = std::exp(normal(random));
+  return weights;
+}
+
+double user_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec) + 1e-6 * usage.ru_utime.tv_usec;
+}
+
+using Importance = std::vector<float>;  // empty: none
+
+struct Case {
+  Subject subject;
+  Importance importance_K;
+
+  double peer() const { return importance_K.empty() ? subject.peer_plain : subject.peer_weighted; }
+  std::string name() const {
+    return fmt::format("{}/{}", subject.name, importance_K.empty() ? "plain" : "weighted");
+  }
+};
+
+// Times work(out) on the whole matrix.
+template <typename Work>
+void measure(benchmark::State& state, const Case& c, Work work) {
+  weight_NK();
+  std::vector<std::byte> out(kRows * ggml_row_bytes(c.subject.type, kColumns));
+  const double start = user_seconds();
+  for (auto _ : state) work(out);
+  const double weights = static_cast<double>(kRows * kColumns * state.iterations());
+  const double seconds = (user_seconds() - start) / weights * 1e9;
+  state.counters["cpu_s_per_1e9"] = seconds;
+  if (c.peer() > 0) state.counters["of_llama_quantize"] = seconds / c.peer();
+}
+
+// Other programs on the machine only ever make it slower, so the least of the repetitions counts.
+double least(const std::vector<double>& values) {
+  return *std::min_element(values.begin(), values.end());
+}
+
+template <typename Work>
+void add(const std::string& name, const Case& c, Work work) {
+  const auto run = [c, work](benchmark::State& state) { measure(state, c, work); };
+  benchmark::RegisterBenchmark(name.c_str(), run)
+      ->Iterations(1)
+      ->Repetitions(kRepetitions)
+      ->ComputeStatistics("least", least)
+      ->ReportAggregatesOnly()
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime();
+}
+
+// As the program does it.
+void add_whole(const Case& c, int threads) {
+  const std::string name =
+      fmt::format("{}/{}/threads:{}", c.name(), ggml_instruction_set(), threads);
+  add(name, c, [c, exec = open_exec("cpu", threads)](std::span<std::byte> out) {
+    ggml_quantize(c.subject.type, weight_NK(), c.importance_K, out, exec);
+  });
+}
+
+// As it would be on a processor that has the instruction set of `copy` and no wider one.
+void add_copy(const Case& c, const ggml::Copy& copy) {
+  const std::string name = fmt::format("{}/{}/threads:1", c.name(), copy.instruction_set);
+  add(name, c, [c, codec = copy.find_codec(c.subject.type)](std::span<std::byte> out) {
+    const float* importance = c.importance_K.empty() ? nullptr : c.importance_K.data();
+    for (Index n = 0; n < kRows; ++n)
+      codec->quantize({weight_NK().row(n), importance, kColumns},
+                      out.data() + static_cast<std::size_t>(n) * out.size() / kRows);
+  });
+}
+
+void add_case(const Case& c) {
+  for (const int threads : {1, 2}) add_whole(c, threads);
+  const auto copies = ggml::runnable_copies();
+  for (const ggml::Copy& copy : copies.first(copies.size() - 1)) add_copy(c, copy);
+}
+
+}  // namespace
+}  // namespace calque
+
+int main(int argc, char** argv) {
+  for (const auto& subject : calque::kSubjects)
+    for (const auto& importance_K : {calque::Importance{}, calque::importance_K()})
+      calque::add_case({subject, importance_K});
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}
