@@ -65,7 +65,8 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
     : path_(std::move(other.path_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
       size_(std::exchange(other.size_, 0)),
-      reserved_(std::exchange(other.reserved_, 0)) {}
+      reserved_(std::exchange(other.reserved_, 0)),
+      synced_(std::exchange(other.synced_, false)) {}
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
@@ -93,6 +94,7 @@ void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes
     done += static_cast<std::size_t>(wrote);
   }
   size_ = std::max(size_, offset + bytes.size());
+  synced_ = false;
 }
 
 void AtomicFile::append(std::span<const std::byte> bytes) { write_at(size_, bytes); }
@@ -101,12 +103,18 @@ void AtomicFile::append(std::string_view text) {
   append(std::as_bytes(std::span(text.data(), text.size())));
 }
 
-void AtomicFile::commit() {
+void AtomicFile::sync() {
   const std::filesystem::path partial = partial_of(path_);
   const bool trim = reserved_ > size_;
   if (trim && ::ftruncate(descriptor_, static_cast<off_t>(size_)) != 0)
     throw_resource_error(partial, "trim the file", errno);
   if (::fsync(descriptor_) != 0) throw_resource_error(partial, "write", errno, size_);
+  synced_ = true;
+}
+
+void AtomicFile::commit() {
+  if (!synced_) sync();
+  const std::filesystem::path partial = partial_of(path_);
   if (::rename(partial.c_str(), path_.c_str()) != 0)
     throw_resource_error(path_, "rename the finished file to this name", errno);
   forget_unfinished(partial);

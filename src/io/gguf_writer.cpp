@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 #include <type_traits>
 
@@ -8,17 +9,13 @@
 #include "calque/core/names.h"
 #include "calque/io/gguf.h"
 #include "io/gguf_parse.h"
+#include "io/gguf_shards.h"
 
 namespace calque::io {
 namespace {
 
 [[noreturn]] void refuse(const std::string& reason) {
   throw Error(ErrorKind::kInternal, "", reason);
-}
-
-std::uint64_t padded(std::uint64_t size) {
-  constexpr std::uint64_t kAlignment = kGgufDefaultAlignment;
-  return (size + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 class Buffer {
@@ -35,7 +32,7 @@ class Buffer {
       bytes_.append(reinterpret_cast<const char*>(&value), sizeof(T));
     }
   }
-  void pad() { bytes_.resize(padded(bytes_.size()), '\0'); }
+  void pad() { bytes_.resize(gguf_padded(bytes_.size()), '\0'); }
   const std::string& bytes() const { return bytes_; }
 
  private:
@@ -88,28 +85,59 @@ void check_tensor(const GgufTensorDeclaration& tensor) {
                        quote_name(tensor.name), tensor.ne.size(), kGgufMaxDimensions));
 }
 
-std::string header_of(const GgufMetadata& metadata,
-                      const std::vector<GgufTensorDeclaration>& tensors) {
-  Buffer buffer;
+void add_head(Buffer& buffer, const GgufMetadata& metadata, std::size_t tensors) {
   for (const char letter : {'G', 'G', 'U', 'F'}) buffer.add(letter);
   buffer.add(std::uint32_t{3});
-  buffer.add(std::uint64_t{tensors.size()});
+  buffer.add(std::uint64_t{tensors});
   buffer.add(std::uint64_t{metadata.size()});
   for (const auto& [key, value] : metadata) {
     buffer.add(key);
     add_value(buffer, value);
   }
+}
+
+void add_record(Buffer& buffer, const GgufTensorDeclaration& tensor, std::uint64_t offset) {
+  buffer.add(tensor.name);
+  buffer.add(static_cast<std::uint32_t>(tensor.ne.size()));
+  for (const std::uint64_t size : tensor.ne) buffer.add(size);
+  buffer.add(static_cast<std::uint32_t>(tensor.type));
+  buffer.add(offset);
+}
+
+std::string header_of(const GgufMetadata& metadata,
+                      std::span<const GgufTensorDeclaration> tensors) {
+  Buffer buffer;
+  add_head(buffer, metadata, tensors.size());
   std::uint64_t offset = 0;
   for (const GgufTensorDeclaration& tensor : tensors) {
-    buffer.add(tensor.name);
-    buffer.add(static_cast<std::uint32_t>(tensor.ne.size()));
-    for (const std::uint64_t size : tensor.ne) buffer.add(size);
-    buffer.add(static_cast<std::uint32_t>(tensor.type));
-    buffer.add(offset);
-    offset += padded(tensor.byte_count());
+    add_record(buffer, tensor, offset);
+    offset += gguf_padded(tensor.byte_count());
   }
   buffer.pad();
   return buffer.bytes();
+}
+
+// All or none: everything is on the disk before the first one gets its name, and what a failure
+// would leave half-made is taken away again.
+void commit_together(std::vector<AtomicFile>& files,
+                     const std::vector<std::filesystem::path>& paths) {
+  for (AtomicFile& file : files) file.sync();
+  std::size_t left = files.size();
+  try {
+    for (; left > 0; --left) files[left - 1].commit();
+  } catch (...) {
+    std::error_code ignored;
+    for (; left < files.size(); ++left) std::filesystem::remove(paths[left], ignored);
+    throw;
+  }
+}
+
+void remove_others(const std::filesystem::path& path,
+                   const std::vector<std::filesystem::path>& kept) {
+  std::error_code ignored;
+  for (const std::filesystem::path& file : gguf_files_of(path))
+    if (std::find(kept.begin(), kept.end(), file) == kept.end())
+      std::filesystem::remove(file, ignored);
 }
 
 }  // namespace
@@ -123,46 +151,88 @@ std::uint64_t GgufTensorDeclaration::byte_count() const {
   return *bytes;
 }
 
-GgufWriter::GgufWriter(std::filesystem::path path, const GgufMetadata& metadata,
-                       std::vector<GgufTensorDeclaration> tensors)
-    : file_(std::move(path)), tensors_(std::move(tensors)), written_(tensors_.size()) {
+std::uint64_t gguf_head_bytes(const GgufMetadata& metadata) {
+  Buffer buffer;
+  add_head(buffer, metadata, 0);
+  return buffer.bytes().size();
+}
+
+std::uint64_t gguf_record_bytes(const GgufTensorDeclaration& tensor) {
+  Buffer buffer;
+  add_record(buffer, tensor, 0);
+  return buffer.bytes().size();
+}
+
+GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+                       std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes)
+    : path_(path),
+      replaces_shards_(max_bytes > 0),
+      tensors_(std::move(tensors)),
+      written_(tensors_.size()) {
   check_metadata(metadata);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     check_tensor(tensors_[i]);
     if (!index_.emplace(tensors_[i].name, i).second)
       refuse(fmt::format("GGUF tensor {} is declared twice", quote_name(tensors_[i].name)));
   }
-  const std::string header = header_of(metadata, tensors_);
-  file_bytes_ = header.size();
-  for (const GgufTensorDeclaration& tensor : tensors_) {
-    offsets_.push_back(file_bytes_);
-    file_bytes_ += padded(tensor.byte_count());
+  const std::vector<GgufShard> shards = gguf_shards(metadata, tensors_, max_bytes);
+  for (std::size_t n = 0; n < shards.size(); ++n) {
+    paths_.push_back(shards.size() == 1 ? path : gguf_shard_path(path, n + 1, shards.size()));
+    const std::span<const GgufTensorDeclaration> own =
+        std::span(tensors_).subspan(shards[n].first_tensor, shards[n].tensors);
+    const std::string header = header_of(shards[n].metadata, own);
+    std::uint64_t end = header.size();
+    for (const GgufTensorDeclaration& tensor : own) {
+      places_.push_back({n, end});
+      end += gguf_padded(tensor.byte_count());
+    }
+    files_.emplace_back(paths_.back());
+    files_.back().reserve(end);
+    files_.back().append(header);
+    file_bytes_ += end;
   }
-  file_.reserve(file_bytes_);
-  file_.append(header);
 }
 
-void GgufWriter::write(std::string_view name, std::span<const std::byte> bytes) {
+std::size_t GgufWriter::index_of(std::string_view name) const {
   const auto found = index_.find(name);
   if (found == index_.end())
     refuse(fmt::format("GGUF tensor {} was never declared", quote_name(name)));
-  const std::size_t i = found->second;
-  if (bytes.size() != tensors_[i].byte_count())
-    refuse(fmt::format("GGUF tensor {} was declared with {} bytes, {} come", quote_name(name),
-                       tensors_[i].byte_count(), bytes.size()));
-  if (written_[i]) refuse(fmt::format("GGUF tensor {} is written twice", quote_name(name)));
-  file_.write_at(offsets_[i], bytes);
-  const std::vector<std::byte> zeros(padded(bytes.size()) - bytes.size());
-  file_.write_at(offsets_[i] + bytes.size(), zeros);
-  written_[i] = true;
+  return found->second;
 }
 
+void GgufWriter::write(std::string_view name, std::span<const std::byte> bytes) {
+  const std::uint64_t declared = tensors_[index_of(name)].byte_count();
+  if (bytes.size() != declared)
+    refuse(fmt::format("GGUF tensor {} was declared with {} bytes, {} come", quote_name(name),
+                       declared, bytes.size()));
+  write_part(name, 0, bytes);
+}
+
+void GgufWriter::write_part(std::string_view name, std::uint64_t offset,
+                            std::span<const std::byte> bytes) {
+  const std::size_t i = index_of(name);
+  const std::uint64_t declared = tensors_[i].byte_count();
+  if (offset > declared || bytes.size() > declared - offset)
+    refuse(fmt::format("GGUF tensor {} was declared with {} bytes, {} come at {}", quote_name(name),
+                       declared, bytes.size(), offset));
+  if (bytes.size() > declared - written_[i])
+    refuse(fmt::format("GGUF tensor {} is written twice", quote_name(name)));
+  AtomicFile& file = files_[places_[i].shard];
+  file.write_at(places_[i].offset + offset, bytes);
+  written_[i] += bytes.size();
+  if (written_[i] < declared) return;
+  const std::vector<std::byte> zeros(gguf_padded(declared) - declared);
+  file.write_at(places_[i].offset + declared, zeros);
+}
+
+// Nothing is opened before the first shard is there, so that one comes last.
 void GgufWriter::finish() {
   for (std::size_t i = 0; i < tensors_.size(); ++i)
-    if (!written_[i])
-      refuse(fmt::format("GGUF tensor {} was declared and never written",
-                         quote_name(tensors_[i].name)));
-  file_.commit();
+    if (written_[i] < tensors_[i].byte_count())
+      refuse(fmt::format("GGUF tensor {} was declared and {} written", quote_name(tensors_[i].name),
+                         written_[i] == 0 ? "never" : "only in part"));
+  commit_together(files_, paths_);
+  if (replaces_shards_) remove_others(path_, paths_);
 }
 
 std::uint64_t GgufWriter::file_bytes() const { return file_bytes_; }

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "calque/io/gguf.h"
 #include "io/gguf_bytes.h"
 #include "support/temp_folder.h"
@@ -187,21 +189,54 @@ TEST_F(HostileGguf, TensorTypeThatIsUnknownOrRemoved) {
         "tensor 't': tensor type " + std::to_string(type) + " is unknown or was removed");
 }
 
+// Those that exist: the rest of the file is read.
+TEST_F(HostileGguf, TensorTypesThatExistAreNotRefused) {
+  for (std::uint32_t type = 0; type <= 42; ++type) {
+    const std::set<std::uint32_t> removed = {4, 5, 31, 32, 33, 36, 37, 38};
+    if (removed.count(type) > 0) continue;
+    put(folder_ / "a.gguf", gguf({}, {gguf_tensor("t", {256}, type, 0)}, 4096));
+    const GgufFile file(folder_ / "a.gguf");
+    EXPECT_EQ(static_cast<std::uint32_t>(file.tensors().at(0).type), type);
+  }
+}
+
 TEST_F(HostileGguf, RowsThatAreNotWholeBlocks) {
   expect_tensor_refused(gguf_tensor("t", {33, 32}, kQ4_0, 0),
                         "tensor 't' (Q4_0 [33, 32]): rows of 33 are not whole blocks of 32");
   expect_tensor_refused(gguf_tensor("t", {128, 2}, kQ4_K, 0), "not whole blocks of 256");
 }
 
-TEST_F(HostileGguf, OffsetsThatAreNotTheRunningSum) {
-  const auto two = [](std::uint64_t first, std::uint64_t second) {
-    return gguf({}, {gguf_tensor("t", {3}, kF32, first), gguf_tensor("u", {3}, kF32, second)}, 256);
-  };
-  expect_refused(two(32, 64), "tensor 't' (F32 [3]): its offset is 32, the tensors before it end");
-  expect_refused(two(0, 64), "'u' (F32 [3]): its offset is 64, the tensors before it end at 32");
-  expect_refused(two(0, 0), "its offset is 0, the tensors before it end at 32");
-  expect_refused(two(0, 12), "its offset is 12, the tensors before it end at 32");
-  expect_refused(two(32, 0), "its offset is 32, the tensors before it end at 0");
+// Two tensors of 12 bytes each, which 32 bytes hold.
+std::string two_tensors(std::uint64_t first, std::uint64_t second,
+                        const std::vector<std::string>& keys = {}) {
+  return gguf(keys, {gguf_tensor("t", {3}, kF32, first), gguf_tensor("u", {3}, kF32, second)}, 256);
+}
+
+TEST_F(HostileGguf, OffsetsWithGaps) {
+  expect_refused(two_tensors(32, 64),
+                 "tensor 't' (F32 [3]): its offset is 32, the tensors before it end at 0");
+  expect_refused(two_tensors(0, 64),
+                 "'u' (F32 [3]): its offset is 64, the tensors before it end at 32");
+  expect_refused(two_tensors(0, kHuge), "its offset is 18446744073709551615");
+}
+
+TEST_F(HostileGguf, OffsetsThatOverlap) {
+  expect_refused(two_tensors(0, 0), "its offset is 0, the tensors before it end at 32");
+  expect_refused(two_tensors(0, 16), "its offset is 16, the tensors before it end at 32");
+}
+
+TEST_F(HostileGguf, OffsetsWithoutPadding) {
+  expect_refused(two_tensors(0, 12), "its offset is 12, the tensors before it end at 32");
+}
+
+TEST_F(HostileGguf, OffsetsInAnotherOrder) {
+  expect_refused(two_tensors(32, 0), "its offset is 32, the tensors before it end at 0");
+}
+
+TEST_F(HostileGguf, OffsetsOfAnotherAlignment) {
+  const std::string key = gguf_key("general.alignment", kU32, u32(64));
+  expect_refused(two_tensors(0, 32, {key}), "its offset is 32, the tensors before it end at 64");
+  expect_refused(two_tensors(0, 64), "its offset is 64, the tensors before it end at 32");
 }
 
 TEST_F(HostileGguf, DataPastTheEndOfTheFile) {

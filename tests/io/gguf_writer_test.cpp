@@ -189,5 +189,30 @@ TEST_F(WriterMistakes, InTheBytes) {
               IsError(ErrorKind::kInternal, "'u' was declared and never written"));
 }
 
+TEST_F(WriterMistakes, InParts) {
+  GgufWriter writer(folder_ / "a.gguf", {}, {{"t", GgmlType::kI8, {4}}});
+  EXPECT_THAT(error_of([&] { writer.write_part("t", 3, bytes_of("12")); }),
+              IsError(ErrorKind::kInternal, "declared with 4 bytes, 2 come at 3"));
+  EXPECT_THAT(error_of([&] { writer.write_part("t", ~std::uint64_t{0}, bytes_of("12")); }),
+              IsError(ErrorKind::kInternal, "declared with 4 bytes, 2 come at"));
+  writer.write_part("t", 0, bytes_of("123"));
+  EXPECT_THAT(error_of([&] { writer.finish(); }),
+              IsError(ErrorKind::kInternal, "'t' was declared and only in part written"));
+  EXPECT_THAT(error_of([&] { writer.write_part("t", 0, bytes_of("12")); }),
+              IsError(ErrorKind::kInternal, "'t' is written twice"));
+}
+
+TEST(GgufWriter, TakesPartsOfATensorInAnyOrder) {
+  const TempFolder folder;
+  GgufWriter writer(folder / "a.gguf", {}, {{"t", GgmlType::kI8, {2, 3}}});
+  writer.write_part("t", 4, bytes_of("ef"));
+  writer.write_part("t", 0, bytes_of("ab"));
+  writer.write_part("t", 2, bytes_of("cd"));
+  writer.finish();
+  const GgufFile file(folder / "a.gguf");
+  const auto stored = file.find_tensor("t")->bytes;
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(stored.data()), stored.size()), "abcdef");
+}
+
 }  // namespace
 }  // namespace calque::io

@@ -45,6 +45,9 @@ class AtomicFile {
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text);
   std::uint64_t size() const { return size_; }
+  // What is left of commit() after this is to rename the file: of several that must appear
+  // together, all are synced first.
+  void sync();
   void commit();
 
  private:
@@ -52,6 +55,7 @@ class AtomicFile {
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
   std::uint64_t reserved_ = 0;
+  bool synced_ = false;
 };
 
 // Writes `text` through an AtomicFile.

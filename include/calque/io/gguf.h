@@ -52,6 +52,9 @@ enum class GgmlType : std::uint32_t {
   kTQ1_0 = 34,
   kTQ2_0 = 35,
   kMXFP4 = 39,
+  kNVFP4 = 40,
+  kQ1_0 = 41,
+  kQ2_0 = 42,
 };
 
 struct GgmlTypeInfo {
@@ -135,25 +138,50 @@ struct GgufTensorDeclaration {
   std::uint64_t byte_count() const;
 };
 
-// Writes one GGUF v3 file: little-endian, alignment 32, offsets the running sum of padded sizes,
-// zero padding after every tensor. All tensors are declared first, so they may be written in any
-// order at bounded memory. The file becomes visible in finish() (AtomicFile). Refuses names of 64
-// bytes or more, duplicate names or keys, more than 4 dimensions and rows that are not whole blocks
-// with Error(kInternal): planning has to prevent them.
+// Where a split file's shards are: "out/model.gguf" becomes "out/model-00001-of-00003.gguf" and so
+// on; `number` counts from 1.
+std::filesystem::path gguf_shard_path(const std::filesystem::path& path, std::size_t number,
+                                      std::size_t count);
+// What there is of `path`: the file itself, and files named as its shards, whatever their count.
+std::vector<std::filesystem::path> gguf_files_of(const std::filesystem::path& path);
+// What to open for `path`: itself, or its first shard if there is no such file but one set of
+// shards. `path` if there is neither.
+std::filesystem::path gguf_entry_of(const std::filesystem::path& path);
+
+// Writes GGUF v3: little-endian, alignment 32, offsets the running sum of padded sizes, zero
+// padding after every tensor. All tensors are declared first, so they may be written in any order
+// at bounded memory. What does not fit into one file of `max_bytes` is split, tensors in order:
+// every file is at most that long unless a single tensor is longer, every one has the keys split.*,
+// and only the first has the others. The files become visible together in finish(), where they
+// replace gguf_files_of(path); with `max_bytes` 0, one file replaces the one at `path`. Refuses
+// names of 64 bytes or more, duplicate names or keys, more than 4 dimensions, rows that are not
+// whole blocks and more than 65535 shards with Error(kInternal): planning has to prevent them.
 class GgufWriter {
  public:
-  GgufWriter(std::filesystem::path path, const GgufMetadata& metadata,
-             std::vector<GgufTensorDeclaration> tensors);
+  GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+             std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes = 0);
 
   void write(std::string_view name, std::span<const std::byte> bytes);
+  // Some bytes of a tensor, from byte `offset` of it on, such as one expert's slab. finish() wants
+  // as many as were declared.
+  void write_part(std::string_view name, std::uint64_t offset, std::span<const std::byte> bytes);
   void finish();
-  std::uint64_t file_bytes() const;
+  std::uint64_t file_bytes() const;  // sum over shards
 
  private:
-  AtomicFile file_;
+  struct Place {
+    std::size_t shard;
+    std::uint64_t offset;  // from the start of the file
+  };
+  std::size_t index_of(std::string_view name) const;
+
+  std::filesystem::path path_;
+  bool replaces_shards_;
+  std::vector<std::filesystem::path> paths_;
+  std::vector<AtomicFile> files_;
   std::vector<GgufTensorDeclaration> tensors_;
-  std::vector<std::uint64_t> offsets_;  // from the start of the file
-  std::vector<bool> written_;
+  std::vector<Place> places_;
+  std::vector<std::uint64_t> written_;  // bytes
   std::map<std::string, std::size_t, std::less<>> index_;
   std::uint64_t file_bytes_ = 0;
 };

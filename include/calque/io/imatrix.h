@@ -33,7 +33,11 @@ struct Imatrix {
 
   const ImatrixEntry* find(std::string_view gguf_name) const;
   // Sums and counts of both. Error(kInput) where shapes differ.
+  // Counts of the older format are chunks; they become tokens where the other knows how many a
+  // chunk has.
   void add(const Imatrix& other);
+  // Leaves of each dataset its file name: makers store the path they were given.
+  void drop_folders();
 };
 
 // Reads either format, decided by the first four bytes: GGUF (general.type "imatrix", in_sum2 and
@@ -41,7 +45,10 @@ struct Imatrix {
 // truncated or damaged, or holds a sum that is negative or not finite.
 Imatrix read_imatrix(const std::filesystem::path& file);
 
-// Written atomically; "*.dat": the older format, else GGUF.
-void write_imatrix(const Imatrix& imatrix, const std::filesystem::path& file);
+enum class ImatrixFormat { kByName, kGguf, kDat };  // kByName: "*.dat" is the older one, else GGUF
+
+// Written atomically. Error(kInput) for entries that could not be read back.
+void write_imatrix(const Imatrix& imatrix, const std::filesystem::path& file,
+                   ImatrixFormat format = ImatrixFormat::kByName);
 
 }  // namespace calque::io
