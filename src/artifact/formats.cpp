@@ -7,24 +7,33 @@
 #include "calque/core/names.h"
 
 namespace calque::artifact {
+namespace {
+
+TensorPlanner packed_planner(const PlanInputs& inputs) {
+  return [&inputs](const model::TensorSpec& tensor, bool in_block_linear) {
+    return plan_packed_tensor(inputs, tensor, in_block_linear);
+  };
+}
+
+}  // namespace
 
 const std::vector<Format>& format_table() {
   static const std::vector<Format> table = {
       {{"gptq", "folder of safetensors for vLLM, SGLang, transformers: 2, 3, 4 or 8 bits"},
        check_packed,
-       plan_packed_tensor,
+       packed_planner,
        open_packed_writer},
       {{"awq", "folder of safetensors for vLLM, SGLang, transformers: 4 bits"},
        check_packed,
-       plan_packed_tensor,
+       packed_planner,
        open_packed_writer},
       {{"compressed-tensors", "folder of safetensors for vLLM, SGLang, transformers: 4 or 8 bits"},
        check_packed,
-       plan_packed_tensor,
+       packed_planner,
        open_packed_writer},
-      {{"gguf", "one file for llama.cpp and ollama: F32, F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0"},
+      {{"gguf", "one file, or shards, for llama.cpp: its block types and mixes, F16, BF16, F32"},
        check_gguf,
-       plan_gguf_tensor,
+       gguf_planner,
        open_gguf_writer},
   };
   return table;

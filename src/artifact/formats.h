@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,17 +14,21 @@ namespace calque::artifact {
 
 struct PlanInputs {
   const model::FamilySpec& family;
-  const io::SafetensorsCheckpoint& checkpoint;
+  const model::ModelSource& source;
   const QuantizationRequest& quantization;
   const ExportRequest& request;
   const SettingsOfModule& modules;  // by the rules of `quantization`
 };
 
-// One export format. `check` collects every refusal; `plan_tensor` may rely on there being none.
+// Decides one tensor after the other; what concerns them all was decided when it was made.
+using TensorPlanner = std::function<TensorPlan(const model::TensorSpec&, bool in_block_linear)>;
+
+// One export format. `check` collects every refusal; `planner` may rely on there being none, and on
+// its inputs to outlive the result.
 struct Format {
   FormatInfo info;
   void (*check)(const PlanInputs&, Refusals&);
-  TensorPlan (*plan_tensor)(const PlanInputs&, const model::TensorSpec&, bool in_block_linear);
+  TensorPlanner (*planner)(const PlanInputs&);
   std::unique_ptr<ArtifactWriter> (*open)(const ExportPlan&, const WriterInputs&);
 };
 
@@ -31,7 +36,7 @@ const std::vector<Format>& format_table();
 // Error(kConfig) with the nearest name if there is none.
 const Format& format_named(const std::string& name);
 
-// Bytes of a tensor that is copied as it stands in the checkpoint.
+// Bytes of a tensor that is copied as it stands in the source.
 TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor);
 
 // The entries of format_table().
@@ -41,8 +46,7 @@ TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec&
 std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
                                                    const WriterInputs& inputs);
 void check_gguf(const PlanInputs& inputs, Refusals& refusals);
-TensorPlan plan_gguf_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
-                            bool in_block_linear);
+TensorPlanner gguf_planner(const PlanInputs& inputs);
 std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
                                                  const WriterInputs& inputs);
 

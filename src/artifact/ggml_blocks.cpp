@@ -41,25 +41,12 @@ void require_half(float value, const char* what, Index row, Index group) {
 }
 
 void require_storable(const BlockCodec& codec, const quant::QuantizedMatrix& q) {
-  if (codec.pack == nullptr)
-    throw Error(ErrorKind::kInternal, "",
-                fmt::format("type {} is only read", io::info_of(codec.type).name));
   for (Index n = 0; n < q.scales_NG.rows(); ++n)
     for (Index g = 0; g < q.scales_NG.cols(); ++g) {
       require_half(q.scales_NG(n, g), "scale", n, g);
       if (codec.grid.offset_kind == OffsetKind::kMinimum)
         require_half(q.offsets_NG(n, g), "minimum", n, g);
     }
-}
-
-template <typename DecodeRow>
-Matrix<float> decode_rows(std::span<const std::byte> bytes, Index rows, Index cols, RowOrder order,
-                          std::size_t row_bytes, DecodeRow decode_row) {
-  auto values = Matrix<float>::uninitialized(rows, cols);
-  for (Index r = 0; r < rows; ++r)
-    decode_row(bytes.data() + static_cast<std::size_t>(r) * row_bytes,
-               values.row(row_at(order, r)));
-  return values;
 }
 
 std::optional<DType> plain_dtype(io::GgmlType type) {
@@ -76,12 +63,6 @@ std::optional<DType> plain_dtype(io::GgmlType type) {
 }
 
 }  // namespace
-
-const BlockCodec* find_block_codec(io::GgmlType type) {
-  const auto id = static_cast<std::uint32_t>(type);
-  const BlockCodec* legacy = find_legacy_codec(id);
-  return legacy != nullptr ? legacy : find_k_codec(id);
-}
 
 std::vector<Index> interleaved_rows(Index rows, Index heads) {
   std::vector<Index> order;
@@ -132,34 +113,25 @@ quant::QuantizedMatrix unpack_blocks(const BlockCodec& codec, std::span<const st
 
 Matrix<float> decode_blocks(io::GgmlType type, std::span<const std::byte> bytes, Index rows,
                             Index cols, RowOrder order) {
-  if (const BlockCodec* codec = find_block_codec(type))
-    return quant::dequantize(unpack_blocks(*codec, bytes, rows, cols, order));
-
-  const RowLayout layout = layout_of(type, cols, 0);
-  if (const std::optional<DType> dtype = plain_dtype(type))
-    return decode_rows(bytes, rows, cols, order, layout.row_bytes(),
-                       [&](const std::byte* row, float* values) {
-                         convert_to_float(row, *dtype, static_cast<std::size_t>(cols), values);
-                       });
-  if (const DecodeBlock decode = find_codebook_decoder(static_cast<std::uint32_t>(type)))
-    return decode_rows(bytes, rows, cols, order, layout.row_bytes(),
-                       [&](const std::byte* row, float* values) {
-                         for (Index b = 0; b < layout.blocks; ++b)
-                           decode(row + static_cast<std::size_t>(b) * layout.block_bytes,
-                                  values + b * layout.block_elements);
-                       });
-  if (is_ggml_block(static_cast<std::uint32_t>(type))) {
-    const Exec exec = open_exec("cpu", 1);
-    return decode_rows(bytes, rows, cols, order, layout.row_bytes(),
-                       [&](const std::byte* row, float* values) {
-                         ggml_dequantize(static_cast<GgmlBlock>(type), {row, layout.row_bytes()},
-                                         MatrixView<float>(values, 1, cols), exec);
-                       });
+  const std::optional<DType> dtype = plain_dtype(type);
+  if (!dtype && !is_ggml_block(static_cast<std::uint32_t>(type)))
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("type {} cannot be decoded; calque reads F32, F16, BF16, Q8_0, Q5_1, "
+                            "Q5_0, Q4_1, Q4_0, Q2_K ... Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and "
+                            "MXFP4",
+                            io::info_of(type).name));
+  const std::size_t row_bytes = layout_of(type, cols, 0).row_bytes();
+  const Exec exec = open_exec("cpu", 1);
+  auto values = Matrix<float>::uninitialized(rows, cols);
+  for (Index r = 0; r < rows; ++r) {
+    const auto row = bytes.subspan(static_cast<std::size_t>(r) * row_bytes, row_bytes);
+    float* target = values.row(row_at(order, r));
+    if (dtype)
+      convert_to_float(row.data(), *dtype, static_cast<std::size_t>(cols), target);
+    else
+      ggml_dequantize(static_cast<GgmlBlock>(type), row, MatrixView<float>(target, 1, cols), exec);
   }
-  throw Error(ErrorKind::kInput, "",
-              fmt::format("type {} cannot be decoded; calque reads F32, F16, BF16, Q8_0, Q5_1, "
-                          "Q5_0, Q4_1, Q4_0, Q2_K ... Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and MXFP4",
-                          io::info_of(type).name));
+  return values;
 }
 
 }  // namespace calque::artifact

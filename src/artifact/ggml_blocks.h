@@ -23,15 +23,16 @@ struct ConstBlockParts {
   const float* offsets;
 };
 
-// How a ggml type stores a grid. The bytes are exactly `info_of(type).block_bytes` long.
+// How one of ggml's older types stores a grid. The bytes are exactly `info_of(type).block_bytes`
+// long.
 struct BlockCodec {
   io::GgmlType type;
   quant::Grid grid;  // what unpacking gives
   void (*unpack)(const std::byte* block, BlockParts parts);
-  void (*pack)(ConstBlockParts parts, std::byte* block);  // null: calque only reads this type
+  void (*pack)(ConstBlockParts parts, std::byte* block);
 };
 
-// Null for a type whose values are no uniform grid (F16, IQ4_NL), or that calque does not know.
+// Null for every other type.
 const BlockCodec* find_block_codec(io::GgmlType type);
 
 // Rows of the file in order of the file: file row r holds matrix row `order[r]`; empty: r.

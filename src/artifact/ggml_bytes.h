@@ -5,12 +5,9 @@
 #include <cstring>
 
 #include "calque/core/dtype.h"
-#include "calque/quant/grid.h"
 
-// Little-endian fields of a block, and the codec tables of the two families of types.
+// Little-endian fields of a block.
 namespace calque::artifact {
-
-struct BlockCodec;
 
 inline std::uint8_t byte_at(const std::byte* p) { return std::to_integer<std::uint8_t>(*p); }
 
@@ -37,22 +34,5 @@ inline void store_half(float value, std::byte* p) {
 inline int nibble(const std::byte* qs, int k) {
   return k < 16 ? byte_at(qs + k) & 15 : byte_at(qs + k - 16) >> 4;
 }
-
-inline quant::Grid block_grid(int bits, Index group_size, OffsetKind kind,
-                              ScalePrecision precision) {
-  quant::Grid grid;
-  grid.bits = bits;
-  grid.group_size = group_size;
-  grid.offset_kind = kind;
-  grid.precision = precision;
-  return grid;
-}
-
-const BlockCodec* find_legacy_codec(std::uint32_t type);
-const BlockCodec* find_k_codec(std::uint32_t type);
-
-// IQ4_NL, IQ4_XS: values from a codebook. Null for another type.
-using DecodeBlock = void (*)(const std::byte* block, float* values);
-DecodeBlock find_codebook_decoder(std::uint32_t type);
 
 }  // namespace calque::artifact

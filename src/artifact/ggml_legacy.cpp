@@ -96,12 +96,17 @@ void pack_q8_0(ConstBlockParts parts, std::byte* block) {
 }
 
 quant::Grid legacy_grid(int bits, OffsetKind kind) {
-  return block_grid(bits, kBlock, kind, ScalePrecision::kF16);
+  quant::Grid grid;
+  grid.bits = bits;
+  grid.group_size = kBlock;
+  grid.offset_kind = kind;
+  grid.precision = ScalePrecision::kF16;
+  return grid;
 }
 
 }  // namespace
 
-const BlockCodec* find_legacy_codec(std::uint32_t type) {
+const BlockCodec* find_block_codec(io::GgmlType type) {
   using enum io::GgmlType;
   using enum OffsetKind;
   static const BlockCodec table[] = {
@@ -112,7 +117,7 @@ const BlockCodec* find_legacy_codec(std::uint32_t type) {
       {kQ8_0, legacy_grid(8, kMiddleCode), unpack_q8_0, pack_q8_0},
   };
   for (const BlockCodec& codec : table)
-    if (static_cast<std::uint32_t>(codec.type) == type) return &codec;
+    if (codec.type == type) return &codec;
   return nullptr;
 }
 

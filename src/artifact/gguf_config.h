@@ -5,8 +5,9 @@
 
 namespace calque::artifact {
 
-// The configuration that a GGUF file's keys and tensors describe, for the architectures llama,
-// qwen2 and qwen3. Error(kInput) naming the key that is missing or out of bounds.
+// The configuration that a GGUF file's keys and tensors describe, for the architectures of all of
+// calque's families ("llama" with experts is Mixtral). Error(kInput) naming the key that is missing
+// or out of bounds.
 //
 // A file does not keep the llama3 RoPE parameters, only the divisors they led to: those are
 // searched for under the ratios that every Llama 3 has (low 1, high 4), and Error(kInput) if none

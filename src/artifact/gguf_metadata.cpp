@@ -5,39 +5,13 @@
 #include <array>
 #include <cmath>
 
+#include "artifact/gguf_carried.h"
+#include "artifact/gguf_keys.h"
 #include "artifact/gguf_mix.h"
-#include "artifact/gguf_types.h"
 #include "calque/core/error.h"
 
 namespace calque::artifact {
 namespace {
-
-using Scalar = io::GgufValue::Scalar;
-using Array = io::GgufValue::Array;
-
-// Collects keys. Counts are u32 and reals f32, because loaders insist on it.
-class Keys {
- public:
-  void text(std::string key, std::string value) { add(std::move(key), Scalar(std::move(value))); }
-  void count(std::string key, std::int64_t value) {
-    add(std::move(key), Scalar(static_cast<std::uint32_t>(value)));
-  }
-  void real(std::string key, double value) {
-    add(std::move(key), Scalar(static_cast<float>(value)));
-  }
-  void flag(std::string key, bool value) { add(std::move(key), Scalar(value)); }
-  template <typename T>
-  void list(std::string key, std::vector<T> values) {
-    add(std::move(key), Array(std::move(values)));
-  }
-  io::GgufMetadata take() { return std::move(keys_); }
-
- private:
-  void add(std::string key, io::GgufValue value) {
-    keys_.emplace_back(std::move(key), std::move(value));
-  }
-  io::GgufMetadata keys_;
-};
 
 double weight_count(const ExportPlan& plan) {
   double count = 0;
@@ -49,44 +23,49 @@ double weight_count(const ExportPlan& plan) {
   return count;
 }
 
-void add_general(const ExportPlan& plan, const WriterInputs& inputs, Keys& keys) {
+// As llama-quantize notes it.
+void add_imatrix(const ImatrixNote& note, GgufKeys& keys) {
+  keys.text("quantize.imatrix.file", note.file);
+  keys.text("quantize.imatrix.dataset", note.dataset);
+  keys.count("quantize.imatrix.entries_count", note.entries);
+  keys.count("quantize.imatrix.chunks_count", note.chunks);
+}
+
+// A model on the hub has an organization; another name is a local one.
+void add_base_model(const std::string& model, GgufKeys& keys) {
+  const std::size_t slash = model.find('/');
+  if (slash == 0 || slash == std::string::npos || slash + 1 == model.size()) return;
+  if (model.find('/', slash + 1) != std::string::npos) return;
+  keys.count("general.base_model.count", 1);
+  keys.text("general.base_model.0.name", model.substr(slash + 1));
+  keys.text("general.base_model.0.organization", model.substr(0, slash));
+  keys.text("general.base_model.0.repo_url", "https://huggingface.co/" + model);
+}
+
+void add_origin(const Provenance& provenance, GgufKeys& keys) {
+  if (!keys.has("general.license") && !provenance.license.empty())
+    keys.text("general.license", provenance.license);
+  if (!keys.has("general.quantized_by") && !provenance.quantized_by.empty())
+    keys.text("general.quantized_by", provenance.quantized_by);
+  if (!keys.has("general.base_model.count")) add_base_model(provenance.base_model, keys);
+}
+
+void add_general(const ExportPlan& plan, const WriterInputs& inputs, GgufKeys& keys) {
   const GgufMix& mix = gguf_mix(plan.request.type);
   keys.text("general.architecture", inputs.family.gguf_architecture);
   keys.text("general.type", "model");
-  if (!inputs.provenance.model_name.empty())
+  if (inputs.carried != nullptr) keys.append(carried_general(*inputs.carried));
+  if (!keys.has("general.name") && !inputs.provenance.model_name.empty())
     keys.text("general.name", inputs.provenance.model_name);
-  keys.text("general.size_label", size_label(weight_count(plan)));
+  if (!keys.has("general.size_label"))
+    keys.text("general.size_label", size_label(weight_count(plan)));
+  add_origin(inputs.provenance, keys);
   keys.count("general.file_type", mix.file_type);
   keys.count("general.quantization_version", 2);
   if (!mix.quantized()) return;
   keys.text("calque.quantizer", inputs.provenance.quantizer);
   keys.text("calque.method", inputs.provenance.method);
-}
-
-void add_rope(const std::string& arch, const model::ModelConfig& config, Keys& keys) {
-  keys.real(arch + ".rope.freq_base", config.rope.theta);
-  if (arch == "llama") keys.count(arch + ".rope.dimension_count", config.head_dim);
-  if (config.rope.scaling != model::RopeSpec::Scaling::kLinear) return;
-  keys.text(arch + ".rope.scaling.type", "linear");
-  keys.real(arch + ".rope.scaling.factor", config.rope.factor);
-}
-
-void add_architecture(const WriterInputs& inputs, Keys& keys) {
-  const std::string& arch = inputs.family.gguf_architecture;
-  const model::ModelConfig& config = inputs.family.config;
-  keys.count(arch + ".block_count", config.num_layers);
-  keys.count(arch + ".context_length", config.max_positions);
-  keys.count(arch + ".embedding_length", config.hidden_size);
-  keys.count(arch + ".feed_forward_length", config.intermediate_size);
-  keys.count(arch + ".attention.head_count", config.num_heads);
-  keys.count(arch + ".attention.head_count_kv", config.num_kv_heads);
-  keys.real(arch + ".attention.layer_norm_rms_epsilon", config.rms_norm_eps);
-  keys.count(arch + ".attention.key_length", config.head_dim);
-  keys.count(arch + ".attention.value_length", config.head_dim);
-  // The loader needs it for a file without tokens.
-  if (arch == "llama" || inputs.vocabulary == nullptr)
-    keys.count(arch + ".vocab_size", config.vocab_size);
-  add_rope(arch, config, keys);
+  if (inputs.provenance.imatrix) add_imatrix(*inputs.provenance.imatrix, keys);
 }
 
 // The separator's key is misspelt in the format.
@@ -108,7 +87,7 @@ void require_matching_size(const text::Vocabulary& vocabulary, Index embedding_r
                           tokens, vocabulary.types.size(), embedding_rows));
 }
 
-void add_tokens(const text::Vocabulary& vocabulary, Keys& keys) {
+void add_tokens(const text::Vocabulary& vocabulary, GgufKeys& keys) {
   using Kind = text::Vocabulary::Kind;
   const bool sentencepiece = vocabulary.kind == Kind::kSentencePiece;
   keys.text("tokenizer.ggml.model", sentencepiece ? "llama" : "gpt2");
@@ -121,7 +100,9 @@ void add_tokens(const text::Vocabulary& vocabulary, Keys& keys) {
   if (!sentencepiece) keys.list("tokenizer.ggml.merges", vocabulary.merges);
 }
 
-void add_tokenizer(const ExportPlan& plan, const WriterInputs& inputs, Keys& keys) {
+void add_tokenizer(const ExportPlan& plan, const WriterInputs& inputs, GgufKeys& keys) {
+  if (inputs.carried != nullptr) keys.append(carried_tokenizer(*inputs.carried, plan.request.pre));
+  if (keys.has("tokenizer.ggml.model")) return;
   if (inputs.vocabulary == nullptr) {
     keys.text("tokenizer.ggml.model", "none");
     return;
@@ -155,9 +136,9 @@ std::string size_label(double weights) {
 }
 
 io::GgufMetadata gguf_metadata(const ExportPlan& plan, const WriterInputs& inputs) {
-  Keys keys;
+  GgufKeys keys;
   add_general(plan, inputs, keys);
-  add_architecture(inputs, keys);
+  add_architecture_keys(inputs, keys);
   add_tokenizer(plan, inputs, keys);
   return keys.take();
 }

@@ -19,6 +19,9 @@ enum class Mix {
   kQ4_K_M,
   kQ5_K_M,
   kIQ4,
+  kQ4_0,
+  kQ5_0,
+  kMXFP4_MOE,
 };
 
 // What an export can be of, as the job file names it: one type, or llama.cpp's mix of types
@@ -44,6 +47,7 @@ struct MixModel {
   Index heads = 0;
   Index kv_heads = 0;
   Index experts = 0;
+  Index value_tensors = 0;     // attn_v and what holds it
   bool eighty_layers = false;  // of a family that llama.cpp then takes for a 70B model
   bool calibrated = false;     // an importance matrix is given
 
@@ -51,12 +55,22 @@ struct MixModel {
 };
 MixModel mix_model(const model::FamilySpec& family, bool calibrated);
 
-// Layers that get more bits: the first and the last eighth, and every third between.
-bool more_bits(Index layer, Index layers);
+// The n-th of `count` get more bits: the first and the last eighth, and every third between.
+bool more_bits(Index n, Index count);
 
-// Type of a matrix of a block by its GGUF name, of the embedding, and of what makes the logits.
-io::GgmlType type_in_mix(const GgufMix& mix, const MixModel& model, std::string_view gguf_name,
-                         Index layer);
+// Kinds of matrices that the rules count, by a part of their GGUF names.
+bool is_value_tensor(std::string_view gguf_name);
+bool is_down_tensor(std::string_view gguf_name);
+
+// A matrix of a block.
+struct MixTensor {
+  std::string_view gguf_name;
+  Index number = 0;      // of its kind, in the order of the layers
+  bool stacked = false;  // all experts of a layer
+};
+
+// Type of a matrix of a block, of the embedding, and of what makes the logits.
+io::GgmlType type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor);
 io::GgmlType embedding_in_mix(const GgufMix& mix);
 io::GgmlType output_in_mix(const GgufMix& mix, Index columns);
 

@@ -1,11 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <set>
 
 #include "artifact/formats.h"
+#include "artifact/gguf_choice.h"
+#include "artifact/gguf_gaps.h"
 #include "artifact/gguf_mix.h"
 #include "artifact/gguf_types.h"
 #include "artifact/wording.h"
@@ -13,48 +14,6 @@
 
 namespace calque::artifact {
 namespace {
-
-bool chosen(const std::string& type) { return type != "auto"; }
-
-// What makes the logits. The embedding of a tied model does, so it takes the type of the output.
-io::GgmlType output_type(const PlanInputs& inputs, const GgufMix& mix) {
-  const ExportRequest& request = inputs.request;
-  if (chosen(request.output_type)) return gguf_written_type(request.output_type);
-  const bool tied = inputs.family.lm_head.empty();
-  if (tied && chosen(request.embedding_type)) return gguf_written_type(request.embedding_type);
-  return output_in_mix(mix, inputs.family.head().shape.back());
-}
-
-// The layer that "blk.3.attn_v.weight" belongs to; -1: none.
-Index layer_of(std::string_view gguf_name) {
-  constexpr std::string_view kBlock = "blk.";
-  Index layer = -1;
-  if (gguf_name.substr(0, kBlock.size()) != kBlock) return layer;
-  std::from_chars(gguf_name.data() + kBlock.size(), gguf_name.data() + gguf_name.size(), layer);
-  return layer;
-}
-
-// Vectors (norms, biases) are F32 in every file.
-io::GgmlType wanted_type(const PlanInputs& inputs, const model::TensorSpec& tensor) {
-  if (tensor.shape.size() < 2) return io::GgmlType::kF32;
-  const GgufMix& mix = gguf_mix(inputs.request.type);
-  if (!mix.quantized()) return mix.base;
-  if (tensor.name == inputs.family.head().name) return output_type(inputs, mix);
-  if (tensor.name == inputs.family.embedding.name)
-    return chosen(inputs.request.embedding_type) ? gguf_written_type(inputs.request.embedding_type)
-                                                 : embedding_in_mix(mix);
-  return type_in_mix(mix, mix_model(inputs.family, inputs.quantization.calibrated),
-                     tensor.gguf_name, layer_of(tensor.gguf_name));
-}
-
-bool is_whole_blocks(io::GgmlType type, const model::TensorSpec& tensor) {
-  return tensor.shape.back() % io::info_of(type).block_elements == 0;
-}
-
-io::GgmlType stored_type(const PlanInputs& inputs, const model::TensorSpec& tensor) {
-  const io::GgmlType wanted = wanted_type(inputs, tensor);
-  return is_whole_blocks(wanted, tensor) ? wanted : fallback_type(wanted, tensor.shape.back());
-}
 
 bool check_name(std::string_view key, const std::string& name,
                 const std::vector<std::string_view>& known, Refusals& refusals) {
@@ -75,6 +34,8 @@ bool check_names(const ExportRequest& request, Refusals& refusals) {
   bool known = check_name("type", request.type, mixes, refusals);
   known &=
       check_name("on_shape_fallback", request.on_shape_fallback, {"refuse", "allow"}, refusals);
+  for (const TensorTypeRule& rule : request.tensor_types)
+    known &= check_name("tensor_types type", rule.type, {types.begin() + 1, types.end()}, refusals);
   if (const GgufMix* mix = find_gguf_mix(request.type); mix != nullptr && !mix->quantized())
     return known;
   known &= check_name("embedding_type", request.embedding_type, types, refusals);
@@ -104,11 +65,11 @@ double bytes_of(io::GgmlType type, double weights) {
 
 RowLengths row_lengths(const PlanInputs& inputs) {
   RowLengths rows;
+  const GgufChoices choices = choose_gguf_types(inputs);
   for (const model::TensorSpec& tensor : inputs.family.tensors()) {
     double weights = 1;
     for (const Index n : tensor.shape) weights *= static_cast<double>(n);
-    const io::GgmlType wanted = wanted_type(inputs, tensor);
-    const io::GgmlType stored = stored_type(inputs, tensor);
+    const auto [wanted, stored] = choices.at(tensor.gguf_name);
     ++rows.tensors;
     rows.weights += weights;
     rows.wanted_bytes += bytes_of(wanted, weights);
@@ -153,33 +114,33 @@ void check_architecture(const model::FamilySpec& family, Refusals& refusals) {
                                    family.name, family.config.architecture));
 }
 
-// Loaders look for rope_freqs.weight in architecture "llama" only and refuse tensors that they do
-// not look for.
-void check_rope(const model::FamilySpec& family, Refusals& refusals) {
-  if (family.config.rope.scaling != model::RopeSpec::Scaling::kLlama3) return;
-  if (family.gguf_architecture == "llama" || family.gguf_architecture.empty()) return;
-  refusals.add("E123", fmt::format("GGUF has no place for llama3 RoPE scaling in architecture '{}' "
-                                   "(only in 'llama'). Export gptq instead.",
-                                   family.gguf_architecture));
+void check_gaps(const model::FamilySpec& family, Refusals& refusals) {
+  for (const std::string& gap : gguf_gaps(family))
+    refusals.add("E123", gap + ". Export gptq instead.");
 }
 
 }  // namespace
 
 void check_gguf(const PlanInputs& inputs, Refusals& refusals) {
   check_architecture(inputs.family, refusals);
-  if (check_names(inputs.request, refusals)) check_row_lengths(inputs, refusals);
-  check_rope(inputs.family, refusals);
+  const bool known = check_names(inputs.request, refusals);
+  const bool matched = check_tensor_types(inputs, refusals);
+  if (known && matched) check_row_lengths(inputs, refusals);
+  check_gaps(inputs.family, refusals);
 }
 
-TensorPlan plan_gguf_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
-                            bool /*in_block_linear*/) {
-  const io::GgmlType type = stored_type(inputs, tensor);
-  TensorPlan plan;
-  plan.tensor = tensor;
-  plan.grid = gguf_grid(type);
-  plan.stored_as = io::info_of(type).name;
-  plan.bytes = gguf_bytes(type, tensor.shape);
-  return plan;
+TensorPlanner gguf_planner(const PlanInputs& inputs) {
+  const bool by_reference = inputs.quantization.reference_rounding;
+  return [by_reference, choices = choose_gguf_types(inputs)](const model::TensorSpec& tensor,
+                                                             bool /*in_block_linear*/) {
+    const io::GgmlType type = choices.at(tensor.gguf_name).stored;
+    TensorPlan plan;
+    plan.tensor = tensor;
+    plan.grid = gguf_grid(type, by_reference);
+    plan.stored_as = io::info_of(type).name;
+    plan.bytes = gguf_bytes(type, tensor.shape);
+    return plan;
+  };
 }
 
 }  // namespace calque::artifact

@@ -2,24 +2,34 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <map>
-#include <set>
+#include <numeric>
+#include <span>
 
 #include "artifact/ggml_blocks.h"
+#include "artifact/ggml_faults.h"
 #include "artifact/gguf_config.h"
 #include "artifact/gguf_types.h"
 #include "artifact/open.h"
 #include "artifact/wording.h"
 #include "calque/core/error.h"
+#include "calque/kernels/ggml_quantize.h"
 
 namespace calque::artifact {
 namespace {
 
+// A tensor of the family, and where the file keeps it: in a tensor of its own, or as a slab of one
+// that holds the matrices of all experts.
 struct Entry {
   model::TensorSpec spec;
   const io::GgufTensor* stored = nullptr;
+  std::span<const std::byte> bytes;
 
-  Index rows() const { return spec.shape.size() == 2 ? spec.shape[0] : 1; }
+  Index rows() const {
+    return std::accumulate(spec.shape.begin(), spec.shape.end() - 1, Index{1}, std::multiplies<>());
+  }
   Index cols() const { return spec.shape.back(); }
 };
 
@@ -33,27 +43,54 @@ std::vector<std::uint64_t> without_trailing_ones(std::vector<std::uint64_t> ne) 
   return ne;
 }
 
-Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec) {
+// [out, in], and the number of experts for those that are stacked.
+std::vector<std::uint64_t> stored_ne(const model::TensorSpec& spec, Index experts) {
+  std::vector<std::uint64_t> ne = ne_of(spec.shape);
+  if (spec.gguf_expert >= 0) ne.push_back(static_cast<std::uint64_t>(experts));
+  return without_trailing_ones(ne);
+}
+
+std::span<const std::byte> slab_of(const io::GgufTensor& stored, const model::TensorSpec& spec,
+                                   Index experts) {
+  if (spec.gguf_expert < 0) return stored.bytes;
+  const std::size_t size = stored.bytes.size() / static_cast<std::size_t>(experts);
+  return stored.bytes.subspan(static_cast<std::size_t>(spec.gguf_expert) * size, size);
+}
+
+Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index experts) {
   const io::GgufTensor* stored = file.find_tensor(spec.gguf_name);
   if (stored == nullptr)
     throw Error(ErrorKind::kInput, "",
                 fmt::format("{}: tensor '{}' is missing", file.path().string(), spec.gguf_name));
-  if (without_trailing_ones(stored->ne) != without_trailing_ones(ne_of(spec.shape)))
-    throw Error(
-        ErrorKind::kInput, "",
-        fmt::format("{}: tensor '{}' has shape {}, the metadata wants {}", file.path().string(),
-                    spec.gguf_name, shape_text(shape_of(*stored)), shape_text(spec.shape)));
-  return {spec, stored};
+  const std::vector<std::uint64_t> wanted = stored_ne(spec, experts);
+  if (without_trailing_ones(stored->ne) != wanted)
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("{}: tensor '{}' has shape {}, the metadata wants {}",
+                            file.path().string(), spec.gguf_name, shape_text(shape_of(*stored)),
+                            shape_text({wanted.rbegin(), wanted.rend()})));
+  return {spec, stored, slab_of(*stored, spec, experts)};
 }
 
-// Vectors are permuted element by element, matrices row by row.
+// What the family has no place for, such as rope_freqs.weight, under its own name.
+Entry entry_of(const io::GgufTensor& stored) {
+  model::TensorSpec spec;
+  spec.name = stored.name;
+  spec.gguf_name = stored.name;
+  spec.shape = shape_of(stored);
+  return {spec, &stored, stored.bytes};
+}
+
+// Vectors are permuted element by element, matrices row by row. Where the file stores r = 1 +
+// weight in fp32, r - 1 is exact and may differ from the weight by half a last place of r; what a
+// norm multiplies by, 1 + (r - 1), is r again.
 std::vector<Index> order_of(const model::TensorSpec& spec) {
   return interleaved_rows(spec.shape[0], spec.gguf_permuted_heads);
 }
 
 Matrix<float> load_vector(const Entry& entry) {
-  Matrix<float> stored =
-      decode_blocks(entry.stored->type, entry.stored->bytes, 1, entry.cols(), {});
+  Matrix<float> stored = decode_blocks(entry.stored->type, entry.bytes, 1, entry.cols(), {});
+  if (entry.spec.gguf_plus_one)
+    for (Index i = 0; i < entry.cols(); ++i) stored(0, i) -= 1.0f;
   const std::vector<Index> order = order_of(entry.spec);
   if (order.empty()) return stored;
   auto values = Matrix<float>::uninitialized(1, entry.cols());
@@ -62,13 +99,26 @@ Matrix<float> load_vector(const Entry& entry) {
   return values;
 }
 
-void require_finite(const quant::QuantizedMatrix& q) {
-  for (Index n = 0; n < q.scales_NG.rows(); ++n)
-    for (Index g = 0; g < q.scales_NG.cols(); ++g)
-      if (!std::isfinite(q.scales_NG(n, g)) || !std::isfinite(q.offsets_NG(n, g)))
-        throw Error(ErrorKind::kInput, "",
-                    fmt::format("row {}, group {} has scale {} and offset {}: the file is damaged",
-                                n, g, q.scales_NG(n, g), q.offsets_NG(n, g)));
+// A scale that is no number would spread to everything that the model computes.
+void require_finite(const Entry& entry) {
+  const io::GgmlTypeInfo& info = io::info_of(entry.stored->type);
+  if (info.block_elements == 1) return;
+  const std::string fault = ggml_fault(info.type, entry.bytes, entry.stored->ne[0]);
+  if (!fault.empty()) throw Error(ErrorKind::kInput, "", fault + ": the file is damaged");
+}
+
+// Rows as they are stored, of a type that is not a grid of codes.
+quant::QuantizedMatrix blocks_of(const Entry& entry, GgmlBlock block) {
+  quant::QuantizedMatrix q;
+  q.grid = quant::block_grid(block);
+  q.blocks_NB = Matrix<std::uint8_t>::uninitialized(
+      entry.rows(), static_cast<Index>(ggml_row_bytes(block, entry.cols())));
+  const std::vector<Index> order = order_of(entry.spec);
+  const auto row_bytes = static_cast<std::size_t>(q.blocks_NB.cols());
+  for (Index r = 0; r < entry.rows(); ++r)
+    std::memcpy(q.blocks_NB.row(order.empty() ? r : order[static_cast<std::size_t>(r)]),
+                entry.bytes.data() + static_cast<std::size_t>(r) * row_bytes, row_bytes);
+  return q;
 }
 
 class GgufReader : public ArtifactReader {
@@ -76,9 +126,13 @@ class GgufReader : public ArtifactReader {
   explicit GgufReader(const std::filesystem::path& path)
       : file_(path), config_(gguf_config(file_)) {
     for (const model::TensorSpec& spec : model::family_of(config_).tensors()) {
-      entries_.emplace(spec.name, entry_of(file_, spec));
-      names_.emplace(spec.gguf_name, spec.name);
+      const auto [entry, added] =
+          entries_.emplace(spec.name, entry_of(file_, spec, config_.num_experts));
+      parts_[spec.gguf_name].push_back(&entry->second);
     }
+    for (const io::GgufTensor& tensor : file_.tensors())
+      if (parts_.count(tensor.name) == 0)
+        parts_[tensor.name] = {&entries_.emplace(tensor.name, entry_of(tensor)).first->second};
   }
 
   const std::string& format() const override { return format_; }
@@ -90,31 +144,32 @@ class GgufReader : public ArtifactReader {
   Matrix<float> load(std::string_view tensor_name) const override {
     const Entry& entry = at(tensor_name);
     return with_context(where(entry), [&] {
+      require_finite(entry);
       if (entry.spec.shape.size() < 2) return load_vector(entry);
-      if (const auto q = quantized(tensor_name)) return quant::dequantize(*q);
-      return decode_blocks(entry.stored->type, entry.stored->bytes, entry.rows(), entry.cols(),
+      return decode_blocks(entry.stored->type, entry.bytes, entry.rows(), entry.cols(),
                            order_of(entry.spec));
     });
   }
 
   std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const override {
     const Entry& entry = at(tensor_name);
-    const BlockCodec* codec = find_block_codec(entry.stored->type);
-    if (codec == nullptr || entry.spec.shape.size() < 2) return std::nullopt;
-    quant::QuantizedMatrix q = unpack_blocks(*codec, entry.stored->bytes, entry.rows(),
-                                             entry.cols(), order_of(entry.spec));
-    require_finite(q);
-    return q;
+    if (entry.spec.shape.size() < 2) return std::nullopt;
+    return with_context(where(entry), [&]() -> std::optional<quant::QuantizedMatrix> {
+      require_finite(entry);
+      if (const BlockCodec* codec = find_block_codec(entry.stored->type))
+        return unpack_blocks(*codec, entry.bytes, entry.rows(), entry.cols(), order_of(entry.spec));
+      const auto id = static_cast<std::uint32_t>(entry.stored->type);
+      if (!is_ggml_block(id)) return std::nullopt;
+      return blocks_of(entry, static_cast<GgmlBlock>(id));
+    });
   }
 
   std::vector<StoredTensor> tensors() const override {
     std::vector<StoredTensor> result;
-    for (const io::GgufTensor& tensor : file_.tensors()) {
-      const auto named = names_.find(tensor.name);
-      result.push_back({named != names_.end() ? named->second : tensor.name,
-                        std::string(io::info_of(tensor.type).name), shape_of(tensor),
-                        tensor.bytes.size()});
-    }
+    for (const io::GgufTensor& tensor : file_.tensors())
+      for (const Entry* part : parts_.at(tensor.name))
+        result.push_back({part->spec.name, std::string(io::info_of(tensor.type).name),
+                          part->spec.shape, part->bytes.size()});
     return result;
   }
 
@@ -135,8 +190,9 @@ class GgufReader : public ArtifactReader {
   io::GgufFile file_;
   model::ModelConfig config_;
   std::string format_ = "gguf";
-  std::map<std::string, Entry, std::less<>> entries_;      // by Hugging Face name
-  std::map<std::string, std::string, std::less<>> names_;  // GGUF name to Hugging Face name
+  std::map<std::string, Entry, std::less<>> entries_;  // by Hugging Face name
+  // By GGUF name, in the order of the experts.
+  std::map<std::string, std::vector<const Entry*>, std::less<>> parts_;
 };
 
 }  // namespace

@@ -29,9 +29,9 @@ io::GgmlType gguf_written_type(std::string_view name) {
   return info->type;
 }
 
-std::optional<quant::Grid> gguf_grid(io::GgmlType type) {
+std::optional<quant::Grid> gguf_grid(io::GgmlType type, bool reference_rounding) {
   const BlockCodec* codec = find_block_codec(type);
-  if (codec != nullptr && codec->pack != nullptr) return codec->grid;
+  if (codec != nullptr && !reference_rounding) return codec->grid;
   const auto id = static_cast<std::uint32_t>(type);
   if (!is_ggml_block(id)) return std::nullopt;
   return quant::block_grid(static_cast<GgmlBlock>(id));

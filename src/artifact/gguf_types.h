@@ -19,8 +19,9 @@ const io::GgmlTypeInfo* find_gguf_written_type(std::string_view name);
 io::GgmlType gguf_written_type(std::string_view name);
 
 // What the matrix is rounded onto; nullopt: it is cast. The older types store a grid of codes and
-// scales; the others are blocks for one quantizer only.
-std::optional<quant::Grid> gguf_grid(io::GgmlType type);
+// scales, that calque rounds to by its own rules unless `reference_rounding` (llama.cpp's); the
+// others are blocks for one quantizer only.
+std::optional<quant::Grid> gguf_grid(io::GgmlType type, bool reference_rounding);
 
 std::uint64_t gguf_bytes(io::GgmlType type, const std::vector<Index>& shape);
 
@@ -31,5 +32,8 @@ std::vector<std::uint64_t> ne_of(const std::vector<Index>& shape);
 // the content of rope_freqs.weight (formats_gguf.md section 5.5).
 std::vector<float> llama3_divisors(const model::RopeSpec& rope, Index head_dim);
 inline constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
+// The same of a longrope model, for sequences beyond the original context and within it.
+inline constexpr std::string_view kRopeFactorsLong = "rope_factors_long.weight";
+inline constexpr std::string_view kRopeFactorsShort = "rope_factors_short.weight";
 
 }  // namespace calque::artifact

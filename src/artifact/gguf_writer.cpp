@@ -3,31 +3,55 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 
 #include "artifact/formats.h"
 #include "artifact/ggml_blocks.h"
 #include "artifact/gguf_metadata.h"
 #include "artifact/gguf_types.h"
 #include "artifact/intake.h"
+#include "calque/artifact/reader.h"
 #include "calque/core/error.h"
 
 namespace calque::artifact {
 namespace {
 
-bool has_rope_freqs(const model::FamilySpec& family) {
-  return family.config.rope.scaling == model::RopeSpec::Scaling::kLlama3;
+struct RopeTensor {
+  std::string_view name;
+  std::vector<float> divisors;
+};
+
+// What the frequencies of scaled positions are divided by, where no key says it.
+std::vector<RopeTensor> rope_tensors(const model::ModelConfig& config) {
+  using Scaling = model::RopeSpec::Scaling;
+  const model::RopeSpec& rope = config.rope;
+  if (rope.scaling == Scaling::kLlama3)
+    return {{kRopeFreqs, llama3_divisors(rope, config.head_dim)}};
+  if (rope.scaling != Scaling::kLongRope) return {};
+  return {{kRopeFactorsLong, {rope.long_factors.begin(), rope.long_factors.end()}},
+          {kRopeFactorsShort, {rope.short_factors.begin(), rope.short_factors.end()}}};
 }
 
+Index stacked(const TensorPlan& planned, const model::FamilySpec& family) {
+  return planned.tensor.gguf_expert < 0 ? 0 : family.config.num_experts;
+}
+
+// A matrix of one row is a vector in the file; experts are one tensor of three dimensions, declared
+// with the first of them.
 std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
                                                     const model::FamilySpec& family) {
   std::vector<io::GgufTensorDeclaration> result;
-  if (has_rope_freqs(family))
-    result.push_back({std::string(kRopeFreqs),
-                      io::GgmlType::kF32,
-                      {static_cast<std::uint64_t>(family.config.head_dim / 2)}});
-  for (const TensorPlan& planned : plan.tensors)
-    result.push_back({planned.tensor.gguf_name, gguf_written_type(planned.stored_as),
-                      ne_of(planned.tensor.shape)});
+  for (const RopeTensor& tensor : rope_tensors(family.config))
+    result.push_back({std::string(tensor.name), io::GgmlType::kF32, {tensor.divisors.size()}});
+  for (const TensorPlan& planned : plan.tensors) {
+    const model::TensorSpec& tensor = planned.tensor;
+    if (tensor.gguf_expert > 0) continue;
+    std::vector<std::uint64_t> ne = ne_of(tensor.shape);
+    if (ne.size() == 2 && ne[1] == 1) ne.pop_back();
+    if (const Index experts = stacked(planned, family); experts > 0)
+      ne.push_back(static_cast<std::uint64_t>(experts));
+    result.push_back({tensor.gguf_name, gguf_written_type(planned.stored_as), std::move(ne)});
+  }
   return result;
 }
 
@@ -37,28 +61,24 @@ DType dtype_of(io::GgmlType type) {
 }
 
 // binary16 ends at 65504; a BF16 or F32 source may go beyond.
-void refuse_overflow(const io::TensorRef& source, const std::vector<float>& values) {
+void refuse_overflow(const std::string& tensor_name, const std::vector<float>& values) {
   for (const float value : values)
     if (std::isfinite(value) && !std::isfinite(rounded_to_half(value)))
       throw Error(ErrorKind::kNumerical, "",
                   fmt::format("tensor '{}' holds {}, beyond what F16 can store (65504). Use type "
                               "BF16 or F32.",
-                              source.name, value));
+                              tensor_name, value));
 }
 
-std::vector<std::byte> cast(const io::TensorRef& source, DType dtype) {
-  if (source.dtype == dtype) return {source.bytes.begin(), source.bytes.end()};
+std::vector<float> values_of(const model::SourceTensor& source, std::span<const std::byte> stored) {
   if (!is_floating(source.dtype))
     throw Error(ErrorKind::kInput, "",
                 fmt::format("tensor '{}' is {}: GGUF takes floating-point checkpoints only",
                             source.name, name_of(source.dtype)));
   const auto count = static_cast<std::size_t>(source.element_count());
   std::vector<float> values(count);
-  convert_to_float(source.bytes.data(), source.dtype, count, values.data());
-  if (dtype == DType::kF16) refuse_overflow(source, values);
-  std::vector<std::byte> bytes(count * size_of(dtype));
-  convert_from_float(values.data(), dtype, count, bytes.data());
-  return bytes;
+  convert_to_float(stored.data(), source.dtype, count, values.data());
+  return values;
 }
 
 std::vector<std::byte> reordered(std::vector<std::byte> rows, RowOrder order) {
@@ -80,6 +100,12 @@ std::vector<std::byte> bytes_of(const Matrix<std::uint8_t>& rows) {
   return {bytes.begin(), bytes.end()};
 }
 
+// An export owns the names of its shards, even if it is one file.
+std::uint64_t limit_of(const ExportRequest& request) {
+  constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+  return request.split_max_bytes > 0 ? request.split_max_bytes : kNoLimit;
+}
+
 class GgufArtifactWriter : public ArtifactWriter {
  public:
   GgufArtifactWriter(const ExportPlan& plan, const WriterInputs& inputs)
@@ -87,50 +113,62 @@ class GgufArtifactWriter : public ArtifactWriter {
         inputs_(inputs),
         intake_(plan_),
         file_(plan_.request.path, gguf_metadata(plan_, inputs_),
-              declarations(plan_, inputs_.family)) {}
+              declarations(plan_, inputs_.family), limit_of(plan_.request)) {}
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
     const TensorPlan& planned = intake_.accept(tensor_name, q);
     const std::vector<Index> order = order_of(planned.tensor);
     if (planned.grid->block) {
-      file_.write(planned.tensor.gguf_name, reordered(bytes_of(q.blocks_NB), order));
+      store(planned, reordered(bytes_of(q.blocks_NB), order));
       return;
     }
     const BlockCodec* codec = find_block_codec(gguf_written_type(planned.stored_as));
     const std::vector<std::byte> bytes =
         with_context(tensor_name, [&] { return pack_blocks(*codec, q, order); });
-    file_.write(planned.tensor.gguf_name, bytes);
+    store(planned, bytes);
   }
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
     const TensorPlan& planned = intake_.accept_dense(tensor_name, values);
-    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
-    const auto count = static_cast<std::size_t>(values.size());
-    std::vector<std::byte> bytes(count * size_of(dtype));
     const Matrix<float> packed = Matrix<float>::copy_of(values);
-    convert_from_float(packed.data(), dtype, count, bytes.data());
-    file_.write(planned.tensor.gguf_name, reordered(bytes, order_of(planned.tensor)));
+    store_values(planned, {packed.data(), packed.data() + packed.size()});
   }
 
   void finish() override {
     intake_.require_complete();
-    if (has_rope_freqs(inputs_.family)) write_rope_freqs();
+    for (const RopeTensor& tensor : rope_tensors(inputs_.family.config))
+      file_.write(tensor.name, std::as_bytes(std::span(tensor.divisors)));
     for (const TensorPlan* planned : intake_.to_copy()) copy(*planned);
     file_.finish();
   }
 
  private:
-  void write_rope_freqs() {
-    const model::ModelConfig& config = inputs_.family.config;
-    const std::vector<float> divisors = llama3_divisors(config.rope, config.head_dim);
-    file_.write(kRopeFreqs, std::as_bytes(std::span(divisors)));
+  void copy(const TensorPlan& planned) {
+    const model::SourceTensor& source = inputs_.source.at(planned.tensor.name);
+    const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
+    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
+    if (source.dtype != dtype || planned.tensor.gguf_plus_one)
+      return store_values(planned, values_of(source, stored.get()));
+    const std::vector<std::byte> same(stored.get().begin(), stored.get().end());
+    store(planned, reordered(same, order_of(planned.tensor)));
   }
 
-  void copy(const TensorPlan& planned) {
-    const io::TensorRef& source = inputs_.checkpoint.at(planned.tensor.name);
+  // 1 + weight is rounded to fp32 here as it would be where the norm is computed.
+  void store_values(const TensorPlan& planned, std::vector<float> values) {
+    if (planned.tensor.gguf_plus_one)
+      for (float& value : values) value += 1.0f;
     const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
-    file_.write(planned.tensor.gguf_name, reordered(cast(source, dtype), order_of(planned.tensor)));
-    if (source.file != nullptr) source.file->drop(source.bytes);
+    if (dtype == DType::kF16) refuse_overflow(planned.tensor.name, values);
+    std::vector<std::byte> bytes(values.size() * size_of(dtype));
+    convert_from_float(values.data(), dtype, values.size(), bytes.data());
+    store(planned, reordered(bytes, order_of(planned.tensor)));
+  }
+
+  void store(const TensorPlan& planned, std::span<const std::byte> bytes) {
+    const model::TensorSpec& tensor = planned.tensor;
+    if (tensor.gguf_expert < 0) return file_.write(tensor.gguf_name, bytes);
+    file_.write_part(tensor.gguf_name,
+                     static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes, bytes);
   }
 
   const ExportPlan plan_;
@@ -146,10 +184,20 @@ void refuse_existing(const ExportRequest& request) {
     throw Error(ErrorKind::kConfig, "",
                 fmt::format("{} is a folder: a gguf export is one file, such as {}",
                             request.path.string(), (request.path / "model.gguf").string()));
-  if (std::filesystem::exists(status) && !request.overwrite)
+  const std::vector<std::filesystem::path> there = files_at(request);
+  if (!there.empty() && !request.overwrite)
     throw Error(ErrorKind::kConfig, "",
                 fmt::format("{} exists already. Choose another path, or set overwrite: true.",
-                            request.path.string()));
+                            there.front().string()));
+}
+
+// The weights are read from it until the end.
+void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
+  std::error_code missing;
+  if (!std::filesystem::equivalent(request.path, source, missing)) return;
+  throw Error(ErrorKind::kConfig, "",
+              fmt::format("{} is the model itself: choose another path for the gguf export",
+                          request.path.string()));
 }
 
 }  // namespace
@@ -157,6 +205,7 @@ void refuse_existing(const ExportRequest& request) {
 std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
                                                  const WriterInputs& inputs) {
   refuse_existing(plan.request);
+  refuse_the_source(plan.request, inputs.model_folder);
   return std::make_unique<GgufArtifactWriter>(plan, inputs);
 }
 

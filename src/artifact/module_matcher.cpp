@@ -84,22 +84,36 @@ std::size_t distance_to_part(std::string_view text, std::string_view name) {
 
 }  // namespace
 
-ModuleMatcher::ModuleMatcher(const std::string& pattern) : pattern_(pattern) {
+std::shared_ptr<const ModuleMatcher::Code> ModuleMatcher::compiled(const std::string& pattern,
+                                                                   const std::string& regex,
+                                                                   bool anchored) {
   if (pattern.size() > kMaxPatternBytes)
     refuse(pattern, fmt::format("is {} bytes long; at most {} make sense", pattern.size(),
                                 kMaxPatternBytes));
-  const std::string regex =
-      is_regex(pattern) ? pattern.substr(kRegexPrefix.size()) : regex_of_glob(pattern);
+  const std::uint32_t options =
+      (anchored ? std::uint32_t{PCRE2_ANCHORED} : 0U) | PCRE2_NEVER_BACKSLASH_C;
   int code = 0;
   PCRE2_SIZE offset = 0;
-  auto compiled = std::make_shared<Code>();
-  compiled->regex.reset(pcre2_compile(code_units(regex), regex.size(),
-                                      PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &code, &offset,
-                                      nullptr));
-  if (!compiled->regex)
-    refuse(pattern, fmt::format("is no regular expression: {} (at offset {} after 're:')",
-                                error_text(code), offset));
-  code_ = std::move(compiled);
+  auto result = std::make_shared<Code>();
+  result->regex.reset(
+      pcre2_compile(code_units(regex), regex.size(), options, &code, &offset, nullptr));
+  if (!result->regex)
+    refuse(pattern, fmt::format("is no regular expression: {} (at offset {}{})", error_text(code),
+                                offset, anchored ? " after 're:'" : ""));
+  return result;
+}
+
+ModuleMatcher::ModuleMatcher(const std::string& pattern)
+    : pattern_(pattern),
+      code_(compiled(
+          pattern, is_regex(pattern) ? pattern.substr(kRegexPrefix.size()) : regex_of_glob(pattern),
+          /*anchored=*/true)) {}
+
+ModuleMatcher ModuleMatcher::searching(const std::string& regex) {
+  ModuleMatcher matcher;
+  matcher.pattern_ = regex;
+  matcher.code_ = compiled(regex, regex, /*anchored=*/false);
+  return matcher;
 }
 
 bool ModuleMatcher::matches(std::string_view module) const {

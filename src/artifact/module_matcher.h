@@ -13,12 +13,18 @@ class ModuleMatcher {
  public:
   // Error(kConfig, E152), with offset and reason, if the regular expression is none.
   explicit ModuleMatcher(const std::string& pattern);
+  // `regex` anywhere in a name.
+  static ModuleMatcher searching(const std::string& regex);
 
   // Error(kConfig, E152) if deciding takes more steps than any sensible pattern needs.
   bool matches(std::string_view module) const;
 
  private:
   struct Code;
+  ModuleMatcher() = default;
+  static std::shared_ptr<const Code> compiled(const std::string& pattern, const std::string& regex,
+                                              bool anchored);
+
   std::string pattern_;
   std::shared_ptr<const Code> code_;
 };

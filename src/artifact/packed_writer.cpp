@@ -10,6 +10,7 @@
 #include "calque/artifact/side_files.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
+#include "calque/io/safetensors.h"
 
 namespace calque::artifact {
 namespace {
@@ -17,12 +18,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedLayout& layout,
-                                                const io::SafetensorsCheckpoint& checkpoint) {
+                                                const model::ModelSource& source) {
   std::vector<io::TensorDeclaration> result;
   for (const TensorPlan& planned : plan.tensors) {
     const model::TensorSpec& tensor = planned.tensor;
     if (!planned.grid) {
-      result.push_back({tensor.name, checkpoint.at(tensor.name).dtype, tensor.shape});
+      result.push_back({tensor.name, source.at(tensor.name).dtype, tensor.shape});
       continue;
     }
     for (io::TensorDeclaration& part :
@@ -62,7 +63,7 @@ class PackedWriter : public ArtifactWriter {
             gptq_checkpoint_format(contents_.all_sym, plan_.request.checkpoint_format)),
         layout_(packed_container(plan_.request.format).layout(checkpoint_format_)),
         folder_(plan_.request.path, plan_.request.overwrite),
-        weights_(folder_.staging(), declarations(plan_, *layout_, inputs_.checkpoint),
+        weights_(folder_.staging(), declarations(plan_, *layout_, inputs_.source),
                  plan_.request.max_shard_bytes) {}
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
@@ -78,7 +79,7 @@ class PackedWriter : public ArtifactWriter {
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
     intake_.accept_dense(tensor_name, values);
-    const DType dtype = inputs_.checkpoint.at(tensor_name).dtype;
+    const DType dtype = inputs_.source.at(tensor_name).dtype;
     const auto count = static_cast<std::size_t>(values.size());
     std::vector<std::byte> bytes(count * size_of(dtype));
     const Matrix<float> packed = Matrix<float>::copy_of(values);
@@ -98,9 +99,8 @@ class PackedWriter : public ArtifactWriter {
 
  private:
   void copy(const std::string& tensor_name) {
-    const io::TensorRef& source = inputs_.checkpoint.at(tensor_name);
-    weights_.write(tensor_name, source.bytes);
-    if (source.file != nullptr) source.file->drop(source.bytes);
+    const model::TensorBytes source = inputs_.source.bytes(tensor_name);
+    weights_.write(tensor_name, source.get());
   }
 
   void write_settings() const {

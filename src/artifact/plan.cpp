@@ -37,20 +37,20 @@ const TensorPlan& ExportPlan::at(const std::string& tensor_name) const {
 }
 
 TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor) {
-  const io::TensorRef& source = inputs.checkpoint.at(tensor.name);
+  const model::SourceTensor& source = inputs.source.at(tensor.name);
   TensorPlan plan;
   plan.tensor = tensor;
   plan.stored_as = name_of(source.dtype);
-  plan.bytes = source.bytes.size();
+  plan.bytes = source.byte_count();
   return plan;
 }
 
-ExportPlan plan_export(const model::FamilySpec& family, const io::SafetensorsCheckpoint& checkpoint,
+ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource& source,
                        const QuantizationRequest& quantization, const ExportRequest& request) {
   const Format& format = format_named(request.format);
   Refusals refusals;
   const SettingsOfModule modules = resolve_rules(family, quantization, refusals);
-  const PlanInputs inputs{family, checkpoint, quantization, request, modules};
+  const PlanInputs inputs{family, source, quantization, request, modules};
   format.check(inputs, refusals);
   refusals.throw_if_any();
 
@@ -60,9 +60,10 @@ ExportPlan plan_export(const model::FamilySpec& family, const io::SafetensorsChe
 
   ExportPlan plan;
   plan.request = request;
+  const TensorPlanner plan_tensor = format.planner(inputs);
   for (const model::TensorSpec& tensor : family.tensors()) {
     const bool in_block_linear = linear_weights.count(tensor.name) > 0;
-    plan.tensors.push_back(format.plan_tensor(inputs, tensor, in_block_linear));
+    plan.tensors.push_back(plan_tensor(tensor, in_block_linear));
     plan.tensors.back().in_block_linear = in_block_linear;
     plan.tensor_bytes += plan.tensors.back().bytes;
   }

@@ -7,6 +7,7 @@
 
 #include "artifact/open.h"
 #include "calque/core/error.h"
+#include "calque/io/gguf.h"
 
 namespace calque::artifact {
 namespace {
@@ -31,7 +32,19 @@ double ArtifactReader::bits_per_weight() const {
   return weights > 0 ? bits / weights : 0;
 }
 
-std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& path) {
+std::filesystem::path weights_path(const std::filesystem::path& path) {
+  return io::gguf_entry_of(path);
+}
+
+std::vector<std::filesystem::path> files_at(const ExportRequest& request) {
+  if (request.format == "gguf") return io::gguf_files_of(request.path);
+  std::vector<std::filesystem::path> there;
+  if (std::filesystem::exists(request.path)) there.push_back(request.path);
+  return there;
+}
+
+std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& given) {
+  const std::filesystem::path path = weights_path(given);
   if (std::filesystem::is_directory(path)) return open_folder(path);
   if (!std::filesystem::exists(path))
     throw Error(ErrorKind::kInput, "", fmt::format("{}: no such file or folder", path.string()));

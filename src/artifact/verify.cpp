@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "artifact/checksums.h"
+#include "artifact/ggml_faults.h"
 #include "artifact/verify_parts.h"
 #include "calque/artifact/reader.h"
 #include "calque/core/error.h"
+#include "calque/core/names.h"
+#include "calque/io/gguf.h"
 
 namespace calque::artifact {
 namespace {
@@ -25,37 +27,24 @@ void verify_folder(const fs::path& folder, Findings& findings) {
   check_values(tensors, modules, meant.get(), findings);
 }
 
-// A message if the tensor cannot be read or holds what is no number.
-std::string fault_of(const ArtifactReader& reader, const StoredTensor& tensor) {
+void verify_gguf(const fs::path& path, Findings& findings) {
   try {
-    const Matrix<float> values = reader.load(tensor.name);
-    const float* end = values.data() + values.size();
-    const float* bad = std::find_if(values.data(), end, [](float v) { return !std::isfinite(v); });
-    if (bad == end) return "";
-    return fmt::format(
-        "tensor '{}' ({}) holds {} at element {}: the file is damaged. Fetch it "
-        "again.",
-        tensor.name, tensor.stored_as, *bad, bad - values.data());
-  } catch (const Error& error) {
-    return error.what();
-  }
-}
-
-void verify_gguf(const fs::path& file, Findings& findings) {
-  std::unique_ptr<ArtifactReader> reader;
-  try {
-    reader = open_artifact(file);
+    open_artifact(path);
   } catch (const Error& error) {
     return findings.fault("layout", error.what());
   }
-  const std::vector<StoredTensor> tensors = reader->tensors();
-  findings.ok("layout", fmt::format("{} tensors, each where the header says", tensors.size()));
+  const io::GgufFile file(path);
+  findings.ok("layout",
+              fmt::format("{} tensors, each where the header says", file.tensors().size()));
   const std::size_t before = findings.faults();
-  for (const StoredTensor& tensor : tensors)
-    if (const std::string fault = fault_of(*reader, tensor); !fault.empty())
-      findings.fault("values", fault);
+  for (const io::GgufTensor& tensor : file.tensors())
+    if (const std::string fault = ggml_fault(tensor.type, tensor.bytes, tensor.ne[0]);
+        !fault.empty())
+      findings.fault("values",
+                     fmt::format("tensor {} ({}): {}: the file is damaged. Fetch it again.",
+                                 quote_name(tensor.name), io::info_of(tensor.type).name, fault));
   if (findings.faults() == before)
-    findings.ok("values", fmt::format("{} tensors hold finite numbers", tensors.size()));
+    findings.ok("values", fmt::format("{} tensors hold finite numbers", file.tensors().size()));
 }
 
 }  // namespace
@@ -66,7 +55,8 @@ std::size_t Findings::faults() const {
   }));
 }
 
-std::vector<Finding> verify_files(const fs::path& artifact) {
+std::vector<Finding> verify_files(const fs::path& given) {
+  const fs::path artifact = weights_path(given);
   if (!fs::exists(artifact))
     throw Error(ErrorKind::kInput, "", fmt::format("'{}' does not exist", artifact.string()));
   Findings findings;

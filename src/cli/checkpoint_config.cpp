@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "calque/core/error.h"
@@ -17,6 +20,12 @@ Json rope_scaling_json(const model::RopeSpec& rope) {
   using Scaling = model::RopeSpec::Scaling;
   if (rope.scaling == Scaling::kNone) return nullptr;
   if (rope.scaling == Scaling::kLinear) return {{"rope_type", "linear"}, {"factor", rope.factor}};
+  if (rope.scaling == Scaling::kLongRope)
+    return {{"rope_type", "longrope"},
+            {"short_factor", rope.short_factors},
+            {"long_factor", rope.long_factors},
+            {"attention_factor", rope.attention_factor},
+            {"original_max_position_embeddings", rope.original_max_positions}};
   return {{"rope_type", "llama3"},
           {"factor", rope.factor},
           {"low_freq_factor", rope.low_freq_factor},
@@ -24,19 +33,58 @@ Json rope_scaling_json(const model::RopeSpec& rope) {
           {"original_max_position_embeddings", rope.original_max_positions}};
 }
 
-// Mistral has one window for all layers, and a default that only null turns off; Qwen has a switch
-// and a list of layers.
+bool is_any_of(const std::string& architecture, std::initializer_list<std::string_view> starts) {
+  return std::any_of(starts.begin(), starts.end(),
+                     [&](std::string_view start) { return architecture.starts_with(start); });
+}
+
+// Mistral, Mixtral and Phi-3 have one window for all layers, and some a default that only null
+// turns off; Qwen has a switch and a list of layers, Gemma a list.
 void add_windows(Json& json, const model::ModelConfig& config) {
   const auto& windows = config.window_of_layer;
   const Index window = windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
   const bool switched = config.architecture.starts_with("Qwen");
+  const bool listed = switched || is_any_of(config.architecture, {"Gemma2", "Gemma3"});
   if (switched) json["use_sliding_window"] = window > 0;
-  if (switched || config.architecture.starts_with("Mistral"))
+  if (listed || is_any_of(config.architecture, {"Mistral", "Mixtral", "Phi3"}))
     json["sliding_window"] = window > 0 ? Json(window) : Json(nullptr);
-  if (!switched || window == 0) return;
+  if (!listed || window == 0) return;
   Json types = Json::array();
   for (const Index w : windows) types.push_back(w > 0 ? "sliding_attention" : "full_attention");
   json["layer_types"] = types;
+}
+
+Json cap_json(double cap) { return cap > 0 ? Json(cap) : Json(nullptr); }
+
+void add_gemma(Json& json, const model::ModelConfig& config) {
+  if (!is_any_of(config.architecture, {"Gemma"})) return;
+  json["hidden_activation"] = config.hidden_act;
+  if (config.query_scale == 0) return;
+  // A whole number for every model; the shortest decimal that a scale of one gives.
+  const double scalar = 1 / (config.query_scale * config.query_scale);
+  json["query_pre_attn_scalar"] =
+      std::abs(scalar - std::round(scalar)) < 1e-6 ? std::round(scalar) : scalar;
+  json["attn_logit_softcapping"] = cap_json(config.attention_softcap);
+  json["final_logit_softcapping"] = cap_json(config.logit_softcap);
+  if (is_any_of(config.architecture, {"Gemma3"}))
+    json["rope_local_base_freq"] = config.local_rope.theta;
+}
+
+void add_experts(Json& json, const model::ModelConfig& config) {
+  if (config.num_experts == 0) return;
+  const bool mixtral = config.architecture == "MixtralForCausalLM";
+  json[mixtral ? "num_local_experts" : "num_experts"] = config.num_experts;
+  json["num_experts_per_tok"] = config.experts_per_token;
+  if (mixtral) return;
+  json["moe_intermediate_size"] = config.expert_intermediate_size;
+  json["norm_topk_prob"] = config.normalize_experts;
+  json["decoder_sparse_step"] = 1;
+  json["mlp_only_layers"] = Json::array();
+  for (std::size_t layer = 0; layer < config.experts_in_layer.size(); ++layer)
+    if (!config.experts_in_layer[layer]) json["mlp_only_layers"].push_back(layer);
+  if (config.shared_intermediate_size == 0) return;
+  json["shared_expert_intermediate_size"] = config.shared_intermediate_size;
+  json["qkv_bias"] = config.attention_bias;
 }
 
 }  // namespace
@@ -79,6 +127,8 @@ std::string generated_config_json(const model::ModelConfig& config, const std::s
                {"mlp_bias", config.mlp_bias},
                {"torch_dtype", dtype}};
   add_windows(json, config);
+  add_gemma(json, config);
+  add_experts(json, config);
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_id) json["eos_token_id"] = *config.eos_token_id;
   return json.dump(2) + "\n";

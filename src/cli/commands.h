@@ -15,6 +15,7 @@ void add_eval(CLI::App& program);
 void add_inspect(CLI::App& program);
 void add_verify(CLI::App& program);
 void add_dequantize(CLI::App& program);
+void add_imatrix(CLI::App& program);
 void add_tokenize(CLI::App& program);
 void add_schema(CLI::App& program);
 void add_doctor(CLI::App& program);

@@ -100,7 +100,7 @@ void add_eval(CLI::App& program) {
       ->required();
   command
       ->add_option("--reference", arguments->reference,
-                   "The original: a Hugging Face folder, with the tokenizer.")
+                   "The original: a Hugging Face folder or GGUF file, with the tokenizer.")
       ->required();
   CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
   input->add_option("--text", arguments->text, "Text file, read as one document.");

@@ -143,8 +143,9 @@ Json tensor_json(const artifact::ArtifactReader& reader, const artifact::StoredT
   json["zeros"] = values.zeros;
   json["nonfinite"] = values.nonfinite;
   if (const auto quantized = reader.quantized(tensor.name)) {
-    const CodeFacts codes = facts_of(*quantized);
     json["grid"] = quantized->grid.description();
+    if (quantized->grid.block) return json;
+    const CodeFacts codes = facts_of(*quantized);
     json["smallest_scale"] = codes.smallest_scale;
     json["largest_scale"] = codes.largest_scale;
     json["reordered_groups"] = codes.reordered_groups;

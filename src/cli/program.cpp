@@ -35,6 +35,7 @@ void add_commands(CLI::App& program) {
   add_inspect(program);
   add_verify(program);
   add_dequantize(program);
+  add_imatrix(program);
   add_tokenize(program);
   add_schema(program);
   add_doctor(program);

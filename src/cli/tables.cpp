@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
+#include "calque/artifact/reader.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
 
@@ -88,7 +87,7 @@ std::string costs(const pipeline::Report& report) {
 }
 
 std::string load_command(const artifact::ExportRequest& request) {
-  const std::string path = shell_quoted(request.path);
+  const std::string path = shell_quoted(artifact::weights_path(request.path));
   if (request.format == "gguf") return fmt::format("llama-cli -m {} -p \"Once upon a time\"", path);
   return fmt::format("vllm serve {}", path);
 }
@@ -99,12 +98,6 @@ std::string files(const pipeline::Report& report, const std::filesystem::path& r
     text += fmt::format("  {}\n", load_command(a.plan.request));
   if (!run_dir.empty()) text += fmt::format("Record of the run: {}\n", shell_quoted(run_dir));
   return text;
-}
-
-std::size_t quantized_count(const artifact::ExportPlan& plan) {
-  return static_cast<std::size_t>(
-      std::count_if(plan.tensors.begin(), plan.tensors.end(),
-                    [](const artifact::TensorPlan& t) { return t.grid.has_value(); }));
 }
 
 }  // namespace
@@ -125,20 +118,6 @@ std::string format_text(const artifact::ExportPlan& plan) {
 std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir) {
   return fmt::format("{}\n{}\n{}\n{}", results_table(report), explanation(report), costs(report),
                      files(report, run_dir));
-}
-
-std::string plan_table(const std::vector<artifact::ExportPlan>& plans) {
-  TextTable table({{"export", Align::kLeft},
-                   {"format", Align::kLeft},
-                   {"bytes of tensors"},
-                   {"bits/weight"},
-                   {"quantized tensors"},
-                   {"of"}});
-  for (const artifact::ExportPlan& plan : plans)
-    table.add({name_of(plan.request), format_text(plan), fmt::format("{}", plan.tensor_bytes),
-               fmt::format("{:.3f}", plan.bits_per_weight),
-               fmt::format("{}", quantized_count(plan)), fmt::format("{}", plan.tensors.size())});
-  return table.text();
 }
 
 std::string metrics_text(const std::vector<eval::ModelMetrics>& metrics) {

@@ -20,6 +20,11 @@ std::string report_text(const pipeline::Report& report, const std::filesystem::p
 // `calque validate`: a row an export.
 std::string plan_table(const std::vector<artifact::ExportPlan>& plans);
 
+// `calque validate`, of a GGUF export: a row a type; `calque validate --tensors`: a row a tensor of
+// the file (experts that are stacked in one count as one).
+std::string types_table(const artifact::ExportPlan& plan);
+std::string tensors_table(const artifact::ExportPlan& plan);
+
 // `calque eval`: a row a model with both perplexities, and the divergences; the reference first.
 std::string metrics_text(const std::vector<eval::ModelMetrics>& metrics);
 

@@ -67,7 +67,7 @@ void add_tokenize(CLI::App& program) {
   auto arguments = std::make_shared<TokenizeArguments>();
   command
       ->add_option("--tokenizer", arguments->tokenizer,
-                   "Folder with tokenizer.json or tokenizer.model.")
+                   "Folder with tokenizer.json or tokenizer.model, or GGUF file.")
       ->required();
   CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
   input->add_option("--text", arguments->file, "Text file (also .gz, .zst): count and first ids.");

@@ -10,6 +10,7 @@
 #include "calque/pipeline/quantize_model.h"
 #include "cli/commands.h"
 #include "cli/tables.h"
+#include "cli/units.h"
 
 namespace calque::cli {
 namespace {
@@ -19,6 +20,7 @@ struct ValidateArguments {
   std::vector<std::string> overrides;
   bool json = false;
   bool resolved = false;
+  bool tensors = false;
 };
 
 std::string plans_json(const std::vector<artifact::ExportPlan>& plans) {
@@ -39,6 +41,17 @@ std::string plans_json(const std::vector<artifact::ExportPlan>& plans) {
   return nlohmann::ordered_json{{"exports", exports}}.dump(2) + "\n";
 }
 
+// How the file of every GGUF export is made up; with `tensors`, every tensor of every export.
+std::string details(const std::vector<artifact::ExportPlan>& plans, bool tensors) {
+  std::string text;
+  for (const artifact::ExportPlan& plan : plans) {
+    const std::string name = printable(plan.request.path.filename().string());
+    if (tensors) text += fmt::format("\n{}\n{}", name, tensors_table(plan));
+    if (plan.request.format == "gguf") text += fmt::format("\n{}\n{}", name, types_table(plan));
+  }
+  return text;
+}
+
 void validate(const ValidateArguments& arguments) {
   const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
   const std::vector<artifact::ExportPlan> plans = pipeline::plan_job(job);
@@ -47,7 +60,7 @@ void validate(const ValidateArguments& arguments) {
   else if (arguments.json)
     fmt::print("{}", plans_json(plans));
   else
-    fmt::print("{}ok\n", plan_table(plans));
+    fmt::print("{}{}ok\n", plan_table(plans), details(plans, arguments.tensors));
 }
 
 }  // namespace
@@ -64,6 +77,8 @@ void add_validate(CLI::App& program) {
   CLI::Option* json =
       command->add_flag("--json", arguments->json, "Print the plan of every tensor as JSON.");
   command->add_flag("--resolved", arguments->resolved, "Print the job with every default.")
+      ->excludes(json);
+  command->add_flag("--tensors", arguments->tensors, "List what every tensor is stored as.")
       ->excludes(json);
   command->footer(
       help_footer("  calque validate configs/demo.yaml\n"

@@ -38,9 +38,10 @@ Codec<std::uint64_t> seed();
 Codec<int> count_or_auto();  // auto is 0
 Codec<std::int64_t> group_size();
 Codec<double> number(double least, double most);
-Codec<std::uint64_t> byte_size();   // 5GB, 500MB, 4GiB, or bytes
-Codec<std::string> text();          // not empty
-Codec<std::string> text_or_null();  // null is ""
+Codec<std::uint64_t> byte_size();          // 5GB, 500MB, 4GiB, or bytes
+Codec<std::uint64_t> byte_size_or_null();  // null is 0
+Codec<std::string> text();                 // not empty
+Codec<std::string> text_or_null();         // null is ""
 Codec<std::optional<std::string>> optional_text();
 Codec<std::string> folder_name();
 Codec<std::filesystem::path> path();  // not empty; made absolute
@@ -48,6 +49,7 @@ Codec<std::filesystem::path> path_or_null();
 Codec<std::string> device();
 Codec<std::string> one_of(std::vector<std::string> names);
 Codec<artifact::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
+Codec<std::vector<artifact::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
 
 // `inner`, or null for "not said".
 template <typename V>

@@ -37,6 +37,10 @@ std::string fit_for_a_file_name(std::string text) {
   return text;
 }
 
+std::string name_of_model(const std::filesystem::path& path) {
+  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+}
+
 }  // namespace
 
 pipeline::Job JobReader::read(const YamlNode& root) {
@@ -175,7 +179,7 @@ void JobReader::check_choices_between_keys() {
 void JobReader::fill_names() {
   if (job_.name.empty())
     job_.name =
-        fit_for_a_file_name(fmt::format("{}-{}-{}bit", job_.model.path.filename().string(),
+        fit_for_a_file_name(fmt::format("{}-{}-{}bit", name_of_model(job_.model.path),
                                         job_.quantization.method, job_.quantization.grid.bits));
   if (job_.run_dir.empty()) job_.run_dir = folder_ / "runs" / job_.name;
 }

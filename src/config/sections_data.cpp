@@ -54,9 +54,16 @@ Section model_section() {
   s.presence = Presence::kRequired;
   s.open = [](Job& job) -> void* { return &job.model; };
   s.instances = [](const Job& job) { return std::vector<const void*>{&job.model}; };
-  s.keys = {required(key<ModelSettings>(
-      "path", path(), [](const ModelSettings& m) -> auto& { return m.path; },
-      "Hugging Face folder: `config.json`, `*.safetensors`, tokenizer files."))};
+  s.keys = {
+      required(key<ModelSettings>(
+          "path", path(), [](const ModelSettings& m) -> auto& { return m.path; },
+          "Hugging Face folder: `config.json`, `*.safetensors`, tokenizer files; or a GGUF file, "
+          "for exports to GGUF.")),
+      key<ModelSettings>(
+          "allow_requantize", boolean(),
+          [](const ModelSettings& m) -> auto& { return m.allow_requantize; },
+          "Take a GGUF file that is quantized already: what it lost stays lost."),
+  };
   return s;
 }
 
@@ -96,6 +103,11 @@ Section calibration_section() {
       key<S>(
           "tokens", path_or_null(), [](const S& c) -> auto& { return c.tokens; },
           "Token ids made elsewhere (`.safetensors` or `.npy`), instead of `sources`."),
+      key<S>(
+          "save_imatrix", path_or_null(), [](const S& c) -> auto& { return c.save_imatrix; },
+          "File for what is measured, as llama.cpp's importance matrix (`*.dat`: its older format, "
+          "else GGUF). With `propagate_error` these are inputs of the model as quantized so far; "
+          "`calque imatrix` measures the original's."),
   };
   return s;
 }

@@ -60,23 +60,39 @@ Section export_section() {
       gguf_only(key<S>(
           "type", text(), [](const S& e) -> auto& { return e.type; },
           "One type, or one of llama.cpp's mixes of types: Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, "
-          "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, Q4_0, Q4_1, Q5_0, "
-          "Q5_1, Q8_0, F16, BF16, F32.")),
+          "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4, MXFP4_MOE "
+          "(MXFP4 for stacked experts, else Q8_0), Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, F32. "
+          "The older types (Q4_0 to Q8_0) are rounded as llama.cpp rounds them with `method: rtn`, "
+          "by calque's own rules with any other.")),
       gguf_only(key<S>(
           "embedding_type", text(), [](const S& e) -> auto& { return e.embedding_type; },
-          "Type of the embedding, when `type` is quantized; `auto`: what the mix says, Q8_0 for "
-          "Q4_0 "
-          "to Q8_0.")),
+          "Type of the embedding, when `type` is quantized; `auto`: what the mix says (the type "
+          "itself; Q4_K for TQ1_0 and TQ2_0, Q8_0 for MXFP4). A tied embedding is the output head, "
+          "too, and this key is the stronger one.")),
       gguf_only(key<S>(
           "output_type", text(), [](const S& e) -> auto& { return e.output_type; },
-          "Type of the output head, when `type` is quantized; `auto`: what the mix says (Q6_K), "
-          "Q8_0 "
-          "for Q4_0 to Q8_0.")),
+          "Type of the output head, when `type` is quantized; `auto`: what the mix says (Q6_K; "
+          "Q8_0 for Q8_0, MXFP4, MXFP4_MOE).")),
+      gguf_only(key<S>(
+          "tensor_types", tensor_types(), [](const S& e) -> auto& { return e.tensor_types; },
+          "Types of single matrices: `match` is a regular expression, searched for anywhere in the "
+          "name that the matrix has in the file (`blk.0.ffn_down.weight`), `type` one type, not a "
+          "mix. The first rule that matches decides, before the mix; `embedding_type` and "
+          "`output_type` come before the rules.")),
+      gguf_only(key<S>(
+          "pure", boolean(), [](const S& e) -> auto& { return e.pure; },
+          "No mix: every matrix takes the type that `type` stands for (Q4_K_M: Q4_K), but for "
+          "what `tensor_types`, `embedding_type` and `output_type` say.")),
       gguf_only(key<S>(
           "on_shape_fallback", one_of({"refuse", "allow"}),
           [](const S& e) -> auto& { return e.on_shape_fallback; },
           "Rows that are not whole blocks of 256: refuse them, or allow what llama.cpp stores them "
           "as instead (Q4_K: Q5_0).")),
+      gguf_only(key<S>(
+          "split_max_size", byte_size_or_null(),
+          [](const S& e) -> auto& { return e.split_max_bytes; },
+          "Largest file; more is split into `NAME-00001-of-0000N.gguf`, of which llama.cpp is "
+          "given the first. Ollama does not load split files. null: one file.")),
       gguf_only(key<S>(
           "pre", text_or_null(), [](const S& e) -> auto& { return e.pre; },
           "Name of the pre-tokenizer (`tokenizer.ggml.pre`), if it is not found from "

@@ -64,6 +64,10 @@ Section quantization_section() {
           "propagate_error", boolean(), [](const S& q) -> auto& { return q.propagate_error; },
           "Measure later layers behind the already quantized ones; false: behind the original "
           "ones."),
+      key<S>(
+          "imatrix", path_or_null(), [](const S& q) -> auto& { return q.imatrix; },
+          "Importance matrix of `calque imatrix` or llama-imatrix, instead of calibration text: "
+          "method `rtn`, exports to GGUF; the files are those of `llama-quantize --imatrix`."),
   };
   return s;
 }

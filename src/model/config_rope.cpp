@@ -1,17 +1,20 @@
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "model/config_parts.h"
 
 namespace calque::model {
 namespace {
 
 // transformers 5 writes rope_parameters, older versions rope_theta beside rope_scaling, whose
-// "type" became "rope_type" on the way.
+// "type" became "rope_type" on the way; longrope was called "su" first.
 std::string rope_type_of(const JsonObject& rope) {
   const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
-  if (type != "default" && type != "linear" && type != "llama3")
+  if (type == "su") return "longrope";
+  if (type != "default" && type != "linear" && type != "llama3" && type != "longrope")
     rope.refuse("rope_type", fmt::format("is '{}', which is not supported; supported are default, "
-                                         "linear and llama3",
+                                         "linear, llama3 and longrope",
                                          type));
   return type;
 }
@@ -29,12 +32,48 @@ void read_llama3(const JsonObject& json, const JsonObject& rope, RopeSpec& spec)
                                                 spec.high_freq_factor, spec.low_freq_factor));
 }
 
-void read_scaling(const JsonObject& json, const JsonObject& rope, RopeSpec& spec) {
+std::vector<double> factors_of(const JsonObject& rope, const char* key, Index pairs) {
+  const nlohmann::json& list = rope.value(key);
+  if (!list.is_array() || list.size() != static_cast<std::size_t>(pairs))
+    rope.refuse(key, fmt::format("must list {} numbers, one a pair of a head", pairs));
+  std::vector<double> factors;
+  for (const nlohmann::json& entry : list) {
+    if (!entry.is_number() || !(entry.get<double>() > 0))
+      rope.refuse(key, fmt::format("holds {}; its numbers must be above 0", entry.dump()));
+    factors.push_back(entry.get<double>());
+  }
+  return factors;
+}
+
+// How much longer than the original context the model's is.
+double stretch_of(const JsonObject& json, const JsonObject& rope, const RopeSpec& spec) {
+  const auto positions = static_cast<double>(json.size("max_position_embeddings", kLargestSize));
+  return rope.positive_or("factor", positions / static_cast<double>(spec.original_max_positions));
+}
+
+// attention_factor is derived where it is not given: sqrt(1 + ln(stretch) / ln(original context)).
+void read_long_rope(const JsonObject& json, const JsonObject& rope, Index pairs, RopeSpec& spec) {
+  spec.scaling = RopeSpec::Scaling::kLongRope;
+  const char* const kOriginal = "original_max_position_embeddings";
+  spec.original_max_positions = (json.has(kOriginal) ? json : rope).size(kOriginal, kLargestSize);
+  spec.short_factors = factors_of(rope, "short_factor", pairs);
+  spec.long_factors = factors_of(rope, "long_factor", pairs);
+  const double stretch = stretch_of(json, rope, spec);
+  const double derived =
+      stretch <= 1.0
+          ? 1.0
+          : std::sqrt(1.0 + std::log(stretch) /
+                                std::log(static_cast<double>(spec.original_max_positions)));
+  spec.attention_factor = rope.positive_or("attention_factor", derived);
+}
+
+void read_scaling(const JsonObject& json, const JsonObject& rope, Index head_dim, RopeSpec& spec) {
   spec.theta = rope.positive_or("rope_theta", spec.theta);
   if (rope.positive_or("partial_rotary_factor", 1.0) != 1.0)
     rope.refuse("partial_rotary_factor", "other than 1 is not supported");
   const std::string type = rope_type_of(rope);
   if (type == "llama3") read_llama3(json, rope, spec);
+  if (type == "longrope") read_long_rope(json, rope, head_dim / 2, spec);
   if (type == "linear") {
     spec.scaling = RopeSpec::Scaling::kLinear;
     spec.factor = rope.positive("factor");
@@ -61,10 +100,11 @@ void read_rope(const JsonObject& json, ModelConfig& config) {
   if (!json.has(key)) return;
   const JsonObject rope = json.object(key);
   if (!rope.has("full_attention") && !rope.has("sliding_attention"))
-    return read_scaling(json, rope, config.rope);
-  if (rope.has("full_attention")) read_scaling(json, rope.object("full_attention"), config.rope);
+    return read_scaling(json, rope, config.head_dim, config.rope);
+  if (rope.has("full_attention"))
+    read_scaling(json, rope.object("full_attention"), config.head_dim, config.rope);
   if (rope.has("sliding_attention"))
-    read_scaling(json, rope.object("sliding_attention"), config.local_rope);
+    read_scaling(json, rope.object("sliding_attention"), config.head_dim, config.local_rope);
 }
 
 }  // namespace calque::model

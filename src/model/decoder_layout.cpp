@@ -18,7 +18,8 @@ FamilySpec make_decoder(const ModelConfig& config, const DecoderLayout& layout) 
       "model.embed_tokens.weight", {vocabulary, hidden}, gguf("token_embd.weight"), 0};
   for (Index layer = 0; layer < config.num_layers; ++layer)
     family.blocks.push_back(LayerBuilder(config, layout, layer).build());
-  family.final_norm = {"model.norm.weight", {hidden}, gguf("output_norm.weight"), 0};
+  family.final_norm = {
+      "model.norm.weight", {hidden}, gguf("output_norm.weight"), 0, config.norm_plus_one};
   if (!config.tie_word_embeddings)
     family.lm_head = {{"lm_head.weight", {vocabulary, hidden}, gguf("output.weight"), 0}};
   return family;

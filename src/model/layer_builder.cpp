@@ -34,7 +34,7 @@ std::string LayerBuilder::gguf(std::string_view tensor, std::string_view suffix)
 
 TensorSpec LayerBuilder::norm(std::string_view module, std::string_view gguf_tensor,
                               Index size) const {
-  return {name(module) + ".weight", {size}, gguf(gguf_tensor, "weight"), 0};
+  return {name(module) + ".weight", {size}, gguf(gguf_tensor, "weight"), 0, config_.norm_plus_one};
 }
 
 LinearSpec LayerBuilder::linear(std::string_view module, std::string_view gguf_tensor,
@@ -45,7 +45,9 @@ LinearSpec LayerBuilder::linear(std::string_view module, std::string_view gguf_t
   spec.weight = {spec.name + ".weight",
                  {shape.out, shape.in},
                  gguf(gguf_tensor, "weight"),
-                 shape.permuted_heads};
+                 shape.permuted_heads,
+                 false,
+                 shape.expert};
   if (shape.bias)
     spec.bias = {
         {spec.name + ".bias", {shape.out}, gguf(gguf_tensor, "bias"), shape.permuted_heads}};

@@ -22,6 +22,7 @@ class LayerBuilder {
     Index in = 0;
     bool bias = false;
     Index permuted_heads = 0;
+    Index expert = -1;
   };
 
   std::string name(std::string_view module) const;

@@ -11,14 +11,15 @@ void LayerBuilder::add_experts(BlockSpec& block) const {
   experts.count = config_.num_experts;
   experts.used = config_.experts_per_token;
   experts.normalize = config_.normalize_experts;
-  experts.router = linear(names.folder + ".gate", "", {experts.count, hidden}).weight;
+  experts.router = linear(names.folder + ".gate", "ffn_gate_inp", {experts.count, hidden}).weight;
 
   // Every expert reads the norm's output, and so do the router and the shared expert's gate.
   SiteSpec in{SiteKind::kMlpIn, -1, hidden, {}};
   const Index shared = config_.shared_intermediate_size;
   if (shared > 0) {
     in.readers = mlp_site(SiteKind::kMlpIn, names.folder + ".shared_expert", shared).readers;
-    experts.shared_gate = {linear(names.folder + ".shared_expert_gate", "", {1, hidden}).weight};
+    experts.shared_gate = {
+        linear(names.folder + ".shared_expert_gate", "ffn_gate_inp_shexp", {1, hidden}).weight};
   }
   FoldSpec norm = norm_fold(in, block.mlp_norm);
   norm.consumers.push_back(experts.router);
@@ -44,18 +45,22 @@ void LayerBuilder::add_experts(BlockSpec& block) const {
   block.experts = {experts};
 }
 
-// The inputs of an expert's gate and up, or of its down.
+// The inputs of an expert's gate and up, or of its down. GGUF stacks the matrices of all routed
+// experts.
 SiteSpec LayerBuilder::mlp_site(SiteKind kind, const std::string& folder, Index width,
                                 Index expert) const {
   const ExpertNames& names = layout_.experts;
   const Index hidden = config_.hidden_size;
+  const std::string suffix = expert < 0 ? "_shexp" : "_exps";
+  const Shape in{width, hidden, false, 0, expert};
+  const Shape out{hidden, width, false, 0, expert};
   if (kind == SiteKind::kMlpOut || kind == SiteKind::kExpertOut)
-    return {kind, expert, width, {linear(folder + "." + names.down, "", {hidden, width})}};
+    return {kind, expert, width, {linear(folder + "." + names.down, "ffn_down" + suffix, out)}};
   return {kind,
           expert,
           hidden,
-          {linear(folder + "." + names.gate, "", {width, hidden}),
-           linear(folder + "." + names.up, "", {width, hidden})}};
+          {linear(folder + "." + names.gate, "ffn_gate" + suffix, in),
+           linear(folder + "." + names.up, "ffn_up" + suffix, in)}};
 }
 
 }  // namespace calque::model

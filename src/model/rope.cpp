@@ -20,7 +20,9 @@ double llama3_divisor(const RopeSpec& rope, double inverse_frequency) {
 
 }  // namespace
 
-std::vector<double> RopeSpec::inverse_frequencies(Index head_dim) const {
+std::vector<double> RopeSpec::inverse_frequencies(Index head_dim, Index positions) const {
+  const std::vector<double>& long_rope =
+      positions > original_max_positions ? long_factors : short_factors;
   std::vector<double> result;
   for (Index i = 0; i < head_dim / 2; ++i) {
     const double exponent = static_cast<double>(2 * i) / static_cast<double>(head_dim);
@@ -28,6 +30,7 @@ std::vector<double> RopeSpec::inverse_frequencies(Index head_dim) const {
     double divisor = 1.0;
     if (scaling == Scaling::kLinear) divisor = factor;
     if (scaling == Scaling::kLlama3) divisor = llama3_divisor(*this, plain);
+    if (scaling == Scaling::kLongRope) divisor = long_rope.at(static_cast<std::size_t>(i));
     result.push_back(plain / divisor);
   }
   return result;

@@ -30,7 +30,7 @@ std::string shape_text(const std::vector<Index>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-std::string fault_of(const io::TensorRef* found, const TensorSpec& wanted) {
+std::string fault_of(const SourceTensor* found, const TensorSpec& wanted) {
   if (found == nullptr) return fmt::format("{} {}: missing", wanted.name, shape_text(wanted.shape));
   if (found->shape != wanted.shape)
     return fmt::format("{}: shape is {}, config.json asks for {}", wanted.name,
@@ -83,33 +83,22 @@ Matrix<float> load_checked(const WeightSource& source, const TensorSpec& spec) {
 
 }  // namespace
 
-bool CheckpointSource::has(std::string_view tensor_name) const {
-  return checkpoint_.find(tensor_name) != nullptr;
-}
-
-Matrix<float> CheckpointSource::load(std::string_view tensor_name) const {
-  const io::TensorRef& tensor = checkpoint_.at(tensor_name);
-  if (tensor.shape.size() != 1) return io::to_matrix(tensor);
-  const std::vector<float> values = io::to_vector(tensor);
-  return Matrix<float>::copy_of({values.data(), 1, static_cast<Index>(values.size())});
-}
-
-void check_against_family(const io::SafetensorsCheckpoint& checkpoint, const FamilySpec& family) {
+void check_against_family(const ModelSource& source, const FamilySpec& family) {
   std::vector<std::string> faults;
   std::set<std::string_view> known;
   const std::vector<TensorSpec> wanted = family.tensors();
   for (const TensorSpec& spec : wanted) {
     known.insert(spec.name);
-    if (std::string fault = fault_of(checkpoint.find(spec.name), spec); !fault.empty())
+    if (std::string fault = fault_of(source.find(spec.name), spec); !fault.empty())
       faults.push_back(std::move(fault));
   }
-  for (const io::TensorRef& tensor : checkpoint.tensors())
+  for (const SourceTensor& tensor : source.tensors())
     if (!known.contains(tensor.name) && !family.ignores(tensor.name))
       faults.push_back(fmt::format("{} {}: unexpected", tensor.name, shape_text(tensor.shape)));
   if (faults.empty()) return;
   throw Error(
       ErrorKind::kInput, "E163",
-      fmt::format("the checkpoint does not fit its config.json ({}, family {}), {} of its "
+      fmt::format("the model does not fit its configuration ({}, family {}), {} of its "
                   "tensors differ:{}",
                   family.config.architecture, family.name, faults.size(), fault_list(faults)));
 }

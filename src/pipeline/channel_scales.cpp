@@ -77,7 +77,7 @@ quant::ScaleSnap snap_for(const Pass& pass, const model::FoldSpec& fold,
       tie(fold, scales_K);
       to_powers_of_two(scales_K);
     };
-  const DType dtype = pass.source.checkpoint.at(fold.absorber.name).dtype;
+  const DType dtype = pass.source.weights->at(fold.absorber.name).dtype;
   const bool plus_one = fold.kind == Absorber::kNormPlusOne;
   const float* norm = weights.at(fold.absorber.name).data();
   return [=](std::span<float> scales_K) {

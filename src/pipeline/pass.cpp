@@ -32,6 +32,7 @@ class QuantizingObserver : public model::BlockObserver {
     const TimedScope timed(seconds_inside_);
     calib::InputStats stats = collector_ ? collector_->finish() : calib::InputStats{};
     collector_.reset();
+    if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (pass_.job.quantization.propagate_error)
       rounding_.round_site(block_, site, stats, weights, &hidden_);
     else
@@ -57,14 +58,13 @@ class QuantizingObserver : public model::BlockObserver {
 
 model::BlockWeights load(const Pass& pass, const model::BlockSpec& block) {
   const TimedScope timed(pass.stages.load);
-  return model::load_block(model::CheckpointSource(pass.source.checkpoint), block);
+  return model::load_block(*pass.source.weights, block);
 }
 
 std::unique_ptr<model::HiddenStates> embed(const Pass& pass) {
   const TimedScope timed(pass.stages.forward);
-  const model::CheckpointSource weights(pass.source.checkpoint);
   return pass.runner->embed(pass.calibration->ids_BS, pass.calibration->lengths_B,
-                            weights.load(pass.source.family.embedding.name));
+                            pass.source.weights->load(pass.source.family.embedding.name));
 }
 
 void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
@@ -75,6 +75,17 @@ void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::
   pass.runner->run_block(block, weights, hidden, &observer);
   pass.stages.forward += watch.seconds() - observer.seconds_inside();
   observer.round_kept(weights);
+}
+
+// Linears of one site may have importance of their own.
+void round_by_importance(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block) {
+  model::BlockWeights weights = load(pass, block);
+  for (const model::SiteSpec& site : block.sites)
+    for (const model::LinearSpec& linear : site.readers) {
+      model::SiteSpec alone = site;
+      alone.readers = {linear};
+      rounding.round_site(block, alone, pass.importance->stats_of(linear.weight), weights, nullptr);
+    }
 }
 
 void round_without_statistics(const Pass& pass, SiteRounding& rounding,
@@ -98,6 +109,8 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
     with_context(block.name, [&] {
       if (hidden)
         calibrate_and_round(pass, rounding, block, *hidden);
+      else if (pass.importance)
+        round_by_importance(pass, rounding, block);
       else
         round_without_statistics(pass, rounding, block);
       rounding.finish_block();

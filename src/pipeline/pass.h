@@ -12,6 +12,7 @@
 #include "calque/pipeline/report.h"
 #include "calque/quant/rounder.h"
 #include "calque/text/corpus.h"
+#include "pipeline/importance.h"
 #include "pipeline/plan_job.h"
 
 namespace calque::pipeline {
@@ -25,6 +26,8 @@ struct Pass {
   std::vector<std::unique_ptr<artifact::ArtifactWriter>>& writers;
   model::BlockRunner* runner = nullptr;            // null: nothing is run, no statistics
   const text::TokenBlocks* calibration = nullptr;  // with a runner
+  const Importance* importance = nullptr;          // without a runner; null: none
+  ImatrixRecorder* recorder = nullptr;             // with a runner; null: nothing is kept
   const Exec& exec;
   Observer& observer;
   StageSeconds& stages;

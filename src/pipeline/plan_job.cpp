@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <string>
 
+#include "calque/artifact/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/model/weight_source.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/quant/methods.h"
+#include "pipeline/importance.h"
+#include "pipeline/job_tokens.h"
 
 namespace calque::pipeline {
 namespace {
@@ -81,11 +84,22 @@ void check_distinct_paths(const std::vector<artifact::ExportRequest>& exports) {
 }
 
 void check_target(const artifact::ExportRequest& request) {
-  if (std::filesystem::exists(request.path) && !request.overwrite)
+  const std::vector<std::filesystem::path> there = artifact::files_at(request);
+  if (!there.empty() && !request.overwrite)
     throw Error(ErrorKind::kConfig, "E209",
                 fmt::format("'{}' already exists; set overwrite: true in the export, or choose "
                             "another path",
-                            request.path.string()));
+                            there.front().string()));
+}
+
+void check_folder_export(const SourceModel& source, const artifact::ExportRequest& request) {
+  if (!source.is_gguf() || request.format == "gguf") return;
+  throw Error(
+      ErrorKind::kConfig, "E126",
+      fmt::format("format '{}' is a folder with config.json and tokenizer files, and the "
+                  "model is a GGUF file, which has neither. Start from the model's original "
+                  "folder, or export gguf",
+                  request.format));
 }
 
 bool same_grids(const artifact::ExportPlan& a, const artifact::ExportPlan& b) {
@@ -97,25 +111,42 @@ bool same_grids(const artifact::ExportPlan& a, const artifact::ExportPlan& b) {
 
 }  // namespace
 
-SourceModel::SourceModel(const std::filesystem::path& folder)
-    : checkpoint(folder), family(model::family_of(model::load_config(folder))) {
-  model::check_against_family(checkpoint, family);
+SourceModel::SourceModel(const std::filesystem::path& path, bool allow_requantize)
+    : SourceModel(artifact::open_model(path, allow_requantize)) {}
+
+SourceModel::SourceModel(artifact::OpenedModel opened)
+    : weights(std::move(opened.weights)),
+      family(model::family_of(opened.config)),
+      metadata(std::move(opened.metadata)) {
+  model::check_against_family(*weights, family);
+}
+
+double SourceModel::bits_per_weight() const {
+  double elements = 0;
+  for (const model::SourceTensor& tensor : weights->tensors())
+    elements += static_cast<double>(tensor.element_count());
+  return 8.0 * static_cast<double>(weights->total_bytes()) / elements;
 }
 
 std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source) {
   check_method(job.quantization, job.calibration);
   check_awq(job.quantization);
   check_calibration(job.calibration);
+  check_imatrix_settings(job, source.family);
+  load_importance(job, source.family);  // refuses a file of another model
   if (job.evaluate) check_evaluation(*job.evaluate);
+  check_tokenizer(job);
   check_window_fits(job, source.family.config);
   check_distinct_paths(job.exports);
 
   artifact::QuantizationRequest quantization = job.quantization.grid;
-  quantization.calibrated = job.calibration.given();
+  quantization.calibrated = job.calibration.given() || !job.quantization.imatrix.empty();
+  quantization.reference_rounding = job.quantization.method == "rtn";
   std::vector<artifact::ExportPlan> plans;
   for (const artifact::ExportRequest& request : job.exports) {
+    check_folder_export(source, request);
     check_target(request);
-    plans.push_back(artifact::plan_export(source.family, source.checkpoint, quantization, request));
+    plans.push_back(artifact::plan_export(source.family, *source.weights, quantization, request));
   }
   return plans;
 }
@@ -137,7 +168,7 @@ std::vector<std::vector<std::size_t>> group_by_grids(
 }
 
 std::vector<artifact::ExportPlan> plan_job(const Job& job) {
-  return plan_exports(job, SourceModel(job.model.path));
+  return plan_exports(job, SourceModel(job.model.path, job.model.allow_requantize));
 }
 
 }  // namespace calque::pipeline

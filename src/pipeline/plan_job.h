@@ -1,20 +1,30 @@
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "calque/artifact/plan.h"
-#include "calque/io/safetensors.h"
+#include "calque/artifact/source.h"
 #include "calque/model/family.h"
+#include "calque/model/weight_source.h"
 #include "calque/pipeline/job.h"
 
 namespace calque::pipeline {
 
 // The model as opened and checked: what planning and every pass read.
 struct SourceModel {
-  explicit SourceModel(const std::filesystem::path& folder);
+  // A folder or a GGUF file; see artifact::open_model.
+  explicit SourceModel(const std::filesystem::path& path, bool allow_requantize = false);
 
-  io::SafetensorsCheckpoint checkpoint;
+  std::unique_ptr<model::ModelSource> weights;
   model::FamilySpec family;
+  io::GgufMetadata metadata;  // of a GGUF file; empty for a folder
+
+  bool is_gguf() const { return !metadata.empty(); }
+  double bits_per_weight() const;  // as stored
+
+ private:
+  explicit SourceModel(artifact::OpenedModel opened);
 };
 
 std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source);

@@ -24,8 +24,8 @@ constexpr const char* kText =
     "valley, 12 cows, and one bridge; in the year 1874 the river had carried the old one off. He "
     "counted the steps to the door, knocked twice, and waited for an answer that did not come.";
 
-std::vector<std::int32_t> text_prompt(const std::filesystem::path& folder) {
-  const auto tokenizer = text::load_tokenizer(folder);
+std::vector<std::int32_t> text_prompt(const std::filesystem::path& artifact) {
+  const auto tokenizer = text::load_tokenizer(artifact);
   std::vector<std::int32_t> ids = tokenizer->prefix();
   const text::TokenIds body = tokenizer->encode(kText);
   ids.insert(ids.end(), body.begin(), body.end());
@@ -38,11 +38,6 @@ std::vector<std::int32_t> fixed_prompt(std::int64_t vocab_size) {
   for (std::size_t i = 0; i < ids.size(); ++i)
     ids[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) * 7919 % vocab_size);
   return ids;
-}
-
-bool has_tokenizer(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "tokenizer.json") ||
-         std::filesystem::exists(folder / "tokenizer.model");
 }
 
 }  // namespace
@@ -68,12 +63,11 @@ Matrix<float> prompt_logits(const model::WeightSource& weights, const model::Mod
   return logits_TV;
 }
 
-std::vector<std::int32_t> probe_prompt(const std::filesystem::path& folder,
+std::vector<std::int32_t> probe_prompt(const std::filesystem::path& artifact,
                                        std::int64_t vocab_size) {
-  if (!std::filesystem::is_directory(folder) || !has_tokenizer(folder))
-    return fixed_prompt(vocab_size);
   try {
-    std::vector<std::int32_t> ids = text_prompt(folder);
+    if (!text::has_tokenizer(artifact)) return fixed_prompt(vocab_size);
+    std::vector<std::int32_t> ids = text_prompt(artifact);
     const bool known = std::all_of(ids.begin(), ids.end(),
                                    [&](std::int32_t id) { return id >= 0 && id < vocab_size; });
     if (known && !ids.empty()) return ids;

@@ -15,6 +15,8 @@
 #include "calque/quant/methods.h"
 #include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
+#include "pipeline/job_tokens.h"
+#include "pipeline/model_card.h"
 #include "pipeline/pass.h"
 #include "pipeline/plan_job.h"
 #include "pipeline/run_log.h"
@@ -31,33 +33,10 @@ std::uint64_t peak_resident_bytes() {
   return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
-text::PackedTokens calibration_tokens(const Job& job, Index vocab_size) {
-  const CalibrationSettings& settings = job.calibration;
-  if (!settings.tokens.empty())
-    return text::load_tokens(settings.tokens, settings.packing.seqlen, settings.packing.n_samples,
-                             vocab_size);
-  return text::pack_tokens(settings.sources, *text::load_tokenizer(job.model.path),
-                           settings.packing);
-}
-
-text::PackedTokens evaluation_tokens(const Job& job, Index vocab_size) {
-  const EvaluationSettings& settings = *job.evaluate;
-  if (!settings.tokens.empty())
-    return text::load_tokens(settings.tokens, settings.seqlen, settings.windows, vocab_size);
-  return text::consecutive_windows(settings.text, *text::load_tokenizer(job.model.path),
-                                   settings.seqlen, settings.windows);
-}
-
-// The BOS that llama-perplexity would put first; none for pre-tokenized ids or a tokenizer without.
-std::optional<std::int32_t> bos_of(const Job& job) {
-  if (!job.evaluate->tokens.empty()) return std::nullopt;
-  const text::TokenIds prefix = text::load_tokenizer(job.model.path)->prefix();
-  return prefix.empty() ? std::nullopt : std::optional(prefix.front());
-}
-
-bool has_tokenizer(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "tokenizer.json") ||
-         std::filesystem::exists(folder / "tokenizer.model");
+// "folder", or "file" without its ending. "." has a name, too.
+std::string name_of_model(const std::filesystem::path& path) {
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(path);
+  return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
 }
 
 // One job on its way: what every step needs.
@@ -66,19 +45,23 @@ class JobRun {
   JobRun(const Job& job, Observer& observer)
       : job_(job),
         log_(job.run_dir, observer),
-        source_(job.model.path),
+        source_(job.model.path, job.model.allow_requantize),
         plans_(plan_exports(job, source_)),
+        importance_(load_importance(job, source_.family)),
         exec_(open_exec(job.runtime.device, job.runtime.threads)) {
     report_.job_name = job.name;
-    report_.source_bytes = source_.checkpoint.total_bytes();
-    report_.source_bits_per_weight = bits_per_weight(source_.checkpoint);
+    report_.source_bytes = source_.weights->total_bytes();
+    report_.source_bits_per_weight = source_.bits_per_weight();
   }
 
   Report run() {
     const Stopwatch watch;
     read_calibration();
+    if (importance_ && !importance_->warning().empty()) log_.warning(importance_->warning());
     report_.artifacts.resize(plans_.size());
     for (const std::vector<std::size_t>& exports : group_by_grids(plans_)) write_exports(exports);
+    if (recorder() != nullptr)
+      log_.warning("calibration.save_imatrix: no export quantizes a linear, nothing was measured");
     if (job_.evaluate) evaluate();
     report_.seconds = watch.seconds();
     report_.peak_bytes = peak_resident_bytes();
@@ -88,13 +71,6 @@ class JobRun {
   }
 
  private:
-  static double bits_per_weight(const io::SafetensorsCheckpoint& checkpoint) {
-    double elements = 0;
-    for (const io::TensorRef& tensor : checkpoint.tensors())
-      elements += static_cast<double>(tensor.element_count());
-    return 8.0 * static_cast<double>(checkpoint.total_bytes()) / elements;
-  }
-
   void read_calibration() {
     if (!job_.calibration.given()) return;
     const TimedScope timed(report_.stages.tokenize);
@@ -114,10 +90,11 @@ class JobRun {
   // GGUF carries the tokenizer inside; a model without one is written without.
   const text::Vocabulary* vocabulary(const artifact::ExportRequest& request) {
     if (request.format != "gguf") return nullptr;
-    if (!has_tokenizer(job_.model.path)) {
-      log_.warning("the model folder has no tokenizer: the GGUF file will have none either");
+    if (!text::has_tokenizer(job_.model.path)) {
+      log_.warning("the model has no tokenizer: the GGUF file will have none either");
       return nullptr;
     }
+    if (source_.is_gguf()) return nullptr;  // its own keys are carried over
     vocabularies_.push_back(std::make_unique<text::Vocabulary>(
         text::load_vocabulary(job_.model.path, source_.family.config.vocab_size, request.pre)));
     return vocabularies_.back().get();
@@ -133,7 +110,7 @@ class JobRun {
   }
   std::string method_for(const artifact::ExportPlan& plan) const {
     if (!quantizes_a_linear(plan) || !only_blocks(plan)) return job_.quantization.method;
-    return calibration_.rows() > 0 ? "imatrix" : "rtn";
+    return calibration_.rows() > 0 || importance_ ? "imatrix" : "rtn";
   }
 
   void warn_about_unused_scales(const artifact::ExportPlan& plan) {
@@ -147,16 +124,23 @@ class JobRun {
   std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan) {
     const artifact::Provenance provenance{
         .quantizer = kQuantizer,
-        .model_name = std::filesystem::canonical(job_.model.path).filename().string(),
+        .model_name = name_of_model(job_.model.path),
         .method = method_for(plan),
         .rounding = method_for(plan) == "awq" ? job_.quantization.awq.rounding : method_for(plan),
         .damp_percent = job_.quantization.damp_percent,
-        .act_order = job_.quantization.act_order};
-    return artifact::open_writer(plan, {.family = source_.family,
-                                        .checkpoint = source_.checkpoint,
-                                        .model_folder = job_.model.path,
-                                        .vocabulary = vocabulary(plan.request),
-                                        .provenance = provenance});
+        .act_order = job_.quantization.act_order,
+        .imatrix = imatrix_note(job_, source_.family, plan, importance_, calibration_.rows()),
+        .license = job_.publish.license == "inherit" ? license_of(job_.model.path).id
+                                                     : job_.publish.license,
+        .base_model = job_.publish.base_model,
+        .quantized_by = job_.publish.quantized_by};
+    return artifact::open_writer(plan,
+                                 {.family = source_.family,
+                                  .source = *source_.weights,
+                                  .model_folder = job_.model.path,
+                                  .vocabulary = vocabulary(plan.request),
+                                  .provenance = provenance,
+                                  .carried = source_.is_gguf() ? &source_.metadata : nullptr});
   }
 
   bool quantizes_a_linear(const artifact::ExportPlan& plan) const {
@@ -186,16 +170,27 @@ class JobRun {
       runner = make_runner(job_.runtime.forward_dtype);
       report_.forward_dtype = model::name_of(model::compute_dtype_from(job_.runtime.forward_dtype));
     }
-    const std::vector<ModuleReport> modules = run_pass({.job = job_,
-                                                        .source = source_,
-                                                        .plan = plan,
-                                                        .writers = writers,
-                                                        .runner = runner.get(),
-                                                        .calibration = &calibration_,
-                                                        .exec = exec_,
-                                                        .observer = log_,
-                                                        .stages = report_.stages});
+    const std::vector<ModuleReport> modules =
+        run_pass({.job = job_,
+                  .source = source_,
+                  .plan = plan,
+                  .writers = writers,
+                  .runner = runner.get(),
+                  .calibration = &calibration_,
+                  .importance = importance_ ? &*importance_ : nullptr,
+                  .recorder = recorder(),
+                  .exec = exec_,
+                  .observer = log_,
+                  .stages = report_.stages});
+    if (runner && recorder() != nullptr)
+      recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
     finish_writers(exports, writers, modules);
+  }
+
+  // Until one pass has measured; later ones would see the same or other codes' errors.
+  ImatrixRecorder* recorder() {
+    const bool wanted = !job_.calibration.save_imatrix.empty() && !recorder_.written();
+    return wanted ? &recorder_ : nullptr;
   }
 
   void finish_writers(const std::vector<std::size_t>& exports,
@@ -218,8 +213,7 @@ class JobRun {
     text::PackedTokens packed = evaluation_tokens(job_, source_.family.config.vocab_size);
     report_.evaluation = std::move(packed.manifest);
 
-    const model::CheckpointSource original(source_.checkpoint);
-    const eval::EvalModel reference{"original", &original, &source_.family.config};
+    const eval::EvalModel reference{"original", source_.weights.get(), &source_.family.config};
     std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
     std::vector<eval::EvalModel> candidates;
     for (const artifact::ExportPlan& plan : plans_) {
@@ -241,6 +235,8 @@ class JobRun {
   RunLog log_;
   SourceModel source_;
   std::vector<artifact::ExportPlan> plans_;
+  std::optional<Importance> importance_;
+  ImatrixRecorder recorder_;
   Exec exec_;
   text::TokenBlocks calibration_;
   std::vector<std::unique_ptr<text::Vocabulary>> vocabularies_;

@@ -140,12 +140,14 @@ void SiteRounding::round_outside_blocks() {
     if (!planned.grid || planned.in_block_linear) continue;
     Matrix<float> weight = [&] {
       const TimedScope timed(pass_.stages.load);
-      return model::CheckpointSource(pass_.source.checkpoint).load(planned.tensor.name);
+      return pass_.source.weights->load(planned.tensor.name);
     }();
     ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
     report.block = -1;
     const calib::InputStats none;
-    round_and_write(plain_(none, pass_.exec), planned.tensor.name, false, std::move(weight),
+    const calib::InputStats& stats =
+        pass_.importance ? pass_.importance->stats_of(planned.tensor) : none;
+    round_and_write(plain_(stats, pass_.exec), planned.tensor.name, false, std::move(weight),
                     report);
   }
 }

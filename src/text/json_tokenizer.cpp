@@ -149,10 +149,13 @@ std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model
   return tokens;
 }
 
-std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file) {
-  const nlohmann::json document = read_json(file);
-  const std::string name = file.filename().string();
+std::unique_ptr<Tokenizer> make_json_tokenizer(const nlohmann::json& document,
+                                               const std::string& name) {
   return std::make_unique<JsonTokenizer>(JsonNode(document, name), name);
+}
+
+std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file) {
+  return make_json_tokenizer(read_json(file), file.filename().string());
 }
 
 }  // namespace calque::text

@@ -6,6 +6,8 @@
 #include <array>
 #include <string_view>
 
+#include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "text/pre_tokenizer.h"
 
 namespace calque::text {
@@ -16,21 +18,22 @@ struct KnownSplit {
   const char* name;
   std::string_view regex;
   bool whole_words;
+  bool adds_bos;  // in llama.cpp, unless a key says otherwise
 };
 constexpr std::array<KnownSplit, 3> kKnownSplits = {{
     {"llama-bpe",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
      R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     true},
+     true, true},
     {"qwen2",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
      R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     false},
+     false, false},
     {"tekken",
      R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
      R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N})"
      R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     true},
+     true, true},
 }};
 
 bool is_type(const JsonNode& step, std::string_view type) {
@@ -52,7 +55,48 @@ const KnownSplit* known_split(const JsonNode& step, bool ignore_merges) {
   return known == kKnownSplits.end() ? nullptr : &*known;
 }
 
+nlohmann::json byte_level_json(bool use_regex) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", use_regex}};
+}
+
+nlohmann::json sequence_json(const nlohmann::json& first, bool use_regex) {
+  return {{"type", "Sequence"}, {"pretokenizers", {first, byte_level_json(use_regex)}}};
+}
+
+nlohmann::json split_json(const KnownSplit& split) {
+  return {{"type", "Split"},
+          {"pattern", {{"Regex", std::string(split.regex)}}},
+          {"behavior", "Isolated"},
+          {"invert", false}};
+}
+
+// Other names of the same.
+std::string canonical_name(const std::string& name) {
+  if (name == "llama3" || name == "llama-v3") return "llama-bpe";
+  return name == "deepseek-r1-qwen" ? "qwen2" : name;
+}
+
 }  // namespace
+
+PreTokenizerFacts pre_tokenizer_named(const std::string& name, const std::string& file) {
+  const std::string known = canonical_name(name);
+  for (const KnownSplit& split : kKnownSplits)
+    if (split.name == known)
+      return {.pre_tokenizer = sequence_json(split_json(split), false),
+              .ignore_merges = split.whole_words,
+              .composes = known == "qwen2",
+              .adds_bos = split.adds_bos};
+  if (known == "gpt-2") return {.pre_tokenizer = byte_level_json(true)};
+  if (known == "smollm")
+    return {.pre_tokenizer =
+                sequence_json({{"type", "Digits"}, {"individual_digits", true}}, true)};
+  throw Error(
+      ErrorKind::kInput, "E211",
+      fmt::format("{}: tokenizer.ggml.pre {} is not implemented; calque knows gpt-2, smollm, "
+                  "llama-bpe, qwen2 and tekken. Give token ids in place of text, or use the "
+                  "model's original folder.",
+                  file, quote_name(name)));
+}
 
 std::string pre_name(const JsonNode& root) {
   const auto steps = flattened_pre_tokenizers(root.at("pre_tokenizer"));

@@ -10,4 +10,14 @@ namespace calque::text {
 // llama-bpe, qwen2, tekken, smollm or gpt-2. Error(kInput, "E211") if it is none of them.
 std::string pre_name(const JsonNode& root);
 
+// What a name of tokenizer.ggml.pre stands for.
+struct PreTokenizerFacts {
+  nlohmann::json pre_tokenizer;  // as in a tokenizer.json
+  bool ignore_merges = false;
+  bool composes = false;  // an NFC normalizer comes first; GGUF has no key of its own for it
+  bool adds_bos = false;  // where no key says otherwise
+};
+// Error(kInput, "E211") for a name that is none of the above; `file` for its message.
+PreTokenizerFacts pre_tokenizer_named(const std::string& name, const std::string& file);
+
 }  // namespace calque::text

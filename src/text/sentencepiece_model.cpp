@@ -159,11 +159,16 @@ std::int32_t SentencePieceModel::find(std::string_view text) const {
   return -1;
 }
 
-SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file) {
+SentencePieceModel parse_sentencepiece_model(std::string serialized) {
   SentencePieceModel model;
-  model.serialized = io::read_file(file);
-  with_context(file.string(), [&model] { read_model(model); });
+  model.serialized = std::move(serialized);
+  read_model(model);
   return model;
+}
+
+SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file) {
+  return with_context(file.string(),
+                      [&] { return parse_sentencepiece_model(io::read_file(file)); });
 }
 
 }  // namespace calque::text

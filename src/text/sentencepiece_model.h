@@ -36,6 +36,9 @@ struct SentencePieceModel {
   std::int32_t find(std::string_view text) const;
 };
 
+// A serialized model; Error(kInput) naming the offset of what is damaged.
+SentencePieceModel parse_sentencepiece_model(std::string serialized);
+
 // Error(kInput) naming the file and the offset of what is damaged.
 SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file);
 

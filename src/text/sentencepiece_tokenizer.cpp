@@ -44,14 +44,6 @@ const char* name_of(SentencePieceModel::Algorithm algorithm) {
   return "";
 }
 
-// What tokenizer_config.json decides.
-struct Conventions {
-  bool legacy = true;  // false: only the very start of a text gets a space in front
-  bool add_prefix_space = true;
-  TokenIds prefix;
-  TokenIds suffix;
-};
-
 // The id of the special token that `config` names under `key`, else of the piece `otherwise`.
 std::optional<std::int32_t> special_id(const JsonNode& config, const char* key,
                                        const std::string& otherwise,
@@ -77,9 +69,9 @@ TokenIds ids_if_wanted(const JsonNode& config, const char* flag, bool by_default
   return {};
 }
 
-Conventions read_conventions(const JsonNode& config, const SentencePieceModel& model,
-                             const std::vector<AddedToken>& added) {
-  Conventions conventions;
+SentencePieceConventions read_conventions(const JsonNode& config, const SentencePieceModel& model,
+                                          const std::vector<AddedToken>& added) {
+  SentencePieceConventions conventions;
   conventions.legacy = config.boolean_or("legacy", true);
   conventions.add_prefix_space = config.boolean_or("add_prefix_space", true);
   const auto bos = special_id(config, "bos_token", "<s>", model, added);
@@ -94,7 +86,7 @@ Conventions read_conventions(const JsonNode& config, const SentencePieceModel& m
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(const SentencePieceModel& model, std::vector<AddedToken> added,
-                         Conventions conventions)
+                         SentencePieceConventions conventions, const std::string& name)
       : conventions_(std::move(conventions)) {
     std::string serialized = model.serialized;
     if (!conventions_.legacy) serialized += kNoDummyPrefix;
@@ -106,8 +98,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     std::vector<std::pair<std::string, AddedToken>> sought;
     for (AddedToken& token : added) sought.emplace_back(token.content, std::move(token));
     splitter_ = AddedTokenSplitter(std::move(sought));
-    description_ = fmt::format("tokenizer.model: SentencePiece {}, {} tokens",
-                               name_of(model.algorithm), tokens_.size());
+    description_ = fmt::format("{}: SentencePiece {}, {} tokens", name, name_of(model.algorithm),
+                               tokens_.size());
   }
 
   TokenIds encode(std::string_view text, bool parse_special) const override {
@@ -169,7 +161,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   std::unique_ptr<SentencePieceEncoder> encoder_;
-  Conventions conventions_;
+  SentencePieceConventions conventions_;
   AddedTokenSplitter splitter_;
   std::vector<std::string> tokens_;  // by id
   StringMap<std::int32_t> ids_;
@@ -179,14 +171,22 @@ class SentencePieceTokenizer final : public Tokenizer {
 
 }  // namespace
 
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(const SentencePieceModel& model,
+                                                        std::vector<AddedToken> added,
+                                                        SentencePieceConventions conventions,
+                                                        const std::string& name) {
+  return std::make_unique<SentencePieceTokenizer>(model, std::move(added), std::move(conventions),
+                                                  name);
+}
+
 std::unique_ptr<Tokenizer> load_sentencepiece_tokenizer(const std::filesystem::path& folder) {
   const SentencePieceModel model = read_sentencepiece_model(folder / "tokenizer.model");
   const std::vector<AddedToken> added = read_side_tokens(folder, model);
   const nlohmann::json config = read_json_if_present(folder / "tokenizer_config.json");
-  Conventions conventions =
+  SentencePieceConventions conventions =
       read_conventions(JsonNode(config, "tokenizer_config.json"), model, added);
   return with_context((folder / "tokenizer.model").string(), [&] {
-    return std::make_unique<SentencePieceTokenizer>(model, added, std::move(conventions));
+    return make_sentencepiece_tokenizer(model, added, std::move(conventions), "tokenizer.model");
   });
 }
 

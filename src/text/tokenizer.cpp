@@ -3,20 +3,28 @@
 #include <fmt/format.h>
 
 #include "calque/core/error.h"
+#include "text/gguf_tokenizer.h"
 #include "text/json_tokenizer.h"
 #include "text/sentencepiece_tokenizer.h"
 
 namespace calque::text {
 
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_folder) {
-  if (std::filesystem::exists(model_folder / "tokenizer.json"))
-    return load_json_tokenizer(model_folder / "tokenizer.json");
-  if (std::filesystem::exists(model_folder / "tokenizer.model"))
-    return load_sentencepiece_tokenizer(model_folder);
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model) {
+  if (is_gguf(model)) return load_gguf_tokenizer(model);
+  if (std::filesystem::exists(model / "tokenizer.json"))
+    return load_json_tokenizer(model / "tokenizer.json");
+  if (std::filesystem::exists(model / "tokenizer.model"))
+    return load_sentencepiece_tokenizer(model);
   throw Error(ErrorKind::kInput, "",
               fmt::format("{}: has neither tokenizer.json nor tokenizer.model. Copy the tokenizer "
                           "files of the model there, or give token ids in place of text.",
-                          model_folder.string()));
+                          model.string()));
+}
+
+bool has_tokenizer(const std::filesystem::path& model) {
+  if (is_gguf(model)) return gguf_has_tokenizer(model);
+  return std::filesystem::exists(model / "tokenizer.json") ||
+         std::filesystem::exists(model / "tokenizer.model");
 }
 
 }  // namespace calque::text

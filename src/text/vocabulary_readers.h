@@ -15,4 +15,8 @@ Vocabulary sentencepiece_vocabulary(const std::filesystem::path& folder, std::in
 Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t vocab_size,
                            bool decide_pre);
 
+// From the keys tokenizer.* of a GGUF file, which are checked against each other. Error(kInput) for
+// a file without a tokenizer; "E211" for a tokenizer.ggml.model other than "llama" and "gpt2".
+Vocabulary gguf_vocabulary(const std::filesystem::path& file);
+
 }  // namespace calque::text

@@ -145,7 +145,7 @@ TEST(DamagedGgufBlocks, AnInfiniteScale) {
   const Error error = error_of([&] { reader->load("model.layers.0.mlp.up_proj.weight"); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
   EXPECT_THAT(error.what(), AllOf(HasSubstr("tensor 'blk.0.ffn_up.weight'"),
-                                  HasSubstr("row 0, group 1 has scale inf")));
+                                  HasSubstr("block 1 of row 0 has scale inf")));
 }
 
 }  // namespace

@@ -47,13 +47,13 @@ class AgainstTheConverter : public ::testing::Test {
       writer.write(tensor.name, bytes);
     }
     writer.finish();
-    const io::SafetensorsCheckpoint checkpoint(folder_.path());
+    const model::CheckpointSource source(folder_.path());
     ExportRequest request = gguf(folder_ / "out.gguf", "F16");
-    const ExportPlan plan = plan_export(family_, checkpoint, {}, request);
+    const ExportPlan plan = plan_export(family_, source, {}, request);
     const text::Vocabulary vocabulary = vocabulary_of_golden();
     Provenance provenance;
     provenance.model_name = "Tiny";
-    write_random(plan, {family_, checkpoint, folder_.path(), &vocabulary, provenance});
+    write_random(plan, {family_, source, folder_.path(), &vocabulary, provenance});
     ours_ = std::make_unique<io::GgufFile>(folder_ / "out.gguf");
   }
 
@@ -120,6 +120,31 @@ TEST(GgufMetadata, SaysHowAQuantizedFileWasMade) {
     if (scalar == nullptr || !std::holds_alternative<std::string>(*scalar)) continue;
     EXPECT_THAT(std::get<std::string>(*scalar), Not(HasSubstr(folder.path().string()))) << key;
   }
+}
+
+TEST(GgufMetadata, SaysWhereTheModelComesFrom) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  const auto written = [&](const std::string& file, const std::string& base_model) {
+    WriterInputs inputs = model.inputs();
+    inputs.provenance.license = "apache-2.0";
+    inputs.provenance.quantized_by = "somebody";
+    inputs.provenance.base_model = base_model;
+    write_random(model.plan(gguf(folder / file, "F16")), inputs);
+    return std::make_unique<io::GgufFile>(folder / file);
+  };
+  const auto hub = written("hub.gguf", "Maker/Model-1B");
+  EXPECT_EQ(hub->string("general.license"), "apache-2.0");
+  EXPECT_EQ(hub->string("general.quantized_by"), "somebody");
+  EXPECT_EQ(hub->integer("general.base_model.count"), 1);
+  EXPECT_EQ(hub->string("general.base_model.0.name"), "Model-1B");
+  EXPECT_EQ(hub->string("general.base_model.0.organization"), "Maker");
+  EXPECT_EQ(hub->string("general.base_model.0.repo_url"), "https://huggingface.co/Maker/Model-1B");
+  for (const char* local : {"Model-1B", "/srv/models/Model-1B", "../Model-1B/", ""})
+    EXPECT_EQ(written("local.gguf" + std::to_string(std::string(local).size()), local)
+                  ->find("general.base_model.count"),
+              nullptr)
+        << local;
 }
 
 TEST(GgufMetadata, SaysNoneWithoutAVocabularyAndGivesItsSize) {

@@ -52,29 +52,15 @@ INSTANTIATE_TEST_SUITE_P(
                       Size{"Q3_K_M", 3.9960}, Size{"Q3_K_L", 4.2979}, Size{"IQ4_XS", 4.4597},
                       Size{"IQ4_NL", 4.6818}, Size{"Q4_K_S", 4.6672}, Size{"Q4_K_M", 4.8944},
                       Size{"Q5_K_S", 5.5704}, Size{"Q5_K_M", 5.7036}, Size{"Q6_K", 6.5633},
-                      Size{"Q3_K", 3.9960}, Size{"Q4_K", 4.8944}, Size{"Q5_K", 5.7036}),
+                      Size{"Q4_0", 4.6358}, Size{"Q4_1", 5.1031}, Size{"Q5_0", 5.5704},
+                      Size{"Q5_1", 6.0377}, Size{"Q8_0", 8.5008}, Size{"Q3_K", 3.9960},
+                      Size{"Q4_K", 4.8944}, Size{"Q5_K", 5.7036}),
     [](const auto& tested) { return tested.param.type; });
-
-// llama.cpp has Q6_K and the type itself where exports of these types have Q8_0 unless told.
-class LegacySizes : public ::testing::TestWithParam<Size> {};
-
-TEST_P(LegacySizes, AreThoseOfLlamaQuantizeWithItsTypesAtBothEnds) {
-  ExportRequest request = gguf(GetParam().type);
-  request.embedding_type = GetParam().type;
-  request.output_type = "Q6_K";
-  EXPECT_NEAR(plan_of_sizes(kLlama8B, request).bits_per_weight, GetParam().bits_per_weight,
-              0.00005);
-}
-
-INSTANTIATE_TEST_SUITE_P(Mixes, LegacySizes,
-                         ::testing::Values(Size{"Q4_0", 4.6358}, Size{"Q4_1", 5.1031},
-                                           Size{"Q5_0", 5.5704}, Size{"Q5_1", 6.0377}),
-                         [](const auto& tested) { return tested.param.type; });
 
 struct Bytes {
   std::string type;
   std::uint64_t tied_1b;
-  std::uint64_t mistral_7b;
+  std::uint64_t mistral_7b;  // 0: not computed there
 };
 void PrintTo(const Bytes& bytes, std::ostream* out) { *out << bytes.type; }
 
@@ -90,6 +76,7 @@ TEST_P(ExactBytes, OfLlama32At1BAndMistral7B) {
       R"("hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336,
          "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000)";
   EXPECT_EQ(plan_of_sizes(llama_1b, gguf(GetParam().type)).tensor_bytes, GetParam().tied_1b);
+  if (GetParam().mistral_7b == 0) return;
   EXPECT_EQ(plan_of_sizes(mistral_7b, gguf(GetParam().type)).tensor_bytes, GetParam().mistral_7b);
 }
 
@@ -98,7 +85,9 @@ INSTANTIATE_TEST_SUITE_P(Mixes, ExactBytes,
                                            Bytes{"Q3_K_M", 683012096u, 3518251008u},
                                            Bytes{"Q4_K_M", 799862784u, 4367704064u},
                                            Bytes{"Q5_K_M", 903671808u, 5130674176u},
-                                           Bytes{"Q6_K", 1013968896u, 5941329920u}),
+                                           Bytes{"Q6_K", 1013968896u, 5941329920u},
+                                           Bytes{"Q4_K_S", 767815680u, 0u},
+                                           Bytes{"Q8_0", 1313251328u, 7695122432u}),
                          [](const auto& tested) { return tested.param.type; });
 
 // By the rules: of 32 layers, more bits for 0-3, every third from 6 to 27, and 28-31.
@@ -138,11 +127,12 @@ TEST(MoreBits, GoesToTheEndsAndEveryThirdBetween) {
 }
 
 io::GgmlType type_for(const char* mix, const MixModel& model, const char* tensor, Index layer) {
-  return type_in_mix(gguf_mix(mix), model, tensor, layer);
+  return type_in_mix(gguf_mix(mix), model, {.gguf_name = tensor, .number = layer});
 }
 
 TEST(MixRules, GiveTheValuesOfAnEightyLayerModelMore) {
-  const MixModel large = {.layers = 80, .heads = 64, .kv_heads = 8, .eighty_layers = true};
+  const MixModel large = {
+      .layers = 80, .heads = 64, .kv_heads = 8, .value_tensors = 80, .eighty_layers = true};
   EXPECT_EQ(type_for("Q3_K_S", large, "blk.9.attn_v.weight", 9), io::GgmlType::kQ5_K);
   EXPECT_EQ(type_for("Q4_K_M", large, "blk.10.attn_v.weight", 10), io::GgmlType::kQ5_K);
   EXPECT_EQ(type_for("Q4_K_M", large, "blk.0.attn_v.weight", 0), io::GgmlType::kQ6_K);
@@ -212,10 +202,66 @@ TEST(MixEnds, TakeTheEmbeddingsTypeForATiedHeadThatHasNone) {
   EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q5_K");
 }
 
-TEST(MixEnds, StayAtQ8WithTheOlderTypes) {
-  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("Q4_0"));
+// formats_gguf.md 4.3
+TEST(MixEnds, AreQ6KAndTheTypeItselfWithTheOlderTypes) {
+  for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1"}) {
+    const ExportPlan plan = plan_of_sizes(kLlama8B, gguf(type));
+    EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, type);
+    EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q6_K") << type;
+  }
+  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("Q8_0"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q8_0");
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q8_0");
+}
+
+// llama-quantize's --token-embedding-type is stronger than --output-tensor-type where one tensor
+// is both.
+TEST(MixEnds, TakeTheEmbeddingsTypeForATiedHeadThatHasBoth) {
+  const std::string tied = std::string(kLlama8B) + R"(, "tie_word_embeddings": true)";
+  ExportRequest request = gguf("Q4_0");
+  request.output_type = "Q8_0";
+  EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q8_0");
+  request.embedding_type = "Q5_K";
+  EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q5_K");
+}
+
+// An eighth of 32 layers, when there is an importance matrix (formats_gguf.md 4.4).
+TEST(MixRules, GiveTheFirstDownMatricesOfTheOlderTypesMoreWhenCalibrated) {
+  const QuantizationRequest calibrated = {.calibrated = true};
+  const std::pair<const char*, const char*> types[] = {{"Q4_0", "Q4_1"}, {"Q5_0", "Q5_1"}};
+  for (const auto& [type, more] : types) {
+    EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, gguf(type)), 0, "mlp.down_proj"), type);
+    const ExportPlan plan = plan_of_sizes(kLlama8B, gguf(type), calibrated);
+    EXPECT_EQ(type_of(plan, 3, "mlp.down_proj"), more);
+    EXPECT_EQ(type_of(plan, 4, "mlp.down_proj"), type);
+    EXPECT_EQ(type_of(plan, 0, "mlp.up_proj"), type);
+  }
+  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("Q4_1"), calibrated);
+  EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "Q4_1");
+}
+
+TEST(MixRules, TreatFusedAttentionAsItsValues) {
+  const MixModel phi = {.layers = 32, .heads = 32, .kv_heads = 32, .value_tensors = 32};
+  EXPECT_EQ(type_for("Q4_K_M", phi, "blk.0.attn_qkv.weight", 0), io::GgmlType::kQ6_K);
+  EXPECT_EQ(type_for("Q4_K_M", phi, "blk.4.attn_qkv.weight", 4), io::GgmlType::kQ4_K);
+  EXPECT_EQ(type_for("Q3_K_L", phi, "blk.4.attn_qkv.weight", 4), io::GgmlType::kQ5_K);
+}
+
+TEST(MixRules, StoreStackedExpertsOnlyInMxfp4OfExperts) {
+  const MixModel experts = {.layers = 4, .heads = 8, .kv_heads = 8, .experts = 4};
+  const GgufMix& mix = gguf_mix("MXFP4_MOE");
+  EXPECT_EQ(type_in_mix(mix, experts, {"blk.0.ffn_up_exps.weight", 0, true}), io::GgmlType::kMXFP4);
+  EXPECT_EQ(type_in_mix(mix, experts, {"blk.0.attn_v.weight", 0, false}), io::GgmlType::kQ8_0);
+  EXPECT_EQ(embedding_in_mix(mix), io::GgmlType::kQ8_0);
+  EXPECT_EQ(output_in_mix(mix, 256), io::GgmlType::kQ8_0);
+  EXPECT_EQ(mix.file_type, 38u);
+}
+
+TEST(MixRules, HaveBothEndsOfMxfp4InQ8) {
+  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("MXFP4"));
+  EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q8_0");
+  EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q8_0");
+  EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "MXFP4");
 }
 
 // Qwen2.5-0.5B's widths: 896 = 3.5 * 256, 4864 = 19 * 256.
@@ -237,6 +283,13 @@ TEST(ShapeFallback, IsRefusedWithItsShareUnlessAllowed) {
   EXPECT_THAT(error.what(), HasSubstr("Set on_shape_fallback: allow"));
 }
 
+// 896 is whole blocks of Q4_0, not of Q6_K, which llama-quantize then replaces.
+TEST(ShapeFallback, IsNoneForAnOutputThatOnlyQ6KDoesNotFit) {
+  const ExportPlan plan = plan_of_sizes(kNarrow, gguf("Q4_0"));
+  EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q8_0");
+  EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "Q4_0");
+}
+
 TEST(ShapeFallback, StoresWhatLlamaQuantizeStoresWhenAllowed) {
   const auto plan_of = [](const std::string& type) {
     ExportRequest request = gguf(type);
@@ -250,6 +303,13 @@ TEST(ShapeFallback, StoresWhatLlamaQuantizeStoresWhenAllowed) {
   EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "Q6_K");
   EXPECT_EQ(type_of(plan, 4, "mlp.down_proj"), "Q4_K");
   EXPECT_FALSE(plan.at("model.layers.0.self_attn.q_proj.weight").grid->block.has_value());
+  const ExportPlan by_reference = [] {
+    ExportRequest request = gguf("Q4_K_M");
+    request.on_shape_fallback = "allow";
+    return plan_of_sizes(kNarrow, request, {.reference_rounding = true});
+  }();
+  EXPECT_EQ(by_reference.at("model.layers.0.self_attn.q_proj.weight").grid->block,
+            GgmlBlock::kQ5_0);
   EXPECT_EQ(type_of(plan_of("Q5_K_S"), 0, "mlp.up_proj"), "Q5_1");
   EXPECT_EQ(type_of(plan_of("Q3_K_S"), 0, "mlp.up_proj"), "Q4_0");
   EXPECT_EQ(type_of(plan_of("IQ4_XS"), 0, "mlp.up_proj"), "IQ4_NL");

@@ -107,14 +107,13 @@ TEST_F(GptqWriter, CopiesEveryOtherTensorByteForByte) {
   write_random(model_.plan(request(), {.bits = 4, .group_size = 32}), model_.inputs());
   const io::SafetensorsCheckpoint out(folder_ / "out");
   int copied = 0;
-  for (const io::TensorRef& source : model_.checkpoint().tensors()) {
+  for (const model::SourceTensor& source : model_.source().tensors()) {
     const io::TensorRef* copy = out.find(source.name);
     if (copy == nullptr) continue;
     ++copied;
     EXPECT_EQ(copy->dtype, source.dtype) << source.name;
     EXPECT_EQ(copy->shape, source.shape) << source.name;
-    EXPECT_TRUE(std::equal(copy->bytes.begin(), copy->bytes.end(), source.bytes.begin(),
-                           source.bytes.end()))
+    EXPECT_TRUE(std::ranges::equal(copy->bytes, model_.source().bytes(source.name).get()))
         << source.name;
   }
   EXPECT_EQ(copied, 2 + 1 + 2 * 2);  // embedding and head, final norm, two norms a block

@@ -74,13 +74,14 @@ class LlamaQuantize : public ::testing::TestWithParam<Golden> {
   }
 
   void export_to(const std::filesystem::path& path) {
-    const io::SafetensorsCheckpoint checkpoint(folder_ / "model");
+    const model::CheckpointSource checkpoint(folder_ / "model");
     ExportRequest request;
     request.format = "gguf";
     request.path = path;
     request.type = GetParam().type;
     const ExportPlan plan =
-        plan_export(family_, checkpoint, {.calibrated = GetParam().importance}, request);
+        plan_export(family_, checkpoint,
+                    {.calibrated = GetParam().importance, .reference_rounding = true}, request);
     const auto writer = open_writer(plan, {family_, checkpoint, folder_ / "model", nullptr, {}});
     for (const TensorPlan& planned : plan.tensors)
       if (planned.grid) writer->write(planned.tensor.name, rounded(planned));
@@ -122,7 +123,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Golden{"tiny-Q3_K_M", "Q3_K_M"}, Golden{"tiny-Q4_K_M", "Q4_K_M"},
                       Golden{"tiny-Q4_K_M-imatrix", "Q4_K_M", true},
                       Golden{"tiny-Q5_K_M", "Q5_K_M"}, Golden{"tiny-IQ4_XS", "IQ4_XS"},
-                      Golden{"tiny-1layer-Q6_K", "Q6_K"}, Golden{"tiny-1layer-IQ4_NL", "IQ4_NL"}),
+                      Golden{"tiny-1layer-Q4_0", "Q4_0"}, Golden{"tiny-1layer-Q4_1", "Q4_1"},
+                      Golden{"tiny-1layer-Q5_0", "Q5_0"}, Golden{"tiny-1layer-Q5_1", "Q5_1"},
+                      Golden{"tiny-1layer-Q8_0", "Q8_0"}, Golden{"tiny-1layer-Q6_K", "Q6_K"},
+                      Golden{"tiny-1layer-IQ4_NL", "IQ4_NL"}),
     name_of_case);
 
 }  // namespace

@@ -127,10 +127,8 @@ TEST_P(PackedFolders, CopyWhatIsNotQuantizedAndNothingTwice) {
     const io::TensorRef* copy = out.find(tensor.tensor.name);
     ASSERT_EQ(copy == nullptr, tensor.grid.has_value()) << tensor.tensor.name;
     if (copy == nullptr) continue;
-    const io::TensorRef& source = model_.checkpoint().at(tensor.tensor.name);
-    EXPECT_EQ(copy->dtype, source.dtype);
-    EXPECT_TRUE(std::equal(copy->bytes.begin(), copy->bytes.end(), source.bytes.begin(),
-                           source.bytes.end()));
+    EXPECT_EQ(copy->dtype, model_.source().at(tensor.tensor.name).dtype);
+    EXPECT_TRUE(std::ranges::equal(copy->bytes, model_.source().bytes(tensor.tensor.name).get()));
   }
   EXPECT_NE(out.find("model.layers.1.self_attn.q_proj.bias"), nullptr);
 }

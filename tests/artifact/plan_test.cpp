@@ -229,7 +229,7 @@ TEST_F(PlanTiny, GivesEachPartOfAGgufItsType) {
 TEST_F(PlanTiny, GivesATiedEmbeddingTheTypeOfTheOutput) {
   TinyModel::Options options;
   options.tied = true;
-  const ExportPlan plan = model(options).plan(gguf("Q4_0", "F16", "Q5_1"));
+  const ExportPlan plan = model(options).plan(gguf("Q4_0", "auto", "Q5_1"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q5_1");
   EXPECT_EQ(error_of([&] { plan.at("lm_head.weight"); }).kind(), ErrorKind::kInternal);
 }
@@ -247,7 +247,7 @@ TEST_F(PlanTiny, RefusesFamiliesThatGgufDoesNotKnow) {
   const TinyModel& tiny = model({});
   model::FamilySpec family = tiny.family();
   family.gguf_architecture.clear();
-  const Error error = error_of([&] { plan_export(family, tiny.checkpoint(), {}, gguf("F16")); });
+  const Error error = error_of([&] { plan_export(family, tiny.source(), {}, gguf("F16")); });
   EXPECT_EQ(error.code(), "E123");
   EXPECT_THAT(error.what(), HasSubstr("no GGUF of family 'llama' (LlamaForCausalLM). Export gptq, "
                                       "awq or compressed-tensors instead."));

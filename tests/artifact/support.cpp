@@ -106,11 +106,11 @@ Error error_of(const std::function<void()>& body) {
 }
 
 TinyModel::TinyModel(const std::filesystem::path& folder, const Options& options)
-    : folder_(folder), family_(prepare(folder, options)), checkpoint_(folder) {}
+    : folder_(folder), family_(prepare(folder, options)), source_(folder) {}
 
 ExportPlan TinyModel::plan(const ExportRequest& request,
                            const QuantizationRequest& quantization) const {
-  return plan_export(family_, checkpoint_, quantization, request);
+  return plan_export(family_, source_, quantization, request);
 }
 
 WriterInputs TinyModel::inputs(const text::Vocabulary* vocabulary) const {
@@ -119,7 +119,7 @@ WriterInputs TinyModel::inputs(const text::Vocabulary* vocabulary) const {
   provenance.model_name = "Tiny";
   provenance.method = "gptq";
   provenance.damp_percent = 0.02;
-  return {family_, checkpoint_, folder_, vocabulary, provenance};
+  return {family_, source_, folder_, vocabulary, provenance};
 }
 
 ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request,
@@ -133,7 +133,7 @@ ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request,
           "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, )" +
           sizes + "}",
       "sizes"));
-  return plan_export(family, any.checkpoint(), quantization, request);
+  return plan_export(family, any.source(), quantization, request);
 }
 
 namespace {

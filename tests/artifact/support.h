@@ -13,6 +13,7 @@
 #include "calque/core/matrix.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
+#include "calque/model/weight_source.h"
 #include "calque/quant/quantized_matrix.h"
 #include "calque/text/vocabulary.h"
 
@@ -48,14 +49,14 @@ class TinyModel {
 
   const std::filesystem::path& folder() const { return folder_; }
   const model::FamilySpec& family() const { return family_; }
-  const io::SafetensorsCheckpoint& checkpoint() const { return checkpoint_; }
+  const model::CheckpointSource& source() const { return source_; }
   ExportPlan plan(const ExportRequest& request, const QuantizationRequest& quantization = {}) const;
   WriterInputs inputs(const text::Vocabulary* vocabulary = nullptr) const;
 
  private:
   std::filesystem::path folder_;
   model::FamilySpec family_;
-  io::SafetensorsCheckpoint checkpoint_;
+  model::CheckpointSource source_;
 };
 
 // The plan of a Llama of any size, given as the keys of its config.json. Plans that copy nothing

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
@@ -90,6 +91,29 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModel) {
     expect_reads_back(config_of(name));
 }
 
+// The models of fixtures/families, as transformers wrote their config.json.
+TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
+  for (const char* name :
+       {"gemma2", "gemma3", "phi3", "mixtral", "qwen2_moe", "qwen3_moe", "mistral_sliding"}) {
+    SCOPED_TRACE(name);
+    const model::ModelConfig c =
+        model::load_config(std::filesystem::path(CALQUE_FIXTURES) / "families" / name);
+    expect_reads_back(c);
+    const model::ModelConfig read =
+        model::parse_config(generated_config_json(c, "float16"), "generated");
+    EXPECT_EQ(read.query_scale, c.query_scale);
+    EXPECT_EQ(read.attention_softcap, c.attention_softcap);
+    EXPECT_EQ(read.logit_softcap, c.logit_softcap);
+    EXPECT_EQ(read.local_rope.theta, c.local_rope.theta);
+    EXPECT_EQ(read.num_experts, c.num_experts);
+    EXPECT_EQ(read.experts_per_token, c.experts_per_token);
+    EXPECT_EQ(read.expert_intermediate_size, c.expert_intermediate_size);
+    EXPECT_EQ(read.shared_intermediate_size, c.shared_intermediate_size);
+    EXPECT_EQ(read.normalize_experts, c.normalize_experts);
+    EXPECT_EQ(read.experts_in_layer, c.experts_in_layer);
+  }
+}
+
 TEST(GeneratedConfig, KeepsTheScalingOfPositions) {
   model::ModelConfig c = config_of("LlamaForCausalLM");
   c.rope.scaling = model::RopeSpec::Scaling::kLinear;
@@ -100,6 +124,13 @@ TEST(GeneratedConfig, KeepsTheScalingOfPositions) {
   c.rope.low_freq_factor = 1;
   c.rope.high_freq_factor = 4;
   c.rope.original_max_positions = 64;  // so small that all three bands are met at 32 dimensions
+  expect_reads_back(c);
+  c = config_of("Phi3ForCausalLM");
+  c.rope.scaling = model::RopeSpec::Scaling::kLongRope;
+  c.rope.original_max_positions = 64;
+  c.rope.short_factors.assign(16, 1.5);
+  c.rope.long_factors.assign(16, 4.0);
+  c.rope.attention_factor = 1.25;
   expect_reads_back(c);
 }
 

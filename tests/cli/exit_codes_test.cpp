@@ -68,6 +68,9 @@ TEST_F(BadInput, AnOverrideIsNamed) {
 TEST_F(BadInput, AnUnreadableModelIsThree) {
   expect_refused("validate " CALQUE_CONFIGS "/demo.yaml --set model.path=" + path("none"), 3,
                  "none");
+  expect_refused("validate " CALQUE_CONFIGS "/demo.yaml --set model.path=" CALQUE_FIXTURES
+                 "/artifacts/gguf/tiny-1layer-Q4_0.gguf",
+                 3, "error[E169]: ");
   expect_refused("inspect " + path("none"), 3, "none");
   write(folder_ / "bad.gguf", "GGUF and then nothing of use");
   expect_refused("inspect " + path("bad.gguf"), 3, "bad.gguf");

@@ -115,6 +115,50 @@ TEST(PlanTable, HasARowAnExport) {
             "demo    GPTQ 4 bit g128           1234567        4.500                  1   2\n");
 }
 
+artifact::TensorPlan planned(const std::string& name, const std::string& gguf_name,
+                             std::vector<Index> shape, const std::string& stored_as,
+                             std::uint64_t bytes, Index expert = -1) {
+  artifact::TensorPlan result;
+  result.tensor = {name, std::move(shape), gguf_name};
+  result.tensor.gguf_expert = expert;
+  result.stored_as = stored_as;
+  result.bytes = bytes;
+  return result;
+}
+
+artifact::ExportPlan plan_of_experts(const std::string& format) {
+  artifact::ExportPlan result;
+  result.request.format = format;
+  result.tensors = {planned("norm", "n.weight", {32}, "F32", 128),
+                    planned("experts.0.down", "down_exps.weight", {4, 32}, "Q4_0", 72, 0),
+                    planned("experts.1.down", "down_exps.weight", {4, 32}, "Q4_0", 72, 1),
+                    planned("head", "output.weight", {2, 32}, "Q8_0", 68)};
+  return result;
+}
+
+// 32, 256 and 64 of 352 weights.
+TEST(TypesTable, HasARowATypeTheMostWeightsFirst) {
+  EXPECT_EQ(types_table(plan_of_experts("gguf")),
+            "stored as  tensors  % of weights  bytes\n"
+            "Q4_0             1         72.73    144\n"
+            "Q8_0             1         18.18     68\n"
+            "F32              1          9.09    128\n");
+}
+
+TEST(TensorsTable, HasARowATensorOfTheFile) {
+  EXPECT_EQ(tensors_table(plan_of_experts("gguf")),
+            "tensor            stored as       shape  bytes\n"
+            "n.weight          F32              [32]    128\n"
+            "down_exps.weight  Q4_0       [2, 4, 32]    144\n"
+            "output.weight     Q8_0          [2, 32]     68\n");
+  EXPECT_EQ(tensors_table(plan_of_experts("gptq")),
+            "tensor          stored as    shape  bytes\n"
+            "norm            F32           [32]    128\n"
+            "experts.0.down  Q4_0       [4, 32]     72\n"
+            "experts.1.down  Q4_0       [4, 32]     72\n"
+            "head            Q8_0       [2, 32]     68\n");
+}
+
 TEST(FormatText, FallsBackToTheFormatWhenNothingIsQuantized) {
   artifact::ExportPlan copies = plan("gptq", "x", "F16");
   copies.tensors.pop_back();

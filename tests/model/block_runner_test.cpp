@@ -228,6 +228,31 @@ TEST(BlockRunner, RunsGemma1AsDefined) {
             kLogitTolerance);
 }
 
+// longrope multiplies turned queries and keys by a factor, so scores by its square, which is what a
+// query_scale of as much does. With the same factors for every pair, frequencies are divided as by
+// linear scaling. Sequences of 96 are beyond an original context of 64: the long factors count.
+TEST(BlockRunner, ScalesScoresAndPositionsAsLongRopeSays) {
+  ModelConfig config = load_config(family_folder("phi3"));
+  const Reference reference{family_folder("phi3")};
+  config.rope.scaling = RopeSpec::Scaling::kLongRope;
+  config.rope.original_max_positions = 64;
+  config.rope.short_factors.assign(16, 1.0);
+  config.rope.long_factors.assign(16, 4.0);
+  config.rope.attention_factor = 1.25;
+  const Matrix<float> long_RV =
+      logits_of(ModelFolder(family_folder("phi3"), config), reference.tokens, {});
+  config.rope = RopeSpec{.theta = config.rope.theta};
+  const Matrix<float> plain_RV =
+      logits_of(ModelFolder(family_folder("phi3"), config), reference.tokens, {});
+  config.rope.scaling = RopeSpec::Scaling::kLinear;
+  config.rope.factor = 4.0;
+  config.query_scale = 1.25 * 1.25 / std::sqrt(32.0);
+  const Matrix<float> expected_RV =
+      logits_of(ModelFolder(family_folder("phi3"), config), reference.tokens, {});
+  EXPECT_LT(largest_difference(long_RV, expected_RV), kLogitTolerance);
+  EXPECT_GT(largest_difference(long_RV, plain_RV), 100 * kLogitTolerance);
+}
+
 TEST(BlockRunner, MakesTheLogitsOfTransformersForTheDemoModel) {
   const ModelFolder model(CALQUE_DEMO_MODEL);
   const Reference reference{CALQUE_DEMO_MODEL};

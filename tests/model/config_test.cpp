@@ -15,6 +15,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::AllOf;
+using ::testing::DoubleEq;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -125,11 +126,49 @@ TEST(Config, ReadsLinearAndDefaultRope) {
 }
 
 TEST(Config, RefusesOtherRopeTypesByName) {
-  for (const char* type : {"yarn", "longrope", "dynamic"})
+  for (const char* type : {"yarn", "dynamic"})
     EXPECT_THAT(
         refusal_of(with(llama_json(), {{"rope_scaling", {{"type", type}, {"factor", 2.0}}}})),
         AllOf(HasSubstr("config.json: rope_scaling"), HasSubstr("'" + std::string(type) + "'"),
-              HasSubstr("default, linear and llama3")));
+              HasSubstr("default, linear, llama3 and longrope")));
+}
+
+// transformers' `_compute_longrope_parameters`: theta 10000, heads of 4: frequencies 1 and 0.01,
+// each divided by its factor; cosines and sines times sqrt(1 + ln(256 / 64) / ln(64)) =
+// sqrt(4 / 3).
+TEST(Config, ReadsLongRopeWithFactorsForShortAndLongSequences) {
+  const json scaling{{"rope_type", "longrope"},
+                     {"short_factor", {1.0, 2.0}},
+                     {"long_factor", {4.0, 8.0}},
+                     {"original_max_position_embeddings", 64}};
+  const json changes{{"head_dim", 4}, {"max_position_embeddings", 256}, {"rope_scaling", scaling}};
+  const RopeSpec rope = parse(with(llama_json(), changes)).rope;
+  EXPECT_EQ(rope.scaling, RopeSpec::Scaling::kLongRope);
+  EXPECT_NEAR(rope.attention_factor, std::sqrt(4.0 / 3.0), 1e-12);
+  EXPECT_THAT(rope.inverse_frequencies(4), ElementsAre(DoubleEq(1.0), DoubleEq(0.005)));
+  EXPECT_THAT(rope.inverse_frequencies(4, 64), ElementsAre(DoubleEq(1.0), DoubleEq(0.005)));
+  EXPECT_THAT(rope.inverse_frequencies(4, 65), ElementsAre(DoubleEq(0.25), DoubleEq(0.00125)));
+  json su = changes;
+  su["rope_scaling"]["rope_type"] = "su";
+  EXPECT_EQ(parse(with(llama_json(), su)).rope.scaling, RopeSpec::Scaling::kLongRope);
+  json given = changes;
+  given["rope_scaling"]["attention_factor"] = 1.25;
+  EXPECT_EQ(parse(with(llama_json(), given)).rope.attention_factor, 1.25);
+}
+
+TEST(Config, RefusesLongRopeFactorsOfAnotherNumberOrSign) {
+  json scaling{{"rope_type", "longrope"},
+               {"short_factor", {1.0}},
+               {"long_factor", {4.0, 8.0}},
+               {"original_max_position_embeddings", 64}};
+  const auto refusal = [&] {
+    return refusal_of(with(llama_json(), {{"head_dim", 4}, {"rope_scaling", scaling}}));
+  };
+  EXPECT_THAT(refusal(), HasSubstr("'short_factor' must list 2 numbers"));
+  scaling["short_factor"] = {1.0, -2.0};
+  EXPECT_THAT(refusal(), HasSubstr("'short_factor' holds -2.0"));
+  scaling.erase("short_factor");
+  EXPECT_THAT(refusal(), HasSubstr("'short_factor' is missing"));
 }
 
 TEST(Config, RefusesIncompleteLlama3Scaling) {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <set>
+#include <utility>
 
 #include "calque/core/error.h"
 #include "model/model_fixture.h"
@@ -26,20 +27,22 @@ TEST_P(EveryFamily, ClaimsEveryTensorOfTheCheckpointOnce) {
   std::multiset<std::string> claimed;
   for (const TensorSpec& tensor : model.family.tensors()) claimed.insert(tensor.name);
   std::multiset<std::string> stored;
-  for (const io::TensorRef& tensor : model.checkpoint.tensors()) stored.insert(tensor.name);
+  for (const SourceTensor& tensor : model.source.tensors()) stored.insert(tensor.name);
   EXPECT_EQ(claimed, stored);
 }
 
 TEST_P(EveryFamily, HasTheShapesOfTheCheckpoint) {
-  EXPECT_NO_THROW(check_against_family(model.checkpoint, model.family));
+  EXPECT_NO_THROW(check_against_family(model.source, model.family));
 }
 
 TEST_P(EveryFamily, GivesEveryTensorItsOwnGgufNameOrNoneAny) {
   const bool named = !model.family.gguf_architecture.empty();
-  std::set<std::string> names;
+  // A stack of experts has one name and a slab for each.
+  std::set<std::pair<std::string, Index>> names;
   for (const TensorSpec& tensor : model.family.tensors()) {
     EXPECT_EQ(tensor.gguf_name.empty(), !named) << tensor.name;
-    EXPECT_TRUE(!named || names.insert(tensor.gguf_name).second) << tensor.gguf_name;
+    const auto place = std::make_pair(tensor.gguf_name, tensor.gguf_expert);
+    EXPECT_TRUE(!named || names.insert(place).second) << tensor.gguf_name;
   }
 }
 
@@ -108,7 +111,7 @@ TEST_P(EveryFamily, FoldsNormsIntoTheInputsOfEachHalf) {
 
 TEST_P(EveryFamily, InterleavesRowsOfQAndKOnlyForGgufLlama) {
   const bool llama = model.family.gguf_architecture == "llama";
-  EXPECT_EQ(llama, GetParam().starts_with("llama") || GetParam().starts_with("mistral"));
+  EXPECT_EQ(llama, GetParam().starts_with("llama") || GetParam().starts_with("mi"));
   for (const TensorSpec& tensor : model.family.tensors()) {
     Index heads = 0;
     // 4 heads and 2 key/value heads in all of these models; biases are interleaved too.
@@ -144,6 +147,30 @@ TEST(Family, UsesTheNamesOfLlamaCpp) {
       {"mlp.down_proj", "ffn_down"}};
   for (const auto& [hf, gguf] : in_layer)
     EXPECT_EQ(names["model.layers.1." + hf + ".weight"], "blk.1." + gguf + ".weight");
+}
+
+TEST(Family, StacksRoutedExpertsUnderOneName) {
+  const ModelFolder model(family_folder("qwen2_moe"));
+  std::map<std::string, TensorSpec> specs;
+  for (const TensorSpec& tensor : model.family.tensors()) specs[tensor.name] = tensor;
+  const std::string mlp = "model.layers.1.mlp.";
+  EXPECT_EQ(specs[mlp + "gate.weight"].gguf_name, "blk.1.ffn_gate_inp.weight");
+  EXPECT_EQ(specs[mlp + "shared_expert_gate.weight"].gguf_name, "blk.1.ffn_gate_inp_shexp.weight");
+  for (const std::string role : {"gate", "up", "down"}) {
+    const TensorSpec& routed = specs[mlp + "experts.5." + role + "_proj.weight"];
+    EXPECT_EQ(routed.gguf_name, "blk.1.ffn_" + role + "_exps.weight");
+    EXPECT_EQ(routed.gguf_expert, 5);
+    const TensorSpec& shared = specs[mlp + "shared_expert." + role + "_proj.weight"];
+    EXPECT_EQ(shared.gguf_name, "blk.1.ffn_" + role + "_shexp.weight");
+    EXPECT_EQ(shared.gguf_expert, -1);
+  }
+}
+
+// Those, and no other.
+TEST_P(EveryFamily, StoresNormsOfGemmaPlusOne) {
+  const bool gemma = GetParam().starts_with("gemma");
+  for (const TensorSpec& tensor : model.family.tensors())
+    EXPECT_EQ(tensor.gguf_plus_one, gemma && tensor.name.ends_with("norm.weight")) << tensor.name;
 }
 
 TEST(Family, HasBiasesWhereTheClassHasThem) {

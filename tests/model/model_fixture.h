@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "calque/core/error.h"
-#include "calque/io/safetensors.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
 
@@ -18,11 +17,10 @@ struct ModelFolder {
   explicit ModelFolder(const std::filesystem::path& folder)
       : ModelFolder(folder, load_config(folder)) {}
   ModelFolder(const std::filesystem::path& folder, const ModelConfig& as)
-      : config(as), family(family_of(config)), checkpoint(folder), source(checkpoint) {}
+      : config(as), family(family_of(config)), source(folder) {}
 
   ModelConfig config;
   FamilySpec family;
-  io::SafetensorsCheckpoint checkpoint;
   CheckpointSource source;
 };
 

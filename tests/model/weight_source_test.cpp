@@ -32,9 +32,9 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
-std::vector<io::TensorDeclaration> declarations_of(const io::SafetensorsCheckpoint& checkpoint) {
+std::vector<io::TensorDeclaration> declarations_of(const ModelSource& source) {
   std::vector<io::TensorDeclaration> result;
-  for (const io::TensorRef& tensor : checkpoint.tensors())
+  for (const SourceTensor& tensor : source.tensors())
     result.push_back({tensor.name, tensor.dtype, tensor.shape});
   return result;
 }
@@ -52,11 +52,11 @@ void write_zeros(const std::filesystem::path& folder,
 std::string verdict(const std::function<void(std::vector<io::TensorDeclaration>&)>& change,
                     const std::string& fixture = "llama") {
   const ModelFolder model(family_folder(fixture));
-  std::vector<io::TensorDeclaration> tensors = declarations_of(model.checkpoint);
+  std::vector<io::TensorDeclaration> tensors = declarations_of(model.source);
   change(tensors);
   const TempFolder folder;
   write_zeros(folder.path(), tensors);
-  const io::SafetensorsCheckpoint changed(folder.path());
+  const CheckpointSource changed(folder.path());
   try {
     check_against_family(changed, model.family);
   } catch (const Error& error) {
@@ -170,7 +170,8 @@ TEST(CheckpointSource, WidensWithoutChangingValues) {
   const Matrix<float> value = model.source.load(name);
   ASSERT_EQ(value.rows(), 64);
   ASSERT_EQ(value.cols(), 128);
-  const auto bytes = model.checkpoint.at(name).bytes;
+  const TensorBytes stored = model.source.bytes(name);
+  const auto bytes = stored.get();
   // bf16 is the upper half of an fp32, little-endian: element (1, 2) is the 130th.
   const auto low = std::to_integer<std::uint16_t>(bytes[2 * 130]);
   const auto high = std::to_integer<std::uint16_t>(bytes[2 * 130 + 1]);

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "calque/io/safetensors.h"
 #include "calque/model/family.h"
+#include "calque/model/weight_source.h"
 #include "calque/quant/grid.h"
 
 namespace calque::artifact {
@@ -70,8 +70,8 @@ struct ExportRequest {
   bool desc_act = false;  // activation-ordered groups with g_idx
   // gguf
   std::string type = "Q4_0";  // one type or one of llama.cpp's mixes ("Q4_K_M")
-  // Used when `type` is quantized; F16/BF16/F32 exports store everything as `type`. "auto": Q8_0
-  // for the older types, else what llama.cpp's mix says. A tied embedding takes the output's.
+  // Used when `type` is quantized; F16/BF16/F32 exports do without. "auto": what llama.cpp's mix
+  // says. A tied embedding takes the output's, unless it is given one of its own.
   std::string embedding_type = "auto";
   std::string output_type = "auto";
   // Rows that are not whole blocks: "refuse", or "allow" what llama.cpp stores them as instead.
@@ -107,7 +107,7 @@ struct ExportPlan {
 // for (E121), unknown GGUF type (with the nearest name), rows that are not whole blocks of the type
 // (E132), a rule that matches nothing (E151, with the nearest module) or is no pattern (E152), a
 // quantized lm_head that is tied to the embedding (E124), what `require` rules out (E141 to E146).
-ExportPlan plan_export(const model::FamilySpec& family, const io::SafetensorsCheckpoint& checkpoint,
+ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource& source,
                        const QuantizationRequest& quantization, const ExportRequest& request);
 
 // One row a format, for --help and the job file.

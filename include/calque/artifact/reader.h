@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "calque/artifact/plan.h"
 #include "calque/core/matrix.h"
 #include "calque/model/config.h"
 #include "calque/model/family.h"
@@ -42,8 +43,14 @@ class ArtifactReader : public model::WeightSource {
   double bits_per_weight() const;
 };
 
-// Decides by content. Error(kInput) if `path` is none of these, or damaged: names file, tensor,
-// values.
+// What holds the weights of the artifact that was written to `path`: `path` itself, or the first of
+// the shards that a GGUF export was split into.
+std::filesystem::path weights_path(const std::filesystem::path& path);
+// What there is already where the export is to be written: the file or folder, shards of that name.
+std::vector<std::filesystem::path> files_at(const ExportRequest& request);
+
+// Decides by content; opens weights_path(path). Error(kInput) if that is none of these, or damaged:
+// names file, tensor, values.
 std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& path);
 
 }  // namespace calque::artifact

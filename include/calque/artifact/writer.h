@@ -3,15 +3,25 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "calque/artifact/plan.h"
-#include "calque/io/safetensors.h"
+#include "calque/io/gguf.h"
 #include "calque/model/family.h"
+#include "calque/model/weight_source.h"
 #include "calque/quant/quantized_matrix.h"
 #include "calque/text/vocabulary.h"
 
 namespace calque::artifact {
+
+// The importance that matrices were rounded by, as llama-quantize notes it (quantize.imatrix.*).
+struct ImatrixNote {
+  std::string file;     // its name alone
+  std::string dataset;  // names of the texts
+  std::uint32_t entries = 0;
+  std::uint32_t chunks = 0;
+};
 
 // What is said about the making of an artifact inside it. No local paths.
 struct Provenance {
@@ -21,15 +31,23 @@ struct Provenance {
   std::string rounding;    // "gptq" or "rtn": what rounded, under "awq" too
   double damp_percent = 0.01;
   bool act_order = true;
+  std::optional<ImatrixNote> imatrix;  // gguf; none: rounded without importance
+  // gguf; "": not said
+  std::string license;     // an identifier, "apache-2.0"
+  std::string base_model;  // "org/name" on the Hugging Face hub; without an org it is not said
+  std::string quantized_by;
 };
 
 // Everything a writer reads from besides what it is given; must outlive it.
 struct WriterInputs {
   const model::FamilySpec& family;
-  const io::SafetensorsCheckpoint& checkpoint;
+  const model::ModelSource& source;
   std::filesystem::path model_folder;            // side files are copied from here
   const text::Vocabulary* vocabulary = nullptr;  // gguf; null: written without a tokenizer ("none")
   Provenance provenance;
+  // gguf; of the GGUF file that the weights come from: what it says of the model and its tokenizer
+  // is said again, in place of `vocabulary`. Null: none.
+  const io::GgufMetadata* carried = nullptr;
 };
 
 // Receives the tensors that were quantized, in any order, and makes the artifact visible in
@@ -42,7 +60,7 @@ class ArtifactWriter {
   // For a tensor of the plan without a grid whose values have changed (a norm or a bias that took
   // up channel scales): stored in the dtype that the plan copies it in. Vectors come as 1 x n.
   virtual void write_dense(const std::string& tensor_name, MatrixView<const float> values) = 0;
-  // Writes every other tensor of the plan without a grid from the checkpoint (cast where the format
+  // Writes every other tensor of the plan without a grid from the source (cast where the format
   // says so), and the side files; then renames everything into place. Error(kInternal) if a tensor
   // is missing.
   virtual void finish() = 0;

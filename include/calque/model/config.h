@@ -12,17 +12,23 @@ namespace calque::model {
 
 // Rotary position embedding.
 struct RopeSpec {
-  enum class Scaling { kNone, kLinear, kLlama3 };
+  enum class Scaling { kNone, kLinear, kLlama3, kLongRope };
   double theta = 10000.0;
   Scaling scaling = Scaling::kNone;
   double factor = 1.0;
   double low_freq_factor = 1.0;         // kLlama3
   double high_freq_factor = 4.0;        // kLlama3
-  Index original_max_positions = 8192;  // kLlama3
+  Index original_max_positions = 8192;  // kLlama3, kLongRope
+  // kLongRope: what each pair's frequency is divided by, in sequences of up to
+  // original_max_positions and in longer ones; head_dim / 2 each.
+  std::vector<double> short_factors;
+  std::vector<double> long_factors;
+  double attention_factor = 1.0;  // kLongRope: turned queries and keys are multiplied by this
 
-  // Inverse frequencies, one for each of the head_dim / 2 rotated pairs, after scaling.
-  // kLlama3 as in transformers' `_compute_llama3_parameters` and formats_gguf.md 5.5.
-  std::vector<double> inverse_frequencies(Index head_dim) const;
+  // Inverse frequencies, one for each of the head_dim / 2 rotated pairs, after scaling, for
+  // sequences of up to `positions`. kLlama3 as in transformers' `_compute_llama3_parameters` and
+  // formats_gguf.md 5.5, kLongRope as in `_compute_longrope_parameters`.
+  std::vector<double> inverse_frequencies(Index head_dim, Index positions = 0) const;
 };
 
 // The numbers of a decoder-only transformer, whichever file they came from (config.json or GGUF).

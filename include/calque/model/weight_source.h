@@ -1,10 +1,19 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
+#include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
 
@@ -20,21 +29,75 @@ class WeightSource {
   virtual Matrix<float> load(std::string_view tensor_name) const = 0;
 };
 
-// A plain checkpoint.
-class CheckpointSource : public WeightSource {
+// What is known of a tensor before its values are read.
+struct SourceTensor {
+  std::string name;  // Hugging Face's
+  DType dtype = DType::kF32;
+  std::vector<Index> shape;  // Hugging Face's: [out, in] or [n]
+
+  Index element_count() const;
+  std::uint64_t byte_count() const;
+};
+
+// The stored values of one tensor. Borrowed from a mapped file, which then lets go of their pages
+// when this is destroyed, or owned.
+class TensorBytes {
  public:
-  explicit CheckpointSource(const io::SafetensorsCheckpoint& checkpoint)
-      : checkpoint_(checkpoint) {}
-  bool has(std::string_view tensor_name) const override;
-  Matrix<float> load(std::string_view tensor_name) const override;
+  TensorBytes(std::span<const std::byte> borrowed, const io::MappedFile* file)
+      : bytes_(borrowed), file_(file) {}
+  explicit TensorBytes(std::vector<std::byte> owned) : owned_(std::move(owned)), bytes_(owned_) {}
+  TensorBytes(const TensorBytes&) = delete;
+  TensorBytes& operator=(const TensorBytes&) = delete;
+  ~TensorBytes();
+
+  std::span<const std::byte> get() const { return bytes_; }  // may be unaligned
 
  private:
+  std::vector<std::byte> owned_;
+  std::span<const std::byte> bytes_;
+  const io::MappedFile* file_ = nullptr;
+};
+
+// The model that a job starts from, tensor by tensor, as its file stores it.
+class ModelSource : public WeightSource {
+ public:
+  const std::vector<SourceTensor>& tensors() const { return tensors_; }  // in the file's order
+  const SourceTensor* find(std::string_view tensor_name) const;          // null: none
+  // As find, but a missing tensor is Error(kInput) with the nearest existing name.
+  const SourceTensor& at(std::string_view tensor_name) const;
+  virtual std::uint64_t total_bytes() const;  // of tensor data, as stored
+  bool has(std::string_view tensor_name) const override { return find(tensor_name) != nullptr; }
+
+  // The values in the dtype that at() tells, in Hugging Face's order of rows. Thread-safe.
+  virtual TensorBytes bytes(std::string_view tensor_name) const = 0;
+
+ protected:
+  ModelSource(std::string where, std::vector<SourceTensor> tensors);
+
+ private:
+  std::string where_;  // for messages
+  std::vector<SourceTensor> tensors_;
+  std::map<std::string, std::size_t, std::less<>> index_;
+};
+
+// A plain checkpoint.
+class CheckpointSource : public ModelSource {
+ public:
+  explicit CheckpointSource(const std::filesystem::path& folder);
+  explicit CheckpointSource(const io::SafetensorsCheckpoint& checkpoint);  // borrowed
+  Matrix<float> load(std::string_view tensor_name) const override;
+  TensorBytes bytes(std::string_view tensor_name) const override;
+
+ private:
+  explicit CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint> owned);
+
+  std::unique_ptr<io::SafetensorsCheckpoint> owned_;
   const io::SafetensorsCheckpoint& checkpoint_;
 };
 
-// Checks that the checkpoint holds every tensor of the family with its shape, and no other. Reports
+// Checks that the source holds every tensor of the family with its shape, and no other. Reports
 // all faults at once, Error(kInput). Reads headers only.
-void check_against_family(const io::SafetensorsCheckpoint& checkpoint, const FamilySpec& family);
+void check_against_family(const ModelSource& source, const FamilySpec& family);
 
 // The fp32 tensors of one block, by tensor name.
 class BlockWeights {

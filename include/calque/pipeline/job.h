@@ -17,7 +17,8 @@ namespace calque::pipeline {
 // folder. configs/README.md tells each key; src/config maps YAML to this.
 
 struct ModelSettings {
-  std::filesystem::path path;  // Hugging Face folder
+  std::filesystem::path path;     // Hugging Face folder, or GGUF file
+  bool allow_requantize = false;  // of a GGUF file that is quantized already
 };
 
 struct CalibrationSettings {
@@ -25,6 +26,7 @@ struct CalibrationSettings {
       sources;                   // exactly one of sources and tokens, unless the method needs none
   std::filesystem::path tokens;  // pre-tokenized ids
   text::PackingOptions packing{.n_samples = 128, .seqlen = 512};
+  std::filesystem::path save_imatrix;  // what was measured, for llama.cpp (io/imatrix.h); "": not
 
   bool given() const { return !sources.empty() || !tokens.empty(); }
 };
@@ -50,6 +52,9 @@ struct QuantizationSettings {
   bool propagate_error = true;     // false: statistics from the unquantized model
   Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
   AwqSettings awq;                 // method awq
+  // Importance that was measured before (io/imatrix.h), instead of calibration text: method rtn,
+  // exports to GGUF.
+  std::filesystem::path imatrix;
 };
 
 // What is written beside the weights of a folder, so that it can be uploaded as it is.

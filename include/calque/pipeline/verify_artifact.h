@@ -21,7 +21,7 @@ struct Probe {
 
 // The prompt that probes and reloads use: 64 tokens of a fixed text if `folder` has a tokenizer
 // that calque reads, else ids i * 7919 % vocab_size.
-std::vector<std::int32_t> probe_prompt(const std::filesystem::path& folder,
+std::vector<std::int32_t> probe_prompt(const std::filesystem::path& artifact,
                                        std::int64_t vocab_size);
 
 Probe make_probe(const artifact::ArtifactReader& reader, const std::vector<std::int32_t>& ids,

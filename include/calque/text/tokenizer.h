@@ -33,11 +33,16 @@ class Tokenizer {
   virtual std::string description() const = 0;
 };
 
-// From a model folder: tokenizer.json if present, else tokenizer.model (SentencePiece). BOS/EOS
+// From a model folder: tokenizer.json if present, else tokenizer.model (SentencePiece); or from a
+// GGUF file, which keeps the tokenizer inside (byte-level BPE with a known pre-tokenizer, or
+// SentencePiece's BPE). BOS/EOS
 // conventions come from the post-processor, or for tokenizer.model from tokenizer_config.json
 // (add_bos_token, add_eos_token; default true / false). A component that is not implemented is
 // Error(kInput) naming it and its place in the file ("tokenizer.json:
 // pre_tokenizer.pretokenizers[0].pattern ..."); nothing is approximated.
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_folder);
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model);
+
+// Whether the folder has one of these files, or the GGUF file a tokenizer of any kind.
+bool has_tokenizer(const std::filesystem::path& model);
 
 }  // namespace calque::text

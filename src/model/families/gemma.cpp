@@ -7,6 +7,7 @@ namespace {
 DecoderLayout gemma_layout(const char* family, const ModelConfig& config) {
   DecoderLayout layout;
   layout.family = family;
+  layout.gguf_architecture = family;
   layout.qkv_bias = config.attention_bias;
   layout.o_bias = config.attention_bias;
   return layout;

@@ -7,6 +7,8 @@ namespace calque::model {
 FamilySpec mixtral_family(const ModelConfig& config) {
   DecoderLayout layout;
   layout.family = "mixtral";
+  layout.gguf_architecture = "llama";
+  layout.gguf_permuted = true;
   layout.experts = {"block_sparse_moe", "w1", "w3", "w2"};
   return make_decoder(config, layout);
 }

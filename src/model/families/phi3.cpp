@@ -7,6 +7,7 @@ namespace calque::model {
 FamilySpec phi3_family(const ModelConfig& config) {
   DecoderLayout layout;
   layout.family = "phi3";
+  layout.gguf_architecture = "phi3";
   layout.fused = true;
   return make_decoder(config, layout);
 }

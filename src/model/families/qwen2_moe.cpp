@@ -7,6 +7,7 @@ namespace calque::model {
 FamilySpec qwen2_moe_family(const ModelConfig& config) {
   DecoderLayout layout;
   layout.family = "qwen2_moe";
+  layout.gguf_architecture = "qwen2moe";
   layout.qkv_bias = config.attention_bias;
   layout.experts = {"mlp", "gate_proj", "up_proj", "down_proj"};
   return make_decoder(config, layout);

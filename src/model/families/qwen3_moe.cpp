@@ -7,6 +7,7 @@ namespace calque::model {
 FamilySpec qwen3_moe_family(const ModelConfig& config) {
   DecoderLayout layout;
   layout.family = "qwen3_moe";
+  layout.gguf_architecture = "qwen3moe";
   layout.qk_norm = true;
   layout.qkv_bias = config.attention_bias;
   layout.o_bias = config.attention_bias;

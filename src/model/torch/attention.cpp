@@ -159,14 +159,15 @@ class SequenceAttention {
 Rotary::Rotary(const RopeSpec& rope, Index head_dim, Index positions)
     : cosines_(Matrix<float>::uninitialized(positions, head_dim / 2)),
       sines_(Matrix<float>::uninitialized(positions, head_dim / 2)) {
-  const std::vector<double> inverse = rope.inverse_frequencies(head_dim);
+  const std::vector<double> inverse = rope.inverse_frequencies(head_dim, positions);
   for (Index p = 0; p < positions; ++p)
     for (Index i = 0; i < head_dim / 2; ++i) {
       // The angle in fp32, as in transformers: models were trained with its rounding.
       const float angle =
           static_cast<float>(p) * static_cast<float>(inverse[static_cast<std::size_t>(i)]);
-      cosines_(p, i) = static_cast<float>(std::cos(static_cast<double>(angle)));
-      sines_(p, i) = static_cast<float>(std::sin(static_cast<double>(angle)));
+      const double scale = rope.attention_factor;
+      cosines_(p, i) = static_cast<float>(scale * std::cos(static_cast<double>(angle)));
+      sines_(p, i) = static_cast<float>(scale * std::sin(static_cast<double>(angle)));
     }
 }
 

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <vector>
+
+#include "calque/core/matrix.h"
+#include "calque/model/block_runner.h"
+
+namespace calque::calib {
+
+// Sums of the squared inputs of one site: the diagonal of its Gram matrix, without the matrix. In
+// double, row by row in the order they come, on the calling thread: small beside the forward pass
+// that makes the rows, and the same however they are cut into calls.
+class SquareCollector {
+ public:
+  explicit SquareCollector(Index features) : sums_K_(static_cast<std::size_t>(features)) {}
+  // Rows with NaN or infinity are left out and counted.
+  void add(const model::ActivationView& inputs_TK);
+
+  const std::vector<double>& sums_K() const { return sums_K_; }
+  Index tokens() const { return tokens_; }  // rows in the sums
+  Index nonfinite_tokens() const { return nonfinite_tokens_; }
+
+ private:
+  template <typename T>
+  void add_rows(MatrixView<const T> inputs_TK);
+
+  std::vector<double> sums_K_;
+  Index tokens_ = 0;
+  Index nonfinite_tokens_ = 0;
+};
+
+}  // namespace calque::calib

@@ -1,0 +1,158 @@
+#include "calque/io/imatrix.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "calque/core/error.h"
+#include "calque/pipeline/collect_imatrix.h"
+#include "cli/commands.h"
+#include "cli/imatrix_statistics.h"
+#include "cli/progress.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+struct ImatrixArguments {
+  std::string model;
+  std::vector<std::string> texts;
+  std::vector<std::string> in_files;
+  std::string out;
+  std::string format = "auto";
+  std::int64_t chunk_size = 512;
+  std::int64_t chunks = 0;
+  bool parse_special = false;
+  bool process_output = false;
+  std::string dtype = "float32";
+  int threads = 0;
+  std::string progress = "auto";
+  bool show_statistics = false;
+  bool overwrite = false;
+
+  bool measures() const { return !model.empty(); }
+};
+
+[[noreturn]] void refuse(const char* code, const std::string& message) {
+  throw Error(ErrorKind::kConfig, code, message);
+}
+
+// Before the work, not after it.
+void check(const ImatrixArguments& arguments) {
+  if (arguments.measures() && arguments.texts.empty())
+    refuse("E001", "give a text to measure the model's inputs on: calque imatrix MODEL TEXT");
+  if (!arguments.measures() && arguments.in_files.empty())
+    refuse("E001", "give MODEL and TEXT to measure, or --in-file to merge");
+  if (arguments.out.empty() && (arguments.measures() || !arguments.show_statistics))
+    refuse("E001", "give the file to write: -o FILE");
+  if (!arguments.out.empty() && !arguments.overwrite && std::filesystem::exists(arguments.out))
+    refuse("E209", fmt::format("'{}' already exists; give --overwrite, or choose another file",
+                               arguments.out));
+}
+
+io::ImatrixFormat format_of(const std::string& name) {
+  if (name == "gguf") return io::ImatrixFormat::kGguf;
+  return name == "dat" ? io::ImatrixFormat::kDat : io::ImatrixFormat::kByName;
+}
+
+io::Imatrix measure(const ImatrixArguments& arguments) {
+  Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
+  return pipeline::collect_imatrix({.model = arguments.model,
+                                    .texts = {arguments.texts.begin(), arguments.texts.end()},
+                                    .chunk_size = arguments.chunk_size,
+                                    .chunks = arguments.chunks,
+                                    .parse_special = arguments.parse_special,
+                                    .process_output = arguments.process_output,
+                                    .forward_dtype = arguments.dtype,
+                                    .threads = arguments.threads},
+                                   progress);
+}
+
+io::Imatrix collected(const ImatrixArguments& arguments) {
+  io::Imatrix imatrix;
+  for (const std::string& file : arguments.in_files)
+    with_context(file, [&] { imatrix.add(io::read_imatrix(file)); });
+  if (arguments.measures()) imatrix.add(measure(arguments));
+  imatrix.drop_folders();
+  return imatrix;
+}
+
+void run_imatrix(const ImatrixArguments& arguments) {
+  check(arguments);
+  const io::Imatrix imatrix = collected(arguments);
+  if (!arguments.out.empty()) {
+    io::write_imatrix(imatrix, arguments.out, format_of(arguments.format));
+    fmt::print("{}: {} entries, {} chunks\n", printable(arguments.out), imatrix.entries.size(),
+               imatrix.chunks);
+  }
+  if (arguments.show_statistics) fmt::print("{}", statistics_text(imatrix));
+}
+
+void add_inputs(CLI::App& command, ImatrixArguments& arguments) {
+  command.add_option("model", arguments.model,
+                     "The original: a Hugging Face folder or GGUF file, with the tokenizer.");
+  command.add_option("texts", arguments.texts, "Text files (also .gz, .zst) that the model reads.");
+  command
+      .add_option("--in-file", arguments.in_files,
+                  "An importance matrix to add, in either format. May be repeated; without MODEL "
+                  "they are merged.")
+      ->allow_extra_args(false);
+  command.add_option("--chunk-size", arguments.chunk_size, "Tokens a chunk.")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command
+      .add_option("--chunks", arguments.chunks, "Chunks of each text, from its start; 0: all full.")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command.add_flag("--parse-special", arguments.parse_special,
+                   "Text that spells a special token becomes that token.");
+  command.add_flag("--process-output", arguments.process_output,
+                   "Measure the input of the output matrix, too.");
+}
+
+void add_outputs(CLI::App& command, ImatrixArguments& arguments) {
+  command.add_option("-o,--out", arguments.out, "File to write.");
+  command
+      .add_option("--format", arguments.format,
+                  "gguf, dat (llama.cpp's older format), auto: dat for *.dat, else gguf.")
+      ->check(CLI::IsMember({"auto", "gguf", "dat"}))
+      ->capture_default_str();
+  command.add_flag("--overwrite", arguments.overwrite, "Replace the file if it is there.");
+  command.add_flag("--show-statistics", arguments.show_statistics, "Print a table of the entries.");
+}
+
+void add_running(CLI::App& command, ImatrixArguments& arguments) {
+  command.add_option("--dtype", arguments.dtype, "float32, bfloat16 or auto.")
+      ->check(CLI::IsMember({"float32", "bfloat16", "auto"}))
+      ->capture_default_str();
+  command.add_option("--threads", arguments.threads, "0: all that the process may use.")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command.add_option("--progress", arguments.progress, "auto, tty, plain, none.")
+      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void add_imatrix(CLI::App& program) {
+  CLI::App* command = program.add_subcommand(
+      "imatrix", "Measure a model's importance matrix, as llama-imatrix does; or merge some.");
+  auto arguments = std::make_shared<ImatrixArguments>();
+  add_inputs(*command, *arguments);
+  add_outputs(*command, *arguments);
+  add_running(*command, *arguments);
+  command->footer(
+      help_footer("  calque imatrix tests/models/demo calibration_data/prose.txt -o "
+                  "demo-imatrix.gguf\n"
+                  "  calque imatrix --in-file a.gguf --in-file b.dat -o both.gguf\n"
+                  "  calque imatrix --in-file demo-imatrix.gguf --show-statistics"));
+  command->callback([arguments] { run_imatrix(*arguments); });
+}
+
+}  // namespace calque::cli

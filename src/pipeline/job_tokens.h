@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "calque/pipeline/job.h"
+#include "calque/text/corpus.h"
+
+namespace calque::pipeline {
+
+// Loads the tokenizer if the job reads text: what is wrong with it shows before any work.
+void check_tokenizer(const Job& job);
+
+text::PackedTokens calibration_tokens(const Job& job, Index vocab_size);
+text::PackedTokens evaluation_tokens(const Job& job, Index vocab_size);
+
+// The BOS that llama-perplexity would put first; none for pre-tokenized ids or a tokenizer without.
+std::optional<std::int32_t> bos_of(const Job& job);
+
+}  // namespace calque::pipeline

@@ -1,0 +1,69 @@
+// What a GGUF file computes, against the checkpoint that it was written from.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "calque/artifact/plan.h"
+#include "calque/artifact/reader.h"
+#include "calque/artifact/writer.h"
+#include "calque/io/safetensors.h"
+#include "calque/model/weight_source.h"
+#include "pipeline/probe.h"
+#include "support/temp_folder.h"
+
+namespace calque::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using calque::testing::TempFolder;
+
+void write_f32(const fs::path& model, const fs::path& file) {
+  const model::CheckpointSource source(model);
+  const model::FamilySpec family = model::family_of(model::load_config(model));
+  artifact::ExportRequest request;
+  request.format = "gguf";
+  request.path = file;
+  request.type = "F32";
+  const artifact::ExportPlan plan = artifact::plan_export(family, source, {}, request);
+  artifact::open_writer(plan, {family, source, model, nullptr, {}})->finish();
+}
+
+// The first sequence of reference.safetensors, 96 tokens.
+std::vector<std::int32_t> tokens_of(const fs::path& model) {
+  const io::SafetensorsFile file(model / "reference.safetensors");
+  std::vector<std::int32_t> ids(96);
+  std::memcpy(ids.data(), file.find("input_ids")->bytes.data(), ids.size() * sizeof(ids[0]));
+  return ids;
+}
+
+class GgufOfEveryFamily : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Families, GgufOfEveryFamily,
+                         ::testing::Values("llama", "llama3_rope", "llama_bias", "mistral_sliding",
+                                           "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
+                                           "qwen2_moe", "qwen3_moe"));
+
+// The same numbers go through the same operations, so every bit is the same. But llama3_rope, whose
+// factor and context are found again from divisors in fp32, and Mistral, whose GGUF has no window:
+// the same as long as the window of 24 tokens holds all.
+TEST_P(GgufOfEveryFamily, ComputesWhatTheCheckpointDoes) {
+  const TempFolder folder;
+  const fs::path path = fs::path(CALQUE_FIXTURES) / "families" / GetParam();
+  write_f32(path, folder / "out.gguf");
+  const std::string name = GetParam();
+  std::vector<std::int32_t> ids = tokens_of(path);
+  if (name == "mistral_sliding") ids.resize(24);
+  const auto original = artifact::open_artifact(path);
+  const auto written = artifact::open_artifact(folder / "out.gguf");
+  const Matrix<float> expected_TV = prompt_logits(*original, original->config(), ids, 0);
+  const Matrix<float> actual_TV = prompt_logits(*written, written->config(), ids, 0);
+  ASSERT_EQ(actual_TV.size(), expected_TV.size());
+  const float slack = name == "llama3_rope" ? 1e-6f : 0.0f;
+  for (Index i = 0; i < expected_TV.size(); ++i)
+    ASSERT_NEAR(actual_TV.data()[i], expected_TV.data()[i], slack) << i;
+}
+
+}  // namespace
+}  // namespace calque::pipeline

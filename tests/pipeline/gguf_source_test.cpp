@@ -1,0 +1,162 @@
+// Jobs that start from a GGUF file.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+#include "calque/io/gguf.h"
+#include "calque/io/sha256.h"
+#include "calque/io/text_lines.h"
+#include "calque/pipeline/verify_artifact.h"
+#include "calque/text/tokenizer.h"
+#include "pipeline/demo_job.h"
+#include "support/temp_folder.h"
+
+namespace calque::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using calque::testing::TempFolder;
+using ::testing::HasSubstr;
+
+const fs::path kGolden = fs::path(CALQUE_FIXTURES) / "artifacts" / "gguf";
+const fs::path kProse = fs::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
+
+artifact::ExportRequest gguf_export(const fs::path& path, const std::string& type) {
+  artifact::ExportRequest request;
+  request.format = "gguf";
+  request.path = path;
+  request.type = type;
+  return request;
+}
+
+Job tiny_job(const fs::path& model, const fs::path& out, const std::string& type) {
+  Job job;
+  job.name = "test";
+  job.model.path = model;
+  job.quantization.method = "rtn";
+  job.exports = {gguf_export(out, type)};
+  return job;
+}
+
+std::string error_of(const Job& job) {
+  try {
+    run(job);
+  } catch (const Error& error) {
+    return error.code() + ": " + error.what();
+  }
+  return "";
+}
+
+class RequantizedByLlamaCppsRules : public ::testing::TestWithParam<const char*> {};
+
+// The bytes of llama-quantize, from the same file; see tests/fixtures/gguf/README.md.
+TEST_P(RequantizedByLlamaCppsRules, IsTheSameFile) {
+  const TempFolder folder;
+  run(tiny_job(kGolden / "tiny-f16.gguf", folder / "out.gguf", GetParam()));
+  const io::GgufFile file(folder / "out.gguf");
+  const auto golden = nlohmann::json::parse(io::read_file(
+      CALQUE_FIXTURES "/gguf/llama_quantize.json"))["tiny-" + std::string(GetParam())];
+  ASSERT_EQ(golden["tensors"].size(), file.tensors().size());
+  for (const auto& [name, expected] : golden["tensors"].items()) {
+    const io::GgufTensor* tensor = file.find_tensor(name);
+    ASSERT_NE(tensor, nullptr) << name;
+    EXPECT_EQ(io::info_of(tensor->type).name, expected["type"].get<std::string>()) << name;
+    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected["sha256"].get<std::string>()) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RequantizedByLlamaCppsRules,
+                         ::testing::Values("Q4_K_M", "Q2_K", "IQ4_XS"));
+
+// The demo model, exported whole; then a job that knows the file only.
+class DemoAsGguf : public ::testing::Test {
+ protected:
+  DemoAsGguf() { run(tiny_job(CALQUE_DEMO_MODEL, model_, "F16")); }
+
+  TempFolder folder_;
+  fs::path model_ = folder_ / "demo.gguf";
+};
+
+TEST_F(DemoAsGguf, TokenizesAsTheFolder) {
+  const auto ours = text::load_tokenizer(model_);
+  const auto theirs = text::load_tokenizer(CALQUE_DEMO_MODEL);
+  const std::string prose = io::read_text(kProse);
+  EXPECT_EQ(ours->encode(prose), theirs->encode(prose));
+  EXPECT_EQ(ours->prefix(), theirs->prefix());
+}
+
+TEST_F(DemoAsGguf, IsQuantizedAndMeasuredAsTheFolder) {
+  Job job = demo_job();
+  job.exports = {gguf_export(folder_ / "a.gguf", "Q4_K_M")};
+  job.evaluate = small_evaluation();
+  const Report from_folder = run(job);
+  job.model.path = model_;
+  job.exports = {gguf_export(folder_ / "b.gguf", "Q4_K_M")};
+  const Report from_file = run(job);
+  EXPECT_EQ(from_file.calibration.first_ids, from_folder.calibration.first_ids);
+  EXPECT_EQ(from_file.calibration.tokens_sha256, from_folder.calibration.tokens_sha256);
+  // The folder's BF16 weights are binary16 numbers here but for the smallest, which F16 rounds.
+  ASSERT_EQ(from_file.metrics.size(), 2u);
+  EXPECT_NEAR(from_file.metrics[0].perplexity_hf.value, from_folder.metrics[0].perplexity_hf.value,
+              1e-2);
+  EXPECT_NEAR(from_file.metrics[1].divergence.kl_mean, from_folder.metrics[1].divergence.kl_mean,
+              0.2 * from_folder.metrics[1].divergence.kl_mean);
+}
+
+TEST_F(DemoAsGguf, IsVerifiedWithAPromptOfItsOwnTokenizer) {
+  const auto ids = probe_prompt(model_, 4096);
+  EXPECT_EQ(ids, probe_prompt(CALQUE_DEMO_MODEL, 4096));
+}
+
+TEST_F(DemoAsGguf, MakesNoFolder) {
+  Job job = demo_job();
+  job.model.path = model_;
+  job.exports = {folder_export("gptq", folder_ / "out")};
+  EXPECT_THAT(error_of(job), HasSubstr("E126: format 'gptq' is a folder with config.json and "
+                                       "tokenizer files"));
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+}
+
+TEST(GgufSourceJob, RefusesQuantizedModelsUnlessAllowed) {
+  const TempFolder folder;
+  Job job = tiny_job(kGolden / "tiny-1layer-Q4_0.gguf", folder / "out.gguf", "Q8_0");
+  EXPECT_THAT(error_of(job), HasSubstr("E169: "));
+  EXPECT_THAT(error_of(job), HasSubstr("model.allow_requantize: true"));
+  EXPECT_FALSE(fs::exists(folder / "out.gguf"));
+  job.model.allow_requantize = true;
+  const Report report = run(job);
+  EXPECT_EQ(io::GgufFile(folder / "out.gguf").integer("general.file_type"), 7);
+  EXPECT_LT(report.source_bits_per_weight, 8.0);
+}
+
+// Text to evaluate on is only read in the end, but its tokenizer is looked at first.
+TEST(GgufSourceJob, RefusesTextForAModelWithoutTokenizer) {
+  const TempFolder folder;
+  const io::GgufFile tiny(kGolden / "tiny-f16.gguf");
+  io::GgufMetadata keys;
+  for (const auto& [key, value] : tiny.metadata())
+    if (!key.starts_with("tokenizer.")) keys.emplace_back(key, value);
+  std::vector<io::GgufTensorDeclaration> declared;
+  for (const io::GgufTensor& tensor : tiny.tensors())
+    declared.push_back({tensor.name, tensor.type, tensor.ne});
+  io::GgufWriter writer(folder / "model.gguf", keys, declared);
+  for (const io::GgufTensor& tensor : tiny.tensors()) writer.write(tensor.name, tensor.bytes);
+  writer.finish();
+
+  Job job = tiny_job(folder / "model.gguf", folder / "out.gguf", "Q8_0");
+  job.evaluate = small_evaluation();
+  EXPECT_THAT(error_of(job), HasSubstr("the file holds no tokenizer"));
+  EXPECT_FALSE(fs::exists(folder / "out.gguf"));
+
+  job.evaluate.reset();
+  const Report report = run(job);
+  ASSERT_EQ(report.warnings.size(), 1u);
+  EXPECT_THAT(report.warnings[0], HasSubstr("the model has no tokenizer"));
+  EXPECT_EQ(io::GgufFile(folder / "out.gguf").string("tokenizer.ggml.model"), "none");
+}
+
+}  // namespace
+}  // namespace calque::pipeline
