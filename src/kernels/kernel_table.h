@@ -7,6 +7,7 @@
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/kernels/ggml_fields.h"
 #include "calque/kernels/gram.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/kernels/scale_search.h"
@@ -30,7 +31,8 @@ struct KernelTable {
   double (*gptq_sweep)(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
                        MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
                        std::span<const std::int32_t> group_of_column_K, int max_code,
-                       Index block_size, MatrixView<std::uint8_t> codes_NK,
+                       std::span<const float> table, Index block_size,
+                       MatrixView<std::uint8_t> codes_NK,
                        const Exec::Backend& backend);
   void (*scale_search)(MatrixView<const float> weight_NK, std::span<const float> importance_K,
                        Index group_size, const ScaleSearchOptions& options,
@@ -44,6 +46,9 @@ struct KernelTable {
                         Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
                         MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
                         const Exec::Backend& backend);
+  void (*refine_blocks)(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                        const GgmlStructure& structure, int passes, GgmlFields& fields,
+                        std::span<double> losses_N, const Exec::Backend& backend);
 };
 
 const KernelTable& cpu_kernels();

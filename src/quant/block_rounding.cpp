@@ -15,7 +15,9 @@ namespace {
 // llama.cpp on the same importance.
 constexpr double kImportanceFloor = 1e-6;
 
-std::vector<float> importance_of(const calib::InputStats& stats) {
+}  // namespace
+
+std::vector<float> block_importance(const calib::InputStats& stats) {
   std::vector<float> importance_K = stats.mean_square_K();
   if (importance_K.empty()) return importance_K;
   const double mean = std::accumulate(importance_K.begin(), importance_K.end(), 0.0) /
@@ -26,8 +28,10 @@ std::vector<float> importance_of(const calib::InputStats& stats) {
   return importance_K;
 }
 
-QuantizedMatrix on_blocks(MatrixView<const float> weight_NK, const Grid& grid,
-                          std::span<const float> importance_K, const Exec& exec) {
+QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& grid,
+                                 std::span<const float> importance_K, const Exec& exec) {
+  expect_fits(weight_NK, grid);
+  expect_finite(weight_NK);
   QuantizedMatrix q;
   q.grid = grid;
   q.blocks_NB = Matrix<std::uint8_t>(
@@ -37,15 +41,11 @@ QuantizedMatrix on_blocks(MatrixView<const float> weight_NK, const Grid& grid,
   return q;
 }
 
-}  // namespace
-
 Rounded round_to_blocks(MatrixView<const float> weight_NK, const Grid& grid,
                         const calib::InputStats& stats, const Exec& exec) {
-  expect_fits(weight_NK, grid);
-  expect_finite(weight_NK);
-  const std::vector<float> importance_K = importance_of(stats);
+  const std::vector<float> importance_K = block_importance(stats);
   Rounded rounded;
-  rounded.matrix = on_blocks(weight_NK, grid, importance_K, exec);
+  rounded.matrix = reference_blocks(weight_NK, grid, importance_K, exec);
   rounded.report.method = importance_K.empty() ? "rtn" : "imatrix";
   measure_error(weight_NK, rounded.matrix, stats, exec, rounded.report);
   return rounded;

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -6,6 +5,7 @@
 #include "calque/kernels/gptq_sweep.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/quant/methods.h"
+#include "quant/block_gptq.h"
 #include "quant/block_rounding.h"
 #include "quant/column_order.h"
 #include "quant/gptq_site.h"
@@ -77,16 +77,7 @@ Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const GptqO
       grid.desc_act ? round_in_order(weight_NK, grid, options, site, importance_K, q, exec)
                     : round_task({weight_NK, {importance_K, site.hessian_KK.view()}, site.order},
                                  grid, options, site, q, exec);
-  // tr(E G E^T) / tokens = tr(E H E^T) - damping |E|^2: no product with G needed.
-  const double error = sum_of_squares(difference(dequantize(q), weight_NK));
-  const double energy =
-      gram_loss(weight_NK, stats.gram_KK, exec) / static_cast<double>(stats.tokens);
-  RoundingReport& report = rounded.report;
-  report.method = "gptq";
-  report.loss = std::max(0.0, loss - site.damping * error);
-  report.relative_error = energy > 0 ? report.loss / energy : 0;
-  report.damp_percent = site.damp_percent;
-  report.dead_columns = site.dead_columns;
+  rounded.report = gptq_report(weight_NK, q, loss, site, stats, exec);
   return rounded;
 }
 
@@ -107,15 +98,24 @@ SiteRounder make_site_rounder(const GptqOptions& options, const calib::InputStat
   const auto site = std::make_shared<const GptqSite>(prepare_gptq(stats, options, exec));
   if (!site->failure.empty()) return rtn_because(*site, options, stats, exec);
   return [options, site, &stats, exec](Matrix<float> weight_NK, const Grid& grid) {
+    if (grid.block) return round_blocks_gptq(weight_NK, grid, options, *site, stats, exec);
     return round_gptq(weight_NK, grid, options, *site, stats, exec);
   };
 }
 
-// Factorises for the first matrix that needs it: block grids do without.
+// Factorises for the first matrix that needs it: some block grids do without.
 struct LazyRounder {
   std::once_flag once;
   SiteRounder rounder;
 };
+
+// A mean square that somebody else measured weighs the format's own search, and is no Hessian.
+Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid& grid,
+                                  const GptqOptions& options, const calib::InputStats& stats,
+                                  const Exec& exec) {
+  if (!stats.mean_square_K().empty()) return round_to_blocks(weight_NK, grid, stats, exec);
+  return round_blocks_alone(weight_NK, grid, options, stats, exec);
+}
 
 }  // namespace
 
@@ -123,7 +123,10 @@ Rounder make_gptq(const GptqOptions& options) {
   return [options](const calib::InputStats& stats, const Exec& exec) -> SiteRounder {
     return [options, lazy = std::make_shared<LazyRounder>(), &stats, exec](Matrix<float> weight_NK,
                                                                            const Grid& grid) {
-      if (grid.block) return round_to_blocks(weight_NK, grid, stats, exec);
+      if (grid.block && !has_block_structure(grid))
+        return round_to_blocks(weight_NK, grid, stats, exec);
+      if (grid.block && stats.empty())
+        return round_uncalibrated_blocks(weight_NK, grid, options, stats, exec);
       std::call_once(lazy->once, [&] { lazy->rounder = make_site_rounder(options, stats, exec); });
       return lazy->rounder(std::move(weight_NK), grid);
     };

@@ -88,4 +88,19 @@ GptqSite prepare_gptq(const calib::InputStats& stats, const GptqOptions& options
   return site;
 }
 
+RoundingReport gptq_report(MatrixView<const float> weight_NK, const QuantizedMatrix& q, double loss,
+                           const GptqSite& site, const calib::InputStats& stats, const Exec& exec) {
+  // tr(E G E^T) / tokens = tr(E H E^T) - damping |E|^2: no product with G needed.
+  const double error = sum_of_squares(difference(dequantize(q), weight_NK));
+  const double energy =
+      gram_loss(weight_NK, stats.gram_KK, exec) / static_cast<double>(stats.tokens);
+  RoundingReport report;
+  report.method = "gptq";
+  report.loss = std::max(0.0, loss - site.damping * error);
+  report.relative_error = energy > 0 ? report.loss / energy : 0;
+  report.damp_percent = site.damp_percent;
+  report.dead_columns = site.dead_columns;
+  return report;
+}
+
 }  // namespace calque::quant

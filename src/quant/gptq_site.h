@@ -6,6 +6,7 @@
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/methods.h"
+#include "calque/quant/rounder.h"
 #include "quant/column_order.h"
 
 namespace calque::quant {
@@ -23,5 +24,9 @@ struct GptqSite {
 };
 
 GptqSite prepare_gptq(const calib::InputStats& stats, const GptqOptions& options, const Exec& exec);
+
+// Of a matrix that was rounded to `q` with tr(E H E^T) = loss.
+RoundingReport gptq_report(MatrixView<const float> weight_NK, const QuantizedMatrix& q, double loss,
+                           const GptqSite& site, const calib::InputStats& stats, const Exec& exec);
 
 }  // namespace calque::quant

@@ -164,5 +164,27 @@ TEST(GptqSweep, GivesCodeZeroForAZeroScale) {
     }
 }
 
+// By the definition: with H = I every weight takes the nearest level, also of a negative scale.
+TEST(GptqSweep, TakesTheNearestLevelOfATable) {
+  const std::vector<float> table = {-5, -1, 0, 7};
+  Case c;
+  for (Index i = 0; i < kColumns; ++i)
+    for (Index j = 0; j < kColumns; ++j) c.hessian(i, j) = i == j ? 1.0f : 0.0f;
+  const Exec exec = open_exec("cpu", 2);
+  const auto factor = inverse_cholesky(c.hessian, exec);
+  Matrix<float> values = c.weight.clone();
+  Matrix<std::uint8_t> codes(kRows, kColumns);
+  gptq_sweep(values, *factor, c.scales, c.offsets, c.groups, 3, 16, codes, exec, table);
+  for (Index n = 0; n < kRows; ++n)
+    for (Index k = 0; k < kColumns; ++k) {
+      const float scale = c.scales(n, c.groups[k]), offset = c.offsets(n, c.groups[k]);
+      float nearest = 1e30f;
+      for (const float level : table)
+        nearest = std::min(nearest, std::abs(c.weight(n, k) - (scale * level + offset)));
+      EXPECT_EQ(values(n, k), scale * table[codes(n, k)] + offset);
+      EXPECT_LE(std::abs(c.weight(n, k) - values(n, k)), nearest + 1e-6f);
+    }
+}
+
 }  // namespace
 }  // namespace calque

@@ -61,19 +61,13 @@ std::string name_of_case(const ::testing::TestParamInfo<Case>& tested) {
   return tested.param.tensor + "_" + tested.param.type;
 }
 
-const Rounder& rounder(const std::string& method) {
-  static const Rounder kRtn = make_rtn({});
-  static const Rounder kGptq = make_gptq({});
-  return method == "rtn" ? kRtn : kGptq;
-}
-
 // Bytes that llama-quantize wrote without an importance matrix; see tests/fixtures/ggml/README.md.
 class WithoutImportance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WithoutImportance, RtnGivesTheBytesOfLlamaQuantize) {
   const calib::InputStats none;
-  const Rounded rounded = rounder("rtn")(none, open_exec("cpu", 2))(weights_of(GetParam().tensor),
-                                                                    block_grid(GetParam().block));
+  const Rounded rounded = make_rtn({})(none, open_exec("cpu", 2))(weights_of(GetParam().tensor),
+                                                                  block_grid(GetParam().block));
   EXPECT_EQ(bytes_of(rounded.matrix), fixture(GetParam().tensor + "." + GetParam().type));
   EXPECT_EQ(rounded.report.method, "rtn");
   EXPECT_EQ(rounded.report.fallback_reason, "");
@@ -92,17 +86,14 @@ INSTANTIATE_TEST_SUITE_P(All, WithoutImportance,
 // Bytes that llama-quantize wrote with llama-imatrix's matrix.
 class WithImportance : public ::testing::TestWithParam<Case> {};
 
-TEST_P(WithImportance, EveryMethodGivesTheBytesOfLlamaQuantize) {
+TEST_P(WithImportance, RtnGivesTheBytesOfLlamaQuantize) {
   const calib::InputStats stats = imatrix_of(GetParam().tensor);
-  for (const char* method : {"rtn", "gptq"}) {
-    const Rounded rounded = rounder(method)(stats, open_exec("cpu", 2))(
-        weights_of(GetParam().tensor), block_grid(GetParam().block));
-    EXPECT_EQ(bytes_of(rounded.matrix),
-              fixture(GetParam().tensor + "." + GetParam().type + ".weighted"))
-        << method;
-    EXPECT_EQ(rounded.report.method, "imatrix") << method;
-    EXPECT_EQ(rounded.report.fallback_reason, "") << method;
-  }
+  const Rounded rounded = make_rtn({})(stats, open_exec("cpu", 2))(weights_of(GetParam().tensor),
+                                                                   block_grid(GetParam().block));
+  EXPECT_EQ(bytes_of(rounded.matrix),
+            fixture(GetParam().tensor + "." + GetParam().type + ".weighted"));
+  EXPECT_EQ(rounded.report.method, "imatrix");
+  EXPECT_EQ(rounded.report.fallback_reason, "");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WithImportance,

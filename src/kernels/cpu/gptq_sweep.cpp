@@ -15,6 +15,7 @@ struct Sweep {
   MatrixView<const float> scales_NG, offsets_NG;
   std::span<const std::int32_t> group_of_column_K;
   int max_code;
+  std::span<const float> table;
   Index block_size;
   MatrixView<std::uint8_t> codes_NK;
   Matrix<float> columns_KB;  // row i: U[begin..i][i] of i's block, so that a column is contiguous
@@ -38,7 +39,7 @@ class Panel {
         weight_PK_(sweep.weight_NK.rows(first, count)),
         codes_PK_(sweep.codes_NK.rows(first, count)),
         grid_(sweep.scales_NG.rows(first, count), sweep.offsets_NG.rows(first, count),
-              sweep.max_code),
+              sweep.max_code, sweep.table),
         values_(buffer()),
         codes_(buffer()),
         errors_(buffer()),
@@ -118,14 +119,16 @@ class Panel {
 
 double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
                   MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
-                  std::span<const std::int32_t> group_of_column_K, int max_code, Index block_size,
-                  MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend) {
+                  std::span<const std::int32_t> group_of_column_K, int max_code,
+                  std::span<const float> table, Index block_size, MatrixView<std::uint8_t> codes_NK,
+                  const Exec::Backend& backend) {
   const Sweep sweep = {.weight_NK = weight_NK,
                        .factor_KK = inverse_factor_KK,
                        .scales_NG = scales_NG,
                        .offsets_NG = offsets_NG,
                        .group_of_column_K = group_of_column_K,
                        .max_code = max_code,
+                       .table = table,
                        .block_size = block_size,
                        .codes_NK = codes_NK,
                        .columns_KB = diagonal_blocks(inverse_factor_KK, block_size)};

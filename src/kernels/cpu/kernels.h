@@ -20,7 +20,8 @@ void round_to_grid(MatrixView<const float> weight_NK, MatrixView<const float> sc
                    MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend);
 double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
                   MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
-                  std::span<const std::int32_t> group_of_column_K, int max_code, Index block_size,
+                  std::span<const std::int32_t> group_of_column_K, int max_code,
+                  std::span<const float> table, Index block_size,
                   MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend);
 void scale_search(MatrixView<const float> weight_NK, std::span<const float> importance_K,
                   Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
@@ -33,5 +34,8 @@ double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> he
                    Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
                    MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
                    const Exec::Backend& backend);
+void refine_blocks(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
+                   const GgmlStructure& structure, int passes, GgmlFields& fields,
+                   std::span<double> losses_N, const Exec::Backend& backend);
 
 }  // namespace calque::cpu

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <array>
+#include <span>
+#include <utility>
 
 #include "calque/core/matrix.h"
 #include "kernels/cpu/simd.h"
@@ -25,13 +27,25 @@ inline void store_column(float* p, const Column& column) {
   for (int s = 0; s < kStrips; ++s) store(p + s * kLanes, column[s]);
 }
 
+// The rows of strip `s` in one column of a turned matrix.
+inline Floats load_strip(const Matrix<float>& turned, Index column, int s) {
+  return load(turned.row(column) + s * kLanes);
+}
+
 // `turned` [cols, kPanelRows] = source^T; the missing rows of a last panel become `filler`.
-inline void turn(MatrixView<const float> source, float filler, MatrixView<float> turned) {
+template <typename T>
+void turn(MatrixView<T> source, float filler, MatrixView<float> turned) {
   for (Index c = 0; c < source.cols(); ++c) {
     float* column = turned.row(c);
-    for (Index r = 0; r < source.rows(); ++r) column[r] = source(r, c);
+    for (Index r = 0; r < source.rows(); ++r) column[r] = static_cast<float>(source(r, c));
     for (Index r = source.rows(); r < kPanelRows; ++r) column[r] = filler;
   }
+}
+
+inline Matrix<float> turned(MatrixView<const float> source, float filler) {
+  auto result = Matrix<float>::uninitialized(source.cols(), kPanelRows);
+  turn(source, filler, result);
+  return result;
 }
 
 // target [rows, cols] = turned^T, element by element converted to T.
@@ -43,11 +57,24 @@ void turn_back(MatrixView<const float> turned, MatrixView<T> target) {
   }
 }
 
-// The grids of a panel's rows, turned: row g holds group g. A zero scale divides as infinity, so
-// its code is 0.
+// The table's level of each code.
+inline Floats level_of(Floats code, std::span<const float> table) {
+  Floats level = broadcast(table[0]);
+  for (std::size_t i = 1; i < table.size(); ++i)
+    level = code >= static_cast<float>(i) ? broadcast(table[i]) : level;
+  return level;
+}
+
+// The grids of a panel's rows, turned: row g holds group g. Codes stand for themselves or, with a
+// table of rising levels, for table[code]. A zero scale divides as infinity, so its code is that of
+// 0 or of the level nearest to it.
 class PanelGrid {
  public:
-  PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG, int max_code);
+  PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG, int max_code,
+            std::span<const float> table = {});
+  // Of grids that are turned already.
+  PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code,
+            std::span<const float> table);
 
   struct Rounded {
     Floats code, value;
@@ -56,24 +83,42 @@ class PanelGrid {
   Rounded nearest(Floats weight, Index group, int s) const {
     const Index at = s * kLanes;
     const Floats offset = load(offsets_.row(group) + at);
-    const Floats code = nearest_code((weight - offset) / load(divisors_.row(group) + at), Floats{},
-                                     broadcast(max_code_));
-    return {code, load(scales_.row(group) + at) * code + offset};
+    const Floats position = (weight - offset) / load(divisors_.row(group) + at);
+    const Floats scale = load(scales_.row(group) + at);
+    if (!table_.empty()) return nearest_level(position, scale, offset);
+    const Floats code = nearest_code(position, Floats{}, broadcast(max_code_));
+    return {code, scale * code + offset};
   }
 
  private:
+  // In the middle between two levels the upper one wins.
+  Rounded nearest_level(Floats position, Floats scale, Floats offset) const {
+    Floats code{};
+    Floats level = broadcast(table_[0]);
+    for (std::size_t i = 1; i < table_.size(); ++i) {
+      const auto above = position >= 0.5f * (table_[i - 1] + table_[i]);
+      code = above ? broadcast(static_cast<float>(i)) : code;
+      level = above ? broadcast(table_[i]) : level;
+    }
+    return {code, scale * level + offset};
+  }
+
   Matrix<float> scales_, offsets_, divisors_;
   float max_code_;
+  std::span<const float> table_;
 };
 
 inline PanelGrid::PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG,
-                            int max_code)
-    : scales_(Matrix<float>::uninitialized(scales_PG.cols(), kPanelRows)),
-      offsets_(Matrix<float>::uninitialized(scales_PG.cols(), kPanelRows)),
-      divisors_(Matrix<float>::uninitialized(scales_PG.cols(), kPanelRows)),
-      max_code_(static_cast<float>(max_code)) {
-  turn(scales_PG, 1.0f, scales_);
-  turn(offsets_PG, 0.0f, offsets_);
+                            int max_code, std::span<const float> table)
+    : PanelGrid(turned(scales_PG, 1.0f), turned(offsets_PG, 0.0f), max_code, table) {}
+
+inline PanelGrid::PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code,
+                            std::span<const float> table)
+    : scales_(std::move(scales)),
+      offsets_(std::move(offsets)),
+      divisors_(Matrix<float>::uninitialized(scales_.rows(), kPanelRows)),
+      max_code_(static_cast<float>(max_code)),
+      table_(table) {
   for (Index i = 0; i < scales_.size(); ++i) {
     const float scale = scales_.data()[i];
     divisors_.data()[i] = scale == 0.0f ? __builtin_inff() : scale;

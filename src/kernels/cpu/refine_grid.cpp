@@ -5,9 +5,9 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/cpu/coordinate_descent.h"
 #include "kernels/cpu/grid_storage.h"
 #include "kernels/cpu/kernels.h"
-#include "kernels/cpu/panel.h"
 #include "kernels/cpu/sgemm.h"
 
 namespace calque::cpu {
@@ -115,43 +115,16 @@ class Panel {
                          offsets_PG_.cols(first_group, groups), task_.options.max_code);
     turn(values_PK_.view().cols(begin, width), 0.0f, new_values_.view().rows(0, width));
     turn(residual_PK_.view().cols(begin, width), 0.0f, residual_.view().rows(0, width));
-    turn(codes_PK_.cols(begin, width), new_codes_.view().rows(0, width));
-    for (Index i = 0; i < width; ++i) move_column(begin, i, first_group, grid);
+    turn(codes_PK_.cols(begin, width), 0.0f, new_codes_.view().rows(0, width));
+    const MovingColumns columns = {new_values_, new_codes_, residual_.view(), moves_};
+    const auto hessian = task_.hessian_KK.rows(begin, width).cols(begin, width);
+    for (Index i = 0; i < width; ++i)
+      cpu::move_codes(columns, hessian, i, task_.group_of_column_K[begin + i] - first_group, grid);
     turn_back(new_values_.view().rows(0, width), values_PK_.view().cols(begin, width));
     turn_back(new_codes_.view().rows(0, width), codes_PK_.cols(begin, width));
     Matrix<float> moves_PB = Matrix<float>::uninitialized(rows_, width);
     turn_back(moves_.view().rows(0, width), moves_PB.view());
     subtract(moves_PB, begin, unit_begin, unit_end);
-  }
-
-  static void turn(MatrixView<const float> source, float filler, MatrixView<float> turned) {
-    cpu::turn(source, filler, turned);
-  }
-  static void turn(MatrixView<const std::uint8_t> source, MatrixView<float> turned) {
-    for (Index c = 0; c < source.cols(); ++c)
-      for (Index r = 0; r < kPanelRows; ++r)
-        turned(c, r) = r < source.rows() ? static_cast<float>(source(r, c)) : 0.0f;
-  }
-
-  void move_column(Index begin, Index i, Index first_group, const PanelGrid& grid) {
-    Column residual = load_column(residual_.row(i));
-    for (Index k = 0; k < i; ++k) {
-      const Floats coupling = broadcast(task_.hessian_KK(begin + k, begin + i));
-      for (int s = 0; s < kStrips; ++s) residual[s] -= load(moves_.row(k) + s * kLanes) * coupling;
-    }
-    const Index group = task_.group_of_column_K[begin + i] - first_group;
-    const float curvature = task_.hessian_KK(begin + i, begin + i);
-    for (int s = 0; s < kStrips; ++s) {
-      float* value_at = new_values_.row(i) + s * kLanes;
-      float* code_at = new_codes_.row(i) + s * kLanes;
-      const Floats value = load(value_at);
-      const auto [code, target] = grid.nearest(value + residual[s] / curvature, group, s);
-      const Floats move = target - value;
-      const auto better = 2.0f * move * residual[s] - move * move * curvature > Floats{};
-      store(moves_.row(i) + s * kLanes, better ? move : Floats{});
-      store(value_at, better ? target : value);
-      store(code_at, better ? code : load(code_at));
-    }
   }
 
   // Best scale of group g for its codes, then (kMinimum) best offset.

@@ -11,7 +11,8 @@ const KernelTable& cpu_kernels() {
                                          .gptq_sweep = cpu::gptq_sweep,
                                          .scale_search = cpu::scale_search,
                                          .block_scale_search = cpu::block_scale_search,
-                                         .refine_grid = cpu::refine_grid};
+                                         .refine_grid = cpu::refine_grid,
+                                         .refine_blocks = cpu::refine_blocks};
   return kTable;
 }
 

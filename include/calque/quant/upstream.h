@@ -1,0 +1,42 @@
+#pragma once
+
+#include <optional>
+
+#include "calque/calib/input_stats.h"
+#include "calque/core/exec.h"
+#include "calque/core/matrix.h"
+#include "calque/quant/methods.h"
+
+namespace calque::quant {
+
+// How the inputs x~ that a site has behind the quantized layers differ from the x of the original
+// model, summed over the same tokens as the site's InputStats.
+struct InputShift {
+  Matrix<float> cross_KK;  // sum of (x - x~) x~^T
+  double energy = 0;       // sum of |x - x~|^2
+};
+
+// What a linear should compute is W x, but x~ is what it gets. Of all linear maps of x~,
+//   W* = W + W A,  A = C H^-1,  C = sum (x - x~) x~^T / T,  H = sum x~ x~^T / T,
+// comes nearest to it, and rounding W* instead of W under the same H is exactly the rounding that
+// makes |W X - Q X~|^2 small (LoaQ, arXiv 2509.06297; algorithms.md 1.4).
+struct UpstreamCorrection {
+  Matrix<float> change_KK;  // A times what it is trusted
+  double trust = 0;         // 0..1
+};
+
+// A fit of K coefficients to T tokens explains K / T of what is nothing but noise, too. With
+//   explained = tr(C H^-1 C^T),  rest = sum |x - x~|^2 / T - explained,
+// the noise has variance rest T / (T - K) and so K / (T - K) rest of `explained` is its doing;
+// A is multiplied by the share that is not, 1 - K / (T - K) rest / explained, at least 0 (the
+// positive-part Stein factor), and by `strength`. H is damped as GPTQ's is (`options`). nullopt if
+// H is not usable, or not more tokens than channels were seen.
+std::optional<UpstreamCorrection> upstream_correction(const calib::InputStats& stats,
+                                                      const InputShift& shift, double strength,
+                                                      const GptqOptions& options, const Exec& exec);
+
+// weight += weight change; returns |weight change| / |weight| in Frobenius norms.
+double correct_upstream(const UpstreamCorrection& correction, MatrixView<float> weight_NK,
+                        const Exec& exec);
+
+}  // namespace calque::quant

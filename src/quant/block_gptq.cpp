@@ -1,0 +1,162 @@
+#include "quant/block_gptq.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "calque/kernels/ggml_fields.h"
+#include "calque/kernels/gptq_sweep.h"
+#include "calque/kernels/refine_blocks.h"
+#include "quant/block_rounding.h"
+#include "quant/column_order.h"
+#include "quant/weights.h"
+
+namespace calque::quant {
+namespace {
+
+struct Task {
+  MatrixView<const float> weight_NK;
+  GgmlBlock type;
+  const GgmlStructure& structure;
+  const GptqOptions& options;
+  const GptqSite& site;
+  const Exec& exec;
+};
+
+// Fields and the loss of each row.
+struct State {
+  GgmlFields fields;
+  std::vector<double> losses_N;
+};
+
+std::span<std::byte> bytes_of(Matrix<std::uint8_t>& blocks_NB) {
+  return std::as_writable_bytes(
+      std::span(blocks_NB.data(), static_cast<std::size_t>(blocks_NB.size())));
+}
+
+GgmlFields fields_of(QuantizedMatrix& q, Index columns, const Exec& exec) {
+  return ggml_fields(*q.grid.block, bytes_of(q.blocks_NB), q.blocks_NB.rows(), columns, exec);
+}
+
+// The frozen grids of the groups. Consecutive levels are codes from 0: scale * levels[0] belongs to
+// the offset then, and is exact.
+std::pair<Matrix<float>, Matrix<float>> grids_of(const GgmlFields& fields,
+                                                 const GgmlStructure& structure) {
+  const Index rows = fields.scale_codes_NG.rows();
+  const Index groups = fields.scale_codes_NG.cols();
+  const float lowest = structure.table().empty() ? structure.levels[0] : 0.0f;
+  auto scales_NG = Matrix<float>::uninitialized(rows, groups);
+  auto offsets_NG = Matrix<float>::uninitialized(rows, groups);
+  for (Index n = 0; n < rows; ++n)
+    for (Index g = 0; g < groups; ++g) {
+      const Index s = g * structure.group / structure.super;
+      scales_NG(n, g) = fields.steps_NS(n, s) * fields.scale_codes_NG(n, g);
+      offsets_NG(n, g) =
+          scales_NG(n, g) * lowest - fields.minimum_steps_NS(n, s) * fields.minimum_codes_NG(n, g);
+    }
+  return {std::move(scales_NG), std::move(offsets_NG)};
+}
+
+// New codes for the original weights on the grids of `fields`, in visiting order; returns the loss.
+double sweep(const Task& task, GgmlFields& fields) {
+  const auto groups = consecutive_groups(task.weight_NK.cols(), task.structure.group);
+  std::vector<std::int32_t> ordered_groups_K;
+  for (const Index k : task.site.order)
+    ordered_groups_K.push_back(groups[static_cast<std::size_t>(k)]);
+  const auto [scales_NG, offsets_NG] = grids_of(fields, task.structure);
+  Matrix<float> ordered_NK = columns_in_order(task.weight_NK, task.site.order);
+  Matrix<std::uint8_t> codes_NK(ordered_NK.rows(), ordered_NK.cols());
+  const double loss =
+      gptq_sweep(ordered_NK, task.site.inverse_factor_KK, scales_NG, offsets_NG, ordered_groups_K,
+                 static_cast<int>(task.structure.levels.size()) - 1, task.options.block_size,
+                 codes_NK, task.exec, task.structure.table());
+  restore_order(codes_NK, task.site.order, fields.codes_NK);
+  return loss;
+}
+
+void refine(const Task& task, State& state) {
+  state.losses_N.resize(static_cast<std::size_t>(task.weight_NK.rows()));
+  refine_blocks(task.weight_NK, task.site.hessian_KK, task.structure, task.options.refine_passes,
+                state.fields, state.losses_N, task.exec);
+}
+
+template <typename T>
+void copy_row(const Matrix<T>& from, Index n, Matrix<T>& to) {
+  std::copy_n(from.row(n), from.cols(), to.row(n));
+}
+
+void keep_better_rows(const State& challenger, State& best) {
+  for (Index n = 0; n < best.fields.codes_NK.rows(); ++n) {
+    const auto at = static_cast<std::size_t>(n);
+    if (!(challenger.losses_N[at] < best.losses_N[at])) continue;
+    best.losses_N[at] = challenger.losses_N[at];
+    copy_row(challenger.fields.codes_NK, n, best.fields.codes_NK);
+    copy_row(challenger.fields.scale_codes_NG, n, best.fields.scale_codes_NG);
+    copy_row(challenger.fields.minimum_codes_NG, n, best.fields.minimum_codes_NG);
+    copy_row(challenger.fields.steps_NS, n, best.fields.steps_NS);
+    copy_row(challenger.fields.minimum_steps_NS, n, best.fields.minimum_steps_NS);
+  }
+}
+
+// Returns tr(E H E^T). Scales chosen from the weights as compensated so far when a super-block is
+// entered came out equal after refinement, so they are chosen beforehand and any order will do.
+double round_fields(const Task& task, GgmlFields& fields) {
+  const double swept = sweep(task, fields);
+  if (task.options.refine_passes == 0) return swept;
+  State best = {std::move(fields), {}};
+  refine(task, best);
+  for (int round = 1; round < task.options.rounds; ++round) {
+    State next = {best.fields.clone(), {}};
+    sweep(task, next.fields);
+    refine(task, next);
+    keep_better_rows(next, best);
+  }
+  fields = std::move(best.fields);
+  return std::accumulate(best.losses_N.begin(), best.losses_N.end(), 0.0);
+}
+
+}  // namespace
+
+bool has_block_structure(const Grid& grid) {
+  return grid.block && find_ggml_structure(*grid.block);
+}
+
+Rounded round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
+                          const GptqOptions& options, const GptqSite& site,
+                          const calib::InputStats& stats, const Exec& exec) {
+  Rounded rounded;
+  rounded.matrix = reference_blocks(weight_NK, grid, block_importance(stats), exec);
+  const Task task = {weight_NK, *grid.block, *find_ggml_structure(*grid.block),
+                     options,   site,        exec};
+  GgmlFields fields = fields_of(rounded.matrix, weight_NK.cols(), exec);
+  const double loss = round_fields(task, fields);
+  store_ggml_fields(task.type, fields, bytes_of(rounded.matrix.blocks_NB), exec);
+  rounded.report = gptq_report(weight_NK, rounded.matrix, loss, site, stats, exec);
+  return rounded;
+}
+
+Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
+                           const GptqOptions& options, const calib::InputStats& stats,
+                           const Exec& exec) {
+  Rounded rounded = round_to_blocks(weight_NK, grid, stats, exec);
+  if (options.refine_passes == 0) return rounded;
+  // The format's search with columns of equal importance is nearer to the squared error than the
+  // one without, but not in every row: 0.0704 of the energy of the demo model's embedding in Q2_K
+  // after refinement, 0.0749 from the other.
+  const std::vector<float> equal_K(static_cast<std::size_t>(weight_NK.cols()), 1.0f);
+  QuantizedMatrix other = reference_blocks(weight_NK, grid, equal_K, exec);
+  const GptqSite none;
+  const Task task = {weight_NK, *grid.block, *find_ggml_structure(*grid.block),
+                     options,   none,        exec};
+  State best = {fields_of(rounded.matrix, weight_NK.cols(), exec), {}};
+  State challenger = {fields_of(other, weight_NK.cols(), exec), {}};
+  refine(task, best);
+  refine(task, challenger);
+  keep_better_rows(challenger, best);
+  store_ggml_fields(task.type, best.fields, bytes_of(rounded.matrix.blocks_NB), exec);
+  measure_error(weight_NK, rounded.matrix, stats, exec, rounded.report);
+  return rounded;
+}
+
+}  // namespace calque::quant
