@@ -194,6 +194,25 @@ Codec<double> number(double least, double most) {
   return {"number, " + range, parse, [](double value) { return fmt::format("{}", value); }};
 }
 
+Codec<std::optional<double>> number_or_auto(double least, double most) {
+  const Codec<double> plain = number(least, most);
+  const auto parse = [plain](const YamlNode& node, const fs::path& folder,
+                             std::optional<double>& value) -> Problem {
+    if (is_plain(node) && node.text == "auto") {
+      value.reset();
+      return {};
+    }
+    double read = 0;
+    Problem problem = plain.parse(node, folder, read);
+    if (problem.empty()) value = read;
+    return problem;
+  };
+  const auto show = [plain](const std::optional<double>& value) {
+    return value ? plain.show(*value) : std::string("auto");
+  };
+  return {"auto, or a " + plain.type, parse, show};
+}
+
 Codec<std::uint64_t> byte_size() {
   const auto parse = [](const YamlNode& node, const fs::path&, std::uint64_t& value) -> Problem {
     const auto bytes = node.kind == YamlNode::Kind::kScalar ? parse_bytes(node.text) : std::nullopt;

@@ -38,6 +38,7 @@ Codec<std::uint64_t> seed();
 Codec<int> count_or_auto();  // auto is 0
 Codec<std::int64_t> group_size();
 Codec<double> number(double least, double most);
+Codec<std::optional<double>> number_or_auto(double least, double most);  // auto is nullopt
 Codec<std::uint64_t> byte_size();          // 5GB, 500MB, 4GiB, or bytes
 Codec<std::uint64_t> byte_size_or_null();  // null is 0
 Codec<std::string> text();                 // not empty

@@ -65,6 +65,12 @@ Section quantization_section() {
           "Measure later layers behind the already quantized ones; false: behind the original "
           "ones."),
       key<S>(
+          "upstream_correction", number_or_auto(0, 1),
+          [](const S& q) -> auto& { return q.upstream_correction; },
+          "gptq: how much of the error of earlier layers each linear makes up for, by the original "
+          "model running beside: twice the forward pass. `auto`: 1 where codes have less than 4 "
+          "bits, else 0."),
+      key<S>(
           "imatrix", path_or_null(), [](const S& q) -> auto& { return q.imatrix; },
           "Importance matrix of `calque imatrix` or llama-imatrix, instead of calibration text: "
           "method `rtn`, exports to GGUF; the files are those of `llama-quantize --imatrix`."),

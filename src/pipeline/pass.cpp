@@ -4,6 +4,7 @@
 
 #include "calque/calib/collect.h"
 #include "calque/core/error.h"
+#include "pipeline/reference_stream.h"
 #include "pipeline/site_rounding.h"
 #include "pipeline/stopwatch.h"
 
@@ -16,8 +17,8 @@ namespace {
 class QuantizingObserver : public model::BlockObserver {
  public:
   QuantizingObserver(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
-                     const model::HiddenStates& hidden)
-      : pass_(pass), rounding_(rounding), block_(block), hidden_(hidden) {}
+                     const model::HiddenStates& hidden, ReferenceStream* reference)
+      : pass_(pass), rounding_(rounding), block_(block), hidden_(hidden), reference_(reference) {}
 
   void site_input(const model::SiteSpec& site, const model::ActivationView& inputs_TK) override {
     // Only channel scales look at an input that nothing rounded reads (a router's).
@@ -26,6 +27,7 @@ class QuantizingObserver : public model::BlockObserver {
     const TimedScope statistics(pass_.stages.statistics);
     if (!collector_) collector_.emplace(site.features(), pass_.exec);
     collector_->add(inputs_TK);
+    if (reference_ != nullptr) reference_->compare(site, inputs_TK);
   }
 
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
@@ -33,6 +35,9 @@ class QuantizingObserver : public model::BlockObserver {
     calib::InputStats stats = collector_ ? collector_->finish() : calib::InputStats{};
     collector_.reset();
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
+    if (reference_ != nullptr)
+      if (const auto shift = reference_->take(site))
+        rounding_.correct_site(site, stats, *shift, weights);
     if (pass_.job.quantization.propagate_error)
       rounding_.round_site(block_, site, stats, weights, &hidden_);
     else
@@ -51,6 +56,7 @@ class QuantizingObserver : public model::BlockObserver {
   SiteRounding& rounding_;
   const model::BlockSpec& block_;
   const model::HiddenStates& hidden_;
+  ReferenceStream* reference_;  // null: what rounding did upstream is left as it is
   std::optional<calib::StatsCollector> collector_;
   std::vector<std::pair<const model::SiteSpec*, calib::InputStats>> kept_;
   double seconds_inside_ = 0;
@@ -61,16 +67,22 @@ model::BlockWeights load(const Pass& pass, const model::BlockSpec& block) {
   return model::load_block(*pass.source.weights, block);
 }
 
-std::unique_ptr<model::HiddenStates> embed(const Pass& pass) {
+// The embedding is rounded first where the original model runs beside: the blocks can make up for
+// its error, too.
+std::unique_ptr<model::HiddenStates> embed(const Pass& pass, SiteRounding& rounding) {
+  const std::string& name = pass.source.family.embedding.name;
+  const Matrix<float> embedding_VH = pass.upstream_correction > 0 && pass.plan.at(name).grid
+                                         ? rounding.round_outside_blocks(pass.plan.at(name))
+                                         : pass.source.weights->load(name);
   const TimedScope timed(pass.stages.forward);
-  return pass.runner->embed(pass.calibration->ids_BS, pass.calibration->lengths_B,
-                            pass.source.weights->load(pass.source.family.embedding.name));
+  return pass.runner->embed(pass.calibration->ids_BS, pass.calibration->lengths_B, embedding_VH);
 }
 
 void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
-                         model::HiddenStates& hidden) {
+                         model::HiddenStates& hidden, ReferenceStream* reference) {
   model::BlockWeights weights = load(pass, block);
-  QuantizingObserver observer(pass, rounding, block, hidden);
+  if (reference != nullptr) reference->run_block(block, weights);
+  QuantizingObserver observer(pass, rounding, block, hidden, reference);
   const Stopwatch watch;
   pass.runner->run_block(block, weights, hidden, &observer);
   pass.stages.forward += watch.seconds() - observer.seconds_inside();
@@ -101,14 +113,16 @@ void round_without_statistics(const Pass& pass, SiteRounding& rounding,
 std::vector<ModuleReport> run_pass(const Pass& pass) {
   SiteRounding rounding(pass);
   std::unique_ptr<model::HiddenStates> hidden;
-  if (pass.runner) hidden = embed(pass);
+  std::optional<ReferenceStream> reference;
+  if (pass.runner) hidden = embed(pass, rounding);
+  if (pass.runner && pass.upstream_correction > 0) reference.emplace(pass);
 
   const auto blocks = static_cast<Index>(pass.source.family.blocks.size());
   for (const model::BlockSpec& block : pass.source.family.blocks) {
     const Stopwatch watch;
     with_context(block.name, [&] {
       if (hidden)
-        calibrate_and_round(pass, rounding, block, *hidden);
+        calibrate_and_round(pass, rounding, block, *hidden, reference ? &*reference : nullptr);
       else if (pass.importance)
         round_by_importance(pass, rounding, block);
       else

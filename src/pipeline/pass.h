@@ -31,6 +31,7 @@ struct Pass {
   const Exec& exec;
   Observer& observer;
   StageSeconds& stages;
+  double upstream_correction = 0;  // 0..1; > 0: the original model runs beside (quant/upstream.h)
 };
 
 // Rounds everything and hands it to the writers (without finishing them). Returns the modules in

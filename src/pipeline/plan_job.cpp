@@ -13,6 +13,7 @@
 #include "calque/quant/methods.h"
 #include "pipeline/importance.h"
 #include "pipeline/job_tokens.h"
+#include "pipeline/upstream_settings.h"
 
 namespace calque::pipeline {
 namespace {
@@ -131,6 +132,7 @@ double SourceModel::bits_per_weight() const {
 std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source) {
   check_method(job.quantization, job.calibration);
   check_awq(job.quantization);
+  check_upstream_settings(job);
   check_calibration(job.calibration);
   check_imatrix_settings(job, source.family);
   load_importance(job, source.family);  // refuses a file of another model

@@ -18,9 +18,11 @@
 #include "pipeline/job_tokens.h"
 #include "pipeline/model_card.h"
 #include "pipeline/pass.h"
+#include "pipeline/pass_method.h"
 #include "pipeline/plan_job.h"
 #include "pipeline/run_log.h"
 #include "pipeline/stopwatch.h"
+#include "pipeline/upstream_settings.h"
 
 namespace calque::pipeline {
 namespace {
@@ -100,25 +102,13 @@ class JobRun {
     return vocabularies_.back().get();
   }
 
-  // GGUF block types round by their own rules, whatever the method: by importance with calibration
-  // text, to nearest without.
-  static bool only_blocks(const artifact::ExportPlan& plan) {
-    return std::all_of(plan.tensors.begin(), plan.tensors.end(),
-                       [](const artifact::TensorPlan& tensor) {
-                         return !tensor.in_block_linear || !tensor.grid || tensor.grid->block;
-                       });
-  }
-  std::string method_for(const artifact::ExportPlan& plan) const {
-    if (!quantizes_a_linear(plan) || !only_blocks(plan)) return job_.quantization.method;
-    return calibration_.rows() > 0 || importance_ ? "imatrix" : "rtn";
-  }
+  std::string method_for(const artifact::ExportPlan& plan) const { return method_of(job_, plan); }
 
   void warn_about_unused_scales(const artifact::ExportPlan& plan) {
     if (job_.quantization.method != "awq" || method_for(plan) == "awq") return;
-    log_.warning(
-        fmt::format("{}: type {} takes no channel scales; method awq rounds it by "
-                    "importance, as gptq and rtn do",
-                    plan.request.path.filename().string(), plan.request.type));
+    log_.warning(fmt::format("{}: type {} takes no channel scales; method awq only rounds it ({})",
+                             plan.request.path.filename().string(), plan.request.type,
+                             method_for(plan)));
   }
 
   std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan) {
@@ -141,12 +131,6 @@ class JobRun {
                                   .vocabulary = vocabulary(plan.request),
                                   .provenance = provenance,
                                   .carried = source_.is_gguf() ? &source_.metadata : nullptr});
-  }
-
-  bool quantizes_a_linear(const artifact::ExportPlan& plan) const {
-    for (const artifact::TensorPlan& tensor : plan.tensors)
-      if (tensor.grid && tensor.in_block_linear) return true;
-    return false;
   }
 
   std::string title(const std::vector<std::size_t>& exports) const {
@@ -181,7 +165,8 @@ class JobRun {
                   .recorder = recorder(),
                   .exec = exec_,
                   .observer = log_,
-                  .stages = report_.stages});
+                  .stages = report_.stages,
+                  .upstream_correction = upstream_correction_for(job_, plan)});
     if (runner && recorder() != nullptr)
       recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
     finish_writers(exports, writers, modules);

@@ -42,9 +42,10 @@ RunLog::RunLog(const std::filesystem::path& folder, Observer& next) : folder_(fo
   std::filesystem::create_directories(folder_);
   modules_csv_ = open_log(folder_ / "modules.csv");
   log_jsonl_ = open_log(folder_ / "log.jsonl");
-  modules_csv_ << "block,module,method,bits,group_size,params,bpw,loss,rel_error,tokens,"
-                  "nonfinite_tokens,damp_percent,dead_columns,seconds,fallback_reason"
-               << std::endl;
+  modules_csv_
+      << "block,module,method,bits,group_size,params,bpw,loss,rel_error,tokens,"
+         "nonfinite_tokens,damp_percent,dead_columns,seconds,fallback_reason,upstream_shift"
+      << std::endl;
 }
 
 void RunLog::phase_started(const std::string& title, Index steps) {
@@ -59,11 +60,13 @@ void RunLog::module_done(const ModuleReport& m) {
   const Index group_size = m.grid.group_size_for(m.in_features);
   const double bpw = bits_per_weight(m.grid, m.in_features);
   if (modules_csv_.is_open())
-    modules_csv_ << fmt::format("{},{},{},{},{},{},{:.4f},{:.6g},{:.6g},{},{},{:g},{},{:.3f},{}\n",
-                                m.block, m.module, r.method, m.grid.bits, group_size, params, bpw,
-                                r.loss, r.relative_error, m.tokens, m.nonfinite_tokens,
-                                r.damp_percent, r.dead_columns, m.seconds,
-                                r.fallback_reason.empty() ? "" : quoted(r.fallback_reason))
+    modules_csv_ << fmt::format(
+                        "{},{},{},{},{},{},{:.4f},{:.6g},{:.6g},{},{},{:g},{},{:.3f},{},{:.4g}\n",
+                        m.block, m.module, r.method, m.grid.bits, group_size, params, bpw, r.loss,
+                        r.relative_error, m.tokens, m.nonfinite_tokens, r.damp_percent,
+                        r.dead_columns, m.seconds,
+                        r.fallback_reason.empty() ? "" : quoted(r.fallback_reason),
+                        m.upstream_shift)
                  << std::flush;
   log("module",
       fmt::format(R"("block":{},"module":{},"method":{},"rel_error":{:.6g},"seconds":{:.3f})",

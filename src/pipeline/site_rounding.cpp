@@ -16,19 +16,32 @@ namespace {
 
 using Absorber = model::FoldSpec::Absorber;
 
-quant::Rounder make_rounder(const QuantizationSettings& settings) {
-  const bool awq = settings.method == "awq";
-  const std::string& rounding = awq ? settings.awq.rounding : settings.method;
-  const ScaleRule rule = awq && settings.awq.clip ? ScaleRule::kBlockSearch : settings.scale_rule;
-  if (rounding == "rtn") return quant::make_rtn({.scale_rule = rule});
+ScaleRule scale_rule(const QuantizationSettings& settings) {
+  return settings.method == "awq" && settings.awq.clip ? ScaleRule::kBlockSearch
+                                                       : settings.scale_rule;
+}
+
+quant::GptqOptions gptq_options(const QuantizationSettings& settings) {
   quant::GptqOptions options;
-  options.scale_rule = rule;
+  options.scale_rule = scale_rule(settings);
   options.act_order = settings.act_order;
   options.damp_percent = settings.damp_percent;
   options.damp_auto_increment = settings.damp_auto_increment;
   options.block_size = settings.block_size;
   options.refine_passes = static_cast<int>(settings.refine_passes);
-  return quant::make_gptq(options);
+  return options;
+}
+
+quant::Rounder make_rounder(const QuantizationSettings& settings) {
+  if (settings.rounding() == "rtn") return quant::make_rtn({.scale_rule = scale_rule(settings)});
+  return quant::make_gptq(gptq_options(settings));
+}
+
+// Of what has no statistics: llama.cpp's bytes with rtn, else with scales refined for the squared
+// error.
+quant::Rounder make_plain_blocks(const QuantizationSettings& settings) {
+  if (settings.rounding() == "rtn") return quant::make_rtn({});
+  return quant::make_gptq(gptq_options(settings));
 }
 
 ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
@@ -54,7 +67,20 @@ SiteRounding::SiteRounding(const Pass& pass)
     : pass_(pass),
       rounder_(make_rounder(pass.job.quantization)),
       plain_(quant::make_rtn({.scale_rule = pass.job.quantization.scale_rule})),
+      plain_blocks_(make_plain_blocks(pass.job.quantization)),
       channel_scales_(pass) {}
+
+void SiteRounding::correct_site(const model::SiteSpec& site, const calib::InputStats& stats,
+                                const quant::InputShift& shift, model::BlockWeights& weights) {
+  const TimedScope timed(pass_.stages.transform);
+  const auto correction = quant::upstream_correction(
+      stats, shift, pass_.upstream_correction, gptq_options(pass_.job.quantization), pass_.exec);
+  if (!correction) return;
+  for (const model::LinearSpec& linear : site.readers)
+    if (pass_.plan.at(linear.weight.name).grid)
+      upstream_shifts_[linear.name] =
+          quant::correct_upstream(*correction, weights.at(linear.weight.name), pass_.exec);
+}
 
 void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSpec& site,
                               const calib::InputStats& stats, model::BlockWeights& weights,
@@ -81,6 +107,7 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     report.block = block.layer;
     report.tokens = stats.tokens;
     report.nonfinite_tokens = stats.nonfinite_tokens;
+    report.upstream_shift = upstream_shifts_[linear.name];
     Matrix<float> weight_NK = weights.take(name);
     if (!scales_K.empty()) quant::multiply_columns(weight_NK, scales_K);
     Matrix<float> rounded_NK = round_and_write(
@@ -136,20 +163,26 @@ void SiteRounding::finish_block() {
 }
 
 void SiteRounding::round_outside_blocks() {
-  for (const artifact::TensorPlan& planned : pass_.plan.tensors) {
-    if (!planned.grid || planned.in_block_linear) continue;
-    Matrix<float> weight = [&] {
-      const TimedScope timed(pass_.stages.load);
-      return pass_.source.weights->load(planned.tensor.name);
-    }();
-    ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
-    report.block = -1;
-    const calib::InputStats none;
-    const calib::InputStats& stats =
-        pass_.importance ? pass_.importance->stats_of(planned.tensor) : none;
-    round_and_write(plain_(stats, pass_.exec), planned.tensor.name, false, std::move(weight),
-                    report);
-  }
+  for (const artifact::TensorPlan& planned : pass_.plan.tensors)
+    if (planned.grid && !planned.in_block_linear &&
+        rounded_outside_.count(planned.tensor.name) == 0)
+      round_outside_blocks(planned);
+}
+
+Matrix<float> SiteRounding::round_outside_blocks(const artifact::TensorPlan& planned) {
+  Matrix<float> weight = [&] {
+    const TimedScope timed(pass_.stages.load);
+    return pass_.source.weights->load(planned.tensor.name);
+  }();
+  ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
+  report.block = -1;
+  const calib::InputStats none;
+  const calib::InputStats& stats =
+      pass_.importance ? pass_.importance->stats_of(planned.tensor) : none;
+  const quant::Rounder& rounder = planned.grid->block ? plain_blocks_ : plain_;
+  rounded_outside_.insert(planned.tensor.name);
+  return round_and_write(rounder(stats, pass_.exec), planned.tensor.name, false, std::move(weight),
+                         report);
 }
 
 // Returns the values of the rounded matrix.

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "calque/quant/upstream.h"
 #include "pipeline/channel_scales.h"
 #include "pipeline/pass.h"
 
@@ -21,10 +23,15 @@ class SiteRounding {
   void round_site(const model::BlockSpec& block, const model::SiteSpec& site,
                   const calib::InputStats& stats, model::BlockWeights& weights,
                   const model::HiddenStates* hidden);
+  // Before round_site: the readers' weights become what makes up best for the inputs' shift.
+  void correct_site(const model::SiteSpec& site, const calib::InputStats& stats,
+                    const quant::InputShift& shift, model::BlockWeights& weights);
   // After the last site: writes what was held back for folds, and the tensors that they changed.
   void finish_block();
-  // Tensors that no site feeds (embedding, head): rounded to nearest.
+  // Tensors that no site feeds (embedding, head): rounded to nearest. Those that are not yet; or
+  // one of them, whose values are returned.
   void round_outside_blocks();
+  Matrix<float> round_outside_blocks(const artifact::TensorPlan& planned);
 
   std::vector<ModuleReport> take_modules() { return std::move(modules_); }
 
@@ -46,11 +53,14 @@ class SiteRounding {
   const Pass& pass_;
   quant::Rounder rounder_;
   quant::Rounder plain_;
+  quant::Rounder plain_blocks_;
   ChannelScales channel_scales_;
   // Rounded linears whose rows a later fold of the block may still divide.
   std::map<std::string, quant::QuantizedMatrix> held_;
-  std::map<std::string, Matrix<float>> changed_;  // unrounded tensors that folds changed
-  std::vector<const model::FoldSpec*> absorbed_;  // folds of this block that are done
+  std::map<std::string, Matrix<float>> changed_;   // unrounded tensors that folds changed
+  std::vector<const model::FoldSpec*> absorbed_;   // folds of this block that are done
+  std::map<std::string, double> upstream_shifts_;  // of the site's linears, |W* - W| / |W|
+  std::set<std::string> rounded_outside_;
   std::vector<ModuleReport> modules_;
   Index fallbacks_ = 0;
 };

@@ -41,6 +41,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"quantization.block_size", "64"},
     {"quantization.refine_passes", "5"},
     {"quantization.propagate_error", "false"},
+    {"quantization.upstream_correction", "0.5"},
     {"quantization.imatrix", "other.dat"},
     {"quantization.fallback.max_modules", "1"},
     {"quantization.awq.rounding", "rtn"},

@@ -25,7 +25,7 @@ artifact::ExportRequest gguf_export(const TempFolder& out, const std::string& ty
 }
 
 // Scored by the runner on what the files hold: more bits are nearer.
-TEST(BlockJob, RoundsByImportance) {
+TEST(BlockJob, RoundsWithErrorFeedback) {
   const TempFolder out;
   Job job = demo_job();
   for (const char* type : {"Q6_K", "Q4_K_M", "Q2_K", "IQ4_XS"})
@@ -40,7 +40,7 @@ TEST(BlockJob, RoundsByImportance) {
   EXPECT_LT(kl.at("IQ4_XS.gguf"), kl.at("Q2_K.gguf"));
   for (const ArtifactReport& artifact : report.artifacts)
     for (const ModuleReport& module : artifact.modules) {
-      EXPECT_EQ(module.rounding.method, module.block < 0 ? "rtn" : "imatrix") << module.module;
+      EXPECT_EQ(module.rounding.method, module.block < 0 ? "rtn" : "gptq") << module.module;
       EXPECT_EQ(module.rounding.fallback_reason, "") << module.module;
     }
 }
@@ -59,12 +59,34 @@ TEST(BlockJob, WritesTheSameBytesWithOneAndTwoThreads) {
   EXPECT_EQ(hashes[0], hashes[1]);
 }
 
-// Block types cannot take channel scales, so awq comes down to their own rounding.
+// Against llama.cpp's own rounding with an importance matrix, layer by layer. On 131,072 tokens the
+// feedback halves the error of every kind of linear; with so little text as here three quarters
+// are asked for. Later layers see other inputs in the two runs, so only the first block is
+// compared.
+TEST(BlockJob, FeedbackLowersLlamaCppsErrors) {
+  const TempFolder out;
+  Job job = demo_job();
+  job.quantization.upstream_correction = 0;
+  std::map<std::string, double> errors[2];
+  const char* methods[] = {"gptq", "rtn"};
+  for (const int m : {0, 1}) {
+    job.quantization.method = methods[m];
+    job.exports = {gguf_export(out, "Q2_K")};
+    job.exports[0].overwrite = true;
+    const Report report = run(job);
+    for (const ModuleReport& module : report.artifacts[0].modules)
+      if (module.block == 0) errors[m][module.role] = module.rounding.relative_error;
+  }
+  ASSERT_EQ(errors[0].size(), 7u);
+  for (const auto& [role, error] : errors[0]) EXPECT_LT(error, 0.75 * errors[1].at(role)) << role;
+}
+
+// Block types cannot take channel scales, so awq comes down to its rounding.
 TEST(BlockJob, ScalesNoChannels) {
   const TempFolder out;
   Job job = demo_job();
   std::map<std::string, std::string> sha256;
-  for (const char* method : {"awq", "rtn"}) {
+  for (const char* method : {"awq", "gptq"}) {
     job.exports = {gguf_export(out, "Q4_K_M")};
     job.exports[0].overwrite = true;
     job.quantization.method = method;
@@ -89,7 +111,7 @@ TEST(BlockJob, SaysThatChannelScalesAreNotUsedAndHowItRounded) {
   const io::GgufFile file(out / "Q4_K_M.gguf");
   const io::GgufValue* method = file.find("calque.method");
   ASSERT_NE(method, nullptr);
-  EXPECT_EQ(std::get<std::string>(std::get<io::GgufValue::Scalar>(method->value)), "imatrix");
+  EXPECT_EQ(std::get<std::string>(std::get<io::GgufValue::Scalar>(method->value)), "gptq");
 }
 
 }  // namespace

@@ -49,9 +49,15 @@ struct QuantizationSettings {
   double damp_auto_increment = 0.01;
   Index block_size = 128;
   Index refine_passes = 4;
-  bool propagate_error = true;     // false: statistics from the unquantized model
+  bool propagate_error = true;  // false: statistics from the unquantized model
+  // How much of what rounding did upstream each linear makes up for (quant/upstream.h), 0..1;
+  // nullopt: 1 in passes with codes below 4 bits that can, else 0.
+  std::optional<double> upstream_correction;
   Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
   AwqSettings awq;                 // method awq
+
+  // What rounds in the end: "gptq" or "rtn".
+  const std::string& rounding() const { return method == "awq" ? awq.rounding : method; }
   // Importance that was measured before (io/imatrix.h), instead of calibration text: method rtn,
   // exports to GGUF.
   std::filesystem::path imatrix;

@@ -23,6 +23,9 @@ struct ModuleReport {
   Index nonfinite_tokens = 0;  // rows that were left out
   quant::RoundingReport rounding;
   double seconds = 0;
+  // How far the correction for what was rounded upstream moved the weights before they were rounded
+  // (quant/upstream.h), relative; losses and errors are against the moved ones. 0: not corrected.
+  double upstream_shift = 0;
 };
 
 // Wall seconds by stage, over the whole job.
@@ -31,7 +34,7 @@ struct StageSeconds {
   double load = 0;
   double forward = 0;
   double statistics = 0;
-  double transform = 0;  // search for channel scales
+  double transform = 0;  // search for channel scales, corrections for errors upstream
   double quantize = 0;
   double write = 0;
   double evaluate = 0;

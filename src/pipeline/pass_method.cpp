@@ -1,0 +1,38 @@
+#include "pipeline/pass_method.h"
+
+#include <algorithm>
+
+#include "calque/kernels/ggml_fields.h"
+
+namespace calque::pipeline {
+namespace {
+
+bool is_rounded_linear(const artifact::TensorPlan& tensor) {
+  return tensor.in_block_linear && tensor.grid;
+}
+
+bool is_block(const artifact::TensorPlan& tensor) { return tensor.grid->block.has_value(); }
+
+bool takes_feedback(const artifact::TensorPlan& tensor) {
+  return find_ggml_structure(*tensor.grid->block) != nullptr;
+}
+
+}  // namespace
+
+bool quantizes_a_linear(const artifact::ExportPlan& plan) {
+  return std::any_of(plan.tensors.begin(), plan.tensors.end(), is_rounded_linear);
+}
+
+std::string method_of(const Job& job, const artifact::ExportPlan& plan) {
+  const auto any_linear = [&](auto is) {
+    return std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                       [&](const auto& tensor) { return is_rounded_linear(tensor) && is(tensor); });
+  };
+  const bool only_blocks =
+      quantizes_a_linear(plan) && !any_linear([](const auto& t) { return !is_block(t); });
+  if (!only_blocks) return job.quantization.method;
+  if (job.quantization.rounding() == "gptq" && any_linear(takes_feedback)) return "gptq";
+  return job.calibration.given() || !job.quantization.imatrix.empty() ? "imatrix" : "rtn";
+}
+
+}  // namespace calque::pipeline

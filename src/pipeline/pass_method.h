@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+
+#include "calque/artifact/plan.h"
+#include "calque/pipeline/job.h"
+
+namespace calque::pipeline {
+
+// Whether the plan rounds any linear that has an input site.
+bool quantizes_a_linear(const artifact::ExportPlan& plan);
+
+// What a pass over `plan` does, for titles and artifacts: the job's method, unless all that it
+// rounds are GGUF blocks. Those take no channel scales, and some of them no error feedback:
+// "gptq", "imatrix" (by importance, as llama.cpp does), or "rtn".
+std::string method_of(const Job& job, const artifact::ExportPlan& plan);
+
+}  // namespace calque::pipeline

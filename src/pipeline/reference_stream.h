@@ -1,0 +1,38 @@
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "calque/model/block_runner.h"
+#include "calque/quant/upstream.h"
+#include "pipeline/pass.h"
+
+namespace calque::pipeline {
+
+// The calibration text going through the original model beside the one that is being quantized, so
+// that each site can be told what its inputs would have been (quant/upstream.h). The inputs of one
+// block's sites are held for all tokens, in the precision of the forward pass. Sites of single
+// experts are left out: the two models send them different tokens.
+class ReferenceStream {
+ public:
+  explicit ReferenceStream(const Pass& pass);
+
+  // With the original weights; afterwards the block's sites can be compared.
+  void run_block(const model::BlockSpec& block, model::BlockWeights& weights);
+
+  // The site's next rows behind the quantized layers, in order.
+  void compare(const model::SiteSpec& site, const model::ActivationView& inputs_TK);
+  // Of all rows that were compared; nullopt for a site that is left out. Frees the site's inputs.
+  std::optional<quant::InputShift> take(const model::SiteSpec& site);
+
+ private:
+  class Recorder;
+  class Comparison;
+  Comparison* find(const model::SiteSpec& site);
+
+  const Pass& pass_;
+  std::unique_ptr<model::HiddenStates> hidden_;
+  std::map<model::SiteKind, std::shared_ptr<Comparison>> sites_;
+};
+
+}  // namespace calque::pipeline

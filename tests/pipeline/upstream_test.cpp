@@ -1,0 +1,117 @@
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "calque/core/error.h"
+#include "calque/io/sha256.h"
+#include "pipeline/demo_job.h"
+#include "support/temp_folder.h"
+
+namespace calque::pipeline {
+namespace {
+
+using calque::testing::TempFolder;
+
+Job three_bit_job(const TempFolder& out) {
+  Job job = demo_job();
+  artifact::ExportRequest request = folder_export("gguf", out / "model.gguf");
+  request.type = "Q3_K_S";
+  request.overwrite = true;
+  job.exports = {request};
+  return job;
+}
+
+// Measured: 0.0194 without, 0.0170 with it. Repeats of such runs with other text differ by 3 %.
+TEST(UpstreamCorrection, BringsThreeBitsNearer) {
+  const TempFolder out;
+  Job job = three_bit_job(out);
+  job.calibration.packing.n_samples = 96;
+  job.evaluate = small_evaluation();
+  double kl[2];
+  for (const int on : {0, 1}) {
+    job.quantization.upstream_correction = on;
+    kl[on] = run(job).metrics[1].divergence.kl_mean;
+  }
+  EXPECT_LT(kl[1], 0.95 * kl[0]) << kl[0] << " without";
+}
+
+TEST(UpstreamCorrection, IsOnBelowFourBitsUnlessToldOtherwise) {
+  const TempFolder out;
+  Job job = three_bit_job(out);
+  job.calibration.packing.n_samples = 8;
+  const auto shifts = [&] {
+    std::map<std::string, double> shift_of;
+    const Report report = run(job);
+    for (const ModuleReport& module : report.artifacts[0].modules)
+      shift_of[module.module] = module.upstream_shift;
+    return shift_of;
+  };
+  EXPECT_GT(shifts().at("model.layers.2.mlp.gate_proj"), 0);
+  job.exports[0].type = "Q4_0";
+  EXPECT_EQ(shifts().at("model.layers.2.mlp.gate_proj"), 0);
+  job.quantization.upstream_correction = 1;
+  EXPECT_GT(shifts().at("model.layers.2.mlp.gate_proj"), 0);
+}
+
+double mean_shift(const Report& report) {
+  double sum = 0, count = 0;
+  for (const ModuleReport& module : report.artifacts[0].modules)
+    if (module.block >= 0) {
+      sum += module.upstream_shift;
+      ++count;
+    }
+  return sum / count;
+}
+
+// Eight bits leave a thirtieth of the error of three to make up for.
+TEST(UpstreamCorrection, HardlyMovesWeightsBehindEightBits) {
+  const TempFolder out;
+  Job job = three_bit_job(out);
+  job.quantization.upstream_correction = 1;
+  const double three_bits = mean_shift(run(job));
+  job.exports[0].type = "Q8_0";
+  EXPECT_GT(three_bits, 0);
+  EXPECT_LT(mean_shift(run(job)), 0.1 * three_bits);
+}
+
+TEST(UpstreamCorrection, GivesTheSameBytesWithOneAndTwoThreads) {
+  const TempFolder out;
+  Job job = three_bit_job(out);
+  job.calibration.packing.n_samples = 12;
+  job.quantization.upstream_correction = 1;
+  std::string hashes[2];
+  for (const int threads : {1, 2}) {
+    job.runtime.threads = threads;
+    run(job);
+    hashes[threads - 1] = io::sha256_hex_of_file(job.exports[0].path);
+  }
+  EXPECT_EQ(hashes[0], hashes[1]);
+}
+
+std::string refusal(const Job& job) {
+  try {
+    plan_job(job);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E116");
+    return error.what();
+  }
+  return "";
+}
+
+TEST(UpstreamCorrection, IsRefusedWhereNothingCouldBeCorrected) {
+  const TempFolder out;
+  Job job = three_bit_job(out);
+  job.quantization.upstream_correction = 0.5;
+  EXPECT_EQ(refusal(job), "");
+  job.quantization.propagate_error = false;
+  EXPECT_NE(refusal(job).find("propagate_error is false"), std::string::npos);
+  job.quantization.propagate_error = true;
+  job.quantization.method = "rtn";
+  EXPECT_NE(refusal(job).find("rounding is 'rtn'"), std::string::npos);
+  job.quantization.upstream_correction = 0;
+  EXPECT_EQ(refusal(job), "");
+}
+
+}  // namespace
+}  // namespace calque::pipeline
