@@ -52,8 +52,8 @@ quant::Grid gptq_grid(const PlanInputs& inputs, const model::TensorSpec& tensor,
 quant::Grid compressed_tensors_grid(const PlanInputs& inputs, const model::TensorSpec& tensor,
                                     const ModuleSettings& settings) {
   if (asks_bfloat16(inputs)) return basic_grid(settings, ScalePrecision::kF16AndBF16);
-  const bool half = inputs.request.scale_dtype == "float16" ||
-                    inputs.source.at(tensor.name).dtype == DType::kF16;
+  const bool half =
+      inputs.request.scale_dtype == "float16" || inputs.source.at(tensor.name).dtype == DType::kF16;
   return basic_grid(settings, half ? ScalePrecision::kF16 : ScalePrecision::kBF16);
 }
 

@@ -77,8 +77,8 @@ std::string costs(const pipeline::Report& report) {
       "{:.1f}, "
       "write {:.1f}, evaluate {:.1f}; total {:.1f}\n",
       s.tokenize, s.load, s.forward, s.statistics,
-      s.transform > 0 ? fmt::format("transform {:.1f}, ", s.transform) : "", s.quantize,
-      s.write, s.evaluate, report.seconds);
+      s.transform > 0 ? fmt::format("transform {:.1f}, ", s.transform) : "", s.quantize, s.write,
+      s.evaluate, report.seconds);
   text += fmt::format("Peak memory: {}\n", bytes_text(report.peak_bytes));
   if (!report.forward_dtype.empty())
     text += fmt::format("Calibration forward pass: {}\n", report.forward_dtype);

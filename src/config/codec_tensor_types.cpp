@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "config/codec.h"
+#include "config/codec_parts.h"
 
 namespace calque::config {
 namespace {
@@ -10,10 +10,6 @@ using Rule = artifact::TensorTypeRule;
 using Rules = std::vector<Rule>;
 
 constexpr const char* kExample = "{match: ffn_down, type: Q6_K}";
-
-Problem wrong_type(const std::string& wanted, const YamlNode& node) {
-  return {"E105", fmt::format("must be {}, not {}", wanted, describe(node))};
-}
 
 Problem read_entry(const YamlEntry& entry, Rule& rule) {
   if (entry.key != "match" && entry.key != "type")

@@ -32,8 +32,7 @@ struct KernelTable {
                        MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
                        std::span<const std::int32_t> group_of_column_K, int max_code,
                        std::span<const float> table, Index block_size,
-                       MatrixView<std::uint8_t> codes_NK,
-                       const Exec::Backend& backend);
+                       MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend);
   void (*scale_search)(MatrixView<const float> weight_NK, std::span<const float> importance_K,
                        Index group_size, const ScaleSearchOptions& options,
                        MatrixView<float> scales_NG, MatrixView<float> offsets_NG,

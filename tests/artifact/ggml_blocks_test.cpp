@@ -93,8 +93,8 @@ TEST(GgmlBlocks, DecodeCloseToWhatWasEncoded) {
   }
 }
 
-// Rows of llama.cpp's files, and single blocks of ggml; expected values from the `gguf` Python package (see the README
-// of the fixtures), bit for bit.
+// Rows of llama.cpp's files, and single blocks of ggml; expected values from the `gguf` Python
+// package (see the README of the fixtures), bit for bit.
 TEST(GgmlBlocks, DecodeAsTheReferencePackageDoes) {
   const auto golden =
       nlohmann::json::parse(io::read_file(testing::fixture("gguf/super_blocks.json")));

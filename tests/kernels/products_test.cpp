@@ -16,9 +16,20 @@ Matrix<float> random_matrix(Index rows, Index cols, unsigned seed) {
   return m;
 }
 
-// Sums of n fp32 products in any order: within n 2^-24 of the sum of magnitudes.
-void expect_dot(double expected, double magnitude, Index n, float actual) {
-  EXPECT_NEAR(actual, expected, static_cast<double>(n) * 0x1p-24 * magnitude);
+// actual(i, j) is the sum over t of a(i, t) b(t, j): n fp32 products in any order are within
+// n 2^-24 of the sum of their magnitudes.
+template <typename A>
+void expect_product(Index inner, A a, const Matrix<float>& b, const Matrix<float>& actual) {
+  for (Index i = 0; i < actual.rows(); ++i)
+    for (Index j = 0; j < actual.cols(); ++j) {
+      double sum = 0, magnitude = 0;
+      for (Index t = 0; t < inner; ++t) {
+        const double product = static_cast<double>(a(i, t)) * b(t, j);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      EXPECT_NEAR(actual(i, j), sum, static_cast<double>(inner) * 0x1p-24 * magnitude);
+    }
 }
 
 TEST(Multiply, SumsRowTimesColumn) {
@@ -27,15 +38,8 @@ TEST(Multiply, SumsRowTimesColumn) {
   const Matrix<float> product = multiply(a, b, open_exec("cpu", 2));
   ASSERT_EQ(product.rows(), 131);
   ASSERT_EQ(product.cols(), 29);
-  for (Index n = 0; n < 131; ++n)
-    for (Index m = 0; m < 29; ++m) {
-      double sum = 0, magnitude = 0;
-      for (Index k = 0; k < 37; ++k) {
-        sum += static_cast<double>(a(n, k)) * b(k, m);
-        magnitude += std::abs(static_cast<double>(a(n, k)) * b(k, m));
-      }
-      expect_dot(sum, magnitude, 37, product(n, m));
-    }
+  expect_product(
+      37, [&](Index n, Index k) { return a(n, k); }, b, product);
 }
 
 TEST(AccumulateProduct, AddsOverCalls) {
@@ -45,15 +49,8 @@ TEST(AccumulateProduct, AddsOverCalls) {
   const Exec exec = open_exec("cpu", 2);
   accumulate_product(a.view().rows(0, 20), b.view().rows(0, 20), sum, exec);
   accumulate_product(a.view().rows(20, 30), b.view().rows(20, 30), sum, exec);
-  for (Index k = 0; k < 70; ++k)
-    for (Index m = 0; m < 65; ++m) {
-      double expected = 0, magnitude = 0;
-      for (Index t = 0; t < 50; ++t) {
-        expected += static_cast<double>(a(t, k)) * b(t, m);
-        magnitude += std::abs(static_cast<double>(a(t, k)) * b(t, m));
-      }
-      expect_dot(expected, magnitude, 50, sum(k, m));
-    }
+  expect_product(
+      50, [&](Index k, Index t) { return a(t, k); }, b, sum);
 }
 
 TEST(Products, AreTheSameWithAnyNumberOfThreads) {

@@ -35,10 +35,11 @@ struct Vocabulary {
   std::string chat_template;  // empty: none
 };
 
-// Reads tokenizer.model of a model folder, or tokenizer.json (BPE with byte fallback: kSentencePiece; byte-level:
-// kByteLevelBpe), with tokenizer_config.json, generation_config.json, config.json and
-// chat_template.jinja where present. `pre` is decided from the pre-tokenizer's content; one that no
-// known name matches is Error(kInput) unless `pre_override` is given. Tokens are padded with
+// Reads tokenizer.model of a model folder, or tokenizer.json (BPE with byte fallback:
+// kSentencePiece; byte-level: kByteLevelBpe), with tokenizer_config.json, generation_config.json,
+// config.json and chat_template.jinja where present. `pre` is decided from the pre-tokenizer's
+// content; one that no known name matches is Error(kInput) unless `pre_override` is given. Tokens
+// are padded with
 // "[PADi]" up to `vocab_size` (the rows of the embedding); more tokens than rows is Error(kInput).
 // Of a GGUF file: what it says, whatever `pre` it names.
 Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t vocab_size,

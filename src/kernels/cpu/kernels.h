@@ -21,8 +21,8 @@ void round_to_grid(MatrixView<const float> weight_NK, MatrixView<const float> sc
 double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
                   MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
                   std::span<const std::int32_t> group_of_column_K, int max_code,
-                  std::span<const float> table, Index block_size,
-                  MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend);
+                  std::span<const float> table, Index block_size, MatrixView<std::uint8_t> codes_NK,
+                  const Exec::Backend& backend);
 void scale_search(MatrixView<const float> weight_NK, std::span<const float> importance_K,
                   Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
                   MatrixView<float> offsets_NG, const Exec::Backend& backend);
