@@ -37,7 +37,7 @@ class QuantizingObserver : public model::BlockObserver {
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (reference_ != nullptr)
       if (const auto shift = reference_->take(site))
-        rounding_.correct_site(site, stats, *shift, weights);
+        rounding_.correct_site(block_, site, stats, *shift, weights);
     if (pass_.job.quantization.propagate_error)
       rounding_.round_site(block_, site, stats, weights, &hidden_);
     else

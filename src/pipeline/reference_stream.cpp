@@ -15,8 +15,6 @@ namespace {
 // its calls.
 constexpr Index kBlockRows = 2048;
 
-bool is_compared(const model::SiteSpec& site) { return site.expert < 0 && !site.readers.empty(); }
-
 void widen(const model::ActivationView& rows_TK, Index t, float* out) {
   for (Index k = 0; k < rows_TK.cols(); ++k)
     out[k] = rows_TK.is_bf16() ? to_float(rows_TK.bf16_TK(t, k)) : rows_TK.f32_TK(t, k);
@@ -33,11 +31,8 @@ bool is_finite(const float* row, Index columns) {
 // One site: what the original model had there, and how far the sums have come.
 class ReferenceStream::Comparison {
  public:
-  Comparison(Index tokens, Index channels, const Exec& exec) : tokens_(tokens), exec_(exec) {
-    shift_.cross_KK = Matrix<float>(channels, channels);
-    difference_BK_ = Matrix<float>::uninitialized(kBlockRows, channels);
-    inputs_BK_ = Matrix<float>::uninitialized(kBlockRows, channels);
-  }
+  Comparison(Index tokens, Index channels, const Exec& exec)
+      : tokens_(tokens), channels_(channels), exec_(exec) {}
 
   void record(const model::ActivationView& inputs_TK) {
     if (inputs_TK.is_bf16())
@@ -47,6 +42,7 @@ class ReferenceStream::Comparison {
   }
 
   void compare(const model::ActivationView& inputs_TK) {
+    if (compared_ == 0) start();
     for (Index t = 0; t < inputs_TK.rows(); ++t) {
       widen(inputs_TK, t, inputs_BK_.row(pending_));
       widen(original(), compared_++, difference_BK_.row(pending_));
@@ -56,13 +52,20 @@ class ReferenceStream::Comparison {
   }
 
   quant::InputShift finish() {
-    flush();
     if (compared_ != recorded_)
       throw Error(ErrorKind::kInternal, "", "the two models saw different numbers of tokens");
+    flush();
     return std::move(shift_);
   }
 
  private:
+  // Only when its turn has come: one site's sums are in memory at a time.
+  void start() {
+    shift_.cross_KK = Matrix<float>(channels_, channels_);
+    difference_BK_ = Matrix<float>::uninitialized(kBlockRows, channels_);
+    inputs_BK_ = Matrix<float>::uninitialized(kBlockRows, channels_);
+  }
+
   model::ActivationView original() const {
     return {original_f32_TK_.view(), original_bf16_TK_.view()};
   }
@@ -74,7 +77,7 @@ class ReferenceStream::Comparison {
       std::copy_n(rows_TK.row(t), rows_TK.cols(), all_TK.row(recorded_++));
   }
 
-  // difference = original - input; false: the row is no number and counts nowhere.
+  // difference = original - input; false: a row that is no number in either stream shifts nothing.
   bool subtract(Index row) {
     float* difference = difference_BK_.row(row);
     const float* input = inputs_BK_.row(row);
@@ -94,7 +97,7 @@ class ReferenceStream::Comparison {
                        std::as_const(inputs_BK_).view().rows(0, rows), shift_.cross_KK, exec_);
   }
 
-  Index tokens_;
+  Index tokens_, channels_;
   const Exec& exec_;
   Matrix<float> original_f32_TK_;
   Matrix<BFloat16> original_bf16_TK_;
@@ -107,7 +110,7 @@ class ReferenceStream::Recorder : public model::BlockObserver {
  public:
   explicit Recorder(ReferenceStream& stream) : stream_(stream) {}
   void site_input(const model::SiteSpec& site, const model::ActivationView& inputs_TK) override {
-    if (!is_compared(site)) return;
+    if (!stream_.is_compared(site)) return;
     std::shared_ptr<Comparison>& comparison = stream_.sites_[site.kind];
     if (!comparison)
       comparison = std::make_shared<Comparison>(stream_.pass_.calibration->token_count(),
@@ -131,6 +134,13 @@ void ReferenceStream::run_block(const model::BlockSpec& block, model::BlockWeigh
   sites_.clear();
   Recorder recorder(*this);
   pass_.runner->run_block(block, weights, *hidden_, &recorder);
+}
+
+bool ReferenceStream::is_compared(const model::SiteSpec& site) const {
+  return site.expert < 0 && std::any_of(site.readers.begin(), site.readers.end(),
+                                        [&](const model::LinearSpec& linear) {
+                                          return pass_.plan.at(linear.weight.name).grid.has_value();
+                                        });
 }
 
 ReferenceStream::Comparison* ReferenceStream::find(const model::SiteSpec& site) {

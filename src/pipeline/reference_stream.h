@@ -28,6 +28,7 @@ class ReferenceStream {
  private:
   class Recorder;
   class Comparison;
+  bool is_compared(const model::SiteSpec& site) const;  // not without a reader that is rounded
   Comparison* find(const model::SiteSpec& site);
 
   const Pass& pass_;

@@ -70,12 +70,13 @@ SiteRounding::SiteRounding(const Pass& pass)
       plain_blocks_(make_plain_blocks(pass.job.quantization)),
       channel_scales_(pass) {}
 
-void SiteRounding::correct_site(const model::SiteSpec& site, const calib::InputStats& stats,
-                                const quant::InputShift& shift, model::BlockWeights& weights) {
+void SiteRounding::correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
+                                const calib::InputStats& stats, const quant::InputShift& shift,
+                                model::BlockWeights& weights) {
   const TimedScope timed(pass_.stages.transform);
   const auto correction = quant::upstream_correction(
       stats, shift, pass_.upstream_correction, gptq_options(pass_.job.quantization), pass_.exec);
-  if (!correction) return;
+  if (!correction || correction->trust == 0) return warn_about_uncorrected(block, site, stats);
   for (const model::LinearSpec& linear : site.readers)
     if (pass_.plan.at(linear.weight.name).grid)
       upstream_shifts_[linear.name] =
@@ -228,6 +229,18 @@ void SiteRounding::finish_module(const ModuleReport& report) {
                             "larger damp_percent, or set quantization.fallback.max_modules",
                             what, pass_.job.quantization.fallback_max_modules));
   pass_.observer.warning(what);
+}
+
+// Once a kind of site: other blocks will not fare better.
+void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
+                                          const model::SiteSpec& site,
+                                          const calib::InputStats& stats) {
+  if (!uncorrected_.insert(site.kind).second) return;
+  pass_.observer.warning(
+      fmt::format("{} {}: errors of earlier layers are not made up for: {} calibration tokens say "
+                  "too little about {} channels (later blocks: see upstream_shift in modules.csv). "
+                  "Try more calibration text (n_samples)",
+                  block.name, name_of(site.kind), stats.tokens, site.features()));
 }
 
 void SiteRounding::warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,

@@ -24,8 +24,9 @@ class SiteRounding {
                   const calib::InputStats& stats, model::BlockWeights& weights,
                   const model::HiddenStates* hidden);
   // Before round_site: the readers' weights become what makes up best for the inputs' shift.
-  void correct_site(const model::SiteSpec& site, const calib::InputStats& stats,
-                    const quant::InputShift& shift, model::BlockWeights& weights);
+  void correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
+                    const calib::InputStats& stats, const quant::InputShift& shift,
+                    model::BlockWeights& weights);
   // After the last site: writes what was held back for folds, and the tensors that they changed.
   void finish_block();
   // Tensors that no site feeds (embedding, head): rounded to nearest. Those that are not yet; or
@@ -47,6 +48,8 @@ class SiteRounding {
   void scale_unrounded(const model::FoldSpec& fold, std::span<const float> scales_K,
                        const model::BlockWeights& weights);
   void finish_module(const ModuleReport& report);
+  void warn_about_uncorrected(const model::BlockSpec& block, const model::SiteSpec& site,
+                              const calib::InputStats& stats);
   void warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
                             const calib::InputStats& stats);
 
@@ -60,6 +63,7 @@ class SiteRounding {
   std::map<std::string, Matrix<float>> changed_;   // unrounded tensors that folds changed
   std::vector<const model::FoldSpec*> absorbed_;   // folds of this block that are done
   std::map<std::string, double> upstream_shifts_;  // of the site's linears, |W* - W| / |W|
+  std::set<model::SiteKind> uncorrected_;          // that a warning has told of
   std::set<std::string> rounded_outside_;
   std::vector<ModuleReport> modules_;
   Index fallbacks_ = 0;

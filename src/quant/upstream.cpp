@@ -21,10 +21,16 @@ void multiply_by(double factor, Matrix<float>& m) {
   for (Index i = 0; i < m.size(); ++i) m.data()[i] = static_cast<float>(factor * m.data()[i]);
 }
 
-double trust_in(double explained, double total, double channels, double tokens) {
+double trust_in(double explained, double total, double coefficients, double tokens) {
   if (!(explained > 0)) return 0;
   const double rest = std::max(0.0, total - explained);
-  return std::max(0.0, 1 - channels / (tokens - channels) * rest / explained);
+  return std::max(0.0, 1 - coefficients / (tokens - coefficients) * rest / explained);
+}
+
+// tr(H^-1) = |U|^2.
+double coefficients_of(const GptqSite& site) {
+  const auto channels = static_cast<double>(site.inverse_factor_KK.rows());
+  return channels - site.damping * sum_of_squares(site.inverse_factor_KK);
 }
 
 GptqSite factored_in_stored_order(const calib::InputStats& stats, GptqOptions options,
@@ -41,16 +47,17 @@ std::optional<UpstreamCorrection> upstream_correction(const calib::InputStats& s
                                                       const InputShift& shift, double strength,
                                                       const GptqOptions& options,
                                                       const Exec& exec) {
-  if (stats.tokens <= stats.features()) return std::nullopt;
   const GptqSite site = factored_in_stored_order(stats, options, exec);
   if (!site.failure.empty()) return std::nullopt;
   const auto tokens = static_cast<double>(stats.tokens);
+  const double coefficients = coefficients_of(site);
+  if (tokens <= coefficients) return std::nullopt;
   // H^-1 = U^T U: with M = C U^T, C H^-1 = M U and tr(C H^-1 C^T) = |M|^2.
   Matrix<float> half_KK = multiply(shift.cross_KK, transposed(site.inverse_factor_KK), exec);
   multiply_by(1 / tokens, half_KK);
   UpstreamCorrection correction;
-  correction.trust = strength * trust_in(sum_of_squares(half_KK), shift.energy / tokens,
-                                         static_cast<double>(stats.features()), tokens);
+  correction.trust =
+      strength * trust_in(sum_of_squares(half_KK), shift.energy / tokens, coefficients, tokens);
   correction.change_KK = multiply(half_KK, site.inverse_factor_KK, exec);
   multiply_by(correction.trust, correction.change_KK);
   return correction;

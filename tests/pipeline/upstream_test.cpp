@@ -54,6 +54,24 @@ TEST(UpstreamCorrection, IsOnBelowFourBitsUnlessToldOtherwise) {
   EXPECT_GT(shifts().at("model.layers.2.mlp.gate_proj"), 0);
 }
 
+// 256 tokens leave the Gram matrix of down_proj's 768 channels singular, and nothing damps it.
+TEST(UpstreamCorrection, WarnsWhereTextIsTooShort) {
+  const TempFolder out;
+  Job job = three_bit_job(out);
+  job.calibration.packing.n_samples = 1;
+  job.quantization.upstream_correction = 1;
+  job.quantization.damp_percent = 0;
+  job.quantization.damp_auto_increment = 0;
+  job.quantization.fallback_max_modules = 100;
+  std::string warnings;
+  const Report report = run(job);
+  for (const std::string& warning : report.warnings) warnings += warning + "\n";
+  EXPECT_NE(warnings.find("model.layers.0 mlp_out: errors of earlier layers are not made up for: "
+                          "256 calibration tokens say too little about 768 channels"),
+            std::string::npos)
+      << warnings;
+}
+
 double mean_shift(const Report& report) {
   double sum = 0, count = 0;
   for (const ModuleReport& module : report.artifacts[0].modules)

@@ -95,9 +95,19 @@ TEST(UpstreamCorrection, DoesNotFollowNoise) {
   EXPECT_LT(correction->trust, 0.1);
 }
 
-TEST(UpstreamCorrection, NeedsMoreTokensThanChannels) {
-  const Matrix<float> seen = noise(16, 16, 1, 6);
-  EXPECT_FALSE(correction_of(site_of(noise(16, 16, 1, 7), seen), 0.01));
+// 16 tokens determine 16 coefficients whatever they are; damping H by its mean leaves fewer.
+TEST(UpstreamCorrection, NeedsMoreTokensThanCoefficients) {
+  const Site site = site_of(noise(16, 16, 1, 7), noise(16, 16, 1, 6));
+  EXPECT_FALSE(correction_of(site, 0));
+  EXPECT_TRUE(correction_of(site, 1));
+}
+
+TEST(UpstreamCorrection, DoesNotFollowNoiseUnderDamping) {
+  const Index tokens = 256, channels = 64;
+  const Matrix<float> seen = noise(tokens, channels, 1, 4);
+  Matrix<float> original = noise(tokens, channels, 1, 5);
+  for (Index i = 0; i < original.size(); ++i) original.data()[i] += seen.data()[i];
+  EXPECT_LT(correction_of(site_of(original, seen), 0.5)->trust, 0.1);
 }
 
 TEST(UpstreamCorrection, LeavesEqualInputsAlone) {

@@ -25,12 +25,13 @@ struct UpstreamCorrection {
   double trust = 0;         // 0..1
 };
 
-// A fit of K coefficients to T tokens explains K / T of what is nothing but noise, too. With
+// A fit of k coefficients to T tokens explains k / T of what is nothing but noise, too. With
 //   explained = tr(C H^-1 C^T),  rest = sum |x - x~|^2 / T - explained,
-// the noise has variance rest T / (T - K) and so K / (T - K) rest of `explained` is its doing;
-// A is multiplied by the share that is not, 1 - K / (T - K) rest / explained, at least 0 (the
-// positive-part Stein factor), and by `strength`. H is damped as GPTQ's is (`options`). nullopt if
-// H is not usable, or not more tokens than channels were seen.
+// the noise has variance rest T / (T - k) and so k / (T - k) rest of `explained` is its doing;
+// A is multiplied by the share that is not, 1 - k / (T - k) rest / explained, at least 0 (the
+// positive-part Stein factor), and by `strength`. H = G / T + d is damped as GPTQ's is (`options`),
+// which leaves k = tr(G H^-1) / T = K - d tr(H^-1) coefficients of the K. nullopt if H is not
+// usable, or not more tokens than coefficients were seen.
 std::optional<UpstreamCorrection> upstream_correction(const calib::InputStats& stats,
                                                       const InputShift& shift, double strength,
                                                       const GptqOptions& options, const Exec& exec);
