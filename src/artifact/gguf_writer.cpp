@@ -128,6 +128,26 @@ class GgufArtifactWriter : public ArtifactWriter {
     store(planned, bytes);
   }
 
+  void write_rows(const std::string& tensor_name, Index first_row,
+                  const quant::QuantizedMatrix& rows) override {
+    const TensorPlan& planned = intake_.accept_rows(tensor_name, first_row, rows);
+    const model::TensorSpec& tensor = planned.tensor;
+    const auto row_bytes = static_cast<std::uint64_t>(rows.blocks_NB.cols());
+    const std::uint64_t slab =
+        tensor.gguf_expert < 0 ? 0 : static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes;
+    const auto write = [&](Index file_row, Index from, Index count) {
+      const std::span bytes(rows.blocks_NB.row(from), static_cast<std::size_t>(count) * row_bytes);
+      file_.write_part(tensor.gguf_name, slab + static_cast<std::uint64_t>(file_row) * row_bytes,
+                       std::as_bytes(bytes));
+    };
+    const std::vector<Index> order = order_of(tensor);
+    if (order.empty()) return write(first_row, 0, rows.out_features());
+    for (Index file_row = 0; file_row < std::ssize(order); ++file_row) {
+      const Index from = order[static_cast<std::size_t>(file_row)] - first_row;
+      if (from >= 0 && from < rows.out_features()) write(file_row, from, 1);
+    }
+  }
+
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
     const TensorPlan& planned = intake_.accept_dense(tensor_name, values);
     const Matrix<float> packed = Matrix<float>::copy_of(values);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,6 +17,9 @@ class Intake {
   explicit Intake(const ExportPlan& plan) : plan_(plan) {}
 
   const TensorPlan& accept(const std::string& tensor_name, const quant::QuantizedMatrix& q);
+  // Some of its rows; it counts as given when all have come.
+  const TensorPlan& accept_rows(const std::string& tensor_name, Index first_row,
+                                const quant::QuantizedMatrix& rows);
   // A changed tensor that the plan copies.
   const TensorPlan& accept_dense(const std::string& tensor_name, MatrixView<const float> values);
   void require_complete() const;
@@ -25,6 +29,7 @@ class Intake {
  private:
   const ExportPlan& plan_;
   std::set<std::string> accepted_;
+  std::map<std::string, Index> rows_;  // that have come so far
 };
 
 }  // namespace calque::artifact

@@ -30,6 +30,10 @@ std::uint64_t SourceTensor::byte_count() const {
   return static_cast<std::uint64_t>(element_count()) * size_of(dtype);
 }
 
+void TensorBytes::drop(std::size_t first, std::size_t count) const {
+  if (file_ != nullptr) file_->drop(bytes_.subspan(first, count));
+}
+
 TensorBytes::~TensorBytes() {
   if (file_ != nullptr) file_->drop(bytes_);
 }

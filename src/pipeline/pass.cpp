@@ -89,17 +89,6 @@ void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::
   observer.round_kept(weights);
 }
 
-// Linears of one site may have importance of their own.
-void round_by_importance(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block) {
-  model::BlockWeights weights = load(pass, block);
-  for (const model::SiteSpec& site : block.sites)
-    for (const model::LinearSpec& linear : site.readers) {
-      model::SiteSpec alone = site;
-      alone.readers = {linear};
-      rounding.round_site(block, alone, pass.importance->stats_of(linear.weight), weights, nullptr);
-    }
-}
-
 void round_without_statistics(const Pass& pass, SiteRounding& rounding,
                               const model::BlockSpec& block) {
   model::BlockWeights weights = load(pass, block);
@@ -123,8 +112,8 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
     with_context(block.name, [&] {
       if (hidden)
         calibrate_and_round(pass, rounding, block, *hidden, reference ? &*reference : nullptr);
-      else if (pass.importance)
-        round_by_importance(pass, rounding, block);
+      else if (rounds_by_rows(pass))
+        rounding.round_block_by_rows(block);
       else
         round_without_statistics(pass, rounding, block);
       rounding.finish_block();

@@ -44,14 +44,6 @@ quant::Rounder make_plain_blocks(const QuantizationSettings& settings) {
   return quant::make_gptq(gptq_options(settings));
 }
 
-ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
-  ModuleReport report;
-  report.module = module;
-  report.role = role;
-  report.grid = grid;
-  return report;
-}
-
 // What each row of a rounded linear is divided by; rows that make no channel of the fold by 1.
 std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
                                     Index rows) {
@@ -62,6 +54,14 @@ std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const
 }
 
 }  // namespace
+
+ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
+  ModuleReport report;
+  report.module = module;
+  report.role = role;
+  report.grid = grid;
+  return report;
+}
 
 SiteRounding::SiteRounding(const Pass& pass)
     : pass_(pass),
@@ -164,10 +164,20 @@ void SiteRounding::finish_block() {
 }
 
 void SiteRounding::round_outside_blocks() {
-  for (const artifact::TensorPlan& planned : pass_.plan.tensors)
-    if (planned.grid && !planned.in_block_linear &&
-        rounded_outside_.count(planned.tensor.name) == 0)
+  const calib::InputStats none;
+  for (const artifact::TensorPlan& planned : pass_.plan.tensors) {
+    const std::string& name = planned.tensor.name;
+    if (!planned.grid || planned.in_block_linear || rounded_outside_.count(name) > 0) continue;
+    if (!planned.grid->block) {
       round_outside_blocks(planned);
+      continue;
+    }
+    ModuleReport report = describe(name, "", *planned.grid);
+    report.block = -1;
+    round_rows(planned, plain_blocks_,
+               pass_.importance ? pass_.importance->stats_of(planned.tensor) : none,
+               std::move(report));
+  }
 }
 
 Matrix<float> SiteRounding::round_outside_blocks(const artifact::TensorPlan& planned) {

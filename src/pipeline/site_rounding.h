@@ -12,6 +12,12 @@
 
 namespace calque::pipeline {
 
+// Whether every matrix of the pass can be rounded a strip of rows at a time: no activations are
+// needed, and all grids are GGUF blocks, which know nothing of other rows.
+bool rounds_by_rows(const Pass& pass);
+
+ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid);
+
 // Rounds the readers of one site after another and hands them to the writers; the state of a pass
 // that outlives its blocks.
 class SiteRounding {
@@ -27,6 +33,8 @@ class SiteRounding {
   void correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
                     const calib::InputStats& stats, const quant::InputShift& shift,
                     model::BlockWeights& weights);
+  // All linears of the block, if rounds_by_rows.
+  void round_block_by_rows(const model::BlockSpec& block);
   // After the last site: writes what was held back for folds, and the tensors that they changed.
   void finish_block();
   // Tensors that no site feeds (embedding, head): rounded to nearest. Those that are not yet; or
@@ -37,6 +45,9 @@ class SiteRounding {
   std::vector<ModuleReport> take_modules() { return std::move(modules_); }
 
  private:
+  void round_rows(const artifact::TensorPlan& planned, const quant::Rounder& rounder,
+                  const calib::InputStats& stats, ModuleReport report);
+  void write_rows(const std::string& tensor, Index first_row, const quant::QuantizedMatrix& rows);
   Matrix<float> round_and_write(const quant::SiteRounder& round_one, const std::string& tensor,
                                 bool hold, Matrix<float> weight_NK, ModuleReport& report);
   void write(const std::string& tensor, const quant::QuantizedMatrix& q);

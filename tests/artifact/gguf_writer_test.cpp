@@ -9,6 +9,7 @@
 #include "artifact/support.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
+#include "calque/io/sha256.h"
 #include "support/temp_folder.h"
 
 namespace calque::artifact {
@@ -116,6 +117,41 @@ TEST_P(GgufBlocks, StoresTheRowsAsTheyAreAndIsReadBackToTheirValues) {
   }
   EXPECT_GE(blocks, 14u);  // all but the embedding, which is Q8_0 here
   EXPECT_EQ(reader->bits_per_weight(), plan.bits_per_weight);
+}
+
+quant::QuantizedMatrix rows_of(const quant::QuantizedMatrix& q, Index first, Index count) {
+  quant::QuantizedMatrix part;
+  part.grid = q.grid;
+  part.blocks_NB = Matrix<std::uint8_t>::copy_of(q.blocks_NB.view().rows(first, count));
+  return part;
+}
+
+// Rows of attn_q and attn_k move to other places in the file.
+TEST_P(GgufBlocks, TakesRowsInPiecesAndInAnyOrder) {
+  const TempFolder folder;
+  TinyModel::Options options;
+  options.hidden = 256;
+  options.intermediate = 512;
+  const TinyModel model(folder / "Tiny", options);
+  ExportRequest request = gguf(folder / "whole.gguf", GetParam());
+  const auto written = write_random(model.plan(request), model.inputs());
+  request.path = folder / "pieces.gguf";
+  const ExportPlan plan = model.plan(request);
+  const auto writer = open_writer(plan, model.inputs());
+  for (const auto& [name, q] : written) {
+    if (!q.grid.block) {
+      writer->write(name, q);
+      continue;
+    }
+    const Index cut = q.out_features() / 2 + 1;
+    writer->write_rows(name, cut, rows_of(q, cut, q.out_features() - cut));
+    writer->write_rows(name, 0, rows_of(q, 0, cut));
+    EXPECT_THAT(error_of([&] { writer->write_rows(name, 0, rows_of(q, 0, 1)); }).what(),
+                HasSubstr("given to the writer twice"));
+  }
+  writer->finish();
+  EXPECT_EQ(io::sha256_hex_of_file(folder / "pieces.gguf"),
+            io::sha256_hex_of_file(folder / "whole.gguf"));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GgufBlocks,

@@ -22,7 +22,7 @@ for bits in 2 3 4 8; do quantize "gptq-$bits-sym" --set "quantization.bits=$bits
 for bits in 2 4; do quantize "gptq-$bits-asym" --set "quantization.bits=$bits" --set quantization.sym=false; done
 quantize gptq-v1-asym --set quantization.sym=false --set export.0.checkpoint_format=gptq
 quantize gptq-channel --set quantization.group_size=-1
-for type in Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 F16; do
+for type in Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 F16 Q2_K Q3_K_M Q4_K_M Q5_K_M IQ4_NL IQ4_XS; do
   quantize "$type.gguf" --set "export=[{format: gguf, path: $work/$type.gguf, type: $type}]"
 done
 

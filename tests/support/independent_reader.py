@@ -222,12 +222,91 @@ def fifth_bits(blocks, at):
     return (words >> np.arange(32, dtype=np.uint32) & 1).astype(np.float32) * 16
 
 
-BLOCK_TYPES = {  # id: (name, bytes of a block of 32, values)
-    2: ("Q4_0", 18, lambda b: halves(b, 0) * (nibbles(b, 2) - 8)),
-    3: ("Q4_1", 20, lambda b: halves(b, 0) * nibbles(b, 4) + halves(b, 2)),
-    6: ("Q5_0", 22, lambda b: halves(b, 0) * (nibbles(b, 6) + fifth_bits(b, 2) - 16)),
-    7: ("Q5_1", 24, lambda b: halves(b, 0) * (nibbles(b, 8) + fifth_bits(b, 4)) + halves(b, 2)),
-    8: ("Q8_0", 34, lambda b: halves(b, 0) * b[:, 2:].view(np.int8).astype(np.float32)),
+# Super-blocks of 256: element i of each, by index.
+I = np.arange(256)
+
+
+def two_bits(blocks, at):
+    return (blocks[:, at + 32 * (I // 128) + I % 32] >> (2 * (I % 128 // 32)) & 3).astype(np.float32)
+
+
+def four_bits(blocks, at):
+    """Bytes of 32 hold elements of two groups of 32: the even group in the low nibbles."""
+    return (blocks[:, at + 32 * (I // 64) + I % 32] >> (4 * (I // 32 % 2)) & 15).astype(np.float32)
+
+
+def six_bit_scales(blocks, at):
+    """Scales and minima of the 8 groups of Q4_K and Q5_K, in 12 bytes."""
+    s = blocks[:, at:at + 12]
+    scales = np.concatenate([s[:, 0:4] & 63, s[:, 8:12] & 15 | s[:, 0:4] >> 6 << 4], axis=1)
+    minima = np.concatenate([s[:, 4:8] & 63, s[:, 8:12] >> 4 | s[:, 4:8] >> 6 << 4], axis=1)
+    return scales.astype(np.float32), minima.astype(np.float32)
+
+
+def affine(step, minimum_step, scales, minima, codes, group):
+    return step * scales[:, I // group] * codes - minimum_step * minima[:, I // group]
+
+
+def q2_k(b):
+    return affine(halves(b, 80), halves(b, 82), (b[:, :16] & 15).astype(np.float32),
+                  (b[:, :16] >> 4).astype(np.float32), two_bits(b, 16), 16)
+
+
+def q3_k(b):
+    packed = b[:, 96:108]
+    low = np.concatenate([packed[:, :8] & 15, packed[:, :8] >> 4], axis=1)
+    j = np.arange(16)
+    high = packed[:, 8 + j % 4] >> (2 * (j // 4)) & 3
+    scales = (low | high << 4).astype(np.float32) - 32
+    high_bit = (b[:, I % 32] >> (I // 32) & 1).astype(np.float32)
+    return halves(b, 108) * scales[:, I // 16] * (two_bits(b, 32) + 4 * high_bit - 4)
+
+
+def q4_k(b):
+    return affine(halves(b, 0), halves(b, 2), *six_bit_scales(b, 4), four_bits(b, 16), 32)
+
+
+def q5_k(b):
+    fifth = (b[:, 16 + I % 32] >> (I // 32) & 1).astype(np.float32)
+    return affine(halves(b, 0), halves(b, 2), *six_bit_scales(b, 4), four_bits(b, 48) + 16 * fifth, 32)
+
+
+def q6_k(b):
+    half, quarter, l = I // 128, I % 128 // 32, I % 32
+    low = b[:, 64 * half + 32 * (quarter % 2) + l] >> (4 * (quarter // 2)) & 15
+    high = b[:, 128 + 32 * half + l] >> (2 * quarter) & 3
+    scales = np.ascontiguousarray(b[:, 192:208]).view(np.int8).astype(np.float32)
+    return halves(b, 208) * scales[:, I // 16] * ((low | high << 4).astype(np.float32) - 32)
+
+
+LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+def iq4_nl(b):
+    return halves(b, 0) * LEVELS[nibbles(b, 2).astype(int)]
+
+
+def iq4_xs(b):
+    j = np.arange(8)
+    high = b[:, 2].astype(int)[:, None] | b[:, 3].astype(int)[:, None] << 8
+    scales = (b[:, 4 + j // 2] >> (4 * (j % 2)) & 15) | (high >> (2 * j) & 3) << 4
+    codes = b[:, 8 + 16 * (I // 32) + I % 16] >> (4 * (I % 32 // 16)) & 15
+    return halves(b, 0) * (scales.astype(np.float32) - 32)[:, I // 32] * LEVELS[codes]
+
+
+BLOCK_TYPES = {  # id: (name, elements of a block, its bytes, values)
+    2: ("Q4_0", 32, 18, lambda b: halves(b, 0) * (nibbles(b, 2) - 8)),
+    3: ("Q4_1", 32, 20, lambda b: halves(b, 0) * nibbles(b, 4) + halves(b, 2)),
+    6: ("Q5_0", 32, 22, lambda b: halves(b, 0) * (nibbles(b, 6) + fifth_bits(b, 2) - 16)),
+    7: ("Q5_1", 32, 24, lambda b: halves(b, 0) * (nibbles(b, 8) + fifth_bits(b, 4)) + halves(b, 2)),
+    8: ("Q8_0", 32, 34, lambda b: halves(b, 0) * b[:, 2:].view(np.int8).astype(np.float32)),
+    10: ("Q2_K", 256, 84, q2_k),
+    11: ("Q3_K", 256, 110, q3_k),
+    12: ("Q4_K", 256, 144, q4_k),
+    13: ("Q5_K", 256, 176, q5_k),
+    14: ("Q6_K", 256, 210, q6_k),
+    20: ("IQ4_NL", 32, 18, iq4_nl),
+    23: ("IQ4_XS", 256, 136, iq4_xs),
 }
 
 
@@ -239,8 +318,8 @@ def gguf_values(blob, at, kind, ne):
         return np.frombuffer(blob, "<f2", count, at).astype(np.float32).reshape(shape)
     if kind == 30:
         return from_bf16(np.frombuffer(blob, "<u2", count, at)).reshape(shape)
-    _, size, decode = BLOCK_TYPES[kind]
-    blocks = np.frombuffer(blob, np.uint8, count // 32 * size, at).reshape(-1, size)
+    _, elements, size, decode = BLOCK_TYPES[kind]
+    blocks = np.frombuffer(blob, np.uint8, count // elements * size, at).reshape(-1, size)
     return decode(blocks).reshape(shape)
 
 

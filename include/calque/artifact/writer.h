@@ -57,6 +57,10 @@ class ArtifactWriter {
   virtual ~ArtifactWriter() = default;
   // For every tensor of the plan with a grid: packed without rounding. `q.grid` equals the plan's.
   virtual void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) = 0;
+  // Rows of a tensor whose grid is a GGUF block type, from `first_row` on: instead of write() and
+  // in any order, but each row once. Error(kInternal) in formats without such grids.
+  virtual void write_rows(const std::string& tensor_name, Index first_row,
+                          const quant::QuantizedMatrix& rows);
   // For a tensor of the plan without a grid whose values have changed (a norm or a bias that took
   // up channel scales): stored in the dtype that the plan copies it in. Vectors come as 1 x n.
   virtual void write_dense(const std::string& tensor_name, MatrixView<const float> values) = 0;

@@ -51,6 +51,8 @@ class TensorBytes {
   ~TensorBytes();
 
   std::span<const std::byte> get() const { return bytes_; }  // may be unaligned
+  // Lets go of the pages of some of them already.
+  void drop(std::size_t first, std::size_t count) const;
 
  private:
   std::vector<std::byte> owned_;
