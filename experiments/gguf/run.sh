@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Thirteen GGUF types of the demo model, rounded as llama.cpp does without and with an importance matrix, and with error
-# feedback; writes results.csv beside this file. About ten minutes on two cores.
+# feedback; writes results.csv beside this file. About a quarter of an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 calque=${CALQUE:-build/release/calque}
