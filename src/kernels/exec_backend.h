@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "calque/core/exec.h"
@@ -14,6 +15,7 @@ struct Exec::Backend {
   std::string name;
   const KernelTable& kernels;
   cpu::Workers workers;
+  std::shared_ptr<void> device;  // cuda::Device; null on the CPU
 };
 
 }  // namespace calque

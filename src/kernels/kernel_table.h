@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
@@ -14,7 +17,8 @@
 
 namespace calque {
 
-// What a device provides: the operations of include/calque/kernels, arguments already checked.
+// What a device provides: the operations of include/calque/kernels, arguments already checked. A
+// null entry: not implemented there (see provides() in calque/kernels/operations.h).
 struct KernelTable {
   GramCount (*accumulate_gram_f32)(MatrixView<const float> inputs_TK, MatrixView<float> gram_KK,
                                    std::span<double> magnitude_K, const Exec::Backend& backend);
@@ -48,11 +52,26 @@ struct KernelTable {
   void (*refine_blocks)(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
                         const GgmlStructure& structure, int passes, GgmlFields& fields,
                         std::span<double> losses_N, const Exec::Backend& backend);
+  // Sums that stay on the device between calls; null: on the host, through accumulate_gram.
+  std::unique_ptr<GramSum::Sums> (*start_gram)(Index features, const Exec::Backend& backend);
+  void (*pack_columns)(MatrixView<const std::uint8_t> codes_KN, int bits,
+                       MatrixView<std::int32_t> words_PN, const Exec::Backend& backend);
+  void (*pack_rows)(MatrixView<const std::uint8_t> codes_RC, int bits,
+                    MatrixView<std::int32_t> words_RP, const Exec::Backend& backend);
 };
 
 const KernelTable& cpu_kernels();
 
-// Null in a build without CUDA.
-const KernelTable* cuda_kernels();
+// The CUDA side: a plug-in of its own (libcalque_cuda.so), so that the program starts without
+// cuBLAS and runs on machines that have no driver.
+struct CudaBackend {
+  const KernelTable* kernels = nullptr;
+  std::vector<DeviceFacts> (*devices)() = nullptr;
+  std::shared_ptr<void> (*open)(int index) = nullptr;  // what Exec::Backend::device holds
+};
+
+// Null in a build without CUDA (cuda/none.cpp), or where the plug-in does not load (cuda/loader.cpp).
+const CudaBackend* cuda_backend();
+std::string why_no_cuda_backend();
 
 }  // namespace calque

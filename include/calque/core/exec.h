@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,6 +27,20 @@ class Exec {
 // threads, 0 for all the process may use. Results never depend on `threads`.
 // Throws Error(kConfig) if this build or machine has no such device.
 Exec open_exec(std::string_view device, int threads = 0);
+
+// An accelerator of this machine.
+struct DeviceFacts {
+  std::string name;    // "cuda:0"
+  std::string model;   // "NVIDIA H100 80GB HBM3"
+  std::string detail;  // "compute capability 9.0, 132 multiprocessors"
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t free_bytes = 0;
+};
+
+// Empty where there is none; `why_no_accelerator` then says why ("built without CUDA", "no NVIDIA
+// driver", ...).
+std::vector<DeviceFacts> accelerators();
+std::string why_no_accelerator();
 
 // Devices that open_exec accepts here, best last: {"cpu"} or {"cpu", "cuda:0", ...}.
 std::vector<std::string> available_devices();

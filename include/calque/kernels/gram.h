@@ -1,7 +1,10 @@
 #pragma once
 
+#include <memory>
 #include <span>
+#include <vector>
 
+#include "calque/core/device_rows.h"
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
@@ -22,6 +25,31 @@ GramCount accumulate_gram(MatrixView<const float> inputs_TK, MatrixView<float> g
                           std::span<double> magnitude_K, const Exec& exec);
 GramCount accumulate_gram(MatrixView<const BFloat16> inputs_TK, MatrixView<float> gram_KK,
                           std::span<double> magnitude_K, const Exec& exec);
+
+// A Gram matrix that grows with many calls and stays where it is computed (a GPU's memory is crossed
+// once, at the end). The sums are those of accumulate_gram over the same calls.
+class GramSum {
+ public:
+  struct Result {
+    Matrix<float> gram_KK;
+    std::vector<double> magnitude_K;
+    GramCount count;
+  };
+  GramSum(Index features, const Exec& exec);
+  ~GramSum();
+  GramSum(GramSum&&) noexcept;
+
+  void add(MatrixView<const float> inputs_TK);
+  void add(MatrixView<const BFloat16> inputs_TK);
+  // Rows on this very device; Error(kInternal) on another one or on the CPU.
+  void add(const DeviceRows& inputs_TK);
+  Result finish();  // nothing is left to add to afterwards
+
+  class Sums;  // src/kernels/gram_sums.h
+
+ private:
+  std::unique_ptr<Sums> sums_;
+};
 
 // tr(X G X^T) = sum over the rows x of x^T G x for X [N, K], reading the upper triangle of
 // `gram_KK`. fp32 products, summed in double. Cost N K^2. Does not depend on the number of threads.

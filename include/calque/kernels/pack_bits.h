@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 
 namespace calque {
@@ -26,5 +27,11 @@ void pack_rows(MatrixView<const std::uint8_t> codes_RC, int bits,
                MatrixView<std::int32_t> words_RP);
 void unpack_rows(MatrixView<const std::int32_t> words_RP, int bits,
                  MatrixView<std::uint8_t> codes_RC);
+
+// The same on a device.
+void pack_columns(MatrixView<const std::uint8_t> codes_KN, int bits,
+                  MatrixView<std::int32_t> words_PN, const Exec& exec);
+void pack_rows(MatrixView<const std::uint8_t> codes_RC, int bits, MatrixView<std::int32_t> words_RP,
+               const Exec& exec);
 
 }  // namespace calque

@@ -5,21 +5,29 @@
 #include <string>
 #include <vector>
 
+#include "calque/core/device_rows.h"
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
+#include "calque/io/scratch.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
 
 namespace calque::model {
 
-// Rows of activations in the precision the forward pass computes in; exactly one of the two is set.
+// Rows of activations in the precision the forward pass computes in; exactly one of the three is set.
 struct ActivationView {
   MatrixView<const float> f32_TK;
   MatrixView<const BFloat16> bf16_TK;
+  DeviceRows device_TK;  // of a forward pass on a GPU
 
   bool is_bf16() const { return bf16_TK.data() != nullptr; }
-  Index rows() const { return is_bf16() ? bf16_TK.rows() : f32_TK.rows(); }
-  Index cols() const { return is_bf16() ? bf16_TK.cols() : f32_TK.cols(); }
+  bool on_device() const { return device_TK.data != nullptr; }
+  Index rows() const {
+    return on_device() ? device_TK.rows : is_bf16() ? bf16_TK.rows() : f32_TK.rows();
+  }
+  Index cols() const {
+    return on_device() ? device_TK.cols : is_bf16() ? bf16_TK.cols() : f32_TK.cols();
+  }
 };
 
 // Watches a block being run and may change it on the way (staged execution: a linear runs once,
@@ -62,6 +70,12 @@ enum class BlockHalf { kAttention, kMlp };
 struct RunnerOptions {
   ComputeDType dtype = ComputeDType::kFloat32;
   int threads = 0;  // 0: all the process may use
+  // "cpu": calque's own arithmetic; "cuda:N": LibTorch's operators on that GPU, hidden states
+  // staying there; "tensors": the same operators on the CPU, so that the GPU's path can be tested.
+  std::string device = "cpu";
+  // Where hidden states and the inputs of a block's later stages are kept (device "cpu"); null: in
+  // memory.
+  std::shared_ptr<io::ScratchSpace> scratch;
 };
 
 // Runs a model one block at a time: only that block's weights need to be in memory. Sequences are

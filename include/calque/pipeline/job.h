@@ -72,10 +72,25 @@ struct PublishSettings {
   bool checksums = true;            // SHA256SUMS
 };
 
+// Where each stage runs: "cpu", "cuda", "cuda:N", "auto" (a GPU where this machine has one and it
+// can do all that the stage needs), or "": as RuntimeSettings::device says.
+struct StageDevices {
+  std::string forward;
+  std::string statistics;
+  std::string transform;  // channel scales, corrections for errors upstream
+  std::string quantize;
+  std::string pack;
+};
+
 struct RuntimeSettings {
   int threads = 0;                     // 0: all the process may use
   std::string forward_dtype = "auto";  // auto | float32 | bfloat16
-  std::string device = "auto";         // of the statistics and quantize stages
+  std::string device = "auto";         // of every stage that `stages` does not name
+  StageDevices stages;
+  // Bytes of resident memory that the job may take; 0: no limit. Activations beyond it go to files
+  // in offload_dir ("": the run folder).
+  std::uint64_t max_ram = 0;
+  std::filesystem::path offload_dir;
 };
 
 struct EvaluationSettings {

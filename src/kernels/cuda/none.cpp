@@ -2,6 +2,8 @@
 
 namespace calque {
 
-const KernelTable* cuda_kernels() { return nullptr; }
+const CudaBackend* cuda_backend() { return nullptr; }
+
+std::string why_no_cuda_backend() { return "this build of calque has no CUDA support"; }
 
 }  // namespace calque
