@@ -5,7 +5,7 @@
 
 #include "calque/core/error.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/elements.h"
+#include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/port.h"
 
@@ -171,6 +171,13 @@ class DeviceSums : public GramSum::Sums {
     nonfinite_rows_.fill_zero(session);
   }
 
+  // Further rows are added to these sums.
+  void start_from(MatrixView<const float> gram_KK, std::span<const double> magnitude_K) {
+    const Session session = open();
+    gram_KK_.upload(gram_KK, session);
+    magnitude_K_.upload({magnitude_K.data(), 1, features_}, session);
+  }
+
   void add(MatrixView<const float> inputs_TK) override { add_host(inputs_TK); }
   void add(MatrixView<const BFloat16> inputs_TK) override { add_host(inputs_TK); }
 
@@ -265,16 +272,17 @@ class DeviceSums : public GramSum::Sums {
   Index rows_ = 0;
 };
 
-// Only the sums cross to the host, which adds them to what it has.
 template <typename T>
 GramCount accumulate(MatrixView<const T> inputs_TK, MatrixView<float> gram_KK,
                      std::span<double> magnitude_K, const Exec::Backend& backend) {
   DeviceSums sums(inputs_TK.cols(), backend.device);
+  sums.start_from(gram_KK, magnitude_K);
   sums.add(inputs_TK);
   const GramSum::Result result = sums.finish();
   for (Index i = 0; i < gram_KK.rows(); ++i)
-    for (Index j = i; j < gram_KK.cols(); ++j) gram_KK(i, j) += result.gram_KK(i, j);
-  for (std::size_t k = 0; k < magnitude_K.size(); ++k) magnitude_K[k] += result.magnitude_K[k];
+    std::copy(result.gram_KK.row(i) + i, result.gram_KK.row(i) + gram_KK.cols(),
+              gram_KK.row(i) + i);
+  std::copy(result.magnitude_K.begin(), result.magnitude_K.end(), magnitude_K.begin());
   return result.count;
 }
 
