@@ -67,12 +67,6 @@ Half to_half(float value) {
   return {static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13))};
 }
 
-BFloat16 to_bfloat16(float value) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};
-  return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
-}
-
 void convert_to_float(const std::byte* bytes, DType dtype, std::size_t count, float* out) {
   if (count == 0) return;  // the pointers may be null then, which memcpy forbids
   switch (dtype) {

@@ -1,19 +1,31 @@
 #include "model/torch/activation.h"
 
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/silu.h>
 
+#include "model/torch/rows.h"
 #include "model/torch/tensors.h"
+#include "model/torch/vector_math.h"
 
 namespace calque::model {
+namespace {
+
+template <typename T>
+void gate_with_silu(MatrixView<const T> up_TN, MatrixView<T> gate_TN) {
+  for (Index t = 0; t < gate_TN.rows(); ++t) {
+    const T* const up = up_TN.row(t);
+    T* const gate = gate_TN.row(t);
+    for (Index i = 0; i < gate_TN.cols(); ++i)
+      store(silu(widened(gate[i])) * widened(up[i]), gate[i]);
+  }
+}
+
+}  // namespace
 
 template <typename T>
 void gate(const std::string& act, MatrixView<const T> up_TN, MatrixView<T> gate_TN) {
+  if (act == "silu") return gate_with_silu(up_TN, gate_TN);
   at::Tensor gate = borrow(gate_TN);
-  if (act == "silu")
-    at::silu_(gate);
-  else
-    at::gelu_(gate, "tanh");
+  at::gelu_(gate, "tanh");
   gate.mul_(borrow(up_TN));
 }
 

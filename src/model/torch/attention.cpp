@@ -1,26 +1,29 @@
 #include "model/torch/attention.h"
 
-#include <ATen/ops/_softmax.h>
+#include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "model/torch/gemm.h"
 #include "model/torch/rows.h"
 #include "model/torch/tensors.h"
+#include "model/torch/vector_math.h"
 
 namespace calque::model {
 namespace {
 
-// Scores computed at a time: 512 KB, and as much again for the probabilities, stay in a core's
-// second-level cache.
-constexpr Index kScoreElements = 131'072;
-// Positions computed at a time, at least and at most: enough rows for an efficient product, few
-// enough that little is computed above the diagonal.
+// Scores computed at a time: 1.5 MiB stay in a core's second-level cache.
+constexpr Index kScoreElements = 393'216;
+// Rows of a product (positions times heads that share their keys), and positions, at a time: enough
+// rows for an efficient product, few enough that little is computed above the diagonal.
+constexpr Index kRows = 192;
 constexpr Index kFewestPositions = 16;
-constexpr Index kMostPositions = 64;
+constexpr Index kMostPositions = 128;
 
 struct Span {
   Index first = 0;
@@ -30,12 +33,52 @@ struct Span {
 
 // Rows ready for products: queries grouped by the K/V head they share, position-major inside a
 // group, so that a range of positions of one group is one matrix.
+template <typename T>
 struct HeadMajor {
-  Matrix<float> queries;  // [kv_heads * T * group, head_dim]
-  Matrix<float> keys;     // [kv_heads * T, head_dim]
-  Matrix<float> values;   // [kv_heads * T, head_dim]
+  Matrix<T> queries;  // [kv_heads * T * group, head_dim]
+  Matrix<T> keys;     // [kv_heads * T, head_dim]
+  Matrix<T> values;   // [kv_heads * T, head_dim]
 };
 
+// Lane i holds the largest of the values i, i + 16, ...: one vector register.
+float largest_of(const float* values, Index count) {
+  constexpr Index kLanes = 16;
+  std::array<float, kLanes> largest;
+  largest.fill(-std::numeric_limits<float>::infinity());
+  const Index whole = count - count % kLanes;
+  for (Index i = 0; i < whole; i += kLanes)
+    for (Index j = 0; j < kLanes; ++j) {
+      float& lane = largest[static_cast<std::size_t>(j)];
+      lane = values[i + j] > lane ? values[i + j] : lane;
+    }
+  for (Index i = whole; i < count; ++i) largest[0] = std::max(largest[0], values[i]);
+  return *std::max_element(largest.begin(), largest.end());
+}
+
+template <typename T>
+float sum_of(const T* values, Index count) {
+  constexpr Index kLanes = 16;
+  std::array<float, kLanes> partial{};
+  const Index whole = count - count % kLanes;
+  for (Index i = 0; i < whole; i += kLanes)
+    for (Index j = 0; j < kLanes; ++j)
+      partial[static_cast<std::size_t>(j)] += widened(values[i + j]);
+  for (Index i = whole; i < count; ++i) partial[0] += widened(values[i]);
+  float sum = 0;
+  for (const float lane : partial) sum += lane;
+  return sum;
+}
+
+// weights = e^(scale (score - largest score)), rounded to T; returns the sum of the rounded ones,
+// so that divided by it they add up to one. `weights` may be `scores`.
+template <typename T>
+float soften(const float* scores, Index count, float scale, T* weights) {
+  const float largest = largest_of(scores, count);
+  for (Index i = 0; i < count; ++i) store(exponential(scale * (scores[i] - largest)), weights[i]);
+  return sum_of(weights, count);
+}
+
+template <typename T>
 class SequenceAttention {
  public:
   SequenceAttention(const AttentionSpec& spec, const Rotary& rotary, Index length)
@@ -43,26 +86,26 @@ class SequenceAttention {
         rotary_(rotary),
         length_(length),
         group_(spec.heads / spec.kv_heads),
-        buffer_(static_cast<std::size_t>(spec.head_dim)) {
-    positions_ =
-        std::clamp(kScoreElements / (longest_span() * group_), kFewestPositions, kMostPositions);
+        buffer_(static_cast<std::size_t>(spec.head_dim)),
+        turned_(static_cast<std::size_t>(spec.head_dim)) {
+    const Index fitting = std::min(kRows, kScoreElements / longest_span()) / group_;
+    positions_ = std::clamp(fitting / kFewestPositions * kFewestPositions, kFewestPositions,
+                            kMostPositions);
+    const Index height = positions_ * group_;
+    scores_ = Matrix<float>::uninitialized(1, height * longest_span());
+    if constexpr (!std::is_same_v<T, float>)
+      weights_ = Matrix<T>::uninitialized(1, height * longest_span());
+    sums_ = Matrix<float>::uninitialized(height, spec.head_dim);
+    totals_.resize(static_cast<std::size_t>(height));
   }
 
-  template <typename T>
   void run(const Projections<T>& in, MatrixView<T> out_TN) {
-    const HeadMajor heads = split(in);
-    scores_ = new_tensor<float>(1, positions_ * group_ * longest_span());
-    probabilities_ = new_tensor<float>(1, positions_ * group_ * longest_span());
-    sums_ = Matrix<float>::uninitialized(positions_ * group_, spec_.head_dim);
+    const HeadMajor<T> heads = split(in);
     for (Index head = 0; head < spec_.kv_heads; ++head)
       for (Index first = 0; first < length_; first += positions_) {
         const Span rows{first, std::min(positions_, length_ - first)};
         attend_rows(heads, head, rows);
-        for (Index r = 0; r < rows.count * group_; ++r) {
-          T* const out =
-              out_TN.row(first + r / group_) + (head * group_ + r % group_) * spec_.head_dim;
-          for (Index i = 0; i < spec_.head_dim; ++i) store(sums_(r, i), out[i]);
-        }
+        write_rows(head, rows, out_TN);
       }
   }
 
@@ -76,70 +119,80 @@ class SequenceAttention {
     return spec_.window == 0 ? length_ : std::min(length_, spec_.window + kMostPositions);
   }
 
-  template <typename T>
-  HeadMajor split(const Projections<T>& in) {
+  HeadMajor<T> split(const Projections<T>& in) {
     const Index dim = spec_.head_dim;
-    HeadMajor heads{Matrix<float>::uninitialized(spec_.heads * length_, dim),
-                    Matrix<float>::uninitialized(spec_.kv_heads * length_, dim),
-                    Matrix<float>::uninitialized(spec_.kv_heads * length_, dim)};
+    HeadMajor<T> heads{Matrix<T>::uninitialized(spec_.heads * length_, dim),
+                       Matrix<T>::uninitialized(spec_.kv_heads * length_, dim),
+                       Matrix<T>::uninitialized(spec_.kv_heads * length_, dim)};
     for (Index t = 0; t < length_; ++t) {
-      for (Index h = 0; h < spec_.heads; ++h) {
-        float* const row = heads.queries.row(((h / group_) * length_ + t) * group_ + h % group_);
-        turn(in.q_TN.row(t) + h * dim, spec_.q_norm, t, row);
-        for (Index i = 0; i < dim; ++i) row[i] *= spec_.scale;
-      }
+      for (Index h = 0; h < spec_.heads; ++h)
+        turn(in.q_TN.row(t) + h * dim, spec_.q_norm, t,
+             heads.queries.row(((h / group_) * length_ + t) * group_ + h % group_));
       for (Index h = 0; h < spec_.kv_heads; ++h) {
         turn(in.k_TN.row(t) + h * dim, spec_.k_norm, t, heads.keys.row(h * length_ + t));
-        widen(in.v_TN.row(t) + h * dim, heads.values.row(h * length_ + t));
+        std::copy_n(in.v_TN.row(t) + h * dim, dim, heads.values.row(h * length_ + t));
       }
     }
     return heads;
   }
 
-  template <typename T>
-  void widen(const T* from, float* to) const {
-    for (Index i = 0; i < spec_.head_dim; ++i) to[i] = widened(from[i]);
-  }
-
-  template <typename T>
-  void turn(const T* from, const NormWeight& norm, Index position, float* to) {
-    widen(from, buffer_.data());
+  void turn(const T* from, const NormWeight& norm, Index position, T* to) {
+    for (Index i = 0; i < spec_.head_dim; ++i) buffer_.data()[i] = widened(from[i]);
     if (!norm.weight_1N.empty()) rms_norm(buffer_.data(), norm, spec_.head_dim, buffer_.data());
-    rotary_.turn(buffer_.data(), position, to);
+    rotary_.turn(buffer_.data(), position, turned_.data());
+    for (Index i = 0; i < spec_.head_dim; ++i) store(turned_.data()[i], to[i]);
   }
 
-  // Leaves the weighted sums of `rows` in sums_.
-  void attend_rows(const HeadMajor& heads, Index head, Span rows) {
+  // Leaves the sums of `rows`, not yet divided by totals_, in sums_.
+  void attend_rows(const HeadMajor<T>& heads, Index head, Span rows) {
     const Span keys = keys_of(rows);
     const Index height = rows.count * group_;
-    const MatrixView<float> scores(view_of<float>(scores_).data(), height, keys.count);
-    const MatrixView<float> weights(view_of<float>(probabilities_).data(), height, keys.count);
+    const MatrixView<float> scores(scores_.data(), height, keys.count);
     const Index first_key = head * length_ + keys.first;
     multiply_transposed(heads.queries.view().rows((head * length_ + rows.first) * group_, height),
-                        heads.keys.view().rows(first_key, keys.count), false, scores);
-    cap(scores);
-    mask(rows, keys, scores);
-    at::Tensor probabilities = borrow(weights);
-    at::_softmax_out(probabilities, borrow(scores), /*dim=*/1, /*half_to_float=*/false);
-    multiply(weights, heads.values.view().rows(first_key, keys.count),
+                        heads.keys.view().rows(first_key, keys.count), scores);
+    const float scale = cap(scores);
+    const MatrixView<T> weights = weights_for(scores);
+    for (Index r = 0; r < height; ++r)
+      totals_[static_cast<std::size_t>(r)] =
+          soften_visible(rows.first + r / group_, keys, scores.row(r), scale, weights.row(r));
+    multiply(MatrixView<const T>(weights), heads.values.view().rows(first_key, keys.count),
              sums_.view().rows(0, height));
   }
 
-  void cap(MatrixView<float> scores) const {
-    if (spec_.softcap == 0) return;
-    at::Tensor tensor = borrow(scores);
-    tensor.div_(spec_.softcap).tanh_().mul_(spec_.softcap);
+  MatrixView<T> weights_for(MatrixView<float> scores) {
+    if constexpr (std::is_same_v<T, float>)
+      return scores;
+    else
+      return {weights_.data(), scores.rows(), scores.cols()};
   }
 
-  // Keys after a position, and those that have left its window.
-  void mask(Span rows, Span keys, MatrixView<float> scores) const {
-    constexpr float kHidden = -std::numeric_limits<float>::infinity();
-    for (Index r = 0; r < scores.rows(); ++r) {
-      const Index position = rows.first + r / group_;
-      float* const row = scores.row(r);
-      std::fill(row + (position + 1 - keys.first), row + keys.count, kHidden);
-      const Index gone = spec_.window == 0 ? 0 : position - spec_.window + 1 - keys.first;
-      if (gone > 0) std::fill(row, row + gone, kHidden);
+  // What the scores are still to be multiplied by.
+  float cap(MatrixView<float> scores) const {
+    if (spec_.softcap == 0) return spec_.scale;
+    at::Tensor tensor = borrow(scores);
+    tensor.mul_(spec_.scale / spec_.softcap).tanh_().mul_(spec_.softcap);
+    return 1.0f;
+  }
+
+  // Keys after a position, and those that have left its window, weigh nothing.
+  float soften_visible(Index position, Span keys, const float* scores, float scale, T* weights) {
+    const Index gone =
+        spec_.window == 0 ? 0 : std::max<Index>(0, position - spec_.window + 1 - keys.first);
+    const Index end = position + 1 - keys.first;
+    const float total = soften(scores + gone, end - gone, scale, weights + gone);
+    std::fill(weights, weights + gone, T{});
+    std::fill(weights + end, weights + keys.count, T{});
+    return total;
+  }
+
+  void write_rows(Index head, Span rows, MatrixView<T> out_TN) {
+    for (Index r = 0; r < rows.count * group_; ++r) {
+      T* const out =
+          out_TN.row(rows.first + r / group_) + (head * group_ + r % group_) * spec_.head_dim;
+      const float inverse = 1.0f / totals_[static_cast<std::size_t>(r)];
+      const float* const sums = sums_.row(r);
+      for (Index i = 0; i < spec_.head_dim; ++i) store(sums[i] * inverse, out[i]);
     }
   }
 
@@ -148,10 +201,11 @@ class SequenceAttention {
   Index length_;
   Index group_;
   Index positions_ = 0;
-  std::vector<float> buffer_;
-  at::Tensor scores_;
-  at::Tensor probabilities_;
+  std::vector<float> buffer_, turned_;
+  Matrix<float> scores_;
+  Matrix<T> weights_;  // none in fp32, where they replace the scores
   Matrix<float> sums_;
+  std::vector<float> totals_;
 };
 
 }  // namespace
@@ -184,7 +238,7 @@ void Rotary::turn(const float* x, Index position, float* out) const {
 template <typename T>
 void attend(const AttentionSpec& spec, const Rotary& rotary, const Projections<T>& in,
             MatrixView<T> out_TN) {
-  SequenceAttention(spec, rotary, out_TN.rows()).run(in, out_TN);
+  SequenceAttention<T>(spec, rotary, out_TN.rows()).run(in, out_TN);
 }
 
 template void attend(const AttentionSpec&, const Rotary&, const Projections<float>&,

@@ -41,7 +41,8 @@ struct Projections {
 };
 
 // Causal softmax attention of one sequence: norms of q and k (if any), rotation, scores, softmax
-// and sum in fp32; the result is rounded to T once. Runs on the calling thread.
+// and sums in fp32; queries and keys after rotation, softmax weights and the result are rounded to
+// T, as a bf16 model's own implementations do. Runs on the calling thread.
 template <typename T>
 void attend(const AttentionSpec& spec, const Rotary& rotary, const Projections<T>& in,
             MatrixView<T> out_TN);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
 
 namespace calque::model {
@@ -9,10 +10,16 @@ namespace calque::model {
 // oneDNN's sgemm, not ATen's: Debian's ATen calls the system's BLAS, and OpenBLAS 0.3.21 takes
 // processors newer than itself for a Prescott (34 GFLOP/s a core where oneDNN reaches 160). It also
 // has a process-wide thread count, which would make results depend on what else runs.
-void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b_NK, bool add,
-                         MatrixView<float> c_MN);
+void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b_NK,
+                         MatrixView<float> c_MN, bool add = false);
 
 // c_MN = a_MK * b_KN.
 void multiply(MatrixView<const float> a_MK, MatrixView<const float> b_KN, MatrixView<float> c_MN);
+
+// The same of bf16 matrices: exact products, fp32 sums.
+void multiply_transposed(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_NK,
+                         MatrixView<float> c_MN);
+void multiply(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_KN,
+              MatrixView<float> c_MN);
 
 }  // namespace calque::model

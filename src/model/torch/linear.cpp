@@ -25,7 +25,7 @@ void PreparedLinear<float>::apply(MatrixView<const float> inputs_TK,
     for (Index t = 0; t < outputs_TN.rows(); ++t)
       std::copy_n(bias, outputs_TN.cols(), outputs_TN.row(t));
   }
-  multiply_transposed(inputs_TK, view_of<float>(weight_NK_), biased, outputs_TN);
+  multiply_transposed(inputs_TK, view_of<float>(weight_NK_), outputs_TN, biased);
 }
 
 template <>

@@ -35,7 +35,7 @@ Routing route(const ExpertsSpec& spec, MatrixView<const float> router_EH,
   Routing routing;
   routing.experts.resize(static_cast<std::size_t>(spec.count));
   Matrix<float> probabilities_TE = Matrix<float>::uninitialized(normed_TH.rows(), spec.count);
-  multiply_transposed(normed_TH, router_EH, false, probabilities_TE);
+  multiply_transposed(normed_TH, router_EH, probabilities_TE);
   for (Index t = 0; t < normed_TH.rows(); ++t) {
     float* const row = probabilities_TE.row(t);
     softmax(row, spec.count);
@@ -54,7 +54,7 @@ Routing route(const ExpertsSpec& spec, MatrixView<const float> router_EH,
 std::vector<float> shared_weights(MatrixView<const float> gate_1H,
                                   MatrixView<const float> normed_TH) {
   Matrix<float> scores_T1 = Matrix<float>::uninitialized(normed_TH.rows(), 1);
-  multiply_transposed(normed_TH, gate_1H, false, scores_T1);
+  multiply_transposed(normed_TH, gate_1H, scores_T1);
   std::vector<float> weights;
   for (Index t = 0; t < normed_TH.rows(); ++t)
     weights.push_back(1.0f / (1.0f + std::exp(-scores_T1(t, 0))));
