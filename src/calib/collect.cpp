@@ -39,27 +39,32 @@ void StatsCollector::add(const model::ActivationView& inputs_TK) {
 
 template <typename T>
 void StatsCollector::gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK) {
-  if (pending_TK.empty()) {
-    flush();
+  Index t = 0;
+  // Whole blocks need no copy.
+  for (; pending_rows_ == 0 && t + kBlockRows <= inputs_TK.rows(); t += kBlockRows)
+    add_block(inputs_TK.rows(t, kBlockRows));
+  if (t < inputs_TK.rows() && pending_TK.empty())
     pending_TK = Matrix<T>::uninitialized(kBlockRows, features_);
-  }
-  for (Index t = 0; t < inputs_TK.rows(); ++t) {
+  for (; t < inputs_TK.rows(); ++t) {
     std::copy_n(inputs_TK.row(t), features_, pending_TK.row(pending_rows_++));
     if (pending_rows_ == kBlockRows) flush();
   }
 }
 
+template <typename T>
+void StatsCollector::add_block(MatrixView<const T> block_TK) {
+  const GramCount count = accumulate_gram(block_TK, stats_.gram_KK, stats_.magnitude_K, exec_);
+  stats_.tokens += count.rows;
+  stats_.nonfinite_tokens += count.nonfinite_rows;
+}
+
 void StatsCollector::flush() {
   if (pending_rows_ == 0) return;
   const Index rows = std::exchange(pending_rows_, 0);
-  const GramCount count =
-      pending_f32_TK_.empty()
-          ? accumulate_gram(std::as_const(pending_bf16_TK_).view().rows(0, rows), stats_.gram_KK,
-                            stats_.magnitude_K, exec_)
-          : accumulate_gram(std::as_const(pending_f32_TK_).view().rows(0, rows), stats_.gram_KK,
-                            stats_.magnitude_K, exec_);
-  stats_.tokens += count.rows;
-  stats_.nonfinite_tokens += count.nonfinite_rows;
+  if (pending_f32_TK_.empty())
+    add_block(std::as_const(pending_bf16_TK_).view().rows(0, rows));
+  else
+    add_block(std::as_const(pending_f32_TK_).view().rows(0, rows));
 }
 
 InputStats StatsCollector::finish() {

@@ -19,6 +19,8 @@ class StatsCollector {
  private:
   template <typename T>
   void gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK);
+  template <typename T>
+  void add_block(MatrixView<const T> block_TK);
   void flush();
 
   Index features_;
