@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <vector>
 
@@ -86,7 +87,8 @@ class Panel {
         move_codes(b, std::min(end, b + kBlockColumns), begin, end);
       for (Index g = begin / group; g < end / group; ++g) refit(g, begin, end);
       for (Index r = 0; r < rows_; ++r)
-        for (Index k = begin; k < end; ++k) moved_PK_(r, k) = values_PK_(r, k) - moved_PK_(r, k);
+        std::transform(values_PK_.row(r) + begin, values_PK_.row(r) + end, moved_PK_.row(r) + begin,
+                       moved_PK_.row(r) + begin, std::minus<>());
       update_residual(begin, end, 0, begin);
       update_residual(begin, end, end, columns_);
     }
@@ -134,7 +136,8 @@ class Panel {
     Matrix<float> direction_PB = Matrix<float>::uninitialized(rows_, width);
     for (Index r = 0; r < rows_; ++r) {
       const float zero = zero_point(r, g);
-      for (Index k = 0; k < width; ++k) direction_PB(r, k) = codes_PK_(r, begin + k) - zero;
+      std::transform(codes_PK_.row(r) + begin, codes_PK_.row(r) + begin + width,
+                     direction_PB.row(r), [zero](std::uint8_t code) { return code - zero; });
     }
     move_along(direction_PB, g, unit_begin, unit_end,
                [&](Index r, float step) { set_scale(r, g, scales_PG_(r, g) + step); });
@@ -172,8 +175,8 @@ class Panel {
           curved_PB);
     Matrix<float> moves_PB(rows_, width);
     for (Index r = 0; r < rows_; ++r) {
-      const double slope = dot(direction_PB.row(r), residual_PK_.row(r) + begin, width);
-      const double curvature = dot(direction_PB.row(r), curved_PB.row(r), width);
+      const double slope = dot_in_double(direction_PB.row(r), residual_PK_.row(r) + begin, width);
+      const double curvature = dot_in_double(direction_PB.row(r), curved_PB.row(r), width);
       if (!(curvature > 0)) continue;
       const float old_scale = scales_PG_(r, g);
       const float old_offset = offsets_PG_(r, g);
@@ -193,18 +196,15 @@ class Panel {
 
   void take_move(Index r, Index g, float* moves) {
     const Index begin = g * task_.group_size;
-    for (Index k = 0; k < task_.group_size; ++k) {
-      float& value = values_PK_(r, begin + k);
-      const float moved = scales_PG_(r, g) * codes_PK_(r, begin + k) + offsets_PG_(r, g);
-      moves[k] = moved - value;
-      value = moved;
+    const Index width = task_.group_size;
+    const float scale = scales_PG_(r, g), offset = offsets_PG_(r, g);
+    const std::uint8_t* codes = codes_PK_.row(r) + begin;
+    float* values = values_PK_.row(r) + begin;
+    for (Index k = 0; k < width; ++k) {
+      const float moved = scale * static_cast<float>(codes[k]) + offset;
+      moves[k] = moved - values[k];
+      values[k] = moved;
     }
-  }
-
-  static double dot(const float* a, const float* b, Index count) {
-    double lanes[8] = {};
-    for (Index k = 0; k < count; ++k) lanes[k % 8] += static_cast<double>(a[k]) * b[k];
-    return std::accumulate(lanes, lanes + 8, 0.0);
   }
 
   const Refinement& task_;

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "calque/core/matrix.h"
+
+namespace calque::cpu {
+
+// Transposition of small blocks. By squares of four: every instruction set has their shuffles, and
+// a row's cache line is used up before the next rows are looked at, which matters where rows are a
+// multiple of 4096 bytes apart and so compete for the same lines of the cache.
+using Four = float __attribute__((vector_size(16)));
+
+inline Four load_four(const float* p) {
+  Four v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store_four(float* p, Four v) { std::memcpy(p, &v, sizeof(v)); }
+
+// to[c][r] = from[r][c] for r, c < 4; the arguments are the addresses of both [0][0] and the
+// distances between rows.
+inline void turn_square(const float* from, Index from_stride, float* to, Index to_stride) {
+  const Four a = load_four(from), b = load_four(from + from_stride);
+  const Four c = load_four(from + 2 * from_stride), d = load_four(from + 3 * from_stride);
+  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  store_four(to, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+  store_four(to + to_stride, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+  store_four(to + 2 * to_stride, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+  store_four(to + 3 * to_stride, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+}
+
+// to [cols, rows] = from^T.
+inline void transpose(MatrixView<const float> from, MatrixView<float> to) {
+  const Index rows = from.rows() / 4 * 4, cols = from.cols() / 4 * 4;
+  for (Index r = 0; r < rows; r += 4)
+    for (Index c = 0; c < cols; c += 4)
+      turn_square(from.row(r) + c, from.stride(), to.row(c) + r, to.stride());
+  for (Index r = 0; r < from.rows(); ++r)
+    for (Index c = r < rows ? cols : 0; c < from.cols(); ++c) to(c, r) = from(r, c);
+}
+
+// Rows of another type are converted a few at a time.
+constexpr Index kConvertedRows = 4;
+
+template <typename T>
+void transpose(MatrixView<const T> from, MatrixView<float> to) {
+  auto converted = Matrix<float>::uninitialized(kConvertedRows, from.cols());
+  for (Index r = 0; r < from.rows(); r += kConvertedRows) {
+    const Index count = std::min(kConvertedRows, from.rows() - r);
+    for (Index i = 0; i < count; ++i)
+      std::transform(from.row(r + i), from.row(r + i) + from.cols(), converted.row(i),
+                     [](T x) { return static_cast<float>(x); });
+    transpose(MatrixView<const float>(converted.view().rows(0, count)), to.cols(r, count));
+  }
+}
+
+template <typename T>
+void transpose_to_integers(MatrixView<const float> from, MatrixView<T> to) {
+  auto converted = Matrix<float>::uninitialized(kConvertedRows, to.cols());
+  for (Index r = 0; r < to.rows(); r += kConvertedRows) {
+    const Index count = std::min(kConvertedRows, to.rows() - r);
+    transpose(from.cols(r, count), converted.view().rows(0, count));
+    for (Index i = 0; i < count; ++i)
+      std::transform(converted.row(i), converted.row(i) + to.cols(), to.row(r + i),
+                     [](float x) { return static_cast<T>(static_cast<int>(x)); });
+  }
+}
+
+}  // namespace calque::cpu
