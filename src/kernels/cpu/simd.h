@@ -22,6 +22,26 @@ inline Floats load(const float* p) {
 inline void store(float* p, Floats v) { std::memcpy(p, &v, sizeof(v)); }
 inline Floats broadcast(float x) { return x - Floats{}; }
 
+// The first `count` floats at p; `filler` in the other lanes.
+inline Floats load_part(const float* p, std::ptrdiff_t count, float filler) {
+  if (count == kLanes) return load(p);
+  Floats v = broadcast(filler);
+  std::memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(float));
+  return v;
+}
+
+// Bit i: whether lane i is above zero.
+inline unsigned positive_lanes(Floats v) {
+#ifdef __AVX512F__
+  return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
+#else
+  const auto positive = v > Floats{};
+  unsigned lanes = 0;
+  for (int lane = 0; lane < kLanes; ++lane) lanes |= (positive[lane] & 1u) << lane;
+  return lanes;
+#endif
+}
+
 // v > bound ? v : bound, so a NaN lane becomes the bound; at_most likewise. One instruction, which
 // g++ 12 does not find by itself.
 #ifdef __AVX512F__
