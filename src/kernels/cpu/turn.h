@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "calque/core/matrix.h"
+#include "kernels/cpu/simd.h"
 
 namespace calque::cpu {
 
@@ -71,5 +72,61 @@ void transpose_to_integers(MatrixView<const float> from, MatrixView<T> to) {
                      [](float x) { return static_cast<T>(static_cast<int>(x)); });
   }
 }
+
+#ifdef __AVX512F__
+// Quarter i of the results: quarters `first` and first + 2 of a, then of b.
+template <int first>
+Floats quarters(Floats a, Floats b) {
+  constexpr int p = 4 * first, q = p + 8;
+  return __builtin_shufflevector(a, b, p, p + 1, p + 2, p + 3, q, q + 1, q + 2, q + 3, p + 16,
+                                 p + 17, p + 18, p + 19, q + 16, q + 17, q + 18, q + 19);
+}
+
+// Four rows to four vectors whose quarter i holds lane 4 i + j of each row, for vector j.
+inline std::array<Floats, 4> turned_quarters(const Floats* rows) {
+  const Floats a = rows[0], b = rows[1], c = rows[2], d = rows[3];
+  const Floats ab_low =
+      __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+  const Floats ab_high =
+      __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  const Floats cd_low =
+      __builtin_shufflevector(c, d, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+  const Floats cd_high =
+      __builtin_shufflevector(c, d, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  const auto low = [](Floats x, Floats y) {
+    return __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+  };
+  const auto high = [](Floats x, Floats y) {
+    return __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30,
+                                   31);
+  };
+  return {low(ab_low, cd_low), high(ab_low, cd_low), low(ab_high, cd_high), high(ab_high, cd_high)};
+}
+
+// Lane i of the result is sum(parts[i]): as many sums at once as there are lanes, in the same order
+// of additions.
+inline Floats sums_of(const std::array<Floats, kLanes>& parts) {
+  const auto a = turned_quarters(&parts[0]), b = turned_quarters(&parts[4]);
+  const auto c = turned_quarters(&parts[8]), d = turned_quarters(&parts[12]);
+  Floats lanes[kLanes];
+  for (int j = 0; j < 4; ++j) {
+    const Floats ab_even = quarters<0>(a[j], b[j]), ab_odd = quarters<1>(a[j], b[j]);
+    const Floats cd_even = quarters<0>(c[j], d[j]), cd_odd = quarters<1>(c[j], d[j]);
+    lanes[j] = quarters<0>(ab_even, cd_even);
+    lanes[4 + j] = quarters<0>(ab_odd, cd_odd);
+    lanes[8 + j] = quarters<1>(ab_even, cd_even);
+    lanes[12 + j] = quarters<1>(ab_odd, cd_odd);
+  }
+  Floats total{};
+  for (const Floats& lane : lanes) total += lane;
+  return total;
+}
+#else
+inline Floats sums_of(const std::array<Floats, kLanes>& parts) {
+  Floats sums;
+  for (int i = 0; i < kLanes; ++i) sums[i] = sum(parts[static_cast<std::size_t>(i)]);
+  return sums;
+}
+#endif
 
 }  // namespace calque::cpu
