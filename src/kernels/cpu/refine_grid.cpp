@@ -15,9 +15,13 @@ namespace calque::cpu {
 namespace {
 
 constexpr Index kBlockColumns = 128;
-// Rows that go through the passes together: enough for efficient products, few enough that threads
-// finish together.
-constexpr Index kPanelRows = 32;
+
+// Rows that go through the passes together: few enough that threads finish together, and enough not
+// to wait for a Hessian that comes from memory.
+Index panel_rows(Index columns) {
+  constexpr Index kNarrow = 2048;
+  return columns <= kNarrow ? 32 : 64;
+}
 
 struct Refinement {
   MatrixView<const float> weight_NK, hessian_KK;
@@ -233,12 +237,12 @@ double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> he
     task.group_of_column_K.push_back(static_cast<std::int32_t>(k / group_size));
     task.curvature_K.push_back(hessian_KK(k, k));
   }
-  const Index panels = (weight_NK.rows() + kPanelRows - 1) / kPanelRows;
-  std::vector<double> losses(static_cast<std::size_t>(panels));
-  backend.workers.for_each(panels, [&](Index p) {
-    const Index first = p * kPanelRows;
-    const Index count = std::min(kPanelRows, weight_NK.rows() - first);
-    losses[static_cast<std::size_t>(p)] = Panel(task, first, count).run();
+  const Index rows = weight_NK.rows();
+  const Index panel = panel_rows(weight_NK.cols());
+  std::vector<double> losses(static_cast<std::size_t>((rows + panel - 1) / panel));
+  backend.workers.for_each(static_cast<Index>(losses.size()), [&](Index p) {
+    const Index first = p * panel;
+    losses[static_cast<std::size_t>(p)] = Panel(task, first, std::min(panel, rows - first)).run();
   });
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
