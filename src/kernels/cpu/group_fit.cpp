@@ -157,7 +157,7 @@ GroupFitter::Candidate GroupFitter::best_through_zero(Candidate best) {
       parts_qx[i] = sums.qx;
       parts_qq[i] = sums.qq;
     }
-    const Floats all_qx = sums_of(parts_qx), all_qq = sums_of(parts_qq);
+    const Floats all_qx = sums_of(parts_qx, count), all_qq = sums_of(parts_qq, count);
     for (std::size_t i = 0; i < count; ++i) {
       const float qx = all_qx[i], qq = all_qq[i];
       const float gain = qx / qq * qx;
@@ -196,8 +196,9 @@ GroupFitter::Candidate GroupFitter::best_with_minimum(Candidate best) {
       parts_x[i] = sums.x;
       parts_cx[i] = sums.cx;
     }
-    const Floats one = sums_of(parts_one), c = sums_of(parts_c), cc = sums_of(parts_cc);
-    const Floats x = sums_of(parts_x), cx = sums_of(parts_cx);
+    const Floats one = sums_of(parts_one, count), c = sums_of(parts_c, count),
+                 cc = sums_of(parts_cc, count);
+    const Floats x = sums_of(parts_x, count), cx = sums_of(parts_cx, count);
     for (std::size_t i = 0; i < count; ++i) {
       const Trial& trial = trials_[begin + i];
       const Candidate candidate = fitted_line(trial, one[i], c[i], cc[i], x[i], cx[i]);

@@ -103,9 +103,9 @@ inline std::array<Floats, 4> turned_quarters(const Floats* rows) {
   return {low(ab_low, cd_low), high(ab_low, cd_low), low(ab_high, cd_high), high(ab_high, cd_high)};
 }
 
-// Lane i of the result is sum(parts[i]): as many sums at once as there are lanes, in the same order
-// of additions.
-inline Floats sums_of(const std::array<Floats, kLanes>& parts) {
+// Lane i of the result is sum(parts[i]), for the first `count` of them: as many sums at once as
+// there are lanes, in the same order of additions.
+inline Floats sums_of(const std::array<Floats, kLanes>& parts, std::size_t /*count*/) {
   const auto a = turned_quarters(&parts[0]), b = turned_quarters(&parts[4]);
   const auto c = turned_quarters(&parts[8]), d = turned_quarters(&parts[12]);
   Floats lanes[kLanes];
@@ -122,10 +122,10 @@ inline Floats sums_of(const std::array<Floats, kLanes>& parts) {
   return total;
 }
 #else
-inline Floats sums_of(const std::array<Floats, kLanes>& parts) {
-  Floats sums;
-  for (int i = 0; i < kLanes; ++i) sums[i] = sum(parts[static_cast<std::size_t>(i)]);
-  return sums;
+inline Floats sums_of(const std::array<Floats, kLanes>& parts, std::size_t count) {
+  float sums[kLanes] = {};
+  for (std::size_t i = 0; i < count; ++i) sums[i] = sum(parts[i]);
+  return load(sums);
 }
 #endif
 
