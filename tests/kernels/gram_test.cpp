@@ -65,7 +65,7 @@ class Gram : public ::testing::TestWithParam<std::string> {
 
 TEST_P(Gram, MatchesADoublePrecisionSum) {
   for (const auto& [rows, cols] :
-       {std::pair<Index, Index>{1, 1}, {7, 3}, {301, 129}, {2049, 203}, {37, 1111}}) {
+       {std::pair<Index, Index>{1, 1}, {7, 3}, {301, 129}, {2049, 203}, {37, 1111}, {600, 901}}) {
     const Matrix<float> inputs_TK = correlated_inputs(rows, cols, 5, 11);
     const Sums sums = accumulate(inputs_TK, exec_);
     EXPECT_EQ(sums.count.rows, rows);
@@ -75,10 +75,12 @@ TEST_P(Gram, MatchesADoublePrecisionSum) {
 }
 
 TEST_P(Gram, MatchesADoublePrecisionSumOfBFloat16) {
-  const Matrix<BFloat16> inputs_TK = as_bfloat16(correlated_inputs(515, 197, 5, 12));
-  const Sums sums = accumulate(inputs_TK, exec_);
-  EXPECT_EQ(sums.count.rows, 515);
-  expect_upper_triangle_near(widened(inputs_TK), sums.gram_KK);
+  for (const auto& [rows, cols] : {std::pair<Index, Index>{515, 197}, {70, 1001}}) {
+    const Matrix<BFloat16> inputs_TK = as_bfloat16(correlated_inputs(rows, cols, 5, 12));
+    const Sums sums = accumulate(inputs_TK, exec_);
+    EXPECT_EQ(sums.count.rows, rows);
+    expect_upper_triangle_near(widened(inputs_TK), sums.gram_KK);
+  }
 }
 
 TEST_P(Gram, AddsToWhatIsThere) {

@@ -9,6 +9,9 @@
 namespace calque::cpu {
 namespace {
 
+// Columns that are worked on one by one between two products.
+constexpr Index kStepColumns = 32;
+
 struct Sweep {
   MatrixView<float> weight_NK;
   MatrixView<const float> factor_KK;
@@ -18,17 +21,18 @@ struct Sweep {
   std::span<const float> table;
   Index block_size;
   MatrixView<std::uint8_t> codes_NK;
-  Matrix<float> columns_KB;  // row i: U[begin..i][i] of i's block, so that a column is contiguous
+  Matrix<float> columns_KS;  // row i: U[first..i][i] of i's step, so that a column is contiguous
 };
 
-Matrix<float> diagonal_blocks(MatrixView<const float> factor_KK, Index block_size) {
-  Matrix<float> columns_KB(factor_KK.rows(), block_size);
-  for (Index begin = 0; begin < factor_KK.rows(); begin += block_size) {
-    const Index end = std::min(factor_KK.rows(), begin + block_size);
-    for (Index k = begin; k < end; ++k)
-      for (Index i = k; i < end; ++i) columns_KB(i, k - begin) = factor_KK(k, i);
+// Every block begins a step.
+Matrix<float> step_columns(MatrixView<const float> factor_KK, Index block_size) {
+  Matrix<float> columns_KS(factor_KK.rows(), kStepColumns);
+  for (Index i = 0; i < factor_KK.rows(); ++i) {
+    const Index begin = i / block_size * block_size;
+    const Index first = begin + (i - begin) / kStepColumns * kStepColumns;
+    for (Index k = first; k <= i; ++k) columns_KS(i, k - first) = factor_KK(k, i);
   }
-  return columns_KB;
+  return columns_KS;
 }
 
 // The sweep over the rows [first, first + count).
@@ -64,14 +68,28 @@ class Panel {
     return Matrix<float>::uninitialized(sweep_.block_size, kPanelRows);
   }
 
-  // values_: weights in, dequantized values out. The errors of earlier columns are applied when a
-  // column is reached, so it is loaded and stored once.
+  // values_: weights in, dequantized values out. In steps of a few columns, after each of which one
+  // product updates the rest of the block.
   double sweep_block(Index begin, Index width) {
+    double loss = 0;
+    for (Index first = 0; first < width; first += kStepColumns) {
+      const Index end = std::min(width, first + kStepColumns);
+      loss += sweep_step(begin, first, end);
+      sgemm_transposed(
+          -1.0f, sweep_.factor_KK.rows(begin + first, end - first).cols(begin + end, width - end),
+          errors_.view().rows(first, end - first), 1.0f, values_.view().rows(end, width - end));
+    }
+    return loss;
+  }
+
+  // The columns [first, end) of the block. The errors of earlier columns of the step are applied
+  // when a column is reached, so it is loaded and stored once.
+  double sweep_step(Index begin, Index first, Index end) {
     Floats squares[kStrips] = {};
-    for (Index i = 0; i < width; ++i) {
-      const float* factor_column = sweep_.columns_KB.row(begin + i);
-      const Column weight = compensated(i, factor_column);
-      const Floats pivot = broadcast(factor_column[i]);
+    for (Index i = first; i < end; ++i) {
+      const float* factor_column = sweep_.columns_KS.row(begin + i);
+      const Column weight = compensated(first, i, factor_column);
+      const Floats pivot = broadcast(factor_column[i - first]);
       const Index group = sweep_.group_of_column_K[begin + i];
       for (int s = 0; s < kStrips; ++s) {
         const auto [code, value] = grid_.nearest(weight[s], group, s);
@@ -87,10 +105,10 @@ class Panel {
     return loss;
   }
 
-  Column compensated(Index i, const float* factor_column) const {
+  Column compensated(Index first, Index i, const float* factor_column) const {
     Column weight = load_column(values_.row(i));
-    for (Index k = 0; k < i; ++k) {
-      const Floats factor = broadcast(factor_column[k]);
+    for (Index k = first; k < i; ++k) {
+      const Floats factor = broadcast(factor_column[k - first]);
       const float* error = errors_.row(k);
       for (int s = 0; s < kStrips; ++s) weight[s] -= load(error + s * kLanes) * factor;
     }
@@ -131,7 +149,7 @@ double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_f
                        .table = table,
                        .block_size = block_size,
                        .codes_NK = codes_NK,
-                       .columns_KB = diagonal_blocks(inverse_factor_KK, block_size)};
+                       .columns_KS = step_columns(inverse_factor_KK, block_size)};
   const Index panels = (weight_NK.rows() + kPanelRows - 1) / kPanelRows;
   std::vector<double> losses(static_cast<std::size_t>(panels));
   backend.workers.for_each(panels, [&](Index p) {

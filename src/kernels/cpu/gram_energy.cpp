@@ -4,11 +4,12 @@
 
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/sgemm.h"
+#include "kernels/cpu/simd.h"
 
 namespace calque::cpu {
 namespace {
 
-constexpr Index kTileColumns = 256;
+constexpr Index kTileColumns = 128;
 constexpr Index kPanelRows = 128;
 
 // Diagonal tiles of the Gram matrix, one below the other, with the entries right of the diagonal
@@ -27,13 +28,7 @@ Matrix<float> doubled_diagonal_tiles(MatrixView<const float> gram_KK) {
 
 double dot(MatrixView<const float> a, MatrixView<const float> b) {
   double total = 0;
-  for (Index r = 0; r < a.rows(); ++r) {
-    const float* left = a.row(r);
-    const float* right = b.row(r);
-    double lanes[8] = {};
-    for (Index c = 0; c < a.cols(); ++c) lanes[c % 8] += static_cast<double>(left[c]) * right[c];
-    total += std::accumulate(lanes, lanes + 8, 0.0);
-  }
+  for (Index r = 0; r < a.rows(); ++r) total += dot_in_double(a.row(r), b.row(r), a.cols());
   return total;
 }
 

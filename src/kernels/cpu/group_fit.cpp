@@ -1,10 +1,12 @@
 #include "kernels/cpu/group_fit.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "kernels/cpu/grid_storage.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/turn.h"
 
 namespace calque::cpu {
 namespace {
@@ -58,20 +60,18 @@ void GroupFitter::load(const float* weights, const float* importance) {
   range_ = range_of(weights, size_);
 }
 
-GroupGrid GroupFitter::searched_grid() const {
+GroupGrid GroupFitter::searched_grid() {
   if (options_.offset_kind == OffsetKind::kMiddleCode) return searched_symmetric();
   if (options_.offset_kind == OffsetKind::kZeroPoint) return searched_zero_point();
   return searched_minimum();
 }
 
 // Both signs of the scale for every range.
-GroupGrid GroupFitter::searched_symmetric() const {
+GroupGrid GroupFitter::searched_symmetric() {
   constexpr int kSteps = 30;
   const float full_range = static_cast<float>(middle_) / range_.extreme;
-  Candidate best;
   const auto consider = [&](float inverse_scale) {
-    const Candidate candidate = through_zero(inverse_scale, middle_);
-    if (candidate.gain > best.gain) best = candidate;
+    trials_.push_back({.scale = inverse_scale, .zero = middle_});
   };
   auto [range, ratio] = ranges_to_try(options_.bits, kSteps);
   for (int step = 0; step < kSteps; ++step, range *= ratio) {
@@ -80,9 +80,11 @@ GroupGrid GroupFitter::searched_symmetric() const {
   }
   consider(-full_range);
   consider(full_range * static_cast<float>(middle_ - 1) / static_cast<float>(middle_));
+  Candidate best = best_through_zero({});
   for (int round = 0; round < kPolishRounds; ++round) {
     const float before = best.gain;
     consider(1.0f / best.slope);
+    best = best_through_zero(best);
     if (best.gain <= before) break;
   }
   return grid_through_zero(best.slope, middle_, options_);
@@ -90,19 +92,14 @@ GroupGrid GroupFitter::searched_symmetric() const {
 
 // A range narrower than the weights loses its lower end, its upper end, or some of both. Zero is
 // always inside, since its code is the zero point.
-GroupGrid GroupFitter::searched_zero_point() const {
+GroupGrid GroupFitter::searched_zero_point() {
   constexpr int kSteps = 20;
   constexpr int kPlaces = 5;
   const float codes = static_cast<float>(max_code_);
   const float low = std::min(range_.lowest, 0.0f);
   const float high = std::max(range_.highest, 0.0f);
-  Candidate best;
-  int best_zero = options_.min_zero;
   const auto consider = [&](float inverse_scale, int zero) {
-    const Candidate candidate = through_zero(inverse_scale, zero);
-    if (candidate.gain <= best.gain) return;
-    best = candidate;
-    best_zero = zero;
+    trials_.push_back({.scale = inverse_scale, .zero = zero});
   };
   const auto [widest, ratio] = ranges_to_try(options_.bits, kSteps);
   float scale = widest * (high / codes - low / codes);
@@ -117,82 +114,132 @@ GroupGrid GroupFitter::searched_zero_point() const {
       previous = zero;
     }
   }
+  Candidate best = best_through_zero({.zero = options_.min_zero});
   for (int round = 0; round < kPolishRounds; ++round) {
     const Candidate before = best;
-    const int zero = best_zero;
-    for (int z = std::max(zero - 1, options_.min_zero); z <= std::min(zero + 1, max_code_); ++z)
-      consider(1.0f / before.slope, z);
+    const int lowest = std::max(before.zero - 1, options_.min_zero);
+    const int highest = std::min(before.zero + 1, max_code_);
+    for (int zero = lowest; zero <= highest; ++zero) consider(1.0f / before.slope, zero);
+    best = best_through_zero(best);
     if (best.gain <= before.gain) break;
   }
-  return grid_through_zero(best.slope, best_zero, options_);
+  return grid_through_zero(best.slope, best.zero, options_);
 }
 
 // Every pair of a lower and an upper end of the range, then scale and offset by least squares.
-GroupGrid GroupFitter::searched_minimum() const {
+GroupGrid GroupFitter::searched_minimum() {
   constexpr float kTrims[] = {-0.03f, 0.0f, 0.04f, 0.08f, 0.13f, 0.19f, 0.26f};
   const float range = range_.highest - range_.lowest;
   const float codes = static_cast<float>(max_code_);
-  Candidate best;
-  const auto consider = [&](float scale, float offset) {
-    const Candidate candidate = with_minimum(scale, offset);
-    if (candidate.gain > best.gain) best = candidate;
-  };
   for (const float below : kTrims)
     for (const float above : kTrims)
-      consider(range * (1.0f - below - above) / codes, range_.lowest + below * range);
+      trials_.push_back({.scale = range * (1.0f - below - above) / codes,
+                         .offset = range_.lowest + below * range});
+  Candidate best = best_with_minimum({});
   for (int round = 0; round < kPolishRounds && best.gain >= 0.0f; ++round) {
     const float before = best.gain;
-    consider(best.slope, best.offset);
+    trials_.push_back({.scale = best.slope, .offset = best.offset});
+    best = best_with_minimum(best);
     if (best.gain <= before) break;
   }
   if (best.gain < 0.0f) return covering_grid(range_, options_.rule, options_);
   return {stored_scale(best.slope, options_.precision), stored(best.offset, options_.precision)};
 }
 
-GroupFitter::Candidate GroupFitter::through_zero(float inverse_scale, int zero) const {
-  const Floats inverse = broadcast(inverse_scale);
-  const Floats lowest = broadcast(static_cast<float>(-zero));
-  const Floats highest = broadcast(static_cast<float>(max_code_ - zero));
-  Floats sum_qx = {}, sum_qq = {};
+// Sums across lanes cost as much as a group's arithmetic, so they are taken of sixteen trials at a
+// time.
+GroupFitter::Candidate GroupFitter::best_through_zero(Candidate best) {
+  std::array<Floats, kLanes> parts_qx{}, parts_qq{};
+  for (std::size_t begin = 0; begin < trials_.size(); begin += kLanes) {
+    const std::size_t count = std::min<std::size_t>(kLanes, trials_.size() - begin);
+    for (std::size_t i = 0; i < count; ++i) {
+      const ZeroSums sums = sums_through_zero(trials_[begin + i]);
+      parts_qx[i] = sums.qx;
+      parts_qq[i] = sums.qq;
+    }
+    const Floats all_qx = sums_of(parts_qx, count), all_qq = sums_of(parts_qq, count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const float qx = all_qx[i], qq = all_qq[i];
+      const float gain = qx / qq * qx;
+      if (!(qq > 0.0f) || qx == 0.0f || !(gain > best.gain)) continue;
+      best = {.slope = qx / qq, .gain = gain, .zero = trials_[begin + i].zero};
+    }
+  }
+  trials_.clear();
+  return best;
+}
+
+GroupFitter::ZeroSums GroupFitter::sums_through_zero(const Trial& trial) const {
+  const Floats inverse = broadcast(trial.scale);
+  const Floats lowest = broadcast(static_cast<float>(-trial.zero));
+  const Floats highest = broadcast(static_cast<float>(max_code_ - trial.zero));
+  ZeroSums sums;
   for (std::size_t k = 0; k < x_.size(); k += kLanes) {
     const Floats x = cpu::load(&x_[k]);
     const Floats q = nearest_code(x * inverse, lowest, highest);
     const Floats hq = cpu::load(&h_[k]) * q;
-    sum_qx += hq * x;
-    sum_qq += hq * q;
+    sums.qx += hq * x;
+    sums.qq += hq * q;
   }
-  const float qx = sum(sum_qx);
-  const float qq = sum(sum_qq);
-  if (!(qq > 0.0f) || qx == 0.0f) return {};
-  return {.slope = qx / qq, .gain = qx / qq * qx};
+  return sums;
 }
 
-GroupFitter::Candidate GroupFitter::with_minimum(float scale, float offset) const {
-  if (!(scale > 0.0f)) return {};
-  const Floats inverse = broadcast(1.0f / scale);
-  const Floats shift = broadcast(offset);
+GroupFitter::Candidate GroupFitter::best_with_minimum(Candidate best) {
+  std::array<Floats, kLanes> parts_one{}, parts_c{}, parts_cc{}, parts_x{}, parts_cx{};
+  for (std::size_t begin = 0; begin < trials_.size(); begin += kLanes) {
+    const std::size_t count = std::min<std::size_t>(kLanes, trials_.size() - begin);
+    for (std::size_t i = 0; i < count; ++i) {
+      const MinimumSums sums = sums_with_minimum(trials_[begin + i]);
+      parts_one[i] = sums.one;
+      parts_c[i] = sums.c;
+      parts_cc[i] = sums.cc;
+      parts_x[i] = sums.x;
+      parts_cx[i] = sums.cx;
+    }
+    const Floats one = sums_of(parts_one, count), c = sums_of(parts_c, count),
+                 cc = sums_of(parts_cc, count);
+    const Floats x = sums_of(parts_x, count), cx = sums_of(parts_cx, count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const Trial& trial = trials_[begin + i];
+      const Candidate candidate = fitted_line(trial, one[i], c[i], cc[i], x[i], cx[i]);
+      if (trial.scale > 0.0f && candidate.gain > best.gain) best = candidate;
+    }
+  }
+  trials_.clear();
+  return best;
+}
+
+GroupFitter::MinimumSums GroupFitter::sums_with_minimum(const Trial& trial) const {
+  const Floats inverse = broadcast(1.0f / trial.scale);
+  const Floats shift = broadcast(trial.offset);
   const Floats highest = broadcast(static_cast<float>(max_code_));
-  Floats sum_1 = {}, sum_c = {}, sum_cc = {}, sum_x = {}, sum_cx = {};
+  MinimumSums sums;
   for (std::size_t k = 0; k < x_.size(); k += kLanes) {
     const Floats x = cpu::load(&x_[k]) - shift;
     const Floats h = cpu::load(&h_[k]);
     const Floats c = nearest_code(x * inverse, Floats{}, highest);
     const Floats hc = h * c;
-    sum_1 += h;
-    sum_x += h * x;
-    sum_c += hc;
-    sum_cc += hc * c;
-    sum_cx += hc * x;
+    sums.one += h;
+    sums.x += h * x;
+    sums.c += hc;
+    sums.cc += hc * c;
+    sums.cx += hc * x;
   }
-  const double total = sum(sum_1), c = sum(sum_c), x = sum(sum_x);
-  const double variance = sum(sum_cc) - c * c / total;
-  const double covariance = sum(sum_cx) - c * x / total;
+  return sums;
+}
+
+// The best scale and offset for codes c with these sums of h, h c, h c^2, h x, h c x, where x is
+// what the trial's offset leaves.
+GroupFitter::Candidate GroupFitter::fitted_line(const Trial& trial, double total, double c,
+                                                double cc, double x, double cx) {
+  const double variance = cc - c * c / total;
+  const double covariance = cx - c * x / total;
   // Codes that are all the same say nothing about the scale.
-  if (!(variance > 1e-6 * sum(sum_cc)) || !(covariance > 0)) return {};
+  if (!(variance > 1e-6 * cc) || !(covariance > 0)) return {};
   const double slope = covariance / variance;
   const double mean = (x - slope * c) / total;
   return {.slope = static_cast<float>(slope),
-          .offset = offset + static_cast<float>(mean),
+          .offset = trial.offset + static_cast<float>(mean),
           .gain = static_cast<float>(covariance * slope)};
 }
 

@@ -5,6 +5,7 @@
 #include "calque/core/matrix.h"
 #include "calque/kernels/scale_search.h"
 #include "kernels/cpu/group_range.h"
+#include "kernels/cpu/simd.h"
 
 namespace calque::cpu {
 
@@ -24,16 +25,36 @@ class GroupFitter {
     float slope = 0;
     float offset = 0;
     float gain = -1;
+    int zero = 0;
+  };
+  // A grid to find codes with: scale * (code - zero), or scale * code + offset.
+  struct Trial {
+    float scale = 0;  // through zero: its inverse
+    float offset = 0;
+    int zero = 0;
+  };
+  // The sums that a trial's codes are judged by.
+  struct ZeroSums {
+    Floats qx{}, qq{};
+  };
+  struct MinimumSums {
+    Floats one{}, c{}, cc{}, x{}, cx{};
   };
 
   void load(const float* weights, const float* importance);
-  GroupGrid searched_grid() const;
-  GroupGrid searched_symmetric() const;
-  GroupGrid searched_zero_point() const;
-  GroupGrid searched_minimum() const;
+  GroupGrid searched_grid();
+  GroupGrid searched_symmetric();
+  GroupGrid searched_zero_point();
+  GroupGrid searched_minimum();
 
-  Candidate through_zero(float inverse_scale, int zero) const;
-  Candidate with_minimum(float scale, float offset) const;
+  // The best of `best` and all trials_, which are used up; of equals the first.
+  Candidate best_through_zero(Candidate best);
+  Candidate best_with_minimum(Candidate best);
+
+  ZeroSums sums_through_zero(const Trial& trial) const;
+  MinimumSums sums_with_minimum(const Trial& trial) const;
+  static Candidate fitted_line(const Trial& trial, double total, double c, double cc, double x,
+                               double cx);
   float error(const GroupGrid& grid) const;
 
   ScaleSearchOptions options_;
@@ -43,6 +64,7 @@ class GroupFitter {
   // The group, padded to whole vectors with its first weight at importance 0.
   std::vector<float> x_, h_;
   GroupRange range_;
+  std::vector<Trial> trials_;
 };
 
 }  // namespace calque::cpu

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "calque/core/matrix.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/turn.h"
 
 namespace calque::cpu {
 
@@ -35,26 +38,25 @@ inline Floats load_strip(const Matrix<float>& turned, Index column, int s) {
 // `turned` [cols, kPanelRows] = source^T; the missing rows of a last panel become `filler`.
 template <typename T>
 void turn(MatrixView<T> source, float filler, MatrixView<float> turned) {
-  for (Index c = 0; c < source.cols(); ++c) {
-    float* column = turned.row(c);
-    for (Index r = 0; r < source.rows(); ++r) column[r] = static_cast<float>(source(r, c));
-    for (Index r = source.rows(); r < kPanelRows; ++r) column[r] = filler;
-  }
+  transpose(MatrixView<const T>(source), turned.cols(0, source.rows()));
+  for (Index c = 0; c < source.cols(); ++c)
+    std::fill(turned.row(c) + source.rows(), turned.row(c) + kPanelRows, filler);
 }
 
 inline Matrix<float> turned(MatrixView<const float> source, float filler) {
   auto result = Matrix<float>::uninitialized(source.cols(), kPanelRows);
-  turn(source, filler, result);
+  turn(source, filler, result.view());
   return result;
 }
 
 // target [rows, cols] = turned^T, element by element converted to T.
 template <typename T>
 void turn_back(MatrixView<const float> turned, MatrixView<T> target) {
-  for (Index r = 0; r < target.rows(); ++r) {
-    T* row = target.row(r);
-    for (Index c = 0; c < target.cols(); ++c) row[c] = static_cast<T>(turned(c, r));
-  }
+  const auto used = turned.rows(0, target.cols()).cols(0, target.rows());
+  if constexpr (std::is_same_v<T, float>)
+    transpose(used, target);
+  else
+    transpose_to_integers(used, target);
 }
 
 // The table's level of each code.

@@ -2,18 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <vector>
 
-#include "kernels/cpu/coordinate_descent.h"
 #include "kernels/cpu/grid_storage.h"
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/row_descent.h"
 #include "kernels/cpu/sgemm.h"
 
 namespace calque::cpu {
 namespace {
 
 constexpr Index kBlockColumns = 128;
+
+// Rows that go through the passes together: few enough that threads finish together, and enough not
+// to wait for a Hessian that comes from memory.
+Index panel_rows(Index columns) {
+  constexpr Index kNarrow = 2048;
+  return columns <= kNarrow ? 32 : 64;
+}
 
 struct Refinement {
   MatrixView<const float> weight_NK, hessian_KK;
@@ -22,6 +30,7 @@ struct Refinement {
   MatrixView<float> scales_NG, offsets_NG;
   MatrixView<std::uint8_t> codes_NK;
   std::vector<std::int32_t> group_of_column_K;
+  std::vector<float> curvature_K;  // diagonal of the Hessian
 };
 
 // The passes over the rows [first, first + count). Invariant between steps: values_PK_ are the
@@ -38,11 +47,7 @@ class Panel {
         codes_PK_(task.codes_NK.rows(first, count)),
         values_PK_(Matrix<float>::uninitialized(count, columns_)),
         residual_PK_(Matrix<float>::uninitialized(count, columns_)),
-        moved_PK_(Matrix<float>::uninitialized(count, columns_)),
-        moves_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)),
-        new_values_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)),
-        new_codes_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)),
-        residual_(Matrix<float>::uninitialized(kBlockColumns, kPanelRows)) {}
+        moved_PK_(Matrix<float>::uninitialized(count, columns_)) {}
 
   double run() {
     dequantize();
@@ -86,7 +91,8 @@ class Panel {
         move_codes(b, std::min(end, b + kBlockColumns), begin, end);
       for (Index g = begin / group; g < end / group; ++g) refit(g, begin, end);
       for (Index r = 0; r < rows_; ++r)
-        for (Index k = begin; k < end; ++k) moved_PK_(r, k) = values_PK_(r, k) - moved_PK_(r, k);
+        std::transform(values_PK_.row(r) + begin, values_PK_.row(r) + end, moved_PK_.row(r) + begin,
+                       moved_PK_.row(r) + begin, std::minus<>());
       update_residual(begin, end, 0, begin);
       update_residual(begin, end, end, columns_);
     }
@@ -108,23 +114,28 @@ class Panel {
 
   // Coordinate descent over the columns [begin, end) of the unit [unit_begin, unit_end).
   void move_codes(Index begin, Index end, Index unit_begin, Index unit_end) {
-    const Index width = end - begin;
-    const Index first_group = unit_begin / task_.group_size;
-    const Index groups = (unit_end - unit_begin) / task_.group_size;
-    const PanelGrid grid(scales_PG_.cols(first_group, groups),
-                         offsets_PG_.cols(first_group, groups), task_.options.max_code);
-    turn(values_PK_.view().cols(begin, width), 0.0f, new_values_.view().rows(0, width));
-    turn(residual_PK_.view().cols(begin, width), 0.0f, residual_.view().rows(0, width));
-    turn(codes_PK_.cols(begin, width), 0.0f, new_codes_.view().rows(0, width));
-    const MovingColumns columns = {new_values_, new_codes_, residual_.view(), moves_};
-    const auto hessian = task_.hessian_KK.rows(begin, width).cols(begin, width);
-    for (Index i = 0; i < width; ++i)
-      cpu::move_codes(columns, hessian, i, task_.group_of_column_K[begin + i] - first_group, grid);
-    turn_back(new_values_.view().rows(0, width), values_PK_.view().cols(begin, width));
-    turn_back(new_codes_.view().rows(0, width), codes_PK_.cols(begin, width));
-    Matrix<float> moves_PB = Matrix<float>::uninitialized(rows_, width);
-    turn_back(moves_.view().rows(0, width), moves_PB.view());
-    subtract(moves_PB, begin, unit_begin, unit_end);
+    for (Index r = 0; r < rows_; ++r) move_row(r, begin, end);
+    if (begin == unit_begin && end == unit_end) return;
+    Matrix<float> moves_PB = Matrix<float>::uninitialized(rows_, end - begin);
+    for (Index r = 0; r < rows_; ++r)
+      std::transform(values_PK_.row(r) + begin, values_PK_.row(r) + end, moved_PK_.row(r) + begin,
+                     moves_PB.row(r), std::minus<>());
+    subtract(moves_PB, begin, unit_begin, begin);
+    subtract(moves_PB, begin, end, unit_end);
+  }
+
+  void move_row(Index r, Index begin, Index end) {
+    const RowBlock block = {values_PK_.row(r) + begin, codes_PK_.row(r) + begin,
+                            residual_PK_.row(r) + begin,
+                            task_.hessian_KK.rows(begin, end - begin).cols(begin, end - begin),
+                            task_.curvature_K.data() + begin};
+    for (Index k = begin; k < end;) {
+      const Index g = k / task_.group_size;
+      const Index group_end = std::min(end, (g + 1) * task_.group_size);
+      const RowGrid grid(scales_PG_(r, g), offsets_PG_(r, g), task_.options.max_code);
+      RowDescent(block, grid).run(k - begin, group_end - begin);
+      k = group_end;
+    }
   }
 
   // Best scale of group g for its codes, then (kMinimum) best offset.
@@ -134,7 +145,8 @@ class Panel {
     Matrix<float> direction_PB = Matrix<float>::uninitialized(rows_, width);
     for (Index r = 0; r < rows_; ++r) {
       const float zero = zero_point(r, g);
-      for (Index k = 0; k < width; ++k) direction_PB(r, k) = codes_PK_(r, begin + k) - zero;
+      std::transform(codes_PK_.row(r) + begin, codes_PK_.row(r) + begin + width,
+                     direction_PB.row(r), [zero](std::uint8_t code) { return code - zero; });
     }
     move_along(direction_PB, g, unit_begin, unit_end,
                [&](Index r, float step) { set_scale(r, g, scales_PG_(r, g) + step); });
@@ -172,8 +184,8 @@ class Panel {
           curved_PB);
     Matrix<float> moves_PB(rows_, width);
     for (Index r = 0; r < rows_; ++r) {
-      const double slope = dot(direction_PB.row(r), residual_PK_.row(r) + begin, width);
-      const double curvature = dot(direction_PB.row(r), curved_PB.row(r), width);
+      const double slope = dot_in_double(direction_PB.row(r), residual_PK_.row(r) + begin, width);
+      const double curvature = dot_in_double(direction_PB.row(r), curved_PB.row(r), width);
       if (!(curvature > 0)) continue;
       const float old_scale = scales_PG_(r, g);
       const float old_offset = offsets_PG_(r, g);
@@ -193,18 +205,15 @@ class Panel {
 
   void take_move(Index r, Index g, float* moves) {
     const Index begin = g * task_.group_size;
-    for (Index k = 0; k < task_.group_size; ++k) {
-      float& value = values_PK_(r, begin + k);
-      const float moved = scales_PG_(r, g) * codes_PK_(r, begin + k) + offsets_PG_(r, g);
-      moves[k] = moved - value;
-      value = moved;
+    const Index width = task_.group_size;
+    const float scale = scales_PG_(r, g), offset = offsets_PG_(r, g);
+    const std::uint8_t* codes = codes_PK_.row(r) + begin;
+    float* values = values_PK_.row(r) + begin;
+    for (Index k = 0; k < width; ++k) {
+      const float moved = scale * static_cast<float>(codes[k]) + offset;
+      moves[k] = moved - values[k];
+      values[k] = moved;
     }
-  }
-
-  static double dot(const float* a, const float* b, Index count) {
-    double lanes[8] = {};
-    for (Index k = 0; k < count; ++k) lanes[k % 8] += static_cast<double>(a[k]) * b[k];
-    return std::accumulate(lanes, lanes + 8, 0.0);
   }
 
   const Refinement& task_;
@@ -214,7 +223,6 @@ class Panel {
   MatrixView<std::uint8_t> codes_PK_;
   Matrix<float> values_PK_, residual_PK_;
   Matrix<float> moved_PK_;  // of the current unit: values before it, then how far they moved
-  Matrix<float> moves_, new_values_, new_codes_, residual_;  // one block, turned
 };
 
 }  // namespace
@@ -223,16 +231,18 @@ double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> he
                    Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
                    MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
                    const Exec::Backend& backend) {
-  Refinement task = {weight_NK, hessian_KK, group_size, options,
-                     scales_NG, offsets_NG, codes_NK,   {}};
-  for (Index k = 0; k < weight_NK.cols(); ++k)
+  Refinement task = {weight_NK,  hessian_KK, group_size, options, scales_NG,
+                     offsets_NG, codes_NK,   {},         {}};
+  for (Index k = 0; k < weight_NK.cols(); ++k) {
     task.group_of_column_K.push_back(static_cast<std::int32_t>(k / group_size));
-  const Index panels = (weight_NK.rows() + kPanelRows - 1) / kPanelRows;
-  std::vector<double> losses(static_cast<std::size_t>(panels));
-  backend.workers.for_each(panels, [&](Index p) {
-    const Index first = p * kPanelRows;
-    const Index count = std::min(kPanelRows, weight_NK.rows() - first);
-    losses[static_cast<std::size_t>(p)] = Panel(task, first, count).run();
+    task.curvature_K.push_back(hessian_KK(k, k));
+  }
+  const Index rows = weight_NK.rows();
+  const Index panel = panel_rows(weight_NK.cols());
+  std::vector<double> losses(static_cast<std::size_t>((rows + panel - 1) / panel));
+  backend.workers.for_each(static_cast<Index>(losses.size()), [&](Index p) {
+    const Index first = p * panel;
+    losses[static_cast<std::size_t>(p)] = Panel(task, first, std::min(panel, rows - first)).run();
   });
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }

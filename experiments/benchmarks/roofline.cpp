@@ -1,0 +1,199 @@
+// How near does a whole job come to what its arithmetic must take? (README.md)
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "calque/artifact/source.h"
+#include "calque/config/job_file.h"
+#include "calque/core/error.h"
+#include "calque/core/parallel.h"
+#include "calque/model/family.h"
+#include "calque/pipeline/quantize_model.h"
+#include "measure.h"
+
+namespace calque::bench {
+namespace {
+
+// Floating-point operations of a job by what they are for.
+struct Operations {
+  double linears = 0;        // 2 T for each weight of the blocks, once
+  double attention = 0;      // scores and sums of values over the keys a position sees
+  double gram = 0;           // half of 2 K^2 T for each site, once
+  double factorisation = 0;  // 2/3 K^3 for each site
+  double sweep = 0;          // N K^2 for each linear
+  double refinement = 0;     // 2 N K^2 for the residual, and for every pass
+};
+
+// Keys that the positions of a sequence see, together.
+double visible_keys(double length, double window) {
+  if (window == 0 || window >= length) return length * (length + 1) / 2;
+  return window * (window + 1) / 2 + (length - window) * window;
+}
+
+using TokensOfModule = std::map<std::string, double>;
+
+TokensOfModule tokens_of_modules(const pipeline::Report& report) {
+  TokensOfModule tokens;
+  for (const pipeline::ModuleReport& module : report.artifacts.front().modules)
+    tokens[module.module] = static_cast<double>(module.tokens);
+  return tokens;
+}
+
+void count_site(const model::SiteSpec& site, double tokens, double passes, Operations& operations) {
+  const double features = static_cast<double>(site.features());
+  operations.gram += features * (features + 1) * tokens;
+  operations.factorisation += 2.0 / 3 * features * features * features;
+  for (const model::LinearSpec& linear : site.readers) {
+    const double weights = static_cast<double>(linear.out_features()) * features;
+    operations.linears += 2 * weights * tokens;
+    operations.sweep += weights * features;
+    operations.refinement += 2 * weights * features * (1 + passes);
+  }
+}
+
+Operations count(const model::FamilySpec& family, const pipeline::Job& job,
+                 const TokensOfModule& tokens) {
+  Operations operations;
+  const auto length = static_cast<double>(job.calibration.packing.seqlen);
+  const double heads = static_cast<double>(family.config.num_heads * family.config.head_dim);
+  for (const model::BlockSpec& block : family.blocks) {
+    for (const model::SiteSpec& site : block.sites)
+      if (!site.readers.empty())
+        count_site(site, tokens.at(site.readers.front().name),
+                   static_cast<double>(job.quantization.refine_passes), operations);
+    const double sequences = tokens.at(block.sites.front().readers.front().name) / length;
+    operations.attention +=
+        4 * heads * sequences * visible_keys(length, static_cast<double>(block.window));
+  }
+  return operations;
+}
+
+// Of plain products on all of the job's threads, in operations a second.
+struct Rates {
+  double float32 = 0;
+  double bfloat16 = 0;
+};
+
+Rates measure(int threads, Rates best) {
+  constexpr int kRepetitions = 5;
+  const auto rate = [threads](Precision precision) {
+    const PlainProduct product(precision, 2048, threads);
+    product.run();
+    Seconds seconds;
+    for (int i = 0; i < kRepetitions; ++i)
+      seconds = best_of(seconds, time_once(threads, [&] { product.run(); }));
+    return product.operations() / seconds.wall;
+  };
+  return {std::max(best.float32, rate(Precision::kFloat32)),
+          std::max(best.bfloat16, rate(Precision::kBFloat16))};
+}
+
+struct Row {
+  std::string stage, what;
+  double operations = 0;
+  double bound = 0;     // seconds at the plain product's rate
+  double measured = 0;  // 0: not measured by itself
+};
+
+std::vector<Row> table(const Operations& operations, const Rates& rates,
+                       const pipeline::Report& report) {
+  const bool bf16 = report.forward_dtype == "bfloat16";
+  const double wide = rates.float32;
+  const double narrow = bf16 ? rates.bfloat16 : rates.float32;
+  const pipeline::StageSeconds& stages = report.stages;
+  const auto row = [](std::string stage, std::string what, double work, double rate) {
+    return Row{std::move(stage), std::move(what), work, work / rate, 0};
+  };
+  const Row linears = row("", "linears", operations.linears, narrow);
+  const Row attention = row("", "attention", operations.attention, wide);
+  const Row gram = row("", "Gram matrices", operations.gram, narrow);
+  const Row factorisation = row("", "factorisation", operations.factorisation, wide);
+  const Row sweep = row("", "GPTQ sweep", operations.sweep, wide);
+  const Row refinement = row("", "refinement", operations.refinement, wide);
+  const auto stage = [](std::string name, const std::vector<Row>& parts, double measured) {
+    Row total{std::move(name), "", 0, 0, measured};
+    for (const Row& part : parts) {
+      total.operations += part.operations;
+      total.bound += part.bound;
+    }
+    return total;
+  };
+  Row target = stage("job", {linears, attention, gram, sweep}, report.seconds - stages.evaluate);
+  target.what = "against forward, Gram and sweep";
+  return {stage("forward", {linears, attention}, stages.forward),
+          linears,
+          attention,
+          stage("statistics", {gram}, stages.statistics),
+          stage("quantize", {factorisation, sweep, refinement}, stages.quantize),
+          factorisation,
+          sweep,
+          refinement,
+          {"tokenize, load, write", "", 0, 0, stages.tokenize + stages.load + stages.write},
+          target};
+}
+
+std::string cell(double value, const char* format) {
+  return value == 0 ? "" : fmt::format(fmt::runtime(format), value);
+}
+
+std::string ratio(const Row& row) {
+  return row.bound == 0 || row.measured == 0 ? "" : fmt::format("{:.2f}", row.measured / row.bound);
+}
+
+void print(const std::vector<Row>& rows, const Rates& rates, const pipeline::Report& report) {
+  fmt::print("{} forward pass; plain products: float32 {:.0f}, bfloat16 {:.0f} GFLOP/s\n\n",
+             report.forward_dtype, rates.float32 / 1e9, rates.bfloat16 / 1e9);
+  fmt::print(
+      "| stage | of it | GFLOP | bound, s | measured, s | ratio |\n|---|---|---|---|---|---|\n");
+  for (const Row& row : rows)
+    fmt::print("| {} | {} | {} | {} | {} | {} |\n", row.stage, row.what,
+               cell(row.operations / 1e9, "{:.0f}"), cell(row.bound, "{:.2f}"),
+               cell(row.measured, "{:.2f}"), ratio(row));
+}
+
+void write_csv(const std::vector<Row>& rows, const std::string& file) {
+  std::ofstream out(file);
+  out << "stage,part,operations,bound_seconds,measured_seconds\n";
+  for (const Row& row : rows)
+    fmt::print(out, "\"{}\",\"{}\",{:.6g},{:.6g},{:.6g}\n", row.stage, row.what, row.operations,
+               row.bound, row.measured);
+}
+
+void run(const std::string& job_file, const std::string& csv,
+         const std::vector<std::string>& overrides) {
+  const pipeline::Job job = config::load_job(job_file, overrides);
+  const int threads = job.runtime.threads > 0 ? job.runtime.threads : available_threads();
+  const Rates before = measure(threads, {});
+  pipeline::Observer quiet;
+  const pipeline::Report report = pipeline::quantize_model(job, quiet);
+  const Rates rates = measure(threads, before);
+  const artifact::OpenedModel source = artifact::open_model(job.model.path);
+  const Operations operations =
+      count(model::family_of(source.config), job, tokens_of_modules(report));
+  const std::vector<Row> rows = table(operations, rates, report);
+  print(rows, rates, report);
+  write_csv(rows, csv);
+}
+
+}  // namespace
+}  // namespace calque::bench
+
+// calque_roofline JOB.yaml OUT.csv [KEY=VALUE ...], as `calque run --set`.
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::cerr << "usage: calque_roofline JOB.yaml OUT.csv [KEY=VALUE ...]\n";
+    return 1;
+  }
+  try {
+    calque::bench::run(argv[1], argv[2], {argv + 3, argv + argc});
+  } catch (const calque::Error& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
+}
