@@ -1,13 +1,12 @@
-// GPTQ's column loop. Reference: cpu/gptq_sweep.cpp. Inside a block of columns the arithmetic is the
-// reference's, operation by operation, so codes are the same bits there; the product that updates
-// the columns after a block sums in an order of its own.
-
-#include "calque/kernels/gptq_sweep.h"
+// GPTQ's column loop. Reference: cpu/gptq_sweep.cpp. Inside a block of columns the arithmetic is
+// the reference's, operation by operation, so codes are the same bits there; the product that
+// updates the columns after a block sums in an order of its own.
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
 
+#include "calque/kernels/gptq_sweep.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/nearest.cuh"

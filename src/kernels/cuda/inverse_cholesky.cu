@@ -2,10 +2,9 @@
 // cpu/inverse_cholesky.cpp:
 //   J H J = L L^T,  U = J L^-1 J,  J the reversal.
 
-#include "calque/kernels/inverse_cholesky.h"
-
 #include <cmath>
 
+#include "calque/kernels/inverse_cholesky.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/port.h"

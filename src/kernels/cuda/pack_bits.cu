@@ -2,7 +2,6 @@
 // cpu/pack_bits.cpp.
 
 #include "calque/kernels/pack_bits.h"
-
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/port.h"
@@ -80,8 +79,8 @@ void pack_columns(MatrixView<const std::uint8_t> codes_KN, int bits,
   pack(pack_word_row_of_columns, codes_KN, bits, words_PN, backend);
 }
 
-void pack_rows(MatrixView<const std::uint8_t> codes_RC, int bits,
-               MatrixView<std::int32_t> words_RP, const Exec::Backend& backend) {
+void pack_rows(MatrixView<const std::uint8_t> codes_RC, int bits, MatrixView<std::int32_t> words_RP,
+               const Exec::Backend& backend) {
   pack(pack_row, codes_RC, bits, words_RP, backend);
 }
 

@@ -3,11 +3,10 @@
 // columns is the reference's arithmetic, operation by operation; products of matrices sum in an
 // order of their own.
 
-#include "calque/kernels/refine_grid.h"
-
 #include <algorithm>
 #include <numeric>
 
+#include "calque/kernels/refine_grid.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/nearest.cuh"
@@ -57,7 +56,8 @@ __global__ void __launch_bounds__(kThreads) dequantize_row(Refinement task, floa
   }
 }
 
-// Moves the codes of the columns [begin, begin + width), a warp a row: see cpu/coordinate_descent.h.
+// Moves the codes of the columns [begin, begin + width), a warp a row: see
+// cpu/coordinate_descent.h.
 __global__ void __launch_bounds__(kWarp* kWarpsABlock)
     move_codes(Refinement task, Index begin, int width, Index unit_begin) {
   float* hessian = dynamic_shared<float>();
@@ -95,8 +95,8 @@ __global__ void __launch_bounds__(kWarp* kWarpsABlock)
           nearest_code(position_on_grid(best, scale[slot], offset[slot]), 0.0f, max_code);
       const float target = value_on_grid(nearest, scale[slot], offset[slot]);
       const float step = sub(target, value[slot]);
-      const bool better = sub(mul(mul(2.0f, step), residual[slot]),
-                              mul(mul(step, step), curvature)) > 0.0f;
+      const bool better =
+          sub(mul(mul(2.0f, step), residual[slot]), mul(mul(step, step), curvature)) > 0.0f;
       const float taken = __shfl_sync(kAllLanes, better ? step : 0.0f, owner);
       if (taken == 0.0f) continue;
       if (lane == owner) {
@@ -181,12 +181,12 @@ __global__ void __launch_bounds__(kWarp* kWarpsABlock) move_along(Refinement tas
   const Index at = row * task.groups + group;
   const GridOfRow old = {task.scales_NG[at], task.offsets_NG[at]};
   GridOfRow grid = old;
-  if (curvature > 0) grid = moved_grid<kAlong>(task, old, static_cast<float>(div(slope, curvature)));
+  if (curvature > 0)
+    grid = moved_grid<kAlong>(task, old, static_cast<float>(div(slope, curvature)));
   const double step = kAlong == Along::kScale
                           ? sub(static_cast<double>(grid.scale), static_cast<double>(old.scale))
                           : sub(static_cast<double>(grid.offset), static_cast<double>(old.offset));
-  const bool better =
-      sub(mul(mul(2.0, step), slope), mul(mul(step, step), curvature)) > 0.0;
+  const bool better = sub(mul(mul(2.0, step), slope), mul(mul(step, step), curvature)) > 0.0;
   float* moves = task.moves_NB + row * task.group_size;
   for (Index k = lane_of_thread(); k < task.group_size; k += kWarp) {
     float move = 0.0f;
@@ -215,7 +215,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // A warp a row.
-__global__ void __launch_bounds__(kWarp* kWarpsABlock) loss_of_row(Refinement task, double* losses) {
+__global__ void __launch_bounds__(kWarp* kWarpsABlock)
+    loss_of_row(Refinement task, double* losses) {
   const Index row = row_of_warp();
   if (row >= task.rows) return;
   double sum = 0;

@@ -2,7 +2,6 @@
 // codes these are, bit for bit.
 
 #include "calque/kernels/round_to_grid.h"
-
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/nearest.cuh"

@@ -2,10 +2,9 @@
 // cpu/scale_search.cpp and cpu/group_fit.cpp, whose results these are, bit for bit: sums go by 16
 // lanes as there, and of equally good candidates the first one wins.
 
-#include "calque/kernels/scale_search.h"
-
 #include <algorithm>
 
+#include "calque/kernels/scale_search.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/nearest.cuh"
@@ -174,8 +173,8 @@ __device__ GroupGrid searched_zero_point(StagedGroup& group, const GroupRange& r
   const float low = smaller(range.lowest, 0.0f);
   const float high = larger(range.highest, 0.0f);
   const float widest = mul(search.ranges.widest, sub(div(high, codes), div(low, codes)));
-  Candidate best = best_of(
-      kZeroPointSteps * kZeroPointPlaces, {.zero = options.min_zero}, [&](int order) {
+  Candidate best =
+      best_of(kZeroPointSteps * kZeroPointPlaces, {.zero = options.min_zero}, [&](int order) {
         const float scale = nth_of_series(widest, search.ranges.ratio, order / kZeroPointPlaces);
         const float keeps_low = div(-low, scale);
         const float keeps_high = sub(codes, div(high, scale));
@@ -236,13 +235,11 @@ __global__ void __launch_bounds__(kWarp* kWarps) search_grids(Search search) {
   const float* weights = search.weight_NK + grid_at / search.groups * search.columns + first;
   const GroupRange range = range_of(weights, search.group_size);
   GroupGrid grid = covering_grid(range, search.rule, search.options);
-  const bool searches =
-      search.rule == ScaleRule::kSearch || search.rule == ScaleRule::kBlockSearch;
+  const bool searches = search.rule == ScaleRule::kSearch || search.rule == ScaleRule::kBlockSearch;
   if (searches && range.extreme != 0.0f) {
-    StagedGroup group(weights,
-                      search.importance_K == nullptr ? nullptr : search.importance_K + first,
-                      search.group_size,
-                      dynamic_shared<float>() + warp_of_thread() * StagedGroup::kSharedFloats);
+    StagedGroup group(
+        weights, search.importance_K == nullptr ? nullptr : search.importance_K + first,
+        search.group_size, dynamic_shared<float>() + warp_of_thread() * StagedGroup::kSharedFloats);
     GroupGrid searched;
     if constexpr (kKind == OffsetKind::kMiddleCode)
       searched = searched_symmetric(group, range, search);

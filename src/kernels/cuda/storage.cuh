@@ -60,9 +60,9 @@ __device__ inline float stored(float value, const Storage& storage) {
 
 __device__ inline float stored_scale(float scale, const Storage& storage) {
   const float magnitude = fabsf(scale);
-  return stored(copysignf(magnitude < storage.smallest_scale ? storage.smallest_scale : magnitude,
-                          scale),
-                storage);
+  return stored(
+      copysignf(magnitude < storage.smallest_scale ? storage.smallest_scale : magnitude, scale),
+      storage);
 }
 
 }  // namespace calque::cuda
