@@ -16,9 +16,7 @@
 namespace calque::cuda {
 namespace {
 
-// ---- Kernels
-
-constexpr int kThreads = 256;
+// ---- Kernels: a warp a row
 
 // Invariant between steps: values are the dequantized codes, and residual = (weight - values) H,
 // the negative gradient of half the loss.
@@ -45,10 +43,12 @@ struct Refinement {
   }
 };
 
-// A block a row: values, and the errors that make the residual.
-__global__ void __launch_bounds__(kThreads) dequantize_row(Refinement task, float* errors_NK) {
-  const Index row = blockIdx.x;
-  for (Index k = threadIdx.x; k < task.columns; k += kThreads) {
+// Values, and the errors that make the residual.
+__global__ void __launch_bounds__(kWarp* kWarpsABlock)
+    dequantize_row(Refinement task, float* errors_NK) {
+  const Index row = row_of_warp();
+  if (row >= task.rows) return;
+  for (Index k = lane_of_thread(); k < task.columns; k += kWarp) {
     const Index at = row * task.columns + k;
     const float value = task.value_of_code(row, k);
     task.values_NK[at] = value;
@@ -56,8 +56,7 @@ __global__ void __launch_bounds__(kThreads) dequantize_row(Refinement task, floa
   }
 }
 
-// Moves the codes of the columns [begin, begin + width), a warp a row: see
-// cpu/coordinate_descent.h.
+// Moves the codes of the columns [begin, begin + width): see cpu/coordinate_descent.h.
 __global__ void __launch_bounds__(kWarp* kWarpsABlock)
     move_codes(Refinement task, Index begin, int width, Index unit_begin) {
   float* hessian = dynamic_shared<float>();
@@ -132,13 +131,14 @@ __device__ float zero_point(const Refinement& task, float scale, float offset) {
 enum class Along { kScale, kOffset };
 
 template <Along kAlong>
-__global__ void __launch_bounds__(kThreads) direction_row(Refinement task, Index group) {
-  const Index row = blockIdx.x;
+__global__ void __launch_bounds__(kWarp* kWarpsABlock) direction_row(Refinement task, Index group) {
+  const Index row = row_of_warp();
+  if (row >= task.rows) return;
   const Index grid = row * task.groups + group;
   const float zero = zero_point(task, task.scales_NG[grid], task.offsets_NG[grid]);
   const std::uint8_t* codes = task.codes_NK + row * task.columns + group * task.group_size;
   float* direction = task.direction_NB + row * task.group_size;
-  for (Index k = threadIdx.x; k < task.group_size; k += kThreads)
+  for (Index k = lane_of_thread(); k < task.group_size; k += kWarp)
     direction[k] = kAlong == Along::kScale ? sub(codes[k], zero) : 1.0f;
 }
 
@@ -167,7 +167,7 @@ __device__ double dot(const float* a, const float* b, Index count) {
   return warp_sum(sum);
 }
 
-// A warp a row. Moves a group's values along their direction d by (d . R) / (d . H d), as far as
+// Moves a group's values along their direction d by (d . R) / (d . H d), as far as
 // that can be stored, where it lowers the loss.
 template <Along kAlong>
 __global__ void __launch_bounds__(kWarp* kWarpsABlock) move_along(Refinement task, Index group) {
@@ -205,16 +205,16 @@ __global__ void __launch_bounds__(kWarp* kWarpsABlock) move_along(Refinement tas
   }
 }
 
-// A block a row: how far the values of the unit's columns moved since they were remembered.
-__global__ void __launch_bounds__(kThreads)
+// How far the values of the unit's columns moved since they were remembered.
+__global__ void __launch_bounds__(kWarp* kWarpsABlock)
     measure_moves(Refinement task, Index begin, Index width) {
-  const Index row = blockIdx.x;
+  const Index row = row_of_warp();
+  if (row >= task.rows) return;
   float* moved = task.moved_NU + row * task.unit;
   const float* values = task.values_NK + row * task.columns + begin;
-  for (Index k = threadIdx.x; k < width; k += kThreads) moved[k] = sub(values[k], moved[k]);
+  for (Index k = lane_of_thread(); k < width; k += kWarp) moved[k] = sub(values[k], moved[k]);
 }
 
-// A warp a row.
 __global__ void __launch_bounds__(kWarp* kWarpsABlock)
     loss_of_row(Refinement task, double* losses) {
   const Index row = row_of_warp();
@@ -238,7 +238,7 @@ class Passes {
 
   // errors_NK: room for N * K numbers.
   void start(float* errors_NK) {
-    launch(dequantize_row, a_block_a_row(), dim3(kThreads), 0, stream_, task_, errors_NK);
+    launch_rows(dequantize_row, 0, errors_NK);
     libraries_.multiply(1.0f, {errors_NK, task_.rows, task_.columns, task_.columns},
                         hessian(0, task_.columns, 0, task_.columns), 0.0f,
                         residual(0, task_.columns));
@@ -251,9 +251,7 @@ class Passes {
       visit_unit(begin, std::min(task_.columns, begin + task_.unit));
   }
 
-  void losses(double* losses_N) {
-    launch(loss_of_row, a_warp_a_row(), threads_of_warps(), 0, stream_, task_, losses_N);
-  }
+  void losses(double* losses_N) { launch_rows(loss_of_row, 0, losses_N); }
 
  private:
   void visit_unit(Index begin, Index end) {
@@ -264,7 +262,7 @@ class Passes {
       if (task_.offset_kind == OffsetKind::kMinimum)
         refit(g, direction_row<Along::kOffset>, move_along<Along::kOffset>, begin, end);
     }
-    launch(measure_moves, a_block_a_row(), dim3(kThreads), 0, stream_, task_, begin, end - begin);
+    launch_rows(measure_moves, 0, begin, end - begin);
     const DeviceView<const float> moved = {task_.moved_NU, task_.rows, end - begin, task_.unit};
     subtract(moved, begin, 0, begin);
     subtract(moved, begin, end, task_.columns);
@@ -272,8 +270,7 @@ class Passes {
 
   void visit_block(Index begin, Index end, Index unit_begin, Index unit_end) {
     const int width = static_cast<int>(end - begin);
-    launch(move_codes, a_warp_a_row(), threads_of_warps(), triangle_bytes(width), stream_, task_,
-           begin, width, unit_begin);
+    launch_rows(move_codes, triangle_bytes(width), begin, width, unit_begin);
     subtract({task_.moves_NB, task_.rows, width, width}, begin, unit_begin, unit_end);
   }
 
@@ -281,11 +278,11 @@ class Passes {
   void refit(Index group, Kernel find_direction, Kernel move, Index unit_begin, Index unit_end) {
     const Index begin = group * task_.group_size;
     const Index size = task_.group_size;
-    launch(find_direction, a_block_a_row(), dim3(kThreads), 0, stream_, task_, group);
+    launch_rows(find_direction, 0, group);
     libraries_.multiply(1.0f, {task_.direction_NB, task_.rows, size, size},
                         hessian(begin, begin + size, begin, begin + size), 0.0f,
                         {task_.curved_NB, task_.rows, size, size});
-    launch(move, a_warp_a_row(), threads_of_warps(), 0, stream_, task_, group);
+    launch_rows(move, 0, group);
     subtract({task_.moves_NB, task_.rows, size, size}, begin, unit_begin, unit_end);
   }
 
@@ -303,9 +300,11 @@ class Passes {
   DeviceView<float> residual(Index first, Index last) const {
     return {task_.residual_NK + first, task_.rows, last - first, task_.columns};
   }
-  dim3 a_block_a_row() const { return dim3(static_cast<unsigned>(task_.rows)); }
-  dim3 a_warp_a_row() const { return blocks_for_rows(task_.rows); }
-  static dim3 threads_of_warps() { return dim3(kWarp * kWarpsABlock); }
+  template <typename Kernel, typename... Arguments>
+  void launch_rows(Kernel kernel, std::size_t shared_bytes, Arguments... arguments) {
+    launch(kernel, blocks_for_rows(task_.rows), dim3(kWarp * kWarpsABlock), shared_bytes, stream_,
+           task_, arguments...);
+  }
 
   Refinement task_;
   cudaStream_t stream_;
