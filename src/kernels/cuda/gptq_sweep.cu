@@ -31,7 +31,7 @@ struct Sweep {
   int max_code;
 };
 
-// A lane's columns of its warp's row; those beyond the block's width are never used.
+// A lane's columns of its warp's row.
 struct Columns {
   float weight[kSlots], scale[kSlots], offset[kSlots], code[kSlots], error[kSlots];
 };
@@ -41,12 +41,13 @@ __device__ Columns load_columns(const Sweep& sweep, Index row, Index begin, int 
 #pragma unroll
   for (int slot = 0; slot < kSlots; ++slot) {
     const int c = slot * kWarp + lane_of_thread();
-    const Index k = begin + (c < width ? c : 0);
-    const Index grid = row * sweep.groups + sweep.group_of_column_K[k];
-    columns.weight[slot] = sweep.weight_NK[row * sweep.columns + k];
+    columns.weight[slot] = columns.scale[slot] = columns.offset[slot] = 0.0f;
+    columns.code[slot] = columns.error[slot] = 0.0f;
+    if (c >= width) continue;
+    const Index grid = row * sweep.groups + sweep.group_of_column_K[begin + c];
+    columns.weight[slot] = sweep.weight_NK[row * sweep.columns + begin + c];
     columns.scale[slot] = sweep.scales_NG[grid];
     columns.offset[slot] = sweep.offsets_NG[grid];
-    columns.code[slot] = columns.error[slot] = 0.0f;
   }
   return columns;
 }

@@ -67,20 +67,20 @@ __global__ void __launch_bounds__(kWarp* kWarpsABlock)
 
   const int lane = lane_of_thread();
   const float max_code = static_cast<float>(task.max_code);
-  float value[kSlots], residual[kSlots], code[kSlots], move[kSlots], scale[kSlots], offset[kSlots];
+  float value[kSlots] = {}, residual[kSlots] = {}, code[kSlots] = {}, move[kSlots] = {};
+  float scale[kSlots] = {}, offset[kSlots] = {};
 #pragma unroll
   for (int slot = 0; slot < kSlots; ++slot) {
     const int c = slot * kWarp + lane;
-    const Index k = begin + (c < width ? c : 0);
-    const Index at = row * task.columns + k;
-    const Index grid = row * task.groups + k / task.group_size;
+    if (c >= width) continue;
+    const Index at = row * task.columns + begin + c;
+    const Index grid = row * task.groups + (begin + c) / task.group_size;
     value[slot] = task.values_NK[at];
     residual[slot] = task.residual_NK[at];
     code[slot] = task.codes_NK[at];
     scale[slot] = task.scales_NG[grid];
     offset[slot] = task.offsets_NG[grid];
-    move[slot] = 0.0f;
-    if (c < width) task.moved_NU[row * task.unit + k - unit_begin] = value[slot];
+    task.moved_NU[row * task.unit + begin + c - unit_begin] = value[slot];
   }
 #pragma unroll
   for (int slot = 0; slot < kSlots; ++slot) {
