@@ -26,7 +26,7 @@ KEPT_TO = {
     r"torch/|ATen/|c10/": ["src/model/torch/"],
     r"Eigen/|tbb/": ["src/kernels/cpu/"],
     r"dnnl|oneapi/": ["src/kernels/cpu/", "src/model/torch/"],
-    r"cuda_runtime|cublas|cusolver": ["src/kernels/cuda/"],
+    r"cuda_runtime|cuda_bf16|cuda_fp16|cublas|cusolver": ["src/kernels/cuda/"],
     r"yaml-cpp/": ["src/config/"],
     r"sentencepiece|utf8proc": ["src/text/"],
     r"pcre2": ["src/text/", "src/artifact/"],

@@ -17,6 +17,12 @@ void check(Index features, MatrixView<float> gram_KK, std::span<double> magnitud
   expect_length("accumulate_gram", "magnitude_K", magnitude_K.size(), features);
 }
 
+[[noreturn]] void refuse_device(const DeviceRows& inputs_TK, const Exec& exec) {
+  throw Error(ErrorKind::kInternal, "",
+              fmt::format("GramSum: rows on cuda:{} were given to sums on {}", inputs_TK.device,
+                          exec.name()));
+}
+
 // Sums in the host's memory.
 class HostSums : public GramSum::Sums {
  public:
@@ -26,11 +32,7 @@ class HostSums : public GramSum::Sums {
   }
   void add(MatrixView<const float> inputs_TK) override { accumulate(inputs_TK); }
   void add(MatrixView<const BFloat16> inputs_TK) override { accumulate(inputs_TK); }
-  void add(const DeviceRows& inputs_TK) override {
-    throw Error(ErrorKind::kInternal, "",
-                fmt::format("GramSum: rows on cuda:{} were given to sums on {}", inputs_TK.device,
-                            exec_.name()));
-  }
+  void add(const DeviceRows& inputs_TK) override { refuse_device(inputs_TK, exec_); }
   GramSum::Result finish() override { return std::move(result_); }
 
  private:

@@ -26,17 +26,32 @@ TEST(Exec, OpensEveryDeviceThatIsListed) {
   for (const std::string& device : available_devices()) EXPECT_EQ(open_exec(device).name(), device);
 }
 
-TEST(Exec, AutoIsTheBestDeviceListed) {
-  EXPECT_EQ(open_exec("auto", 2).name(), available_devices().back());
+// CUDA lists the fastest device first.
+TEST(Exec, AutoIsTheFirstAcceleratorElseTheCpu) {
+  const std::string best = available_devices().size() > 1 ? "cuda:0" : "cpu";
+  EXPECT_EQ(open_exec("auto", 2).name(), best);
+}
+
+TEST(Exec, ListsAcceleratorsOrSaysWhyThereAreNone) {
+  std::vector<std::string> names = {"cpu"};
+  for (const DeviceFacts& facts : accelerators()) {
+    names.push_back(facts.name);
+    EXPECT_GT(facts.memory_bytes, 0u);
+    EXPECT_LE(facts.free_bytes, facts.memory_bytes);
+  }
+  EXPECT_EQ(names, available_devices());
+  EXPECT_EQ(why_no_accelerator().empty(), names.size() > 1);
 }
 
 TEST(Exec, RefusesADeviceThatThisMachineLacks) {
   EXPECT_THAT(available_devices(), Contains("cpu"));
-  EXPECT_THAT(refusal("cuda:7"), AllOf(HasSubstr("cuda:7"), HasSubstr("available here: cpu")));
+  EXPECT_THAT(refusal("cuda:77"), AllOf(HasSubstr("cuda:77"), HasSubstr("available here: cpu")));
 }
 
 TEST(Exec, RefusesAnUnknownDevice) {
-  EXPECT_THAT(refusal("gpu"), AllOf(HasSubstr("'gpu'"), HasSubstr("'cuda:N'")));
+  for (const char* name : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda0", ""})
+    EXPECT_THAT(refusal(name), AllOf(HasSubstr(std::string("'") + name + "'"), HasSubstr("unknown"),
+                                     HasSubstr("'cuda:N'")));
 }
 
 TEST(Exec, RefusesANegativeNumberOfThreads) {

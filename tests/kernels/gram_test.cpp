@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "calque/core/error.h"
+#include "kernels/devices.h"
 #include "kernels/samples.h"
 
 namespace calque {
@@ -64,7 +65,7 @@ class Gram : public ::testing::TestWithParam<std::string> {
 
 TEST_P(Gram, MatchesADoublePrecisionSum) {
   for (const auto& [rows, cols] :
-       {std::pair<Index, Index>{1, 1}, {7, 3}, {301, 129}, {2049, 203}}) {
+       {std::pair<Index, Index>{1, 1}, {7, 3}, {301, 129}, {2049, 203}, {37, 1111}}) {
     const Matrix<float> inputs_TK = correlated_inputs(rows, cols, 5, 11);
     const Sums sums = accumulate(inputs_TK, exec_);
     EXPECT_EQ(sums.count.rows, rows);
@@ -168,8 +169,65 @@ TEST_P(Gram, EnergyIsTheQuadraticFormOfTheUpperTriangle) {
               2 * 401 * 0x1p-24 * test::quadratic_form(magnitude_NK, magnitude_KK));
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, Gram, ::testing::ValuesIn(available_devices()),
-                         [](const auto& test) { return test.param == "cpu" ? "cpu" : "cuda"; });
+// The same additions in the same order.
+TEST_P(Gram, ASumOfManyCallsIsThatOfItsCalls) {
+  const Matrix<float> first_TK = correlated_inputs(2100, 61, 5, 31);
+  const Matrix<float> second_TK = correlated_inputs(40, 61, 5, 32);
+  const Matrix<BFloat16> third_TK = as_bfloat16(correlated_inputs(7, 61, 5, 33));
+  GramSum sum(61, exec_);
+  sum.add(first_TK.view());
+  sum.add(second_TK.view());
+  sum.add(third_TK.view());
+  const GramSum::Result result = sum.finish();
+
+  Sums calls{Matrix<float>(61, 61), std::vector<double>(61), {}};
+  accumulate_gram(first_TK.view(), calls.gram_KK, calls.magnitude_K, exec_);
+  accumulate_gram(second_TK.view(), calls.gram_KK, calls.magnitude_K, exec_);
+  accumulate_gram(third_TK.view(), calls.gram_KK, calls.magnitude_K, exec_);
+  EXPECT_TRUE(test::same_bytes(result.gram_KK, calls.gram_KK));
+  EXPECT_EQ(result.magnitude_K, calls.magnitude_K);
+  EXPECT_EQ(result.count.rows, 2147);
+  EXPECT_EQ(result.count.nonfinite_rows, 0);
+}
+
+TEST_P(Gram, ASumCountsRowsThatAreNotFinite) {
+  Matrix<float> inputs_TK = test::normal_matrix(5, 3, 34);
+  inputs_TK(3, 1) = std::numeric_limits<float>::infinity();
+  GramSum sum(3, exec_);
+  sum.add(inputs_TK.view());
+  sum.add(inputs_TK.view());
+  const GramSum::Result result = sum.finish();
+  EXPECT_EQ(result.count.rows, 8);
+  EXPECT_EQ(result.count.nonfinite_rows, 2);
+}
+
+TEST_P(Gram, ASumWithoutRowsIsZero) {
+  const GramSum::Result result = GramSum(4, exec_).finish();
+  EXPECT_TRUE(test::same_bytes(result.gram_KK, Matrix<float>(4, 4)));
+  EXPECT_EQ(result.magnitude_K, std::vector<double>(4));
+  EXPECT_EQ(result.count.rows, 0);
+}
+
+TEST_P(Gram, ASumRefusesRowsOfAnotherDevice) {
+  const float row[3] = {};
+  GramSum sum(3, exec_);
+  try {
+    sum.add(DeviceRows{.data = row, .rows = 1, .cols = 3, .stride = 3, .device = 63});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+    EXPECT_THAT(error.what(),
+                ::testing::HasSubstr("rows on cuda:63 were given to sums on " + exec_.name()));
+  }
+}
+
+TEST_P(Gram, ASumRefusesRowsOfAnotherWidth) {
+  const Matrix<float> inputs_TK(2, 4);
+  GramSum sum(3, exec_);
+  EXPECT_THROW(sum.add(inputs_TK.view()), Error);
+}
+
+CALQUE_ON_EVERY_DEVICE(Gram);
 
 }  // namespace
 }  // namespace calque

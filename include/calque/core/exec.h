@@ -23,8 +23,8 @@ class Exec {
   std::shared_ptr<const Backend> backend_;
 };
 
-// `device`: "cpu", "cuda:N" or "auto" (the best this build and machine have). `threads`: CPU worker
-// threads, 0 for all the process may use. Results never depend on `threads`.
+// `device`: "cpu", "cuda:N", "cuda" (the first) or "auto" (the first CUDA device, else the CPU).
+// `threads`: CPU worker threads, 0 for all the process may use. Results never depend on `threads`.
 // Throws Error(kConfig) if this build or machine has no such device.
 Exec open_exec(std::string_view device, int threads = 0);
 
@@ -42,7 +42,8 @@ struct DeviceFacts {
 std::vector<DeviceFacts> accelerators();
 std::string why_no_accelerator();
 
-// Devices that open_exec accepts here, best last: {"cpu"} or {"cpu", "cuda:0", ...}.
+// Devices that open_exec accepts here: {"cpu"} or {"cpu", "cuda:0", ...}, the fastest of them
+// first.
 std::vector<std::string> available_devices();
 
 }  // namespace calque

@@ -9,3 +9,8 @@ set(CALQUE_CUDA_KERNEL_FILES
     ${CMAKE_CURRENT_LIST_DIR}/refine_grid.cu
     ${CMAKE_CURRENT_LIST_DIR}/round_to_grid.cu
     ${CMAKE_CURRENT_LIST_DIR}/scale_search.cu)
+
+# What the plug-in and the emulated backend have beside them.
+set(CALQUE_CUDA_HOST_FILES
+    ${CMAKE_CURRENT_LIST_DIR}/backend.cpp ${CMAKE_CURRENT_LIST_DIR}/device.cpp
+    ${CMAKE_CURRENT_LIST_DIR}/gram_sums.cpp ${CMAKE_CURRENT_LIST_DIR}/table.cpp)

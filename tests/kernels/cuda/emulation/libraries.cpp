@@ -11,18 +11,12 @@
 namespace calque::cuda {
 namespace {
 
-float element(DType dtype, const void* data, Index index) {
-  float value = 0;
-  const auto* const bytes = static_cast<const std::byte*>(data);
-  convert_to_float(bytes + static_cast<std::size_t>(index) * size_of(dtype), dtype, 1, &value);
-  return value;
-}
-
 std::vector<float> widened(DType dtype, DeviceView<const void> view) {
-  std::vector<float> values;
+  std::vector<float> values(static_cast<std::size_t>(view.rows * view.cols));
+  const auto* const bytes = static_cast<const std::byte*>(view.data);
   for (Index r = 0; r < view.rows; ++r)
-    for (Index c = 0; c < view.cols; ++c)
-      values.push_back(element(dtype, view.data, r * view.stride + c));
+    convert_to_float(bytes + static_cast<std::size_t>(r * view.stride) * size_of(dtype), dtype,
+                     static_cast<std::size_t>(view.cols), values.data() + r * view.cols);
   return values;
 }
 
