@@ -195,6 +195,15 @@ __device__ GroupGrid searched_zero_point(StagedGroup& group, const GroupRange& r
   return grid_through_zero(best.slope, best.zero, options);
 }
 
+// search.trim[i] without an address, which would move a copy of it to local memory.
+__device__ float trim_of(const Search& search, int i) {
+  float trim = 0.0f;
+#pragma unroll
+  for (int k = 0; k < kTrims; ++k)
+    if (k == i) trim = search.trim[k];
+  return trim;
+}
+
 // Every pair of a lower and an upper end of the range, then scale and offset by least squares.
 __device__ GroupGrid searched_minimum(StagedGroup& group, const GroupRange& range,
                                       const Search& search) {
@@ -202,8 +211,8 @@ __device__ GroupGrid searched_minimum(StagedGroup& group, const GroupRange& rang
   const float codes = static_cast<float>(max_code);
   const float width = sub(range.highest, range.lowest);
   Candidate best = best_of(kTrims * kTrims, {}, [&](int order) {
-    const float below = search.trim[order / kTrims];
-    const float above = search.trim[order % kTrims];
+    const float below = trim_of(search, order / kTrims);
+    const float above = trim_of(search, order % kTrims);
     return with_minimum(group, div(mul(width, sub(sub(1.0f, below), above)), codes),
                         add(range.lowest, mul(below, width)), max_code);
   });
@@ -218,10 +227,11 @@ __device__ GroupGrid searched_minimum(StagedGroup& group, const GroupRange& rang
 }
 
 // Rounding a scale to its precision may undo what the search found.
-__device__ GroupGrid better_of(StagedGroup& group, const GroupGrid& searched,
-                               const GroupGrid& start, int max_code) {
+__device__ GroupGrid better_of(StagedGroup& group, GroupGrid searched, GroupGrid start,
+                               int max_code) {
   const bool odd = lane_of_thread() % 2 == 1;
-  const float error = error_of(group, odd ? start : searched, max_code);
+  const GroupGrid mine = {odd ? start.scale : searched.scale, odd ? start.offset : searched.offset};
+  const float error = error_of(group, mine, max_code);
   const float searched_error = __shfl_sync(kAllLanes, error, 0);
   const float start_error = __shfl_sync(kAllLanes, error, 1);
   return searched_error < start_error ? searched : start;
