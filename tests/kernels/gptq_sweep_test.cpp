@@ -6,6 +6,7 @@
 
 #include "calque/kernels/inverse_cholesky.h"
 #include "calque/kernels/round_to_grid.h"
+#include "kernels/devices.h"
 #include "kernels/samples.h"
 
 namespace calque {
@@ -38,15 +39,6 @@ struct Swept {
   Matrix<std::uint8_t> codes;
   double loss;
 };
-
-Swept sweep(const Case& c, Index block_size, int threads) {
-  const Exec exec = open_exec("cpu", threads);
-  const auto factor = inverse_cholesky(c.hessian, exec);
-  Swept swept{c.weight.clone(), Matrix<std::uint8_t>(c.weight.rows(), c.weight.cols()), 0};
-  swept.loss = gptq_sweep(swept.values, *factor, c.scales, c.offsets, c.groups, kMaxCode,
-                          block_size, swept.codes, exec);
-  return swept;
-}
 
 // Inverse by Gauss-Jordan elimination in double.
 Matrix<double> inverse_of(const Matrix<float>& m) {
@@ -98,20 +90,32 @@ Matrix<std::uint8_t> textbook_codes(const Case& c, double& smallest_margin) {
   return codes;
 }
 
+class GptqSweep : public ::testing::TestWithParam<std::string> {
+ protected:
+  Swept sweep(const Case& c, Index block_size, int threads = 2) const {
+    // The factor's own rounding is none of this operation's business: every device gets the same.
+    const auto factor = inverse_cholesky(c.hessian, open_exec("cpu", 2));
+    Swept swept{c.weight.clone(), Matrix<std::uint8_t>(c.weight.rows(), c.weight.cols()), 0};
+    swept.loss = gptq_sweep(swept.values, *factor, c.scales, c.offsets, c.groups, kMaxCode,
+                            block_size, swept.codes, open_exec(GetParam(), threads));
+    return swept;
+  }
+};
+
 // No position of the reference comes closer to a rounding boundary than 1e-5 steps, some 80 times
 // fp32's resolution at positions of up to 8, so both must choose the same codes.
-TEST(GptqSweep, GivesTheCodesOfTheTextbookAlgorithmInDouble) {
+TEST_P(GptqSweep, GivesTheCodesOfTheTextbookAlgorithmInDouble) {
   const Case c;
   double margin = 0;
   const Matrix<std::uint8_t> expected = textbook_codes(c, margin);
   ASSERT_GT(margin, 1e-5);
   for (const Index block : {1, 7, 53, 128})
-    EXPECT_TRUE(test::same_bytes(sweep(c, block, 2).codes, expected)) << "block " << block;
+    EXPECT_TRUE(test::same_bytes(sweep(c, block).codes, expected)) << "block " << block;
 }
 
-TEST(GptqSweep, LeavesTheValuesOfItsCodes) {
+TEST_P(GptqSweep, LeavesTheValuesOfItsCodes) {
   const Case c;
-  const Swept swept = sweep(c, 16, 2);
+  const Swept swept = sweep(c, 16);
   for (Index n = 0; n < kRows; ++n)
     for (Index k = 0; k < kColumns; ++k)
       EXPECT_EQ(swept.values(n, k),
@@ -120,16 +124,16 @@ TEST(GptqSweep, LeavesTheValuesOfItsCodes) {
 
 // sum e^2 telescopes to the loss in exact arithmetic; in fp32 each of the K steps adds a relative
 // error of a few u to the errors that make it up: K * 8 u = 3e-5.
-TEST(GptqSweep, ReturnsTheLoss) {
+TEST_P(GptqSweep, ReturnsTheLoss) {
   const Case c;
-  const Swept swept = sweep(c, 16, 2);
+  const Swept swept = sweep(c, 16);
   Matrix<float> error = swept.values.clone();
   for (Index i = 0; i < error.size(); ++i) error.data()[i] -= c.weight.data()[i];
   const double loss = test::quadratic_form(error, c.hessian);
   EXPECT_NEAR(swept.loss, loss, 3e-5 * loss);
 }
 
-TEST(GptqSweep, BeatsRoundingToNearest) {
+TEST_P(GptqSweep, BeatsRoundingToNearest) {
   const Case c;
   Matrix<std::uint8_t> codes(kRows, kColumns);
   round_to_grid(c.weight, c.scales, c.offsets, c.groups, kMaxCode, codes, open_exec("cpu", 1));
@@ -138,10 +142,10 @@ TEST(GptqSweep, BeatsRoundingToNearest) {
     for (Index k = 0; k < kColumns; ++k)
       error(n, k) =
           c.scales(n, c.groups[k]) * codes(n, k) + c.offsets(n, c.groups[k]) - c.weight(n, k);
-  EXPECT_LT(sweep(c, 16, 2).loss, 0.8 * test::quadratic_form(error, c.hessian));
+  EXPECT_LT(sweep(c, 16).loss, 0.8 * test::quadratic_form(error, c.hessian));
 }
 
-TEST(GptqSweep, DoesNotDependOnTheNumberOfThreads) {
+TEST_P(GptqSweep, DoesNotDependOnTheNumberOfThreads) {
   Case c;
   c.weight = test::normal_matrix(203, kColumns, 53);
   c.scales = Matrix<float>(203, 4);
@@ -154,10 +158,10 @@ TEST(GptqSweep, DoesNotDependOnTheNumberOfThreads) {
   EXPECT_EQ(one.loss, three.loss);
 }
 
-TEST(GptqSweep, GivesCodeZeroForAZeroScale) {
+TEST_P(GptqSweep, GivesCodeZeroForAZeroScale) {
   Case c;
   for (Index n = 0; n < kRows; ++n) c.scales(n, 1) = c.offsets(n, 1) = 0.0f;
-  const Swept swept = sweep(c, 16, 2);
+  const Swept swept = sweep(c, 16);
   for (Index k = 0; k < kColumns; ++k)
     if (c.groups[k] == 1) {
       EXPECT_EQ(swept.codes(5, k), 0);
@@ -165,16 +169,16 @@ TEST(GptqSweep, GivesCodeZeroForAZeroScale) {
 }
 
 // By the definition: with H = I every weight takes the nearest level, also of a negative scale.
-TEST(GptqSweep, TakesTheNearestLevelOfATable) {
+TEST_P(GptqSweep, TakesTheNearestLevelOfATable) {
   const std::vector<float> table = {-5, -1, 0, 7};
   Case c;
   for (Index i = 0; i < kColumns; ++i)
     for (Index j = 0; j < kColumns; ++j) c.hessian(i, j) = i == j ? 1.0f : 0.0f;
-  const Exec exec = open_exec("cpu", 2);
-  const auto factor = inverse_cholesky(c.hessian, exec);
+  const auto factor = inverse_cholesky(c.hessian, open_exec("cpu", 2));
   Matrix<float> values = c.weight.clone();
   Matrix<std::uint8_t> codes(kRows, kColumns);
-  gptq_sweep(values, *factor, c.scales, c.offsets, c.groups, 3, 16, codes, exec, table);
+  gptq_sweep(values, *factor, c.scales, c.offsets, c.groups, 3, 16, codes, open_exec(GetParam(), 2),
+             table);
   for (Index n = 0; n < kRows; ++n)
     for (Index k = 0; k < kColumns; ++k) {
       const float scale = c.scales(n, c.groups[k]), offset = c.offsets(n, c.groups[k]);
@@ -185,6 +189,8 @@ TEST(GptqSweep, TakesTheNearestLevelOfATable) {
       EXPECT_LE(std::abs(c.weight(n, k) - values(n, k)), nearest + 1e-6f);
     }
 }
+
+CALQUE_ON_EVERY_DEVICE(GptqSweep);
 
 }  // namespace
 }  // namespace calque

@@ -2,39 +2,98 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
+#include <utility>
 
+#include "kernels/devices.h"
 #include "kernels/samples.h"
 
 namespace calque {
 namespace {
 
-Exec cpu(int threads = 2) { return open_exec("cpu", threads); }
+class InverseCholesky : public ::testing::TestWithParam<std::string> {
+ protected:
+  Exec exec_ = open_exec(GetParam(), 2);
+};
 
-// U^T U H - I where U is exact but for the rounding of its entries to fp32 (relative u = 2^-24):
-// |U^T U H - I| <= (2u + u^2) |U^T| |U| |H|, entry by entry. 3u leaves room for the double
-// arithmetic, which is off by about K^2 2^-53.
-TEST(InverseCholesky, FactorsTheInverse) {
+// R with R U = I, by back substitution in double.
+Matrix<double> inverse_of_upper(const Matrix<float>& upper) {
+  const Index size = upper.rows();
+  Matrix<double> inverse(size, size);
+  for (Index i = size; i-- > 0;) {
+    for (Index k = i + 1; k < size; ++k)
+      for (Index j = k; j < size; ++j)
+        inverse(i, j) -= static_cast<double>(upper(i, k)) * inverse(k, j);
+    for (Index j = i; j < size; ++j) inverse(i, j) /= upper(i, i);
+    inverse(i, i) += 1.0 / upper(i, i);
+  }
+  return inverse;
+}
+
+// |R| |R^T|, which is no less than |H| = |R R^T| anywhere.
+Matrix<double> magnitude_of_product(const Matrix<double>& upper) {
+  const Index size = upper.rows();
+  Matrix<double> product(size, size);
+  for (Index i = 0; i < size; ++i)
+    for (Index j = 0; j < size; ++j)
+      for (Index k = std::max(i, j); k < size; ++k)
+        product(i, j) += std::abs(upper(i, k) * upper(j, k));
+  return product;
+}
+
+struct Bound {
+  double roundings;          // times u = 2^-24
+  Matrix<double> magnitude;  // in place of |H|
+};
+
+// On the CPU U is exact but for the rounding of its entries to fp32:
+//   |U^T U H - I| <= (2u + u^2) |U^T| |U| |H|, entry by entry;
+// 3u leaves room for the double arithmetic, which is off by about K^2 2^-53. In fp32 throughout the
+// factorisation has a backward error of (K + 1) u |R| |R^T| and the inversion a residual of
+// K u |U| |R| (Higham, "Accuracy and Stability", theorems 10.3 and 14.2), which add up to
+//   |U^T U H - I| <= 3 (K + 2) u |U^T| |U| |R| |R^T|.
+Bound bound_for(const std::string& device, const Matrix<float>& hessian,
+                const Matrix<float>& factor) {
+  if (device != "cpu")
+    return {3.0 * static_cast<double>(hessian.rows() + 2),
+            magnitude_of_product(inverse_of_upper(factor))};
+  Matrix<double> magnitude(hessian.rows(), hessian.cols());
+  for (Index i = 0; i < magnitude.size(); ++i)
+    magnitude.data()[i] = std::abs(static_cast<double>(hessian.data()[i]));
+  return {3.0, std::move(magnitude)};
+}
+
+TEST_P(InverseCholesky, FactorsTheInverse) {
   for (const Index size : {Index{1}, Index{2}, Index{33}, Index{300}, Index{513}}) {
     const Matrix<float> hessian =
         test::damped_hessian(test::correlated_inputs(size / 2 + 1, size, 4, 21), 0.01);
-    const auto factor = inverse_cholesky(hessian, cpu());
+    const auto factor = inverse_cholesky(hessian, exec_);
     ASSERT_TRUE(factor.has_value()) << size;
+    const Bound bound = bound_for(GetParam(), hessian, *factor);
     Matrix<double> half(size, size), half_bound(size, size);  // U H, |U| |H|
     for (Index i = 0; i < size; ++i)
-      for (Index k = i; k < size; ++k)
+      for (Index k = i; k < size; ++k) {
+        const double entry = (*factor)(i, k);
         for (Index j = 0; j < size; ++j) {
-          half(i, j) += static_cast<double>((*factor)(i, k)) * hessian(k, j);
-          half_bound(i, j) += std::abs(static_cast<double>((*factor)(i, k)) * hessian(k, j));
+          half(i, j) += entry * hessian(k, j);
+          half_bound(i, j) += std::abs(entry) * bound.magnitude(k, j);
         }
+      }
+    Matrix<double> product(size, size), product_bound(size, size);
+    for (Index k = 0; k < size; ++k)
+      for (Index i = k; i < size; ++i) {
+        const double entry = (*factor)(k, i);
+        for (Index j = 0; j < size; ++j) {
+          product(i, j) += entry * half(k, j);
+          product_bound(i, j) += std::abs(entry) * half_bound(k, j);
+        }
+      }
     for (Index i = 0; i < size; ++i)
       for (Index j = 0; j < size; ++j) {
-        double product = 0, bound = 0;
-        for (Index k = 0; k <= i; ++k) {
-          product += (*factor)(k, i) * half(k, j);
-          bound += std::abs((*factor)(k, i)) * half_bound(k, j);
-        }
-        ASSERT_NEAR(product, i == j ? 1.0 : 0.0, 3 * 0x1p-24 * bound) << size;
+        ASSERT_NEAR(product(i, j), i == j ? 1.0 : 0.0,
+                    bound.roundings * 0x1p-24 * product_bound(i, j))
+            << size;
         if (j < i) {
           ASSERT_EQ((*factor)(i, j), 0.0f);
         }
@@ -43,12 +102,12 @@ TEST(InverseCholesky, FactorsTheInverse) {
 }
 
 // By hand: H = diag(4, 16) has H^-1 = diag(1/4, 1/16) = U^T U.
-TEST(InverseCholesky, OfADiagonalMatrixIsTheInverseRoot) {
+TEST_P(InverseCholesky, OfADiagonalMatrixIsTheInverseRoot) {
   Matrix<float> hessian(2, 2);
   hessian(0, 0) = 4;
   hessian(1, 1) = 16;
   hessian(1, 0) = std::numeric_limits<float>::quiet_NaN();  // the lower triangle is not read
-  const auto factor = inverse_cholesky(hessian, cpu());
+  const auto factor = inverse_cholesky(hessian, exec_);
   ASSERT_TRUE(factor.has_value());
   EXPECT_EQ((*factor)(0, 0), 0.5f);
   EXPECT_EQ((*factor)(1, 1), 0.25f);
@@ -58,7 +117,7 @@ TEST(InverseCholesky, OfADiagonalMatrixIsTheInverseRoot) {
 // Above 2048 the arithmetic is fp32: backward error K u, so |U^T U H - I| is at most a small
 // multiple of K u cond(H). H = I + a a^T / 2 with |a| = 1 has condition 1.5 and
 // H^-1 = I - a a^T / 3.
-TEST(InverseCholesky, FactorsLargeMatricesInSinglePrecision) {
+TEST(InverseCholeskyOnTheCpu, FactorsLargeMatricesInSinglePrecision) {
   const Index size = 2051;
   const Matrix<float> a = test::normal_matrix(1, size, 22, 1.0f / std::sqrt(2051.0f));
   double norm = 0;
@@ -67,7 +126,7 @@ TEST(InverseCholesky, FactorsLargeMatricesInSinglePrecision) {
   for (Index i = 0; i < size; ++i)
     for (Index j = i; j < size; ++j)
       hessian(i, j) = 0.5f * a(0, i) * a(0, j) + (i == j ? 1.0f : 0.0f);
-  const auto factor = inverse_cholesky(hessian, cpu());
+  const auto factor = inverse_cholesky(hessian, open_exec("cpu", 2));
   ASSERT_TRUE(factor.has_value());
   for (const auto& [i, j] :
        {std::pair<Index, Index>{0, 0}, {5, 2000}, {2050, 2050}, {1000, 1001}}) {
@@ -79,30 +138,32 @@ TEST(InverseCholesky, FactorsLargeMatricesInSinglePrecision) {
   }
 }
 
-TEST(InverseCholesky, RefusesAnIndefiniteMatrix) {
+TEST_P(InverseCholesky, RefusesAnIndefiniteMatrix) {
   Matrix<float> hessian = test::damped_hessian(test::correlated_inputs(80, 300, 4, 23), 0.01);
   hessian(150, 150) = -1.0f;
-  EXPECT_FALSE(inverse_cholesky(hessian, cpu()).has_value());
+  EXPECT_FALSE(inverse_cholesky(hessian, exec_).has_value());
   Matrix<float> zero(3, 3);
-  EXPECT_FALSE(inverse_cholesky(zero, cpu()).has_value());
+  EXPECT_FALSE(inverse_cholesky(zero, exec_).has_value());
 }
 
-TEST(InverseCholesky, RefusesAMatrixThatIsNotFinite) {
+TEST_P(InverseCholesky, RefusesAMatrixThatIsNotFinite) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
     for (const auto& [i, j] : {std::pair<Index, Index>{3, 3}, {0, 299}, {2, 5}}) {
       Matrix<float> hessian = test::damped_hessian(test::correlated_inputs(50, 300, 4, 24), 0.01);
       hessian(i, j) = bad;
-      EXPECT_FALSE(inverse_cholesky(hessian, cpu()).has_value()) << bad << " at " << i << ", " << j;
+      EXPECT_FALSE(inverse_cholesky(hessian, exec_).has_value()) << bad << " at " << i << ", " << j;
     }
 }
 
-TEST(InverseCholesky, DoesNotDependOnTheNumberOfThreads) {
+TEST_P(InverseCholesky, DoesNotDependOnTheNumberOfThreads) {
   const Matrix<float> hessian =
       test::damped_hessian(test::correlated_inputs(100, 700, 4, 25), 0.01);
-  EXPECT_TRUE(
-      test::same_bytes(*inverse_cholesky(hessian, cpu(1)), *inverse_cholesky(hessian, cpu(3))));
+  EXPECT_TRUE(test::same_bytes(*inverse_cholesky(hessian, open_exec(GetParam(), 1)),
+                               *inverse_cholesky(hessian, open_exec(GetParam(), 3))));
 }
+
+CALQUE_ON_EVERY_DEVICE(InverseCholesky);
 
 }  // namespace
 }  // namespace calque

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calque/core/error.h"
+#include "kernels/devices.h"
 
 namespace calque {
 namespace {
@@ -120,6 +121,57 @@ TEST(PackBits, RefusesMoreThanEightBitsAndWrongShapes) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("words_PN is 2 x 2, expected 1 x 2"));
   }
 }
+
+class PackBitsOn : public ::testing::TestWithParam<std::string> {
+ protected:
+  Exec exec_ = open_exec(GetParam(), 2);
+};
+
+TEST_P(PackBitsOn, GivesTheWordsOfTheBitStreamRule) {
+  for (const Known& known : known_vectors()) {
+    const Index count = static_cast<Index>(known.codes.size());
+    const Index length = packed_words(count, known.bits);
+    Matrix<std::int32_t> row(1, length), column(length, 1);
+    pack_rows(MatrixView<const std::uint8_t>(known.codes.data(), 1, count), known.bits, row, exec_);
+    pack_columns(MatrixView<const std::uint8_t>(known.codes.data(), count, 1), known.bits, column,
+                 exec_);
+    EXPECT_EQ(Words(row.data(), row.data() + length), known.words) << known.bits << " bits";
+    EXPECT_EQ(Words(column.data(), column.data() + length), known.words) << known.bits << " bits";
+  }
+}
+
+// Several blocks of columns and words that straddle, out of a wider matrix and into one.
+TEST_P(PackBitsOn, PacksViewsWithAStride) {
+  std::mt19937 generator(32);
+  for (int bits = 1; bits <= 8; ++bits) {
+    Matrix<std::uint8_t> wide(37, 700);
+    for (Index i = 0; i < wide.size(); ++i)
+      wide.data()[i] = static_cast<std::uint8_t>(generator() & ((1u << bits) - 1));
+    const MatrixView<const std::uint8_t> codes = wide.view().cols(3, 605);
+    Matrix<std::uint8_t> back(37, 605);
+    Matrix<std::int32_t> columns(packed_words(37, bits), 620);
+    pack_columns(codes, bits, columns.view().cols(9, 605), exec_);
+    unpack_columns(columns.view().cols(9, 605), bits, back);
+    for (Index r = 0; r < 37; ++r)
+      EXPECT_TRUE(std::equal(codes.row(r), codes.row(r) + 605, back.row(r))) << bits;
+    EXPECT_EQ(columns(0, 8) | columns(0, 614), 0) << "beside the view";
+    Matrix<std::int32_t> rows(37, packed_words(605, bits));
+    pack_rows(codes, bits, rows, exec_);
+    std::fill_n(back.data(), back.size(), std::uint8_t{0});
+    unpack_rows(rows, bits, back);
+    for (Index r = 0; r < 37; ++r)
+      EXPECT_TRUE(std::equal(codes.row(r), codes.row(r) + 605, back.row(r))) << bits;
+  }
+}
+
+TEST_P(PackBitsOn, RefusesWrongShapes) {
+  Matrix<std::uint8_t> codes(8, 2);
+  Matrix<std::int32_t> words(2, 2);
+  EXPECT_THROW(pack_columns(codes, 4, words, exec_), Error);
+  EXPECT_THROW(pack_rows(codes, 4, words, exec_), Error);
+}
+
+CALQUE_ON_EVERY_DEVICE(PackBitsOn);
 
 }  // namespace
 }  // namespace calque

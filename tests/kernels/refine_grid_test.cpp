@@ -5,6 +5,7 @@
 #include "calque/core/dtype.h"
 #include "calque/kernels/round_to_grid.h"
 #include "calque/kernels/scale_search.h"
+#include "kernels/devices.h"
 #include "kernels/samples.h"
 
 namespace calque {
@@ -17,7 +18,8 @@ struct State {
   Matrix<std::uint8_t> codes;
 };
 
-State rounded(const Matrix<float>& weight, Index group, OffsetKind kind, const Exec& exec) {
+State rounded(const Matrix<float>& weight, Index group, OffsetKind kind) {
+  const Exec exec = open_exec("cpu", 2);
   const Index groups = weight.cols() / group;
   State s{Matrix<float>(weight.rows(), groups), Matrix<float>(weight.rows(), groups),
           Matrix<std::uint8_t>(weight.rows(), weight.cols())};
@@ -37,11 +39,13 @@ double loss_of(const Matrix<float>& weight, const Matrix<float>& hessian, const 
   return test::quadratic_form(error, hessian);
 }
 
-class RefineGrid : public ::testing::TestWithParam<std::tuple<OffsetKind, Index>> {
+class RefineGrid : public ::testing::TestWithParam<std::tuple<std::string, OffsetKind, Index>> {
  protected:
   static constexpr Index kColumns = 288;
-  OffsetKind kind_ = std::get<0>(GetParam());
-  Index group_ = std::get<1>(GetParam());
+  std::string device_ = std::get<0>(GetParam());
+  OffsetKind kind_ = std::get<1>(GetParam());
+  Index group_ = std::get<2>(GetParam());
+  Exec exec_ = open_exec(device_, 2);
   Matrix<float> weight_ = test::normal_matrix(kRows, kColumns, 61);
   Matrix<float> hessian_ =
       test::damped_hessian(test::correlated_inputs(400, kColumns, 6, 62), 0.01);
@@ -50,13 +54,12 @@ class RefineGrid : public ::testing::TestWithParam<std::tuple<OffsetKind, Index>
 
 // The loss that comes back is kept up in fp32 through some 10 K updates of R.
 TEST_P(RefineGrid, LowersTheLossWithEveryPassAndReturnsIt) {
-  const Exec exec = open_exec("cpu", 2);
-  State s = rounded(weight_, group_, kind_, exec);
+  State s = rounded(weight_, group_, kind_);
   double before = loss_of(weight_, hessian_, s);
   const double start = before;
   for (int pass = 0; pass < 4; ++pass) {
     const double returned =
-        refine_grid(weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes, exec);
+        refine_grid(weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes, exec_);
     const double now = loss_of(weight_, hessian_, s);
     EXPECT_NEAR(returned, now, 10 * kColumns * 0x1p-24 * start);
     EXPECT_LE(now, before * (1 + 1e-6)) << "pass " << pass;
@@ -66,10 +69,9 @@ TEST_P(RefineGrid, LowersTheLossWithEveryPassAndReturnsIt) {
 }
 
 TEST_P(RefineGrid, KeepsTheGridAsItIsStored) {
-  const Exec exec = open_exec("cpu", 2);
-  State s = rounded(weight_, group_, kind_, exec);
-  const State old = rounded(weight_, group_, kind_, exec);
-  refine_grid(weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes, exec);
+  State s = rounded(weight_, group_, kind_);
+  const State old = rounded(weight_, group_, kind_);
+  refine_grid(weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes, exec_);
   bool moved = false;
   for (Index i = 0; i < s.scales.size(); ++i) {
     const float scale = s.scales.data()[i], offset = s.offsets.data()[i];
@@ -87,12 +89,12 @@ TEST_P(RefineGrid, KeepsTheGridAsItIsStored) {
 }
 
 TEST_P(RefineGrid, DoesNotDependOnTheNumberOfThreads) {
-  State one = rounded(weight_, group_, kind_, open_exec("cpu", 1));
-  State three = rounded(weight_, group_, kind_, open_exec("cpu", 1));
+  State one = rounded(weight_, group_, kind_);
+  State three = rounded(weight_, group_, kind_);
   const double a = refine_grid(weight_, hessian_, group_, options_, one.scales, one.offsets,
-                               one.codes, open_exec("cpu", 1));
+                               one.codes, open_exec(device_, 1));
   const double b = refine_grid(weight_, hessian_, group_, options_, three.scales, three.offsets,
-                               three.codes, open_exec("cpu", 3));
+                               three.codes, open_exec(device_, 3));
   EXPECT_EQ(a, b);
   EXPECT_TRUE(test::same_bytes(one.codes, three.codes));
   EXPECT_TRUE(test::same_bytes(one.scales, three.scales));
@@ -101,13 +103,16 @@ TEST_P(RefineGrid, DoesNotDependOnTheNumberOfThreads) {
 
 INSTANTIATE_TEST_SUITE_P(
     Grids, RefineGrid,
-    ::testing::Combine(::testing::Values(OffsetKind::kMiddleCode, OffsetKind::kZeroPoint,
+    ::testing::Combine(::testing::ValuesIn(available_devices()),
+                       ::testing::Values(OffsetKind::kMiddleCode, OffsetKind::kZeroPoint,
                                          OffsetKind::kMinimum),
                        ::testing::Values(Index{32}, Index{48}, Index{144}, Index{288})));
 
+class RefineGridByHand : public ::testing::TestWithParam<std::string> {};
+
 // By hand: H = I couples nothing, so codes stay nearest and the scale becomes the least-squares
 // one: weights 0.9 q with q = -4..3 and scale 1 give scale 0.9.
-TEST(RefineGrid, FindsTheLeastSquaresScale) {
+TEST_P(RefineGridByHand, FindsTheLeastSquaresScale) {
   Matrix<float> weight(1, 8), scales(1, 1), offsets(1, 1), hessian(8, 8);
   Matrix<std::uint8_t> codes(1, 8);
   for (Index k = 0; k < 8; ++k) {
@@ -118,10 +123,12 @@ TEST(RefineGrid, FindsTheLeastSquaresScale) {
   scales(0, 0) = 1.0f;
   offsets(0, 0) = -4.0f;
   refine_grid(weight, hessian, 8, {.precision = ScalePrecision::kF32, .max_code = 7}, scales,
-              offsets, codes, open_exec("cpu", 1));
+              offsets, codes, open_exec(GetParam(), 1));
   EXPECT_NEAR(scales(0, 0), 0.9f, 4 * 0x1p-24);
   EXPECT_EQ(offsets(0, 0), -4 * scales(0, 0));
 }
+
+CALQUE_ON_EVERY_DEVICE(RefineGridByHand);
 
 }  // namespace
 }  // namespace calque

@@ -8,6 +8,7 @@
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
 #include "calque/kernels/round_to_grid.h"
+#include "kernels/devices.h"
 #include "kernels/samples.h"
 
 namespace calque {
@@ -17,22 +18,6 @@ struct Found {
   float scale, offset;
   std::vector<float> values;  // of the weights on this grid
 };
-
-Found search(std::vector<float> weights, const ScaleSearchOptions& options,
-             std::vector<float> importance = {}) {
-  const Exec exec = open_exec("cpu", 1);
-  const Index count = static_cast<Index>(weights.size());
-  const MatrixView<const float> row(weights.data(), 1, count);
-  Matrix<float> scale(1, 1), offset(1, 1);
-  Matrix<std::uint8_t> codes(1, count);
-  scale_search(row, importance, count, options, scale, offset, exec);
-  round_to_grid(row, scale, offset, test::groups_of(count, count), (1 << options.bits) - 1, codes,
-                exec);
-  Found found{scale(0, 0), offset(0, 0), {}};
-  for (Index k = 0; k < count; ++k)
-    found.values.push_back(found.scale * codes(0, k) + found.offset);
-  return found;
-}
 
 double error_of(const std::vector<float>& weights, const std::vector<float>& importance,
                 const std::vector<float>& values) {
@@ -56,8 +41,28 @@ constexpr ScalePrecision kPrecisions[] = {ScalePrecision::kF32, ScalePrecision::
 constexpr ScaleRule kRules[] = {ScaleRule::kMinMax, ScaleRule::kFullRange, ScaleRule::kSearch,
                                 ScaleRule::kBlockSearch};
 
+class ScaleSearch : public ::testing::TestWithParam<std::string> {
+ protected:
+  Found search(std::vector<float> weights, const ScaleSearchOptions& options,
+               std::vector<float> importance = {}) const {
+    const Index count = static_cast<Index>(weights.size());
+    const MatrixView<const float> row(weights.data(), 1, count);
+    Matrix<float> scale(1, 1), offset(1, 1);
+    Matrix<std::uint8_t> codes(1, count);
+    scale_search(row, importance, count, options, scale, offset, exec_);
+    round_to_grid(row, scale, offset, test::groups_of(count, count), (1 << options.bits) - 1, codes,
+                  exec_);
+    Found found{scale(0, 0), offset(0, 0), {}};
+    for (Index k = 0; k < count; ++k)
+      found.values.push_back(found.scale * codes(0, k) + found.offset);
+    return found;
+  }
+
+  Exec exec_ = open_exec(GetParam(), 2);
+};
+
 // Hand calculations.
-TEST(ScaleSearch, MinMaxSpreadsTheCodesOverTheRange) {
+TEST_P(ScaleSearch, MinMaxSpreadsTheCodesOverTheRange) {
   const ScaleSearchOptions symmetric = {.bits = 4, .rule = ScaleRule::kMinMax};
   EXPECT_EQ(search({7.5f, -3.0f}, symmetric).scale, 1.0f);  // 2 * 7.5 / 15
   EXPECT_EQ(search({7.5f, -3.0f}, symmetric).offset, -8.0f);
@@ -72,7 +77,7 @@ TEST(ScaleSearch, MinMaxSpreadsTheCodesOverTheRange) {
   EXPECT_EQ(search({10.0f, -5.0f}, minimum).offset, -5.0f);
 }
 
-TEST(ScaleSearch, FullRangeMakesTheLargestEntryCodeZero) {
+TEST_P(ScaleSearch, FullRangeMakesTheLargestEntryCodeZero) {
   const ScaleSearchOptions options = {.bits = 4, .rule = ScaleRule::kFullRange};
   EXPECT_EQ(search({8.0f, -3.0f}, options).scale, -1.0f);
   EXPECT_EQ(search({8.0f, -3.0f}, options).offset, 8.0f);
@@ -81,7 +86,7 @@ TEST(ScaleSearch, FullRangeMakesTheLargestEntryCodeZero) {
   EXPECT_EQ(search({-8.0f, 8.0f}, options).scale, 1.0f);
 }
 
-TEST(ScaleSearch, GivesBackWeightsThatAreOnAGrid) {
+TEST_P(ScaleSearch, GivesBackWeightsThatAreOnAGrid) {
   for (const OffsetKind kind : kKinds)
     for (const int bits : {2, 3, 4, 5, 8}) {
       const int zero = kind == OffsetKind::kZeroPoint ? 1 : 1 << (bits - 1);
@@ -93,7 +98,7 @@ TEST(ScaleSearch, GivesBackWeightsThatAreOnAGrid) {
     }
 }
 
-TEST(ScaleSearch, DecodesAGroupOfZerosToZero) {
+TEST_P(ScaleSearch, DecodesAGroupOfZerosToZero) {
   for (const OffsetKind kind : kKinds)
     for (const ScalePrecision precision : kPrecisions)
       for (const ScaleRule rule : kRules) {
@@ -106,7 +111,7 @@ TEST(ScaleSearch, DecodesAGroupOfZerosToZero) {
       }
 }
 
-TEST(ScaleSearch, NeverStoresADenormalOrInfiniteScale) {
+TEST_P(ScaleSearch, NeverStoresADenormalOrInfiniteScale) {
   for (const OffsetKind kind : kKinds)
     for (const ScaleRule rule : kRules)
       for (const float size : {1e-30f, 1e-9f, 1e-5f, 1e7f, 1e38f}) {
@@ -119,7 +124,7 @@ TEST(ScaleSearch, NeverStoresADenormalOrInfiniteScale) {
       }
 }
 
-TEST(ScaleSearch, RoundsToTheStoredPrecision) {
+TEST_P(ScaleSearch, RoundsToTheStoredPrecision) {
   const std::vector<float> weights = normal_vector(77, 72);
   for (const OffsetKind kind : kKinds)
     for (const ScaleRule rule : kRules) {
@@ -134,7 +139,7 @@ TEST(ScaleSearch, RoundsToTheStoredPrecision) {
     }
 }
 
-TEST(ScaleSearch, KeepsZeroPointsWhereTheyAreAllowed) {
+TEST_P(ScaleSearch, KeepsZeroPointsWhereTheyAreAllowed) {
   for (const ScaleRule rule : kRules)
     for (const int sign : {-1, 1})
       for (const int min_zero : {0, 1, 3}) {
@@ -151,7 +156,7 @@ TEST(ScaleSearch, KeepsZeroPointsWhereTheyAreAllowed) {
       }
 }
 
-TEST(ScaleSearch, IsNeverWorseThanWhatItStartsFrom) {
+TEST_P(ScaleSearch, IsNeverWorseThanWhatItStartsFrom) {
   for (const OffsetKind kind : kKinds)
     for (const int bits : {2, 3, 4, 5, 8})
       for (std::uint64_t seed = 80; seed < 90; ++seed) {
@@ -169,7 +174,7 @@ TEST(ScaleSearch, IsNeverWorseThanWhatItStartsFrom) {
 }
 
 // Against a brute-force scan of 20000 symmetric scales of both signs, in double.
-TEST(ScaleSearch, ComesCloseToTheBestScale) {
+TEST_P(ScaleSearch, ComesCloseToTheBestScale) {
   for (const int bits : {2, 3, 4}) {
     double searched = 0, best = 0;
     for (std::uint64_t seed = 90; seed < 100; ++seed) {
@@ -195,7 +200,7 @@ TEST(ScaleSearch, ComesCloseToTheBestScale) {
   }
 }
 
-TEST(ScaleSearch, ListensToImportance) {
+TEST_P(ScaleSearch, ListensToImportance) {
   const std::vector<float> weights = normal_vector(64, 101);
   std::vector<float> importance(64, 1.0f);
   importance[17] = 1e6f;
@@ -205,7 +210,7 @@ TEST(ScaleSearch, ListensToImportance) {
   EXPECT_GT(std::abs(plain.values[17] - weights[17]), 1e-2f);
 }
 
-TEST(ScaleSearch, SurvivesImportanceOfZero) {
+TEST_P(ScaleSearch, SurvivesImportanceOfZero) {
   const std::vector<float> weights = normal_vector(32, 102);
   for (const OffsetKind kind : kKinds) {
     const Found found = search(weights, {.offset_kind = kind}, std::vector<float>(32, 0.0f));
@@ -213,29 +218,31 @@ TEST(ScaleSearch, SurvivesImportanceOfZero) {
   }
 }
 
-TEST(ScaleSearch, TreatsRowsAndGroupsAlone) {
-  const Exec exec = open_exec("cpu", 2);
+TEST_P(ScaleSearch, TreatsRowsAndGroupsAlone) {
   const Matrix<float> weight = test::normal_matrix(21, 72, 103);
   Matrix<float> scales(21, 3), offsets(21, 3);
-  scale_search(weight, {}, 24, {.bits = 3}, scales, offsets, exec);
+  scale_search(weight, {}, 24, {.bits = 3}, scales, offsets, exec_);
   const std::vector<float> group(weight.row(13) + 24, weight.row(13) + 48);
   EXPECT_EQ(scales(13, 1), search(group, {.bits = 3}).scale);
 }
 
-TEST(ScaleSearch, DoesNotDependOnTheNumberOfThreads) {
+TEST_P(ScaleSearch, DoesNotDependOnTheNumberOfThreads) {
   const Matrix<float> weight = test::normal_matrix(53, 96, 104);
   for (const OffsetKind kind : kKinds) {
     Matrix<float> one(53, 3), three(53, 3), offsets_one(53, 3), offsets_three(53, 3);
-    scale_search(weight, {}, 32, {.offset_kind = kind}, one, offsets_one, open_exec("cpu", 1));
-    scale_search(weight, {}, 32, {.offset_kind = kind}, three, offsets_three, open_exec("cpu", 3));
+    scale_search(weight, {}, 32, {.offset_kind = kind}, one, offsets_one, open_exec(GetParam(), 1));
+    scale_search(weight, {}, 32, {.offset_kind = kind}, three, offsets_three,
+                 open_exec(GetParam(), 3));
     EXPECT_TRUE(test::same_bytes(one, three) && test::same_bytes(offsets_one, offsets_three));
   }
 }
 
-TEST(ScaleSearch, RefusesAGroupSizeThatDoesNotDivide) {
+TEST_P(ScaleSearch, RefusesAGroupSizeThatDoesNotDivide) {
   Matrix<float> weight(2, 10), scales(2, 3), offsets(2, 3);
-  EXPECT_THROW(scale_search(weight, {}, 3, {}, scales, offsets, open_exec("cpu", 1)), Error);
+  EXPECT_THROW(scale_search(weight, {}, 3, {}, scales, offsets, exec_), Error);
 }
+
+CALQUE_ON_EVERY_DEVICE(ScaleSearch);
 
 }  // namespace
 }  // namespace calque

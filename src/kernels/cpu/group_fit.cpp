@@ -7,28 +7,9 @@
 #include "kernels/cpu/grid_storage.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/turn.h"
+#include "kernels/search_candidates.h"
 
 namespace calque::cpu {
-namespace {
-
-// Largest number of times a candidate's codes and scale are refitted to each other.
-constexpr int kPolishRounds = 4;
-
-// Ranges to try, relative to the range of the weights: from a little wider to `narrowest`, by equal
-// ratios. The coarser the grid, the more it pays to clip outliers for finer steps: against ten
-// times as many candidates, 2 to 4 bit lose at most 1 to 2 % of the error.
-struct Ranges {
-  float widest, ratio;
-};
-
-Ranges ranges_to_try(int bits, int steps) {
-  constexpr float kNarrowest[] = {0, 0.25f, 0.26f, 0.28f, 0.31f, 0.36f, 0.4f, 0.45f, 0.5f};
-  constexpr float kWidest = 1.25f;
-  return {kWidest, std::pow(kNarrowest[bits] / kWidest, 1.0f / static_cast<float>(steps - 1))};
-}
-
-}  // namespace
-
 GroupFitter::GroupFitter(const ScaleSearchOptions& options, Index group_size)
     : options_(options),
       size_(group_size),
@@ -68,13 +49,12 @@ GroupGrid GroupFitter::searched_grid() {
 
 // Both signs of the scale for every range.
 GroupGrid GroupFitter::searched_symmetric() {
-  constexpr int kSteps = 30;
   const float full_range = static_cast<float>(middle_) / range_.extreme;
   const auto consider = [&](float inverse_scale) {
     trials_.push_back({.scale = inverse_scale, .zero = middle_});
   };
-  auto [range, ratio] = ranges_to_try(options_.bits, kSteps);
-  for (int step = 0; step < kSteps; ++step, range *= ratio) {
+  auto [range, ratio] = ranges_to_try(options_.bits, kSymmetricSteps);
+  for (int step = 0; step < kSymmetricSteps; ++step, range *= ratio) {
     consider(-full_range / range);
     consider(full_range / range);
   }
@@ -93,22 +73,20 @@ GroupGrid GroupFitter::searched_symmetric() {
 // A range narrower than the weights loses its lower end, its upper end, or some of both. Zero is
 // always inside, since its code is the zero point.
 GroupGrid GroupFitter::searched_zero_point() {
-  constexpr int kSteps = 20;
-  constexpr int kPlaces = 5;
   const float codes = static_cast<float>(max_code_);
   const float low = std::min(range_.lowest, 0.0f);
   const float high = std::max(range_.highest, 0.0f);
   const auto consider = [&](float inverse_scale, int zero) {
     trials_.push_back({.scale = inverse_scale, .zero = zero});
   };
-  const auto [widest, ratio] = ranges_to_try(options_.bits, kSteps);
+  const auto [widest, ratio] = ranges_to_try(options_.bits, kZeroPointSteps);
   float scale = widest * (high / codes - low / codes);
-  for (int step = 0; step < kSteps; ++step, scale *= ratio) {
+  for (int step = 0; step < kZeroPointSteps; ++step, scale *= ratio) {
     const float keeps_low = -low / scale;
     const float keeps_high = codes - high / scale;
     int previous = -1;
-    for (int place = 0; place < kPlaces; ++place) {
-      const float share = static_cast<float>(place) / (kPlaces - 1);
+    for (int place = 0; place < kZeroPointPlaces; ++place) {
+      const float share = static_cast<float>(place) / (kZeroPointPlaces - 1);
       const int zero = bounded_zero(keeps_low + share * (keeps_high - keeps_low), options_);
       if (zero != previous) consider(1.0f / scale, zero);
       previous = zero;
@@ -128,11 +106,10 @@ GroupGrid GroupFitter::searched_zero_point() {
 
 // Every pair of a lower and an upper end of the range, then scale and offset by least squares.
 GroupGrid GroupFitter::searched_minimum() {
-  constexpr float kTrims[] = {-0.03f, 0.0f, 0.04f, 0.08f, 0.13f, 0.19f, 0.26f};
   const float range = range_.highest - range_.lowest;
   const float codes = static_cast<float>(max_code_);
-  for (const float below : kTrims)
-    for (const float above : kTrims)
+  for (const float below : kTrim)
+    for (const float above : kTrim)
       trials_.push_back({.scale = range * (1.0f - below - above) / codes,
                          .offset = range_.lowest + below * range});
   Candidate best = best_with_minimum({});

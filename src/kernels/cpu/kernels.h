@@ -37,5 +37,15 @@ double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> he
 void refine_blocks(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
                    const GgmlStructure& structure, int passes, GgmlFields& fields,
                    std::span<double> losses_N, const Exec::Backend& backend);
+void pack_columns(MatrixView<const std::uint8_t> codes_KN, int bits,
+                  MatrixView<std::int32_t> words_PN, const Exec::Backend& backend);
+void pack_rows(MatrixView<const std::uint8_t> codes_RC, int bits, MatrixView<std::int32_t> words_RP,
+               const Exec::Backend& backend);
+
+// The same on the calling thread.
+void pack_columns(MatrixView<const std::uint8_t> codes_KN, int bits,
+                  MatrixView<std::int32_t> words_PN);
+void pack_rows(MatrixView<const std::uint8_t> codes_RC, int bits,
+               MatrixView<std::int32_t> words_RP);
 
 }  // namespace calque::cpu

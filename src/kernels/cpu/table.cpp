@@ -12,7 +12,9 @@ const KernelTable& cpu_kernels() {
                                          .scale_search = cpu::scale_search,
                                          .block_scale_search = cpu::block_scale_search,
                                          .refine_grid = cpu::refine_grid,
-                                         .refine_blocks = cpu::refine_blocks};
+                                         .refine_blocks = cpu::refine_blocks,
+                                         .pack_columns = cpu::pack_columns,
+                                         .pack_rows = cpu::pack_rows};
   return kTable;
 }
 
