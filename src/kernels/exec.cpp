@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <optional>
+
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
 #include "kernels/exec_backend.h"
@@ -9,16 +12,37 @@
 namespace calque {
 namespace {
 
+int worker_threads(int threads) { return threads > 0 ? threads : available_threads(); }
+
 Exec open_cpu(int threads) {
-  const int workers = threads > 0 ? threads : available_threads();
   return Exec(std::make_shared<const Exec::Backend>(
-      Exec::Backend{"cpu", cpu_kernels(), cpu::Workers(workers)}));
+      Exec::Backend{"cpu", cpu_kernels(), cpu::Workers(worker_threads(threads)), nullptr}));
 }
+
+Exec open_cuda(int index, int threads) {
+  const CudaBackend& cuda = *cuda_backend();
+  return Exec(std::make_shared<const Exec::Backend>(
+      Exec::Backend{fmt::format("cuda:{}", index), *cuda.kernels,
+                    cpu::Workers(worker_threads(threads)), cuda.open(index)}));
+}
+
+int cuda_devices() { return cuda_backend() == nullptr ? 0 : cuda_backend()->device_count(); }
 
 [[noreturn]] void refuse(std::string_view device, std::string_view reason) {
   throw Error(ErrorKind::kConfig, "",
               fmt::format("device '{}': {}; available here: {}", device, reason,
                           fmt::join(available_devices(), ", ")));
+}
+
+// "cuda" and "cuda:0": 0; nullopt for what is no CUDA device's name.
+std::optional<int> cuda_index(std::string_view device) {
+  if (device == "cuda") return 0;
+  if (!device.starts_with("cuda:")) return std::nullopt;
+  const std::string_view digits = device.substr(5);
+  int index = 0;
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), index);
+  if (error != std::errc() || end != digits.end() || index < 0) return std::nullopt;
+  return index;
 }
 
 }  // namespace
@@ -29,11 +53,28 @@ Exec open_exec(std::string_view device, int threads) {
   if (threads < 0)
     throw Error(ErrorKind::kConfig, "",
                 fmt::format("threads: {} is negative; 0 means all the process may use", threads));
-  if (device == "cpu" || device == "auto") return open_cpu(threads);
-  if (device.starts_with("cuda")) refuse(device, "this build of calque has no CUDA support");
-  refuse(device, "unknown; expected 'cpu', 'auto' or 'cuda:N'");
+  if (device == "cpu") return open_cpu(threads);
+  if (device == "auto") return cuda_devices() > 0 ? open_cuda(0, threads) : open_cpu(threads);
+  const std::optional<int> index = cuda_index(device);
+  if (!index) refuse(device, "unknown; expected 'cpu', 'auto' or 'cuda:N'");
+  if (cuda_devices() == 0) refuse(device, why_no_accelerator());
+  if (*index >= cuda_devices()) refuse(device, "this machine has no such device");
+  return open_cuda(*index, threads);
 }
 
-std::vector<std::string> available_devices() { return {"cpu"}; }
+std::vector<DeviceFacts> accelerators() {
+  return cuda_backend() == nullptr ? std::vector<DeviceFacts>() : cuda_backend()->devices();
+}
+
+std::string why_no_accelerator() {
+  return cuda_backend() == nullptr ? why_no_cuda_backend() : cuda_backend()->why_no_device();
+}
+
+std::vector<std::string> available_devices() {
+  std::vector<std::string> names = {"cpu"};
+  for (int index = 0; index < cuda_devices(); ++index)
+    names.push_back(fmt::format("cuda:{}", index));
+  return names;
+}
 
 }  // namespace calque

@@ -66,11 +66,14 @@ const KernelTable& cpu_kernels();
 // cuBLAS and runs on machines that have no driver.
 struct CudaBackend {
   const KernelTable* kernels = nullptr;
+  int (*device_count)() = nullptr;
   std::vector<DeviceFacts> (*devices)() = nullptr;
   std::shared_ptr<void> (*open)(int index) = nullptr;  // what Exec::Backend::device holds
+  std::string (*why_no_device)() = nullptr;            // empty if there is one
 };
 
-// Null in a build without CUDA (cuda/none.cpp), or where the plug-in does not load (cuda/loader.cpp).
+// Null in a build without CUDA (cuda/none.cpp), or where the plug-in does not load
+// (cuda/loader.cpp).
 const CudaBackend* cuda_backend();
 std::string why_no_cuda_backend();
 

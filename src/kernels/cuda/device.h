@@ -5,17 +5,15 @@
 #include <memory>
 #include <mutex>
 #include <span>
-#include <string_view>
+#include <type_traits>
+#include <utility>
 
 #include "calque/core/matrix.h"
+#include "kernels/cuda/check.h"
 #include "kernels/cuda/libraries.h"
 #include "kernels/exec_backend.h"
 
 namespace calque::cuda {
-
-// Throws calque::Error: kResource for memory ("cuda:0: 3.1 GiB wanted, 1.2 GiB free while ..."),
-// else kInternal with CUDA's own words.
-void check(cudaError_t status, std::string_view doing);
 
 // One GPU as an Exec holds it: a stream and the libraries' handles.
 class Device {
@@ -28,7 +26,7 @@ class Device {
   int index() const { return index_; }
   cudaStream_t stream() const { return stream_; }
   Libraries& libraries() { return *libraries_; }
-  void synchronize();
+  void synchronize();  // waits for what was queued
 
  private:
   friend class Session;
@@ -43,7 +41,11 @@ class Device {
 class Session {
  public:
   explicit Session(const Exec::Backend& backend);
-  ~Session();  // waits for what was queued
+  explicit Session(Device& device);
+  ~Session();  // waits for what was queued; an error of it shows in the next operation
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
   Device& device() const { return device_; }
   cudaStream_t stream() const { return device_.stream(); }
   Libraries& libraries() const { return device_.libraries(); }
@@ -53,20 +55,58 @@ class Session {
   std::unique_lock<std::mutex> lock_;
 };
 
-// Owned device memory, row-major without gaps; T is trivially copyable. Move-only.
+// Device memory as bytes; what DeviceMatrix is made of. Allocation fails with kResource, saying how
+// much was wanted and how much is free.
+void* allocate(std::size_t bytes);
+void release(void* memory) noexcept;
+void upload(void* device, const void* host, std::size_t host_stride, std::size_t row_bytes,
+            Index rows, cudaStream_t stream);
+void download(void* host, std::size_t host_stride, const void* device, std::size_t row_bytes,
+              Index rows, cudaStream_t stream);
+void fill_zero(void* device, std::size_t bytes, cudaStream_t stream);
+
+// Owned device memory, row-major without gaps; T is trivially copyable. Move-only. A moved-from
+// matrix is 0 x 0.
 template <typename T>
 class DeviceMatrix {
+  static_assert(std::is_trivially_copyable_v<T>);
+
  public:
   DeviceMatrix() = default;
-  DeviceMatrix(Index rows, Index cols);  // uninitialized; on the current device
-  DeviceMatrix(DeviceMatrix&&) noexcept;
-  DeviceMatrix& operator=(DeviceMatrix&&) noexcept;
-  ~DeviceMatrix();
+  // Uninitialized; on the current device.
+  DeviceMatrix(Index rows, Index cols)
+      : data_(static_cast<T*>(allocate(bytes_of(rows * cols)))), rows_(rows), cols_(cols) {}
+  DeviceMatrix(DeviceMatrix&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)),
+        rows_(std::exchange(other.rows_, 0)),
+        cols_(std::exchange(other.cols_, 0)) {}
+  DeviceMatrix& operator=(DeviceMatrix&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(rows_, other.rows_);
+    std::swap(cols_, other.cols_);
+    return *this;
+  }
+  ~DeviceMatrix() { release(data_); }
 
   // Copies whose host side is ordinary memory: done when they return.
-  static DeviceMatrix from(MatrixView<const T> host, const Session& session);
-  void download(MatrixView<T> host, const Session& session) const;
-  void fill_zero(const Session& session);  // queued
+  static DeviceMatrix from(MatrixView<const T> host, const Session& session) {
+    DeviceMatrix matrix(host.rows(), host.cols());
+    matrix.upload(host, session);
+    return matrix;
+  }
+  // Into the first rows of this matrix, which has as many columns.
+  void upload(MatrixView<const T> host, const Session& session) {
+    cuda::upload(data_, host.data(), bytes_of(host.stride()), bytes_of(cols_), host.rows(),
+                 session.stream());
+  }
+  // The first rows of this matrix, of a single row also its first elements.
+  void download(MatrixView<T> host, const Session& session) const {
+    cuda::download(host.data(), bytes_of(host.stride()), data_, bytes_of(host.cols()), host.rows(),
+                   session.stream());
+  }
+  void fill_zero(const Session& session) {  // queued
+    cuda::fill_zero(data_, bytes_of(size()), session.stream());
+  }
 
   T* data() { return data_; }
   const T* data() const { return data_; }
@@ -76,11 +116,19 @@ class DeviceMatrix {
   Index cols() const { return cols_; }
   Index size() const { return rows_ * cols_; }
 
+  DeviceView<T> view() { return {data_, rows_, cols_, cols_}; }
+  DeviceView<const T> view() const { return {data_, rows_, cols_, cols_}; }
+
  private:
+  static std::size_t bytes_of(Index count) { return static_cast<std::size_t>(count) * sizeof(T); }
+
   T* data_ = nullptr;
   Index rows_ = 0;
   Index cols_ = 0;
 };
+
+// What is queued on the session's stream from here on waits for what is queued on `other` so far.
+void wait_for(cudaStream_t other, const Session& session);
 
 // One row.
 template <typename T>

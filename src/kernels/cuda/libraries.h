@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <memory>
+#include <type_traits>
 
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
@@ -16,6 +17,10 @@ struct DeviceView {
   Index rows = 0;
   Index cols = 0;
   Index stride = 0;  // in elements
+
+  operator DeviceView<const T>() const requires(!std::is_const_v<T>) {
+    return {data, rows, cols, stride};
+  }
 };
 
 // Dense linear algebra on a device: the only door to cuBLAS and cuSOLVER (libraries_nvidia.cpp).

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/kernel_table.h"
+
+namespace calque::cuda {
+
+// The entries that are implemented on a GPU.
+const KernelTable& kernels();
+
+// What libcalque_cuda.so exports, under this name; loader.cpp looks it up.
+using GetBackend = const CudaBackend* (*)();
+inline constexpr const char* kGetBackend = "calque_cuda_backend";
+inline constexpr const char* kPluginFile = "libcalque_cuda.so";
+
+}  // namespace calque::cuda
+
+extern "C" const calque::CudaBackend* calque_cuda_backend();
