@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "calque/core/error.h"
-#include "calque/kernels/gram.h"
 
 namespace calque::calib {
 namespace {
@@ -14,24 +13,28 @@ namespace {
 // Enough to spread the cost of a pass over the Gram matrix; 32 MiB of fp32 at 4096 features.
 constexpr Index kBlockRows = 2048;
 
-InputStats empty_stats(Index features) {
+InputStats stats_of(GramSum::Result sums) {
   InputStats stats;
-  stats.gram_KK = Matrix<float>(features, features);
-  stats.magnitude_K.assign(static_cast<std::size_t>(features), 0.0);
+  stats.gram_KK = std::move(sums.gram_KK);
+  stats.magnitude_K = std::move(sums.magnitude_K);
+  stats.tokens = sums.count.rows;
+  stats.nonfinite_tokens = sums.count.nonfinite_rows;
   return stats;
 }
 
 }  // namespace
 
 StatsCollector::StatsCollector(Index features, const Exec& exec)
-    : features_(features), exec_(exec), stats_(empty_stats(features)) {}
+    : features_(features), exec_(exec) {}
 
 void StatsCollector::add(const model::ActivationView& inputs_TK) {
   if (inputs_TK.cols() != features_)
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("statistics: got rows of {} features, expected {}", inputs_TK.cols(),
                             features_));
-  if (inputs_TK.is_bf16())
+  if (inputs_TK.on_device())
+    sum().add(inputs_TK.device_TK);
+  else if (inputs_TK.is_bf16())
     gather(inputs_TK.bf16_TK, pending_bf16_TK_);
   else
     gather(inputs_TK.f32_TK, pending_f32_TK_);
@@ -39,34 +42,44 @@ void StatsCollector::add(const model::ActivationView& inputs_TK) {
 
 template <typename T>
 void StatsCollector::gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK) {
-  if (pending_TK.empty()) {
-    flush();
+  Index t = 0;
+  // Whole blocks need no copy.
+  for (; pending_rows_ == 0 && t + kBlockRows <= inputs_TK.rows(); t += kBlockRows)
+    add_block(inputs_TK.rows(t, kBlockRows));
+  if (t < inputs_TK.rows() && pending_TK.empty())
     pending_TK = Matrix<T>::uninitialized(kBlockRows, features_);
-  }
-  for (Index t = 0; t < inputs_TK.rows(); ++t) {
+  for (; t < inputs_TK.rows(); ++t) {
     std::copy_n(inputs_TK.row(t), features_, pending_TK.row(pending_rows_++));
     if (pending_rows_ == kBlockRows) flush();
   }
 }
 
+template <typename T>
+void StatsCollector::add_block(MatrixView<const T> block_TK) {
+  sum().add(block_TK);
+}
+
 void StatsCollector::flush() {
   if (pending_rows_ == 0) return;
   const Index rows = std::exchange(pending_rows_, 0);
-  const GramCount count =
-      pending_f32_TK_.empty()
-          ? accumulate_gram(std::as_const(pending_bf16_TK_).view().rows(0, rows), stats_.gram_KK,
-                            stats_.magnitude_K, exec_)
-          : accumulate_gram(std::as_const(pending_f32_TK_).view().rows(0, rows), stats_.gram_KK,
-                            stats_.magnitude_K, exec_);
-  stats_.tokens += count.rows;
-  stats_.nonfinite_tokens += count.nonfinite_rows;
+  if (pending_f32_TK_.empty())
+    add_block(std::as_const(pending_bf16_TK_).view().rows(0, rows));
+  else
+    add_block(std::as_const(pending_f32_TK_).view().rows(0, rows));
+}
+
+GramSum& StatsCollector::sum() {
+  if (!sum_) sum_.emplace(features_, exec_);
+  return *sum_;
 }
 
 InputStats StatsCollector::finish() {
   flush();
   pending_f32_TK_ = {};
   pending_bf16_TK_ = {};
-  return std::exchange(stats_, empty_stats(features_));
+  InputStats stats = stats_of(sum().finish());
+  sum_.reset();
+  return stats;
 }
 
 }  // namespace calque::calib

@@ -1,14 +1,18 @@
 #pragma once
 
+#include <optional>
+
 #include "calque/calib/input_stats.h"
 #include "calque/core/exec.h"
+#include "calque/kernels/gram.h"
 #include "calque/model/block_runner.h"
 
 namespace calque::calib {
 
-// Accumulates the statistics of one site, as the block runner delivers its rows. Rows are gathered
-// into blocks of a fixed size first: the sums do not depend on how they were cut into calls, and
-// short sequences cost no more than long ones.
+// Accumulates the statistics of one site, as the block runner delivers its rows. The host's rows
+// are gathered into blocks of a fixed size first: the sums do not depend on how they were cut into
+// calls, and short sequences cost no more than long ones. Rows on a GPU are summed there, as they
+// come, and need that GPU's `exec`.
 class StatsCollector {
  public:
   StatsCollector(Index features, const Exec& exec);
@@ -19,11 +23,14 @@ class StatsCollector {
  private:
   template <typename T>
   void gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK);
+  template <typename T>
+  void add_block(MatrixView<const T> block_TK);
   void flush();
+  GramSum& sum();
 
   Index features_;
   Exec exec_;
-  InputStats stats_;
+  std::optional<GramSum> sum_;
   Index pending_rows_ = 0;
   Matrix<float> pending_f32_TK_;
   Matrix<BFloat16> pending_bf16_TK_;

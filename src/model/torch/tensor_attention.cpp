@@ -1,5 +1,6 @@
 #include "model/torch/tensor_attention.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/_softmax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/bmm.h>

@@ -1,5 +1,6 @@
 #include "model/torch/tensor_states.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
