@@ -1,11 +1,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/argmax.h>
+#include <ATen/ops/argsort.h>
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
-#include <ATen/ops/sort.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "model/torch/tensor_math.h"
@@ -41,7 +41,7 @@ TensorRouting TensorMath::route(const at::Tensor& normed_TH) const {
   const at::Tensor experts = chosen.experts_TU.flatten();
   const at::Tensor weights = chosen.weights_TU.flatten();
   // Stable, so each expert's rows stay in order.
-  const at::Tensor order = std::get<1>(at::sort(experts, /*stable=*/true, 0));
+  const at::Tensor order = at::argsort(experts, /*stable=*/true, 0, /*descending=*/false);
   const at::Tensor counts = at::bincount(experts, {}, spec.count).cpu();
   TensorRouting routing;
   Index first = 0;
