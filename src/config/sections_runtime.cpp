@@ -18,8 +18,8 @@ Section runtime_section() {
       key<S>(
           "forward_dtype", one_of({"auto", "float32", "bfloat16"}),
           [](const S& r) -> auto& { return r.forward_dtype; },
-          "Precision of the calibration forward pass; `auto`: bfloat16 where the processor "
-          "multiplies it natively."),
+          "Precision of the calibration forward pass; `auto`: bfloat16 on GPUs and where the "
+          "processor multiplies it natively."),
       key<S>(
           "device", device(), [](const S& r) -> auto& { return r.device; },
           "Where every stage runs that `stages` does not name; `auto`: on a GPU if this machine "
@@ -44,7 +44,7 @@ Section stages_section() {
   s.keys = {
       key<S>(
           "forward", device_or_null(), [](const S& d) -> auto& { return d.forward; },
-          "The calibration text's way through the model."),
+          "The way of calibration and evaluation text through the model."),
       key<S>(
           "statistics", device_or_null(), [](const S& d) -> auto& { return d.statistics; },
           "Gram matrices of what the linears see."),

@@ -86,10 +86,17 @@ class JobRun {
                           calibration_.seqlen(), fmt::join(report_.calibration.first_ids, " ")));
   }
 
+  // Every GPU that LibTorch's operators are fast on multiplies bf16 natively.
+  model::ComputeDType dtype_for(const std::string& name) const {
+    const bool on_gpu = execs_.forward.starts_with("cuda");
+    return name == "auto" && on_gpu ? model::ComputeDType::kBFloat16
+                                    : model::compute_dtype_from(name);
+  }
+
   // What is compared with the original's stream, or summed on another device, comes to the host.
   std::unique_ptr<model::BlockRunner> make_runner(const artifact::ExportPlan& plan) const {
     return model::make_block_runner(source_.family.config,
-                                    {.dtype = model::compute_dtype_from(job_.runtime.forward_dtype),
+                                    {.dtype = dtype_for(job_.runtime.forward_dtype),
                                      .threads = job_.runtime.threads,
                                      .device = execs_.forward,
                                      .host_views = devices_.statistics != devices_.forward ||
@@ -159,7 +166,7 @@ class JobRun {
     std::unique_ptr<model::BlockRunner> runner;
     if (calibration_.rows() > 0 && quantizes_a_linear(plan)) {
       runner = make_runner(plan);
-      report_.forward_dtype = model::name_of(model::compute_dtype_from(job_.runtime.forward_dtype));
+      report_.forward_dtype = model::name_of(dtype_for(job_.runtime.forward_dtype));
     }
     const std::vector<ModuleReport> modules =
         run_pass({.job = job_,
@@ -215,13 +222,12 @@ class JobRun {
     }
     const auto steps = static_cast<Index>((source_.family.blocks.size() + 1) * (1 + plans_.size()));
     log_.phase_started("evaluate", steps);
-    report_.metrics =
-        eval::evaluate(reference, candidates, packed.blocks,
-                       {.runner = {.dtype = model::compute_dtype_from(job_.evaluate->dtype),
-                                   .threads = job_.runtime.threads,
-                                   .device = execs_.forward},
-                        .llamacpp_bos = bos_of(job_),
-                        .progress = [&](Index done, Index) { log_.step(done); }});
+    report_.metrics = eval::evaluate(reference, candidates, packed.blocks,
+                                     {.runner = {.dtype = dtype_for(job_.evaluate->dtype),
+                                                 .threads = job_.runtime.threads,
+                                                 .device = execs_.forward},
+                                      .llamacpp_bos = bos_of(job_),
+                                      .progress = [&](Index done, Index) { log_.step(done); }});
   }
 
   const Job& job_;
