@@ -137,20 +137,20 @@ std::vector<Stage> measure(const model::FamilySpec& family, const std::string& d
   const auto runner = model::make_block_runner(
       family.config, {.dtype = model::ComputeDType::kBFloat16, .device = device});
   const model::BlockSpec& block = family.blocks.front();
-  Quantizer observer(open_exec(device));
-  double forward = 0;
+  std::vector<Stage> stages;
   for (int run = 0; run < 2; ++run) {  // the first one loads kernels and fills caches
     const auto hidden = runner->embed(ids_BS, lengths_B, source.load(family.embedding.name));
     model::BlockWeights weights = model::load_block(source, block);
-    observer = Quantizer(open_exec(device));
+    Quantizer observer(open_exec(device));
     const auto start = Clock::now();
     runner->run_block(block, weights, *hidden, &observer);
-    forward = since(start) - observer.seconds();
+    const double forward = since(start) - observer.seconds();
+    stages = {{"forward", forward, forward_flop(family)},
+              observer.statistics,
+              observer.quantize,
+              observer.pack};
   }
-  return {{"forward", forward, forward_flop(family)},
-          observer.statistics,
-          observer.quantize,
-          observer.pack};
+  return stages;
 }
 
 void print(const std::string& device, const std::vector<Stage>& stages, double peak_tflops) {
