@@ -210,6 +210,23 @@ TEST(TensorAttention, CutsLongSequences) {
   }
 }
 
+// The fixture's caps of 50 and 30 hardly bend its scores and logits; these do.
+TEST(TensorAttention, CapsScoresAndLogits) {
+  ModelConfig config = load_config(family_folder("gemma2"));
+  const Tokens tokens = Reference(family_folder("gemma2")).tokens;
+  const Matrix<float> weakly_RV = logits_of({family_folder("gemma2"), config}, tokens, {});
+  config.attention_softcap = 0.5;
+  const Matrix<float> scores_RV = logits_of({family_folder("gemma2"), config}, tokens, {});
+  EXPECT_GT(largest_difference(scores_RV, weakly_RV), 0.1f);
+  config.logit_softcap = 2;
+  const ModelFolder model(family_folder("gemma2"), config);
+  const Matrix<float> expected_RV = logits_of(model, tokens, {});
+  for (const std::string& device : tensor_devices())
+    EXPECT_LT(largest_difference(logits_of(model, tokens, options_on(device)), expected_RV),
+              kLogitTolerance)
+        << device;
+}
+
 // 45 sequences of 96 tokens are 4320 rows, more than go through a linear at once.
 TEST(TensorRunnerBatches, KeepSequencesInOrder) {
   const ModelFolder model(family_folder("qwen2_moe"));
