@@ -12,15 +12,18 @@ DType scale_dtype(const quant::Grid& grid) {
   return grid.precision == ScalePrecision::kF16 ? DType::kF16 : DType::kBF16;
 }
 
-NamedBytes pack_zeros(const std::string& module, const quant::QuantizedMatrix& q) {
+NamedBytes pack_zeros(const std::string& module, const quant::QuantizedMatrix& q,
+                      const Exec& exec) {
   const Matrix<std::uint8_t> zeros_NG = stored_zeros(q);
   Matrix<std::int32_t> words(packed_words(zeros_NG.rows(), q.grid.bits), zeros_NG.cols());
-  pack_columns(zeros_NG, q.grid.bits, words);
+  pack_columns(zeros_NG, q.grid.bits, words, exec);
   return {module + ".weight_zero_point", bytes_of(words.data(), words.size())};
 }
 
 class CompressedTensorsLayout : public PackedLayout {
  public:
+  explicit CompressedTensorsLayout(const Exec& exec) : exec_(exec) {}
+
   std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, Index K,
                                              const quant::Grid& grid) const override {
     const Index groups = grid.groups(K);
@@ -38,21 +41,24 @@ class CompressedTensorsLayout : public PackedLayout {
                                const quant::QuantizedMatrix& q) const override {
     require_consecutive_groups(q, "compressed-tensors");
     Matrix<std::int32_t> words(q.out_features(), packed_words(q.in_features(), q.grid.bits));
-    pack_rows(q.codes_NK, q.grid.bits, words);
+    pack_rows(q.codes_NK, q.grid.bits, words, exec_);
     const std::int64_t shape[] = {q.out_features(), q.in_features()};
     std::vector<NamedBytes> tensors = {
         {module + ".weight_packed", bytes_of(words.data(), words.size())},
         {module + ".weight_scale", stored_scales(q.scales_NG, scale_dtype(q.grid))},
         {module + ".weight_shape", bytes_of(shape, 2)}};
-    if (!is_symmetric(q.grid)) tensors.push_back(pack_zeros(module, q));
+    if (!is_symmetric(q.grid)) tensors.push_back(pack_zeros(module, q, exec_));
     return tensors;
   }
+
+ private:
+  Exec exec_;
 };
 
 }  // namespace
 
-std::unique_ptr<PackedLayout> compressed_tensors_layout() {
-  return std::make_unique<CompressedTensorsLayout>();
+std::unique_ptr<PackedLayout> compressed_tensors_layout(const Exec& exec) {
+  return std::make_unique<CompressedTensorsLayout>(exec);
 }
 
 }  // namespace calque::artifact

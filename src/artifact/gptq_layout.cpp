@@ -46,7 +46,7 @@ Matrix<Half> half_scales(const quant::QuantizedMatrix& q) {
 // formats_gptq_awq.md section 1.1.
 class GptqLayout : public PackedLayout {
  public:
-  explicit GptqLayout(bool v2) : v2_(v2) {}
+  GptqLayout(bool v2, const Exec& exec) : v2_(v2), exec_(exec) {}
 
   std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, Index K,
                                              const quant::Grid& grid) const override {
@@ -59,7 +59,7 @@ class GptqLayout : public PackedLayout {
 
   std::vector<NamedBytes> pack(const std::string& module,
                                const quant::QuantizedMatrix& q) const override {
-    const GptqTensors packed = pack_gptq(q, v2_);
+    const GptqTensors packed = pack_gptq(q, v2_, exec_);
     return {{module + ".qweight", bytes_of(packed.qweight.data(), packed.qweight.size())},
             {module + ".qzeros", bytes_of(packed.qzeros.data(), packed.qzeros.size())},
             {module + ".scales", bytes_of(packed.scales.data(), packed.scales.size())},
@@ -69,6 +69,7 @@ class GptqLayout : public PackedLayout {
 
  private:
   bool v2_;
+  Exec exec_;
 };
 
 }  // namespace
@@ -78,18 +79,20 @@ std::string gptq_checkpoint_format(bool sym, const std::string& requested) {
   return sym ? "gptq" : "gptq_v2";
 }
 
-std::unique_ptr<PackedLayout> gptq_layout(bool v2) { return std::make_unique<GptqLayout>(v2); }
+std::unique_ptr<PackedLayout> gptq_layout(bool v2, const Exec& exec) {
+  return std::make_unique<GptqLayout>(v2, exec);
+}
 
-GptqTensors pack_gptq(const quant::QuantizedMatrix& q, bool v2) {
+GptqTensors pack_gptq(const quant::QuantizedMatrix& q, bool v2, const Exec& exec) {
   const Index N = q.out_features();
   const Index K = q.in_features();
   const int bits = q.grid.bits;
   GptqTensors packed;
   packed.qweight = Matrix<std::int32_t>(packed_words(K, bits), N);
-  pack_columns(transposed(q.codes_NK), bits, packed.qweight);
+  pack_columns(transposed(q.codes_NK), bits, packed.qweight, exec);
   const Matrix<std::uint8_t> zeros_GN = zero_fields(q, v2);
   packed.qzeros = Matrix<std::int32_t>(zeros_GN.rows(), packed_words(N, bits));
-  pack_rows(zeros_GN, bits, packed.qzeros);
+  pack_rows(zeros_GN, bits, packed.qzeros, exec);
   packed.scales = half_scales(q);
   packed.g_idx = q.group_of_column_K.empty()
                      ? quant::consecutive_groups(K, q.grid.group_size_for(K))

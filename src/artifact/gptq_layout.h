@@ -23,7 +23,8 @@ std::string gptq_checkpoint_format(bool sym, const std::string& requested);
 
 // Packs without rounding. Error(kInternal) if a scale is no binary16 number or, for v1, if a zero
 // point is 0: planning has to prevent both.
-GptqTensors pack_gptq(const quant::QuantizedMatrix& q, bool v2);
+GptqTensors pack_gptq(const quant::QuantizedMatrix& q, bool v2,
+                      const Exec& exec = open_exec("cpu"));
 
 // Zero points of a packed qzeros, one a group and output: v1 adds the 1 back the way that
 // GPTQModel subtracted it, over the whole 32-bit word for 2, 4 and 8 bits (a borrow of one field

@@ -66,8 +66,8 @@ const std::vector<PackedContainer>& containers() {
        thirty_two,
        thirty_two,
        gptq_grid,
-       [](const std::string& checkpoint_format) {
-         return gptq_layout(checkpoint_format == "gptq_v2");
+       [](const std::string& checkpoint_format, const Exec& exec) {
+         return gptq_layout(checkpoint_format == "gptq_v2", exec);
        },
        gptq_settings_json},
       {"awq",
@@ -77,7 +77,7 @@ const std::vector<PackedContainer>& containers() {
        one,
        eight,
        awq_grid,
-       [](const std::string&) { return awq_layout(); },
+       [](const std::string&, const Exec&) { return awq_layout(); },
        [](const FolderContents& contents, const std::string&, const Provenance&) {
          return awq_settings_json(contents);
        }},
@@ -88,7 +88,7 @@ const std::vector<PackedContainer>& containers() {
        codes_a_word,
        zeros_a_word,
        compressed_tensors_grid,
-       [](const std::string&) { return compressed_tensors_layout(); },
+       [](const std::string&, const Exec& exec) { return compressed_tensors_layout(exec); },
        [](const FolderContents& contents, const std::string&, const Provenance&) {
          return compressed_tensors_settings_json(contents);
        }},

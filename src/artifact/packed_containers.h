@@ -21,7 +21,7 @@ struct PackedContainer {
   Index (*input_multiple)(const ModuleSettings&);
   Index (*output_multiple)(const ModuleSettings&);
   quant::Grid (*grid)(const PlanInputs&, const model::TensorSpec&, const ModuleSettings&);
-  std::unique_ptr<PackedLayout> (*layout)(const std::string& checkpoint_format);
+  std::unique_ptr<PackedLayout> (*layout)(const std::string& checkpoint_format, const Exec& exec);
   // quantization_config, as JSON.
   std::string (*settings)(const FolderContents&, const std::string& checkpoint_format,
                           const Provenance&);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calque/core/dtype.h"
+#include "calque/core/exec.h"
 #include "calque/io/safetensors.h"
 #include "calque/quant/quantized_matrix.h"
 
@@ -30,9 +31,11 @@ class PackedLayout {
                                        const quant::QuantizedMatrix& q) const = 0;
 };
 
-std::unique_ptr<PackedLayout> gptq_layout(bool v2);
+// Codes are packed on `exec`; AWQ's order of fields is none of kernels/pack_bits.h,
+// and stays on the host.
+std::unique_ptr<PackedLayout> gptq_layout(bool v2, const Exec& exec = open_exec("cpu"));
 std::unique_ptr<PackedLayout> awq_layout();
-std::unique_ptr<PackedLayout> compressed_tensors_layout();
+std::unique_ptr<PackedLayout> compressed_tensors_layout(const Exec& exec = open_exec("cpu"));
 
 // Helpers that the layouts share.
 

@@ -191,7 +191,7 @@ TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec&
   plan.grid = container.grid(inputs, tensor, found->second);
   plan.stored_as = fmt::format("{} {} bit {}", container.label, plan.grid->bits,
                                groups_text(plan.grid->group_size));
-  const auto layout = container.layout(inputs.request.checkpoint_format);
+  const auto layout = container.layout(inputs.request.checkpoint_format, open_exec("cpu"));
   for (const io::TensorDeclaration& part :
        layout->declare(module, tensor.shape[0], tensor.shape[1], *plan.grid))
     plan.bytes += part.byte_count();

@@ -61,7 +61,7 @@ class PackedWriter : public ArtifactWriter {
         contents_(contents_of(plan_, inputs_.family)),
         checkpoint_format_(
             gptq_checkpoint_format(contents_.all_sym, plan_.request.checkpoint_format)),
-        layout_(packed_container(plan_.request.format).layout(checkpoint_format_)),
+        layout_(packed_container(plan_.request.format).layout(checkpoint_format_, inputs_.pack)),
         folder_(plan_.request.path, plan_.request.overwrite),
         weights_(folder_.staging(), declarations(plan_, *layout_, inputs_.source),
                  plan_.request.max_shard_bytes) {}

@@ -5,12 +5,14 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "calque/core/exec.h"
 #include "calque/core/parallel.h"
 #include "calque/kernels/ggml_quantize.h"
+#include "calque/kernels/operations.h"
 #include "calque/model/block_runner.h"
 #include "cli/commands.h"
 #include "cli/system_facts.h"
@@ -27,21 +29,53 @@ std::string header_libraries() {
                      NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION);
 }
 
+// "all operations", "all operations but refine_blocks".
+std::string operations_of(const std::string& device) {
+  const Exec exec = open_exec(device);
+  std::vector<std::string_view> missing;
+  for (const Operation operation : all_operations())
+    if (!provides(exec, operation)) missing.push_back(name_of(operation));
+  return missing.empty() ? "all operations"
+                         : fmt::format("all operations but {}", fmt::join(missing, ", "));
+}
+
+std::string accelerator_text(const DeviceFacts& gpu) {
+  return fmt::format("{}, {}, {}, {} free; {}", printable(gpu.model), gpu.detail,
+                     bytes_text(gpu.memory_bytes), bytes_text(gpu.free_bytes),
+                     operations_of(gpu.name));
+}
+
+Facts devices() {
+  Facts all = {{"devices", fmt::format("{}", fmt::join(available_devices(), ", "))},
+               {"cpu", operations_of("cpu")}};
+  const std::vector<DeviceFacts> gpus = accelerators();
+  if (gpus.empty()) all.emplace_back("accelerators", "none: " + why_no_accelerator());
+  for (const DeviceFacts& gpu : gpus) all.emplace_back(gpu.name, accelerator_text(gpu));
+  return all;
+}
+
+std::string runner_text() {
+  const int gpus = model::runner_gpus();
+  return model::block_runner_description() +
+         (gpus > 0 ? fmt::format(", can run on {} GPU{}", gpus, gpus == 1 ? "" : "s") : "");
+}
+
 Facts facts() {
   // First, because asking for the runner may load libraries that are listed after it.
-  const std::string runner = model::block_runner_description();
-  return {{"calque", CALQUE_VERSION},
-          {"compiler", __VERSION__},
-          {"block runner", runner},
-          {"libraries", fmt::format("{}", fmt::join(loaded_libraries(), ", "))},
-          {"header libraries", header_libraries()},
-          {"devices", fmt::format("{}", fmt::join(available_devices(), ", "))},
-          {"processor", printable(processor_name())},
-          {"instruction sets", fmt::format("{}", fmt::join(instruction_sets(), " "))},
-          {"GGUF blocks", fmt::format("quantized with {}", ggml_instruction_set())},
-          {"threads", fmt::format("{}", available_threads())},
-          {"memory", fmt::format("{}, {} available", bytes_text(memory_bytes()),
-                                 bytes_text(available_memory_bytes()))}};
+  const std::string runner = runner_text();
+  Facts all = {{"calque", CALQUE_VERSION},
+               {"compiler", __VERSION__},
+               {"block runner", runner},
+               {"libraries", fmt::format("{}", fmt::join(loaded_libraries(), ", "))},
+               {"header libraries", header_libraries()},
+               {"processor", printable(processor_name())},
+               {"instruction sets", fmt::format("{}", fmt::join(instruction_sets(), " "))},
+               {"GGUF blocks", fmt::format("quantized with {}", ggml_instruction_set())},
+               {"threads", fmt::format("{}", available_threads())},
+               {"memory", fmt::format("{}, {} available", bytes_text(memory_bytes()),
+                                      bytes_text(available_memory_bytes()))}};
+  for (auto& fact : devices()) all.push_back(std::move(fact));
+  return all;
 }
 
 void doctor(bool json) {

@@ -139,19 +139,6 @@ Codec<fs::path> path_or_null() {
   return {"path, or null", parse, show};
 }
 
-Codec<std::string> device() {
-  const auto parse = [](const YamlNode& node, const fs::path&, std::string& value) -> Problem {
-    if (node.kind != YamlNode::Kind::kScalar) return wrong_type("auto, cpu or cuda:N", node);
-    const std::string_view read = node.text;
-    const bool cuda = read.starts_with("cuda:") && parsed<unsigned>(read.substr(5)).has_value();
-    if (read != "auto" && read != "cpu" && !cuda)
-      return {kUnknownName, fmt::format("must be auto, cpu or cuda:N, not '{}'", read)};
-    value = node.text;
-    return {};
-  };
-  return {"auto, cpu, or cuda:N", parse, quoted_if_needed};
-}
-
 Codec<std::string> one_of(std::vector<std::string> names) {
   const auto parse = [names](const YamlNode& node, const fs::path&, std::string& value) -> Problem {
     const bool known = node.kind == YamlNode::Kind::kScalar &&

@@ -41,6 +41,7 @@ Codec<double> number(double least, double most);
 Codec<std::optional<double>> number_or_auto(double least, double most);  // auto is nullopt
 Codec<std::uint64_t> byte_size();          // 5GB, 500MB, 4GiB, or bytes
 Codec<std::uint64_t> byte_size_or_null();  // null is 0
+Codec<std::uint64_t> byte_limit();         // a byte_size, or 0: no limit
 Codec<std::string> text();                 // not empty
 Codec<std::string> text_or_null();         // null is ""
 Codec<std::optional<std::string>> optional_text();
@@ -48,6 +49,7 @@ Codec<std::string> folder_name();
 Codec<std::filesystem::path> path();  // not empty; made absolute
 Codec<std::filesystem::path> path_or_null();
 Codec<std::string> device();
+Codec<std::string> device_or_null();  // null is ""
 Codec<std::string> one_of(std::vector<std::string> names);
 Codec<artifact::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
 Codec<std::vector<artifact::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]

@@ -151,4 +151,14 @@ Codec<std::uint64_t> byte_size() {
   return {"size (5GB, 500MB, 4GiB, or bytes)", parse, show_bytes};
 }
 
+Codec<std::uint64_t> byte_limit() {
+  const auto parse = [](const YamlNode& node, const fs::path&, std::uint64_t& value) -> Problem {
+    const auto bytes = node.kind == YamlNode::Kind::kScalar ? parse_bytes(node.text) : std::nullopt;
+    if (!bytes) return wrong_type("a size such as 6GiB or 512MiB, or 0 for no limit", node);
+    value = *bytes;
+    return {};
+  };
+  return {"size (6GiB, 512MiB, 8GB, or bytes); 0: no limit", parse, show_bytes};
+}
+
 }  // namespace calque::config

@@ -17,7 +17,8 @@ const std::vector<Section>& sections() {
       top_level(),       model_section(),        calibration_section(),
       sources_section(), quantization_section(), awq_section(),
       rules_section(),   fallback_section(),     export_section(),
-      runtime_section(), evaluate_section(),     publish_section()};
+      runtime_section(), stages_section(),       evaluate_section(),
+      publish_section()};
   return all;
 }
 

@@ -67,6 +67,7 @@ Section rules_section();
 Section fallback_section();
 Section export_section();
 Section runtime_section();
+Section stages_section();
 Section evaluate_section();
 Section publish_section();
 

@@ -128,27 +128,4 @@ Section publish_section() {
   return s;
 }
 
-Section runtime_section() {
-  using S = RuntimeSettings;
-  Section s;
-  s.path = "runtime";
-  s.doc = "Where and how the work is done. Results do not depend on `threads`.";
-  s.open = [](Job& job) -> void* { return &job.runtime; };
-  s.instances = [](const Job& job) { return std::vector<const void*>{&job.runtime}; };
-  s.keys = {
-      key<S>(
-          "threads", count_or_auto(), [](const S& r) -> auto& { return r.threads; },
-          "CPU threads; `auto`: all that the process may use."),
-      key<S>(
-          "forward_dtype", one_of({"auto", "float32", "bfloat16"}),
-          [](const S& r) -> auto& { return r.forward_dtype; },
-          "Precision of the calibration forward pass; `auto`: bfloat16 where the processor "
-          "multiplies it natively."),
-      key<S>(
-          "device", device(), [](const S& r) -> auto& { return r.device; },
-          "Where statistics and rounding are computed."),
-  };
-  return s;
-}
-
 }  // namespace calque::config

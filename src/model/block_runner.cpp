@@ -18,6 +18,7 @@ constexpr bool kBuiltWithTorch = CALQUE_WITH_TORCH;
 struct Runner {
   MakeTorchRunner make = nullptr;
   DescribeTorch describe = nullptr;
+  CountTorchGpus count_gpus = nullptr;
   std::string failure;  // why there is none
 };
 
@@ -27,7 +28,9 @@ Runner load_runner() {
   Runner runner;
   runner.make = reinterpret_cast<MakeTorchRunner>(plugin.symbol(kMakeTorchRunner));
   runner.describe = reinterpret_cast<DescribeTorch>(plugin.symbol(kDescribeTorch));
-  if (runner.make != nullptr && runner.describe != nullptr) return runner;
+  runner.count_gpus = reinterpret_cast<CountTorchGpus>(plugin.symbol(kCountTorchGpus));
+  if (runner.make != nullptr && runner.describe != nullptr && runner.count_gpus != nullptr)
+    return runner;
   const bool loaded = plugin.library != nullptr;
   return {.failure = loaded ? fmt::format("{} is not calque's block runner", kPluginFile)
                             : plugin.failure};
@@ -76,5 +79,7 @@ std::unique_ptr<BlockRunner> make_block_runner(const ModelConfig& config,
 std::string block_runner_description() {
   return runner().describe == nullptr ? "none: " + runner().failure : runner().describe();
 }
+
+int runner_gpus() { return runner().count_gpus == nullptr ? 0 : runner().count_gpus(); }
 
 }  // namespace calque::model

@@ -184,7 +184,7 @@ std::vector<float> ChannelScales::search(const Search& search) {
   const bool all_rounded = readers.size() == search.fold.consumers.size();
   quant::AwqScales found = quant::search_scales(
       readers, search.stats, {.n_grid = static_cast<int>(settings.n_grid)},
-      snap_for(pass_, search.fold, search.weights, all_rounded), loss, pass_.exec);
+      snap_for(pass_, search.fold, search.weights, all_rounded), loss, pass_.execs.transform);
   return all_ones(found.scales_K) ? std::vector<float>{} : std::move(found.scales_K);
 }
 

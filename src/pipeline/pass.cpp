@@ -25,7 +25,7 @@ class QuantizingObserver : public model::BlockObserver {
     if (site.readers.empty() && pass_.job.quantization.method != "awq") return;
     const TimedScope timed(seconds_inside_);
     const TimedScope statistics(pass_.stages.statistics);
-    if (!collector_) collector_.emplace(site.features(), pass_.exec);
+    if (!collector_) collector_.emplace(site.features(), pass_.execs.statistics);
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
   }

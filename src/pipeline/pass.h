@@ -5,7 +5,6 @@
 
 #include "calque/artifact/plan.h"
 #include "calque/artifact/writer.h"
-#include "calque/core/exec.h"
 #include "calque/model/block_runner.h"
 #include "calque/pipeline/job.h"
 #include "calque/pipeline/observer.h"
@@ -14,6 +13,7 @@
 #include "calque/text/corpus.h"
 #include "pipeline/importance.h"
 #include "pipeline/plan_job.h"
+#include "pipeline/stage_devices.h"
 
 namespace calque::pipeline {
 
@@ -28,7 +28,7 @@ struct Pass {
   const text::TokenBlocks* calibration = nullptr;  // with a runner
   const Importance* importance = nullptr;          // without a runner; null: none
   ImatrixRecorder* recorder = nullptr;             // with a runner; null: nothing is kept
-  const Exec& exec;
+  const StageExecs& execs;
   Observer& observer;
   StageSeconds& stages;
   double upstream_correction = 0;  // 0..1; > 0: the original model runs beside (quant/upstream.h)

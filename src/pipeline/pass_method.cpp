@@ -19,6 +19,11 @@ bool takes_feedback(const artifact::TensorPlan& tensor) {
 
 }  // namespace
 
+ScaleRule rounding_scale_rule(const QuantizationSettings& settings) {
+  return settings.method == "awq" && settings.awq.clip ? ScaleRule::kBlockSearch
+                                                       : settings.scale_rule;
+}
+
 bool quantizes_a_linear(const artifact::ExportPlan& plan) {
   return std::any_of(plan.tensors.begin(), plan.tensors.end(), is_rounded_linear);
 }

@@ -15,4 +15,7 @@ bool quantizes_a_linear(const artifact::ExportPlan& plan);
 // "gptq", "imatrix" (by importance, as llama.cpp does), or "rtn".
 std::string method_of(const Job& job, const artifact::ExportPlan& plan);
 
+// How groups of the linears in blocks get their ranges: awq.clip has a search of its own.
+ScaleRule rounding_scale_rule(const QuantizationSettings& settings);
+
 }  // namespace calque::pipeline

@@ -13,6 +13,7 @@
 #include "calque/quant/methods.h"
 #include "pipeline/importance.h"
 #include "pipeline/job_tokens.h"
+#include "pipeline/stage_devices.h"
 #include "pipeline/upstream_settings.h"
 
 namespace calque::pipeline {
@@ -150,6 +151,7 @@ std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel
     check_target(request);
     plans.push_back(artifact::plan_export(source.family, *source.weights, quantization, request));
   }
+  choose_devices(job, plans, this_machine());  // refuses what no device here can do
   return plans;
 }
 

@@ -9,7 +9,6 @@
 #include "calque/artifact/reader.h"
 #include "calque/artifact/writer.h"
 #include "calque/core/error.h"
-#include "calque/core/exec.h"
 #include "calque/eval/evaluate.h"
 #include "calque/model/block_runner.h"
 #include "calque/quant/methods.h"
@@ -21,6 +20,7 @@
 #include "pipeline/pass_method.h"
 #include "pipeline/plan_job.h"
 #include "pipeline/run_log.h"
+#include "pipeline/stage_devices.h"
 #include "pipeline/stopwatch.h"
 #include "pipeline/upstream_settings.h"
 
@@ -50,14 +50,17 @@ class JobRun {
         source_(job.model.path, job.model.allow_requantize),
         plans_(plan_exports(job, source_)),
         importance_(load_importance(job, source_.family)),
-        exec_(open_exec(job.runtime.device, job.runtime.threads)) {
+        devices_(choose_devices(job, plans_, this_machine())),
+        execs_(open_devices(devices_, job.runtime.threads)) {
     report_.job_name = job.name;
+    report_.stage_devices = devices_;
     report_.source_bytes = source_.weights->total_bytes();
     report_.source_bits_per_weight = source_.bits_per_weight();
   }
 
   Report run() {
     const Stopwatch watch;
+    log_.note(fmt::format("devices: {}", shown(devices_)));
     read_calibration();
     if (importance_ && !importance_->warning().empty()) log_.warning(importance_->warning());
     report_.artifacts.resize(plans_.size());
@@ -83,10 +86,21 @@ class JobRun {
                           calibration_.seqlen(), fmt::join(report_.calibration.first_ids, " ")));
   }
 
-  std::unique_ptr<model::BlockRunner> make_runner(const std::string& dtype) const {
-    return model::make_block_runner(
-        source_.family.config,
-        {.dtype = model::compute_dtype_from(dtype), .threads = job_.runtime.threads});
+  // Every GPU that LibTorch's operators are fast on multiplies bf16 natively.
+  model::ComputeDType dtype_for(const std::string& name) const {
+    const bool on_gpu = execs_.forward.starts_with("cuda");
+    return name == "auto" && on_gpu ? model::ComputeDType::kBFloat16
+                                    : model::compute_dtype_from(name);
+  }
+
+  // What is compared with the original's stream, or summed on another device, comes to the host.
+  std::unique_ptr<model::BlockRunner> make_runner(const artifact::ExportPlan& plan) const {
+    return model::make_block_runner(source_.family.config,
+                                    {.dtype = dtype_for(job_.runtime.forward_dtype),
+                                     .threads = job_.runtime.threads,
+                                     .device = execs_.forward,
+                                     .host_views = devices_.statistics != devices_.forward ||
+                                                   upstream_correction_for(job_, plan) > 0});
   }
 
   // GGUF carries the tokenizer inside; a model without one is written without.
@@ -124,13 +138,13 @@ class JobRun {
                                                      : job_.publish.license,
         .base_model = job_.publish.base_model,
         .quantized_by = job_.publish.quantized_by};
-    return artifact::open_writer(plan,
-                                 {.family = source_.family,
-                                  .source = *source_.weights,
-                                  .model_folder = job_.model.path,
-                                  .vocabulary = vocabulary(plan.request),
-                                  .provenance = provenance,
-                                  .carried = source_.is_gguf() ? &source_.metadata : nullptr});
+    return artifact::open_writer(plan, {.family = source_.family,
+                                        .source = *source_.weights,
+                                        .model_folder = job_.model.path,
+                                        .vocabulary = vocabulary(plan.request),
+                                        .provenance = provenance,
+                                        .carried = source_.is_gguf() ? &source_.metadata : nullptr,
+                                        .pack = execs_.pack});
   }
 
   std::string title(const std::vector<std::size_t>& exports) const {
@@ -151,8 +165,8 @@ class JobRun {
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
     std::unique_ptr<model::BlockRunner> runner;
     if (calibration_.rows() > 0 && quantizes_a_linear(plan)) {
-      runner = make_runner(job_.runtime.forward_dtype);
-      report_.forward_dtype = model::name_of(model::compute_dtype_from(job_.runtime.forward_dtype));
+      runner = make_runner(plan);
+      report_.forward_dtype = model::name_of(dtype_for(job_.runtime.forward_dtype));
     }
     const std::vector<ModuleReport> modules =
         run_pass({.job = job_,
@@ -163,7 +177,7 @@ class JobRun {
                   .calibration = &calibration_,
                   .importance = importance_ ? &*importance_ : nullptr,
                   .recorder = recorder(),
-                  .exec = exec_,
+                  .execs = execs_,
                   .observer = log_,
                   .stages = report_.stages,
                   .upstream_correction = upstream_correction_for(job_, plan)});
@@ -208,12 +222,12 @@ class JobRun {
     }
     const auto steps = static_cast<Index>((source_.family.blocks.size() + 1) * (1 + plans_.size()));
     log_.phase_started("evaluate", steps);
-    report_.metrics =
-        eval::evaluate(reference, candidates, packed.blocks,
-                       {.runner = {.dtype = model::compute_dtype_from(job_.evaluate->dtype),
-                                   .threads = job_.runtime.threads},
-                        .llamacpp_bos = bos_of(job_),
-                        .progress = [&](Index done, Index) { log_.step(done); }});
+    report_.metrics = eval::evaluate(reference, candidates, packed.blocks,
+                                     {.runner = {.dtype = dtype_for(job_.evaluate->dtype),
+                                                 .threads = job_.runtime.threads,
+                                                 .device = execs_.forward},
+                                      .llamacpp_bos = bos_of(job_),
+                                      .progress = [&](Index done, Index) { log_.step(done); }});
   }
 
   const Job& job_;
@@ -222,7 +236,8 @@ class JobRun {
   std::vector<artifact::ExportPlan> plans_;
   std::optional<Importance> importance_;
   ImatrixRecorder recorder_;
-  Exec exec_;
+  StageDevices devices_;
+  StageExecs execs_;
   text::TokenBlocks calibration_;
   std::vector<std::unique_ptr<text::Vocabulary>> vocabularies_;
   Report report_;

@@ -114,7 +114,7 @@ class ReferenceStream::Recorder : public model::BlockObserver {
     std::shared_ptr<Comparison>& comparison = stream_.sites_[site.kind];
     if (!comparison)
       comparison = std::make_shared<Comparison>(stream_.pass_.calibration->token_count(),
-                                                site.features(), stream_.pass_.exec);
+                                                site.features(), stream_.pass_.execs.statistics);
     comparison->record(inputs_TK);
   }
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}

@@ -70,6 +70,14 @@ Json json_of(const StageSeconds& s) {
           {"write", s.write},           {"evaluate", s.evaluate}};
 }
 
+Json json_of(const StageDevices& d) {
+  return {{"forward", d.forward},
+          {"statistics", d.statistics},
+          {"transform", d.transform},
+          {"quantize", d.quantize},
+          {"pack", d.pack}};
+}
+
 }  // namespace
 
 std::string report_json(const Report& report) {
@@ -84,6 +92,7 @@ std::string report_json(const Report& report) {
       {"evaluation", json_of(report.evaluation)},
       {"forward_dtype", report.forward_dtype},
       {"seconds", report.seconds},
+      {"stage_devices", json_of(report.stage_devices)},
       {"stage_seconds", json_of(report.stages)},
       {"peak_bytes", report.peak_bytes},
       {"warnings", report.warnings}};

@@ -9,6 +9,7 @@
 #include "calque/model/fold.h"
 #include "calque/quant/awq.h"
 #include "calque/quant/methods.h"
+#include "pipeline/pass_method.h"
 #include "pipeline/stopwatch.h"
 
 namespace calque::pipeline {
@@ -16,14 +17,9 @@ namespace {
 
 using Absorber = model::FoldSpec::Absorber;
 
-ScaleRule scale_rule(const QuantizationSettings& settings) {
-  return settings.method == "awq" && settings.awq.clip ? ScaleRule::kBlockSearch
-                                                       : settings.scale_rule;
-}
-
 quant::GptqOptions gptq_options(const QuantizationSettings& settings) {
   quant::GptqOptions options;
-  options.scale_rule = scale_rule(settings);
+  options.scale_rule = rounding_scale_rule(settings);
   options.act_order = settings.act_order;
   options.damp_percent = settings.damp_percent;
   options.damp_auto_increment = settings.damp_auto_increment;
@@ -33,7 +29,8 @@ quant::GptqOptions gptq_options(const QuantizationSettings& settings) {
 }
 
 quant::Rounder make_rounder(const QuantizationSettings& settings) {
-  if (settings.rounding() == "rtn") return quant::make_rtn({.scale_rule = scale_rule(settings)});
+  if (settings.rounding() == "rtn")
+    return quant::make_rtn({.scale_rule = rounding_scale_rule(settings)});
   return quant::make_gptq(gptq_options(settings));
 }
 
@@ -74,13 +71,14 @@ void SiteRounding::correct_site(const model::BlockSpec& block, const model::Site
                                 const calib::InputStats& stats, const quant::InputShift& shift,
                                 model::BlockWeights& weights) {
   const TimedScope timed(pass_.stages.transform);
-  const auto correction = quant::upstream_correction(
-      stats, shift, pass_.upstream_correction, gptq_options(pass_.job.quantization), pass_.exec);
+  const auto correction =
+      quant::upstream_correction(stats, shift, pass_.upstream_correction,
+                                 gptq_options(pass_.job.quantization), pass_.execs.transform);
   if (!correction || correction->trust == 0) return warn_about_uncorrected(block, site, stats);
   for (const model::LinearSpec& linear : site.readers)
     if (pass_.plan.at(linear.weight.name).grid)
-      upstream_shifts_[linear.name] =
-          quant::correct_upstream(*correction, weights.at(linear.weight.name), pass_.exec);
+      upstream_shifts_[linear.name] = quant::correct_upstream(
+          *correction, weights.at(linear.weight.name), pass_.execs.transform);
 }
 
 void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSpec& site,
@@ -97,7 +95,7 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
   double prepare_seconds = 0;
   const quant::SiteRounder round_one = [&] {
     const TimedScope timed(prepare_seconds);
-    return rounder_(scales_K.empty() ? stats : scaled, pass_.exec);
+    return rounder_(scales_K.empty() ? stats : scaled, pass_.execs.quantize);
   }();
   pass_.stages.quantize += prepare_seconds;
   for (const model::LinearSpec& linear : site.readers) {
@@ -192,8 +190,8 @@ Matrix<float> SiteRounding::round_outside_blocks(const artifact::TensorPlan& pla
       pass_.importance ? pass_.importance->stats_of(planned.tensor) : none;
   const quant::Rounder& rounder = planned.grid->block ? plain_blocks_ : plain_;
   rounded_outside_.insert(planned.tensor.name);
-  return round_and_write(rounder(stats, pass_.exec), planned.tensor.name, false, std::move(weight),
-                         report);
+  return round_and_write(rounder(stats, pass_.execs.quantize), planned.tensor.name, false,
+                         std::move(weight), report);
 }
 
 // Returns the values of the rounded matrix.

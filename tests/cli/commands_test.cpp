@@ -206,6 +206,16 @@ TEST(Doctor, PrintsWhatABugReportNeeds) {
        {"calque", "compiler", "block runner", "devices", "GGUF blocks", "threads", "memory"})
     EXPECT_NE(facts[key].get<std::string>(), "") << key;
   EXPECT_THAT(facts["devices"].get<std::string>(), StartsWith("cpu"));
+  EXPECT_EQ(facts["cpu"], "all operations");
+}
+
+// Either what there is, or why there is none.
+TEST(Doctor, TellsOfAccelerators) {
+  const json facts = json::parse(run("doctor --json").out);
+  if (facts["devices"] == "cpu")
+    EXPECT_THAT(facts["accelerators"].get<std::string>(), StartsWith("none: "));
+  else
+    EXPECT_THAT(facts["cuda:0"].get<std::string>(), HasSubstr(" free; "));
 }
 
 TEST(Help, NamesExamplesAndExitCodesEverywhere) {

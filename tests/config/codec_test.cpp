@@ -114,6 +114,15 @@ TEST(ByteSizeCodec, ShowsWhatItReads) {
     EXPECT_EQ(read(byte_size(), plain(byte_size().show(bytes))), bytes);
 }
 
+TEST(ByteLimitCodec, IsASizeOrZeroForNone) {
+  EXPECT_EQ(read(byte_limit(), plain("6GiB")), 6'442'450'944u);
+  EXPECT_EQ(read(byte_limit(), plain("512MiB")), 536'870'912u);
+  EXPECT_EQ(read(byte_limit(), plain("0")), 0u);
+  EXPECT_EQ(byte_limit().show(0), "0");
+  for (const char* text : {"6G", "lots", "-1", "1.5GiB"})
+    EXPECT_EQ(refused(byte_limit(), plain(text)).code, "E105") << text;
+}
+
 TEST(PathCodec, IsRelativeToTheJobsFolder) {
   EXPECT_EQ(read(path(), plain("out/a")), "/jobs/out/a");
   EXPECT_EQ(read(path(), plain("../out/a/")), "/out/a");
@@ -131,10 +140,18 @@ TEST(ChoiceCodec, NamesTheNearest) {
 }
 
 TEST(DeviceCodec, TakesAutoCpuAndCudaWithANumber) {
-  for (const char* text : {"auto", "cpu", "cuda:0", "cuda:12"})
+  for (const char* text : {"auto", "cpu", "cuda", "cuda:0", "cuda:12"})
     EXPECT_EQ(read(device(), plain(text)), text);
-  for (const char* text : {"cuda", "cuda:", "cuda:x", "gpu"})
+  for (const char* text : {"cuda:", "cuda:x", "cuda:-1", "gpu", "tensors"})
     EXPECT_EQ(refused(device(), plain(text)).code, "E107");
+}
+
+TEST(DeviceCodec, OfAStageMayBeLeftToTheJobs) {
+  EXPECT_EQ(read(device_or_null(), YamlNode{}), "");
+  EXPECT_EQ(read(device_or_null(), plain("cuda:1")), "cuda:1");
+  EXPECT_EQ(device_or_null().show(""), "null");
+  EXPECT_EQ(device_or_null().show("cuda:1"), quoted_if_needed("cuda:1"));
+  EXPECT_EQ(refused(device_or_null(), plain("gpu")).code, "E107");
 }
 
 TEST(QuotedIfNeeded, ReadsBackAsTheSameText) {

@@ -152,7 +152,9 @@ TEST(QuantizeModel, ReportsEveryStageAndSize) {
   EXPECT_EQ(report.artifacts[0].plan.tensor_bytes, stored);
   const std::string csv = io::read_file((out / "run") / "modules.csv");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 43);
-  EXPECT_THAT(io::read_file((out / "run") / "metrics.json"), HasSubstr("kl_mean"));
+  const std::string metrics = io::read_file((out / "run") / "metrics.json");
+  EXPECT_THAT(metrics, HasSubstr("kl_mean"));
+  EXPECT_THAT(metrics, HasSubstr("\"stage_devices\""));
   EXPECT_THAT(io::read_file((out / "run") / "log.jsonl"), HasSubstr("\"event\":\"done\""));
 }
 

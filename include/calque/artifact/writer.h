@@ -7,6 +7,7 @@
 #include <string>
 
 #include "calque/artifact/plan.h"
+#include "calque/core/exec.h"
 #include "calque/io/gguf.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
@@ -48,6 +49,7 @@ struct WriterInputs {
   // gguf; of the GGUF file that the weights come from: what it says of the model and its tokenizer
   // is said again, in place of `vocabulary`. Null: none.
   const io::GgufMetadata* carried = nullptr;
+  Exec pack = open_exec("cpu");  // gptq, compressed-tensors: packs the codes
 };
 
 // Receives the tensors that were quantized, in any order, and makes the artifact visible in

@@ -76,6 +76,8 @@ struct RunnerOptions {
   // Where hidden states and the inputs of a block's later stages are kept (device "cpu"); null: in
   // memory.
   std::shared_ptr<io::ScratchSpace> scratch;
+  // Device "cuda:N": observers are handed copies on the host instead of DeviceRows.
+  bool host_views = false;
 };
 
 // Runs a model one block at a time: only that block's weights need to be in memory. Sequences are
@@ -118,5 +120,8 @@ std::unique_ptr<BlockRunner> make_block_runner(const ModelConfig& config,
 
 // "LibTorch 1.13.1", or why there is none: for `calque doctor`.
 std::string block_runner_description();
+
+// GPUs that the runner can use, cuda:0 on; 0 without a runner or where LibTorch has no CUDA.
+int runner_gpus();
 
 }  // namespace calque::model

@@ -6,6 +6,7 @@
 
 #include "calque/artifact/plan.h"
 #include "calque/eval/evaluate.h"
+#include "calque/pipeline/job.h"
 #include "calque/quant/rounder.h"
 #include "calque/text/corpus.h"
 
@@ -58,6 +59,7 @@ struct Report {
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
   std::string forward_dtype;  // what `auto` became
+  StageDevices stage_devices;  // where each stage ran: "cpu", "cuda:0"
   StageSeconds stages;
   double seconds = 0;
   std::uint64_t peak_bytes = 0;  // resident set, from the kernel

@@ -1,15 +1,14 @@
 #include "calque/model/block_runner.h"
 
-#include <fmt/format.h>
 #include <torch/csrc/api/include/torch/version.h>
 
-#include <algorithm>
-
-#include "calque/core/error.h"
 #include "model/torch/block_pass.h"
 #include "model/torch/head.h"
 #include "model/torch/plugin.h"
 #include "model/torch/sequences.h"
+#include "model/torch/tensor_runner.h"
+#include "model/torch/tensor_stream.h"
+#include "model/torch/token_ids.h"
 
 namespace calque::model {
 namespace {
@@ -101,26 +100,6 @@ class TorchBlockRunner : public BlockRunner {
       pass.run_staged(*observer);
   }
 
-  static void check_ids(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
-                        Index vocabulary) {
-    if (static_cast<Index>(lengths_B.size()) != ids_BS.rows())
-      throw Error(ErrorKind::kInternal, "",
-                  fmt::format("{} lengths for {} sequences", lengths_B.size(), ids_BS.rows()));
-    for (Index b = 0; b < ids_BS.rows(); ++b) {
-      const Index length = lengths_B[static_cast<std::size_t>(b)];
-      if (length < 0 || length > ids_BS.cols())
-        throw Error(ErrorKind::kInternal, "",
-                    fmt::format("length {} of sequence {} is not within the {} ids of a row",
-                                length, b, ids_BS.cols()));
-      for (Index s = 0; s < length; ++s)
-        if (ids_BS(b, s) < 0 || ids_BS(b, s) >= vocabulary)
-          throw Error(ErrorKind::kInput, "E167",
-                      fmt::format("token id {} (sequence {}, position {}) is outside the model's "
-                                  "vocabulary of {}; was the text tokenized for another model?",
-                                  ids_BS(b, s), b, s, vocabulary));
-    }
-  }
-
   ModelConfig config_;
   RunnerOptions options_;
 };
@@ -129,8 +108,11 @@ class TorchBlockRunner : public BlockRunner {
 
 extern "C" BlockRunner* calque_make_torch_runner(const ModelConfig& config,
                                                  const RunnerOptions& options) {
+  if (options.device != "cpu") return make_tensor_runner(config, options).release();
   return new TorchBlockRunner(config, options);
 }
+
+extern "C" int calque_count_torch_gpus() { return torch_gpus(); }
 
 extern "C" const char* calque_describe_torch() { return "LibTorch " TORCH_VERSION; }
 

@@ -2,7 +2,7 @@
 
 #include "calque/model/block_runner.h"
 
-// The two functions that libcalque_torch.so exports, under these names.
+// The three functions that libcalque_torch.so exports, under these names.
 namespace calque::model {
 
 // The caller owns the result. Throws calque::Error.
@@ -12,5 +12,9 @@ inline constexpr const char* kMakeTorchRunner = "calque_make_torch_runner";
 // "LibTorch 1.13.1"; lives as long as the plug-in.
 using DescribeTorch = const char* (*)();
 inline constexpr const char* kDescribeTorch = "calque_describe_torch";
+
+// GPUs that this LibTorch can use.
+using CountTorchGpus = int (*)();
+inline constexpr const char* kCountTorchGpus = "calque_count_torch_gpus";
 
 }  // namespace calque::model
