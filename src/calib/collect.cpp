@@ -42,6 +42,7 @@ void StatsCollector::gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK
   if (pending_TK.empty()) {
     flush();
     pending_TK = Matrix<T>::uninitialized(kBlockRows, features_);
+    if (stats_.gram_KK.empty()) stats_ = empty_stats(features_);
   }
   for (Index t = 0; t < inputs_TK.rows(); ++t) {
     std::copy_n(inputs_TK.row(t), features_, pending_TK.row(pending_rows_++));
@@ -66,7 +67,7 @@ InputStats StatsCollector::finish() {
   flush();
   pending_f32_TK_ = {};
   pending_bf16_TK_ = {};
-  return std::exchange(stats_, empty_stats(features_));
+  return std::exchange(stats_, {});
 }
 
 }  // namespace calque::calib

@@ -36,17 +36,17 @@ class QuantizingObserver : public model::BlockObserver {
     collector_.reset();
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (reference_ != nullptr)
-      if (const auto shift = reference_->take(site))
-        rounding_.correct_site(block_, site, stats, *shift, weights);
+      if (auto shift = reference_->take(site))
+        rounding_.correct_site(block_, site, stats, std::move(*shift), weights);
     if (pass_.job.quantization.propagate_error)
-      rounding_.round_site(block_, site, stats, weights, &hidden_);
+      rounding_.round_site(block_, site, std::move(stats), weights, &hidden_);
     else
       kept_.emplace_back(&site, std::move(stats));
   }
 
   void round_kept(model::BlockWeights& weights) {
-    for (const auto& [site, stats] : kept_)
-      rounding_.round_site(block_, *site, stats, weights, nullptr);
+    for (auto& [site, stats] : kept_)
+      rounding_.round_site(block_, *site, std::move(stats), weights, nullptr);
   }
 
   double seconds_inside() const { return seconds_inside_; }
@@ -92,9 +92,8 @@ void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::
 void round_without_statistics(const Pass& pass, SiteRounding& rounding,
                               const model::BlockSpec& block) {
   model::BlockWeights weights = load(pass, block);
-  const calib::InputStats none;
   for (const model::SiteSpec& site : block.sites)
-    rounding.round_site(block, site, none, weights, nullptr);
+    rounding.round_site(block, site, {}, weights, nullptr);
 }
 
 }  // namespace
