@@ -129,11 +129,15 @@ ScratchArray::~ScratchArray() {
 
 void ScratchArray::release(std::uint64_t offset, std::uint64_t count) const {
   if (!in_file_ || count == 0) return;
-  // Whole pages, rounded outwards: a neighbour on the same page, even one that is being written,
-  // finds it again in the page cache.
-  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  const std::uint64_t first = offset / page * page;
-  ::madvise(data_ + first, offset + count - first, MADV_DONTNEED);
+  // Outwards to the pieces that the kernel maps around a page that is read (fault_around_bytes,
+  // aligned but at the start of a mapping): else every array read bit by bit would stay behind at
+  // the seams. A neighbour in the same piece, even one that is being written, finds its pages again
+  // in the page cache.
+  constexpr std::uintptr_t kPiece = std::uintptr_t{64} << 10;
+  const auto start = reinterpret_cast<std::uintptr_t>(data_);
+  const std::uintptr_t from = std::max((start + offset) / kPiece * kPiece, start);
+  const std::uintptr_t end = ((start + offset + count) / kPiece + 2) * kPiece;
+  ::madvise(reinterpret_cast<void*>(from), std::min(end, start + size_) - from, MADV_DONTNEED);
 }
 
 ScratchSpace::ScratchSpace(std::uint64_t ram_bytes, std::filesystem::path folder)
