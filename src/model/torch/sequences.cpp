@@ -23,11 +23,10 @@ Index longest(std::span<const Index> lengths) {
 }  // namespace
 
 TorchHiddenStates::TorchHiddenStates(const ModelConfig& config, Index hidden_size,
-                                     std::span<const Index> lengths)
-    : firsts_(running_sum(lengths)),
+                                     std::span<const Index> lengths, io::ScratchSpace& space)
+    : rows_TH_(space, running_sum(lengths), hidden_size),
       rotary_(config.rope, config.head_dim, longest(lengths)),
-      local_rotary_(config.local_rope, config.head_dim, longest(lengths)),
-      rows_TH_(Matrix<float>::uninitialized(firsts_.back(), hidden_size)) {}
+      local_rotary_(config.local_rope, config.head_dim, longest(lengths)) {}
 
 void parallel_over(Index count, int threads, const std::function<void(Index)>& body) {
   parallel_for(count, threads, [&](Index i) {
