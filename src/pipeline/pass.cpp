@@ -25,6 +25,7 @@ class QuantizingObserver : public model::BlockObserver {
     if (site.readers.empty() && pass_.job.quantization.method != "awq") return;
     const TimedScope timed(seconds_inside_);
     const TimedScope statistics(pass_.stages.statistics);
+    const MemoryMeter::Scope memory(pass_.memory, "statistics");
     if (!collector_) collector_.emplace(site.features(), pass_.exec);
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
@@ -32,6 +33,7 @@ class QuantizingObserver : public model::BlockObserver {
 
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
     const TimedScope timed(seconds_inside_);
+    const MemoryMeter::Scope memory(pass_.memory, "quantize");
     calib::InputStats stats = collector_ ? collector_->finish() : calib::InputStats{};
     collector_.reset();
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
@@ -45,6 +47,7 @@ class QuantizingObserver : public model::BlockObserver {
   }
 
   void round_kept(model::BlockWeights& weights) {
+    const MemoryMeter::Scope memory(pass_.memory, "quantize");
     for (auto& [site, stats] : kept_)
       rounding_.round_site(block_, *site, std::move(stats), weights, nullptr);
   }
@@ -99,6 +102,7 @@ void round_without_statistics(const Pass& pass, SiteRounding& rounding,
 }  // namespace
 
 std::vector<ModuleReport> run_pass(const Pass& pass) {
+  const MemoryMeter::Scope memory(pass.memory, pass.runner ? "forward" : "quantize");
   SiteRounding rounding(pass);
   std::unique_ptr<model::HiddenStates> hidden;
   std::optional<ReferenceStream> reference;
@@ -119,6 +123,9 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
     });
     pass.observer.block_done(block.layer, blocks, watch.seconds());
   }
+  hidden.reset();
+  reference.reset();
+  const MemoryMeter::Scope write(pass.memory, "write");
   rounding.round_outside_blocks();
   return rounding.take_modules();
 }

@@ -13,6 +13,7 @@
 #include "calque/quant/rounder.h"
 #include "calque/text/corpus.h"
 #include "pipeline/importance.h"
+#include "pipeline/memory_meter.h"
 #include "pipeline/plan_job.h"
 
 namespace calque::pipeline {
@@ -31,6 +32,7 @@ struct Pass {
   const Exec& exec;
   Observer& observer;
   StageSeconds& stages;
+  MemoryMeter& memory;
   double upstream_correction = 0;  // 0..1; > 0: the original model runs beside (quant/upstream.h)
 };
 
