@@ -124,25 +124,35 @@ TEST(MemoryPlan, KeepsTheStatisticsOfAllSitesWithoutPropagatedErrors) {
             stage_of(plan_of(tiny_job()), "quantize").bytes + 3 * 4 * 64 * 64);
 }
 
-TEST(MemoryPlan, GivesActivationsWhatTheWorstStageLeaves) {
-  const MemoryPlan all = plan_of(tiny_job());
+// A million tokens: 256 MiB of hidden states and 768 MiB that a block keeps.
+Job long_job() {
   Job job = tiny_job();
-  job.runtime.max_ram = all.peak_bytes;
+  job.calibration.packing.n_samples = 1 << 15;
+  return job;
+}
+
+TEST(MemoryPlan, GivesActivationsWhatTheWorstStageLeaves) {
+  Job job = long_job();
+  const MemoryPlan all = plan_of(job);
+  const std::uint64_t rest = stage_of(all, "statistics").bytes;
+  EXPECT_EQ(all.activation_ram_bytes, 1024 * kMiB);
+  job.runtime.max_ram = rest + 1024 * kMiB;
   EXPECT_EQ(plan_of(job).activation_file_bytes, 0u);
 
-  // Room for the hidden states, but not for the stash: which is worked on as rows in memory.
-  job.runtime.max_ram = stage_of(all, "statistics").bytes + kHidden + kHidden + kStash;
+  // Of activations in files 128 MiB are in memory while they are worked on.
+  job.runtime.max_ram = rest + (128 + 256) * kMiB;
   const MemoryPlan some = plan_of(job);
+  EXPECT_EQ(some.activation_budget_bytes, 256 * kMiB);
+  EXPECT_EQ(some.activation_ram_bytes, 256 * kMiB);
+  EXPECT_EQ(some.activation_file_bytes, 768 * kMiB);
+  EXPECT_EQ(some.peak_bytes, job.runtime.max_ram);
+
   job.runtime.max_ram -= 1;
-  EXPECT_EQ(plan_of(job).activation_file_bytes, kHidden + kStash);
-  EXPECT_EQ(some.activation_budget_bytes, kHidden);
-  EXPECT_EQ(some.activation_ram_bytes, kHidden);
-  EXPECT_EQ(some.activation_file_bytes, kStash);
-  EXPECT_LE(some.peak_bytes, job.runtime.max_ram + 1);
+  EXPECT_EQ(plan_of(job).activation_ram_bytes, 0u);
+  EXPECT_EQ(plan_of(job).activation_file_bytes, 1024 * kMiB);
 }
 
 TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
-  const MemoryPlan all = plan_of(tiny_job());
   Job job = tiny_job();
   job.runtime.max_ram = 100 * kMiB;
   try {
@@ -156,11 +166,19 @@ TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
     EXPECT_THAT(error.what(), HasSubstr("rows being summed"));
     EXPECT_THAT(error.what(), HasSubstr("Set runtime.max_ram to 0.188 GiB or more"));
   }
-  job.runtime.max_ram = stage_of(all, "statistics").bytes + kHidden + kStash;
-  EXPECT_EQ(plan_of(job).activation_file_bytes, kHidden + kStash);
+}
+
+TEST(MemoryPlan, RefusesFilesWithoutAFolderForThem) {
+  Job job = long_job();
   job.run_dir.clear();
-  job.runtime.max_ram -= 1;
-  EXPECT_THROW(plan_of(job), Error);
+  job.runtime.max_ram = 500 * kMiB;
+  try {
+    plan_of(job);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E301");
+    EXPECT_THAT(error.what(), HasSubstr("there is neither runtime.offload_dir nor run_dir"));
+  }
 }
 
 }  // namespace
