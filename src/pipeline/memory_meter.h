@@ -8,7 +8,8 @@ namespace calque::pipeline {
 
 // The resident memory that stages take at most, from the kernel's high-water mark, which is put
 // back to the present whenever the stage changes. Where the kernel does not allow that
-// (/proc/self/clear_refs), only the whole job's peak is known.
+// (/proc/self/clear_refs), only the whole job's peak is known. What getrusage() and time(1) say of
+// the process afterwards is the last stage's peak, not the largest one.
 class MemoryMeter {
  public:
   MemoryMeter();

@@ -20,7 +20,7 @@ constexpr std::uint64_t kHidden = 4 * kTokens * 64;
 constexpr std::uint64_t kStash = 4 * kTokens * 192;  // the inputs of down_proj
 constexpr std::uint64_t kGram = 4 * 192 * 192;
 
-model::FamilySpec tiny_family(Index layers = 2) {
+model::ModelConfig tiny_config(Index layers) {
   model::ModelConfig config;
   config.architecture = "LlamaForCausalLM";
   config.model_type = "llama";
@@ -33,8 +33,10 @@ model::FamilySpec tiny_family(Index layers = 2) {
   config.vocab_size = 256;
   config.window_of_layer.assign(static_cast<std::size_t>(layers), 0);
   config.dtype = "bfloat16";
-  return model::family_of(config);
+  return config;
 }
+
+model::FamilySpec tiny_family(Index layers) { return model::family_of(tiny_config(layers)); }
 
 Job tiny_job() {
   Job job;
@@ -179,6 +181,30 @@ TEST(MemoryPlan, RefusesFilesWithoutAFolderForThem) {
     EXPECT_EQ(error.code(), "E301");
     EXPECT_THAT(error.what(), HasSubstr("there is neither runtime.offload_dir nor run_dir"));
   }
+}
+
+// Shapes of Llama-3-8B and of one block of the 70B, 128 x 2048 tokens.
+TEST(MemoryPlan, KeepsLargeModelsWithinWhatTheyAreGiven) {
+  Job job = tiny_job();
+  job.calibration.packing.n_samples = 128;
+  job.calibration.packing.seqlen = 2048;
+  job.runtime.threads = 2;
+  model::ModelConfig config = tiny_config(1);
+  config.num_kv_heads = 8;
+  config.head_dim = 128;
+  config.vocab_size = 128256;
+  for (const auto& [hidden, gibibytes] : {std::pair<Index, std::uint64_t>{4096, 6}, {8192, 16}})
+    for (const char* dtype : {"float32", "bfloat16"}) {
+      config.hidden_size = hidden;
+      config.intermediate_size = hidden * 7 / 2;
+      config.num_heads = hidden / 128;
+      job.runtime.forward_dtype = dtype;
+      job.runtime.max_ram = gibibytes << 30;
+      const model::FamilySpec family = model::family_of(config);
+      const MemoryPlan plan = plan_memory(job, family, gptq_plan(family));
+      EXPECT_LE(plan.peak_bytes, job.runtime.max_ram) << hidden << " " << dtype;
+      EXPECT_GT(plan.activation_file_bytes, 0u) << hidden << " " << dtype;
+    }
 }
 
 }  // namespace
