@@ -3,7 +3,9 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
+#include <string_view>
 
 #include "calque/core/error.h"
 
@@ -18,6 +20,13 @@ std::vector<Index> running_sum(std::span<const Index> lengths) {
 
 Index longest(std::span<const Index> lengths) {
   return lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+}
+
+// "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes."
+std::uint64_t bytes_in(const std::string& reason) {
+  constexpr std::string_view kBefore = "tried to allocate ";
+  const std::size_t at = reason.find(kBefore);
+  return at == std::string::npos ? 0 : std::strtoull(&reason[at + kBefore.size()], nullptr, 10);
 }
 
 }  // namespace
@@ -40,8 +49,8 @@ void translate_errors(const std::function<void()>& body) {
     body();
   } catch (const c10::Error& error) {
     const std::string reason = error.what_without_backtrace();
-    const bool memory = reason.find("allocate memory") != std::string::npos;
-    throw Error(memory ? ErrorKind::kResource : ErrorKind::kInternal, "", "LibTorch: " + reason);
+    if (reason.find("allocate memory") != std::string::npos) throw_out_of_memory(bytes_in(reason));
+    throw Error(ErrorKind::kInternal, "", "LibTorch: " + reason);
   }
 }
 
