@@ -1,7 +1,6 @@
 #include "calque/io/scratch.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -98,9 +97,7 @@ std::byte* map_file(const std::filesystem::path& folder, std::uint64_t bytes) {
 
 std::byte* map_memory(std::uint64_t bytes) {
   void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED)
-    throw Error(ErrorKind::kResource, "E304",
-                fmt::format("out of memory: {} bytes wanted for activations", bytes));
+  if (data == MAP_FAILED) throw_out_of_memory(bytes);
   return static_cast<std::byte*>(data);
 }
 

@@ -128,13 +128,15 @@ std::optional<StageMemory> evaluate_memory(const JobShapes& shapes) {
     keep_larger(std::move(running), worst);
   }
   const Bytes head = vocabulary * hidden;
+  // The reference's and one other.
+  const Bytes held = std::min<Bytes>(models, 2);
   Moment heads = program(true);
-  heads.add(fmt::format("heads of {} models", models), models * compute_bytes * head);
+  heads.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
   heads.add("a head being read", (4 + shapes.source_bytes) * head);
   heads.activations(activations);
   keep_larger(std::move(heads), worst);
   Moment scoring = program(true);
-  scoring.add(fmt::format("heads of {} models", models), models * compute_bytes * head);
+  scoring.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
   // Logits in fp32; probabilities and their logarithms in double, of the reference and one other.
   const Bytes rows = std::clamp<Bytes>(kLogits / vocabulary, 1, bytes_of(settings.seqlen) - 1);
   scoring.add("logits and distributions", shapes.threads * vocabulary * (rows * (4 + 16) + 16));

@@ -4,6 +4,7 @@
 
 #include "calque/calib/collect.h"
 #include "calque/core/error.h"
+#include "calque/model/token_rows.h"
 #include "pipeline/reference_stream.h"
 #include "pipeline/site_rounding.h"
 #include "pipeline/stopwatch.h"
@@ -52,6 +53,8 @@ class QuantizingObserver : public model::BlockObserver {
       rounding_.round_site(block_, *site, std::move(stats), weights, nullptr);
   }
 
+  bool wants_output() const override { return !pass_.source.family.is_last(block_); }
+
   double seconds_inside() const { return seconds_inside_; }
 
  private:
@@ -74,11 +77,15 @@ model::BlockWeights load(const Pass& pass, const model::BlockSpec& block) {
 // its error, too.
 std::unique_ptr<model::HiddenStates> embed(const Pass& pass, SiteRounding& rounding) {
   const std::string& name = pass.source.family.embedding.name;
-  const Matrix<float> embedding_VH = pass.upstream_correction > 0 && pass.plan.at(name).grid
-                                         ? rounding.round_outside_blocks(pass.plan.at(name))
-                                         : pass.source.weights->load(name);
+  const text::TokenBlocks& rows = *pass.calibration;
+  if (pass.upstream_correction > 0 && pass.plan.at(name).grid) {
+    const Matrix<float> rounded_VH = rounding.round_outside_blocks(pass.plan.at(name));
+    const TimedScope timed(pass.stages.forward);
+    return pass.runner->embed(rows.ids_BS, rows.lengths_B, rounded_VH);
+  }
   const TimedScope timed(pass.stages.forward);
-  return pass.runner->embed(pass.calibration->ids_BS, pass.calibration->lengths_B, embedding_VH);
+  return model::embed_tokens(*pass.runner, *pass.source.weights, pass.source.family.embedding,
+                             rows.ids_BS, rows.lengths_B);
 }
 
 void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
@@ -106,7 +113,7 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
   SiteRounding rounding(pass);
   std::unique_ptr<model::HiddenStates> hidden;
   std::optional<ReferenceStream> reference;
-  if (pass.runner) hidden = embed(pass, rounding);
+  if (pass.runner) hidden = with_context("embedding", [&] { return embed(pass, rounding); });
   if (pass.runner && pass.upstream_correction > 0) reference.emplace(pass);
 
   const auto blocks = static_cast<Index>(pass.source.family.blocks.size());

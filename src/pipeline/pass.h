@@ -6,6 +6,7 @@
 #include "calque/artifact/plan.h"
 #include "calque/artifact/writer.h"
 #include "calque/core/exec.h"
+#include "calque/io/scratch.h"
 #include "calque/model/block_runner.h"
 #include "calque/pipeline/job.h"
 #include "calque/pipeline/observer.h"
@@ -34,6 +35,7 @@ struct Pass {
   StageSeconds& stages;
   MemoryMeter& memory;
   double upstream_correction = 0;  // 0..1; > 0: the original model runs beside (quant/upstream.h)
+  std::shared_ptr<io::ScratchSpace> scratch;  // the runner's; null: activations are in memory
 };
 
 // Rounds everything and hands it to the writers (without finishing them). Returns the modules in

@@ -187,7 +187,8 @@ class JobRun {
                   .observer = log_,
                   .stages = report_.stages,
                   .memory = memory_,
-                  .upstream_correction = upstream_correction_for(job_, plan)});
+                  .upstream_correction = upstream_correction_for(job_, plan),
+                  .scratch = scratch_});
     if (runner && recorder() != nullptr)
       recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
     finish_writers(exports, writers, modules);

@@ -200,7 +200,7 @@ TEST(Scratch, AFolderThatCannotBeMadeIsNamed) {
 TEST(Scratch, MemoryThatCannotBeHadIsTold) {
   ScratchSpace space(0, {});
   EXPECT_THAT(message_of([&] { space.allocate(std::uint64_t{1} << 60); }),
-              HasSubstr("[E304] out of memory: 1152921504606846976 bytes wanted for activations"));
+              HasSubstr("[E304] out of memory: 1152921504606846976 bytes wanted"));
 }
 
 }  // namespace

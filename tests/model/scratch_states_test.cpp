@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -6,6 +7,7 @@
 #include <string>
 
 #include "calque/model/block_runner.h"
+#include "io/io_test_support.h"
 #include "model/runner_fixture.h"
 #include "support/temp_folder.h"
 
@@ -74,6 +76,18 @@ TEST_P(FamilyInFiles, NothingStaysInMemoryBetweenStages) {
   EXPECT_EQ(resident_bytes(folder_.path()), 0);
   runner->run_block(block, weights, *hidden, nullptr);
   EXPECT_EQ(resident_bytes(folder_.path()), 0);
+}
+
+TEST(RunnerInFiles, TellsAFullDisk) {
+  const ModelFolder model(family_folder("llama"));
+  const Tokens tokens = Reference(family_folder("llama")).tokens;
+  const testing::TempFolder folder;
+  const auto runner = make_block_runner(
+      model.config, {.scratch = std::make_shared<io::ScratchSpace>(0, folder.path())});
+  const Matrix<float> embedding_VH = model.source.load(model.family.embedding.name);
+  const testing::FileSizeLimit limit(4096);
+  EXPECT_THAT(error_of([&] { runner->embed(tokens.ids_BS, tokens.lengths_B, embedding_VH); }),
+              ::testing::HasSubstr(folder.path().string()));
 }
 
 class LastBlockObserver : public RecordingObserver {

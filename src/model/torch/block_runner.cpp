@@ -23,6 +23,7 @@ class TorchBlockRunner : public BlockRunner {
  public:
   TorchBlockRunner(const ModelConfig& config, const RunnerOptions& options)
       : config_(config), options_(options) {
+    make_thread_pool();
     if (options_.scratch == nullptr)
       options_.scratch = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
   }

@@ -66,6 +66,10 @@ class TorchHiddenStates : public HiddenStates {
   Rotary local_rotary_;
 };
 
+// Makes LibTorch's pool of threads, once in a process. LibTorch 1.13 would wait for ever for
+// threads that cannot start because there is no memory for their stacks: std::system_error instead.
+void make_thread_pool();
+
 // Makes ATen, and oneDNN below it, stay on the calling thread and record nothing for gradients.
 class OneThread {
  public:
