@@ -47,11 +47,22 @@ class FolderReader : public ArtifactReader {
       return quant::dequantize(*q);
     return model::CheckpointSource(checkpoint_).load(tensor_name);
   }
+  Matrix<float> load_rows(std::string_view tensor_name,
+                          std::span<const Index> rows_U) const override {
+    if (modules_.find(tensor_name) != modules_.end())
+      return WeightSource::load_rows(tensor_name, rows_U);
+    return model::CheckpointSource(checkpoint_).load_rows(tensor_name, rows_U);
+  }
 
   std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const override {
     const auto found = modules_.find(tensor_name);
     if (found == modules_.end()) return std::nullopt;
-    return found->second.unpack();
+    quant::QuantizedMatrix unpacked = found->second.unpack();
+    for (const std::string& part : found->second.parts) {
+      const io::TensorRef& tensor = checkpoint_.at(part);
+      tensor.file->drop(tensor.bytes);
+    }
+    return unpacked;
   }
 
   std::vector<StoredTensor> tensors() const override {

@@ -16,6 +16,7 @@
 #include "artifact/wording.h"
 #include "calque/core/error.h"
 #include "calque/kernels/ggml_quantize.h"
+#include "calque/model/weight_source.h"
 
 namespace calque::artifact {
 namespace {
@@ -143,6 +144,7 @@ class GgufReader : public ArtifactReader {
 
   Matrix<float> load(std::string_view tensor_name) const override {
     const Entry& entry = at(tensor_name);
+    const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&] {
       require_finite(entry);
       if (entry.spec.shape.size() < 2) return load_vector(entry);
@@ -151,9 +153,30 @@ class GgufReader : public ArtifactReader {
     });
   }
 
+  // The rows' bytes side by side, decoded like a matrix of their own.
+  Matrix<float> load_rows(std::string_view tensor_name,
+                          std::span<const Index> rows_U) const override {
+    const Entry& entry = at(tensor_name);
+    if (entry.spec.shape.size() != 2 || !order_of(entry.spec).empty())
+      return WeightSource::load_rows(tensor_name, rows_U);
+    const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
+    return with_context(where(entry), [&] {
+      require_finite(entry);
+      const std::size_t row_bytes = entry.bytes.size() / static_cast<std::size_t>(entry.rows());
+      std::vector<std::byte> some(rows_U.size() * row_bytes);
+      for (std::size_t u = 0; u < rows_U.size(); ++u)
+        std::memcpy(some.data() + u * row_bytes,
+                    entry.bytes.data() + static_cast<std::size_t>(rows_U[u]) * row_bytes,
+                    row_bytes);
+      return decode_blocks(entry.stored->type, some, static_cast<Index>(rows_U.size()),
+                           entry.cols(), {});
+    });
+  }
+
   std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const override {
     const Entry& entry = at(tensor_name);
     if (entry.spec.shape.size() < 2) return std::nullopt;
+    const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&]() -> std::optional<quant::QuantizedMatrix> {
       require_finite(entry);
       if (const BlockCodec* codec = find_block_codec(entry.stored->type))

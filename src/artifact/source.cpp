@@ -56,11 +56,15 @@ class GgufSource : public model::ModelSource {
   Matrix<float> load(std::string_view tensor_name) const override {
     return reader_->load(at(tensor_name).name);
   }
+  Matrix<float> load_rows(std::string_view tensor_name,
+                          std::span<const Index> rows_U) const override {
+    return reader_->load_rows(at(tensor_name).name, rows_U);
+  }
 
   model::TensorBytes bytes(std::string_view tensor_name) const override {
     const model::SourceTensor& tensor = at(tensor_name);
     if (const auto found = as_is_.find(tensor_name); found != as_is_.end())
-      return {found->second->bytes, nullptr};
+      return {found->second->bytes, found->second->file};
     const Matrix<float> values = load(tensor_name);
     std::vector<std::byte> bytes(tensor.byte_count());
     convert_from_float(values.data(), tensor.dtype, static_cast<std::size_t>(values.size()),

@@ -1,5 +1,7 @@
 #include "calque/calib/input_stats.h"
 
+#include <utility>
+
 namespace calque::calib {
 
 std::vector<float> InputStats::mean_square_K() const {
@@ -10,6 +12,19 @@ std::vector<float> InputStats::mean_square_K() const {
   for (Index k = 0; k < features(); ++k)
     mean_square.push_back(gram_KK(k, k) / static_cast<float>(tokens));
   return mean_square;
+}
+
+Matrix<float> InputStats::take_gram() {
+  given_mean_square_K = mean_square_K();
+  return std::move(gram_KK);
+}
+
+InputStats InputStats::clone() const {
+  return {.gram_KK = gram_KK.clone(),
+          .magnitude_K = magnitude_K,
+          .tokens = tokens,
+          .nonfinite_tokens = nonfinite_tokens,
+          .given_mean_square_K = given_mean_square_K};
 }
 
 }  // namespace calque::calib

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/last_resort.h"
 #include "cli/units.h"
 
 namespace calque::cli {
@@ -78,6 +80,13 @@ void check_command(const CLI::App& program, int argc, char** argv) {
                           fmt::join(names, ", ")));
 }
 
+void print_out_of_memory(const std::string& message) { print_error("E304", message + kLessMemory); }
+
+// Threads need memory, too, and say it their own way.
+bool is_lack_of_memory(const std::error_code& code) {
+  return code == std::errc::not_enough_memory || code == std::errc::resource_unavailable_try_again;
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App program("Quantizes language models: GPTQ and GGUF files from a Hugging Face folder.",
                    "calque");
@@ -116,19 +125,28 @@ std::string help_footer(const std::string& examples) {
 }
 
 int run_program(int argc, char** argv) {
+  // A limit on file sizes is then an error like a full disk, not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
+  tell_out_of_memory_without_unwinding();
   try {
     const int code = parse_and_run(argc, argv);
     if (std::fflush(stdout) == 0) return code;
     print_error("", "cannot write to standard output");
     return exit_code(ErrorKind::kResource);
   } catch (const Error& error) {
-    print_error(error.code(), error.what());
+    if (error.code() == "E304")
+      print_out_of_memory(error.what());
+    else
+      print_error(error.code(), error.what());
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {
-    print_error("E304", "out of memory; fewer calibration rows (n_samples) need less");
+    print_out_of_memory("out of memory");
     return exit_code(ErrorKind::kResource);
   } catch (const std::system_error& error) {  // files and streams, standard output among them
-    print_error("", error.what());
+    if (is_lack_of_memory(error.code()))
+      print_out_of_memory(std::string("out of memory: ") + error.what());
+    else
+      print_error("", error.what());
     return exit_code(ErrorKind::kResource);
   } catch (const std::exception& error) {
     print_error("", fmt::format("internal: {}. Please report this with the command", error.what()));

@@ -70,6 +70,22 @@ std::string explanation(const pipeline::Report& report) {
                     report.metrics.front().perplexity_hf.predictions);
 }
 
+// Where one stage was measured (if any was), it is shown beside what was planned.
+std::string memory_costs(const pipeline::Report& report) {
+  std::string text = fmt::format("Peak memory: {}", bytes_text(report.peak_bytes));
+  if (report.predicted_peak_bytes > 0)
+    text += fmt::format(" (predicted {})", bytes_text(report.predicted_peak_bytes));
+  std::string stages;
+  for (const pipeline::StagePeak& peak : report.stage_peaks)
+    if (peak.measured_bytes > 0)
+      stages += fmt::format("{}{} {} ({})", stages.empty() ? "" : ", ", peak.stage,
+                            bytes_text(peak.measured_bytes), bytes_text(peak.predicted_bytes));
+  if (!stages.empty()) text += "; " + stages;
+  if (report.activation_file_bytes > 0)
+    text += fmt::format("; {} of activations in files", bytes_text(report.activation_file_bytes));
+  return text + "\n";
+}
+
 std::string costs(const pipeline::Report& report) {
   const pipeline::StageSeconds& s = report.stages;
   std::string text = fmt::format(
@@ -79,7 +95,7 @@ std::string costs(const pipeline::Report& report) {
       s.tokenize, s.load, s.forward, s.statistics,
       s.transform > 0 ? fmt::format("transform {:.1f}, ", s.transform) : "", s.quantize, s.write,
       s.evaluate, report.seconds);
-  text += fmt::format("Peak memory: {}\n", bytes_text(report.peak_bytes));
+  text += memory_costs(report);
   if (!report.forward_dtype.empty())
     text += fmt::format("Calibration forward pass: {}\n", report.forward_dtype);
   text += fmt::format("Warnings: {}\n", report.warnings.size());

@@ -6,6 +6,7 @@
 
 #include "calque/artifact/plan.h"
 #include "calque/eval/evaluate.h"
+#include "calque/pipeline/memory_plan.h"
 #include "calque/pipeline/report.h"
 
 namespace calque::cli {
@@ -16,6 +17,9 @@ std::string format_text(const artifact::ExportPlan& plan);
 // The end of `calque run`: a row for the original and one an artifact, then seconds by stage, peak
 // memory, warnings, and where the files are and how to load them.
 std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir);
+
+// `calque validate`: a row a stage, and what goes to files.
+std::string memory_text(const pipeline::MemoryPlan& plan);
 
 // `calque validate`: a row an export.
 std::string plan_table(const std::vector<artifact::ExportPlan>& plans);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calque/config/job_file.h"
+#include "calque/pipeline/memory_plan.h"
 #include "calque/pipeline/quantize_model.h"
 #include "cli/commands.h"
 #include "cli/tables.h"
@@ -23,7 +24,27 @@ struct ValidateArguments {
   bool tensors = false;
 };
 
-std::string plans_json(const std::vector<artifact::ExportPlan>& plans) {
+nlohmann::ordered_json memory_json(const pipeline::MemoryPlan& plan) {
+  auto stages = nlohmann::ordered_json::array();
+  for (const pipeline::MemoryPlan::Stage& stage : plan.stages) {
+    auto items = nlohmann::ordered_json::array();
+    for (const pipeline::StageMemory::Item& item : stage.items)
+      items.push_back({{"what", item.what}, {"bytes", item.bytes}});
+    stages.push_back({{"stage", stage.stage},
+                      {"peak_bytes", stage.peak_bytes()},
+                      {"activation_ram_bytes", stage.activation_ram_bytes},
+                      {"activation_file_bytes", stage.activation_file_bytes},
+                      {"items", items}});
+  }
+  return {{"peak_bytes", plan.peak_bytes},
+          {"activation_bytes", plan.activation_bytes},
+          {"activation_ram_bytes", plan.activation_ram_bytes},
+          {"activation_file_bytes", plan.activation_file_bytes},
+          {"stages", stages}};
+}
+
+std::string plans_json(const std::vector<artifact::ExportPlan>& plans,
+                       const pipeline::MemoryPlan& memory) {
   auto exports = nlohmann::ordered_json::array();
   for (const artifact::ExportPlan& plan : plans) {
     auto tensors = nlohmann::ordered_json::array();
@@ -38,7 +59,8 @@ std::string plans_json(const std::vector<artifact::ExportPlan>& plans) {
                        {"bits_per_weight", plan.bits_per_weight},
                        {"tensors", tensors}});
   }
-  return nlohmann::ordered_json{{"exports", exports}}.dump(2) + "\n";
+  return nlohmann::ordered_json{{"exports", exports}, {"memory", memory_json(memory)}}.dump(2) +
+         "\n";
 }
 
 // How the file of every GGUF export is made up; with `tensors`, every tensor of every export.
@@ -55,12 +77,14 @@ std::string details(const std::vector<artifact::ExportPlan>& plans, bool tensors
 void validate(const ValidateArguments& arguments) {
   const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
   const std::vector<artifact::ExportPlan> plans = pipeline::plan_job(job);
+  const pipeline::MemoryPlan memory = pipeline::plan_memory(job);
   if (arguments.resolved)
     fmt::print("{}", config::resolved_yaml(job));
   else if (arguments.json)
-    fmt::print("{}", plans_json(plans));
+    fmt::print("{}", plans_json(plans, memory));
   else
-    fmt::print("{}{}ok\n", plan_table(plans), details(plans, arguments.tensors));
+    fmt::print("{}{}\n{}ok\n", plan_table(plans), details(plans, arguments.tensors),
+               memory_text(memory));
 }
 
 }  // namespace

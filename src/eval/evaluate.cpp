@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
+#include <numeric>
+#include <utility>
 
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
 #include "calque/eval/metrics.h"
 #include "calque/model/family.h"
+#include "calque/model/token_rows.h"
 
 namespace calque::eval {
 namespace {
@@ -23,7 +27,7 @@ struct Lane {
   model::FamilySpec family;
   std::unique_ptr<model::BlockRunner> runner;
   std::unique_ptr<model::HiddenStates> hidden;
-  std::unique_ptr<model::Head> head;
+  std::shared_ptr<model::Head> head;
   std::vector<Prediction> predictions;  // rows * (seqlen - 1), in order
 
   void start(const EvalModel& source, const text::TokenBlocks& rows,
@@ -31,8 +35,8 @@ struct Lane {
     model = &source;
     family = model::family_of(*source.config);
     runner = model::make_block_runner(*source.config, options);
-    const Matrix<float> embedding = source.weights->load(family.embedding.name);
-    hidden = runner->embed(rows.ids_BS, rows.lengths_B, embedding);
+    hidden = model::embed_tokens(*runner, *source.weights, family.embedding, rows.ids_BS,
+                                 rows.lengths_B);
   }
 
   void run_block(std::size_t layer) {
@@ -41,11 +45,60 @@ struct Lane {
     runner->run_block(block, weights, *hidden, nullptr);
   }
 
-  void finish_blocks() {
+  void make_head() {
     head = runner->make_head(model->weights->load(family.final_norm.name),
                              model->weights->load(family.head().name));
   }
+
+  void free() {
+    head.reset();
+    hidden.reset();
+  }
 };
+
+// Bit by bit; a few rows at a time.
+bool same_values(const Lane& a, const model::TensorSpec& tensor_of_a, const Lane& b,
+                 const model::TensorSpec& tensor_of_b) {
+  constexpr Index kRows = 4096;
+  if (tensor_of_a.shape != tensor_of_b.shape) return false;
+  const Index rows = tensor_of_a.shape.size() < 2 ? 1 : tensor_of_a.shape[0];
+  for (Index first = 0; first < rows; first += kRows) {
+    std::vector<Index> some(static_cast<std::size_t>(std::min(kRows, rows - first)));
+    std::iota(some.begin(), some.end(), first);
+    const Matrix<float> of_a = a.model->weights->load_rows(tensor_of_a.name, some);
+    const Matrix<float> of_b = b.model->weights->load_rows(tensor_of_b.name, some);
+    const auto bytes = static_cast<std::size_t>(of_a.size()) * sizeof(float);
+    if (of_a.size() != of_b.size() || std::memcmp(of_a.data(), of_b.data(), bytes) != 0)
+      return false;
+  }
+  return true;
+}
+
+bool same_head(const Lane& a, const Lane& b) {
+  const model::ModelConfig& of_a = *a.model->config;
+  const model::ModelConfig& of_b = *b.model->config;
+  return of_a.norm_plus_one == of_b.norm_plus_one && of_a.rms_norm_eps == of_b.rms_norm_eps &&
+         of_a.logit_softcap == of_b.logit_softcap &&
+         same_values(a, a.family.final_norm, b, b.family.final_norm) &&
+         same_values(a, a.family.head(), b, b.family.head());
+}
+
+// Candidates that are scored together, so that no more than two heads are in memory: the
+// reference's, which serves all whose head was left as it is, and one other.
+std::vector<std::vector<Lane*>> scoring_rounds(std::vector<Lane>& lanes) {
+  std::vector<std::vector<Lane*>> rounds(1);
+  bool holds_another = false;
+  for (std::size_t i = 1; i < lanes.size(); ++i) {
+    if (same_head(lanes.front(), lanes[i])) {
+      lanes[i].head = lanes.front().head;
+      rounds.front().push_back(&lanes[i]);
+      continue;
+    }
+    if (std::exchange(holds_another, true)) rounds.emplace_back();
+    rounds.back().push_back(&lanes[i]);
+  }
+  return rounds;
+}
 
 void check_vocabularies(const EvalModel& reference, const std::vector<EvalModel>& candidates) {
   for (const EvalModel& candidate : candidates) {
@@ -89,11 +142,12 @@ text::TokenBlocks rows_to_run(const text::TokenBlocks& windows, std::optional<st
   return rows;
 }
 
-// Scores one row for every lane; lanes[0] is the reference.
+// Scores one row for the reference and some candidates.
 class RowScorer {
  public:
-  RowScorer(std::vector<Lane>& lanes, const text::TokenBlocks& rows) : lanes_(lanes), rows_(rows) {
-    vocab_size_ = lanes.front().model->config->vocab_size;
+  RowScorer(Lane& reference, const std::vector<Lane*>& candidates, const text::TokenBlocks& rows)
+      : reference_(reference), candidates_(candidates), rows_(rows) {
+    vocab_size_ = reference.model->config->vocab_size;
     chunk_ = std::clamp<Index>(kLogitsElements / vocab_size_, 1, rows.seqlen() - 1);
   }
 
@@ -104,15 +158,19 @@ class RowScorer {
     std::vector<Distribution> references(static_cast<std::size_t>(chunk_), Distribution(size()));
     Distribution candidate(size());
     for (Index first = begin; first < predictions; first += chunk_) {
-      const Index count = std::min(chunk_, predictions - first);
-      for (Lane& lane : lanes_) {
-        const MatrixView<float> logits = logits_TV.view().rows(0, count);
-        lane.head->logits(*lane.hidden, row, first, logits);
-        for (Index t = 0; t < count; ++t) {
-          Distribution& reference = references[static_cast<std::size_t>(t)];
-          Distribution& own = &lane == &lanes_.front() ? reference : candidate;
-          own.set({logits.row(t), size()});
-          record(lane, row, first + t, reference, own);
+      const MatrixView<float> logits =
+          logits_TV.view().rows(0, std::min(chunk_, predictions - first));
+      reference_.head->logits(*reference_.hidden, row, first, logits);
+      for (Index t = 0; t < logits.rows(); ++t) {
+        Distribution& reference = references[static_cast<std::size_t>(t)];
+        reference.set({logits.row(t), size()});
+        record(reference_, row, first + t, reference, reference);
+      }
+      for (Lane* lane : candidates_) {
+        lane->head->logits(*lane->hidden, row, first, logits);
+        for (Index t = 0; t < logits.rows(); ++t) {
+          candidate.set({logits.row(t), size()});
+          record(*lane, row, first + t, references[static_cast<std::size_t>(t)], candidate);
         }
       }
     }
@@ -128,7 +186,8 @@ class RowScorer {
     lane.predictions[static_cast<std::size_t>(row * (rows_.seqlen() - 1) + position)] = p;
   }
 
-  std::vector<Lane>& lanes_;
+  Lane& reference_;
+  const std::vector<Lane*>& candidates_;
   const text::TokenBlocks& rows_;
   Index vocab_size_ = 0;
   Index chunk_ = 0;
@@ -182,13 +241,18 @@ std::vector<ModelMetrics> evaluate(const EvalModel& reference,
       advance();
     }
 
-  for (Lane& lane : lanes) {
-    lane.finish_blocks();
+  for (Lane& lane : lanes)
     lane.predictions.resize(static_cast<std::size_t>(rows.rows() * (rows.seqlen() - 1)));
+  lanes.front().make_head();
+  for (const std::vector<Lane*>& candidates_now : scoring_rounds(lanes)) {
+    for (Lane* lane : candidates_now)
+      if (!lane->head) lane->make_head();
+    const RowScorer scorer(lanes.front(), candidates_now, rows);
+    parallel_for(rows.rows(), options.runner.threads, [&](Index row) {
+      scorer.score(row, row < windows.rows() ? 0 : rows.seqlen() / 2);
+    });
+    for (Lane* lane : candidates_now) lane->free();
   }
-  const RowScorer scorer(lanes, rows);
-  parallel_for(rows.rows(), options.runner.threads,
-               [&](Index row) { scorer.score(row, row < windows.rows() ? 0 : rows.seqlen() / 2); });
 
   std::vector<ModelMetrics> result;
   for (const Lane& lane : lanes) {

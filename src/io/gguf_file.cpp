@@ -142,6 +142,7 @@ GgufFile::GgufFile(const fs::path& path) : path_(path) {
     for (GgufTensor& tensor : tensors) {
       if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
         refuse(fmt::format("tensor {} is in an earlier shard too", quote_name(tensor.name)));
+      tensor.file = files_.back().get();
       tensors_.push_back(std::move(tensor));
     }
   };

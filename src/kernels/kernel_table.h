@@ -28,6 +28,8 @@ struct KernelTable {
                         const Exec::Backend& backend);
   std::optional<Matrix<float>> (*inverse_cholesky)(MatrixView<const float> hessian_KK,
                                                    const Exec::Backend& backend);
+  // The same in the memory of its argument, which is of no use after false; null: use the other.
+  bool (*inverse_cholesky_in_place)(MatrixView<float> hessian_KK, const Exec::Backend& backend);
   void (*round_to_grid)(MatrixView<const float> weight_NK, MatrixView<const float> scales_NG,
                         MatrixView<const float> offsets_NG,
                         std::span<const std::int32_t> group_of_column_K, int max_code,

@@ -67,6 +67,9 @@ std::string_view name_of(ComputeDType dtype) {
 
 std::unique_ptr<BlockRunner> make_block_runner(const ModelConfig& config,
                                                const RunnerOptions& options) {
+  if (runner().make == nullptr && runner().failure.find("failed to map") != std::string::npos)
+    throw Error(ErrorKind::kResource, "E304",
+                fmt::format("out of memory: cannot load LibTorch: {}", runner().failure));
   if (runner().make == nullptr)
     throw Error(ErrorKind::kConfig, "E165",
                 fmt::format("cannot run a model: {}. Commands that only convert or inspect files "

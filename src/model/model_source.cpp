@@ -78,9 +78,32 @@ CheckpointSource::CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint> ow
 
 Matrix<float> CheckpointSource::load(std::string_view tensor_name) const {
   const io::TensorRef& tensor = checkpoint_.at(tensor_name);
+  const TensorBytes let_go_of = bytes(tensor_name);
   if (tensor.shape.size() != 1) return io::to_matrix(tensor);
   const std::vector<float> values = io::to_vector(tensor);
   return Matrix<float>::copy_of({values.data(), 1, static_cast<Index>(values.size())});
+}
+
+Matrix<float> CheckpointSource::load_rows(std::string_view tensor_name,
+                                          std::span<const Index> rows_U) const {
+  const SourceTensor& tensor = at(tensor_name);
+  if (tensor.shape.size() != 2 || !is_floating(tensor.dtype))
+    return WeightSource::load_rows(tensor_name, rows_U);
+  constexpr std::size_t kBytesAtATime = std::size_t{16} << 20;
+  const auto columns = static_cast<std::size_t>(tensor.shape[1]);
+  const std::size_t row_bytes = columns * size_of(tensor.dtype);
+  const TensorBytes stored = bytes(tensor_name);
+  auto result = Matrix<float>::uninitialized(static_cast<Index>(rows_U.size()), tensor.shape[1]);
+  std::size_t dropped = 0;
+  for (Index u = 0; u < result.rows(); ++u) {
+    const std::size_t first =
+        static_cast<std::size_t>(rows_U[static_cast<std::size_t>(u)]) * row_bytes;
+    convert_to_float(stored.get().data() + first, tensor.dtype, columns, result.row(u));
+    if (first - dropped < kBytesAtATime) continue;
+    stored.drop(dropped, first - dropped);
+    dropped = first;
+  }
+  return result;
 }
 
 TensorBytes CheckpointSource::bytes(std::string_view tensor_name) const {

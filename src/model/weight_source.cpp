@@ -83,6 +83,15 @@ Matrix<float> load_checked(const WeightSource& source, const TensorSpec& spec) {
 
 }  // namespace
 
+Matrix<float> WeightSource::load_rows(std::string_view tensor_name,
+                                      std::span<const Index> rows_U) const {
+  const Matrix<float> all = load(tensor_name);
+  auto result = Matrix<float>::uninitialized(static_cast<Index>(rows_U.size()), all.cols());
+  for (Index u = 0; u < result.rows(); ++u)
+    std::copy_n(all.row(rows_U[static_cast<std::size_t>(u)]), all.cols(), result.row(u));
+  return result;
+}
+
 void check_against_family(const ModelSource& source, const FamilySpec& family) {
   std::vector<std::string> faults;
   std::set<std::string_view> known;

@@ -10,6 +10,7 @@
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
 #include "calque/model/block_runner.h"
+#include "calque/model/token_rows.h"
 #include "calque/text/tokenizer.h"
 #include "pipeline/imatrix_chunks.h"
 #include "pipeline/imatrix_entries.h"
@@ -22,11 +23,13 @@ namespace {
 // Sums at the sites of one block, while rows of one batch after another pass by.
 class BlockSums : public model::BlockObserver {
  public:
+  explicit BlockSums(bool wants_output) : wants_output_(wants_output) {}
   void site_input(const model::SiteSpec& site, const model::ActivationView& inputs_TK) override {
     if (site.readers.empty()) return;
     sums_.try_emplace(&site, site.features()).first->second.add(inputs_TK);
   }
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
+  bool wants_output() const override { return wants_output_; }
 
   void move_to(const model::BlockSpec& block, io::Imatrix& imatrix, Observer& observer) const {
     for (const model::SiteSpec& site : block.sites) {
@@ -47,6 +50,7 @@ class BlockSums : public model::BlockObserver {
   }
 
  private:
+  bool wants_output_;
   std::map<const model::SiteSpec*, calib::SquareCollector> sums_;
 };
 
@@ -66,20 +70,22 @@ class Collection {
     constexpr Index kSequencesAThread = 4;
     const int threads = request_.threads > 0 ? request_.threads : available_threads();
     const Index batch = kSequencesAThread * threads;
-    const Matrix<float> embedding = source_.weights->load(source_.family.embedding.name);
+    const model::TensorSpec& embedding = source_.family.embedding;
+    const model::TokenRows tokens =
+        model::token_rows(chunks.ids_BS, chunks.lengths_B, embedding.shape[0]);
+    const Matrix<float> rows_UH = source_.weights->load_rows(embedding.name, tokens.rows_U);
     for (Index first = 0; first < chunks.rows(); first += batch) {
       const Index rows = std::min(batch, chunks.rows() - first);
       const std::span<const std::int64_t> lengths(chunks.lengths_B.data() + first,
                                                   static_cast<std::size_t>(rows));
-      batches_.push_back(
-          runner_->embed(chunks.ids_BS.view().rows(first, rows), lengths, embedding));
+      batches_.push_back(runner_->embed(tokens.ids_BS.view().rows(first, rows), lengths, rows_UH));
     }
   }
 
   void run_block(const model::BlockSpec& block, io::Imatrix& imatrix) {
     const Stopwatch watch;
     model::BlockWeights weights = model::load_block(*source_.weights, block);
-    BlockSums sums;
+    BlockSums sums(request_.process_output || !source_.family.is_last(block));
     for (const auto& hidden : batches_) runner_->run_block(block, weights, *hidden, &sums);
     sums.move_to(block, imatrix, observer_);
     observer_.block_done(block.layer, static_cast<Index>(source_.family.blocks.size()),

@@ -4,6 +4,7 @@
 
 #include "calque/calib/collect.h"
 #include "calque/core/error.h"
+#include "calque/model/token_rows.h"
 #include "pipeline/reference_stream.h"
 #include "pipeline/site_rounding.h"
 #include "pipeline/stopwatch.h"
@@ -25,6 +26,7 @@ class QuantizingObserver : public model::BlockObserver {
     if (site.readers.empty() && pass_.job.quantization.method != "awq") return;
     const TimedScope timed(seconds_inside_);
     const TimedScope statistics(pass_.stages.statistics);
+    const MemoryMeter::Scope memory(pass_.memory, "statistics");
     if (!collector_) collector_.emplace(site.features(), pass_.execs.statistics);
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
@@ -32,22 +34,26 @@ class QuantizingObserver : public model::BlockObserver {
 
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
     const TimedScope timed(seconds_inside_);
+    const MemoryMeter::Scope memory(pass_.memory, "quantize");
     calib::InputStats stats = collector_ ? collector_->finish() : calib::InputStats{};
     collector_.reset();
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (reference_ != nullptr)
-      if (const auto shift = reference_->take(site))
-        rounding_.correct_site(block_, site, stats, *shift, weights);
+      if (auto shift = reference_->take(site))
+        rounding_.correct_site(block_, site, stats, std::move(*shift), weights);
     if (pass_.job.quantization.propagate_error)
-      rounding_.round_site(block_, site, stats, weights, &hidden_);
+      rounding_.round_site(block_, site, std::move(stats), weights, &hidden_);
     else
       kept_.emplace_back(&site, std::move(stats));
   }
 
   void round_kept(model::BlockWeights& weights) {
-    for (const auto& [site, stats] : kept_)
-      rounding_.round_site(block_, *site, stats, weights, nullptr);
+    const MemoryMeter::Scope memory(pass_.memory, "quantize");
+    for (auto& [site, stats] : kept_)
+      rounding_.round_site(block_, *site, std::move(stats), weights, nullptr);
   }
+
+  bool wants_output() const override { return !pass_.source.family.is_last(block_); }
 
   double seconds_inside() const { return seconds_inside_; }
 
@@ -71,11 +77,15 @@ model::BlockWeights load(const Pass& pass, const model::BlockSpec& block) {
 // its error, too.
 std::unique_ptr<model::HiddenStates> embed(const Pass& pass, SiteRounding& rounding) {
   const std::string& name = pass.source.family.embedding.name;
-  const Matrix<float> embedding_VH = pass.upstream_correction > 0 && pass.plan.at(name).grid
-                                         ? rounding.round_outside_blocks(pass.plan.at(name))
-                                         : pass.source.weights->load(name);
+  const text::TokenBlocks& rows = *pass.calibration;
+  if (pass.upstream_correction > 0 && pass.plan.at(name).grid) {
+    const Matrix<float> rounded_VH = rounding.round_outside_blocks(pass.plan.at(name));
+    const TimedScope timed(pass.stages.forward);
+    return pass.runner->embed(rows.ids_BS, rows.lengths_B, rounded_VH);
+  }
   const TimedScope timed(pass.stages.forward);
-  return pass.runner->embed(pass.calibration->ids_BS, pass.calibration->lengths_B, embedding_VH);
+  return model::embed_tokens(*pass.runner, *pass.source.weights, pass.source.family.embedding,
+                             rows.ids_BS, rows.lengths_B);
 }
 
 void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
@@ -92,18 +102,18 @@ void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::
 void round_without_statistics(const Pass& pass, SiteRounding& rounding,
                               const model::BlockSpec& block) {
   model::BlockWeights weights = load(pass, block);
-  const calib::InputStats none;
   for (const model::SiteSpec& site : block.sites)
-    rounding.round_site(block, site, none, weights, nullptr);
+    rounding.round_site(block, site, {}, weights, nullptr);
 }
 
 }  // namespace
 
 std::vector<ModuleReport> run_pass(const Pass& pass) {
+  const MemoryMeter::Scope memory(pass.memory, pass.runner ? "forward" : "quantize");
   SiteRounding rounding(pass);
   std::unique_ptr<model::HiddenStates> hidden;
   std::optional<ReferenceStream> reference;
-  if (pass.runner) hidden = embed(pass, rounding);
+  if (pass.runner) hidden = with_context("embedding", [&] { return embed(pass, rounding); });
   if (pass.runner && pass.upstream_correction > 0) reference.emplace(pass);
 
   const auto blocks = static_cast<Index>(pass.source.family.blocks.size());
@@ -120,6 +130,9 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
     });
     pass.observer.block_done(block.layer, blocks, watch.seconds());
   }
+  hidden.reset();
+  reference.reset();
+  const MemoryMeter::Scope write(pass.memory, "write");
   rounding.round_outside_blocks();
   return rounding.take_modules();
 }

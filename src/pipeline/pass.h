@@ -5,6 +5,7 @@
 
 #include "calque/artifact/plan.h"
 #include "calque/artifact/writer.h"
+#include "calque/io/scratch.h"
 #include "calque/model/block_runner.h"
 #include "calque/pipeline/job.h"
 #include "calque/pipeline/observer.h"
@@ -12,6 +13,7 @@
 #include "calque/quant/rounder.h"
 #include "calque/text/corpus.h"
 #include "pipeline/importance.h"
+#include "pipeline/memory_meter.h"
 #include "pipeline/plan_job.h"
 #include "pipeline/stage_devices.h"
 
@@ -31,7 +33,9 @@ struct Pass {
   const StageExecs& execs;
   Observer& observer;
   StageSeconds& stages;
+  MemoryMeter& memory;
   double upstream_correction = 0;  // 0..1; > 0: the original model runs beside (quant/upstream.h)
+  std::shared_ptr<io::ScratchSpace> scratch;  // the runner's; null: activations are in memory
 };
 
 // Rounds everything and hands it to the writers (without finishing them). Returns the modules in

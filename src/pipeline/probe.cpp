@@ -9,6 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/model/block_runner.h"
 #include "calque/model/family.h"
+#include "calque/model/token_rows.h"
 #include "calque/pipeline/verify_artifact.h"
 #include "calque/text/tokenizer.h"
 
@@ -51,7 +52,7 @@ Matrix<float> prompt_logits(const model::WeightSource& weights, const model::Mod
   Matrix<std::int32_t> ids_BS(1, tokens);
   std::copy(ids.begin(), ids.end(), ids_BS.data());
   const std::vector<Index> lengths_B = {tokens};
-  const auto hidden = runner->embed(ids_BS, lengths_B, weights.load(family.embedding.name));
+  const auto hidden = model::embed_tokens(*runner, weights, family.embedding, ids_BS, lengths_B);
   for (const model::BlockSpec& block : family.blocks) {
     model::BlockWeights block_weights = model::load_block(weights, block);
     runner->run_block(block, block_weights, *hidden, nullptr);

@@ -1,7 +1,6 @@
 #include "calque/pipeline/quantize_model.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <memory>
@@ -10,11 +9,14 @@
 #include "calque/artifact/writer.h"
 #include "calque/core/error.h"
 #include "calque/eval/evaluate.h"
+#include "calque/io/scratch.h"
 #include "calque/model/block_runner.h"
+#include "calque/pipeline/memory_plan.h"
 #include "calque/quant/methods.h"
 #include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
 #include "pipeline/job_tokens.h"
+#include "pipeline/memory_meter.h"
 #include "pipeline/model_card.h"
 #include "pipeline/pass.h"
 #include "pipeline/pass_method.h"
@@ -29,16 +31,19 @@ namespace {
 
 constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
 
-std::uint64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
-}
-
 // "folder", or "file" without its ending. "." has a name, too.
 std::string name_of_model(const std::filesystem::path& path) {
   const std::filesystem::path whole = std::filesystem::weakly_canonical(path);
   return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
+}
+
+// Activations stay in memory as far as the plan has room for them.
+std::shared_ptr<io::ScratchSpace> scratch_for(const Job& job, const MemoryPlan& plan) {
+  const bool files = plan.activation_file_bytes > 0;
+  const std::filesystem::path& folder =
+      job.runtime.offload_dir.empty() ? job.run_dir : job.runtime.offload_dir;
+  return std::make_shared<io::ScratchSpace>(plan.activation_budget_bytes,
+                                            files ? folder : std::filesystem::path());
 }
 
 // One job on its way: what every step needs.
@@ -51,7 +56,9 @@ class JobRun {
         plans_(plan_exports(job, source_)),
         importance_(load_importance(job, source_.family)),
         devices_(choose_devices(job, plans_, this_machine())),
-        execs_(open_devices(devices_, job.runtime.threads)) {
+        execs_(open_devices(devices_, job.runtime.threads)),
+        memory_plan_(plan_memory(job, source_.family, plans_)),
+        scratch_(scratch_for(job, memory_plan_)) {
     report_.job_name = job.name;
     report_.stage_devices = devices_;
     report_.source_bytes = source_.weights->total_bytes();
@@ -69,13 +76,25 @@ class JobRun {
       log_.warning("calibration.save_imatrix: no export quantizes a linear, nothing was measured");
     if (job_.evaluate) evaluate();
     report_.seconds = watch.seconds();
-    report_.peak_bytes = peak_resident_bytes();
+    report_memory();
     report_.warnings = log_.warnings();
     log_.finish(report_);
     return std::move(report_);
   }
 
  private:
+  void report_memory() {
+    report_.peak_bytes = memory_.peak_bytes();
+    report_.predicted_peak_bytes = memory_plan_.peak_bytes;
+    report_.activation_file_bytes = scratch_->peak_file_bytes();
+    const auto measured = memory_.stages();
+    for (const MemoryPlan::Stage& stage : memory_plan_.stages) {
+      const auto found = measured.find(stage.stage);
+      report_.stage_peaks.push_back(
+          {stage.stage, stage.peak_bytes(), found == measured.end() ? 0 : found->second});
+    }
+  }
+
   void read_calibration() {
     if (!job_.calibration.given()) return;
     const TimedScope timed(report_.stages.tokenize);
@@ -99,6 +118,7 @@ class JobRun {
                                     {.dtype = dtype_for(job_.runtime.forward_dtype),
                                      .threads = job_.runtime.threads,
                                      .device = execs_.forward,
+                                     .scratch = scratch_,
                                      .host_views = devices_.statistics != devices_.forward ||
                                                    upstream_correction_for(job_, plan) > 0});
   }
@@ -180,7 +200,9 @@ class JobRun {
                   .execs = execs_,
                   .observer = log_,
                   .stages = report_.stages,
-                  .upstream_correction = upstream_correction_for(job_, plan)});
+                  .memory = memory_,
+                  .upstream_correction = upstream_correction_for(job_, plan),
+                  .scratch = scratch_});
     if (runner && recorder() != nullptr)
       recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
     finish_writers(exports, writers, modules);
@@ -196,6 +218,7 @@ class JobRun {
                       std::vector<std::unique_ptr<artifact::ArtifactWriter>>& writers,
                       const std::vector<ModuleReport>& modules) {
     const TimedScope timed(report_.stages.write);
+    const MemoryMeter::Scope memory(memory_, "write");
     for (std::size_t w = 0; w < exports.size(); ++w) {
       writers[w]->finish();
       ArtifactReport& artifact = report_.artifacts[exports[w]];
@@ -209,6 +232,7 @@ class JobRun {
   // On the files that were written, never the weights in memory.
   void evaluate() {
     const TimedScope timed(report_.stages.evaluate);
+    const MemoryMeter::Scope memory(memory_, "evaluate");
     text::PackedTokens packed = evaluation_tokens(job_, source_.family.config.vocab_size);
     report_.evaluation = std::move(packed.manifest);
 
@@ -225,7 +249,8 @@ class JobRun {
     report_.metrics = eval::evaluate(reference, candidates, packed.blocks,
                                      {.runner = {.dtype = dtype_for(job_.evaluate->dtype),
                                                  .threads = job_.runtime.threads,
-                                                 .device = execs_.forward},
+                                                 .device = execs_.forward,
+                                                 .scratch = scratch_},
                                       .llamacpp_bos = bos_of(job_),
                                       .progress = [&](Index done, Index) { log_.step(done); }});
   }
@@ -238,6 +263,9 @@ class JobRun {
   ImatrixRecorder recorder_;
   StageDevices devices_;
   StageExecs execs_;
+  MemoryMeter memory_;
+  MemoryPlan memory_plan_;
+  std::shared_ptr<io::ScratchSpace> scratch_;
   text::TokenBlocks calibration_;
   std::vector<std::unique_ptr<text::Vocabulary>> vocabularies_;
   Report report_;

@@ -6,6 +6,7 @@
 
 #include "calque/core/error.h"
 #include "calque/kernels/products.h"
+#include "calque/model/token_rows.h"
 #include "pipeline/stopwatch.h"
 
 namespace calque::pipeline {
@@ -31,24 +32,27 @@ bool is_finite(const float* row, Index columns) {
 // One site: what the original model had there, and how far the sums have come.
 class ReferenceStream::Comparison {
  public:
-  Comparison(Index tokens, Index channels, const Exec& exec)
-      : tokens_(tokens), channels_(channels), exec_(exec) {}
+  Comparison(Index tokens, Index channels, const Exec& exec, io::ScratchSpace& scratch)
+      : tokens_(tokens), channels_(channels), exec_(exec), scratch_(scratch) {}
 
   void record(const model::ActivationView& inputs_TK) {
     if (inputs_TK.is_bf16())
-      append(inputs_TK.bf16_TK, original_bf16_TK_);
+      append(inputs_TK.bf16_TK, original_bf16_);
     else
-      append(inputs_TK.f32_TK, original_f32_TK_);
+      append(inputs_TK.f32_TK, original_f32_);
   }
 
   void compare(const model::ActivationView& inputs_TK) {
     if (compared_ == 0) start();
+    const Index first = compared_;
     for (Index t = 0; t < inputs_TK.rows(); ++t) {
       widen(inputs_TK, t, inputs_BK_.row(pending_));
       widen(original(), compared_++, difference_BK_.row(pending_));
       if (subtract(pending_)) ++pending_;
       if (pending_ == kBlockRows) flush();
     }
+    original_f32_.release_rows(first, inputs_TK.rows());
+    original_bf16_.release_rows(first, inputs_TK.rows());
   }
 
   quant::InputShift finish() {
@@ -67,14 +71,16 @@ class ReferenceStream::Comparison {
   }
 
   model::ActivationView original() const {
-    return {original_f32_TK_.view(), original_bf16_TK_.view()};
+    return {original_f32_.view(), original_bf16_.view(), {}};
   }
 
   template <typename T>
-  void append(MatrixView<const T> rows_TK, Matrix<T>& all_TK) {
-    if (all_TK.empty()) all_TK = Matrix<T>::uninitialized(tokens_, rows_TK.cols());
+  void append(MatrixView<const T> rows_TK, io::ScratchMatrix<T>& all) {
+    if (recorded_ == 0) all = io::ScratchMatrix<T>(scratch_, tokens_, rows_TK.cols());
+    const Index first = recorded_;
     for (Index t = 0; t < rows_TK.rows(); ++t)
-      std::copy_n(rows_TK.row(t), rows_TK.cols(), all_TK.row(recorded_++));
+      std::copy_n(rows_TK.row(t), rows_TK.cols(), all.view().row(recorded_++));
+    all.release_rows(first, rows_TK.rows());
   }
 
   // difference = original - input; false: a row that is no number in either stream shifts nothing.
@@ -99,8 +105,9 @@ class ReferenceStream::Comparison {
 
   Index tokens_, channels_;
   const Exec& exec_;
-  Matrix<float> original_f32_TK_;
-  Matrix<BFloat16> original_bf16_TK_;
+  io::ScratchSpace& scratch_;
+  io::ScratchMatrix<float> original_f32_;  // one of the two
+  io::ScratchMatrix<BFloat16> original_bf16_;
   Index recorded_ = 0, compared_ = 0, pending_ = 0;
   Matrix<float> difference_BK_, inputs_BK_;
   quant::InputShift shift_;
@@ -108,31 +115,37 @@ class ReferenceStream::Comparison {
 
 class ReferenceStream::Recorder : public model::BlockObserver {
  public:
-  explicit Recorder(ReferenceStream& stream) : stream_(stream) {}
+  Recorder(ReferenceStream& stream, bool wants_output)
+      : stream_(stream), wants_output_(wants_output) {}
   void site_input(const model::SiteSpec& site, const model::ActivationView& inputs_TK) override {
     if (!stream_.is_compared(site)) return;
     std::shared_ptr<Comparison>& comparison = stream_.sites_[site.kind];
     if (!comparison)
-      comparison = std::make_shared<Comparison>(stream_.pass_.calibration->token_count(),
-                                                site.features(), stream_.pass_.execs.statistics);
+      comparison =
+          std::make_shared<Comparison>(stream_.pass_.calibration->token_count(), site.features(),
+                                       stream_.pass_.execs.statistics, *stream_.scratch_);
     comparison->record(inputs_TK);
   }
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
+  bool wants_output() const override { return wants_output_; }
 
  private:
   ReferenceStream& stream_;
+  bool wants_output_;
 };
 
-ReferenceStream::ReferenceStream(const Pass& pass) : pass_(pass) {
+ReferenceStream::ReferenceStream(const Pass& pass) : pass_(pass), scratch_(pass.scratch) {
+  if (scratch_ == nullptr)
+    scratch_ = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
   const TimedScope timed(pass.stages.forward);
-  hidden_ = pass.runner->embed(pass.calibration->ids_BS, pass.calibration->lengths_B,
-                               pass.source.weights->load(pass.source.family.embedding.name));
+  hidden_ = model::embed_tokens(*pass.runner, *pass.source.weights, pass.source.family.embedding,
+                                pass.calibration->ids_BS, pass.calibration->lengths_B);
 }
 
 void ReferenceStream::run_block(const model::BlockSpec& block, model::BlockWeights& weights) {
   const TimedScope timed(pass_.stages.forward);
   sites_.clear();
-  Recorder recorder(*this);
+  Recorder recorder(*this, !pass_.source.family.is_last(block));
   pass_.runner->run_block(block, weights, *hidden_, &recorder);
 }
 

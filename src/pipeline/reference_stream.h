@@ -11,8 +11,8 @@ namespace calque::pipeline {
 
 // The calibration text going through the original model beside the one that is being quantized, so
 // that each site can be told what its inputs would have been (quant/upstream.h). The inputs of one
-// block's sites are held for all tokens, in the precision of the forward pass. Sites of single
-// experts are left out: the two models send them different tokens.
+// block's sites are held for all tokens, in the precision of the forward pass and in scratch space.
+// Sites of single experts are left out: the two models send them different tokens.
 class ReferenceStream {
  public:
   explicit ReferenceStream(const Pass& pass);
@@ -32,6 +32,7 @@ class ReferenceStream {
   Comparison* find(const model::SiteSpec& site);
 
   const Pass& pass_;
+  std::shared_ptr<io::ScratchSpace> scratch_;
   std::unique_ptr<model::HiddenStates> hidden_;
   std::map<model::SiteKind, std::shared_ptr<Comparison>> sites_;
 };

@@ -78,6 +78,15 @@ Json json_of(const StageDevices& d) {
           {"pack", d.pack}};
 }
 
+Json json_of(const std::vector<StagePeak>& peaks) {
+  Json json = Json::array();
+  for (const StagePeak& peak : peaks)
+    json.push_back({{"stage", peak.stage},
+                    {"predicted_bytes", peak.predicted_bytes},
+                    {"measured_bytes", peak.measured_bytes}});
+  return json;
+}
+
 }  // namespace
 
 std::string report_json(const Report& report) {
@@ -95,6 +104,9 @@ std::string report_json(const Report& report) {
       {"stage_devices", json_of(report.stage_devices)},
       {"stage_seconds", json_of(report.stages)},
       {"peak_bytes", report.peak_bytes},
+      {"predicted_peak_bytes", report.predicted_peak_bytes},
+      {"activation_file_bytes", report.activation_file_bytes},
+      {"stage_peaks", json_of(report.stage_peaks)},
       {"warnings", report.warnings}};
   return json.dump(2) + "\n";
 }

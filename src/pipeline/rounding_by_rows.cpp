@@ -60,7 +60,7 @@ void SiteRounding::round_rows(const artifact::TensorPlan& planned, const quant::
   const std::string& tensor = planned.tensor.name;
   const Stopwatch watch;
   const RowReader reader(*pass_.source.weights, tensor);
-  const quant::SiteRounder round_one = rounder(stats, pass_.execs.quantize);
+  const quant::SiteRounder round_one = rounder(stats.clone(), pass_.execs.quantize);
   const Index strip = std::max<Index>(1, kStripWeights / reader.columns());
   double energy = 0, error = 0;
   for (Index first = 0; first < reader.rows(); first += strip) {

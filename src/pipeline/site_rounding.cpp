@@ -68,11 +68,11 @@ SiteRounding::SiteRounding(const Pass& pass)
       channel_scales_(pass) {}
 
 void SiteRounding::correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                                const calib::InputStats& stats, const quant::InputShift& shift,
+                                const calib::InputStats& stats, quant::InputShift shift,
                                 model::BlockWeights& weights) {
   const TimedScope timed(pass_.stages.transform);
   const auto correction =
-      quant::upstream_correction(stats, shift, pass_.upstream_correction,
+      quant::upstream_correction(stats, std::move(shift), pass_.upstream_correction,
                                  gptq_options(pass_.job.quantization), pass_.execs.transform);
   if (!correction || correction->trust == 0) return warn_about_uncorrected(block, site, stats);
   for (const model::LinearSpec& linear : site.readers)
@@ -82,7 +82,7 @@ void SiteRounding::correct_site(const model::BlockSpec& block, const model::Site
 }
 
 void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                              const calib::InputStats& stats, model::BlockWeights& weights,
+                              calib::InputStats stats, model::BlockWeights& weights,
                               const model::HiddenStates* hidden) {
   const std::span<const float> scales_K =
       channel_scales_.choose(block, site, stats, weights, hidden);
@@ -90,22 +90,20 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     const model::FoldSpec& fold = *block.fold_of(site);
     absorb(fold, scales_K, weights);
   }
-  const calib::InputStats scaled =
-      scales_K.empty() ? calib::InputStats{} : quant::rescaled(stats, scales_K);
-  double prepare_seconds = 0;
-  const quant::SiteRounder round_one = [&] {
-    const TimedScope timed(prepare_seconds);
-    return rounder_(scales_K.empty() ? stats : scaled, pass_.execs.quantize);
+  const SeenTokens seen = {stats.tokens, stats.nonfinite_tokens};
+  if (!scales_K.empty()) stats = quant::rescaled(std::move(stats), scales_K);
+  quant::SiteRounder round_one = [&] {
+    const TimedScope timed(pass_.stages.quantize);
+    return rounder_(std::move(stats), pass_.execs.quantize);
   }();
-  pass_.stages.quantize += prepare_seconds;
   for (const model::LinearSpec& linear : site.readers) {
     const std::string& name = linear.weight.name;
     const auto& grid = pass_.plan.at(name).grid;
     if (!grid) continue;
     ModuleReport report = describe(linear.name, linear.role, *grid);
     report.block = block.layer;
-    report.tokens = stats.tokens;
-    report.nonfinite_tokens = stats.nonfinite_tokens;
+    report.tokens = seen.tokens;
+    report.nonfinite_tokens = seen.nonfinite;
     report.upstream_shift = upstream_shifts_[linear.name];
     Matrix<float> weight_NK = weights.take(name);
     if (!scales_K.empty()) quant::multiply_columns(weight_NK, scales_K);
@@ -114,7 +112,7 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     if (!scales_K.empty()) quant::divide_columns(rounded_NK, scales_K);
     weights.put(name, std::move(rounded_NK));
   }
-  warn_about_nonfinite(block, site, stats);
+  warn_about_nonfinite(block, site, seen);
 }
 
 // The other side of a fold, once: the norm, or the rows of the linear before, which is rounded
@@ -190,7 +188,7 @@ Matrix<float> SiteRounding::round_outside_blocks(const artifact::TensorPlan& pla
       pass_.importance ? pass_.importance->stats_of(planned.tensor) : none;
   const quant::Rounder& rounder = planned.grid->block ? plain_blocks_ : plain_;
   rounded_outside_.insert(planned.tensor.name);
-  return round_and_write(rounder(stats, pass_.execs.quantize), planned.tensor.name, false,
+  return round_and_write(rounder(stats.clone(), pass_.execs.quantize), planned.tensor.name, false,
                          std::move(weight), report);
 }
 
@@ -252,12 +250,11 @@ void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
 }
 
 void SiteRounding::warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
-                                        const calib::InputStats& stats) {
-  if (stats.nonfinite_tokens == 0) return;
+                                        const SeenTokens& seen) {
+  if (seen.nonfinite == 0) return;
   pass_.observer.warning(fmt::format(
       "{} {}: {} of {} calibration tokens had NaN or infinite activations and were left out",
-      block.name, name_of(site.kind), stats.nonfinite_tokens,
-      stats.tokens + stats.nonfinite_tokens));
+      block.name, name_of(site.kind), seen.nonfinite, seen.tokens + seen.nonfinite));
 }
 
 }  // namespace calque::pipeline

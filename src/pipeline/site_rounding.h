@@ -27,11 +27,11 @@ class SiteRounding {
   // Puts the values that the artifact's function has in place of the site's weights. `hidden`: what
   // the block is running on, null when it is not running.
   void round_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                  const calib::InputStats& stats, model::BlockWeights& weights,
+                  calib::InputStats stats, model::BlockWeights& weights,
                   const model::HiddenStates* hidden);
   // Before round_site: the readers' weights become what makes up best for the inputs' shift.
   void correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                    const calib::InputStats& stats, const quant::InputShift& shift,
+                    const calib::InputStats& stats, quant::InputShift shift,
                     model::BlockWeights& weights);
   // All linears of the block, if rounds_by_rows.
   void round_block_by_rows(const model::BlockSpec& block);
@@ -45,6 +45,12 @@ class SiteRounding {
   std::vector<ModuleReport> take_modules() { return std::move(modules_); }
 
  private:
+  // Calibration rows of a site.
+  struct SeenTokens {
+    Index tokens = 0;
+    Index nonfinite = 0;
+  };
+
   void round_rows(const artifact::TensorPlan& planned, const quant::Rounder& rounder,
                   const calib::InputStats& stats, ModuleReport report);
   void write_rows(const std::string& tensor, Index first_row, const quant::QuantizedMatrix& rows);
@@ -62,7 +68,7 @@ class SiteRounding {
   void warn_about_uncorrected(const model::BlockSpec& block, const model::SiteSpec& site,
                               const calib::InputStats& stats);
   void warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
-                            const calib::InputStats& stats);
+                            const SeenTokens& seen);
 
   const Pass& pass_;
   quant::Rounder rounder_;

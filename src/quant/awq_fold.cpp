@@ -41,21 +41,16 @@ double factor_of(float norm, bool plus_one) {
 
 }  // namespace
 
-calib::InputStats rescaled(const calib::InputStats& stats, std::span<const float> scales_K) {
+calib::InputStats rescaled(calib::InputStats stats, std::span<const float> scales_K) {
   expect_length("scales", scales_K.size(), stats.features());
-  calib::InputStats divided = {.gram_KK = Matrix<float>(stats.features(), stats.features()),
-                               .magnitude_K = stats.magnitude_K,
-                               .tokens = stats.tokens,
-                               .nonfinite_tokens = stats.nonfinite_tokens};
   for (Index i = 0; i < stats.features(); ++i) {
     const float row_scale = scales_K[static_cast<std::size_t>(i)];
-    const float* source = stats.gram_KK.row(i);
-    float* target = divided.gram_KK.row(i);
-    for (Index j = i; j < stats.features(); ++j) target[j] = source[j] / row_scale / scales_K[j];
+    float* row = stats.gram_KK.row(i);
+    for (Index j = i; j < stats.features(); ++j) row[j] = row[j] / row_scale / scales_K[j];
   }
-  for (std::size_t k = 0; k < divided.magnitude_K.size(); ++k)
-    divided.magnitude_K[k] /= static_cast<double>(scales_K[k]);
-  return divided;
+  for (std::size_t k = 0; k < stats.magnitude_K.size(); ++k)
+    stats.magnitude_K[k] /= static_cast<double>(scales_K[k]);
+  return stats;
 }
 
 void multiply_columns(MatrixView<float> weight_NK, std::span<const float> scales_K) {

@@ -58,10 +58,11 @@ class Trials {
     if (samples_.empty()) take_samples();
     double total = 0;
     for (std::size_t i = 0; i < readers_.size(); ++i) {
-      const Matrix<float> values_SK = rounded(samples_[i], readers_[i].grid, scales_K);
+      Matrix<float> error_SK = rounded(samples_[i], readers_[i].grid, scales_K);
+      subtract(samples_[i], error_SK);
       const double rows_a_sample = static_cast<double>(readers_[i].weight_NK.rows()) /
                                    static_cast<double>(samples_[i].rows());
-      total += rows_a_sample * gram_loss(difference(values_SK, samples_[i]), stats_.gram_KK, exec_);
+      total += rows_a_sample * gram_loss(error_SK, stats_.gram_KK, exec_);
     }
     return total;
   }

@@ -122,24 +122,26 @@ bool has_block_structure(const Grid& grid) {
   return grid.block && find_ggml_structure(*grid.block);
 }
 
-Rounded round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
-                          const GptqOptions& options, const GptqSite& site,
-                          const calib::InputStats& stats, const Exec& exec) {
-  Rounded rounded;
-  rounded.matrix = reference_blocks(weight_NK, grid, block_importance(stats), exec);
+GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
+                           const GptqOptions& options, const GptqSite& site,
+                           const calib::InputStats& stats, QuantizedMatrix& q, const Exec& exec) {
+  q = reference_blocks(weight_NK, grid, block_importance(stats), exec);
   const Task task = {weight_NK, *grid.block, *find_ggml_structure(*grid.block),
                      options,   site,        exec};
-  GgmlFields fields = fields_of(rounded.matrix, weight_NK.cols(), exec);
-  const double loss = round_fields(task, fields);
-  store_ggml_fields(task.type, fields, bytes_of(rounded.matrix.blocks_NB), exec);
-  rounded.report = gptq_report(weight_NK, rounded.matrix, loss, site, stats, exec);
-  return rounded;
+  GptqSums sums;
+  {
+    GgmlFields fields = fields_of(q, weight_NK.cols(), exec);
+    sums.loss = round_fields(task, fields);
+    store_ggml_fields(task.type, fields, bytes_of(q.blocks_NB), exec);
+  }
+  sums.error = squared_error(weight_NK, q);
+  sums.energy = measure_of(site)(weight_NK, exec);
+  return sums;
 }
 
 Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
-                           const GptqOptions& options, const calib::InputStats& stats,
-                           const Exec& exec) {
-  Rounded rounded = round_to_blocks(weight_NK, grid, stats, exec);
+                           const GptqOptions& options, const Exec& exec) {
+  Rounded rounded = round_to_blocks(weight_NK, grid, {}, {}, exec);
   if (options.refine_passes == 0) return rounded;
   // The format's search with columns of equal importance is nearer to the squared error than the
   // one without, but not in every row: 0.0704 of the energy of the demo model's embedding in Q2_K
@@ -155,7 +157,7 @@ Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
   refine(task, challenger);
   keep_better_rows(challenger, best);
   store_ggml_fields(task.type, best.fields, bytes_of(rounded.matrix.blocks_NB), exec);
-  measure_error(weight_NK, rounded.matrix, stats, exec, rounded.report);
+  measure_error(weight_NK, rounded.matrix, {}, exec, rounded.report);
   return rounded;
 }
 

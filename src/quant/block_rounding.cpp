@@ -42,12 +42,13 @@ QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& 
 }
 
 Rounded round_to_blocks(MatrixView<const float> weight_NK, const Grid& grid,
-                        const calib::InputStats& stats, const Exec& exec) {
+                        const calib::InputStats& stats, const ErrorMeasure& measure,
+                        const Exec& exec) {
   const std::vector<float> importance_K = block_importance(stats);
   Rounded rounded;
   rounded.matrix = reference_blocks(weight_NK, grid, importance_K, exec);
   rounded.report.method = importance_K.empty() ? "rtn" : "imatrix";
-  measure_error(weight_NK, rounded.matrix, stats, exec, rounded.report);
+  measure_error(weight_NK, rounded.matrix, measure, exec, rounded.report);
   return rounded;
 }
 

@@ -7,6 +7,7 @@
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/rounder.h"
+#include "quant/weights.h"
 
 namespace calque::quant {
 
@@ -20,6 +21,7 @@ QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& 
 // Rounds to a grid with `block` as llama.cpp does: weighted with the mean square of each input
 // where there are statistics (its importance matrix; report.method "imatrix"), else "rtn".
 Rounded round_to_blocks(MatrixView<const float> weight_NK, const Grid& grid,
-                        const calib::InputStats& stats, const Exec& exec);
+                        const calib::InputStats& stats, const ErrorMeasure& measure,
+                        const Exec& exec);
 
 }  // namespace calque::quant

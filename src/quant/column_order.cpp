@@ -37,24 +37,37 @@ std::vector<float> in_order(const std::vector<float>& values_K, const Order& ord
   return ordered;
 }
 
-Matrix<float> square_in_order(MatrixView<const float> matrix_KK, const Order& order) {
+void put_square_in_order(MatrixView<float> matrix_KK, const Order& order) {
+  const Index size = matrix_KK.rows();
+  std::vector<float> kept(static_cast<std::size_t>(size));
+  for (Index i = 0; i < size; ++i) {
+    float* row = matrix_KK.row(i);
+    std::copy_n(row, size, kept.begin());
+    for (std::size_t j = 0; j < order.size(); ++j)
+      row[j] = kept[static_cast<std::size_t>(order[j])];
+  }
+  // Row i becomes row order[i], round each cycle of the permutation.
+  std::vector<char> done(order.size());
+  for (Index start = 0; start < size; ++start) {
+    if (done[static_cast<std::size_t>(start)]) continue;
+    std::copy_n(matrix_KK.row(start), size, kept.begin());
+    Index i = start;
+    for (Index next = order[i]; next != start; i = next, next = order[i]) {
+      std::copy_n(matrix_KK.row(next), size, matrix_KK.row(i));
+      done[static_cast<std::size_t>(i)] = 1;
+    }
+    std::copy_n(kept.begin(), size, matrix_KK.row(i));
+    done[static_cast<std::size_t>(i)] = 1;
+  }
+}
+
+Matrix<float> upper_in_order(MatrixView<const float> matrix_KK, const Order& order, float scale) {
   const Index size = matrix_KK.rows();
   auto ordered_KK = Matrix<float>::uninitialized(size, size);
   for (Index i = 0; i < size; ++i) {
     const float* source = matrix_KK.row(order[static_cast<std::size_t>(i)]);
     float* target = ordered_KK.row(i);
-    for (std::size_t j = 0; j < order.size(); ++j) target[j] = source[order[j]];
-  }
-  return ordered_KK;
-}
-
-Matrix<float> upper_in_order(MatrixView<const float> matrix_KK, const Order& order) {
-  const Index size = matrix_KK.rows();
-  Matrix<float> ordered_KK(size, size);
-  for (Index i = 0; i < size; ++i) {
-    const float* source = matrix_KK.row(order[static_cast<std::size_t>(i)]);
-    float* target = ordered_KK.row(i);
-    for (Index j = i; j < size; ++j) target[j] = source[order[static_cast<std::size_t>(j)]];
+    for (Index j = i; j < size; ++j) target[j] = scale * source[order[static_cast<std::size_t>(j)]];
   }
   return ordered_KK;
 }

@@ -18,9 +18,10 @@ Order falling_order(const std::vector<float>& diagonal_K);
 Matrix<float> columns_in_order(MatrixView<const float> weight_NK, const Order& order);
 std::vector<float> in_order(const std::vector<float>& values_K, const Order& order);
 
-// Rows and columns of a matrix with both triangles; and its upper triangle only.
-Matrix<float> square_in_order(MatrixView<const float> matrix_KK, const Order& order);
-Matrix<float> upper_in_order(MatrixView<const float> matrix_KK, const Order& order);
+// Rows and columns of a matrix with both triangles, in its own memory.
+void put_square_in_order(MatrixView<float> matrix_KK, const Order& order);
+// The upper triangle of the same, times `scale`; the lower one is undefined.
+Matrix<float> upper_in_order(MatrixView<const float> matrix_KK, const Order& order, float scale);
 
 // codes_NK's column order[i] = ordered's column i.
 void restore_order(const Matrix<std::uint8_t>& ordered, const Order& order,

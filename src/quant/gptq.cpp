@@ -1,7 +1,8 @@
 #include <memory>
-#include <mutex>
+#include <span>
 #include <utility>
 
+#include "calque/core/error.h"
 #include "calque/kernels/gptq_sweep.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/quant/methods.h"
@@ -14,12 +15,12 @@
 namespace calque::quant {
 namespace {
 
-// One matrix and what belongs to its columns, all in the same order of columns; groups are
+// Rows of a matrix and what belongs to its columns, all in the same order of columns; groups are
 // consecutive in it.
 struct Task {
   MatrixView<const float> weight_NK;
   ScaleGuide guide;
-  Order order;  // in which the sweep visits the columns
+  const Order& order;  // in which the sweep visits the columns
 };
 
 // Codes of `q` by the sweep; returns tr(E H E^T).
@@ -50,85 +51,133 @@ double round_task(const Task& task, const Grid& grid, const GptqOptions& options
                      refine, q.scales_NG, q.offsets_NG, q.codes_NK, exec);
 }
 
-// Activation-ordered groups: everything happens in visiting order, where groups are consecutive.
-double round_in_order(const Matrix<float>& weight_NK, const Grid& grid, const GptqOptions& options,
-                      const GptqSite& site, const std::vector<float>& importance_K,
-                      QuantizedMatrix& q, const Exec& exec) {
-  const Matrix<float> ordered_NK = columns_in_order(weight_NK, site.order);
-  const std::vector<float> ordered_importance_K = in_order(importance_K, site.order);
-  Matrix<float> hessian_KK;
-  if (!site.hessian_KK.empty()) hessian_KK = square_in_order(site.hessian_KK, site.order);
-  const Task task = {.weight_NK = ordered_NK,
-                     .guide = {ordered_importance_K, hessian_KK.view()},
-                     .order = stored_order(site.order.size())};
-  const double loss = round_task(task, grid, options, site, q, exec);
-  restore_order(q, site.order);
-  return loss;
+// Rows with their columns in the order of the Hessian's.
+GptqSums round_rows(const Task& task, const Grid& grid, const GptqOptions& options,
+                    const GptqSite& site, QuantizedMatrix& q, const Exec& exec) {
+  GptqSums sums;
+  sums.loss = round_task(task, grid, options, site, q, exec);
+  sums.error = squared_error(task.weight_NK, q);
+  sums.energy = measure_of(site)(task.weight_NK, exec);
+  return sums;
 }
 
+// Activation-ordered groups: everything happens in visiting order, where groups are consecutive.
+GptqSums round_rows_in_order(MatrixView<const float> weight_NK, const Grid& grid,
+                             const GptqOptions& options, const GptqSite& site,
+                             std::span<const float> ordered_importance_K, QuantizedMatrix& q,
+                             const Exec& exec) {
+  const Matrix<float> ordered_NK = columns_in_order(weight_NK, site.order);
+  const Order stored = stored_order(site.order.size());
+  const Task task = {ordered_NK, {ordered_importance_K, site.hessian_KK.view()}, stored};
+  const GptqSums sums = round_rows(task, grid, options, site, q, exec);
+  restore_order(q, site.order);
+  return sums;
+}
+
+// A strip of rows after another: each has the copies of its own weights that the steps need.
 Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const GptqOptions& options,
                    const GptqSite& site, const calib::InputStats& stats, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
+  std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
+  if (grid.desc_act) importance_K = in_order(importance_K, site.order);
+  const ScaleGuide guide = {importance_K, site.hessian_KK.view()};
   Rounded rounded;
-  QuantizedMatrix& q = rounded.matrix;
-  const std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
-  const double loss =
-      grid.desc_act ? round_in_order(weight_NK, grid, options, site, importance_K, q, exec)
-                    : round_task({weight_NK, {importance_K, site.hessian_KK.view()}, site.order},
-                                 grid, options, site, q, exec);
-  rounded.report = gptq_report(weight_NK, q, loss, site, stats, exec);
+  GptqSums sums;
+  for_each_strip(
+      weight_NK.rows(), weight_NK.cols(),
+      [&](Index first, Index count) {
+        const MatrixView<const float> rows_NK = weight_NK.view().rows(first, count);
+        QuantizedMatrix part;
+        sums += grid.desc_act
+                    ? round_rows_in_order(rows_NK, grid, options, site, importance_K, part, exec)
+                    : round_rows({rows_NK, guide, site.order}, grid, options, site, part, exec);
+        put_rows(std::move(part), first, weight_NK.rows(), rounded.matrix);
+      },
+      options.strip_weights);
+  rounded.report = gptq_report(sums, site);
   return rounded;
 }
 
-SiteRounder rtn_because(const GptqSite& site, const GptqOptions& options,
-                        const calib::InputStats& stats, const Exec& exec) {
-  SiteRounder rtn = make_rtn({.scale_rule = options.scale_rule})(stats, exec);
-  return [rtn, reason = site.failure, dead = site.dead_columns](Matrix<float> weight_NK,
-                                                                const Grid& grid) {
-    Rounded rounded = rtn(std::move(weight_NK), grid);
-    rounded.report.fallback_reason = reason;
-    rounded.report.dead_columns = dead;
-    return rounded;
-  };
+Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid, const GptqOptions& options,
+                     const GptqSite& site, const calib::InputStats& stats, const Exec& exec) {
+  Rounded rounded;
+  GptqSums sums;
+  for_each_strip(
+      weight_NK.rows(), weight_NK.cols(),
+      [&](Index first, Index count) {
+        QuantizedMatrix part;
+        sums += round_blocks_gptq(weight_NK.view().rows(first, count), grid, options, site, stats,
+                                  part, exec);
+        put_rows(std::move(part), first, weight_NK.rows(), rounded.matrix);
+      },
+      options.strip_weights);
+  rounded.report = gptq_report(sums, site);
+  return rounded;
 }
-
-SiteRounder make_site_rounder(const GptqOptions& options, const calib::InputStats& stats,
-                              const Exec& exec) {
-  const auto site = std::make_shared<const GptqSite>(prepare_gptq(stats, options, exec));
-  if (!site->failure.empty()) return rtn_because(*site, options, stats, exec);
-  return [options, site, &stats, exec](Matrix<float> weight_NK, const Grid& grid) {
-    if (grid.block) return round_blocks_gptq(weight_NK, grid, options, *site, stats, exec);
-    return round_gptq(weight_NK, grid, options, *site, stats, exec);
-  };
-}
-
-// Factorises for the first matrix that needs it: some block grids do without.
-struct LazyRounder {
-  std::once_flag once;
-  SiteRounder rounder;
-};
 
 // A mean square that somebody else measured weighs the format's own search, and is no Hessian.
 Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid& grid,
                                   const GptqOptions& options, const calib::InputStats& stats,
                                   const Exec& exec) {
-  if (!stats.mean_square_K().empty()) return round_to_blocks(weight_NK, grid, stats, exec);
-  return round_blocks_alone(weight_NK, grid, options, stats, exec);
+  if (!stats.mean_square_K().empty()) return round_to_blocks(weight_NK, grid, stats, {}, exec);
+  return round_blocks_alone(weight_NK, grid, options, exec);
 }
+
+// Prepared for the first matrix that needs it: some block grids do without.
+class GptqRounder {
+ public:
+  GptqRounder(calib::InputStats stats, const GptqOptions& options, const Exec& exec)
+      : stats_(std::move(stats)), options_(options), exec_(exec) {}
+
+  Rounded operator()(Matrix<float> weight_NK, const Grid& grid) {
+    if (grid.block && !has_block_structure(grid))
+      return rtn_ ? rtn_(std::move(weight_NK), grid)
+                  : round_to_blocks(weight_NK, grid, stats_, measure(), exec_);
+    if (grid.block && !prepared_ && stats_.empty())
+      return round_uncalibrated_blocks(weight_NK, grid, options_, stats_, exec_);
+    if (!prepared_) prepare(grid);
+    if (rtn_) return round_by_rtn(std::move(weight_NK), grid);
+    if (grid.block) return round_blocks(weight_NK, grid, options_, site_, stats_, exec_);
+    if (grid.desc_act != site_.hessian_in_order)
+      throw Error(ErrorKind::kInternal, "", "one site, but two orders of groups");
+    return round_gptq(weight_NK, grid, options_, site_, stats_, exec_);
+  }
+
+ private:
+  void prepare(const Grid& grid) {
+    prepared_ = true;
+    site_ = prepare_gptq(stats_, grid.desc_act, options_, exec_);
+    if (!site_.failure.empty())
+      rtn_ = make_rtn({.scale_rule = options_.scale_rule})(std::move(stats_), exec_);
+  }
+
+  Rounded round_by_rtn(Matrix<float> weight_NK, const Grid& grid) const {
+    Rounded rounded = rtn_(std::move(weight_NK), grid);
+    rounded.report.fallback_reason = site_.failure;
+    rounded.report.dead_columns = site_.dead_columns;
+    return rounded;
+  }
+
+  ErrorMeasure measure() const {
+    return site_.hessian_KK.empty() ? measure_of(stats_) : measure_of(site_);
+  }
+
+  calib::InputStats stats_;  // without the Gram matrix once the site is prepared
+  GptqOptions options_;
+  Exec exec_;
+  bool prepared_ = false;
+  GptqSite site_;
+  SiteRounder rtn_;  // where there is a failure
+};
 
 }  // namespace
 
 Rounder make_gptq(const GptqOptions& options) {
-  return [options](const calib::InputStats& stats, const Exec& exec) -> SiteRounder {
-    return [options, lazy = std::make_shared<LazyRounder>(), &stats, exec](Matrix<float> weight_NK,
-                                                                           const Grid& grid) {
-      if (grid.block && !has_block_structure(grid))
-        return round_to_blocks(weight_NK, grid, stats, exec);
-      if (grid.block && stats.empty())
-        return round_uncalibrated_blocks(weight_NK, grid, options, stats, exec);
-      std::call_once(lazy->once, [&] { lazy->rounder = make_site_rounder(options, stats, exec); });
-      return lazy->rounder(std::move(weight_NK), grid);
+  return [options](calib::InputStats stats, const Exec& exec) -> SiteRounder {
+    const auto rounder = std::make_shared<GptqRounder>(std::move(stats), options, exec);
+    return [rounder](Matrix<float> weight_NK, const Grid& grid) {
+      return (*rounder)(std::move(weight_NK), grid);
     };
   };
 }

@@ -41,16 +41,23 @@ void set_diagonal(Matrix<float>& hessian_KK, const GptqSite& site,
   }
 }
 
-void factor(GptqSite& site, const Matrix<float>& mean_KK, const calib::InputStats& stats,
-            const std::vector<float>& diagonal_K, double mean, const GptqOptions& options,
-            const Exec& exec) {
-  Matrix<float> hessian_KK = upper_in_order(mean_KK, site.order);
+// The diagonal of H in stored order.
+std::vector<double> damped_diagonal(const GptqSite& site, const std::vector<float>& diagonal_K) {
+  std::vector<double> damped_K;
+  for (const float value : diagonal_K) damped_K.push_back(value + site.damping);
+  return damped_K;
+}
+
+void factor(GptqSite& site, const calib::InputStats& stats, const std::vector<float>& diagonal_K,
+            double mean, const GptqOptions& options, const Exec& exec) {
   const std::vector<double> ladder = damping_ladder(options);
   for (const double damp : ladder) {
     site.damp_percent = damp;
     site.damping = damp * mean;
+    Matrix<float> hessian_KK =
+        upper_in_order(stats.gram_KK, site.order, 1.0f / static_cast<float>(stats.tokens));
     set_diagonal(hessian_KK, site, diagonal_K, mean);
-    std::optional<Matrix<float>> factor_KK = inverse_cholesky(hessian_KK, exec);
+    std::optional<Matrix<float>> factor_KK = inverse_cholesky(std::move(hessian_KK), exec);
     if (!factor_KK) continue;
     site.inverse_factor_KK = std::move(*factor_KK);
     return;
@@ -63,8 +70,7 @@ void factor(GptqSite& site, const Matrix<float>& mean_KK, const calib::InputStat
 
 }  // namespace
 
-GptqSite prepare_gptq(const calib::InputStats& stats, const GptqOptions& options,
-                      const Exec& exec) {
+GptqSite factor_site(const calib::InputStats& stats, const GptqOptions& options, const Exec& exec) {
   GptqSite site;
   if (stats.empty()) {
     site.failure = "no calibration statistics";
@@ -79,25 +85,39 @@ GptqSite prepare_gptq(const calib::InputStats& stats, const GptqOptions& options
     return site;
   }
   site.order = options.act_order ? falling_order(diagonal_K) : stored_order(diagonal_K.size());
-  Matrix<float> mean_KK = symmetric_mean(stats);
-  factor(site, mean_KK, stats, diagonal_K, mean, options, exec);
-  if (options.refine_passes == 0 && options.scale_rule != ScaleRule::kBlockSearch) return site;
-  for (Index k = 0; k < mean_KK.rows(); ++k)
-    mean_KK(k, k) = static_cast<float>(diagonal_K[static_cast<std::size_t>(k)] + site.damping);
-  site.hessian_KK = std::move(mean_KK);
+  factor(site, stats, diagonal_K, mean, options, exec);
   return site;
 }
 
-RoundingReport gptq_report(MatrixView<const float> weight_NK, const QuantizedMatrix& q, double loss,
-                           const GptqSite& site, const calib::InputStats& stats, const Exec& exec) {
-  // tr(E G E^T) / tokens = tr(E H E^T) - damping |E|^2: no product with G needed.
-  const double error = sum_of_squares(difference(dequantize(q), weight_NK));
-  const double energy =
-      gram_loss(weight_NK, stats.gram_KK, exec) / static_cast<double>(stats.tokens);
+GptqSite prepare_gptq(calib::InputStats& stats, bool in_order, const GptqOptions& options,
+                      const Exec& exec) {
+  fill_lower(stats.gram_KK);
+  GptqSite site = factor_site(stats, options, exec);
+  if (!site.failure.empty()) return site;
+  const std::vector<float> diagonal_K = stats.mean_square_K();
+  site.hessian_KK = stats.take_gram();
+  make_hessian(site.hessian_KK, stats.tokens, damped_diagonal(site, diagonal_K));
+  site.hessian_in_order = in_order;
+  if (in_order) put_square_in_order(site.hessian_KK, site.order);
+  return site;
+}
+
+ErrorMeasure measure_of(const GptqSite& site) {
+  return {.matrix_KK = site.hessian_KK.view(), .scale = 1, .damping = site.damping};
+}
+
+void GptqSums::operator+=(const GptqSums& other) {
+  loss += other.loss;
+  error += other.error;
+  energy += other.energy;
+}
+
+// tr(E G E^T) / tokens = tr(E H E^T) - damping |E|^2: no product with G needed.
+RoundingReport gptq_report(const GptqSums& sums, const GptqSite& site) {
   RoundingReport report;
   report.method = "gptq";
-  report.loss = std::max(0.0, loss - site.damping * error);
-  report.relative_error = energy > 0 ? report.loss / energy : 0;
+  report.loss = std::max(0.0, sums.loss - site.damping * sums.error);
+  report.relative_error = sums.energy > 0 ? report.loss / sums.energy : 0;
   report.damp_percent = site.damp_percent;
   report.dead_columns = site.dead_columns;
   return report;

@@ -30,26 +30,29 @@ std::vector<std::int32_t> consecutive_groups(Index in_features, Index group_size
 
 namespace {
 
-Matrix<float> dequantize_blocks(const QuantizedMatrix& q) {
-  auto values = Matrix<float>::uninitialized(q.out_features(), q.in_features());
-  const std::span bytes(q.blocks_NB.data(), static_cast<std::size_t>(q.blocks_NB.size()));
+Matrix<float> dequantize_blocks(const QuantizedMatrix& q, Index first, Index count) {
+  auto values = Matrix<float>::uninitialized(count, q.in_features());
+  const MatrixView<const std::uint8_t> rows_NB = q.blocks_NB.view().rows(first, count);
+  const std::span bytes(rows_NB.data(), static_cast<std::size_t>(rows_NB.size()));
   ggml_dequantize(*q.grid.block, std::as_bytes(bytes), values.view(), open_exec("cpu", 1));
   return values;
 }
 
 }  // namespace
 
-Matrix<float> dequantize(const QuantizedMatrix& q) {
-  if (q.grid.block) return dequantize_blocks(q);
+Matrix<float> dequantize(const QuantizedMatrix& q) { return dequantize(q, 0, q.out_features()); }
+
+Matrix<float> dequantize(const QuantizedMatrix& q, Index first, Index count) {
+  if (q.grid.block) return dequantize_blocks(q, first, count);
   const std::vector<std::int32_t> groups =
       q.group_of_column_K.empty()
           ? consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()))
           : q.group_of_column_K;
-  auto values = Matrix<float>::uninitialized(q.out_features(), q.in_features());
-  for (Index n = 0; n < values.rows(); ++n) {
-    const std::uint8_t* codes = q.codes_NK.row(n);
-    const float* scales = q.scales_NG.row(n);
-    const float* offsets = q.offsets_NG.row(n);
+  auto values = Matrix<float>::uninitialized(count, q.in_features());
+  for (Index n = 0; n < count; ++n) {
+    const std::uint8_t* codes = q.codes_NK.row(first + n);
+    const float* scales = q.scales_NG.row(first + n);
+    const float* offsets = q.offsets_NG.row(first + n);
     float* row = values.row(n);
     for (Index k = 0; k < values.cols(); ++k) {
       const std::int32_t g = groups[static_cast<std::size_t>(k)];

@@ -1,4 +1,5 @@
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "calque/kernels/round_to_grid.h"
@@ -12,18 +13,39 @@ namespace {
 
 // What depends on the site only.
 struct Site {
+  calib::InputStats stats;          // without the Gram matrix if there is a Hessian
   std::vector<float> importance_K;  // empty without statistics
   Matrix<float> hessian_KK;         // both triangles; only for kBlockSearch
+  double damping = 0;               // on its diagonal
+
+  ErrorMeasure measure() const {
+    if (hessian_KK.empty()) return measure_of(stats);
+    return {.matrix_KK = hessian_KK.view(), .scale = 1, .damping = damping};
+  }
 };
 
-Site prepare(const calib::InputStats& stats, const RtnOptions& options) {
-  Site site = {channel_importance(stats, kUnseenChannel), {}};
-  if (options.scale_rule != ScaleRule::kBlockSearch || site.importance_K.empty()) return site;
-  site.hessian_KK = symmetric_mean(stats);
-  double trace = 0;
-  for (Index k = 0; k < stats.features(); ++k) trace += static_cast<double>(site.hessian_KK(k, k));
-  const double damping = kUnseenChannel * trace / static_cast<double>(stats.features());
-  for (Index k = 0; k < stats.features(); ++k) site.hessian_KK(k, k) += static_cast<float>(damping);
+void make_site_hessian(Site& site) {
+  const Index features = site.stats.features();
+  std::vector<double> diagonal_K;
+  for (Index k = 0; k < features; ++k)
+    diagonal_K.push_back(static_cast<double>(1.0f / static_cast<float>(site.stats.tokens) *
+                                             site.stats.gram_KK(k, k)));
+  const double trace = std::accumulate(diagonal_K.begin(), diagonal_K.end(), 0.0);
+  site.damping = kUnseenChannel * trace / static_cast<double>(features);
+  for (double& value : diagonal_K)
+    value = static_cast<float>(value) + static_cast<float>(site.damping);
+  site.hessian_KK = site.stats.take_gram();
+  fill_lower(site.hessian_KK);
+  make_hessian(site.hessian_KK, site.stats.tokens, diagonal_K);
+}
+
+Site prepare(calib::InputStats stats, const RtnOptions& options) {
+  Site site;
+  site.importance_K = channel_importance(stats, kUnseenChannel);
+  site.stats = std::move(stats);
+  if (options.scale_rule == ScaleRule::kBlockSearch && !site.importance_K.empty() &&
+      !site.stats.empty())
+    make_site_hessian(site);
   return site;
 }
 
@@ -44,8 +66,8 @@ QuantizedMatrix round_in_order(MatrixView<const float> weight_NK, const Grid& gr
                           ? stored_order(static_cast<std::size_t>(weight_NK.cols()))
                           : falling_order(site.importance_K);
   const std::vector<float> importance_K = in_order(site.importance_K, order);
-  Matrix<float> hessian_KK;
-  if (!site.hessian_KK.empty()) hessian_KK = square_in_order(site.hessian_KK, order);
+  Matrix<float> hessian_KK = site.hessian_KK.clone();
+  put_square_in_order(hessian_KK, order);
   QuantizedMatrix q = round_columns(columns_in_order(weight_NK, order), grid, rule,
                                     {importance_K, hessian_KK.view()}, exec);
   restore_order(q, order);
@@ -53,7 +75,7 @@ QuantizedMatrix round_in_order(MatrixView<const float> weight_NK, const Grid& gr
 }
 
 Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RtnOptions& options,
-                  const Site& site, const calib::InputStats& stats, const Exec& exec) {
+                  const Site& site, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
   Rounded rounded;
@@ -61,18 +83,18 @@ Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RtnOpt
   rounded.matrix = grid.desc_act ? round_in_order(weight_NK, grid, options.scale_rule, site, exec)
                                  : round_columns(weight_NK, grid, options.scale_rule,
                                                  {site.importance_K, site.hessian_KK.view()}, exec);
-  measure_error(weight_NK, rounded.matrix, stats, exec, rounded.report);
+  measure_error(weight_NK, rounded.matrix, site.measure(), exec, rounded.report);
   return rounded;
 }
 
 }  // namespace
 
 Rounder make_rtn(const RtnOptions& options) {
-  return [options](const calib::InputStats& stats, const Exec& exec) -> SiteRounder {
-    const auto site = std::make_shared<const Site>(prepare(stats, options));
-    return [options, site, &stats, exec](Matrix<float> weight_NK, const Grid& grid) {
-      if (grid.block) return round_to_blocks(weight_NK, grid, stats, exec);
-      return round_rtn(weight_NK, grid, options, *site, stats, exec);
+  return [options](calib::InputStats stats, const Exec& exec) -> SiteRounder {
+    const auto site = std::make_shared<const Site>(prepare(std::move(stats), options));
+    return [options, site, exec](Matrix<float> weight_NK, const Grid& grid) {
+      if (grid.block) return round_to_blocks(weight_NK, grid, site->stats, site->measure(), exec);
+      return round_rtn(weight_NK, grid, options, *site, exec);
     };
   };
 }

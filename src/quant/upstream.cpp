@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "calque/kernels/products.h"
 #include "quant/gptq_site.h"
@@ -10,11 +11,23 @@
 namespace calque::quant {
 namespace {
 
-Matrix<float> transposed(MatrixView<const float> m) {
-  auto result = Matrix<float>::uninitialized(m.cols(), m.rows());
-  for (Index r = 0; r < m.rows(); ++r)
-    for (Index c = 0; c < m.cols(); ++c) result(c, r) = m(r, c);
-  return result;
+void transpose(MatrixView<float> square) {
+  constexpr Index kTile = 32;  // keeps the columns in cache
+  const Index size = square.rows();
+  for (Index row = 0; row < size; row += kTile)
+    for (Index col = 0; col <= row; col += kTile)
+      for (Index i = row; i < std::min(size, row + kTile); ++i)
+        for (Index j = col; j < std::min(i, col + kTile); ++j)
+          std::swap(square(i, j), square(j, i));
+}
+
+// rows = rows b, a strip at a time.
+void multiply_in_place(MatrixView<float> rows_NK, MatrixView<const float> b_KK, const Exec& exec) {
+  for_each_strip(rows_NK.rows(), rows_NK.cols(), [&](Index first, Index count) {
+    const MatrixView<float> strip = rows_NK.rows(first, count);
+    const Matrix<float> product = multiply(strip, b_KK, exec);
+    std::copy_n(product.data(), product.size(), strip.data());
+  });
 }
 
 void multiply_by(double factor, Matrix<float>& m) {
@@ -36,40 +49,47 @@ double coefficients_of(const GptqSite& site) {
 GptqSite factored_in_stored_order(const calib::InputStats& stats, GptqOptions options,
                                   const Exec& exec) {
   options.act_order = false;
-  options.refine_passes = 0;
-  options.scale_rule = ScaleRule::kSearch;
-  return prepare_gptq(stats, options, exec);
+  return factor_site(stats, options, exec);
 }
 
 }  // namespace
 
 std::optional<UpstreamCorrection> upstream_correction(const calib::InputStats& stats,
-                                                      const InputShift& shift, double strength,
+                                                      InputShift shift, double strength,
                                                       const GptqOptions& options,
                                                       const Exec& exec) {
-  const GptqSite site = factored_in_stored_order(stats, options, exec);
+  GptqSite site = factored_in_stored_order(stats, options, exec);
   if (!site.failure.empty()) return std::nullopt;
   const auto tokens = static_cast<double>(stats.tokens);
   const double coefficients = coefficients_of(site);
   if (tokens <= coefficients) return std::nullopt;
-  // H^-1 = U^T U: with M = C U^T, C H^-1 = M U and tr(C H^-1 C^T) = |M|^2.
-  Matrix<float> half_KK = multiply(shift.cross_KK, transposed(site.inverse_factor_KK), exec);
-  multiply_by(1 / tokens, half_KK);
+  // H^-1 = U^T U: with M = C U^T, C H^-1 = M U and tr(C H^-1 C^T) = |M|^2. M and the result take
+  // C's memory.
   UpstreamCorrection correction;
-  correction.trust =
-      strength * trust_in(sum_of_squares(half_KK), shift.energy / tokens, coefficients, tokens);
-  correction.change_KK = multiply(half_KK, site.inverse_factor_KK, exec);
+  correction.change_KK = std::move(shift.cross_KK);
+  transpose(site.inverse_factor_KK);
+  multiply_in_place(correction.change_KK, site.inverse_factor_KK, exec);
+  multiply_by(1 / tokens, correction.change_KK);
+  correction.trust = strength * trust_in(sum_of_squares(correction.change_KK),
+                                         shift.energy / tokens, coefficients, tokens);
+  transpose(site.inverse_factor_KK);
+  multiply_in_place(correction.change_KK, site.inverse_factor_KK, exec);
   multiply_by(correction.trust, correction.change_KK);
   return correction;
 }
 
 double correct_upstream(const UpstreamCorrection& correction, MatrixView<float> weight_NK,
                         const Exec& exec) {
-  const Matrix<float> change_NK = multiply(weight_NK, correction.change_KK, exec);
   const double weight_energy = sum_of_squares(weight_NK);
-  for (Index n = 0; n < weight_NK.rows(); ++n)
-    for (Index k = 0; k < weight_NK.cols(); ++k) weight_NK(n, k) += change_NK(n, k);
-  return weight_energy > 0 ? std::sqrt(sum_of_squares(change_NK) / weight_energy) : 0;
+  double change_energy = 0;
+  for_each_strip(weight_NK.rows(), weight_NK.cols(), [&](Index first, Index count) {
+    const MatrixView<float> rows_NK = weight_NK.rows(first, count);
+    const Matrix<float> change_NK = multiply(rows_NK, correction.change_KK, exec);
+    change_energy += sum_of_squares(change_NK);
+    for (Index n = 0; n < count; ++n)
+      for (Index k = 0; k < rows_NK.cols(); ++k) rows_NK(n, k) += change_NK(n, k);
+  });
+  return weight_energy > 0 ? std::sqrt(change_energy / weight_energy) : 0;
 }
 
 }  // namespace calque::quant

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "calque/core/error.h"
 
@@ -44,18 +45,32 @@ std::vector<float> channel_importance(const calib::InputStats& stats, double dam
   return importance_K;
 }
 
-Matrix<float> symmetric_mean(const calib::InputStats& stats) {
+void make_hessian(MatrixView<float> gram_KK, Index tokens, const std::vector<double>& diagonal_K) {
+  const float scale = 1.0f / static_cast<float>(tokens);
+  for (Index i = 0; i < gram_KK.rows(); ++i) {
+    float* row = gram_KK.row(i);
+    for (Index j = 0; j < gram_KK.cols(); ++j) row[j] *= scale;
+    row[i] = static_cast<float>(diagonal_K[static_cast<std::size_t>(i)]);
+  }
+}
+
+void fill_lower(MatrixView<float> matrix_KK) {
   constexpr Index kTile = 32;  // keeps the columns that are read in cache
-  const Index size = stats.features();
-  const float scale = 1.0f / static_cast<float>(stats.tokens);
-  auto mean_KK = Matrix<float>::uninitialized(size, size);
-  for (Index i = 0; i < size; ++i)
-    for (Index j = i; j < size; ++j) mean_KK(i, j) = scale * stats.gram_KK(i, j);
+  const Index size = matrix_KK.rows();
   for (Index row = 0; row < size; row += kTile)
     for (Index col = 0; col <= row; col += kTile)
       for (Index i = row; i < std::min(size, row + kTile); ++i)
-        for (Index j = col; j < std::min(i, col + kTile); ++j) mean_KK(i, j) = mean_KK(j, i);
-  return mean_KK;
+        for (Index j = col; j < std::min(i, col + kTile); ++j) matrix_KK(i, j) = matrix_KK(j, i);
+}
+
+double ErrorMeasure::operator()(MatrixView<const float> rows_NK, const Exec& exec) const {
+  return scale * gram_loss(rows_NK, matrix_KK, exec) -
+         (damping == 0 ? 0.0 : damping * sum_of_squares(rows_NK));
+}
+
+ErrorMeasure measure_of(const calib::InputStats& stats) {
+  if (stats.gram_KK.empty()) return {};
+  return {.matrix_KK = stats.gram_KK.view(), .scale = 1.0 / static_cast<double>(stats.tokens)};
 }
 
 QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
@@ -81,15 +96,12 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
   return q;
 }
 
-Matrix<float> difference(MatrixView<const float> a, MatrixView<const float> b) {
-  auto result = Matrix<float>::uninitialized(a.rows(), a.cols());
-  for (Index r = 0; r < a.rows(); ++r) {
-    const float* left = a.row(r);
+void subtract(MatrixView<const float> b, MatrixView<float> values) {
+  for (Index r = 0; r < b.rows(); ++r) {
     const float* right = b.row(r);
-    float* out = result.row(r);
-    for (Index c = 0; c < a.cols(); ++c) out[c] = left[c] - right[c];
+    float* out = values.row(r);
+    for (Index c = 0; c < b.cols(); ++c) out[c] -= right[c];
   }
-  return result;
 }
 
 double sum_of_squares(MatrixView<const float> values) {
@@ -101,17 +113,52 @@ double sum_of_squares(MatrixView<const float> values) {
   return total;
 }
 
-void measure_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q,
-                   const calib::InputStats& stats, const Exec& exec, RoundingReport& report) {
-  const Matrix<float> error_NK = difference(dequantize(q), weight_NK);
-  if (stats.empty()) {
-    const double energy = sum_of_squares(weight_NK);
-    report.relative_error = energy > 0 ? sum_of_squares(error_NK) / energy : 0;
+namespace {
+
+template <typename T>
+void put_rows(const Matrix<T>& part, Index first, Index rows, Matrix<T>& whole) {
+  if (first == 0) whole = Matrix<T>::uninitialized(rows, part.cols());
+  std::copy_n(part.data(), part.size(), whole.row(first));
+}
+
+}  // namespace
+
+void put_rows(QuantizedMatrix part, Index first, Index rows, QuantizedMatrix& q) {
+  if (first == 0 && part.out_features() == rows) {
+    q = std::move(part);
     return;
   }
-  const double loss = gram_loss(error_NK, stats.gram_KK, exec);
-  const double energy = gram_loss(weight_NK, stats.gram_KK, exec);
-  report.loss = loss / static_cast<double>(stats.tokens);
+  q.grid = part.grid;
+  if (part.grid.block) return put_rows(part.blocks_NB, first, rows, q.blocks_NB);
+  q.group_of_column_K = std::move(part.group_of_column_K);
+  put_rows(part.codes_NK, first, rows, q.codes_NK);
+  put_rows(part.scales_NG, first, rows, q.scales_NG);
+  put_rows(part.offsets_NG, first, rows, q.offsets_NG);
+}
+
+double squared_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q) {
+  double total = 0;
+  for_each_strip(weight_NK.rows(), weight_NK.cols(), [&](Index first, Index count) {
+    Matrix<float> error_NK = dequantize(q, first, count);
+    subtract(weight_NK.rows(first, count), error_NK);
+    total += sum_of_squares(error_NK);
+  });
+  return total;
+}
+
+void measure_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q,
+                   const ErrorMeasure& measure, const Exec& exec, RoundingReport& report) {
+  const bool calibrated = !measure.matrix_KK.empty();
+  double loss = 0, energy = 0;
+  for_each_strip(weight_NK.rows(), weight_NK.cols(), [&](Index first, Index count) {
+    Matrix<float> error_NK = dequantize(q, first, count);
+    subtract(weight_NK.rows(first, count), error_NK);
+    const MatrixView<const float> rows_NK = weight_NK.rows(first, count);
+    loss += calibrated ? measure(error_NK, exec) : sum_of_squares(error_NK);
+    energy += calibrated ? measure(rows_NK, exec) : sum_of_squares(rows_NK);
+  });
+  loss = std::max(0.0, loss);
+  if (calibrated) report.loss = loss;
   report.relative_error = energy > 0 ? loss / energy : 0;
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
 #include "calque/calib/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/quant/methods.h"
 #include "calque/quant/quantized_matrix.h"
 #include "calque/quant/rounder.h"
 
@@ -26,8 +28,33 @@ void expect_fits(MatrixView<const float> weight_NK, const Grid& grid);
 // so that a channel which calibration has not seen still counts. Empty without statistics.
 std::vector<float> channel_importance(const calib::InputStats& stats, double damp);
 
-// Both triangles of G / tokens, from the upper one.
-Matrix<float> symmetric_mean(const calib::InputStats& stats);
+// Row (= column) k of a Gram matrix multiplied by 1 / tokens, with `diagonal_K` in place of its
+// diagonal, in its own memory; and the lower triangle filled from the upper one.
+void make_hessian(MatrixView<float> gram_KK, Index tokens, const std::vector<double>& diagonal_K);
+void fill_lower(MatrixView<float> matrix_KK);
+
+// What errors are measured with: G / tokens = scale * matrix - damping * I, from the Gram matrix or
+// from a Hessian that was made of it.
+struct ErrorMeasure {
+  MatrixView<const float> matrix_KK = {};  // its upper triangle; empty: not calibrated
+  double scale = 1;
+  double damping = 0;
+
+  // tr(X G X^T) / tokens.
+  double operator()(MatrixView<const float> rows_NK, const Exec& exec) const;
+};
+ErrorMeasure measure_of(const calib::InputStats& stats);
+
+// Calls body(first, count) for strips of rows that are so narrow that copies of one are small
+// beside a block's weights. Rows are cut where the kernels cut them, too, so that what is computed
+// strip by strip has the same bits.
+template <typename Body>
+void for_each_strip(Index rows, Index columns, const Body& body,
+                    Index elements = GptqOptions{}.strip_weights) {
+  constexpr Index kRows = 128;
+  const Index strip = std::max<Index>(1, elements / columns / kRows) * kRows;
+  for (Index first = 0; first < rows; first += strip) body(first, std::min(strip, rows - first));
+}
 
 // What scales are chosen by.
 struct ScaleGuide {
@@ -40,11 +67,18 @@ struct ScaleGuide {
 QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec);
 
+// Copies the rows of `part`, on the same grid, to row `first` and after. The first part makes `q`
+// one of `rows` rows.
+void put_rows(QuantizedMatrix part, Index first, Index rows, QuantizedMatrix& q);
+
 // Loss and relative error of `q`, from the statistics or, without, from the weights alone.
 void measure_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q,
-                   const calib::InputStats& stats, const Exec& exec, RoundingReport& report);
+                   const ErrorMeasure& measure, const Exec& exec, RoundingReport& report);
 
-Matrix<float> difference(MatrixView<const float> a, MatrixView<const float> b);
+// values -= b.
+void subtract(MatrixView<const float> b, MatrixView<float> values);
 double sum_of_squares(MatrixView<const float> values);
+// |dequantize(q) - weight|^2.
+double squared_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q);
 
 }  // namespace calque::quant

@@ -23,10 +23,11 @@ inline std::string contents_of(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Runs the built program as a user would; `arguments` is shell text.
-inline Outcome run(const std::string& arguments) {
+// Runs the built program as a user would; `arguments` is shell text. `before`: shell text such as
+// "ulimit -v 1000000;".
+inline Outcome run(const std::string& arguments, const std::string& before = "") {
   const testing::TempFolder folder;
-  const std::string command = shell_quoted(CALQUE_PROGRAM) + " " + arguments + " >" +
+  const std::string command = before + shell_quoted(CALQUE_PROGRAM) + " " + arguments + " >" +
                               shell_quoted(folder / "out") + " 2>" + shell_quoted(folder / "err") +
                               " </dev/null";
   const int status = std::system(command.c_str());

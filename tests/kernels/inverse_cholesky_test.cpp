@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "kernels/devices.h"
 #include "kernels/samples.h"
@@ -135,6 +138,72 @@ TEST(InverseCholeskyOnTheCpu, FactorsLargeMatricesInSinglePrecision) {
       inverse += static_cast<double>((*factor)(k, i)) * (*factor)(k, j);
     const double exact = (i == j ? 1.0 : 0.0) - 0.5 * a(0, i) * a(0, j) / (1.0 + 0.5 * norm);
     EXPECT_NEAR(inverse, exact, 2051 * 0x1p-24 * 1.5) << i << ", " << j;
+  }
+}
+
+// In fp32 (u = 2^-24), entry by entry: a Cholesky factor has |R R^T - H| <= K u |R| |R^T| (Higham,
+// Accuracy and Stability, theorem 10.3) and an inverse |U R - I| <= K u |U| |R| (theorem 14.1), so
+//   |U^T U H - I| <= 3 K u |U^T| |U| |R| |R^T|,
+// and by Cauchy-Schwarz (|R| |R^T|)_ij <= sqrt(H_ii H_jj).
+TEST(InverseCholeskyOnTheCpu, FactorsLargeCorrelatedMatricesInSinglePrecision) {
+  const Index size = 2309;
+  const Matrix<float> hessian = test::damped_hessian(test::correlated_inputs(300, size, 4, 31), 1);
+  const auto factor = inverse_cholesky(hessian, cpu());
+  ASSERT_TRUE(factor.has_value());
+  for (const Index column : {Index{3}, Index{2308}}) {
+    std::vector<double> half(static_cast<std::size_t>(size)), half_bound = half;
+    for (Index i = 0; i < size; ++i)
+      for (Index k = i; k < size; ++k) {
+        half[i] += static_cast<double>((*factor)(i, k)) * hessian(k, column);
+        half_bound[i] += std::abs((*factor)(i, k)) *
+                         std::sqrt(static_cast<double>(hessian(k, k)) * hessian(column, column));
+      }
+    for (Index r = 0; r < size; ++r) {
+      double value = r == column ? -1.0 : 0.0, bound = 0;
+      for (Index k = 0; k <= r; ++k) {
+        value += (*factor)(k, r) * half[k];
+        bound += std::abs((*factor)(k, r)) * half_bound[k];
+      }
+      ASSERT_LE(std::abs(value), 3.0 * static_cast<double>(size) * 0x1p-24 * bound)
+          << r << ", " << column;
+    }
+  }
+}
+
+TEST(InverseCholeskyOnTheCpu, TakesTheMemoryOfItsArgumentAndGivesTheSame) {
+  for (const Index size : {Index{1}, Index{257}, Index{2051}}) {
+    Matrix<float> hessian = test::damped_hessian(test::correlated_inputs(90, size, 4, 26), 0.01);
+    const auto expected = inverse_cholesky(hessian, cpu());
+    const float* memory = hessian.data();
+    const auto factor = inverse_cholesky(std::move(hessian), cpu());
+    ASSERT_TRUE(expected && factor) << size;
+    EXPECT_TRUE(test::same_bytes(*factor, *expected)) << size;
+    EXPECT_EQ(factor->data(), memory) << size;
+  }
+}
+
+TEST(InverseCholeskyOnTheCpu, ReadsOnlyTheUpperTriangleOfLargeMatrices) {
+  const Index size = 2100;
+  Matrix<float> hessian = test::damped_hessian(test::correlated_inputs(90, size, 4, 27), 0.01);
+  const auto expected = inverse_cholesky(hessian, cpu());
+  for (Index i = 0; i < size; ++i)
+    for (Index j = 0; j < i; ++j) hessian(i, j) = std::numeric_limits<float>::quiet_NaN();
+  const auto factor = inverse_cholesky(std::move(hessian), cpu(3));
+  ASSERT_TRUE(expected && factor);
+  EXPECT_TRUE(test::same_bytes(*factor, *expected));  // nor does the number of threads matter
+  for (const auto& [i, j] : {std::pair<Index, Index>{1, 0}, {255, 254}, {300, 5}, {2099, 2098}})
+    EXPECT_EQ((*factor)(i, j), 0.0f) << i << ", " << j;
+}
+
+TEST(InverseCholeskyOnTheCpu, RefusesLargeMatricesThatAreIndefiniteOrNotFinite) {
+  const Index size = 2051;
+  for (const auto& [i, j, bad] : {std::tuple<Index, Index, float>{3, 3, -1.0f},
+                                  {0, 2050, std::numeric_limits<float>::infinity()},
+                                  {2, 5, std::numeric_limits<float>::quiet_NaN()}}) {
+    Matrix<float> hessian(size, size);
+    for (Index k = 0; k < size; ++k) hessian(k, k) = 1.0f;
+    hessian(i, j) = bad;
+    EXPECT_FALSE(inverse_cholesky(std::move(hessian), cpu()).has_value()) << i << ", " << j;
   }
 }
 

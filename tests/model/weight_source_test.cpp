@@ -127,6 +127,22 @@ class OnesSource : public WeightSource {
   float spoil = 0;
 };
 
+TEST(LoadRows, AreRowsOfTheWhole) {
+  const ModelFolder model(family_folder("llama"));
+  const std::string& name = model.family.embedding.name;
+  const Matrix<float> all_VH = model.source.load(name);
+  const std::vector<Index> rows{0, 3, 4, all_VH.rows() - 1};
+  for (const Matrix<float>& some_UH :
+       {model.source.load_rows(name, rows), model.source.WeightSource::load_rows(name, rows)}) {
+    ASSERT_EQ(some_UH.rows(), 4);
+    ASSERT_EQ(some_UH.cols(), all_VH.cols());
+    for (Index u = 0; u < 4; ++u)
+      for (Index h = 0; h < all_VH.cols(); ++h)
+        ASSERT_EQ(some_UH(u, h), all_VH(rows[static_cast<std::size_t>(u)], h));
+  }
+  EXPECT_EQ(model.source.load_rows(name, {}).cols(), all_VH.cols());
+}
+
 TEST(LoadBlock, HoldsEveryTensorOfTheBlock) {
   const ModelFolder model(family_folder("qwen2"));
   const BlockSpec& block = model.family.blocks[1];

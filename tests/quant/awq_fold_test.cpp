@@ -26,7 +26,7 @@ TEST(Rescaled, IsTheStatisticsOfDividedInputs) {
   const std::vector<float> scales = random_scales(33, 52, true);
   divide_columns(inputs_TK, scales);
   const calib::InputStats divided = test::stats_of(inputs_TK);
-  const calib::InputStats found = rescaled(stats, scales);
+  const calib::InputStats found = rescaled(stats.clone(), scales);
   EXPECT_EQ(found.tokens, 70);
   EXPECT_EQ(found.magnitude_K, divided.magnitude_K);
   for (Index i = 0; i < 33; ++i)
@@ -36,7 +36,7 @@ TEST(Rescaled, IsTheStatisticsOfDividedInputs) {
 TEST(Rescaled, DividesByEveryScale) {
   const calib::InputStats stats = test::stats_of(test::correlated_inputs(70, 33, 4, 53));
   const std::vector<float> scales = random_scales(33, 54, false);
-  const calib::InputStats found = rescaled(stats, scales);
+  const calib::InputStats found = rescaled(stats.clone(), scales);
   for (Index i = 0; i < 33; ++i) {
     EXPECT_DOUBLE_EQ(found.magnitude_K[i], stats.magnitude_K[i] / scales[i]);
     for (Index j = i; j < 33; ++j) {
@@ -139,7 +139,7 @@ TEST(ExactNormScale, IsOneWhereThereIsNothingToDivide) {
 
 QuantizedMatrix sample(OffsetKind kind, ScalePrecision precision) {
   const calib::InputStats none;
-  return make_rtn({})(none, open_exec("cpu", 1))(
+  return make_rtn({})(none.clone(), open_exec("cpu", 1))(
              test::normal_matrix(9, 64, 57),
              {.bits = 4, .group_size = 32, .offset_kind = kind, .precision = precision})
       .matrix;

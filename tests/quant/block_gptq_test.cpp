@@ -74,7 +74,8 @@ class BlockGptq : public ::testing::TestWithParam<Case> {
   const calib::InputStats none_;
 
   Rounded round(const Rounder& rounder, const calib::InputStats& stats, int threads = 2) const {
-    return rounder(stats, open_exec("cpu", threads))(weight_.clone(), block_grid(GetParam().block));
+    return rounder(stats.clone(), open_exec("cpu", threads))(weight_.clone(),
+                                                             block_grid(GetParam().block));
   }
 };
 
@@ -167,9 +168,10 @@ TEST(BlockGptqFallback, IsTheReferenceWhereTheHessianIsUnusable) {
   const Matrix<float> weight_NK = test::normal_matrix(3, 256, 73);
   const Exec exec = open_exec("cpu", 1);
   const Rounder gptq = make_gptq({.refine_passes = 2});
-  const Rounded rounded = gptq(stats, exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
+  const Rounded rounded =
+      gptq(stats.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
   const Rounded reference =
-      make_rtn({})(stats, exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
+      make_rtn({})(stats.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
   EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
   EXPECT_EQ(rounded.report.method, "imatrix");
   EXPECT_THAT(rounded.report.fallback_reason, ::testing::HasSubstr("not positive definite"));
@@ -180,9 +182,10 @@ TEST(BlockGptqFallback, IsTheReferenceForTypesWithoutScaleCodes) {
   const Exec exec = open_exec("cpu", 1);
   for (const GgmlBlock block : {GgmlBlock::kTQ2_0, GgmlBlock::kMXFP4, GgmlBlock::kQ8_0}) {
     const Rounder gptq = make_gptq({.refine_passes = 2});
-    const Rounded rounded = gptq(stats_for(256), exec)(weight_NK.clone(), block_grid(block));
+    const Rounded rounded =
+        gptq(stats_for(256).clone(), exec)(weight_NK.clone(), block_grid(block));
     const Rounded reference =
-        make_rtn({})(stats_for(256), exec)(weight_NK.clone(), block_grid(block));
+        make_rtn({})(stats_for(256).clone(), exec)(weight_NK.clone(), block_grid(block));
     EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
     EXPECT_EQ(rounded.report.method, "imatrix");
   }
@@ -196,9 +199,10 @@ TEST(BlockGptqFallback, IsTheReferenceWhereOnlyMeanSquaresAreKnown) {
   const Matrix<float> weight_NK = test::normal_matrix(3, 256, 73);
   const Exec exec = open_exec("cpu", 1);
   const Rounder gptq = make_gptq({.refine_passes = 2});
-  const Rounded rounded = gptq(given, exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ2_K));
+  const Rounded rounded =
+      gptq(given.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ2_K));
   const Rounded reference =
-      make_rtn({})(given, exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ2_K));
+      make_rtn({})(given.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ2_K));
   EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
   EXPECT_EQ(rounded.report.method, "imatrix");
 }

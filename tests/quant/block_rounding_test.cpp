@@ -66,8 +66,8 @@ class WithoutImportance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WithoutImportance, RtnGivesTheBytesOfLlamaQuantize) {
   const calib::InputStats none;
-  const Rounded rounded = make_rtn({})(none, open_exec("cpu", 2))(weights_of(GetParam().tensor),
-                                                                  block_grid(GetParam().block));
+  const Rounded rounded = make_rtn({})(none.clone(), open_exec("cpu", 2))(
+      weights_of(GetParam().tensor), block_grid(GetParam().block));
   EXPECT_EQ(bytes_of(rounded.matrix), fixture(GetParam().tensor + "." + GetParam().type));
   EXPECT_EQ(rounded.report.method, "rtn");
   EXPECT_EQ(rounded.report.fallback_reason, "");
@@ -88,8 +88,8 @@ class WithImportance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WithImportance, RtnGivesTheBytesOfLlamaQuantize) {
   const calib::InputStats stats = imatrix_of(GetParam().tensor);
-  const Rounded rounded = make_rtn({})(stats, open_exec("cpu", 2))(weights_of(GetParam().tensor),
-                                                                   block_grid(GetParam().block));
+  const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 2))(
+      weights_of(GetParam().tensor), block_grid(GetParam().block));
   EXPECT_EQ(bytes_of(rounded.matrix),
             fixture(GetParam().tensor + "." + GetParam().type + ".weighted"));
   EXPECT_EQ(rounded.report.method, "imatrix");
@@ -109,7 +109,7 @@ TEST(BlockRounding, ReportsTheErrorOfWhatItStored) {
   const calib::InputStats none;
   const calib::InputStats stats = imatrix_of("ffn_down_0");
   for (const bool calibrated : {false, true}) {
-    const Rounded rounded = make_rtn({})(calibrated ? stats : none, open_exec("cpu", 1))(
+    const Rounded rounded = make_rtn({})((calibrated ? stats : none).clone(), open_exec("cpu", 1))(
         weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
     const Matrix<float> values_NK = dequantize(rounded.matrix);
     double error = 0;
@@ -134,8 +134,8 @@ TEST(BlockRounding, ReportsTheErrorOfWhatItStored) {
 TEST(BlockRounding, KeepsBlocksWhoseInputsWereNeverSeen) {
   calib::InputStats stats = imatrix_of("ffn_down_0");
   for (Index k = 0; k < 256; ++k) stats.gram_KK(k, k) = 0;
-  const Rounded rounded = make_rtn({})(stats, open_exec("cpu", 1))(weights_of("ffn_down_0"),
-                                                                   block_grid(GgmlBlock::kQ4_K));
+  const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 1))(
+      weights_of("ffn_down_0"), block_grid(GgmlBlock::kQ4_K));
   const Matrix<float> values_NK = dequantize(rounded.matrix);
   double sum = 0;
   for (Index k = 0; k < 256; ++k) sum += std::abs(static_cast<double>(values_NK(0, k)));
@@ -145,8 +145,8 @@ TEST(BlockRounding, KeepsBlocksWhoseInputsWereNeverSeen) {
 TEST(BlockRounding, TakesAnyImportanceWhereNoInputWasEverDifferentFromZero) {
   calib::InputStats stats = imatrix_of("ffn_down_0");
   for (Index k = 0; k < 512; ++k) stats.gram_KK(k, k) = 0;
-  const Rounded rounded = make_rtn({})(stats, open_exec("cpu", 1))(weights_of("ffn_down_0"),
-                                                                   block_grid(GgmlBlock::kQ6_K));
+  const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 1))(
+      weights_of("ffn_down_0"), block_grid(GgmlBlock::kQ6_K));
   const Matrix<float> weight_NK = weights_of("ffn_down_0");
   const Matrix<float> values_NK = dequantize(rounded.matrix);
   double largest = 0;
@@ -158,7 +158,7 @@ TEST(BlockRounding, TakesAnyImportanceWhereNoInputWasEverDifferentFromZero) {
 
 TEST(BlockRounding, RefusesRowsThatAreNotWholeBlocks) {
   const calib::InputStats none;
-  const SiteRounder round_one = make_rtn({})(none, open_exec("cpu", 1));
+  const SiteRounder round_one = make_rtn({})(none.clone(), open_exec("cpu", 1));
   try {
     round_one(Matrix<float>(2, 320), block_grid(GgmlBlock::kQ4_K));
     FAIL();
@@ -178,8 +178,8 @@ TEST(BlockGrid, KnowsItsShapeAndName) {
 
 TEST(DivideRows, RefusesBlocks) {
   const calib::InputStats none;
-  Rounded rounded =
-      make_rtn({})(none, open_exec("cpu", 1))(weights_of("attn_q_0"), block_grid(GgmlBlock::kQ2_K));
+  Rounded rounded = make_rtn({})(none.clone(), open_exec("cpu", 1))(weights_of("attn_q_0"),
+                                                                    block_grid(GgmlBlock::kQ2_K));
   try {
     divide_rows(rounded.matrix, std::vector<float>(kRows, 2.0f));
     FAIL();

@@ -21,7 +21,7 @@ calib::InputStats sample_stats() {
 
 Rounded round(const Rounder& rounder, const calib::InputStats& stats,
               const Matrix<float>& weight_NK, const Grid& grid) {
-  return rounder(stats, cpu())(weight_NK.clone(), grid);
+  return rounder(stats.clone(), cpu())(weight_NK.clone(), grid);
 }
 
 Grid activation_ordered(Grid grid) {

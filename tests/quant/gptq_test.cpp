@@ -24,7 +24,7 @@ calib::InputStats sample_stats() {
 
 RoundingReport report_of(const Rounder& rounder, const calib::InputStats& stats,
                          const Grid& grid = kGrid) {
-  return rounder(stats, cpu())(sample_weight(), grid).report;
+  return rounder(stats.clone(), cpu())(sample_weight(), grid).report;
 }
 
 TEST(Gptq, BeatsRoundingToNearestOnEveryGrid) {
@@ -94,7 +94,7 @@ TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
   for (const double damping : {0.0, 0.01}) {
     const Matrix<float> weight = sample_weight();
     const Rounded rounded =
-        make_gptq({.damp_percent = damping})(stats, cpu())(weight.clone(), kGrid);
+        make_gptq({.damp_percent = damping})(stats.clone(), cpu())(weight.clone(), kGrid);
     EXPECT_EQ(rounded.report.method, "gptq");
     EXPECT_EQ(rounded.report.dead_columns, 2);
     const Matrix<float> values = dequantize(rounded.matrix);
@@ -111,7 +111,7 @@ TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
 
 TEST(Gptq, RoundsSeveralMatricesOfOneSite) {
   const calib::InputStats stats = sample_stats();
-  const SiteRounder site = make_gptq({})(stats, cpu());
+  const SiteRounder site = make_gptq({})(stats.clone(), cpu());
   const Rounded first = site(sample_weight(), kGrid);
   site(test::normal_matrix(5, kColumns, 25), {.bits = 4, .group_size = -1});
   const Rounded again = site(sample_weight(), kGrid);
@@ -120,6 +120,30 @@ TEST(Gptq, RoundsSeveralMatricesOfOneSite) {
 
 TEST(Gptq, ReportsTheDampingOfTheJobFile) {
   EXPECT_EQ(report_of(make_gptq({.damp_percent = 0.05}), sample_stats()).damp_percent, 0.05);
+}
+
+// 300 rows in strips of 128, 128 and 44, against all in one.
+TEST(Gptq, GivesTheSameCodesStripByStrip) {
+  const Matrix<float> weight = test::normal_matrix(300, 256, 25, 0.02f);
+  const calib::InputStats stats = test::stats_of(test::correlated_inputs(700, 256, 8, 26));
+  const Grid grids[] = {kGrid,
+                        {.bits = 4, .group_size = 64, .offset_kind = OffsetKind::kMinimum},
+                        {.bits = 4, .group_size = 32, .desc_act = true},
+                        {.block = GgmlBlock::kQ4_K}};
+  for (const Grid& grid : grids) {
+    const Rounded whole =
+        make_gptq({.refine_passes = 2})(stats.clone(), cpu())(weight.clone(), grid);
+    const Rounded strips = make_gptq({.refine_passes = 2, .strip_weights = 1})(
+        stats.clone(), cpu())(weight.clone(), grid);
+    EXPECT_TRUE(test::same_bytes(whole.matrix.codes_NK, strips.matrix.codes_NK));
+    EXPECT_TRUE(test::same_bytes(whole.matrix.scales_NG, strips.matrix.scales_NG));
+    EXPECT_TRUE(test::same_bytes(whole.matrix.offsets_NG, strips.matrix.offsets_NG));
+    EXPECT_TRUE(test::same_bytes(whole.matrix.blocks_NB, strips.matrix.blocks_NB));
+    EXPECT_EQ(whole.matrix.group_of_column_K, strips.matrix.group_of_column_K);
+    // Sums of doubles in another order.
+    EXPECT_NEAR(strips.report.loss / whole.report.loss, 1, 1e-12) << grid.description();
+    EXPECT_NEAR(strips.report.relative_error / whole.report.relative_error, 1, 1e-12);
+  }
 }
 
 }  // namespace

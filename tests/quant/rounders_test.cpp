@@ -40,7 +40,8 @@ const calib::InputStats& sample_stats() {
 
 Rounded round(std::string_view method, const Matrix<float>& weight_NK, const Grid& grid,
               int threads = 2) {
-  return rounder_named(method)(sample_stats(), open_exec("cpu", threads))(weight_NK.clone(), grid);
+  return rounder_named(method)(sample_stats().clone(), open_exec("cpu", threads))(weight_NK.clone(),
+                                                                                  grid);
 }
 
 Matrix<float> error_of(const QuantizedMatrix& q, const Matrix<float>& weight_NK) {
@@ -137,7 +138,8 @@ TEST_P(EveryRounder, IsNoWorseThanPlainRounding) {
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 6, 0.02f);
   const Rounder plain = make_rtn({.scale_rule = ScaleRule::kMinMax});
   for (const Grid& grid : grids()) {
-    const Rounded baseline = plain(sample_stats(), open_exec("cpu", 2))(weight.clone(), grid);
+    const Rounded baseline =
+        plain(sample_stats().clone(), open_exec("cpu", 2))(weight.clone(), grid);
     EXPECT_LT(round(GetParam(), weight, grid).report.loss, baseline.report.loss)
         << grid.description();
   }
@@ -147,7 +149,7 @@ TEST_P(EveryRounder, WorksWithoutStatistics) {
   const calib::InputStats none;
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 7, 0.02f);
   const Rounded rounded =
-      rounder_named(GetParam())(none, open_exec("cpu", 1))(weight.clone(), Grid{});
+      rounder_named(GetParam())(none.clone(), open_exec("cpu", 1))(weight.clone(), Grid{});
   double error = 0, energy = 0;
   const Matrix<float> difference = error_of(rounded.matrix, weight);
   for (Index i = 0; i < weight.size(); ++i) {

@@ -44,8 +44,8 @@ Site site_of(const Matrix<float>& original_TK, const Matrix<float>& seen_TK) {
 
 std::optional<UpstreamCorrection> correction_of(const Site& site, double damp_percent,
                                                 double strength = 1) {
-  return upstream_correction(site.stats, site.shift, strength, {.damp_percent = damp_percent},
-                             open_exec("cpu", 2));
+  return upstream_correction(site.stats, {site.shift.cross_KK.clone(), site.shift.energy}, strength,
+                             {.damp_percent = damp_percent}, open_exec("cpu", 2));
 }
 
 // x~ = x / 2 in every channel: W* = 2 W, whatever the inputs, and nothing is left unexplained.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -32,13 +34,22 @@ class Error : public std::runtime_error {
   std::string code_;
 };
 
-// Runs `body`; an Error that leaves it gets "`where`: " in front of its message.
+// Error(kResource, "E304"): memory that could not be had.
+[[noreturn]] inline void throw_out_of_memory(std::uint64_t bytes_wanted) {
+  throw Error(ErrorKind::kResource, "E304",
+              "out of memory: " + std::to_string(bytes_wanted) + " bytes wanted");
+}
+
+// Runs `body`; an Error that leaves it gets "`where`: " in front of its message. The standard
+// library's std::bad_alloc becomes one.
 template <typename Body>
 auto with_context(const std::string& where, Body&& body) -> decltype(body()) {
   try {
     return std::forward<Body>(body)();
   } catch (const Error& error) {
     throw Error(error.kind(), error.code(), where + ": " + error.what());
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorKind::kResource, "E304", where + ": out of memory");
   }
 }
 

@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "calque/core/error.h"
+
 namespace calque {
 
 using Index = std::int64_t;
@@ -60,7 +62,8 @@ class MatrixView {
 };
 
 // Owned row-major host memory without gaps (stride == cols), 64-byte aligned. Moves, never copies
-// by accident: `clone()` is the only way to duplicate. A moved-from matrix is 0 x 0.
+// by accident: `clone()` is the only way to duplicate. A moved-from matrix is 0 x 0. Memory that
+// cannot be had is Error(kResource, "E304") with the bytes wanted.
 template <typename T>
 class Matrix {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -90,7 +93,8 @@ class Matrix {
     m.cols_ = cols;
     if (m.size() > 0) {
       const auto bytes = static_cast<std::size_t>(m.size()) * sizeof(T);
-      m.data_.reset(static_cast<T*>(::operator new[](bytes, kAlignment)));
+      m.data_.reset(static_cast<T*>(::operator new[](bytes, kAlignment, std::nothrow)));
+      if (m.data_ == nullptr) throw_out_of_memory(bytes);
     }
     return m;
   }

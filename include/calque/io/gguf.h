@@ -96,6 +96,7 @@ struct GgufTensor {
   GgmlType type = GgmlType::kF32;
   std::vector<std::uint64_t> ne;     // ne[0] is contiguous: the reverse of a PyTorch shape
   std::span<const std::byte> bytes;  // borrows from the GgufFile
+  const MappedFile* file = nullptr;  // whose pages they are
 
   std::uint64_t element_count() const;
 };

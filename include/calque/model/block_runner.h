@@ -41,6 +41,9 @@ class BlockObserver {
   // All of the site's inputs have been seen and none of its readers has run: their weights (and
   // only theirs) may be replaced now. An expert that no token was sent to has seen no inputs.
   virtual void site_ready(const SiteSpec& site, BlockWeights& weights) = 0;
+  // Whether anything reads the hidden states after this block. If not, run_block may skip what
+  // comes after the last site and leaves them undefined.
+  virtual bool wants_output() const { return true; }
 };
 
 // Hidden states of a set of token rows between blocks; made by BlockRunner::embed.

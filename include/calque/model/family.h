@@ -125,6 +125,7 @@ struct FamilySpec {
   std::vector<LinearSpec> linears() const;  // of all blocks, in execution order
   // The tensor that makes logits: lm_head, or the embedding when tied.
   const TensorSpec& head() const { return lm_head.empty() ? embedding : lm_head.front(); }
+  bool is_last(const BlockSpec& block) const { return block.layer == blocks.back().layer; }
   bool ignores(std::string_view tensor_name)
       const;  // tensors of old checkpoints that mean nothing (rotary inv_freq; lm_head when tied)
 };

@@ -27,6 +27,10 @@ class WeightSource {
   // fp32, in Hugging Face orientation [out, in]; a vector [n] comes as 1 x n. Error(kInput) naming
   // the tensor if it is missing or not floating. Thread-safe.
   virtual Matrix<float> load(std::string_view tensor_name) const = 0;
+  // Some rows of a matrix: rows_U, ascending, each below the tensor's. Where the source can,
+  // without the others ever being in memory; else through load().
+  virtual Matrix<float> load_rows(std::string_view tensor_name,
+                                  std::span<const Index> rows_U) const;
 };
 
 // What is known of a tensor before its values are read.
@@ -88,6 +92,8 @@ class CheckpointSource : public ModelSource {
   explicit CheckpointSource(const std::filesystem::path& folder);
   explicit CheckpointSource(const io::SafetensorsCheckpoint& checkpoint);  // borrowed
   Matrix<float> load(std::string_view tensor_name) const override;
+  Matrix<float> load_rows(std::string_view tensor_name,
+                          std::span<const Index> rows_U) const override;
   TensorBytes bytes(std::string_view tensor_name) const override;
 
  private:

@@ -41,6 +41,14 @@ struct StageSeconds {
   double evaluate = 0;
 };
 
+// Resident memory of one stage at its worst, as planned (pipeline/memory_plan.h) and as measured
+// (0: the kernel does not tell stages apart).
+struct StagePeak {
+  std::string stage;
+  std::uint64_t predicted_bytes = 0;
+  std::uint64_t measured_bytes = 0;
+};
+
 // One export that was written.
 struct ArtifactReport {
   artifact::ExportPlan plan;
@@ -63,6 +71,9 @@ struct Report {
   StageSeconds stages;
   double seconds = 0;
   std::uint64_t peak_bytes = 0;  // resident set, from the kernel
+  std::uint64_t predicted_peak_bytes = 0;
+  std::uint64_t activation_file_bytes = 0;  // the most that was in files at a time
+  std::vector<StagePeak> stage_peaks;
   std::vector<std::string> warnings;
 };
 

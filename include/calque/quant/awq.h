@@ -52,8 +52,9 @@ AwqScales search_scales(const std::vector<AwqReader>& readers, const calib::Inpu
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec);
 
-// Statistics of the input after division by `scales_K`: gram_ij / (s_i s_j), magnitude_i / s_i.
-calib::InputStats rescaled(const calib::InputStats& stats, std::span<const float> scales_K);
+// Statistics of the input after division by `scales_K`, in their own memory: gram_ij / (s_i s_j),
+// magnitude_i / s_i.
+calib::InputStats rescaled(calib::InputStats stats, std::span<const float> scales_K);
 
 // weight_nk *= s_k; and /= s_k.
 void multiply_columns(MatrixView<float> weight_NK, std::span<const float> scales_K);

@@ -43,6 +43,9 @@ struct GptqOptions {
   // geometric mean times 1000: one round 5.53 (with 12 passes instead of 4: 5.48), two 5.32, three
   // 5.26, five 5.23; without coordinate descent between two rounds 5.44.
   int rounds = 2;
+  // Rows are rounded a strip of about this many weights (128 MiB of fp32) at a time, to keep the
+  // copies small; a strip has at least 128 rows. Does not change the result.
+  Index strip_weights = Index{1} << 25;
   // Not usable even with damp_percent 1 (or not finite): the matrix is rounded by RTN and the
   // report says so.
 };

@@ -32,7 +32,8 @@ struct QuantizedMatrix {
 // Group of each of `in_features` columns when groups are consecutive.
 std::vector<std::int32_t> consecutive_groups(Index in_features, Index group_size);
 
-// fp32 values [N, K].
+// fp32 values [N, K]; of `count` rows from `first` on.
 Matrix<float> dequantize(const QuantizedMatrix& q);
+Matrix<float> dequantize(const QuantizedMatrix& q, Index first, Index count);
 
 }  // namespace calque::quant

@@ -27,11 +27,12 @@ struct Rounded {
 };
 
 // Rounds matrices that read the same site. Work that only depends on the site (GPTQ's
-// factorisation) is done once, when the SiteRounder is made. The InputStats must outlive it.
+// factorisation) is done once. From one thread at a time.
 using SiteRounder = std::function<Rounded(Matrix<float> weight_NK, const Grid& grid)>;
 
-// A rounding method with its options closed over. `stats` may be empty (not calibrated).
-using Rounder = std::function<SiteRounder(const calib::InputStats& stats, const Exec& exec)>;
+// A rounding method with its options closed over. `stats` may be empty (not calibrated). They are
+// consumed: a Gram matrix is the largest thing that a site has, and its memory is used again.
+using Rounder = std::function<SiteRounder(calib::InputStats stats, const Exec& exec)>;
 
 // tr(E G E^T) for E [N, K], reading the upper triangle of gram_KK; in double over fp32 products.
 double gram_loss(MatrixView<const float> error_NK, MatrixView<const float> gram_KK,

@@ -31,9 +31,10 @@ struct UpstreamCorrection {
 // A is multiplied by the share that is not, 1 - k / (T - k) rest / explained, at least 0 (the
 // positive-part Stein factor), and by `strength`. H = G / T + d is damped as GPTQ's is (`options`),
 // which leaves k = tr(G H^-1) / T = K - d tr(H^-1) coefficients of the K. nullopt if H is not
-// usable, or not more tokens than coefficients were seen.
+// usable, or not more tokens than coefficients were seen. Three K x K matrices are held:
+// the Gram matrix, `shift`'s, which becomes the result, and a factor.
 std::optional<UpstreamCorrection> upstream_correction(const calib::InputStats& stats,
-                                                      const InputShift& shift, double strength,
+                                                      InputShift shift, double strength,
                                                       const GptqOptions& options, const Exec& exec);
 
 // weight += weight change; returns |weight change| / |weight| in Frobenius norms.

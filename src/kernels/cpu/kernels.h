@@ -14,6 +14,9 @@ double gram_energy(MatrixView<const float> rows_NK, MatrixView<const float> gram
                    const Exec::Backend& backend);
 std::optional<Matrix<float>> inverse_cholesky(MatrixView<const float> hessian_KK,
                                               const Exec::Backend& backend);
+bool inverse_cholesky_in_place(MatrixView<float> hessian_KK, const Exec::Backend& backend);
+// Its arithmetic for large matrices: in fp32, without another matrix.
+bool inverse_cholesky_f32(MatrixView<float> hessian_KK, const Workers& workers);
 void round_to_grid(MatrixView<const float> weight_NK, MatrixView<const float> scales_NG,
                    MatrixView<const float> offsets_NG,
                    std::span<const std::int32_t> group_of_column_K, int max_code,

@@ -7,13 +7,20 @@
 namespace calque::model {
 namespace {
 
-// Rows that an observer gets at a time: enough for an efficient Gram matrix, small beside the rest.
+// What an observer gets at a time: enough for an efficient Gram matrix, small beside the rest.
 constexpr Index kObservedRows = 4096;
+constexpr Index kObservedBytes = Index{64} << 20;
 // Rows that one thread norms at a time.
 constexpr Index kNormedRows = 256;
 
-ActivationView activation_view(MatrixView<const float> rows) { return {rows, {}}; }
-ActivationView activation_view(MatrixView<const BFloat16> rows) { return {{}, rows}; }
+ActivationView activation_view(MatrixView<const float> rows) { return {rows, {}, {}}; }
+ActivationView activation_view(MatrixView<const BFloat16> rows) { return {{}, rows, {}}; }
+
+template <typename T>
+Index observed_rows(Index width) {
+  const auto row_bytes = width * static_cast<Index>(sizeof(T));
+  return std::clamp<Index>(kObservedBytes / row_bytes, 1, kObservedRows);
+}
 
 }  // namespace
 
@@ -24,6 +31,7 @@ void BlockPass<T>::run() {
     const MatrixView<float> hidden_TH = hidden_.sequence_TH(s);
     math_.add_half(BlockHalf::kAttention, hidden_TH, hidden_TH);
     math_.add_half(BlockHalf::kMlp, hidden_TH, hidden_TH);
+    hidden_.release(s);
   });
 }
 
@@ -47,10 +55,13 @@ void BlockPass<T>::each_sequence(const std::function<void(Index)>& body) {
 
 template <typename T>
 void BlockPass<T>::show(BlockObserver& observer, const SiteSpec& site,
-                        MatrixView<const T> inputs_TK) {
-  for (Index first = 0; first < inputs_TK.rows(); first += kObservedRows) {
-    const Index count = std::min(kObservedRows, inputs_TK.rows() - first);
+                        const SequenceRows<T>& inputs) {
+  const MatrixView<const T> inputs_TK = inputs.all();
+  const Index step = observed_rows<T>(inputs_TK.cols());
+  for (Index first = 0; first < inputs_TK.rows(); first += step) {
+    const Index count = std::min(step, inputs_TK.rows() - first);
     observer.site_input(site, activation_view(inputs_TK.rows(first, count)));
+    inputs.release_rows(first, count);
   }
 }
 
@@ -65,13 +76,14 @@ template <typename T>
 void BlockPass<T>::show_norm(BlockObserver& observer, SiteKind kind) {
   const SiteSpec& site = block_.site(kind);
   const MatrixView<const float> hidden_TH = hidden_.all_TH();
-  Matrix<T> normed_TH =
-      Matrix<T>::uninitialized(std::min(kObservedRows, hidden_TH.rows()), hidden_TH.cols());
-  for (Index first = 0; first < hidden_TH.rows(); first += kObservedRows) {
-    const Index count = std::min(kObservedRows, hidden_TH.rows() - first);
+  const Index step = std::min(observed_rows<T>(hidden_TH.cols()), hidden_TH.rows());
+  Matrix<T> normed_TH = Matrix<T>::uninitialized(step, hidden_TH.cols());
+  for (Index first = 0; first < hidden_TH.rows(); first += step) {
+    const Index count = std::min(step, hidden_TH.rows() - first);
     const MatrixView<T> chunk_TH = normed_TH.view().rows(0, count);
     norm_rows(kind, hidden_TH.rows(first, count), chunk_TH);
-    show(observer, site, chunk_TH);
+    hidden_.release_rows(first, count);
+    observer.site_input(site, activation_view(chunk_TH));
   }
   finish_site(observer, site);
 }
@@ -94,14 +106,20 @@ void BlockPass<T>::norm_rows(SiteKind kind, MatrixView<const float> hidden_TH,
 template <typename T>
 void BlockPass<T>::run_half(BlockObserver& observer, SiteKind kind, Index width, Step step) {
   const SiteSpec& site = block_.site(kind);
-  Matrix<T> inputs_TK = Matrix<T>::uninitialized(hidden_.rows(), width);
-  const auto rows_of = [&](Index s) {
-    return inputs_TK.view().rows(hidden_.first(s), hidden_.length(s));
-  };
-  each_sequence([&](Index s) { (math_.*step)(hidden_.sequence_TH(s), rows_of(s)); });
-  show(observer, site, inputs_TK.view());
+  const SequenceRows<T> inputs(scratch_, hidden_.firsts_B(), width);
+  each_sequence([&](Index s) {
+    (math_.*step)(hidden_.sequence_TH(s), inputs.of(s));
+    hidden_.release(s);
+    inputs.release(s);
+  });
+  show(observer, site, inputs);
   finish_site(observer, site);
-  each_sequence([&](Index s) { math_.add_output(kind, rows_of(s), hidden_.sequence_TH(s)); });
+  if (kind == SiteKind::kMlpOut && !observer.wants_output()) return;
+  each_sequence([&](Index s) {
+    math_.add_output(kind, inputs.of(s), hidden_.sequence_TH(s));
+    hidden_.release(s);
+    inputs.release(s);
+  });
 }
 
 template class BlockPass<float>;

@@ -21,13 +21,18 @@ BlockHalf half_of(SiteKind kind) {
 class TorchBlockRunner : public BlockRunner {
  public:
   TorchBlockRunner(const ModelConfig& config, const RunnerOptions& options)
-      : config_(config), options_(options) {}
+      : config_(config), options_(options) {
+    make_thread_pool();
+    if (options_.scratch == nullptr)
+      options_.scratch = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
+  }
 
   std::unique_ptr<HiddenStates> embed(MatrixView<const std::int32_t> ids_BS,
                                       std::span<const Index> lengths_B,
                                       MatrixView<const float> embedding_VH) override {
     check_ids(ids_BS, lengths_B, embedding_VH.rows());
-    auto hidden = std::make_unique<TorchHiddenStates>(config_, embedding_VH.cols(), lengths_B);
+    auto hidden = std::make_unique<TorchHiddenStates>(config_, embedding_VH.cols(), lengths_B,
+                                                      *options_.scratch);
     const auto scale = static_cast<float>(config_.embedding_scale);
     parallel_for(hidden->sequences(), options_.threads, [&](Index b) {
       const MatrixView<float> rows_TH = hidden->sequence_TH(b);
@@ -35,6 +40,7 @@ class TorchBlockRunner : public BlockRunner {
         const float* const row = embedding_VH.row(ids_BS(b, s));
         for (Index i = 0; i < rows_TH.cols(); ++i) rows_TH(s, i) = scale * row[i];
       }
+      hidden->release(b);
     });
     return hidden;
   }
@@ -87,13 +93,14 @@ class TorchBlockRunner : public BlockRunner {
     const MatrixView<const float> hidden_TH = states.sequence_TH(sequence);
     Matrix<float> output_TH(hidden_TH.rows(), hidden_TH.cols());
     math.add_half(half, hidden_TH, output_TH);
+    states.release(sequence);
     return output_TH;
   }
 
   template <typename T>
   void run_block_in(const BlockSpec& block, BlockWeights& weights, TorchHiddenStates& states,
                     BlockObserver* observer) {
-    BlockPass<T> pass(block, weights, config_, options_.threads, states);
+    BlockPass<T> pass(block, weights, config_, options_, states);
     if (observer == nullptr)
       pass.run();
     else

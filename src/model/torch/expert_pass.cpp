@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <utility>
+
 #include "model/torch/block_pass.h"
 #include "model/torch/rows.h"
 #include "model/torch/tensors.h"
@@ -11,92 +14,113 @@ void BlockPass<T>::run_experts(BlockObserver& observer) {
   Experts state = start_experts();
   for (const SiteSpec& site : block_.sites) {
     if (site.kind == SiteKind::kExpertIn) {
-      show(observer, site, routed_to(site.expert, state).rows_RH.view());
+      show(observer, site, routed_to(site.expert, state));
       finish_site(observer, site);
     }
     if (site.kind == SiteKind::kExpertOut) run_expert(observer, site, state);
     if (site.kind == SiteKind::kMlpOut) run_shared(observer, site, state);
   }
-  add_rows<float>(state.answers_TH.view(), hidden_.all_TH());
+  if (observer.wants_output()) add_answers(state);
 }
 
 template <typename T>
 auto BlockPass<T>::start_experts() -> Experts {
   const Index width = hidden_.all_TH().cols();
-  Experts state{Matrix<T>::uninitialized(hidden_.rows(), width),
-                Matrix<float>(hidden_.rows(), width),
+  Experts state{{scratch_, hidden_.firsts_B(), width},
+                {scratch_, hidden_.firsts_B(), width},
                 std::vector<Routing>(static_cast<std::size_t>(hidden_.sequences()))};
   each_sequence([&](Index s) {
-    const MatrixView<T> normed_TH =
-        state.normed_TH.view().rows(hidden_.first(s), hidden_.length(s));
+    const MatrixView<T> normed_TH = state.normed.of(s);
     math_.mlp_norm(hidden_.sequence_TH(s), normed_TH);
     state.routing_B[static_cast<std::size_t>(s)] = math_.route_rows(normed_TH);
+    const MatrixView<float> answers_TH = state.answers.of(s);
+    std::fill_n(answers_TH.data(), answers_TH.size(), 0.0f);
+    hidden_.release(s);
+    state.normed.release(s);
+    state.answers.release(s);
   });
   return state;
 }
 
 template <typename T>
-auto BlockPass<T>::routed_to(Index expert, const Experts& state) const -> Routed {
-  std::vector<Index> rows;
-  Routed routed;
-  routed.firsts_B = {0};
+SequenceRows<T> BlockPass<T>::routed_to(Index expert, const Experts& state) {
+  const auto rows_of = [&](Index s) -> const std::vector<Index>& {
+    return state.routing(s).experts[static_cast<std::size_t>(expert)].rows;
+  };
+  std::vector<Index> firsts_B{0};
   for (Index s = 0; s < hidden_.sequences(); ++s) {
-    const Routing& routing = state.routing_B[static_cast<std::size_t>(s)];
-    if (!routing.experts.empty())
-      for (const Index row : routing.experts[static_cast<std::size_t>(expert)].rows)
-        rows.push_back(hidden_.first(s) + row);
-    routed.firsts_B.push_back(static_cast<Index>(rows.size()));
+    const bool empty = state.routing(s).experts.empty();
+    firsts_B.push_back(firsts_B.back() + (empty ? 0 : static_cast<Index>(rows_of(s).size())));
   }
-  routed.rows_RH =
-      Matrix<T>::uninitialized(static_cast<Index>(rows.size()), state.normed_TH.cols());
-  gather<T>(state.normed_TH.view(), rows, routed.rows_RH);
+  SequenceRows<T> routed(scratch_, std::move(firsts_B), state.normed.all().cols());
+  each_sequence([&](Index s) {
+    if (routed.length(s) == 0) return;
+    gather<T>(state.normed.of(s), rows_of(s), routed.of(s));
+    state.normed.release(s);
+    routed.release(s);
+  });
   return routed;
 }
 
 template <typename T>
 void BlockPass<T>::run_expert(BlockObserver& observer, const SiteSpec& site, Experts& state) {
-  Routed routed = routed_to(site.expert, state);
-  Matrix<T> inputs_RK = Matrix<T>::uninitialized(routed.rows_RH.rows(), site.channels);
+  const SequenceRows<T> routed = routed_to(site.expert, state);
+  const SequenceRows<T> inputs(scratch_, routed.firsts_B(), site.channels);
   const auto each_routed = [&](const std::function<void(Index)>& body) {
     each_sequence([&](Index s) {
-      if (routed.of(routed.rows_RH, s).rows() > 0) body(s);
+      if (routed.length(s) > 0) body(s);
     });
   };
   each_routed([&](Index s) {
-    math_.gated(SiteKind::kExpertIn, site.expert, routed.of(routed.rows_RH, s),
-                routed.of(inputs_RK, s));
+    math_.gated(SiteKind::kExpertIn, site.expert, routed.of(s), inputs.of(s));
+    routed.release(s);
+    inputs.release(s);
   });
-  show(observer, site, inputs_RK.view());
+  show(observer, site, inputs);
   finish_site(observer, site);
+  if (!observer.wants_output()) return;
   each_routed([&](Index s) {
-    math_.add_expert(site.expert, state.routing_B[static_cast<std::size_t>(s)],
-                     routed.of(inputs_RK, s),
-                     state.answers_TH.view().rows(hidden_.first(s), hidden_.length(s)));
+    math_.add_expert(site.expert, state.routing(s), inputs.of(s), state.answers.of(s));
+    inputs.release(s);
+    state.answers.release(s);
   });
 }
 
 template <typename T>
 void BlockPass<T>::run_shared(BlockObserver& observer, const SiteSpec& site, Experts& state) {
-  Matrix<T> inputs_TK = Matrix<T>::uninitialized(hidden_.rows(), site.channels);
-  const auto of = [&](auto& matrix, Index s) {
-    return matrix.view().rows(hidden_.first(s), hidden_.length(s));
-  };
+  const SequenceRows<T> inputs(scratch_, hidden_.firsts_B(), site.channels);
   each_sequence([&](Index s) {
-    math_.gated(SiteKind::kMlpIn, -1, of(state.normed_TH, s), of(inputs_TK, s));
+    math_.gated(SiteKind::kMlpIn, -1, state.normed.of(s), inputs.of(s));
+    state.normed.release(s);
+    inputs.release(s);
   });
-  show(observer, site, inputs_TK.view());
+  show(observer, site, inputs);
   finish_site(observer, site);
+  if (!observer.wants_output()) return;
   each_sequence([&](Index s) {
-    math_.add_shared(of(state.normed_TH, s), of(inputs_TK, s), of(state.answers_TH, s));
+    math_.add_shared(state.normed.of(s), inputs.of(s), state.answers.of(s));
+    state.normed.release(s);
+    inputs.release(s);
+    state.answers.release(s);
   });
 }
 
-#define CALQUE_INSTANTIATE(T)                                                         \
-  template void BlockPass<T>::run_experts(BlockObserver&);                            \
-  template BlockPass<T>::Experts BlockPass<T>::start_experts();                       \
-  template BlockPass<T>::Routed BlockPass<T>::routed_to(Index, const Experts&) const; \
-  template void BlockPass<T>::run_expert(BlockObserver&, const SiteSpec&, Experts&);  \
-  template void BlockPass<T>::run_shared(BlockObserver&, const SiteSpec&, Experts&);
+template <typename T>
+void BlockPass<T>::add_answers(const Experts& state) {
+  each_sequence([&](Index s) {
+    add_rows<float>(state.answers.of(s), hidden_.sequence_TH(s));
+    hidden_.release(s);
+    state.answers.release(s);
+  });
+}
+
+#define CALQUE_INSTANTIATE(T)                                                        \
+  template void BlockPass<T>::run_experts(BlockObserver&);                           \
+  template BlockPass<T>::Experts BlockPass<T>::start_experts();                      \
+  template SequenceRows<T> BlockPass<T>::routed_to(Index, const Experts&);           \
+  template void BlockPass<T>::run_expert(BlockObserver&, const SiteSpec&, Experts&); \
+  template void BlockPass<T>::run_shared(BlockObserver&, const SiteSpec&, Experts&); \
+  template void BlockPass<T>::add_answers(const Experts&);
 CALQUE_INSTANTIATE(float)
 CALQUE_INSTANTIATE(BFloat16)
 #undef CALQUE_INSTANTIATE

@@ -38,6 +38,7 @@ void TorchHead<T>::logits(const HiddenStates& hidden, Index sequence, Index firs
         states.sequence_TH(sequence).rows(first, logits_TV.rows());
     const at::Tensor normed = new_tensor<T>(rows_TH.rows(), rows_TH.cols());
     rms_norm_rows(rows_TH, norm_, view_of<T>(normed));
+    states.release(sequence, first, rows_TH.rows());
     project(view_of<T>(normed), logits_TV);
     if (softcap_ == 0) return;
     at::Tensor capped = borrow(logits_TV);

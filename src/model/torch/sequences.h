@@ -4,42 +4,71 @@
 #include <c10/core/InferenceMode.h>
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "calque/core/parallel.h"
+#include "calque/io/scratch.h"
 #include "calque/model/block_runner.h"
 #include "model/torch/attention.h"
 
 namespace calque::model {
 
-// The residual stream of all sequences, one after the other without padding, in fp32.
+// Rows of all sequences, one after the other without padding, in scratch space. Contents start
+// undefined.
+template <typename T>
+class SequenceRows {
+ public:
+  // `firsts_B`: the first row of each sequence and, at the end, the number of rows.
+  SequenceRows(io::ScratchSpace& space, std::vector<Index> firsts_B, Index width)
+      : firsts_B_(std::move(firsts_B)), rows_TK_(space, firsts_B_.back(), width) {}
+
+  const std::vector<Index>& firsts_B() const { return firsts_B_; }
+  Index first(Index sequence) const { return firsts_B_[static_cast<std::size_t>(sequence)]; }
+  Index length(Index sequence) const { return first(sequence + 1) - first(sequence); }
+  MatrixView<T> all() const { return rows_TK_.view(); }
+  MatrixView<T> of(Index sequence) const { return all().rows(first(sequence), length(sequence)); }
+  // Rows that will not be touched soon (ScratchArray::release).
+  void release_rows(Index first, Index count) const { rows_TK_.release_rows(first, count); }
+  void release(Index sequence) const { release_rows(first(sequence), length(sequence)); }
+
+ private:
+  std::vector<Index> firsts_B_;
+  io::ScratchMatrix<T> rows_TK_;
+};
+
+// The residual stream in fp32.
 class TorchHiddenStates : public HiddenStates {
  public:
-  TorchHiddenStates(const ModelConfig& config, Index hidden_size, std::span<const Index> lengths);
+  TorchHiddenStates(const ModelConfig& config, Index hidden_size, std::span<const Index> lengths,
+                    io::ScratchSpace& space);
 
-  Index sequences() const override { return static_cast<Index>(firsts_.size()) - 1; }
-  Index length(Index sequence) const override { return first(sequence + 1) - first(sequence); }
+  Index sequences() const override { return static_cast<Index>(firsts_B().size()) - 1; }
+  Index length(Index sequence) const override { return rows_TH_.length(sequence); }
 
-  // The first row of a sequence.
-  Index first(Index sequence) const { return firsts_[static_cast<std::size_t>(sequence)]; }
-  Index rows() const { return firsts_.back(); }
-  MatrixView<float> all_TH() { return rows_TH_; }
-  MatrixView<float> sequence_TH(Index sequence) {
-    return rows_TH_.view().rows(first(sequence), length(sequence));
-  }
-  MatrixView<const float> sequence_TH(Index sequence) const {
-    return rows_TH_.view().rows(first(sequence), length(sequence));
+  const std::vector<Index>& firsts_B() const { return rows_TH_.firsts_B(); }
+  MatrixView<float> all_TH() { return rows_TH_.all(); }
+  MatrixView<float> sequence_TH(Index sequence) { return rows_TH_.of(sequence); }
+  MatrixView<const float> sequence_TH(Index sequence) const { return rows_TH_.of(sequence); }
+  void release_rows(Index first, Index count) const { rows_TH_.release_rows(first, count); }
+  void release(Index sequence) const { rows_TH_.release(sequence); }
+  // Of positions [first, first + count) of a sequence.
+  void release(Index sequence, Index first, Index count) const {
+    release_rows(rows_TH_.first(sequence) + first, count);
   }
   const Rotary& rotary(const BlockSpec& block) const {
     return block.local_rope ? local_rotary_ : rotary_;
   }
 
  private:
-  std::vector<Index> firsts_;  // one more than there are sequences
-  Rotary rotary_;              // for the longest
+  SequenceRows<float> rows_TH_;
+  Rotary rotary_;  // for the longest
   Rotary local_rotary_;
-  Matrix<float> rows_TH_;
 };
+
+// Makes LibTorch's pool of threads, once in a process. LibTorch 1.13 would wait for ever for
+// threads that cannot start because there is no memory for their stacks: std::system_error instead.
+void make_thread_pool();
 
 // Makes ATen, and oneDNN below it, stay on the calling thread and record nothing for gradients.
 class OneThread {
@@ -57,7 +86,7 @@ class OneThread {
 // calque::parallel_for with each body on one thread.
 void parallel_over(Index count, int threads, const std::function<void(Index)>& body);
 
-// Runs `body`; ATen's exceptions leave it as calque::Error.
+// Runs `body`; ATen's exceptions leave it as calque::Error: E304 where memory was lacking.
 void translate_errors(const std::function<void()>& body);
 
 }  // namespace calque::model

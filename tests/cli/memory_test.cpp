@@ -1,0 +1,65 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/run_program.h"
+
+// What a job's memory is planned to be and what it is, in a process of its own.
+
+namespace calque::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+// 65,536 tokens: activations are half of what it takes.
+constexpr const char* kJob =
+    "version: 1\n"
+    "name: memory\n"
+    "model: {path: " CALQUE_DEMO_MODEL
+    "}\n"
+    "calibration:\n"
+    "  n_samples: 128\n"
+    "  seqlen: 512\n"
+    "  sources: [{path: " CALQUE_CALIBRATION_DATA
+    "/prose.txt}]\n"
+    "quantization: {method: gptq, bits: 4, group_size: 64, refine_passes: 0}\n"
+    "export:\n"
+    "  - {format: gptq, path: gptq}\n"
+    "run_dir: run\n";
+
+json answer(const std::string& arguments) {
+  const Outcome outcome = run(arguments);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  return json::parse(outcome.out);
+}
+
+TEST(Memory, IsWhatValidateSaidWithinFifteenPercent) {
+  const testing::TempFolder folder;
+  write(folder / "job.yaml", kJob);
+  const std::string job = shell_quoted(folder / "job.yaml");
+  const json planned = answer("validate --json " + job)["memory"];
+  const json report = answer("run --quiet --json " + job);
+  EXPECT_EQ(report["predicted_peak_bytes"], planned["peak_bytes"]);
+  const double ratio = report["peak_bytes"].get<double>() / planned["peak_bytes"].get<double>();
+  EXPECT_NEAR(ratio, 1, 0.15);
+  ASSERT_EQ(report["stage_peaks"].size(), planned["stages"].size());
+  double largest = 0;
+  for (const json& stage : report["stage_peaks"])
+    largest = std::max(largest, stage["measured_bytes"].get<double>());
+  EXPECT_EQ(largest, report["peak_bytes"].get<double>());
+}
+
+TEST(Memory, IsShownByValidate) {
+  const testing::TempFolder folder;
+  write(folder / "job.yaml", kJob);
+  const Outcome outcome = run("validate " + shell_quoted(folder / "job.yaml"));
+  EXPECT_THAT(outcome.out, HasSubstr("\nmemory of stage  "));
+  EXPECT_THAT(outcome.out, HasSubstr("\nquantize  "));
+  EXPECT_THAT(outcome.out, HasSubstr("\nPeak memory: "));
+  EXPECT_THAT(outcome.out, HasSubstr("(all activations in memory)"));
+}
+
+}  // namespace
+}  // namespace calque::cli

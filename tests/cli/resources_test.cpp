@@ -1,0 +1,134 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <vector>
+
+#include "calque/core/dtype.h"
+#include "calque/io/safetensors.h"
+#include "calque/model/config.h"
+#include "calque/model/family.h"
+#include "cli/run_program.h"
+
+// What memory and disk a job takes, and how it ends where there is too little. Each job is a
+// process of its own.
+
+namespace calque::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// Llama of `layers` layers of 4.2 million weights: 8 MiB of bf16 each. The values decide nothing.
+void write_model(const std::filesystem::path& folder, Index layers) {
+  std::filesystem::create_directories(folder);
+  write(folder / "config.json",
+        fmt::format(R"({{"architectures": ["LlamaForCausalLM"], "model_type": "llama",
+ "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": {}, "num_attention_heads": 4,
+ "num_key_value_heads": 4, "head_dim": 128, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+ "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true, "vocab_size": 600,
+ "torch_dtype": "bfloat16"}})",
+                    layers));
+  std::vector<io::TensorDeclaration> declared;
+  for (const model::TensorSpec& tensor : model::family_of(model::load_config(folder)).tensors())
+    declared.push_back({tensor.name, DType::kBF16, tensor.shape});
+  io::SafetensorsWriter writer(folder, declared);
+  for (const io::TensorDeclaration& tensor : declared) {
+    std::vector<BFloat16> values(tensor.byte_count() / sizeof(BFloat16));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = to_bfloat16(
+          tensor.shape.size() == 1 ? 1.0f : 0.1f * std::sin(static_cast<float>(i % 99991) * 1.7f));
+    writer.write(tensor.name, std::as_bytes(std::span(values)));
+  }
+  writer.finish();
+}
+
+void write_tokens(const std::filesystem::path& folder, Index rows, Index seqlen) {
+  std::filesystem::create_directories(folder);
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(rows * seqlen));
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i * 7919 % 600);
+  io::SafetensorsWriter writer(folder, {{"input_ids", DType::kI32, {rows, seqlen}}});
+  writer.write("input_ids", std::as_bytes(std::span(ids)));
+  writer.finish();
+}
+
+class Resources : public ::testing::Test {
+ protected:
+  // A GPTQ job; what is not said here is as `more` says.
+  std::string job(const std::string& method, const std::string& exports,
+                  const std::string& more = "") {
+    write(
+        folder_ / "job.yaml",
+        fmt::format("version: 1\nname: test\nmodel: {{path: model}}\n"
+                    "quantization: {{method: {}, bits: 8, group_size: 128}}\n"
+                    "export: [{}]\nrun_dir: run\nruntime: {{threads: 2, forward_dtype: float32}}\n"
+                    "publish: {{model_card: false}}\n{}",
+                    method, exports, more));
+    return shell_quoted(folder_ / "job.yaml") + " --progress none";
+  }
+  static std::string calibration(Index rows, Index seqlen) {
+    return fmt::format(
+        "calibration: {{tokens: tokens/model.safetensors, n_samples: {}, seqlen: {}}}\n", rows,
+        seqlen);
+  }
+
+  std::uint64_t peak_bytes_of(Index layers) {
+    write_model(folder_ / "model", layers);
+    const Outcome outcome = run(
+        "run " + job("gptq", "{format: gptq, path: out, overwrite: true}", calibration(8, 128)));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    const auto metrics = nlohmann::json::parse(contents_of(folder_ / "run/metrics.json"));
+    return metrics.at("peak_bytes").get<std::uint64_t>();
+  }
+
+  testing::TempFolder folder_;
+};
+
+// Four more layers are 32 MiB of bf16 in the source, 64 MiB as fp32. If a quarter of the former
+// stayed, this would tell.
+TEST_F(Resources, APeakDoesNotGrowWithTheLayers) {
+  write_tokens(folder_ / "tokens", 8, 128);
+  const std::uint64_t two = peak_bytes_of(2), six = peak_bytes_of(6);
+  std::printf("peak: %.1f MiB with 2 layers, %.1f MiB with 6\n", std::ldexp(double(two), -20),
+              std::ldexp(double(six), -20));
+  EXPECT_LT(six, two + (std::uint64_t{8} << 20));
+}
+
+// The hidden states of 4 million tokens: 8 GiB, more than the process may have.
+TEST_F(Resources, OutOfMemoryIsFourAndTellsWhatNeedsLess) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer reserves more address space than any limit";
+#endif
+  write_model(folder_ / "model", 1);
+  write_tokens(folder_ / "tokens", 2048, 2048);
+  const Outcome outcome =
+      run("run " + job("gptq", "{format: gptq, path: out}", calibration(2048, 2048)),
+          "ulimit -v 6000000;");
+  EXPECT_EQ(outcome.exit_code, 4) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("error[E304]: embedding: out of memory: 8589934592 bytes wanted\n"),
+                    HasSubstr("runtime.max_ram"), HasSubstr("calibration.n_samples")));
+  for (const char* name : {"out", "out.partial"})
+    EXPECT_FALSE(std::filesystem::exists(folder_ / name)) << name;
+}
+
+// The Q4_0 file (2.7 MB) may be written, the folder of 8 bits (5 MB) may not. sh counts in 512 bytes.
+TEST_F(Resources, AFullDiskKeepsTheExportsThatAreFinished) {
+  write_model(folder_ / "model", 1);
+  const Outcome outcome = run("run " + job("rtn",
+                                           "{format: gguf, path: small.gguf, type: Q4_0}, "
+                                           "{format: gptq, path: large}"),
+                              "ulimit -f 7000;");
+  EXPECT_EQ(outcome.exit_code, 4) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("error[E302]: "), HasSubstr("large"),
+                                 HasSubstr(" bytes wanted, "), HasSubstr(" bytes free")));
+  EXPECT_EQ(run("verify " + shell_quoted(folder_ / "small.gguf")).exit_code, 0);
+  for (const char* name : {"large", "large.partial", "small.gguf.partial"})
+    EXPECT_FALSE(std::filesystem::exists(folder_ / name)) << name;
+}
+
+}  // namespace
+}  // namespace calque::cli

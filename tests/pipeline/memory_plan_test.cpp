@@ -1,0 +1,211 @@
+#include "calque/pipeline/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "calque/core/error.h"
+
+namespace calque::pipeline {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = 1 << 20;
+constexpr std::uint64_t kTokens = 4 * 32;
+// The program with LibTorch (memory_stages.cpp).
+constexpr std::uint64_t kBase = 190 * kMiB;
+// q and o [64, 64], k and v [32, 64], gate and up [192, 64], down [64, 192], two norms; fp32.
+constexpr std::uint64_t kBlock = 4 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 192 * 64 + 2 * 64);
+constexpr std::uint64_t kHidden = 4 * kTokens * 64;
+constexpr std::uint64_t kStash = 4 * kTokens * 192;  // the inputs of down_proj
+constexpr std::uint64_t kGram = 4 * 192 * 192;
+
+model::ModelConfig tiny_config(Index layers) {
+  model::ModelConfig config;
+  config.architecture = "LlamaForCausalLM";
+  config.model_type = "llama";
+  config.hidden_size = 64;
+  config.intermediate_size = 192;
+  config.num_layers = layers;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 16;
+  config.vocab_size = 256;
+  config.window_of_layer.assign(static_cast<std::size_t>(layers), 0);
+  config.dtype = "bfloat16";
+  return config;
+}
+
+model::FamilySpec tiny_family(Index layers) { return model::family_of(tiny_config(layers)); }
+
+Job tiny_job() {
+  Job job;
+  job.calibration.tokens = "tokens.npy";
+  job.calibration.packing.n_samples = 4;
+  job.calibration.packing.seqlen = 32;
+  job.runtime.forward_dtype = "float32";
+  job.runtime.threads = 1;
+  job.run_dir = "run";
+  return job;
+}
+
+std::vector<artifact::ExportPlan> gptq_plan(const model::FamilySpec& family) {
+  artifact::ExportPlan plan;
+  plan.request.format = "gptq";
+  for (const model::TensorSpec& tensor : family.tensors()) plan.tensors.push_back({tensor});
+  for (const model::LinearSpec& linear : family.linears())
+    for (artifact::TensorPlan& planned : plan.tensors)
+      if (planned.tensor.name == linear.weight.name) {
+        planned.in_block_linear = true;
+        planned.grid = quant::Grid{.bits = 4, .group_size = 32};
+        planned.bytes =
+            static_cast<std::uint64_t>(linear.out_features() * linear.in_features()) / 2;
+      }
+  return {plan};
+}
+
+MemoryPlan plan_of(const Job& job, Index layers = 2) {
+  const model::FamilySpec family = tiny_family(layers);
+  return plan_memory(job, family, gptq_plan(family));
+}
+
+const MemoryPlan::Stage& stage_of(const MemoryPlan& plan, const std::string& name) {
+  for (const MemoryPlan::Stage& stage : plan.stages)
+    if (stage.stage == name) return stage;
+  throw Error(ErrorKind::kInternal, "", "no stage " + name);
+}
+
+// By hand. Rows of the forward pass: the attention holds normed rows, q, k and v, and the latter
+// once more by heads, 2 * 64 + 4 * 32 numbers more than q; the MLP less.
+TEST(MemoryPlan, AddsUpWhatEachStageHolds) {
+  const MemoryPlan plan = plan_of(tiny_job());
+  EXPECT_EQ(stage_of(plan, "forward").bytes, kBase + kBlock + 32 * 4 * (64 + 2 * (64 + 2 * 32)));
+  EXPECT_EQ(stage_of(plan, "forward").activation_ram_bytes, kHidden + kStash);
+  EXPECT_EQ(stage_of(plan, "statistics").bytes, kBase + kBlock + kGram + 2048 * 192 * 4);
+  // Hessian and factor, and below 2049 channels two matrices in double while it is factorised.
+  EXPECT_EQ(stage_of(plan, "quantize").bytes, kBase + kBlock + 2 * kGram + 2 * 2 * kGram);
+  EXPECT_EQ(stage_of(plan, "write").bytes, kBase + 2 * 256 * 64);
+  EXPECT_EQ(stage_of(plan, "write").activation_ram_bytes, 0u);
+  EXPECT_EQ(plan.stages.size(), 4u);
+  EXPECT_EQ(plan.worst().stage, "statistics");
+  EXPECT_EQ(plan.peak_bytes, kBase + kBlock + kGram + 2048 * 192 * 4 + kHidden + kStash);
+  EXPECT_EQ(plan.activation_bytes, kHidden + kStash);
+  EXPECT_EQ(plan.activation_file_bytes, 0u);
+}
+
+TEST(MemoryPlan, ItemsAddUpAndComeLargestFirst) {
+  for (const MemoryPlan::Stage& stage : plan_of(tiny_job()).stages) {
+    std::uint64_t sum = 0, before = UINT64_MAX;
+    for (const StageMemory::Item& item : stage.items) {
+      EXPECT_LE(item.bytes, before) << item.what;
+      before = item.bytes;
+      sum += item.bytes;
+    }
+    EXPECT_EQ(sum, stage.bytes) << stage.stage;
+  }
+}
+
+TEST(MemoryPlan, DoesNotGrowWithTheNumberOfLayers) {
+  EXPECT_EQ(plan_of(tiny_job(), 2).peak_bytes, plan_of(tiny_job(), 6).peak_bytes);
+}
+
+TEST(MemoryPlan, CountsOneMoreMatrixForTheCorrectionOfErrorsUpstream) {
+  Job job = tiny_job();
+  job.quantization.upstream_correction = 1.0;
+  EXPECT_EQ(stage_of(plan_of(job), "quantize").bytes,
+            stage_of(plan_of(tiny_job()), "quantize").bytes + kGram);
+  // The second stream and what it had at the sites of a block: 64, 64, 64 and 192 channels.
+  EXPECT_EQ(plan_of(job).activation_bytes,
+            2 * kHidden + 4 * kTokens * (64 + 64 + 64 + 192) + kStash);
+}
+
+TEST(MemoryPlan, KeepsTheStatisticsOfAllSitesWithoutPropagatedErrors) {
+  Job job = tiny_job();
+  job.quantization.propagate_error = false;
+  EXPECT_EQ(stage_of(plan_of(job), "quantize").bytes,
+            stage_of(plan_of(tiny_job()), "quantize").bytes + 3 * 4 * 64 * 64);
+}
+
+// A million tokens: 256 MiB of hidden states and 768 MiB that a block keeps.
+Job long_job() {
+  Job job = tiny_job();
+  job.calibration.packing.n_samples = 1 << 15;
+  return job;
+}
+
+TEST(MemoryPlan, GivesActivationsWhatTheWorstStageLeaves) {
+  Job job = long_job();
+  const MemoryPlan all = plan_of(job);
+  const std::uint64_t rest = stage_of(all, "statistics").bytes;
+  EXPECT_EQ(all.activation_ram_bytes, 1024 * kMiB);
+  job.runtime.max_ram = rest + 1024 * kMiB;
+  EXPECT_EQ(plan_of(job).activation_file_bytes, 0u);
+
+  // Of activations in files 128 MiB are in memory while they are worked on.
+  job.runtime.max_ram = rest + (128 + 256) * kMiB;
+  const MemoryPlan some = plan_of(job);
+  EXPECT_EQ(some.activation_budget_bytes, 256 * kMiB);
+  EXPECT_EQ(some.activation_ram_bytes, 256 * kMiB);
+  EXPECT_EQ(some.activation_file_bytes, 768 * kMiB);
+  EXPECT_EQ(some.peak_bytes, job.runtime.max_ram);
+
+  job.runtime.max_ram -= 1;
+  EXPECT_EQ(plan_of(job).activation_ram_bytes, 0u);
+  EXPECT_EQ(plan_of(job).activation_file_bytes, 1024 * kMiB);
+}
+
+TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
+  Job job = tiny_job();
+  job.runtime.max_ram = 100 * kMiB;
+  try {
+    plan_of(job);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E301");
+    EXPECT_EQ(error.kind(), ErrorKind::kResource);
+    EXPECT_THAT(error.what(), HasSubstr("runtime.max_ram: 0.098 GiB is too little"));
+    EXPECT_THAT(error.what(), HasSubstr("Stage 'statistics' holds"));
+    EXPECT_THAT(error.what(), HasSubstr("rows being summed"));
+    EXPECT_THAT(error.what(), HasSubstr("Set runtime.max_ram to 0.188 GiB or more"));
+  }
+}
+
+TEST(MemoryPlan, RefusesFilesWithoutAFolderForThem) {
+  Job job = long_job();
+  job.run_dir.clear();
+  job.runtime.max_ram = 500 * kMiB;
+  try {
+    plan_of(job);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E301");
+    EXPECT_THAT(error.what(), HasSubstr("there is neither runtime.offload_dir nor run_dir"));
+  }
+}
+
+// Shapes of Llama-3-8B and of one block of the 70B, 128 x 2048 tokens.
+TEST(MemoryPlan, KeepsLargeModelsWithinWhatTheyAreGiven) {
+  Job job = tiny_job();
+  job.calibration.packing.n_samples = 128;
+  job.calibration.packing.seqlen = 2048;
+  job.runtime.threads = 2;
+  model::ModelConfig config = tiny_config(1);
+  config.num_kv_heads = 8;
+  config.head_dim = 128;
+  config.vocab_size = 128256;
+  for (const auto& [hidden, gibibytes] : {std::pair<Index, std::uint64_t>{4096, 6}, {8192, 16}})
+    for (const char* dtype : {"float32", "bfloat16"}) {
+      config.hidden_size = hidden;
+      config.intermediate_size = hidden * 7 / 2;
+      config.num_heads = hidden / 128;
+      job.runtime.forward_dtype = dtype;
+      job.runtime.max_ram = gibibytes << 30;
+      const model::FamilySpec family = model::family_of(config);
+      const MemoryPlan plan = plan_memory(job, family, gptq_plan(family));
+      EXPECT_LE(plan.peak_bytes, job.runtime.max_ram) << hidden << " " << dtype;
+      EXPECT_GT(plan.activation_file_bytes, 0u) << hidden << " " << dtype;
+    }
+}
+
+}  // namespace
+}  // namespace calque::pipeline
