@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <utility>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -21,7 +22,11 @@ void say(const char* text) {
   [[maybe_unused]] const ssize_t wrote = ::write(STDERR_FILENO, text, std::strlen(text));
 }
 
+// Given back at the end: removing folders takes some memory, too.
+void* reserve = nullptr;
+
 [[noreturn]] void end_out_of_memory() {
+  std::free(std::exchange(reserve, nullptr));
   io::remove_unfinished();
   say("error[E304]: out of memory");
   say(kLessMemory);
@@ -68,6 +73,8 @@ bool is_address_space_limited() {
 }  // namespace
 
 void tell_out_of_memory_without_unwinding() {
+  constexpr std::size_t kReserve = std::size_t{4} << 20;
+  reserve = std::malloc(kReserve);
   std::set_terminate(on_terminate);
   if (is_address_space_limited()) ::signal(SIGSEGV, on_bad_access);
 }
