@@ -111,7 +111,7 @@ std::vector<Row> table(const Operations& operations, const Rates& rates,
     return Row{std::move(stage), std::move(what), work, work / rate, 0};
   };
   const Row linears = row("", "linears", operations.linears, narrow);
-  const Row attention = row("", "attention", operations.attention, wide);
+  const Row attention = row("", "attention", operations.attention, narrow);
   const Row gram = row("", "Gram matrices", operations.gram, narrow);
   const Row factorisation = row("", "factorisation", operations.factorisation, wide);
   const Row sweep = row("", "GPTQ sweep", operations.sweep, wide);

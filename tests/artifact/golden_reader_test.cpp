@@ -213,9 +213,11 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenGgufTypes,
                          [](const auto& tested) { return tested.param.substr(12, 4); });
 
 TEST(LoadRows, AreRowsOfTheWhole) {
-  for (const char* name : {"gguf/tiny-1layer-Q4_0.gguf", "gguf/tiny-1layer-Q8_0.gguf",
-                           "gguf/tiny-f16.gguf", "gptqmodel_w4g128_sym_v1", "source"}) {
-    const std::unique_ptr<ArtifactReader> reader = open_artifact(fixture(name));
+  for (const std::filesystem::path& path :
+       {fixture("gguf/tiny-1layer-Q4_0.gguf"), fixture("gguf/tiny-1layer-Q8_0.gguf"),
+        fixture("gguf/tiny-f16.gguf"), fixture("gptqmodel_w4g128_sym_v1"),
+        std::filesystem::path(CALQUE_DEMO_MODEL)}) {
+    const std::unique_ptr<ArtifactReader> reader = open_artifact(path);
     for (const StoredTensor& tensor : reader->tensors()) {
       if (tensor.shape.size() != 2) continue;
       const Matrix<float> all = reader->load(tensor.name);
@@ -224,7 +226,7 @@ TEST(LoadRows, AreRowsOfTheWhole) {
       ASSERT_EQ(some.rows(), 3);
       for (Index u = 0; u < 3; ++u)
         for (Index k = 0; k < all.cols(); ++k)
-          ASSERT_EQ(some(u, k), all(rows[static_cast<std::size_t>(u)], k)) << name << tensor.name;
+          ASSERT_EQ(some(u, k), all(rows[static_cast<std::size_t>(u)], k)) << path << tensor.name;
     }
   }
 }

@@ -87,14 +87,14 @@ class Resources : public ::testing::Test {
   testing::TempFolder folder_;
 };
 
-// Four more layers are 32 MiB of bf16 in the source, 64 MiB as fp32. If a quarter of the former
-// stayed, this would tell.
+// Four more layers are 32 MiB of bf16 in the source, 64 MiB as fp32 and 16 MiB of 8-bit codes: none
+// of it may stay.
 TEST_F(Resources, APeakDoesNotGrowWithTheLayers) {
   write_tokens(folder_ / "tokens", 8, 128);
   const std::uint64_t two = peak_bytes_of(2), six = peak_bytes_of(6);
   std::printf("peak: %.1f MiB with 2 layers, %.1f MiB with 6\n", std::ldexp(double(two), -20),
               std::ldexp(double(six), -20));
-  EXPECT_LT(six, two + (std::uint64_t{8} << 20));
+  EXPECT_LT(six, two + (std::uint64_t{12} << 20));
 }
 
 // The hidden states of 4 million tokens: 8 GiB, more than the process may have.

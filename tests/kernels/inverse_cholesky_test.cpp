@@ -20,6 +20,8 @@ class InverseCholesky : public ::testing::TestWithParam<std::string> {
   Exec exec_ = open_exec(GetParam(), 2);
 };
 
+Exec cpu(int threads = 2) { return open_exec("cpu", threads); }
+
 // R with R U = I, by back substitution in double.
 Matrix<double> inverse_of_upper(const Matrix<float>& upper) {
   const Index size = upper.rows();
