@@ -83,11 +83,11 @@ class Quantizer : public model::BlockObserver {
 
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
     auto start = Clock::now();
-    const calib::InputStats stats = collector_->finish();
+    calib::InputStats stats = collector_->finish();
     collector_.reset();
     statistics.seconds += since(start);
     start = Clock::now();
-    const quant::SiteRounder round = quant::make_gptq({.refine_passes = 0})(stats, exec_);
+    const quant::SiteRounder round = quant::make_gptq({.refine_passes = 0})(std::move(stats), exec_);
     const auto columns = static_cast<double>(site.features());
     quantize.flop += 4.0 / 3.0 * columns * columns * columns;  // inverse and its factor
     for (const model::LinearSpec& linear : site.readers) {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/core/memory.h"
 #include "io/resource_error.h"
 
 namespace calque::io {
@@ -98,6 +99,7 @@ std::byte* map_file(const std::filesystem::path& folder, std::uint64_t bytes) {
 std::byte* map_memory(std::uint64_t bytes) {
   void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) throw_out_of_memory(bytes);
+  prefer_huge_pages(data, bytes);
   return static_cast<std::byte*>(data);
 }
 

@@ -4,11 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <type_traits>
 #include <utility>
 
-#include "calque/core/error.h"
+#include "calque/core/memory.h"
 
 namespace calque {
 
@@ -93,8 +92,7 @@ class Matrix {
     m.cols_ = cols;
     if (m.size() > 0) {
       const auto bytes = static_cast<std::size_t>(m.size()) * sizeof(T);
-      m.data_.reset(static_cast<T*>(::operator new[](bytes, kAlignment, std::nothrow)));
-      if (m.data_ == nullptr) throw_out_of_memory(bytes);
+      m.data_.reset(static_cast<T*>(allocate_array(bytes)));
     }
     return m;
   }
@@ -124,9 +122,8 @@ class Matrix {
   operator MatrixView<const T>() const { return view(); }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
   struct Free {
-    void operator()(T* p) const { ::operator delete[](p, kAlignment); }
+    void operator()(T* p) const { free_array(p); }
   };
   std::unique_ptr<T[], Free> data_;
   Index rows_ = 0;

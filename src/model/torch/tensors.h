@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
+#include <memory>
+
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
 
@@ -18,7 +20,11 @@ inline constexpr at::ScalarType kScalarType<BFloat16> = at::kBFloat16;
 
 template <typename T>
 at::Tensor new_tensor(Index rows, Index cols) {
-  return at::empty({rows, cols}, kScalarType<T>);
+  if (rows == 0 || cols == 0) return at::empty({rows, cols}, kScalarType<T>);
+  // LibTorch's own allocator would take small pages (core/memory.h).
+  const auto memory = std::make_shared<Matrix<T>>(Matrix<T>::uninitialized(rows, cols));
+  return at::from_blob(
+      memory->data(), {rows, cols}, [memory](void*) {}, kScalarType<T>);
 }
 
 template <typename T>
