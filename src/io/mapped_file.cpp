@@ -73,14 +73,19 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() { unmap(bytes_); }
 
-void MappedFile::drop(std::span<const std::byte> part) const {
+void MappedFile::drop(std::span<const std::byte> part) const { advise(part, MADV_DONTNEED); }
+
+void MappedFile::will_need(std::span<const std::byte> part) const { advise(part, MADV_WILLNEED); }
+
+// Whole pages, rounded outwards: a dropped neighbour on the same page is read again from the page
+// cache.
+void MappedFile::advise(std::span<const std::byte> part, int advice) const {
   if (part.empty()) return;
-  // Whole pages, rounded outwards: a neighbour on the same page is read again from the page cache.
   static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const auto offset = static_cast<std::size_t>(part.data() - bytes_.data());
   const std::size_t first = offset / page * page;
   const auto* start = bytes_.data() + first;
-  ::madvise(const_cast<std::byte*>(start), offset + part.size() - first, MADV_DONTNEED);
+  ::madvise(const_cast<std::byte*>(start), offset + part.size() - first, advice);
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -111,4 +111,9 @@ TensorBytes CheckpointSource::bytes(std::string_view tensor_name) const {
   return {tensor.bytes, tensor.file};
 }
 
+void CheckpointSource::prefetch(std::string_view tensor_name) const {
+  const io::TensorRef& tensor = checkpoint_.at(tensor_name);
+  if (tensor.file != nullptr) tensor.file->will_need(tensor.bytes);
+}
+
 }  // namespace calque::model

@@ -106,6 +106,14 @@ void round_without_statistics(const Pass& pass, SiteRounding& rounding,
     rounding.round_site(block, site, {}, weights, nullptr);
 }
 
+// Its weights come from disk while the block before it runs.
+void prefetch(const Pass& pass, std::size_t block) {
+  const std::vector<model::BlockSpec>& blocks = pass.source.family.blocks;
+  if (block >= blocks.size()) return;
+  for (const model::TensorSpec& tensor : blocks[block].tensors())
+    pass.source.weights->prefetch(tensor.name);
+}
+
 }  // namespace
 
 std::vector<ModuleReport> run_pass(const Pass& pass) {
@@ -119,6 +127,7 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
   const auto blocks = static_cast<Index>(pass.source.family.blocks.size());
   for (const model::BlockSpec& block : pass.source.family.blocks) {
     const Stopwatch watch;
+    prefetch(pass, static_cast<std::size_t>(block.layer) + 1);
     with_context(block.name, [&] {
       if (hidden)
         calibrate_and_round(pass, rounding, block, *hidden, reference ? &*reference : nullptr);

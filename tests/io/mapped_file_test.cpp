@@ -33,7 +33,7 @@ TEST(MappedFile, RefusesAFolder) {
               IsError(ErrorKind::kInput, "it is a folder"));
 }
 
-TEST(MappedFile, StillShowsItsBytesAfterDroppingPartOfThem) {
+TEST(MappedFile, StillShowsItsBytesAfterDroppingAndFetchingPartOfThem) {
   const TempFolder folder;
   std::string text;
   for (int i = 0; i < 30'000; ++i) text += static_cast<char>('a' + i % 23);
@@ -42,6 +42,8 @@ TEST(MappedFile, StillShowsItsBytesAfterDroppingPartOfThem) {
   file.drop(file.bytes().subspan(5'001, 12'003));
   file.drop(file.bytes().last(1));
   file.drop({});
+  file.will_need(file.bytes().subspan(4'097, 12'003));
+  file.will_need({});
   EXPECT_EQ(text_of(file.bytes()), text);
 }
 

@@ -195,6 +195,14 @@ TEST(CheckpointSource, WidensWithoutChangingValues) {
   EXPECT_NE(value(1, 2), 0.0f);
 }
 
+TEST(CheckpointSource, PrefetchesByName) {
+  const ModelFolder model(family_folder("llama"));
+  const std::string name = "model.layers.0.self_attn.k_proj.weight";
+  model.source.prefetch(name);
+  EXPECT_NE(model.source.load(name)(0, 0), 0.0f);
+  EXPECT_THROW(model.source.prefetch("model.layers.0.self_attn.z_proj.weight"), Error);
+}
+
 TEST(CheckpointSource, GivesAVectorAsOneRow) {
   const ModelFolder model(family_folder("llama"));
   const Matrix<float> norm = model.source.load("model.norm.weight");

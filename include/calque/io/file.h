@@ -22,8 +22,13 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   // Tells the kernel that `part` (of bytes()) will not be read again soon.
   void drop(std::span<const std::byte> part) const;
+  // Tells it that `part` will be read soon: it comes from disk meanwhile, outside this process's
+  // memory.
+  void will_need(std::span<const std::byte> part) const;
 
  private:
+  void advise(std::span<const std::byte> part, int advice) const;
+
   std::span<const std::byte> bytes_;
 };
 

@@ -76,6 +76,8 @@ class ModelSource : public WeightSource {
 
   // The values in the dtype that at() tells, in Hugging Face's order of rows. Thread-safe.
   virtual TensorBytes bytes(std::string_view tensor_name) const = 0;
+  // The tensor will be read soon: where it is in a mapped file, it comes from disk meanwhile.
+  virtual void prefetch(std::string_view tensor_name) const { at(tensor_name); }
 
  protected:
   ModelSource(std::string where, std::vector<SourceTensor> tensors);
@@ -95,6 +97,7 @@ class CheckpointSource : public ModelSource {
   Matrix<float> load_rows(std::string_view tensor_name,
                           std::span<const Index> rows_U) const override;
   TensorBytes bytes(std::string_view tensor_name) const override;
+  void prefetch(std::string_view tensor_name) const override;
 
  private:
   explicit CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint> owned);
