@@ -87,7 +87,8 @@ class Quantizer : public model::BlockObserver {
     collector_.reset();
     statistics.seconds += since(start);
     start = Clock::now();
-    const quant::SiteRounder round = quant::make_gptq({.refine_passes = 0})(std::move(stats), exec_);
+    const quant::SiteRounder round =
+        quant::make_gptq({.refine_passes = 0})(std::move(stats), exec_);
     const auto columns = static_cast<double>(site.features());
     quantize.flop += 4.0 / 3.0 * columns * columns * columns;  // inverse and its factor
     for (const model::LinearSpec& linear : site.readers) {

@@ -91,8 +91,8 @@ class LlamaQuantize : public ::testing::TestWithParam<Golden> {
   quant::QuantizedMatrix rounded(const TensorPlan& planned) const {
     const calib::InputStats stats =
         GetParam().importance ? stats_of(imatrix_, planned.tensor.gguf_name) : calib::InputStats{};
-    return quant::make_rtn({})(stats.clone(), open_exec("cpu", 2))(source_->load(planned.tensor.name),
-                                                           *planned.grid)
+    return quant::make_rtn({})(stats.clone(), open_exec("cpu", 2))(
+               source_->load(planned.tensor.name), *planned.grid)
         .matrix;
   }
 

@@ -115,7 +115,8 @@ TEST_F(Resources, OutOfMemoryIsFourAndTellsWhatNeedsLess) {
     EXPECT_FALSE(std::filesystem::exists(folder_ / name)) << name;
 }
 
-// The Q4_0 file (2.7 MB) may be written, the folder of 8 bits (5 MB) may not. sh counts in 512 bytes.
+// The Q4_0 file (2.7 MB) may be written, the folder of 8 bits (5 MB) may not. sh counts in 512
+// bytes.
 TEST_F(Resources, AFullDiskKeepsTheExportsThatAreFinished) {
   write_model(folder_ / "model", 1);
   const Outcome outcome = run("run " + job("rtn",

@@ -26,8 +26,8 @@ GramCount accumulate_gram(MatrixView<const float> inputs_TK, MatrixView<float> g
 GramCount accumulate_gram(MatrixView<const BFloat16> inputs_TK, MatrixView<float> gram_KK,
                           std::span<double> magnitude_K, const Exec& exec);
 
-// A Gram matrix that grows with many calls and stays where it is computed (a GPU's memory is crossed
-// once, at the end). The sums are those of accumulate_gram over the same calls.
+// A Gram matrix that grows with many calls and stays where it is computed (a GPU's memory is
+// crossed once, at the end). The sums are those of accumulate_gram over the same calls.
 class GramSum {
  public:
   struct Result {

@@ -14,7 +14,8 @@
 
 namespace calque::model {
 
-// Rows of activations in the precision the forward pass computes in; exactly one of the three is set.
+// Rows of activations in the precision the forward pass computes in; exactly one of the three is
+// set.
 struct ActivationView {
   MatrixView<const float> f32_TK;
   MatrixView<const BFloat16> bf16_TK;

@@ -66,7 +66,7 @@ struct Report {
       metrics;                     // reference first, then artifacts in order; empty: not evaluated
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
-  std::string forward_dtype;  // what `auto` became
+  std::string forward_dtype;   // what `auto` became
   StageDevices stage_devices;  // where each stage ran: "cpu", "cuda:0"
   StageSeconds stages;
   double seconds = 0;

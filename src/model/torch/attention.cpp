@@ -89,8 +89,8 @@ class SequenceAttention {
         buffer_(static_cast<std::size_t>(spec.head_dim)),
         turned_(static_cast<std::size_t>(spec.head_dim)) {
     const Index fitting = std::min(kRows, kScoreElements / longest_span()) / group_;
-    positions_ = std::clamp(fitting / kFewestPositions * kFewestPositions, kFewestPositions,
-                            kMostPositions);
+    positions_ =
+        std::clamp(fitting / kFewestPositions * kFewestPositions, kFewestPositions, kMostPositions);
     const Index height = positions_ * group_;
     scores_ = Matrix<float>::uninitialized(1, height * longest_span());
     if constexpr (!std::is_same_v<T, float>)

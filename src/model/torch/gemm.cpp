@@ -5,6 +5,7 @@
 
 #include <map>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <string>
 #include <tuple>
 
 #include "calque/core/error.h"
@@ -14,9 +15,11 @@ namespace {
 
 void check(dnnl_status_t status) {
   if (status == dnnl_success) return;
-  const bool memory = status == dnnl_out_of_memory;
-  throw Error(memory ? ErrorKind::kResource : ErrorKind::kInternal, "",
-              fmt::format("matrix product failed (oneDNN status {})", static_cast<int>(status)));
+  const std::string reason =
+      fmt::format("matrix product failed (oneDNN status {})", static_cast<int>(status));
+  if (status == dnnl_out_of_memory)
+    throw Error(ErrorKind::kResource, "E304", "out of memory: " + reason);
+  throw Error(ErrorKind::kInternal, "", reason);
 }
 
 struct Shape {
