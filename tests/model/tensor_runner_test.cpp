@@ -69,6 +69,22 @@ TEST_P(TensorRunner, MakesTheLogitsOfTheCpuRunner) {
   }
 }
 
+// The CPU runner takes a sequence through linears in chunks of 256 rows, the other one whole.
+TEST_P(TensorRunner, MakesTheLogitsOfTheCpuRunnersChunks) {
+  constexpr Index kLengths[] = {600, 256};
+  Tokens longer{Matrix<std::int32_t>(2, kLengths[0]), {kLengths[0], kLengths[1]}};
+  for (Index i = 0; i < longer.ids_BS.size(); ++i)
+    longer.ids_BS.data()[i] = tokens.ids_BS.data()[i * 7 % tokens.lengths_B.front()];
+  const Matrix<float> expected_RV = logits_of(model, longer, {});
+  EXPECT_LT(largest_difference(logits_of(model, longer, options_on("tensors")), expected_RV),
+            kLogitTolerance);
+  for (const ComputeDType dtype : {ComputeDType::kFloat32, ComputeDType::kBFloat16}) {
+    RecordingObserver observer;
+    EXPECT_TRUE(same_bits(logits_of(model, longer, {dtype, 2}, &observer),
+                          logits_of(model, longer, {dtype, 1})));
+  }
+}
+
 TEST_P(TensorRunner, RoundsToBFloat16AsTheCpuRunner) {
   const Matrix<float> exact_RV = logits_of(model, tokens, {});
   const Matrix<float> expected_RV = logits_of(model, tokens, {ComputeDType::kBFloat16, 2});

@@ -1,6 +1,5 @@
 #include "model/torch/block_math.h"
 #include "model/torch/rows.h"
-#include "model/torch/tensors.h"
 
 // The half of a block that has experts. Their answers are summed in fp32 in the experts' order, the
 // shared one last, and then added to the residual stream.
@@ -30,24 +29,27 @@ Routing BlockMath<T>::route_rows(MatrixView<const T> normed_TH) const {
 template <typename T>
 void BlockMath<T>::add_expert(Index expert, const Routing& routing, MatrixView<const T> inputs_TK,
                               MatrixView<float> sum_TH) const {
-  const at::Tensor out = down(SiteKind::kExpertOut, expert, inputs_TK);
   const Routing::Expert& routed = routing.experts[static_cast<std::size_t>(expert)];
-  for (std::size_t r = 0; r < routed.rows.size(); ++r)
-    add_weighted(view_of<T>(out).row(static_cast<Index>(r)), routed.weights[r], sum_TH.cols(),
-                 sum_TH.row(routed.rows[r]));
+  down(SiteKind::kExpertOut, expert, inputs_TK, [&](Index first, MatrixView<const T> out) {
+    for (Index r = 0; r < out.rows(); ++r) {
+      const auto i = static_cast<std::size_t>(first + r);
+      add_weighted(out.row(r), routed.weights[i], sum_TH.cols(), sum_TH.row(routed.rows[i]));
+    }
+  });
 }
 
 template <typename T>
 void BlockMath<T>::add_shared(MatrixView<const T> normed_TH, MatrixView<const T> inputs_TK,
                               MatrixView<float> sum_TH) const {
-  const at::Tensor out = down(SiteKind::kMlpOut, -1, inputs_TK);
   const std::vector<TensorSpec>& gate = block_.experts.front().shared_gate;
   std::vector<float> weights(static_cast<std::size_t>(sum_TH.rows()), 1.0f);
   if (!gate.empty())
     weights = shared_weights(weights_.at(gate.front().name), widened_rows(normed_TH));
-  for (Index t = 0; t < sum_TH.rows(); ++t)
-    add_weighted(view_of<T>(out).row(t), weights[static_cast<std::size_t>(t)], sum_TH.cols(),
-                 sum_TH.row(t));
+  down(SiteKind::kMlpOut, -1, inputs_TK, [&](Index first, MatrixView<const T> out) {
+    for (Index r = 0; r < out.rows(); ++r)
+      add_weighted(out.row(r), weights[static_cast<std::size_t>(first + r)], sum_TH.cols(),
+                   sum_TH.row(first + r));
+  });
 }
 
 template <typename T>
@@ -62,15 +64,15 @@ void BlockMath<T>::add_experts(MatrixView<const float> hidden_TH, MatrixView<flo
     Matrix<T> routed_RH =
         Matrix<T>::uninitialized(static_cast<Index>(rows.size()), hidden_TH.cols());
     gather<T>(normed_TH.view(), rows, routed_RH);
-    const at::Tensor inner =
-        new_tensor<T>(routed_RH.rows(), block_.site(SiteKind::kExpertOut, e).channels);
-    gated(SiteKind::kExpertIn, e, routed_RH.view(), view_of<T>(inner));
-    add_expert(e, routing, view_of<T>(inner), answers_TH);
+    Matrix<T> inner_RK =
+        Matrix<T>::uninitialized(routed_RH.rows(), block_.site(SiteKind::kExpertOut, e).channels);
+    gated(SiteKind::kExpertIn, e, routed_RH.view(), inner_RK);
+    add_expert(e, routing, inner_RK.view(), answers_TH);
   }
   if (block_.has_site(SiteKind::kMlpOut)) {
-    const at::Tensor inner = new_tensor<T>(hidden_TH.rows(), mlp_width());
-    gated(SiteKind::kMlpIn, -1, normed_TH.view(), view_of<T>(inner));
-    add_shared(normed_TH.view(), view_of<T>(inner), answers_TH);
+    Matrix<T> inner_TK = Matrix<T>::uninitialized(hidden_TH.rows(), mlp_width());
+    gated(SiteKind::kMlpIn, -1, normed_TH.view(), inner_TK);
+    add_shared(normed_TH.view(), inner_TK.view(), answers_TH);
   }
   add_rows<float>(answers_TH.view(), sum_TH);
 }

@@ -1,10 +1,10 @@
 #include "model/torch/block_math.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/torch/activation.h"
 #include "model/torch/rows.h"
-#include "model/torch/tensors.h"
 
 namespace calque::model {
 
@@ -44,82 +44,126 @@ AttentionSpec BlockMath<T>::attention_spec() const {
   return spec;
 }
 
+namespace {
+
+// body(first, count) for consecutive chunks of rows.
+template <typename Body>
+void each_chunk(Index rows, const Body& body) {
+  for (Index first = 0; first < rows; first += kChunkRows)
+    body(first, std::min(kChunkRows, rows - first));
+}
+
+}  // namespace
+
+template <typename T>
+Projections<T> BlockMath<T>::project(MatrixView<const T> normed_TH, Workspace<T>& workspace) const {
+  const std::vector<PreparedLinear<T>>& linears = this->linears(SiteKind::kAttnIn);
+  const auto run = [&](const PreparedLinear<T>& linear, Buffer<T>& buffer) {
+    const MatrixView<T> out = buffer.matrix(normed_TH.rows(), linear.out_features());
+    linear.apply(normed_TH, out);
+    return MatrixView<const T>(out);
+  };
+  if (linears.size() == 3)
+    return {run(linears[0], workspace.left), run(linears[1], workspace.right),
+            run(linears[2], workspace.third)};
+  const MatrixView<const T> fused = run(linears.front(), workspace.left);
+  const Index width = config_.num_kv_heads * config_.head_dim;
+  return {fused.cols(0, attention_width()), fused.cols(attention_width(), width),
+          fused.cols(attention_width() + width, width)};
+}
+
 template <typename T>
 void BlockMath<T>::attention(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const {
-  const at::Tensor normed = new_tensor<T>(hidden_TH.rows(), hidden_TH.cols());
-  attn_norm(hidden_TH, view_of<T>(normed));
-  std::vector<at::Tensor> outputs;
-  std::vector<MatrixView<const T>> qkv;
-  for (const PreparedLinear<T>& linear : linears(SiteKind::kAttnIn)) {
-    outputs.push_back(new_tensor<T>(hidden_TH.rows(), linear.out_features()));
-    linear.apply(view_of<T>(normed), view_of<T>(outputs.back()));
-    qkv.push_back(view_of<T>(outputs.back()));
-  }
-  if (qkv.size() == 1) {
-    const MatrixView<const T> fused = qkv.front();
-    const Index width = config_.num_kv_heads * config_.head_dim;
-    qkv = {fused.cols(0, attention_width()), fused.cols(attention_width(), width),
-           fused.cols(attention_width() + width, width)};
-  }
-  attend<T>(attention_spec(), rotary_, {qkv[0], qkv[1], qkv[2]}, out_TN);
+  const Lease workspace(workspaces_);
+  const AttentionSpec spec = attention_spec();
+  SequenceAttention<T> attention(spec, rotary_, hidden_TH.rows(), workspace->attention);
+  each_chunk(hidden_TH.rows(), [&](Index first, Index count) {
+    const MatrixView<T> normed = workspace->normed.matrix(count, hidden_TH.cols());
+    attn_norm(hidden_TH.rows(first, count), normed);
+    attention.take(first, project(normed, *workspace));
+  });
+  attention.run(out_TN);
 }
 
 template <typename T>
 void BlockMath<T>::activation(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const {
-  const at::Tensor normed = new_tensor<T>(hidden_TH.rows(), hidden_TH.cols());
-  mlp_norm(hidden_TH, view_of<T>(normed));
-  gated(SiteKind::kMlpIn, -1, view_of<T>(normed), out_TN);
+  const Lease workspace(workspaces_);
+  each_chunk(hidden_TH.rows(), [&](Index first, Index count) {
+    const MatrixView<T> normed = workspace->normed.matrix(count, hidden_TH.cols());
+    mlp_norm(hidden_TH.rows(first, count), normed);
+    gated_chunk(linears(SiteKind::kMlpIn), normed, *workspace, out_TN.rows(first, count));
+  });
 }
 
 template <typename T>
 void BlockMath<T>::gated(SiteKind kind, Index expert, MatrixView<const T> normed_TH,
                          MatrixView<T> out_TN) const {
-  const std::vector<PreparedLinear<T>>& linears = this->linears(kind, expert);
-  const Index width = out_TN.cols();
-  const at::Tensor last = new_tensor<T>(normed_TH.rows(), linears.back().out_features());
-  linears.back().apply(normed_TH, view_of<T>(last));
-  if (linears.size() == 1) {  // gate above up
-    borrow(out_TN).copy_(borrow(view_of<T>(last).cols(0, width)));
-    gate<T>(config_.hidden_act, view_of<T>(last).cols(width, width), out_TN);
-    return;
-  }
-  linears.front().apply(normed_TH, out_TN);
-  gate<T>(config_.hidden_act, view_of<T>(last), out_TN);
+  const Lease workspace(workspaces_);
+  each_chunk(normed_TH.rows(), [&](Index first, Index count) {
+    gated_chunk(linears(kind, expert), normed_TH.rows(first, count), *workspace,
+                out_TN.rows(first, count));
+  });
 }
 
 template <typename T>
-at::Tensor BlockMath<T>::down(SiteKind kind, Index expert, MatrixView<const T> inputs_TK) const {
+void BlockMath<T>::gated_chunk(const std::vector<PreparedLinear<T>>& linears,
+                               MatrixView<const T> normed_TH, Workspace<T>& workspace,
+                               MatrixView<T> out_TN) const {
+  const MatrixView<T> last = workspace.left.matrix(normed_TH.rows(), linears.back().out_features());
+  linears.back().apply(normed_TH, last);
+  if (linears.size() == 1) {  // gate above up
+    const Index width = out_TN.cols();
+    for (Index t = 0; t < last.rows(); ++t) std::copy_n(last.row(t), width, out_TN.row(t));
+    gate<T>(config_.hidden_act, last.cols(width, width), out_TN);
+    return;
+  }
+  linears.front().apply(normed_TH, out_TN);
+  gate<T>(config_.hidden_act, last, out_TN);
+}
+
+template <typename T>
+void BlockMath<T>::down(SiteKind kind, Index expert, MatrixView<const T> inputs_TK,
+                        const TakeRows& take) const {
+  const Lease workspace(workspaces_);
   const PreparedLinear<T>& linear = linears(kind, expert).front();
-  at::Tensor out = new_tensor<T>(inputs_TK.rows(), linear.out_features());
-  linear.apply(inputs_TK, view_of<T>(out));
-  return out;
+  each_chunk(inputs_TK.rows(), [&](Index first, Index count) {
+    const MatrixView<T> out = workspace->right.matrix(count, linear.out_features());
+    linear.apply(inputs_TK.rows(first, count), out);
+    take(first, out);
+  });
 }
 
 template <typename T>
 void BlockMath<T>::add_output(SiteKind kind, MatrixView<const T> inputs_TK,
                               MatrixView<float> sum_TH) const {
-  const at::Tensor out = down(kind, -1, inputs_TK);
   const std::vector<TensorSpec>& post_norm =
       kind == SiteKind::kAttnOut ? block_.attn_post_norm : block_.mlp_post_norm;
-  if (post_norm.empty()) return add_rows<T>(view_of<T>(out), sum_TH);
-  Matrix<float> normed_TH = Matrix<float>::uninitialized(sum_TH.rows(), sum_TH.cols());
-  widen_rows<T>(view_of<T>(out), normed_TH);
-  rms_norm_rows<float>(normed_TH, norm_of(post_norm), normed_TH);
-  add_rows<float>(normed_TH.view(), sum_TH);
+  down(kind, -1, inputs_TK, [&](Index first, MatrixView<const T> out) {
+    const MatrixView<float> sum = sum_TH.rows(first, out.rows());
+    if (post_norm.empty()) return add_rows<T>(out, sum);
+    Matrix<float> normed_TH = Matrix<float>::uninitialized(sum.rows(), sum.cols());
+    widen_rows<T>(out, normed_TH);
+    rms_norm_rows<float>(normed_TH, norm_of(post_norm), normed_TH);
+    add_rows<float>(normed_TH.view(), sum);
+  });
 }
 
 template <typename T>
 void BlockMath<T>::add_half(BlockHalf half, MatrixView<const float> hidden_TH,
                             MatrixView<float> sum_TH) const {
   if (half == BlockHalf::kMlp && !block_.experts.empty()) return add_experts(hidden_TH, sum_TH);
-  const bool attends = half == BlockHalf::kAttention;
-  const at::Tensor inner =
-      new_tensor<T>(hidden_TH.rows(), attends ? attention_width() : mlp_width());
-  if (attends)
-    attention(hidden_TH, view_of<T>(inner));
-  else
-    activation(hidden_TH, view_of<T>(inner));
-  add_output(attends ? SiteKind::kAttnOut : SiteKind::kMlpOut, view_of<T>(inner), sum_TH);
+  if (half == BlockHalf::kAttention) {
+    const Lease workspace(workspaces_);
+    const MatrixView<T> inner = workspace->inner.matrix(hidden_TH.rows(), attention_width());
+    attention(hidden_TH, inner);
+    return add_output(SiteKind::kAttnOut, inner, sum_TH);
+  }
+  const Lease workspace(workspaces_);
+  each_chunk(hidden_TH.rows(), [&](Index first, Index count) {
+    const MatrixView<T> inner = workspace->inner.matrix(count, mlp_width());
+    activation(hidden_TH.rows(first, count), inner);
+    add_output(SiteKind::kMlpOut, inner, sum_TH.rows(first, count));
+  });
 }
 
 template class BlockMath<float>;

@@ -1,18 +1,20 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <utility>
 #include <vector>
 
 #include "calque/model/block_runner.h"
-#include "model/torch/attention.h"
 #include "model/torch/linear.h"
 #include "model/torch/routing.h"
+#include "model/torch/workspace.h"
 
 namespace calque::model {
 
 // The arithmetic of one block on one sequence, cut at the input sites. T is the compute type.
-// Each step runs on the calling thread.
+// Each step runs on the calling thread, chunk by chunk of a sequence's rows, always cut at the same
+// places: the bits do not depend on who calls for which step.
 template <typename T>
 class BlockMath {
  public:
@@ -50,7 +52,13 @@ class BlockMath {
   // Adds what a whole half makes of `hidden_TH` (may be the same memory).
   void add_half(BlockHalf half, MatrixView<const float> hidden_TH, MatrixView<float> sum_TH) const;
 
+  // Frees what the steps so far have left for the next ones.
+  void free_workspaces() { workspaces_.clear(); }
+
  private:
+  using Lease = typename WorkspacePool<T>::Lease;
+  using TakeRows = std::function<void(Index first, MatrixView<const T> rows)>;
+
   const std::vector<PreparedLinear<T>>& linears(SiteKind kind, Index expert = -1) const {
     return linears_.at({kind, expert});
   }
@@ -58,13 +66,18 @@ class BlockMath {
   NormWeight norm_of(const std::vector<TensorSpec>& spec) const;
   AttentionSpec attention_spec() const;
   void add_experts(MatrixView<const float> hidden_TH, MatrixView<float> sum_TH) const;
-  at::Tensor down(SiteKind kind, Index expert, MatrixView<const T> inputs_TK) const;
+  Projections<T> project(MatrixView<const T> normed_TH, Workspace<T>& workspace) const;
+  void gated_chunk(const std::vector<PreparedLinear<T>>& linears, MatrixView<const T> normed_TH,
+                   Workspace<T>& workspace, MatrixView<T> out_TN) const;
+  // What the last linear of a half makes of its inputs, a chunk of rows at a time.
+  void down(SiteKind kind, Index expert, MatrixView<const T> inputs_TK, const TakeRows& take) const;
 
   const BlockSpec& block_;
   const BlockWeights& weights_;
   const ModelConfig& config_;
   const Rotary& rotary_;
   std::map<std::pair<SiteKind, Index>, std::vector<PreparedLinear<T>>> linears_;
+  mutable WorkspacePool<T> workspaces_;
 };
 
 }  // namespace calque::model

@@ -56,6 +56,7 @@ void BlockPass<T>::each_sequence(const std::function<void(Index)>& body) {
 template <typename T>
 void BlockPass<T>::show(BlockObserver& observer, const SiteSpec& site,
                         const SequenceRows<T>& inputs) {
+  math_.free_workspaces();  // the observer may need the memory
   const MatrixView<const T> inputs_TK = inputs.all();
   const Index step = observed_rows<T>(inputs_TK.cols());
   for (Index first = 0; first < inputs_TK.rows(); first += step) {

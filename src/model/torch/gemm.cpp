@@ -9,17 +9,13 @@
 #include <tuple>
 
 #include "calque/core/error.h"
+#include "model/torch/kept_products.h"
 
 namespace calque::model {
 namespace {
 
 void check(dnnl_status_t status) {
-  if (status == dnnl_success) return;
-  const std::string reason =
-      fmt::format("matrix product failed (oneDNN status {})", static_cast<int>(status));
-  if (status == dnnl_out_of_memory)
-    throw Error(ErrorKind::kResource, "E304", "out of memory: " + reason);
-  throw Error(ErrorKind::kInternal, "", reason);
+  if (status != dnnl_success) throw_product_error(status);
 }
 
 struct Shape {
@@ -29,11 +25,16 @@ struct Shape {
   auto operator<=>(const Shape&) const = default;
 };
 
-// A product of bf16 matrices of one shape, ready to run: making it costs as much as a small product
-// takes.
-class BFloat16Product {
+template <typename T>
+constexpr auto kStoredAs = dnnl::memory::data_type::f32;
+template <>
+constexpr auto kStoredAs<BFloat16> = dnnl::memory::data_type::bf16;
+
+// A product of matrices of one shape.
+template <typename T>
+class Product {
  public:
-  explicit BFloat16Product(const Shape& shape)
+  explicit Product(const Shape& shape)
       : engine_(dnnl::engine::kind::cpu, 0),
         stream_(engine_),
         left_(operand(shape.rows, shape.inner, shape.left_stride, 1)),
@@ -45,9 +46,9 @@ class BFloat16Product {
                 engine_, nullptr),
         matmul_({{left_.get_desc(), right_.get_desc(), result_.get_desc()}, engine_}) {}
 
-  void run(const BFloat16* left, const BFloat16* right, float* result) {
-    left_.set_data_handle(const_cast<BFloat16*>(left));  // oneDNN's handles are mutable; it reads
-    right_.set_data_handle(const_cast<BFloat16*>(right));
+  void run(const T* left, const T* right, float* result) {
+    left_.set_data_handle(const_cast<T*>(left));  // oneDNN's handles are mutable; it reads
+    right_.set_data_handle(const_cast<T*>(right));
     result_.set_data_handle(result);
     matmul_.execute(stream_,
                     {{DNNL_ARG_SRC, left_}, {DNNL_ARG_WEIGHTS, right_}, {DNNL_ARG_DST, result_}});
@@ -57,9 +58,7 @@ class BFloat16Product {
  private:
   dnnl::memory operand(Index rows, Index cols, Index row_stride, Index col_stride) const {
     return {
-        {{rows, cols}, dnnl::memory::data_type::bf16, dnnl::memory::dims{row_stride, col_stride}},
-        engine_,
-        nullptr};
+        {{rows, cols}, kStoredAs<T>, dnnl::memory::dims{row_stride, col_stride}}, engine_, nullptr};
   }
 
   dnnl::engine engine_;
@@ -68,20 +67,25 @@ class BFloat16Product {
   dnnl::matmul matmul_;
 };
 
-void multiply_bf16(const Shape& shape, const BFloat16* left, const BFloat16* right, float* result) {
+template <typename T>
+void run_product(const Shape& shape, const T* left, const T* right, float* result) {
   if (shape.rows == 0 || shape.cols == 0) return;
-  thread_local std::map<Shape, BFloat16Product> products;
+  thread_local std::map<Shape, Product<T>> products;
   try {
-    const auto found = products.find(shape);
-    BFloat16Product& product =
-        found != products.end() ? found->second : products.try_emplace(shape, shape).first->second;
-    product.run(left, right, result);
+    kept_product(products, shape, shape).run(left, right, result);
   } catch (const dnnl::error& error) {
-    check(error.status);
+    throw_product_error(error.status);
   }
 }
 
 }  // namespace
+
+void throw_product_error(int dnnl_status) {
+  const std::string reason = fmt::format("matrix product failed (oneDNN status {})", dnnl_status);
+  if (dnnl_status == dnnl_out_of_memory)
+    throw Error(ErrorKind::kResource, "E304", "out of memory: " + reason);
+  throw Error(ErrorKind::kInternal, "", reason);
+}
 
 void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b_NK,
                          MatrixView<float> c_MN, bool add) {
@@ -91,24 +95,21 @@ void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b
                    c_MN.stride()));
 }
 
-void multiply(MatrixView<const float> a_MK, MatrixView<const float> b_KN, MatrixView<float> c_MN) {
-  if (c_MN.empty()) return;
-  check(dnnl_sgemm('N', 'N', c_MN.rows(), c_MN.cols(), a_MK.cols(), 1.0f, a_MK.data(),
-                   a_MK.stride(), b_KN.data(), b_KN.stride(), 0.0f, c_MN.data(), c_MN.stride()));
-}
-
 void multiply_transposed(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_NK,
                          MatrixView<float> c_MN) {
-  multiply_bf16({a_MK.rows(), a_MK.cols(), b_NK.rows(), a_MK.stride(), b_NK.stride(), c_MN.stride(),
-                 /*transposed=*/true},
-                a_MK.data(), b_NK.data(), c_MN.data());
+  run_product<BFloat16>(
+      {a_MK.rows(), a_MK.cols(), b_NK.rows(), a_MK.stride(), b_NK.stride(), c_MN.stride(),
+       /*transposed=*/true},
+      a_MK.data(), b_NK.data(), c_MN.data());
 }
 
-void multiply(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_KN,
-              MatrixView<float> c_MN) {
-  multiply_bf16({a_MK.rows(), a_MK.cols(), b_KN.cols(), a_MK.stride(), b_KN.stride(), c_MN.stride(),
-                 /*transposed=*/false},
-                a_MK.data(), b_KN.data(), c_MN.data());
+template <typename T>
+void multiply(MatrixView<const T> a_MK, MatrixView<const T> b_KN, MatrixView<float> c_MN) {
+  run_product<T>({a_MK.rows(), a_MK.cols(), b_KN.cols(), a_MK.stride(), b_KN.stride(),
+                  c_MN.stride(), /*transposed=*/false},
+                 a_MK.data(), b_KN.data(), c_MN.data());
 }
+template void multiply(MatrixView<const float>, MatrixView<const float>, MatrixView<float>);
+template void multiply(MatrixView<const BFloat16>, MatrixView<const BFloat16>, MatrixView<float>);
 
 }  // namespace calque::model

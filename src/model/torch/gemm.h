@@ -13,13 +13,16 @@ namespace calque::model {
 void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b_NK,
                          MatrixView<float> c_MN, bool add = false);
 
-// c_MN = a_MK * b_KN.
-void multiply(MatrixView<const float> a_MK, MatrixView<const float> b_KN, MatrixView<float> c_MN);
-
 // The same of bf16 matrices: exact products, fp32 sums.
 void multiply_transposed(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_NK,
                          MatrixView<float> c_MN);
-void multiply(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_KN,
-              MatrixView<float> c_MN);
+
+// c_MN = a_MK * b_KN; T is float or BFloat16. By oneDNN's primitive: where N is a head's few
+// columns it is up to a third faster than sgemm.
+template <typename T>
+void multiply(MatrixView<const T> a_MK, MatrixView<const T> b_KN, MatrixView<float> c_MN);
+
+// Of oneDNN: Error(kResource, "E304") where memory was lacking, else Error(kInternal).
+[[noreturn]] void throw_product_error(int dnnl_status);
 
 }  // namespace calque::model

@@ -1,6 +1,7 @@
 #include "model/torch/head.h"
 
 #include "model/torch/sequences.h"
+#include "model/torch/tensors.h"
 
 namespace calque::model {
 

@@ -1,10 +1,11 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include <type_traits>
+#include <vector>
 
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
-#include "model/torch/tensors.h"
+#include "model/torch/packed_weights.h"
 
 namespace calque::model {
 
@@ -12,17 +13,19 @@ namespace calque::model {
 template <typename T>
 class PreparedLinear {
  public:
-  // fp32 weights are borrowed from `weight_NK` and `bias_1N` (may be empty); bf16 ones are rounded
-  // copies.
-  PreparedLinear(MatrixView<const float> weight_NK, MatrixView<const float> bias_1N);
+  // fp32 weights are borrowed from `weight_NK`; bf16 ones are rounded copies. `bias_1N` (may be
+  // empty) is borrowed.
+  PreparedLinear(MatrixView<const float> weight_NK, MatrixView<const float> bias_1N)
+      : weight_NK_(weight_NK), bias_1N_(bias_1N), out_features_(weight_NK.rows()) {}
 
-  Index out_features() const { return weight_NK_.size(0); }
+  Index out_features() const { return out_features_; }
   // outputs_TN = inputs_TK * weight_NK^T + bias.
   void apply(MatrixView<const T> inputs_TK, MatrixView<T> outputs_TN) const;
 
  private:
-  at::Tensor weight_NK_;
-  at::Tensor bias_1N_;  // undefined: none
+  std::conditional_t<std::is_same_v<T, float>, MatrixView<const float>, PackedWeights> weight_NK_;
+  MatrixView<const float> bias_1N_;
+  Index out_features_ = 0;
 };
 
 template <typename T>
