@@ -38,25 +38,43 @@ Matrix<float> dequantize_blocks(const QuantizedMatrix& q, Index first, Index cou
   return values;
 }
 
+// Neighbouring columns of one group.
+struct Run {
+  Index begin = 0;
+  Index end = 0;
+  std::int32_t group = 0;
+};
+
+std::vector<Run> runs_of(const std::vector<std::int32_t>& group_of_column_K) {
+  std::vector<Run> runs;
+  for (Index k = 0; k < std::ssize(group_of_column_K); ++k) {
+    const std::int32_t group = group_of_column_K[static_cast<std::size_t>(k)];
+    if (runs.empty() || runs.back().group != group) runs.push_back({k, k, group});
+    runs.back().end = k + 1;
+  }
+  return runs;
+}
+
 }  // namespace
 
 Matrix<float> dequantize(const QuantizedMatrix& q) { return dequantize(q, 0, q.out_features()); }
 
 Matrix<float> dequantize(const QuantizedMatrix& q, Index first, Index count) {
   if (q.grid.block) return dequantize_blocks(q, first, count);
-  const std::vector<std::int32_t> groups =
-      q.group_of_column_K.empty()
-          ? consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()))
-          : q.group_of_column_K;
+  const std::vector<Run> runs =
+      runs_of(q.group_of_column_K.empty()
+                  ? consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()))
+                  : q.group_of_column_K);
   auto values = Matrix<float>::uninitialized(count, q.in_features());
   for (Index n = 0; n < count; ++n) {
     const std::uint8_t* codes = q.codes_NK.row(first + n);
     const float* scales = q.scales_NG.row(first + n);
     const float* offsets = q.offsets_NG.row(first + n);
     float* row = values.row(n);
-    for (Index k = 0; k < values.cols(); ++k) {
-      const std::int32_t g = groups[static_cast<std::size_t>(k)];
-      row[k] = scales[g] * static_cast<float>(codes[k]) + offsets[g];
+    for (const Run& run : runs) {
+      const float scale = scales[run.group], offset = offsets[run.group];
+      for (Index k = run.begin; k < run.end; ++k)
+        row[k] = scale * static_cast<float>(codes[k]) + offset;
     }
   }
   return values;

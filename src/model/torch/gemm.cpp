@@ -70,9 +70,8 @@ class Product {
 template <typename T>
 void run_product(const Shape& shape, const T* left, const T* right, float* result) {
   if (shape.rows == 0 || shape.cols == 0) return;
-  thread_local std::map<Shape, Product<T>> products;
   try {
-    kept_product(products, shape, shape).run(left, right, result);
+    kept_product<Product<T>>(shape).run(left, right, result);
   } catch (const dnnl::error& error) {
     throw_product_error(error.status);
   }

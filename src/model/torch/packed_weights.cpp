@@ -103,12 +103,11 @@ PackedWeights::PackedWeights(MatrixView<const float> weight_NK)
 void PackedWeights::apply(MatrixView<const BFloat16> inputs_TK, MatrixView<const float> bias_1N,
                           MatrixView<BFloat16> outputs_TN) const {
   if (outputs_TN.empty()) return;  // oneDNN refuses products without rows
-  thread_local std::map<Shape, Product> products;
   const Shape shape{inputs_TK.rows(),   in_features_,        out_features_,
                     inputs_TK.stride(), outputs_TN.stride(), !bias_1N.empty()};
   try {
-    kept_product(products, shape, shape)
-        .run(inputs_TK.data(), packed_.get(), bias_1N.data(), outputs_TN.data());
+    kept_product<Product>(shape).run(inputs_TK.data(), packed_.get(), bias_1N.data(),
+                                     outputs_TN.data());
   } catch (const dnnl::error& error) {
     throw_product_error(error.status);
   }
