@@ -165,9 +165,9 @@ void AtomicFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) const
 
 // Space that is reserved and not written yet stays reserved.
 void AtomicFile::keep() {
+  if (::fdatasync(descriptor_) != 0) throw_resource_error(partial_of(path_), "write", errno, size_);
   forget_unfinished(partial_of(path_));
   kept_ = true;
-  if (::fdatasync(descriptor_) != 0) throw_resource_error(partial_of(path_), "write", errno, size_);
 }
 
 void AtomicFile::sync() {

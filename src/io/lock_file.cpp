@@ -85,6 +85,11 @@ void LockFile::keep() {
   kept_ = true;
 }
 
+void LockFile::drop() {
+  note_unfinished(path_);
+  kept_ = false;
+}
+
 LockFile::~LockFile() {
   if (!kept_) {
     ::unlink(path_.c_str());

@@ -14,13 +14,15 @@ class LockFile {
   LockFile(std::filesystem::path path, const std::string& what);
   LockFile(const LockFile&) = delete;
   LockFile& operator=(const LockFile&) = delete;
-  ~LockFile();  // removes the file, unless it was kept
+  ~LockFile();  // removes the file, unless it was kept, or somebody else had kept it
 
   // The line of who held it last and did not remove it; "": nobody.
   const std::string& last_holder() const { return last_holder_; }
   void hold_as(const std::string& holder);
   // The file stays if the process ends, or this is destroyed.
   void keep();
+  // Nor is it kept for who held it last.
+  void drop();
 
  private:
   void take(const std::string& what);
