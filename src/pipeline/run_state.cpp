@@ -101,6 +101,12 @@ RunState::~RunState() {
   if (!journal_ || progress_.has_finished_something()) return;
   remove_partial_files();
   clear();
+  remove_folder();
+}
+
+// When it is empty but for the lock.
+void RunState::remove_folder() {
+  lock_->drop();
   lock_.reset();
   std::error_code ignored;
   fs::remove(folder_, ignored);
@@ -188,8 +194,7 @@ void RunState::finish() {
   fs::remove(folder_ / "journal", ignored);
   clear();
   journal_.reset();
-  lock_.reset();
-  fs::remove(folder_, ignored);
+  remove_folder();
   set_saved_run("");
 }
 

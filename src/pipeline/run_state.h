@@ -56,6 +56,7 @@ class RunState {
   void open_journal(Resume resume);
   void lock_exports();
   void clear();
+  void remove_folder();
   void remove_partial_files() const;
   void tell_what_is_saved() const;
 
