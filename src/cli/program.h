@@ -21,6 +21,7 @@ inline constexpr const char* kExitCodes =
     "  4  out of memory or disk\n"
     "  5  numerical failure\n"
     "  6  written, but a check of the result failed\n"
-    "  130, 143  interrupted (SIGINT, SIGTERM); nothing half-written becomes visible";
+    "  130, 143  interrupted (SIGINT, SIGTERM); nothing half-written becomes visible, and what\n"
+    "            was saved is gone on with by calque resume";
 
 }  // namespace calque::cli

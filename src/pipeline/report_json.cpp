@@ -107,7 +107,8 @@ std::string report_json(const Report& report) {
       {"predicted_peak_bytes", report.predicted_peak_bytes},
       {"activation_file_bytes", report.activation_file_bytes},
       {"stage_peaks", json_of(report.stage_peaks)},
-      {"warnings", report.warnings}};
+      {"warnings", report.warnings},
+      {"resumed", report.resumed}};
   return json.dump(2) + "\n";
 }
 

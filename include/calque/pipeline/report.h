@@ -75,6 +75,7 @@ struct Report {
   std::uint64_t activation_file_bytes = 0;  // the most that was in files at a time
   std::vector<StagePeak> stage_peaks;
   std::vector<std::string> warnings;
+  int resumed = 0;  // how often the run was gone on with
 };
 
 }  // namespace calque::pipeline
