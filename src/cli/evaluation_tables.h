@@ -25,8 +25,8 @@ bool several_texts(const std::vector<pipeline::EvaluationReport>& evaluations);
 // key/value caches. Empty, or begins with an empty line.
 std::string further_results(const std::vector<pipeline::EvaluationReport>& evaluations);
 
-// `calque eval`: a row a text and model with both perplexities, the divergences, and percentiles
-// with their intervals; the reference first.
+// `calque eval`, evaluation by evaluation: a row a model with both perplexities, the divergences,
+// and percentiles with their intervals; the reference first.
 std::string evaluations_text(const std::vector<pipeline::EvaluationReport>& evaluations);
 
 }  // namespace calque::cli

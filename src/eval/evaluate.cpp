@@ -71,6 +71,10 @@ ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows, Index w
   ModelMetrics metrics;
   metrics.label = lane.model->label;
   metrics.kind = lane.model->kind;
+  if (const std::optional<KvCacheSpec>& cache = lane.model->kv_cache) {
+    metrics.kv_cache = cache->name;
+    metrics.kv_cache_bytes = kv_cache_bytes(*cache, *lane.model->config, rows.seqlen());
+  }
   metrics.perplexity_hf = perplexity(predictions, PerplexityRule::kHuggingFace);
   metrics.perplexity_llamacpp = perplexity(
       predictions_of(lane, rows, rows.rows() - windows, windows), PerplexityRule::kLlamaCpp);
@@ -114,9 +118,8 @@ class Lanes {
     for (const std::vector<Lane*>& candidates : scoring_rounds(lanes_)) {
       make_heads(reference, candidates);
       const RowScorer scorer(reference, candidates, rows_);
-      parallel_for(rows_.rows(), options_.runner.threads, [&](Index row) {
-        scorer.score(row, row < windows ? 0 : rows_.seqlen() / 2);
-      });
+      parallel_for(rows_.rows(), options_.runner.threads,
+                   [&](Index row) { scorer.score(row, row < windows ? 0 : rows_.seqlen() / 2); });
       for (Lane* lane : candidates) lane->free();
     }
   }
@@ -137,8 +140,7 @@ class Lanes {
     if (ReferenceStates* const states = options_.reference_states.get()) {
       if (states->scratch() != nullptr) {
         reference.options.scratch = states->scratch();
-        reference.runner =
-            model::make_block_runner(*reference.model->config, reference.options);
+        reference.runner = model::make_block_runner(*reference.model->config, reference.options);
       }
       reference.hidden = states->find(rows_, reference.options);
       from_before_ = reference.is_done();

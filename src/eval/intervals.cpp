@@ -21,17 +21,19 @@ Estimate Clusters::mean(std::span<const double> values) const {
   double sum = 0;
   for (const double value : values) sum += value;
   const auto n = static_cast<double>(values.size());
-  Estimate result{sum / n, 0};
+  Estimate result{sum / n, 0, 1};
   if (count() < 2) return result;
-  double squares = 0;
+  double squares = 0, fourths = 0;
   std::size_t first = 0;
   for (const Index size : sizes_) {
     double deviation = 0;
     for (Index i = 0; i < size; ++i) deviation += values[first++] - result.value;
     squares += deviation * deviation;
+    fourths += deviation * deviation * deviation * deviation;
   }
   const auto clusters = static_cast<double>(count());
   result.standard_error = std::sqrt(clusters / (clusters - 1) * squares) / n;
+  if (fourths > 0) result.degrees = std::min(clusters - 1, squares * squares / fourths);
   return result;
 }
 
@@ -41,11 +43,11 @@ Interval Clusters::quantile_interval(std::span<const double> values, std::span<c
   const double at = quantile(sorted, fraction);
   std::vector<double> below;
   for (const double value : values) below.push_back(value <= at ? 1.0 : 0.0);
-  const double spread = mean(below).standard_error;
+  const Estimate share = mean(below);
   const auto n = static_cast<double>(values.size());
   const double binomial = fraction * (1 - fraction);
-  const double m = std::min(n, binomial / (spread * spread));
-  const double t = student_t_975(static_cast<double>(count() - 1));
+  const double m = std::min(n, binomial / (share.standard_error * share.standard_error));
+  const double t = student_t_975(std::max(share.degrees, 2.0));
   const double shrink = 1 + t * t / m;
   const double centre = (fraction + t * t / (2 * m)) / shrink;
   const double half = t / shrink * std::sqrt(binomial / m + t * t / (4 * m * m));

@@ -36,8 +36,8 @@ bool same_head(const Lane& a, const Lane& b) {
   if (one_head(a, b)) return true;
   const model::ModelConfig& of_a = *a.model->config;
   const model::ModelConfig& of_b = *b.model->config;
-  return a.options.dtype == b.options.dtype && of_a.norm_plus_one == of_b.norm_plus_one && of_a.rms_norm_eps == of_b.rms_norm_eps &&
-         of_a.logit_softcap == of_b.logit_softcap &&
+  return a.options.dtype == b.options.dtype && of_a.norm_plus_one == of_b.norm_plus_one &&
+         of_a.rms_norm_eps == of_b.rms_norm_eps && of_a.logit_softcap == of_b.logit_softcap &&
          same_values(a, a.family.final_norm, b, b.family.final_norm) &&
          same_values(a, a.family.head(), b, b.family.head());
 }
@@ -48,13 +48,14 @@ void Lane::start(const EvalModel& source, const model::RunnerOptions& common) {
   model = &source;
   options = common;
   if (source.dtype) options.dtype = *source.dtype;
+  if (source.kv_cache) options.kv_cache = make_kv_cache_rounding(*source.kv_cache, *source.config);
   family = model::family_of(*source.config);
   runner = model::make_block_runner(*source.config, options);
 }
 
 void Lane::embed(const text::TokenBlocks& rows) {
-  running = model::embed_tokens(*runner, *model->weights, family.embedding, rows.ids_BS,
-                                rows.lengths_B);
+  running =
+      model::embed_tokens(*runner, *model->weights, family.embedding, rows.ids_BS, rows.lengths_B);
 }
 
 void Lane::make_head() {
@@ -68,25 +69,26 @@ void Lane::free() {
 }
 
 std::vector<std::vector<Lane*>> scoring_rounds(std::vector<Lane>& lanes) {
-  std::vector<Lane*> with_reference;
-  std::vector<std::vector<Lane*>> rounds;
+  // The first has the reference's head.
+  std::vector<std::vector<Lane*>> rounds(1);
   for (std::size_t i = 1; i < lanes.size(); ++i) {
     Lane& lane = lanes[i];
     const auto round = std::find_if(rounds.begin(), rounds.end(), [&](const auto& others) {
-      return one_head(*others.front(), lane);
+      return std::any_of(others.begin(), others.end(),
+                         [&](const Lane* other) { return one_head(*other, lane); });
     });
     if (round != rounds.end()) {
       round->push_back(&lane);
-      continue;
-    }
-    lane.has_reference_head = same_head(lanes.front(), lane);
-    if (lane.has_reference_head)
-      with_reference.push_back(&lane);
-    else
+    } else if (same_head(lanes.front(), lane)) {
+      rounds.front().push_back(&lane);
+    } else {
       rounds.push_back({&lane});
+    }
+    lane.has_reference_head = !rounds.front().empty() && rounds.front().back() == &lane;
   }
-  if (rounds.empty()) rounds.emplace_back();
-  rounds.front().insert(rounds.front().begin(), with_reference.begin(), with_reference.end());
+  if (rounds.size() == 1) return rounds;
+  rounds[1].insert(rounds[1].end(), rounds[0].begin(), rounds[0].end());
+  rounds.erase(rounds.begin());
   return rounds;
 }
 

@@ -12,6 +12,7 @@
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/quant/methods.h"
+#include "pipeline/evaluation_settings.h"
 #include "pipeline/importance.h"
 #include "pipeline/job_tokens.h"
 #include "pipeline/stage_devices.h"
@@ -67,7 +68,7 @@ void check_window_fits(const Job& job, const model::ModelConfig& config) {
                               key, seqlen, config.max_positions, key, config.max_positions));
   };
   if (job.calibration.given()) check(job.calibration.packing.seqlen, "calibration.seqlen");
-  if (job.evaluate) check(job.evaluate->seqlen, "evaluate.seqlen");
+  if (job.evaluate) check_evaluation_of(*job.evaluate, config);
 }
 
 void check_distinct_paths(const std::vector<artifact::ExportRequest>& exports) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -42,18 +43,19 @@ TEST(StudentT, HasTheTablesValues) {
   EXPECT_NEAR(student_t_975(1e9), 1.95996, 1e-5);
 }
 
-// Values exp(a + b), a the window's, b the prediction's: log-normal with variance s^2 = 1/2 + 1, so
-// its quantiles are exp(s z) and its mean exp(s^2 / 2).
+// Values exp(a + b), a the window's with variance 0.1, b the prediction's with variance 1:
+// log-normal with s^2 = 1.1, so its quantiles are exp(s z) and its mean exp(s^2 / 2).
 class Samples {
  public:
   static constexpr Index kWindows = 40;
-  static constexpr Index kValues = 100;
-  static constexpr int kSamples = 400;
+  static constexpr Index kValues = 200;
+  static constexpr int kSamples = 250;
+  static constexpr double kVariance = 1.1;
 
   std::vector<double> next() {
     std::vector<double> values;
     for (Index w = 0; w < kWindows; ++w) {
-      const double shared = std::sqrt(0.5) * normal_(generator_);
+      const double shared = std::sqrt(0.1) * normal_(generator_);
       for (Index i = 0; i < kValues; ++i) values.push_back(std::exp(shared + normal_(generator_)));
     }
     return values;
@@ -64,28 +66,31 @@ class Samples {
   std::normal_distribution<double> normal_;
 };
 
-double coverage(double fraction, double z) {
-  const double truth = std::exp(std::sqrt(1.5) * z);
-  const Clusters clusters(windows(Samples::kWindows, Samples::kValues));
+// The share of samples whose interval holds the truth: median, 90 %, 99 %, 99.9 %.
+std::array<double, 4> coverage(const Clusters& clusters) {
+  constexpr std::array<double, 4> kFractions{0.5, 0.9, 0.99, 0.999};
+  constexpr std::array<double, 4> kNormal{0, 1.2815515655, 2.3263478740, 3.0902323062};
   Samples samples;
-  int covered = 0;
+  std::array<double, 4> covered{};
   for (int s = 0; s < Samples::kSamples; ++s) {
     const std::vector<double> values = samples.next();
     std::vector<double> sorted = values;
     std::sort(sorted.begin(), sorted.end());
-    const Interval interval = clusters.quantile_interval(values, sorted, fraction);
-    covered += interval.low <= truth && truth <= interval.high;
+    for (std::size_t i = 0; i < covered.size(); ++i) {
+      const double truth = std::exp(std::sqrt(Samples::kVariance) * kNormal[i]);
+      const Interval interval = clusters.quantile_interval(values, sorted, kFractions[i]);
+      if (interval.low <= truth && truth <= interval.high) covered[i] += 1.0 / Samples::kSamples;
+    }
   }
-  return covered / static_cast<double>(Samples::kSamples);
+  return covered;
 }
 
-// 400 samples of a coverage of 0.95 have a standard error of 0.011: three of them either way. As if
-// values were independent the median's interval would cover 0.48.
+// 250 samples of a coverage of 0.95 have a standard error of 0.014: three of them either way. Eight
+// values lie beyond the last percentile, which intervals.h says is too few: two percent more below.
 TEST(QuantileInterval, CoversTheTruthInNineteenOfTwentySamples) {
-  EXPECT_NEAR(coverage(0.5, 0.0), 0.95, 0.033);
-  EXPECT_NEAR(coverage(0.9, 1.2815515655), 0.95, 0.033);
-  EXPECT_NEAR(coverage(0.99, 2.3263478740), 0.95, 0.033);
-  EXPECT_NEAR(coverage(0.999, 3.0902323062), 0.95, 0.033);
+  const auto covered = coverage(Clusters(windows(Samples::kWindows, Samples::kValues)));
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(covered[i], 0.95, 0.042) << i;
+  EXPECT_NEAR(covered[3], 0.94, 0.052);
 }
 
 TEST(MeanError, IsTheSpreadOfTheMeansOfManySamples) {
@@ -99,10 +104,10 @@ TEST(MeanError, IsTheSpreadOfTheMeansOfManySamples) {
     variance += mean.standard_error * mean.standard_error;
   }
   const double n = Samples::kSamples;
-  // A variance from 400 samples is known to sqrt(2 / 400) = 7 % where they are normal; these have
-  // heavier tails: 20 %.
-  EXPECT_NEAR(variance / n / (squares / n - sum / n * (sum / n)), 1.0, 0.2);
-  EXPECT_NEAR(sum / n, std::exp(0.75), 0.05);
+  // A variance from 250 samples is known to sqrt(2 / 250) = 9 % where they are normal: three times
+  // that. The means' mean: exp(0.55) = 1.733 to within three of their errors, 0.1 / sqrt(250).
+  EXPECT_NEAR(variance / n / (squares / n - sum / n * (sum / n)), 1.0, 0.27);
+  EXPECT_NEAR(sum / n, std::exp(Samples::kVariance / 2), 0.02);
 }
 
 TEST(QuantileInterval, OfEqualValuesIsThem) {

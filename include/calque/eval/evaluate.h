@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
+#include "calque/eval/kv_cache.h"
 #include "calque/eval/reference_states.h"
 #include "calque/model/block_runner.h"
 #include "calque/model/weight_source.h"
@@ -57,7 +58,7 @@ struct DivergenceResult {
   Interval p90_interval;
   Interval p99_interval;
   Interval p999_interval;
-  double top1_agreement = 0;  // share of predictions whose arg max is the reference's
+  double top1_agreement = 0;              // share of predictions whose arg max is the reference's
   double top1_agreement_uncertainty = 0;  // standard error
   double rms_delta_p = 0;                 // root mean square of q(correct) - p(correct)
   KlHistogram kl_histogram;
@@ -83,6 +84,7 @@ struct EvalModel {
   const model::ModelConfig* config = nullptr;
   ModelKind kind = ModelKind::kArtifact;  // of the first one: kReference, whatever is said here
   std::optional<model::ComputeDType> dtype = {};  // nullopt: the options'
+  std::optional<KvCacheSpec> kv_cache = {};
 };
 
 struct EvalOptions {

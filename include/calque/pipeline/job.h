@@ -95,15 +95,15 @@ struct RuntimeSettings {
 
 // One named text of an evaluation.
 struct EvaluationText {
-  std::string name;             // letters, digits, - and _; "": the file's name without its ending
-  std::filesystem::path text;   // exactly one of text and tokens
+  std::string name;            // letters, digits, - and _; "": the file's name without its ending
+  std::filesystem::path text;  // exactly one of text and tokens
   std::filesystem::path tokens;
   std::optional<std::int64_t> windows;  // nullopt: as many as the section says
 
   const std::filesystem::path& file() const { return text.empty() ? tokens : text; }
 };
 
-// A precision of the key/value cache (model/kv_cache.h).
+// A precision of the key/value cache (eval/kv_cache.h).
 struct KvCacheSettings {
   std::string name;    // "": made from the rest
   std::string type;    // of keys and values; "": k_type and v_type say

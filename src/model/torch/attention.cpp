@@ -100,7 +100,11 @@ class SequenceAttention {
   }
 
   void run(const Projections<T>& in, MatrixView<T> out_TN) {
-    const HeadMajor<T> heads = split(in);
+    HeadMajor<T> heads = split(in);
+    if (spec_.kv_cache != nullptr) {
+      through_cache(heads.keys, &KvCacheRounding::round_keys);
+      through_cache(heads.values, &KvCacheRounding::round_values);
+    }
     for (Index head = 0; head < spec_.kv_heads; ++head)
       for (Index first = 0; first < length_; first += positions_) {
         const Span rows{first, std::min(positions_, length_ - first)};
@@ -134,6 +138,19 @@ class SequenceAttention {
       }
     }
     return heads;
+  }
+
+  using RoundRows = void (KvCacheRounding::*)(MatrixView<float>) const;
+
+  void through_cache(Matrix<T>& rows_SD, RoundRows round) const {
+    if constexpr (std::is_same_v<T, float>) {
+      (spec_.kv_cache->*round)(rows_SD.view());
+    } else {
+      Matrix<float> wide_SD = Matrix<float>::uninitialized(rows_SD.rows(), rows_SD.cols());
+      widen_rows<T>(rows_SD.view(), wide_SD);
+      (spec_.kv_cache->*round)(wide_SD.view());
+      for (Index i = 0; i < wide_SD.size(); ++i) store(wide_SD.data()[i], rows_SD.data()[i]);
+    }
   }
 
   void turn(const T* from, const NormWeight& norm, Index position, T* to) {
