@@ -16,7 +16,7 @@ ALLOWED = {
     "calib": ["core", "kernels", "io", "model/block_runner.h"],
     "artifact": ["core", "io", "kernels/ggml_quantize.h", "kernels/pack_bits.h", "kernels/scale_search.h", "model/config.h", "model/family.h",
                  "model/weight_source.h", "quant/grid.h", "quant/quantized_matrix.h", "text/vocabulary.h"],
-    "eval": ["core", "io", "model", "text/corpus.h"],
+    "eval": ["core", "io", "kernels/ggml_quantize.h", "model", "text/corpus.h"],
     "pipeline": ["core", "io", "kernels", "text", "model", "calib", "quant", "artifact", "eval"],
     "config": ["core", "io", "kernels", "quant", "text", "artifact", "pipeline"],
     "cli": ["core", "io", "kernels/ggml_quantize.h", "kernels/operations.h", "text", "model", "artifact", "eval", "quant", "pipeline", "config"],

@@ -3,18 +3,16 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "calque/artifact/reader.h"
 #include "calque/eval/evaluate.h"
+#include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/report_json.h"
-#include "calque/text/corpus.h"
-#include "calque/text/tokenizer.h"
 #include "cli/commands.h"
+#include "cli/evaluation_tables.h"
 #include "cli/progress.h"
-#include "cli/tables.h"
 
 namespace calque::cli {
 namespace {
@@ -22,32 +20,18 @@ namespace {
 struct EvalArguments {
   std::vector<std::string> artifacts;
   std::string reference;
-  std::string text;
+  std::vector<std::string> texts;
   std::string tokens;
   std::int64_t seqlen = 512;
   std::int64_t windows = 0;
   std::string dtype = "float32";
   int threads = 0;
+  bool noise_floor = false;
+  std::vector<std::string> kv_caches;
+  std::vector<std::int64_t> kv_seqlens;
   std::string progress = "auto";
   bool json = false;
 };
-
-struct Windows {
-  text::TokenBlocks blocks;
-  std::optional<std::int32_t> bos;  // that llama-perplexity would put first
-};
-
-Windows read_windows(const EvalArguments& arguments, std::int64_t vocab_size) {
-  if (!arguments.tokens.empty())
-    return {
-        text::load_tokens(arguments.tokens, arguments.seqlen, arguments.windows, vocab_size).blocks,
-        std::nullopt};
-  const auto tokenizer = text::load_tokenizer(arguments.reference);
-  const text::TokenIds prefix = tokenizer->prefix();
-  return {text::consecutive_windows(arguments.text, *tokenizer, arguments.seqlen, arguments.windows)
-              .blocks,
-          prefix.empty() ? std::nullopt : std::optional(prefix.front())};
-}
 
 // "out/demo/" and "." have names too.
 std::string label_of(const std::filesystem::path& path) {
@@ -60,6 +44,37 @@ eval::EvalModel model_of(const std::string& path, const artifact::ArtifactReader
   return {label_of(path), &reader, &reader.config()};
 }
 
+// "q8_0", "q8_0/q4_0", "q4_0/-", each perhaps with "@0-3".
+pipeline::KvCacheSettings kv_cache_from(const std::string& text) {
+  const auto type_of = [](const std::string& name) { return name == "-" ? "" : name; };
+  pipeline::KvCacheSettings cache;
+  const std::string types = text.substr(0, text.find('@'));
+  if (types.size() < text.size()) cache.layers = text.substr(types.size() + 1);
+  const std::size_t slash = types.find('/');
+  if (slash == std::string::npos) {
+    cache.type = types;
+  } else {
+    cache.k_type = type_of(types.substr(0, slash));
+    cache.v_type = type_of(types.substr(slash + 1));
+  }
+  return cache;
+}
+
+pipeline::EvaluationSettings settings_of(const EvalArguments& arguments) {
+  pipeline::EvaluationSettings settings;
+  settings.tokens = arguments.tokens;
+  for (const std::string& path : arguments.texts)
+    settings.texts.push_back({.name = "", .text = path, .tokens = {}, .windows = {}});
+  settings.seqlen = arguments.seqlen;
+  settings.windows = arguments.windows;
+  settings.dtype = arguments.dtype;
+  settings.noise_floor = arguments.noise_floor;
+  for (const std::string& cache : arguments.kv_caches)
+    settings.kv_cache.push_back(kv_cache_from(cache));
+  settings.kv_cache_seqlens = arguments.kv_seqlens;
+  return settings;
+}
+
 void evaluate(const EvalArguments& arguments) {
   const auto reference = artifact::open_artifact(arguments.reference);
   std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
@@ -68,24 +83,22 @@ void evaluate(const EvalArguments& arguments) {
     readers.push_back(artifact::open_artifact(path));
     candidates.push_back(model_of(path, *readers.back()));
   }
-  const Windows windows = read_windows(arguments, reference->config().vocab_size);
-
-  std::vector<eval::ModelMetrics> metrics;
+  const pipeline::EvaluationSettings settings = settings_of(arguments);
+  pipeline::check_evaluation(settings);
+  std::vector<pipeline::EvaluationReport> evaluations;
   {
     Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
-    bool started = false;
-    const auto show = [&](Index done, Index total) {
-      if (!started) progress.phase_started("evaluate", total);
-      started = true;
-      progress.step(done);
-    };
-    metrics = eval::evaluate(model_of(arguments.reference, *reference), candidates, windows.blocks,
-                             {.runner = {.dtype = model::compute_dtype_from(arguments.dtype),
-                                         .threads = arguments.threads},
-                              .llamacpp_bos = windows.bos,
-                              .progress = show});
+    evaluations =
+        pipeline::evaluate_texts({.settings = settings,
+                                  .tokenizer = arguments.reference,
+                                  .original = model_of(arguments.reference, *reference),
+                                  .artifacts = candidates,
+                                  .runner = {.dtype = model::compute_dtype_from(arguments.dtype),
+                                             .threads = arguments.threads}},
+                                 progress);
   }
-  fmt::print("{}", arguments.json ? pipeline::metrics_json(metrics) : metrics_text(metrics));
+  fmt::print("{}", arguments.json ? pipeline::evaluations_json(evaluations)
+                                  : evaluations_text(evaluations));
 }
 
 }  // namespace
@@ -94,16 +107,19 @@ void add_eval(CLI::App& program) {
   CLI::App* command = program.add_subcommand(
       "eval", "Perplexity of artifacts and their divergence from the original.");
   auto arguments = std::make_shared<EvalArguments>();
-  command
-      ->add_option("artifacts", arguments->artifacts,
-                   "GPTQ folders, GGUF files, plain Hugging Face folders.")
-      ->required();
+  command->add_option("artifacts", arguments->artifacts,
+                      "Folders of safetensors, GGUF files, plain Hugging Face folders. None: the "
+                      "original alone.");
   command
       ->add_option("--reference", arguments->reference,
                    "The original: a Hugging Face folder or GGUF file, with the tokenizer.")
       ->required();
   CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
-  input->add_option("--text", arguments->text, "Text file, read as one document.");
+  input
+      ->add_option("--text", arguments->texts,
+                   "Text file, read as one document. May be given several times: each text is "
+                   "measured by itself, under its file's name.")
+      ->allow_extra_args(false);
   input->add_option("--tokens", arguments->tokens,
                     "Token ids (.safetensors or .npy), when the tokenizer is not supported.");
   input->require_option(1);
@@ -116,13 +132,28 @@ void add_eval(CLI::App& program) {
   command->add_option("--dtype", arguments->dtype, "float32, bfloat16 or auto.")
       ->check(CLI::IsMember({"float32", "bfloat16", "auto"}))
       ->capture_default_str();
+  command->add_flag("--noise-floor", arguments->noise_floor,
+                    "Measure the original computed in bfloat16 against itself.");
+  command
+      ->add_option("--kv-cache", arguments->kv_caches,
+                   "Round keys and values: f16, fp8, q8_0, q5_1 or q4_0; KEYS/VALUES (- as "
+                   "computed); @0-3,7: some layers. Each --kv-cache is measured on every model.")
+      ->type_name("TYPE")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--kv-seqlen", arguments->kv_seqlens,
+                   "Tokens a window for --kv-cache, perhaps several times; 0: the longest that "
+                   "text and model allow. Default: --seqlen and 0.")
+      ->check(CLI::Range(0, 1 << 20))
+      ->allow_extra_args(false);
   command->add_option("--threads", arguments->threads, "0: all that the process may use.")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
   command->add_option("--progress", arguments->progress, "auto, tty, plain, none.")
       ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
       ->capture_default_str();
-  command->add_flag("--json", arguments->json, "Print the metrics as JSON, reference first.");
+  command->add_flag("--json", arguments->json,
+                    "Print what metrics.json holds under \"evaluations\".");
   command->footer(
       help_footer("  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference "
                   "tests/models/demo \\\n      --text "

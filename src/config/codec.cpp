@@ -150,6 +150,20 @@ Codec<std::string> one_of(std::vector<std::string> names) {
   return {fmt::format("{}", fmt::join(names, ", ")), parse, quoted_if_needed};
 }
 
+Codec<std::string> one_of_or_null(std::vector<std::string> names) {
+  const Codec<std::string> inner = one_of(std::move(names));
+  const auto parse = [inner](const YamlNode& node, const fs::path& folder,
+                             std::string& value) -> Problem {
+    if (!node.is_null()) return inner.parse(node, folder, value);
+    value.clear();
+    return {};
+  };
+  const auto show = [inner](const std::string& value) {
+    return value.empty() ? std::string("null") : inner.show(value);
+  };
+  return {inner.type + ", or null", parse, show};
+}
+
 Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& names) {
   if (node.kind != YamlNode::Kind::kScalar)
     return wrong_type(fmt::format("one of {}", fmt::join(names, ", ")), node);
@@ -175,6 +189,27 @@ Problem read_tensor_parallel(const YamlNode& node, std::vector<Index>& sizes) {
 }
 
 }  // namespace
+
+Codec<std::vector<std::int64_t>> lengths() {
+  const auto parse = [](const YamlNode& node, const fs::path&,
+                        std::vector<std::int64_t>& value) -> Problem {
+    if (node.kind != YamlNode::Kind::kList) return wrong_type("a list such as [512, 0]", node);
+    std::vector<std::int64_t> given;
+    for (const YamlNode& item : node.items) {
+      std::int64_t length = 0;
+      Problem problem = integer(0, 1 << 20).parse(item, {}, length);
+      if (!problem.empty()) return problem;
+      if (length == 1) return {kOutOfRange, "has a length of 1; windows need 2 tokens"};
+      given.push_back(length);
+    }
+    value = given;
+    return {};
+  };
+  const auto show = [](const std::vector<std::int64_t>& value) {
+    return fmt::format("[{}]", fmt::join(value, ", "));
+  };
+  return {"list of integers, each 0 or 2 to 1048576", parse, show};
+}
 
 Codec<artifact::Requirements> requirements() {
   const auto parse = [](const YamlNode& node, const fs::path&,

@@ -51,6 +51,8 @@ Codec<std::filesystem::path> path_or_null();
 Codec<std::string> device();
 Codec<std::string> device_or_null();  // null is ""
 Codec<std::string> one_of(std::vector<std::string> names);
+Codec<std::string> one_of_or_null(std::vector<std::string> names);  // null is ""
+Codec<std::vector<std::int64_t>> lengths();                         // [512, 0]
 Codec<artifact::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
 Codec<std::vector<artifact::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
 

@@ -171,9 +171,12 @@ void JobReader::check_choices_between_keys() {
                                           method)});
   if (marks_.count("export") && job_.exports.empty())
     diagnostics_.add(mark_of("export"), {"E108", "export must have at least one entry"});
-  if (job_.evaluate && job_.evaluate->text.empty() == job_.evaluate->tokens.empty())
-    diagnostics_.add(mark_of("evaluate"), {job_.evaluate->text.empty() ? "E108" : "E109",
-                                           "evaluate needs one of text and tokens"});
+  if (!job_.evaluate) return;
+  const pipeline::EvaluationSettings& evaluate = *job_.evaluate;
+  const int given = !evaluate.text.empty() + !evaluate.tokens.empty() + !evaluate.texts.empty();
+  if (given != 1)
+    diagnostics_.add(mark_of("evaluate"), {given == 0 ? "E108" : "E109",
+                                           "evaluate needs one of text, tokens and texts"});
 }
 
 void JobReader::fill_names() {

@@ -69,6 +69,8 @@ Section export_section();
 Section runtime_section();
 Section stages_section();
 Section evaluate_section();
+Section evaluate_texts_section();
+Section kv_cache_section();
 Section publish_section();
 
 }  // namespace calque::config

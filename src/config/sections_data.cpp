@@ -143,8 +143,8 @@ Section evaluate_section() {
   s.path = "evaluate";
   s.doc =
       "Perplexity of the original and of every artifact, read back from its files, and the KL "
-      "divergence between them. Give `text` or `tokens`; without this section nothing is "
-      "evaluated.";
+      "divergence between them. Give `text`, `tokens` or `texts`; without this section "
+      "nothing is evaluated.";
   s.presence = Presence::kOptional;
   s.open = [](Job& job) -> void* { return &job.evaluate.emplace(); };
   s.instances = [](const Job& job) {
@@ -166,6 +166,80 @@ Section evaluate_section() {
       key<S>(
           "dtype", one_of({"auto", "float32", "bfloat16"}),
           [](const S& e) -> auto& { return e.dtype; }, "Precision of the forward pass."),
+      key<S>(
+          "noise_floor", boolean(), [](const S& e) -> auto& { return e.noise_floor; },
+          "Measure the original once more, computed in bfloat16, against itself: below that "
+          "divergence nobody can tell models apart."),
+      key<S>(
+          "kv_cache_seqlens", lengths(), [](const S& e) -> auto& { return e.kv_cache_seqlens; },
+          "Lengths of the windows that `kv_cache` is measured in; 0: the longest that text and "
+          "model allow; `[]`: `seqlen` and 0. About as many tokens are read at each."),
+  };
+  return s;
+}
+
+Section evaluate_texts_section() {
+  using S = pipeline::EvaluationText;
+  Section s;
+  s.path = "evaluate.texts";
+  s.doc =
+      "Several texts, each measured by itself, instead of `text` or `tokens`: what a model loses "
+      "depends on what it reads. The first is the one that results show first.";
+  s.presence = Presence::kOptional;
+  s.list = true;
+  s.open = [](Job& job) -> void* { return &job.evaluate->texts.emplace_back(); };
+  s.instances = [](const Job& job) {
+    return job.evaluate ? pointers_to(job.evaluate->texts) : std::vector<const void*>{};
+  };
+  s.keys = {
+      key<S>(
+          "name", text_or_null(), [](const S& t) -> auto& { return t.name; },
+          "Letters, digits, `-` and `_`; null: the file's name without its ending."),
+      key<S>(
+          "text", path_or_null(), [](const S& t) -> auto& { return t.text; },
+          "Text file, read as one document."),
+      key<S>(
+          "tokens", path_or_null(), [](const S& t) -> auto& { return t.tokens; },
+          "Token ids made elsewhere (`.safetensors` or `.npy`), instead of `text`."),
+      key<S>(
+          "windows", or_null(integer(0)), [](const S& t) -> auto& { return t.windows; },
+          "Windows of this text; null: as many as `evaluate.windows` says."),
+  };
+  return s;
+}
+
+Section kv_cache_section() {
+  using S = pipeline::KvCacheSettings;
+  const std::vector<std::string> types = {"f16", "fp8", "q8_0", "q5_1", "q4_0"};
+  Section s;
+  s.path = "evaluate.kv_cache";
+  s.doc =
+      "Precisions of the key/value cache, each measured on the original and on every artifact: "
+      "keys (after the rotary embedding) and values are rounded and back before attention uses "
+      "them. q8_0, q5_1 and q4_0 are llama.cpp's, bit for bit; fp8 is e4m3 with scale 1, vLLM's "
+      "without scales.";
+  s.presence = Presence::kOptional;
+  s.list = true;
+  s.open = [](Job& job) -> void* { return &job.evaluate->kv_cache.emplace_back(); };
+  s.instances = [](const Job& job) {
+    return job.evaluate ? pointers_to(job.evaluate->kv_cache) : std::vector<const void*>{};
+  };
+  s.keys = {
+      key<S>(
+          "name", text_or_null(), [](const S& c) -> auto& { return c.name; },
+          "In results; null: made from the types and layers."),
+      key<S>(
+          "type", one_of_or_null(types), [](const S& c) -> auto& { return c.type; },
+          "Of keys and values; null: `k_type` and `v_type` say."),
+      key<S>(
+          "k_type", one_of_or_null(types), [](const S& c) -> auto& { return c.k_type; },
+          "Of keys alone; null: as computed."),
+      key<S>(
+          "v_type", one_of_or_null(types), [](const S& c) -> auto& { return c.v_type; },
+          "Of values alone; null: as computed."),
+      key<S>(
+          "layers", text_or_null(), [](const S& c) -> auto& { return c.layers; },
+          "Layers that are rounded, such as `0-3,7`, from 0; null: all."),
   };
   return s;
 }

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <algorithm>
 
-#include "calque/model/block_runner.h"
 #include "pipeline/memory_moment.h"
 
 // Every function below follows the code that it speaks of, moment by moment; the stage is the
@@ -16,7 +15,6 @@ namespace {
 constexpr Bytes kCollectedRows = 2048;  // calib/collect.cpp
 constexpr Bytes kObservedRows = 4096;   // model/torch/block_pass.cpp
 constexpr Bytes kObservedBytes = 64 * kMiB;
-constexpr Bytes kLogits = 1 << 20;  // eval/evaluate.cpp
 
 }  // namespace
 
@@ -95,54 +93,6 @@ std::optional<StageMemory> write_memory(const JobShapes& shapes) {
       keep_larger(std::move(moment), worst);
     }
   return as_stage(std::move(worst), "write");
-}
-
-// eval/evaluate.cpp.
-std::optional<StageMemory> evaluate_memory(const JobShapes& shapes) {
-  if (!shapes.job.evaluate) return std::nullopt;
-  const EvaluationSettings& settings = *shapes.job.evaluate;
-  const bool bf16 = model::compute_dtype_from(settings.dtype) == model::ComputeDType::kBFloat16;
-  const Bytes compute_bytes = bf16 ? 2 : 4;
-  const Bytes models = 1 + shapes.plans.size();
-  const Bytes hidden = bytes_of(shapes.family.config.hidden_size);
-  const Bytes vocabulary = bytes_of(shapes.family.config.vocab_size);
-  // With a BOS all windows run twice. Without a number of windows: what a text of four characters a
-  // token has.
-  const Bytes windows =
-      settings.windows > 0
-          ? bytes_of(settings.windows)
-          : std::filesystem::file_size(settings.text.empty() ? settings.tokens : settings.text) /
-                (4 * bytes_of(settings.seqlen));
-  const Bytes copies = shapes.family.config.bos_token_id ? 2 : 1;
-  const std::vector<Bytes> activations(models,
-                                       4 * hidden * copies * windows * bytes_of(settings.seqlen));
-  std::optional<Moment> worst;
-  for (const model::BlockSpec& block : shapes.family.blocks) {
-    Moment running = program(true);
-    running.add(fmt::format("weights of {} in fp32", block.name), 4 * weights_of(block));
-    running.add("its linears in bfloat16", prepared_of(block, compute_bytes, nullptr));
-    running.add(
-        "sequences being computed",
-        shapes.threads * sequence_bytes(shapes, bytes_of(settings.seqlen), compute_bytes, false));
-    running.activations(activations);
-    keep_larger(std::move(running), worst);
-  }
-  const Bytes head = vocabulary * hidden;
-  // The reference's and one other.
-  const Bytes held = std::min<Bytes>(models, 2);
-  Moment heads = program(true);
-  heads.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
-  heads.add("a head being read", (4 + shapes.source_bytes) * head);
-  heads.activations(activations);
-  keep_larger(std::move(heads), worst);
-  Moment scoring = program(true);
-  scoring.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
-  // Logits in fp32; probabilities and their logarithms in double, of the reference and one other.
-  const Bytes rows = std::clamp<Bytes>(kLogits / vocabulary, 1, bytes_of(settings.seqlen) - 1);
-  scoring.add("logits and distributions", shapes.threads * vocabulary * (rows * (4 + 16) + 16));
-  scoring.activations(activations);
-  keep_larger(std::move(scoring), worst);
-  return as_stage(std::move(worst), "evaluate");
 }
 
 }  // namespace calque::pipeline

@@ -9,8 +9,10 @@
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/model/weight_source.h"
+#include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/quant/methods.h"
+#include "pipeline/evaluation_settings.h"
 #include "pipeline/importance.h"
 #include "pipeline/job_tokens.h"
 #include "pipeline/stage_devices.h"
@@ -57,12 +59,6 @@ void check_calibration(const CalibrationSettings& calibration) {
   if (!calibration.tokens.empty()) check_exists(calibration.tokens, "calibration.tokens");
 }
 
-void check_evaluation(const EvaluationSettings& settings) {
-  if (settings.text.empty() == settings.tokens.empty())
-    throw Error(ErrorKind::kConfig, "E206", "evaluate needs either text or tokens (one of them)");
-  check_exists(settings.text.empty() ? settings.tokens : settings.text, "evaluate");
-}
-
 void check_window_fits(const Job& job, const model::ModelConfig& config) {
   const auto check = [&](Index seqlen, const char* key) {
     if (config.max_positions > 0 && seqlen > config.max_positions)
@@ -72,7 +68,7 @@ void check_window_fits(const Job& job, const model::ModelConfig& config) {
                               key, seqlen, config.max_positions, key, config.max_positions));
   };
   if (job.calibration.given()) check(job.calibration.packing.seqlen, "calibration.seqlen");
-  if (job.evaluate) check(job.evaluate->seqlen, "evaluate.seqlen");
+  if (job.evaluate) check_evaluation_of(*job.evaluate, config);
 }
 
 void check_distinct_paths(const std::vector<artifact::ExportRequest>& exports) {

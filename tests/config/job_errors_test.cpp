@@ -136,10 +136,12 @@ TEST(JobErrors, SourcesAndTokensExcludeEachOther) {
   const JobFolder folder;
   EXPECT_THAT(folder.refusal(kSmallJob + "calibration:\n  tokens: a.npy\n  sources: [{path: b}]\n"),
               StartsWith("job.yaml:8:3: error[E109]: calibration has both sources and tokens"));
-  EXPECT_THAT(folder.refusal(kSmallJob + "evaluate: {text: a, tokens: b}\n"),
-              StartsWith("job.yaml:7:1: error[E109]: evaluate needs one of text and tokens"));
-  EXPECT_THAT(folder.refusal(kSmallJob + "evaluate: {seqlen: 64}\n"),
-              StartsWith("job.yaml:7:1: error[E108]: evaluate needs one of text and tokens"));
+  EXPECT_THAT(
+      folder.refusal(kSmallJob + "evaluate: {text: a, tokens: b}\n"),
+      StartsWith("job.yaml:7:1: error[E109]: evaluate needs one of text, tokens and texts"));
+  EXPECT_THAT(
+      folder.refusal(kSmallJob + "evaluate: {seqlen: 64}\n"),
+      StartsWith("job.yaml:7:1: error[E108]: evaluate needs one of text, tokens and texts"));
 }
 
 TEST(JobErrors, KeysOfTheOtherFormatAreRefused) {

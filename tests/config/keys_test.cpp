@@ -90,12 +90,24 @@ const std::map<std::string, std::string> kOtherValues = {
     {"evaluate.seqlen", "99"},
     {"evaluate.windows", "1"},
     {"evaluate.dtype", "auto"},
+    {"evaluate.noise_floor", "true"},
+    {"evaluate.kv_cache_seqlens", "[64, 0]"},
+    {"evaluate.texts.0.name", "other"},
+    {"evaluate.texts.0.text", "other.txt"},
+    {"evaluate.texts.0.tokens", "other.npy"},
+    {"evaluate.texts.0.windows", "7"},
+    {"evaluate.kv_cache.0.name", "other"},
+    {"evaluate.kv_cache.0.type", "q4_0"},
+    {"evaluate.kv_cache.0.k_type", "fp8"},
+    {"evaluate.kv_cache.0.v_type", "f16"},
+    {"evaluate.kv_cache.0.layers", "'0-3,7'"},
 };
 
-// With `calibration.tokens` and `evaluate.tokens`, what they exclude goes.
+// What these exclude goes.
 const std::map<std::string, std::vector<std::string>> kTogetherWith = {
     {"calibration.tokens", {"calibration.sources=null"}},
-    {"evaluate.tokens", {"evaluate.text=null"}},
+    {"evaluate.text", {"evaluate.texts=null"}},
+    {"evaluate.tokens", {"evaluate.texts=null"}},
 };
 
 constexpr const char* kBaseJob = R"(version: 1
@@ -106,7 +118,7 @@ quantization: {method: rtn, rules: [{match: lm_head}]}
 export:
   - {format: gptq, path: o}
   - {format: gguf, path: o.gguf}
-evaluate: {text: b.txt}
+evaluate: {texts: [{name: b, text: b.txt}], kv_cache: [{name: c, type: q8_0}]}
 run_dir: r
 )";
 

@@ -65,6 +65,99 @@ TEST(Evaluate, FindsNoDivergenceOfAModelFromItself) {
   EXPECT_EQ(metrics.at(1).perplexity_hf.predictions, 32 + 19);
 }
 
+// A model with two layers of random weights and text that means nothing to it: how far roundings
+// move it, and that they do, does not depend on that.
+class TinyModel {
+ public:
+  TinyModel() : reader_(artifact::open_artifact(fs::path(CALQUE_FIXTURES) / "families/llama")) {
+    windows_.ids_BS = Matrix<std::int32_t>(4, 48);
+    for (Index i = 0; i < windows_.ids_BS.size(); ++i)
+      windows_.ids_BS.data()[i] = static_cast<std::int32_t>((37 * i * i + 11 * i) % 320);
+    windows_.lengths_B.assign(4, 48);
+  }
+
+  EvalModel model() const { return {"tiny", reader_.get(), &reader_->config()}; }
+  EvalModel cached(const std::string& keys, const std::string& values,
+                   std::vector<bool> layers = {}) const {
+    EvalModel result = model();
+    result.kind = ModelKind::kOriginal;
+    result.kv_cache = KvCacheSpec{.name = keys + "/" + values,
+                                  .keys = kv_type_from(keys),
+                                  .values = kv_type_from(values),
+                                  .layers = std::move(layers)};
+    return result;
+  }
+  std::vector<ModelMetrics> metrics(const std::vector<EvalModel>& candidates,
+                                    const EvalOptions& options = {}) const {
+    return evaluate(model(), candidates, windows_, options);
+  }
+
+ private:
+  std::unique_ptr<artifact::ArtifactReader> reader_;
+  text::TokenBlocks windows_;
+};
+
+TEST(EvaluateKvCache, LosesLessWithMoreBits) {
+  const TinyModel tiny;
+  const auto metrics = tiny.metrics({tiny.cached("f16", "f16"), tiny.cached("q8_0", "q8_0"),
+                                     tiny.cached("q5_1", "q5_1"), tiny.cached("q4_0", "q4_0")});
+  EXPECT_GT(metrics[1].divergence.kl_mean, 0.0);
+  for (std::size_t i = 2; i < metrics.size(); ++i)
+    EXPECT_GT(metrics[i].divergence.kl_mean, metrics[i - 1].divergence.kl_mean)
+        << metrics[i].kv_cache;
+  EXPECT_EQ(metrics[1].kind, ModelKind::kOriginal);
+  EXPECT_EQ(metrics[4].kv_cache, "q4_0/q4_0");
+  EXPECT_EQ(metrics[4].kv_cache_bytes,
+            2u * 2 * 32 * 48 * 2 / 32 * 18);  // layers, heads, ..., K and V
+}
+
+TEST(EvaluateKvCache, RoundsOnlyTheLayersThatItNames) {
+  const TinyModel tiny;
+  const auto metrics = tiny.metrics(
+      {tiny.cached("q4_0", "q4_0", {false, false}), tiny.cached("q4_0", "q4_0", {true, false}),
+       tiny.cached("q4_0", "q4_0", {false, true}), tiny.cached("q4_0", "q4_0", {true, true}),
+       tiny.cached("q4_0", "q4_0")});
+  EXPECT_EQ(metrics[1].divergence.kl_max, 0.0);
+  EXPECT_EQ(metrics[1].perplexity_hf.value, metrics[0].perplexity_hf.value);
+  EXPECT_GT(metrics[2].divergence.kl_mean, 0.0);
+  EXPECT_GT(metrics[3].divergence.kl_mean, 0.0);
+  EXPECT_NE(metrics[2].divergence.kl_mean, metrics[3].divergence.kl_mean);
+  EXPECT_EQ(metrics[4].divergence.kl_mean, metrics[5].divergence.kl_mean);
+}
+
+TEST(Evaluate, FindsANoiseFloorAboveZeroAndBelowEightBits) {
+  const TinyModel tiny;
+  EvalModel noisy = tiny.model();
+  noisy.kind = ModelKind::kNoiseFloor;
+  noisy.dtype = model::ComputeDType::kBFloat16;
+  const auto metrics = tiny.metrics({noisy, tiny.cached("q4_0", "q4_0")});
+  EXPECT_GT(metrics[1].divergence.kl_mean, 0.0);
+  EXPECT_LT(metrics[1].divergence.kl_mean, metrics[2].divergence.kl_mean);
+  EXPECT_EQ(metrics[1].kind, ModelKind::kNoiseFloor);
+  EXPECT_EQ(metrics[0].kind, ModelKind::kReference);
+}
+
+TEST(Evaluate, GivesTheSameBitsWhenTheReferenceHasRunBefore) {
+  const TinyModel tiny;
+  const std::vector<EvalModel> candidates = {tiny.cached("q4_0", "q4_0")};
+  const auto alone = tiny.metrics(candidates);
+  EvalOptions options;
+  options.reference_states = std::make_shared<ReferenceStates>();
+  const auto first = tiny.metrics(candidates, options);
+  EXPECT_EQ(options.reference_states->hits(), 0);
+  const auto second = tiny.metrics(candidates, options);
+  EXPECT_EQ(options.reference_states->hits(), 1);
+  for (const auto& again : {first, second})
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      EXPECT_EQ(again[i].perplexity_hf.value, alone[i].perplexity_hf.value);
+      EXPECT_EQ(again[i].divergence.kl_mean, alone[i].divergence.kl_mean);
+      EXPECT_EQ(again[i].divergence.kl_p999, alone[i].divergence.kl_p999);
+    }
+  options.runner.dtype = model::ComputeDType::kBFloat16;  // other states
+  tiny.metrics(candidates, options);
+  EXPECT_EQ(options.reference_states->hits(), 1);
+}
+
 TEST(Evaluate, RefusesIdsOutsideTheVocabulary) {
   const auto reader = artifact::open_artifact(CALQUE_DEMO_MODEL);
   text::TokenBlocks windows;

@@ -105,6 +105,26 @@ TEST(MemoryPlan, ItemsAddUpAndComeLargestFirst) {
   }
 }
 
+// Of the reference and one artifact: 3 windows of 16 tokens, then what each setting adds. Texts
+// come one after the other; at 32 tokens the windows are fewer, and hold as many.
+TEST(MemoryPlan, HoldsFinalStatesOfEveryModelOfOneEvaluation) {
+  Job job = tiny_job();
+  EvaluationSettings& settings = job.evaluate.emplace();
+  settings.texts.resize(2);
+  settings.texts[0].tokens = "a.npy";
+  settings.texts[1].tokens = "b.npy";
+  settings.seqlen = 16;
+  settings.windows = 4;
+  constexpr std::uint64_t kStates = 4 * 4 * 16 * 64;
+  const auto states = [&] { return stage_of(plan_of(job), "evaluate").activation_ram_bytes; };
+  EXPECT_EQ(states(), 2 * kStates);
+  settings.noise_floor = true;
+  EXPECT_EQ(states(), 3 * kStates);
+  settings.kv_cache.resize(2);
+  settings.kv_cache_seqlens = {16, 32};
+  EXPECT_EQ(states(), (3 + 2 * 2) * kStates);
+}
+
 TEST(MemoryPlan, DoesNotGrowWithTheNumberOfLayers) {
   EXPECT_EQ(plan_of(tiny_job(), 2).peak_bytes, plan_of(tiny_job(), 6).peak_bytes);
 }

@@ -11,6 +11,7 @@
 #include "calque/io/scratch.h"
 #include "calque/io/state_file.h"
 #include "calque/model/family.h"
+#include "calque/model/kv_cache.h"
 #include "calque/model/weight_source.h"
 
 namespace calque::model {
@@ -83,6 +84,8 @@ struct RunnerOptions {
   std::shared_ptr<io::ScratchSpace> scratch;
   // Device "cuda:N": observers are handed copies on the host instead of DeviceRows.
   bool host_views = false;
+  // Keys and values go through it before attention uses them; null: they stay as computed.
+  std::shared_ptr<const KvCacheRounding> kv_cache = nullptr;
 };
 
 // Runs a model one block at a time: only that block's weights need to be in memory. Sequences are

@@ -126,7 +126,24 @@ void SequenceAttention<T>::take(Index first, const Projections<T>& in) {
 }
 
 template <typename T>
+void through_cache(MatrixView<T> rows_SD, const KvCacheRounding& cache,
+                   void (KvCacheRounding::*round)(MatrixView<float>) const) {
+  if constexpr (std::is_same_v<T, float>) {
+    (cache.*round)(rows_SD);
+  } else {
+    Matrix<float> wide_SD = Matrix<float>::uninitialized(rows_SD.rows(), rows_SD.cols());
+    widen_rows<T>(rows_SD, wide_SD);
+    (cache.*round)(wide_SD.view());
+    for (Index i = 0; i < wide_SD.size(); ++i) store(wide_SD.data()[i], rows_SD.data()[i]);
+  }
+}
+
+template <typename T>
 void SequenceAttention<T>::run(MatrixView<T> out_TN) {
+  if (spec_.kv_cache != nullptr) {
+    through_cache(keys_, *spec_.kv_cache, &KvCacheRounding::round_keys);
+    through_cache(values_, *spec_.kv_cache, &KvCacheRounding::round_values);
+  }
   for (Index head = 0; head < spec_.kv_heads; ++head)
     for (Index first = 0; first < length_; first += positions_) {
       const Span rows{first, std::min(positions_, length_ - first)};

@@ -5,6 +5,7 @@
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
 #include "calque/model/config.h"
+#include "calque/model/kv_cache.h"
 #include "model/torch/buffer.h"
 #include "model/torch/rows.h"
 
@@ -33,6 +34,7 @@ struct AttentionSpec {
   float softcap = 0;  // scores become cap * tanh(score / cap); 0: no cap
   NormWeight q_norm;  // empty: none
   NormWeight k_norm;
+  const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
 };
 
 // q, k and v of consecutive tokens of a sequence as the projections left them: heads side by side.
@@ -52,7 +54,8 @@ struct AttentionBuffers {
 
 // Causal softmax attention of one sequence: norms of q and k (if any), rotation, scores, softmax
 // and sums in fp32; queries and keys after rotation, softmax weights and the result are rounded to
-// T, as a bf16 model's own implementations do. Runs on the calling thread.
+// T, as a bf16 model's own implementations do; what `kv_cache` makes of keys and values is, too.
+// Runs on the calling thread.
 template <typename T>
 class SequenceAttention {
  public:

@@ -41,6 +41,7 @@ AttentionSpec BlockMath<T>::attention_spec() const {
   spec.softcap = static_cast<float>(config_.attention_softcap);
   spec.q_norm = norm_of(block_.q_norm);
   spec.k_norm = norm_of(block_.k_norm);
+  spec.kv_cache = kv_cache_;
   return spec;
 }
 

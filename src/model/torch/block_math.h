@@ -19,8 +19,12 @@ template <typename T>
 class BlockMath {
  public:
   BlockMath(const BlockSpec& block, const BlockWeights& weights, const ModelConfig& config,
-            const Rotary& rotary)
-      : block_(block), weights_(weights), config_(config), rotary_(rotary) {}
+            const Rotary& rotary, const KvCacheRounding* kv_cache)
+      : block_(block),
+        weights_(weights),
+        config_(config),
+        rotary_(rotary),
+        kv_cache_(kv_cache != nullptr && kv_cache->rounds(block.layer) ? kv_cache : nullptr) {}
 
   // Takes the weights of the site's readers as they are now.
   void prepare(const SiteSpec& site) {
@@ -76,6 +80,7 @@ class BlockMath {
   const BlockWeights& weights_;
   const ModelConfig& config_;
   const Rotary& rotary_;
+  const KvCacheRounding* kv_cache_;  // null: none in this block
   std::map<std::pair<SiteKind, Index>, std::vector<PreparedLinear<T>>> linears_;
   mutable WorkspacePool<T> workspaces_;
 };

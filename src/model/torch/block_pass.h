@@ -18,7 +18,7 @@ class BlockPass {
         threads_(options.threads),
         scratch_(*options.scratch),
         hidden_(hidden),
-        math_(block, weights, config, hidden.rotary(block)) {}
+        math_(block, weights, config, hidden.rotary(block), options.kv_cache.get()) {}
 
   // Every sequence in one piece.
   void run();

@@ -109,7 +109,7 @@ class TorchBlockRunner : public BlockRunner {
                                const TorchHiddenStates& states, BlockHalf half,
                                Index sequence) const {
     const OneThread guard;
-    BlockMath<T> math(block, weights, config_, states.rotary(block));
+    BlockMath<T> math(block, weights, config_, states.rotary(block), options_.kv_cache.get());
     for (const SiteSpec& site : block.sites)
       if (half_of(site.kind) == half) math.prepare(site);
     const MatrixView<const float> hidden_TH = states.sequence_TH(sequence);

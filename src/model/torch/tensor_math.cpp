@@ -98,8 +98,17 @@ at::Tensor TensorMath::attend(const at::Tensor& q_TN, const at::Tensor& k_TN,
   const TensorAttention attention{block_.window, config_.attention_softcap};
   const Index kv_heads = config_.num_kv_heads;
   return attention(rotary_.turn(heads_of(q_TN, config_.num_heads, block_.q_norm)) * scale,
-                   rotary_.turn(heads_of(k_TN, kv_heads, block_.k_norm)),
-                   heads_of(v_TN, kv_heads, {}));
+                   through_cache(rotary_.turn(heads_of(k_TN, kv_heads, block_.k_norm)),
+                                 &KvCacheRounding::round_keys),
+                   through_cache(heads_of(v_TN, kv_heads, {}), &KvCacheRounding::round_values));
+}
+
+// On the host, where the block types' arithmetic is.
+at::Tensor TensorMath::through_cache(const at::Tensor& rows_THD, RoundRows round) const {
+  if (kv_cache_ == nullptr) return rows_THD;
+  at::Tensor rows_SD = rows_THD.cpu().contiguous().view({-1, config_.head_dim}).clone();
+  (kv_cache_->*round)(view_of<float>(rows_SD));
+  return rows_SD.view(rows_THD.sizes()).to(device_);
 }
 
 at::Tensor TensorMath::heads_of(const at::Tensor& rows_TN, Index heads,

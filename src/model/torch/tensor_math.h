@@ -28,11 +28,13 @@ struct TensorRouting {
 class TensorMath {
  public:
   TensorMath(const BlockSpec& block, const BlockWeights& weights, const ModelConfig& config,
-             const TensorRotary& rotary, const at::Device& device, at::ScalarType compute)
+             const TensorRotary& rotary, const KvCacheRounding* kv_cache, const at::Device& device,
+             at::ScalarType compute)
       : block_(block),
         weights_(weights),
         config_(config),
         rotary_(rotary),
+        kv_cache_(kv_cache != nullptr && kv_cache->rounds(block.layer) ? kv_cache : nullptr),
         device_(device),
         compute_(compute) {}
 
@@ -71,6 +73,8 @@ class TensorMath {
   at::Tensor upload(const TensorSpec& spec) const;  // fp32
   at::Tensor norm(const TensorSpec& weight, const at::Tensor& x) const;
   at::Tensor attend(const at::Tensor& q_TN, const at::Tensor& k_TN, const at::Tensor& v_TN) const;
+  using RoundRows = void (KvCacheRounding::*)(MatrixView<float>) const;
+  at::Tensor through_cache(const at::Tensor& rows_THD, RoundRows round) const;
   at::Tensor heads_of(const at::Tensor& rows_TN, Index heads,
                       const std::vector<TensorSpec>& head_norm) const;
 
@@ -78,6 +82,7 @@ class TensorMath {
   const BlockWeights& weights_;
   const ModelConfig& config_;
   const TensorRotary& rotary_;
+  const KvCacheRounding* kv_cache_;  // null: none in this block
   at::Device device_;
   at::ScalarType compute_;
   std::map<std::pair<SiteKind, Index>, std::vector<Linear>> linears_;

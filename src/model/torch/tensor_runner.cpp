@@ -40,7 +40,8 @@ class TensorRunner : public BlockRunner {
       : config_(config),
         device_(device_of(options.device)),
         compute_(scalar_type_of(options.dtype)),
-        host_views_(options.host_views) {
+        host_views_(options.host_views),
+        kv_cache_(options.kv_cache) {
     if (device_.is_cuda()) sum_in_float32();
   }
 
@@ -125,7 +126,7 @@ class TensorRunner : public BlockRunner {
  private:
   TensorMath math_of(const BlockSpec& block, const BlockWeights& weights,
                      const TensorStates& states) const {
-    return {block, weights, config_, states.rotary(block), device_, compute_};
+    return {block, weights, config_, states.rotary(block), kv_cache_.get(), device_, compute_};
   }
 
   Matrix<float> embedded(const std::int32_t* ids, Index length,
@@ -155,6 +156,7 @@ class TensorRunner : public BlockRunner {
   at::Device device_;
   at::ScalarType compute_;
   bool host_views_;
+  std::shared_ptr<const KvCacheRounding> kv_cache_;
 };
 
 }  // namespace

@@ -1,0 +1,185 @@
+#include "cli/evaluation_tables.h"
+
+#include <fmt/format.h>
+
+#include <functional>
+
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+using Align = TextTable::Align;
+using Evaluations = std::vector<pipeline::EvaluationReport>;
+
+bool is_reference(const eval::ModelMetrics& m) { return m.kind == eval::ModelKind::kReference; }
+
+std::string shown_label(const eval::ModelMetrics& m) {
+  if (m.kind == eval::ModelKind::kNoiseFloor) return "noise floor (bfloat16)";
+  return printable(m.label);
+}
+
+bool has_cache(const pipeline::EvaluationReport& evaluation) {
+  for (const eval::ModelMetrics& m : evaluation.models)
+    if (!m.kv_cache.empty()) return true;
+  return false;
+}
+
+bool has_noise_floor(const pipeline::EvaluationReport& evaluation) {
+  for (const eval::ModelMetrics& m : evaluation.models)
+    if (m.kind == eval::ModelKind::kNoiseFloor) return true;
+  return false;
+}
+
+// "prose: 40 windows of 512 tokens"
+std::string heading(const pipeline::EvaluationReport& e) {
+  return fmt::format("{}: {} windows of {} tokens\n", e.text, e.windows, e.seqlen);
+}
+
+// Columns that say which model a row is about.
+std::vector<TextTable::Column> model_columns(bool caches) {
+  std::vector<TextTable::Column> columns = {{"model", Align::kLeft}};
+  if (caches) append({{"cache", Align::kLeft}, {"cache MiB"}}, columns);
+  return columns;
+}
+
+std::vector<std::string> model_cells(const eval::ModelMetrics& m, bool caches) {
+  std::vector<std::string> cells = {shown_label(m)};
+  if (caches && m.kv_cache.empty())
+    append<std::string>({"-", "-"}, cells);
+  else if (caches)
+    append<std::string>({printable(m.kv_cache),
+                         fmt::format("{:.3f}", static_cast<double>(m.kv_cache_bytes) / (1 << 20))},
+                        cells);
+  return cells;
+}
+
+using Cells = std::function<std::vector<std::string>(const eval::ModelMetrics&)>;
+using Wanted = std::function<bool(const eval::ModelMetrics&)>;
+
+// A row a model; "": none is wanted.
+std::string table_of(const pipeline::EvaluationReport& e, std::vector<TextTable::Column> columns,
+                     const Cells& cells, const Wanted& wanted) {
+  const bool caches = has_cache(e);
+  std::vector<TextTable::Column> all = model_columns(caches);
+  append(std::move(columns), all);
+  TextTable table(all);
+  bool any = false;
+  for (const eval::ModelMetrics& m : e.models) {
+    if (!wanted(m)) continue;
+    any = true;
+    std::vector<std::string> row = model_cells(m, caches);
+    append(cells(m), row);
+    table.add(std::move(row));
+  }
+  return any ? table.text() : "";
+}
+
+bool any_model(const eval::ModelMetrics& /*m*/) { return true; }
+bool is_compared(const eval::ModelMetrics& m) { return !is_reference(m); }
+
+std::vector<std::string> perplexity_cells(const eval::ModelMetrics& m) {
+  return {fmt::format("{:.4f}", m.perplexity_hf.value),
+          fmt::format("{:.4f}", m.perplexity_hf.uncertainty),
+          fmt::format("{:.4f}", m.perplexity_llamacpp.value),
+          fmt::format("{:.4f}", m.perplexity_llamacpp.uncertainty)};
+}
+
+std::vector<std::string> divergence_cells(const eval::ModelMetrics& m) {
+  const eval::DivergenceResult& d = m.divergence;
+  return {fmt::format("{:.6f}", d.kl_mean),
+          fmt::format("{:.6f}", d.kl_mean_uncertainty),
+          fmt::format("{:.4f}", d.kl_max),
+          fmt::format("{:.2f}", 100 * d.top1_agreement),
+          fmt::format("{:.2f}", 100 * d.top1_agreement_uncertainty),
+          fmt::format("{:.3f}", 100 * d.rms_delta_p)};
+}
+
+// In thousandths of a nat: short numbers.
+std::string percentile(double value, const eval::Interval& interval) {
+  return fmt::format("{:.3g} [{:.3g}, {:.3g}]", 1000 * value, 1000 * interval.low,
+                     1000 * interval.high);
+}
+
+std::vector<std::string> percentile_cells(const eval::ModelMetrics& m) {
+  const eval::DivergenceResult& d = m.divergence;
+  return {percentile(d.kl_median, d.median_interval), percentile(d.kl_p90, d.p90_interval),
+          percentile(d.kl_p99, d.p99_interval), percentile(d.kl_p999, d.p999_interval)};
+}
+
+// Every model with its cache as computed, over every text at the same length of windows.
+std::string texts_table(const Evaluations& evaluations) {
+  std::vector<TextTable::Column> columns = {{"text", Align::kLeft}, {"model", Align::kLeft}};
+  append(metric_columns(), columns);
+  TextTable table(columns);
+  for (const pipeline::EvaluationReport& e : evaluations) {
+    if (e.seqlen != evaluations.front().seqlen) continue;
+    for (const eval::ModelMetrics& m : e.models) {
+      if (!m.kv_cache.empty()) continue;
+      std::vector<std::string> row = {e.text, shown_label(m)};
+      append(metric_cells(m), row);
+      table.add(std::move(row));
+    }
+  }
+  return table.text();
+}
+
+std::string evaluation_text(const pipeline::EvaluationReport& e) {
+  std::string text = table_of(e, {{"ppl (Hugging Face)"}, {"+/-"}, {"ppl (llama.cpp)"}, {"+/-"}},
+                              perplexity_cells, any_model);
+  const std::string divergences =
+      table_of(e, {{"KL mean"}, {"+/-"}, {"max"}, {"top-1 %"}, {"+/-"}, {"RMS dp %"}},
+               divergence_cells, is_compared);
+  if (divergences.empty()) return text;
+  text += "\nAgainst the reference (KL in nats)\n" + divergences;
+  return text + "\nPercentiles of KL in thousandths of a nat, with 95 % intervals\n" +
+         table_of(e, {{"median"}, {"p90"}, {"p99"}, {"p99.9"}}, percentile_cells, is_compared);
+}
+
+}  // namespace
+
+std::vector<TextTable::Column> metric_columns() {
+  return {{"ppl"}, {"+/-"}, {"KL mean"}, {"+/-"}, {"KL p99"}, {"top-1 %"}};
+}
+
+std::vector<std::string> metric_cells(const eval::ModelMetrics& m) {
+  std::vector<std::string> cells = {fmt::format("{:.4f}", m.perplexity_hf.value),
+                                    fmt::format("{:.4f}", m.perplexity_hf.uncertainty)};
+  if (is_reference(m)) {
+    append<std::string>({"-", "-", "-", "-"}, cells);
+    return cells;
+  }
+  const eval::DivergenceResult& d = m.divergence;
+  append<std::string>(
+      {fmt::format("{:.5f}", d.kl_mean), fmt::format("{:.5f}", d.kl_mean_uncertainty),
+       fmt::format("{:.4f}", d.kl_p99), fmt::format("{:.2f}", 100 * d.top1_agreement)},
+      cells);
+  return cells;
+}
+
+bool several_texts(const Evaluations& evaluations) {
+  for (const pipeline::EvaluationReport& e : evaluations)
+    if (e.text != evaluations.front().text) return true;
+  return false;
+}
+
+std::string further_results(const Evaluations& evaluations) {
+  std::string text;
+  if (several_texts(evaluations) || has_noise_floor(evaluations.front()))
+    text += "\nEach text\n" + texts_table(evaluations);
+  for (const pipeline::EvaluationReport& e : evaluations)
+    if (has_cache(e))
+      text += "\nKey/value cache (MiB of one sequence), " + heading(e) +
+              table_of(e, metric_columns(), metric_cells, any_model);
+  return text;
+}
+
+std::string evaluations_text(const Evaluations& evaluations) {
+  if (evaluations.size() == 1) return evaluation_text(evaluations.front());
+  std::string text;
+  for (const pipeline::EvaluationReport& e : evaluations)
+    text += (text.empty() ? "" : "\n\n") + heading(e) + "\n" + evaluation_text(e);
+  return text;
+}
+
+}  // namespace calque::cli

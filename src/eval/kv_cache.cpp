@@ -1,0 +1,169 @@
+#include "calque/eval/kv_cache.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "calque/core/dtype.h"
+#include "calque/core/error.h"
+#include "calque/kernels/ggml_quantize.h"
+
+namespace calque::eval {
+namespace {
+
+struct NamedType {
+  std::string_view name;
+  KvType type;
+  std::optional<GgmlBlock> block;
+};
+
+constexpr std::array<NamedType, 6> kTypes{{{"", KvType::kAsComputed, {}},
+                                           {"f16", KvType::kF16, {}},
+                                           {"fp8", KvType::kFp8, {}},
+                                           {"q8_0", KvType::kQ8_0, GgmlBlock::kQ8_0},
+                                           {"q5_1", KvType::kQ5_1, GgmlBlock::kQ5_1},
+                                           {"q4_0", KvType::kQ4_0, GgmlBlock::kQ4_0}}};
+
+const NamedType& entry_of(KvType type) {
+  for (const NamedType& entry : kTypes)
+    if (entry.type == type) return entry;
+  return kTypes.front();
+}
+
+void check_blocks(const KvCacheSpec& spec, KvType type, const model::ModelConfig& config) {
+  const NamedType& entry = entry_of(type);
+  if (!entry.block) return;
+  const Index columns = ggml_block_columns(*entry.block);
+  if (config.head_dim % columns == 0) return;
+  throw Error(ErrorKind::kConfig, "E241",
+              fmt::format("the key/value cache '{}' cannot be {}: heads of this model have {} "
+                          "elements, which is not a multiple of the type's blocks of {}. Use fp8 "
+                          "or f16",
+                          spec.name, entry.name, config.head_dim, columns));
+}
+
+void round_rows(KvType type, MatrixView<float> rows_TD, const Exec& exec) {
+  if (const std::optional<GgmlBlock> block = entry_of(type).block) {
+    std::vector<std::byte> bytes(static_cast<std::size_t>(rows_TD.rows()) *
+                                 ggml_row_bytes(*block, rows_TD.cols()));
+    ggml_quantize(*block, rows_TD, {}, bytes, exec);
+    ggml_dequantize(*block, bytes, rows_TD, exec);
+    return;
+  }
+  if (type == KvType::kAsComputed) return;
+  for (Index t = 0; t < rows_TD.rows(); ++t)
+    for (float& value : std::span(rows_TD.row(t), static_cast<std::size_t>(rows_TD.cols())))
+      value = type == KvType::kFp8 ? rounded_to_fp8(value) : rounded_to_half(value);
+}
+
+class Rounding : public model::KvCacheRounding {
+ public:
+  explicit Rounding(KvCacheSpec spec) : spec_(std::move(spec)) {}
+
+  bool rounds(Index layer) const override { return spec_.rounds(layer); }
+  void round_keys(MatrixView<float> rows_TD) const override {
+    round_rows(spec_.keys, rows_TD, exec_);
+  }
+  void round_values(MatrixView<float> rows_TD) const override {
+    round_rows(spec_.values, rows_TD, exec_);
+  }
+
+ private:
+  KvCacheSpec spec_;
+  Exec exec_ = open_exec("cpu", 1);  // a sequence is one thread's
+};
+
+double bytes_per_element(KvType type) {
+  if (const std::optional<GgmlBlock> block = entry_of(type).block)
+    return static_cast<double>(ggml_block_bytes(*block)) /
+           static_cast<double>(ggml_block_columns(*block));
+  return type == KvType::kFp8 ? 1 : 2;
+}
+
+[[noreturn]] void refuse_layers(const std::string& text, Index count) {
+  throw Error(ErrorKind::kConfig, "E243",
+              fmt::format("kv_cache layers '{}' is not a list of layers of this model, such as "
+                          "0-3,7: it has the layers 0 to {}",
+                          text, count - 1));
+}
+
+Index layer_from(std::string_view text, const std::string& whole, Index count) {
+  Index layer = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layer);
+  if (error != std::errc() || end != text.data() + text.size() || layer < 0 || layer >= count)
+    refuse_layers(whole, count);
+  return layer;
+}
+
+}  // namespace
+
+KvType kv_type_from(const std::string& name) {
+  for (const NamedType& entry : kTypes)
+    if (entry.name == name) return entry.type;
+  throw Error(ErrorKind::kConfig, "E244",
+              fmt::format("unknown type '{}' of a key/value cache; choose f16, fp8, q8_0, q5_1 or "
+                          "q4_0",
+                          name));
+}
+
+std::vector<bool> layers_from(const std::string& text, Index count) {
+  if (text.empty()) return {};
+  std::vector<bool> layers(static_cast<std::size_t>(count), false);
+  std::string_view rest = text;
+  while (true) {
+    const std::size_t comma = rest.find(',');
+    const std::string_view item = rest.substr(0, comma);
+    const std::size_t dash = item.find('-');
+    const Index first = layer_from(item.substr(0, dash), text, count);
+    const Index last =
+        dash == std::string_view::npos ? first : layer_from(item.substr(dash + 1), text, count);
+    if (last < first) refuse_layers(text, count);
+    std::fill(layers.begin() + first, layers.begin() + last + 1, true);
+    if (comma == std::string_view::npos) return layers;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+float rounded_to_fp8(float value) {
+  constexpr float kLargest = 448.0f;
+  constexpr int kLowestExponent = -6;  // below it steps stay 2^-9
+  constexpr int kMantissaBits = 3;
+  if (std::isnan(value)) return value;
+  const float magnitude = std::fabs(value);
+  if (magnitude >= kLargest) return std::copysign(kLargest, value);
+  const int exponent =
+      magnitude == 0 ? kLowestExponent : std::max(std::ilogb(magnitude), kLowestExponent);
+  const float step = std::ldexp(1.0f, exponent - kMantissaBits);
+  return std::copysign(std::nearbyint(magnitude / step) * step, value);
+}
+
+std::shared_ptr<const model::KvCacheRounding> make_kv_cache_rounding(
+    const KvCacheSpec& spec, const model::ModelConfig& config) {
+  check_blocks(spec, spec.keys, config);
+  check_blocks(spec, spec.values, config);
+  return std::make_shared<Rounding>(spec);
+}
+
+std::uint64_t kv_cache_bytes(const KvCacheSpec& spec, const model::ModelConfig& config,
+                             Index positions) {
+  const double rounded = bytes_per_element(spec.keys) + bytes_per_element(spec.values);
+  const double as_computed = 2 * bytes_per_element(KvType::kAsComputed);
+  double bytes = 0;
+  for (Index layer = 0; layer < config.num_layers; ++layer) {
+    const Index window = config.window_of_layer.empty()
+                             ? 0
+                             : config.window_of_layer[static_cast<std::size_t>(layer)];
+    const Index held = window == 0 ? positions : std::min(window, positions);
+    bytes += static_cast<double>(held * config.num_kv_heads * config.head_dim) *
+             (spec.rounds(layer) ? rounded : as_computed);
+  }
+  return static_cast<std::uint64_t>(bytes);
+}
+
+}  // namespace calque::eval

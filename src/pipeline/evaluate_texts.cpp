@@ -1,0 +1,144 @@
+#include "calque/pipeline/evaluate_texts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "pipeline/evaluation_settings.h"
+#include "pipeline/job_tokens.h"
+
+namespace calque::pipeline {
+namespace {
+
+Index blocks_of(const EvaluationWork& work) {
+  Index blocks = work.original.config->num_layers;
+  for (const eval::EvalModel& artifact : work.artifacts)
+    blocks = std::max(blocks, artifact.config->num_layers);
+  return blocks;
+}
+
+// Tokens that come one after the other: those of a text, or of a row of a file of token ids.
+Index tokens_in_a_row(const EvaluationText& text, const text::SourceReport& source) {
+  return text.tokens.empty() ? source.tokens : source.tokens / source.documents;
+}
+
+// At another length of windows a text keeps about the number of its tokens, and has all windows if
+// it had all.
+Index windows_for(const EvaluationText& text, const EvaluationReport& measured, Index seqlen) {
+  if (*text.windows == 0) return 0;
+  const text::SourceReport& source = measured.manifest.sources.front();
+  const Index rows = text.tokens.empty() ? 1 : source.documents;
+  const Index available = rows * (tokens_in_a_row(text, source) / seqlen);
+  return std::clamp<Index>(measured.windows * measured.seqlen / seqlen, 1,
+                           std::max<Index>(1, available));
+}
+
+class TextsEvaluation {
+ public:
+  TextsEvaluation(const EvaluationWork& work, Observer& observer)
+      : work_(work),
+        settings_(work.settings),
+        observer_(observer),
+        texts_(settings_.named_texts()),
+        caches_(kv_caches_of(settings_, *work.original.config)) {}
+
+  std::vector<EvaluationReport> run() {
+    for (const EvaluationText& text : texts_) evaluate(text, settings_.seqlen);
+    if (caches_.empty()) return std::move(reports_);
+    for (std::size_t i = 0; i < texts_.size(); ++i) {
+      EvaluationText text = texts_[i];
+      for (const Index seqlen : cache_seqlens_of(texts_[i], reports_[i].manifest)) {
+        if (seqlen == settings_.seqlen) continue;
+        text.windows = windows_for(texts_[i], reports_[i], seqlen);
+        evaluate(text, seqlen);
+      }
+    }
+    return std::move(reports_);
+  }
+
+ private:
+  // The longest is what text and model allow.
+  std::vector<Index> cache_seqlens_of(const EvaluationText& text,
+                                      const text::Manifest& manifest) const {
+    const Index tokens = tokens_in_a_row(text, manifest.sources.front());
+    const Index positions = work_.original.config->max_positions;
+    return cache_seqlens(settings_, positions > 0 ? std::min(positions, tokens) : tokens);
+  }
+
+  std::vector<eval::EvalModel> candidates(bool with_caches) const {
+    std::vector<eval::EvalModel> result;
+    if (settings_.noise_floor) {
+      result.push_back(work_.original);
+      result.back().kind = eval::ModelKind::kNoiseFloor;
+      result.back().dtype = model::ComputeDType::kBFloat16;
+    }
+    const auto add_artifacts = [&](const std::optional<eval::KvCacheSpec>& cache) {
+      for (const eval::EvalModel& artifact : work_.artifacts) {
+        result.push_back(artifact);
+        result.back().kv_cache = cache;
+      }
+    };
+    add_artifacts({});
+    if (!with_caches) return result;
+    for (const eval::KvCacheSpec& cache : caches_) {
+      result.push_back(work_.original);
+      result.back().kind = eval::ModelKind::kOriginal;
+      result.back().kv_cache = cache;
+      add_artifacts(cache);
+    }
+    return result;
+  }
+
+  std::string title(const EvaluationText& text, Index seqlen) const {
+    std::string title = "evaluate";
+    if (texts_.size() > 1) title += " " + text.name;
+    if (seqlen != settings_.seqlen) title += fmt::format(" ({} tokens)", seqlen);
+    return title;
+  }
+
+  void evaluate(const EvaluationText& text, Index seqlen) {
+    text::PackedTokens packed =
+        evaluation_tokens(text, seqlen, work_.tokenizer, work_.original.config->vocab_size);
+    const std::vector<Index> with_caches = cache_seqlens_of(text, packed.manifest);
+    const std::vector<eval::EvalModel> models =
+        candidates(std::find(with_caches.begin(), with_caches.end(), seqlen) != with_caches.end());
+    observer_.phase_started(title(text, seqlen),
+                            (blocks_of(work_) + 1) * static_cast<Index>(1 + models.size()));
+    EvaluationReport report;
+    report.text = text.name;
+    report.seqlen = packed.blocks.seqlen();
+    report.windows = packed.blocks.rows();
+    report.models = eval::evaluate(work_.original, models, packed.blocks,
+                                   {.runner = work_.runner,
+                                    .llamacpp_bos = bos_of(text, work_.tokenizer),
+                                    .reference_states = work_.reference_states,
+                                    .progress = [&](Index done, Index) { observer_.step(done); }});
+    report.manifest = std::move(packed.manifest);
+    reports_.push_back(std::move(report));
+  }
+
+  const EvaluationWork& work_;
+  const EvaluationSettings& settings_;
+  Observer& observer_;
+  std::vector<EvaluationText> texts_;
+  std::vector<eval::KvCacheSpec> caches_;
+  std::vector<EvaluationReport> reports_;
+};
+
+}  // namespace
+
+std::vector<EvaluationReport> evaluate_texts(const EvaluationWork& work, Observer& observer) {
+  return TextsEvaluation(work, observer).run();
+}
+
+const eval::ModelMetrics* EvaluationReport::artifact(std::size_t index) const {
+  for (const eval::ModelMetrics& model : models) {
+    if (model.kind != eval::ModelKind::kArtifact || !model.kv_cache.empty()) continue;
+    if (index-- == 0) return &model;
+  }
+  return nullptr;
+}
+
+}  // namespace calque::pipeline

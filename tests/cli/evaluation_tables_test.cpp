@@ -1,0 +1,113 @@
+#include "cli/evaluation_tables.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+// Exact text for made-up evaluations.
+
+namespace calque::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+eval::ModelMetrics metrics(const std::string& label, eval::ModelKind kind, double kl) {
+  eval::ModelMetrics m;
+  m.label = label;
+  m.kind = kind;
+  m.perplexity_hf = {20 + 10 * kl, 0.0625, 20440};
+  m.perplexity_llamacpp = {19 + 10 * kl, 0.125, 10240};
+  m.divergence.kl_mean = kl;
+  m.divergence.kl_mean_uncertainty = 0.0005;
+  m.divergence.kl_median = kl / 2;
+  m.divergence.kl_p90 = kl * 4;
+  m.divergence.kl_p99 = kl * 8;
+  m.divergence.kl_p999 = kl * 16;
+  m.divergence.kl_max = 2.5;
+  m.divergence.median_interval = {kl / 4, kl};
+  m.divergence.p90_interval = {kl * 3, kl * 5};
+  m.divergence.p99_interval = {kl * 7, kl * 9};
+  m.divergence.p999_interval = {kl * 12, kl * 20};
+  m.divergence.top1_agreement = 0.9275;
+  m.divergence.top1_agreement_uncertainty = 0.0025;
+  m.divergence.rms_delta_p = 0.03125;
+  return m;
+}
+
+eval::ModelMetrics cached(eval::ModelMetrics m, const std::string& cache, std::uint64_t bytes) {
+  m.kv_cache = cache;
+  m.kv_cache_bytes = bytes;
+  return m;
+}
+
+pipeline::EvaluationReport evaluation(const std::string& text, Index seqlen,
+                                      std::vector<eval::ModelMetrics> models) {
+  models.insert(models.begin(), metrics("original", eval::ModelKind::kReference, 0));
+  pipeline::EvaluationReport e;
+  e.text = text;
+  e.seqlen = seqlen;
+  e.windows = 40;
+  e.models = std::move(models);
+  return e;
+}
+
+constexpr auto kArtifact = eval::ModelKind::kArtifact;
+
+TEST(EvaluationsText, NamesBothPerplexitiesAllDivergencesAndIntervals) {
+  EXPECT_EQ(evaluations_text({evaluation("prose", 512, {metrics("demo", kArtifact, 0.025)})}),
+            "model     ppl (Hugging Face)     +/-  ppl (llama.cpp)     +/-\n"
+            "original             20.0000  0.0625          19.0000  0.1250\n"
+            "demo                 20.2500  0.0625          19.2500  0.1250\n"
+            "\n"
+            "Against the reference (KL in nats)\n"
+            "model   KL mean       +/-     max  top-1 %   +/-  RMS dp %\n"
+            "demo   0.025000  0.000500  2.5000    92.75  0.25     3.125\n"
+            "\n"
+            "Percentiles of KL in thousandths of a nat, with 95 % intervals\n"
+            "model           median             p90             p99           p99.9\n"
+            "demo   12.5 [6.25, 25]  100 [75, 125]  200 [175, 225]  400 [300, 500]\n");
+}
+
+TEST(EvaluationsText, ShowsTheReferenceAlone) {
+  EXPECT_THAT(evaluations_text({evaluation("prose", 512, {})}), Not(HasSubstr("Against")));
+}
+
+TEST(EvaluationsText, HasAHeadingAnEvaluationAndTellsCachesApart) {
+  const std::string text = evaluations_text(
+      {evaluation(
+           "prose", 512,
+           {metrics("original", eval::ModelKind::kNoiseFloor, 0.0001),
+            cached(metrics("original", eval::ModelKind::kOriginal, 0.001), "q8_0", 1 << 19)}),
+       evaluation("code", 2048, {metrics("demo", kArtifact, 0.05)})});
+  EXPECT_EQ(text.find("prose: 40 windows of 512 tokens\n\nmodel "), 0u);
+  EXPECT_THAT(text, HasSubstr("\n\ncode: 40 windows of 2048 tokens\n\nmodel     ppl"));
+  EXPECT_THAT(text, HasSubstr("\nmodel                   cache  cache MiB  ppl"));
+  EXPECT_THAT(text, HasSubstr("\nnoise floor (bfloat16)  -              -  "));
+  EXPECT_THAT(text, HasSubstr("\noriginal                q8_0       0.500  "));
+}
+
+TEST(FurtherResults, AreNoneOfOneTextWithoutMore) {
+  EXPECT_EQ(further_results({evaluation("prose", 512, {metrics("demo", kArtifact, 0.025)})}), "");
+}
+
+TEST(FurtherResults, ShowEachTextThenTheCaches) {
+  const auto demo = metrics("demo", kArtifact, 0.025);
+  EXPECT_EQ(further_results({evaluation("prose", 512, {demo, cached(demo, "q8_0", 1 << 20)}),
+                             evaluation("code", 512, {metrics("demo", kArtifact, 0.05)})}),
+            "\n"
+            "Each text\n"
+            "text   model         ppl     +/-  KL mean      +/-  KL p99  top-1 %\n"
+            "prose  original  20.0000  0.0625        -        -       -        -\n"
+            "prose  demo      20.2500  0.0625  0.02500  0.00050  0.2000    92.75\n"
+            "code   original  20.0000  0.0625        -        -       -        -\n"
+            "code   demo      20.5000  0.0625  0.05000  0.00050  0.4000    92.75\n"
+            "\n"
+            "Key/value cache (MiB of one sequence), prose: 40 windows of 512 tokens\n"
+            "model     cache  cache MiB      ppl     +/-  KL mean      +/-  KL p99  top-1 %\n"
+            "original  -              -  20.0000  0.0625        -        -       -        -\n"
+            "demo      -              -  20.2500  0.0625  0.02500  0.00050  0.2000    92.75\n"
+            "demo      q8_0       1.000  20.2500  0.0625  0.02500  0.00050  0.2000    92.75\n");
+}
+
+}  // namespace
+}  // namespace calque::cli

@@ -1,0 +1,136 @@
+#include "calque/eval/kv_cache.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "calque/core/dtype.h"
+#include "calque/core/error.h"
+#include "calque/kernels/ggml_quantize.h"
+
+namespace calque::eval {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+model::ModelConfig config() {
+  model::ModelConfig config;
+  config.num_layers = 3;
+  config.num_kv_heads = 2;
+  config.head_dim = 64;
+  return config;
+}
+
+KvCacheSpec both(const std::string& type) {
+  return {.name = type, .keys = kv_type_from(type), .values = kv_type_from(type), .layers = {}};
+}
+
+template <typename Body>
+std::string message_of(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return std::string(error.code()) + ": " + error.what();
+  }
+  return "nothing thrown";
+}
+
+// The bytes of a row in llama.cpp's block types stand for what the cache gives back.
+TEST(KvCacheRounding, IsTheBlockQuantizersRoundTrip) {
+  const Exec exec = open_exec("cpu", 1);
+  Matrix<float> rows_TD(7, 64);
+  std::mt19937 generator(3);
+  std::normal_distribution<float> normal;
+  for (Index i = 0; i < rows_TD.size(); ++i) rows_TD.data()[i] = normal(generator);
+  const std::pair<const char*, GgmlBlock> types[] = {
+      {"q8_0", GgmlBlock::kQ8_0}, {"q5_1", GgmlBlock::kQ5_1}, {"q4_0", GgmlBlock::kQ4_0}};
+  for (const auto& [name, block] : types) {
+    Matrix<float> rounded_TD = Matrix<float>::copy_of(rows_TD.view());
+    make_kv_cache_rounding(both(name), config())->round_keys(rounded_TD.view());
+    for (Index t = 0; t < rows_TD.rows(); ++t)
+      for (Index first = 0; first < 64; first += 32) {
+        std::vector<std::byte> bytes(ggml_block_bytes(block));
+        Matrix<float> value(1, 32);
+        ggml_quantize(block, rows_TD.view().rows(t, 1).cols(first, 32), {}, bytes, exec);
+        ggml_dequantize(block, bytes, value.view(), exec);
+        for (Index i = 0; i < 32; ++i) ASSERT_EQ(rounded_TD(t, first + i), value(0, i)) << name;
+      }
+  }
+}
+
+TEST(KvCacheRounding, TreatsKeysAndValuesApart) {
+  KvCacheSpec spec = both("f16");
+  spec.values = KvType::kAsComputed;
+  const auto rounding = make_kv_cache_rounding(spec, config());
+  Matrix<float> keys(1, 64), values(1, 64);
+  keys(0, 0) = values(0, 0) = 0.1f;
+  rounding->round_keys(keys.view());
+  rounding->round_values(values.view());
+  EXPECT_EQ(keys(0, 0), rounded_to_half(0.1f));
+  EXPECT_EQ(values(0, 0), 0.1f);
+}
+
+// e4m3: 1 sign, 4 exponent (bias 7), 3 mantissa bits; 448 is the largest, 2^-9 the smallest.
+TEST(Fp8, RoundsToTheNearestOfItsValuesTiesToEven) {
+  EXPECT_EQ(rounded_to_fp8(1.0f), 1.0f);
+  EXPECT_EQ(rounded_to_fp8(1.0625f), 1.0f);   // between 1 (mantissa 0) and 1.125 (1)
+  EXPECT_EQ(rounded_to_fp8(1.1875f), 1.25f);  // between 1.125 (1) and 1.25 (2)
+  EXPECT_EQ(rounded_to_fp8(-1.0626f), -1.125f);
+  EXPECT_EQ(rounded_to_fp8(1.95f), 2.0f);     // up into the next binade
+  EXPECT_EQ(rounded_to_fp8(434.0f), 448.0f);  // steps of 32: 416, 448
+  EXPECT_EQ(rounded_to_fp8(431.0f), 416.0f);
+}
+
+TEST(Fp8, SaturatesAndHasSubnormals) {
+  EXPECT_EQ(rounded_to_fp8(1e6f), 448.0f);
+  EXPECT_EQ(rounded_to_fp8(-std::numeric_limits<float>::infinity()), -448.0f);
+  EXPECT_TRUE(std::isnan(rounded_to_fp8(std::numeric_limits<float>::quiet_NaN())));
+  EXPECT_EQ(rounded_to_fp8(std::ldexp(1.0f, -9)), std::ldexp(1.0f, -9));
+  EXPECT_EQ(rounded_to_fp8(std::ldexp(1.4f, -9)), std::ldexp(1.0f, -9));
+  EXPECT_EQ(rounded_to_fp8(std::ldexp(0.5f, -9)), 0.0f);  // tie with zero, which is even
+  EXPECT_EQ(rounded_to_fp8(0.0f), 0.0f);
+}
+
+// 3 layers x 2 heads x 64 x 100 tokens, keys and values: 76,800 elements.
+TEST(KvCacheBytes, CountsScalesAndLayersThatAreNotRounded) {
+  EXPECT_EQ(kv_cache_bytes(both("f16"), config(), 100), 76'800u * 2);
+  EXPECT_EQ(kv_cache_bytes(both("fp8"), config(), 100), 76'800u);
+  EXPECT_EQ(kv_cache_bytes(both("q8_0"), config(), 100), 76'800u / 32 * 34);
+  EXPECT_EQ(kv_cache_bytes(both("q5_1"), config(), 100), 76'800u / 32 * 24);
+  EXPECT_EQ(kv_cache_bytes(both("q4_0"), config(), 100), 76'800u / 32 * 18);
+  KvCacheSpec mixed = both("q4_0");
+  mixed.keys = kv_type_from("q8_0");
+  mixed.layers = layers_from("1", 3);
+  EXPECT_EQ(kv_cache_bytes(mixed, config(), 100), 25'600u * 2 * 2 + 12'800u / 32 * (34 + 18));
+}
+
+TEST(KvCacheBytes, HoldsNoMoreThanASlidingWindow) {
+  model::ModelConfig sliding = config();
+  sliding.window_of_layer = {0, 40, 400};
+  EXPECT_EQ(kv_cache_bytes(both("fp8"), sliding, 100), 256u * (100 + 40 + 100));
+}
+
+TEST(KvLayers, AreReadFromRanges) {
+  EXPECT_THAT(layers_from("0-1,3", 5), ElementsAre(true, true, false, true, false));
+  EXPECT_TRUE(layers_from("", 5).empty());
+  for (const char* bad : {"x", "1-", "3-1", "5", "1,,2", "-1", " 1"})
+    EXPECT_THAT(message_of([&] { layers_from(bad, 5); }), HasSubstr("E243")) << bad;
+}
+
+TEST(KvCache, RefusesHeadsThatAreNoWholeBlocks) {
+  model::ModelConfig odd = config();
+  odd.head_dim = 80;
+  const std::string message = message_of([&] { make_kv_cache_rounding(both("q4_0"), odd); });
+  EXPECT_THAT(message, HasSubstr("E241"));
+  EXPECT_THAT(message, HasSubstr("80"));
+  EXPECT_THAT(message, HasSubstr("32"));
+  EXPECT_NO_THROW(make_kv_cache_rounding(both("fp8"), odd));
+  EXPECT_THAT(message_of([&] { kv_type_from("q3_0"); }), HasSubstr("E244"));
+}
+
+}  // namespace
+}  // namespace calque::eval

@@ -1,0 +1,161 @@
+#include "calque/pipeline/evaluate_texts.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "calque/artifact/reader.h"
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+#include "pipeline/evaluation_settings.h"
+#include "pipeline/tiny_model.h"
+#include "support/temp_folder.h"
+
+namespace calque::pipeline {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class PhaseNames : public Observer {
+ public:
+  void phase_started(const std::string& title, Index steps) override {
+    names.push_back(title);
+    steps_left = steps;
+  }
+  void step(Index /*done*/) override { --steps_left; }
+
+  std::vector<std::string> names;
+  Index steps_left = 0;
+};
+
+// The model of tests/fixtures/gguf, which has 1024 positions, and a text of some 5500 tokens.
+class EvaluateTexts : public ::testing::Test {
+ protected:
+  EvaluateTexts() {
+    settings.seqlen = 64;
+    settings.windows = 3;
+    const std::string text = io::read_file(imatrix_text());
+    io::write_file(folder.path() / "half.txt", text.substr(0, text.size() / 2));
+    io::write_file(folder.path() / "short.txt", text.substr(0, 400));
+  }
+
+  EvaluationText text_of(const std::string& name, const std::filesystem::path& path) const {
+    return {.name = name, .text = path, .tokens = {}, .windows = {}};
+  }
+
+  std::vector<EvaluationReport> run() {
+    const auto original = artifact::open_artifact(fixture("artifacts/gguf/tiny-f16.gguf"));
+    const auto artifact = artifact::open_artifact(fixture("artifacts/gguf/tiny-1layer-Q4_0.gguf"));
+    return evaluate_texts({.settings = settings,
+                           .tokenizer = fixture("artifacts/source"),
+                           .original = {"original", original.get(), &original->config()},
+                           .artifacts = {{"tiny-q4_0", artifact.get(), &artifact->config()}},
+                           .runner = {}},
+                          observer);
+  }
+
+  std::string refusal() {
+    try {
+      check_evaluation(settings);
+      model::ModelConfig config;
+      config.num_layers = 2;
+      config.head_dim = 64;
+      config.max_positions = 1024;
+      check_evaluation_of(settings, config);
+    } catch (const Error& error) {
+      return std::string(error.code()) + ": " + error.what();
+    }
+    return "nothing was thrown";
+  }
+
+  testing::TempFolder folder;
+  EvaluationSettings settings;
+  PhaseNames observer;
+};
+
+std::vector<std::string> rows_of(const EvaluationReport& evaluation) {
+  std::vector<std::string> rows;
+  for (const eval::ModelMetrics& m : evaluation.models)
+    rows.push_back(fmt::format("{} {} {}", m.label, eval::name_of(m.kind), m.kv_cache));
+  return rows;
+}
+
+TEST_F(EvaluateTexts, MeasuresEachTextThenTheCachesAtEachLength) {
+  settings.texts = {text_of("whole", imatrix_text()), text_of("", folder.path() / "short.txt")};
+  settings.noise_floor = true;
+  settings.kv_cache = {{.name = "", .type = "q8_0", .k_type = "", .v_type = "", .layers = ""}};
+  settings.kv_cache_seqlens = {0};
+  const std::vector<EvaluationReport> evaluations = run();
+  ASSERT_EQ(evaluations.size(), 4u);
+  EXPECT_THAT(rows_of(evaluations[0]),
+              ElementsAre("original reference ", "original noise_floor ", "tiny-q4_0 artifact "));
+  EXPECT_THAT(rows_of(evaluations[2]),
+              ElementsAre("original reference ", "original noise_floor ", "tiny-q4_0 artifact ",
+                          "original original q8_0", "tiny-q4_0 artifact q8_0"));
+  EXPECT_EQ(evaluations[0].text, "whole");
+  EXPECT_EQ(evaluations[1].text, "short");
+  EXPECT_EQ(evaluations[0].seqlen, 64);
+  EXPECT_EQ(evaluations[2].seqlen, 1024);  // the model's
+  EXPECT_EQ(evaluations[2].windows, 1);
+  EXPECT_EQ(evaluations[3].seqlen, evaluations[1].manifest.sources.at(0).tokens);  // the text's
+  EXPECT_EQ(evaluations[0].artifact(0)->label, "tiny-q4_0");
+  EXPECT_EQ(evaluations[0].artifact(1), nullptr);
+  // 2 layers, 2 heads of 64, keys and values, 34 bytes for 32 elements.
+  EXPECT_EQ(evaluations[2].models.at(3).kv_cache_bytes, 1024u * 2 * 2 * 64 * 2 / 32 * 34);
+  EXPECT_THAT(observer.names,
+              ElementsAre("evaluate whole", "evaluate short", "evaluate whole (1024 tokens)",
+                          ::testing::StartsWith("evaluate short (")));
+  EXPECT_EQ(observer.steps_left, 0);
+}
+
+TEST_F(EvaluateTexts, MeasuresCachesOnceWhereLengthsAreTheSame) {
+  settings.text = folder.path() / "half.txt";
+  settings.windows = 1;
+  settings.kv_cache = {{.name = "mine", .type = "", .k_type = "fp8", .v_type = "", .layers = "1"}};
+  settings.kv_cache_seqlens = {64, 64};
+  const std::vector<EvaluationReport> evaluations = run();
+  ASSERT_EQ(evaluations.size(), 1u);
+  EXPECT_THAT(rows_of(evaluations[0]),
+              ElementsAre("original reference ", "tiny-q4_0 artifact ", "original original mine",
+                          "tiny-q4_0 artifact mine"));
+}
+
+TEST_F(EvaluateTexts, NamesCachesByWhatTheyRound) {
+  model::ModelConfig config;
+  config.num_layers = 4;
+  const auto cache = [](const char* type, const char* k, const char* v, const char* layers) {
+    return KvCacheSettings{.name = "", .type = type, .k_type = k, .v_type = v, .layers = layers};
+  };
+  settings.kv_cache = {cache("q8_0", "", "", ""), cache("", "q8_0", "q4_0", ""),
+                       cache("", "q4_0", "", "0-1,3")};
+  std::vector<std::string> names;
+  for (const eval::KvCacheSpec& spec : kv_caches_of(settings, config)) names.push_back(spec.name);
+  EXPECT_THAT(names, ElementsAre("q8_0", "q8_0/q4_0", "q4_0/-@0-1,3"));
+}
+
+TEST_F(EvaluateTexts, RefusesWhatCannotBeMeasured) {
+  settings.texts = {text_of("a", imatrix_text()), text_of("a", folder.path() / "half.txt")};
+  EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: two texts are called 'a'"));
+  settings.texts.back().name = "b c";
+  EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: 'b c' is no name"));
+  settings.texts.back() = text_of("b", "nowhere.txt");
+  EXPECT_THAT(refusal(), HasSubstr("E202: evaluate.texts: 'nowhere.txt' does not exist"));
+  settings.texts.pop_back();
+  settings.text = imatrix_text();
+  EXPECT_THAT(refusal(), HasSubstr("E206: evaluate has both texts and text"));
+  settings.text.clear();
+  settings.kv_cache.resize(1);
+  EXPECT_THAT(refusal(), HasSubstr("E245"));
+  settings.kv_cache[0].type = "q4_0";
+  settings.kv_cache_seqlens = {2048};
+  EXPECT_THAT(refusal(), HasSubstr("E207: evaluate.kv_cache_seqlens is 2048"));
+  settings.kv_cache_seqlens = {0};
+  settings.kv_cache.push_back(settings.kv_cache[0]);
+  EXPECT_THAT(refusal(), HasSubstr("E245: evaluate.kv_cache has two entries called 'q4_0'"));
+  settings.kv_cache.pop_back();
+  EXPECT_EQ(refusal(), "nothing was thrown");
+}
+
+}  // namespace
+}  // namespace calque::pipeline
