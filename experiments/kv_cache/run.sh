@@ -31,6 +31,6 @@ header="context,model,cache,cache_bytes,perplexity,kl_mean,kl_mean_uncertainty,k
 
 caches=()
 for layer in 0 1 2 3 4 5; do caches+=(--kv-cache "q4_0/-@$layer" --kv-cache "-/q4_0@$layer"); done
-"$calque" eval --reference tests/models/demo --text calibration_data/heldout_pride_and_prejudice.txt --windows 20 \
+"$calque" eval --reference tests/models/demo --text calibration_data/heldout_pride_and_prejudice.txt --windows 8 \
   "${caches[@]}" --kv-seqlen 512 --progress none --json >"$work/layers.json"
 { echo "$header"; rows "$work/layers.json"; } >$here/layers.csv

@@ -33,42 +33,38 @@ bool has_noise_floor(const pipeline::EvaluationReport& evaluation) {
 
 // "prose: 40 windows of 512 tokens"
 std::string heading(const pipeline::EvaluationReport& e) {
-  return fmt::format("{}: {} windows of {} tokens\n", e.text, e.windows, e.seqlen);
+  return fmt::format("{}: {} window{} of {} tokens\n", e.text, e.windows, e.windows == 1 ? "" : "s",
+                     e.seqlen);
 }
 
-// Columns that say which model a row is about.
-std::vector<TextTable::Column> model_columns(bool caches) {
-  std::vector<TextTable::Column> columns = {{"model", Align::kLeft}};
-  if (caches) append({{"cache", Align::kLeft}, {"cache MiB"}}, columns);
-  return columns;
-}
-
-std::vector<std::string> model_cells(const eval::ModelMetrics& m, bool caches) {
-  std::vector<std::string> cells = {shown_label(m)};
-  if (caches && m.kv_cache.empty())
-    append<std::string>({"-", "-"}, cells);
-  else if (caches)
-    append<std::string>({printable(m.kv_cache),
-                         fmt::format("{:.3f}", static_cast<double>(m.kv_cache_bytes) / (1 << 20))},
-                        cells);
-  return cells;
+std::string cache_size(const eval::ModelMetrics& m) {
+  if (m.kv_cache.empty()) return "-";
+  return fmt::format("{:.3f}", static_cast<double>(m.kv_cache_bytes) / (1 << 20));
 }
 
 using Cells = std::function<std::vector<std::string>(const eval::ModelMetrics&)>;
 using Wanted = std::function<bool(const eval::ModelMetrics&)>;
 
+enum class Sizes { kShown, kLeftOut };  // of caches
+
 // A row a model; "": none is wanted.
-std::string table_of(const pipeline::EvaluationReport& e, std::vector<TextTable::Column> columns,
-                     const Cells& cells, const Wanted& wanted) {
+std::string table_of(const pipeline::EvaluationReport& e, Sizes sizes,
+                     std::vector<TextTable::Column> columns, const Cells& cells,
+                     const Wanted& wanted) {
   const bool caches = has_cache(e);
-  std::vector<TextTable::Column> all = model_columns(caches);
+  const bool with_sizes = caches && sizes == Sizes::kShown;
+  std::vector<TextTable::Column> all = {{"model", Align::kLeft}};
+  if (caches) all.push_back({"cache", Align::kLeft});
+  if (with_sizes) all.push_back({"cache MiB"});
   append(std::move(columns), all);
   TextTable table(all);
   bool any = false;
   for (const eval::ModelMetrics& m : e.models) {
     if (!wanted(m)) continue;
     any = true;
-    std::vector<std::string> row = model_cells(m, caches);
+    std::vector<std::string> row = {shown_label(m)};
+    if (caches) row.push_back(m.kv_cache.empty() ? "-" : printable(m.kv_cache));
+    if (with_sizes) row.push_back(cache_size(m));
     append(cells(m), row);
     table.add(std::move(row));
   }
@@ -125,15 +121,17 @@ std::string texts_table(const Evaluations& evaluations) {
 }
 
 std::string evaluation_text(const pipeline::EvaluationReport& e) {
-  std::string text = table_of(e, {{"ppl (Hugging Face)"}, {"+/-"}, {"ppl (llama.cpp)"}, {"+/-"}},
-                              perplexity_cells, any_model);
-  const std::string divergences =
-      table_of(e, {{"KL mean"}, {"+/-"}, {"max"}, {"top-1 %"}, {"+/-"}, {"RMS dp %"}},
-               divergence_cells, is_compared);
+  std::string text =
+      table_of(e, Sizes::kShown, {{"ppl (Hugging Face)"}, {"+/-"}, {"ppl (llama.cpp)"}, {"+/-"}},
+               perplexity_cells, any_model);
+  const std::string divergences = table_of(
+      e, Sizes::kLeftOut, {{"KL mean"}, {"+/-"}, {"max"}, {"top-1 %"}, {"+/-"}, {"RMS dp %"}},
+      divergence_cells, is_compared);
   if (divergences.empty()) return text;
   text += "\nAgainst the reference (KL in nats)\n" + divergences;
   return text + "\nPercentiles of KL in thousandths of a nat, with 95 % intervals\n" +
-         table_of(e, {{"median"}, {"p90"}, {"p99"}, {"p99.9"}}, percentile_cells, is_compared);
+         table_of(e, Sizes::kLeftOut, {{"median"}, {"p90"}, {"p99"}, {"p99.9"}}, percentile_cells,
+                  is_compared);
 }
 
 }  // namespace
@@ -170,7 +168,7 @@ std::string further_results(const Evaluations& evaluations) {
   for (const pipeline::EvaluationReport& e : evaluations)
     if (has_cache(e))
       text += "\nKey/value cache (MiB of one sequence), " + heading(e) +
-              table_of(e, metric_columns(), metric_cells, any_model);
+              table_of(e, Sizes::kShown, metric_columns(), metric_cells, any_model);
   return text;
 }
 

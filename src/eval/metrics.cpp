@@ -107,9 +107,10 @@ KlHistogram kl_histogram(std::span<const double> kl) {
   constexpr double kLast = KlHistogram::kBins - 1;
   for (const double value : kl) {
     // Rounding can leave a divergence a little below zero.
-    const double bin = value > 0 ? std::floor((std::log10(value) - KlHistogram::kLog10First) /
-                                              KlHistogram::kLog10Step)
-                                 : 0.0;
+    const double bin =
+        value > 0
+            ? std::floor((std::log10(value) - KlHistogram::kLog10First) / KlHistogram::kLog10Step)
+            : 0.0;
     ++histogram.counts[static_cast<std::size_t>(std::clamp(bin, 0.0, kLast))];
   }
   return histogram;

@@ -11,9 +11,7 @@ Json json_of(const eval::PerplexityResult& p) {
   return {{"value", p.value}, {"uncertainty", p.uncertainty}, {"predictions", p.predictions}};
 }
 
-Json json_of(const eval::Interval& interval) {
-  return Json::array({interval.low, interval.high});
-}
+Json json_of(const eval::Interval& interval) { return Json::array({interval.low, interval.high}); }
 
 Json json_of(const eval::DivergenceResult& d) {
   return {{"kl_mean", d.kl_mean},

@@ -64,7 +64,7 @@ TEST(EvaluationsText, NamesBothPerplexitiesAllDivergencesAndIntervals) {
             "demo   0.025000  0.000500  2.5000    92.75  0.25     3.125\n"
             "\n"
             "Percentiles of KL in thousandths of a nat, with 95 % intervals\n"
-            "model           median             p90             p99           p99.9\n"
+            "model           median            p90             p99           p99.9\n"
             "demo   12.5 [6.25, 25]  100 [75, 125]  200 [175, 225]  400 [300, 500]\n");
 }
 

@@ -80,7 +80,8 @@ TEST(QuantizeModel, EveryFormatIsReadBackCloseToTheOriginal) {
   const Report report = run(job);
   ASSERT_EQ(report.evaluations.at(0).models.size(), 6u);
   std::map<std::string, double> kl;
-  for (const auto& metrics : report.evaluations.at(0).models) kl[metrics.label] = metrics.divergence.kl_mean;
+  for (const auto& metrics : report.evaluations.at(0).models)
+    kl[metrics.label] = metrics.divergence.kl_mean;
   // The source is fp16, so nothing is lost; more bits are nearer.
   EXPECT_EQ(kl.at("F16.gguf"), 0.0);
   EXPECT_LT(kl.at("Q8_0.gguf"), kl.at("Q5_1.gguf"));
