@@ -49,8 +49,9 @@ std::shared_ptr<io::ScratchSpace> scratch_for(const Job& job, const MemoryPlan& 
 // One job on its way: what every step needs.
 class JobRun {
  public:
-  JobRun(const Job& job, Observer& observer)
+  JobRun(const Job& job, Observer& observer, const RunOptions& options)
       : job_(job),
+        options_(options),
         log_(job.run_dir, observer),
         source_(job.model.path, job.model.allow_requantize),
         plans_(plan_exports(job, source_)),
@@ -256,6 +257,7 @@ class JobRun {
   }
 
   const Job& job_;
+  const RunOptions options_;
   RunLog log_;
   SourceModel source_;
   std::vector<artifact::ExportPlan> plans_;
@@ -273,6 +275,8 @@ class JobRun {
 
 }  // namespace
 
-Report quantize_model(const Job& job, Observer& observer) { return JobRun(job, observer).run(); }
+Report quantize_model(const Job& job, Observer& observer, const RunOptions& options) {
+  return JobRun(job, observer, options).run();
+}
 
 }  // namespace calque::pipeline

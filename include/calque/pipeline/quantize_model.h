@@ -14,9 +14,21 @@ namespace calque::pipeline {
 // by export.
 std::vector<artifact::ExportPlan> plan_job(const Job& job);
 
+class SharedWork;
+
+enum class Resume {
+  kAuto,   // go on where an unfinished run in job.run_dir stopped
+  kNever,  // start anew
+};
+
+struct RunOptions {
+  Resume resume = Resume::kAuto;
+  SharedWork* shared = nullptr;  // what other jobs have computed; null: nothing
+};
+
 // Runs the job: calibrate, quantize, write every export, evaluate what was written (read back from
 // the files). Exports whose tensors lie on the same grids share one pass; each other set of grids
 // gets a pass of its own, because with propagated error later statistics depend on earlier codes.
-Report quantize_model(const Job& job, Observer& observer);
+Report quantize_model(const Job& job, Observer& observer, const RunOptions& options = {});
 
 }  // namespace calque::pipeline
