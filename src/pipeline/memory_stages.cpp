@@ -18,7 +18,58 @@ constexpr Bytes kObservedRows = 4096;   // model/torch/block_pass.cpp
 constexpr Bytes kObservedBytes = 64 * kMiB;
 constexpr Bytes kLogits = 1 << 20;  // eval/evaluate.cpp
 
+// Of `row_bytes` each, that an observer gets at a time.
+Bytes observed_rows(const JobShapes& shapes, Bytes row_bytes) {
+  return std::min({kObservedRows, kObservedBytes / row_bytes, calibration_tokens(shapes)});
+}
+
+// While a site's inputs are looked at, and between two looks.
+Moment looking(const JobShapes& shapes, const model::BlockSpec& block,
+               const model::SiteSpec& site) {
+  Moment moment = with_block(shapes, block, &site);
+  moment.add(square("Gram matrix", block, site), gram(site));
+  moment.add("Gram matrices of the block's other sites", kept_grams(shapes, block, site));
+  if (shapes.upstream && site.expert < 0) moment.add(square("shift", block, site), gram(site));
+  const Bytes row_bytes = bytes_of(site.features()) * shapes.compute_bytes;
+  if (is_norm(site)) moment.add("rows being normed", row_bytes * observed_rows(shapes, row_bytes));
+  moment.activations(activations_at(shapes, block, site));
+  return moment;
+}
+
+// The forward pass runs between two looks: the next rows are normed, those of a block of sums wait.
+Moment between_looks(const JobShapes& shapes, const model::BlockSpec& block,
+                     const model::SiteSpec& site) {
+  Moment moment = looking(shapes, block, site);
+  const Bytes row_bytes = bytes_of(site.features()) * shapes.compute_bytes;
+  if (observed_rows(shapes, row_bytes) % kCollectedRows != 0)
+    moment.add("rows that wait to be summed", kCollectedRows * row_bytes);
+  return moment;
+}
+
+bool is_looked_at_twice(const JobShapes& shapes, const model::SiteSpec& site) {
+  const Bytes row_bytes = bytes_of(site.features()) * shapes.compute_bytes;
+  return calibration_tokens(shapes) > observed_rows(shapes, row_bytes);
+}
+
 }  // namespace
+
+// model/torch/block_pass.cpp lets go of rows in files once they have been looked at, and of a
+// sequence once it went through half a block.
+Bytes rows_being_read(const JobShapes& shapes) {
+  if (!shapes.runs) return 0;
+  const Bytes hidden = 4 * bytes_of(shapes.family.config.hidden_size);
+  const auto length = bytes_of(shapes.job.calibration.packing.seqlen);
+  Bytes most = 0;
+  for (const model::BlockSpec& block : shapes.family.blocks) {
+    const Bytes stash = widest_stash(block) * shapes.compute_bytes;
+    most = std::max(most, shapes.threads * length * (hidden + stash));
+    for (const model::SiteSpec& site : block.sites) {
+      const Bytes row = is_norm(site) ? hidden : bytes_of(site.features()) * shapes.compute_bytes;
+      most = std::max(most, (shapes.upstream ? 2 : 1) * row * observed_rows(shapes, row));
+    }
+  }
+  return most;
+}
 
 // pass.cpp: calibrate_and_round, model/torch/block_pass.cpp: run_half.
 std::optional<StageMemory> forward_memory(const JobShapes& shapes) {
@@ -35,6 +86,8 @@ std::optional<StageMemory> forward_memory(const JobShapes& shapes) {
                 shapes.threads * sequence_bytes(shapes, length, shapes.compute_bytes, true));
     running.activations(activations_of(shapes, block, widest_stash(block)));
     keep_larger(std::move(running), worst);
+    for (const model::SiteSpec& site : block.sites)
+      if (is_looked_at_twice(shapes, site)) keep_larger(between_looks(shapes, block, site), worst);
   }
   Moment embedding = program(true);
   const Bytes hidden = bytes_of(shapes.family.config.hidden_size);
@@ -53,22 +106,12 @@ std::optional<StageMemory> statistics_memory(const JobShapes& shapes) {
   for (const model::BlockSpec& block : shapes.family.blocks)
     for (const model::SiteSpec& site : block.sites) {
       const Bytes channels = bytes_of(site.features());
-      Moment moment = with_block(shapes, block, &site);
-      moment.add(square("Gram matrix", block, site), gram(site));
-      moment.add("Gram matrices of the block's other sites", kept_grams(shapes, block, site));
+      Moment moment = looking(shapes, block, site);
       // bf16 rows are widened where the processor does not multiply them fast.
       const Bytes row = shapes.compute_bytes == 2 ? 2 + 4 : 4;
       moment.add("rows being summed", kCollectedRows * channels * row);
-      const Bytes row_bytes = channels * shapes.compute_bytes;
-      if (is_norm(site))
-        moment.add("rows being normed",
-                   row_bytes * std::min({kObservedRows, kObservedBytes / row_bytes,
-                                         calibration_tokens(shapes)}));
-      if (shapes.upstream && site.expert < 0) {
-        moment.add(square("shift", block, site), gram(site));
+      if (shapes.upstream && site.expert < 0)
         moment.add("rows being compared", 2 * kCollectedRows * channels * 4);
-      }
-      moment.activations(activations_at(shapes, block, site));
       keep_larger(std::move(moment), worst);
     }
   return as_stage(std::move(worst), "statistics");
@@ -128,15 +171,20 @@ std::optional<StageMemory> evaluate_memory(const JobShapes& shapes) {
     keep_larger(std::move(running), worst);
   }
   const Bytes head = vocabulary * hidden;
-  // The reference's and one other.
-  const Bytes held = std::min<Bytes>(models, 2);
+  // The reference's, which serves all that have the same, and one other.
+  const bool others =
+      std::any_of(shapes.plans.begin(), shapes.plans.end(), [&](const artifact::ExportPlan& plan) {
+        return plan.request.format == "gguf" || plan.at(shapes.family.head().name).grid;
+      });
+  const Bytes held = others ? 2 : 1;
+  const std::string heads_name = others ? "heads of 2 models" : "the head of all models";
   Moment heads = program(true);
-  heads.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
+  heads.add(heads_name, held * compute_bytes * head);
   heads.add("a head being read", (4 + shapes.source_bytes) * head);
   heads.activations(activations);
   keep_larger(std::move(heads), worst);
   Moment scoring = program(true);
-  scoring.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
+  scoring.add(heads_name, held * compute_bytes * head);
   // Logits in fp32; probabilities and their logarithms in double, of the reference and one other.
   const Bytes rows = std::clamp<Bytes>(kLogits / vocabulary, 1, bytes_of(settings.seqlen) - 1);
   scoring.add("logits and distributions", shapes.threads * vocabulary * (rows * (4 + 16) + 16));
