@@ -34,6 +34,7 @@ void add_commands(CLI::App& program) {
   program.footer(help_footer(kExamples));
   add_run(program);
   add_validate(program);
+  add_plan(program);
   add_eval(program);
   add_inspect(program);
   add_verify(program);

@@ -12,6 +12,7 @@
 #include "calque/pipeline/quantize_model.h"
 #include "calque/pipeline/report_json.h"
 #include "cli/commands.h"
+#include "cli/plan.h"
 #include "cli/progress.h"
 #include "cli/tables.h"
 
@@ -24,10 +25,12 @@ struct RunArguments {
   std::string progress = "auto";
   bool quiet = false;
   bool json = false;
+  bool dry_run = false;
 };
 
 void run(const RunArguments& arguments) {
   const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
+  if (arguments.dry_run) return print_job_plan(job, {}, arguments.json);
   io::write_file(job.run_dir / "job.resolved.yaml", config::resolved_yaml(job));
   const std::string mode = arguments.quiet ? "none" : arguments.progress;
   pipeline::Report report;
@@ -60,6 +63,8 @@ void add_run(CLI::App& program) {
       ->capture_default_str();
   command->add_flag("--quiet,-q", arguments->quiet, "No progress, notes or warnings on stderr.");
   command->add_flag("--json", arguments->json, "Print the report as JSON.");
+  command->add_flag("--dry-run", arguments->dry_run,
+                    "Only print what 'calque plan' says; write nothing.");
   command->footer(
       help_footer("  calque run configs/demo.yaml\n"
                   "  calque run job.yaml --set quantization.bits=3 --set name=three"));

@@ -28,10 +28,10 @@ float value_at(Index i) { return static_cast<float>(i % 17 - 8) / 8.0f; }
 // Operations a second of `work`, the median of as many runs as fit: what others do on the machine
 // counts, a single interruption does not.
 template <typename Product>
-double rate_of(double operations, Product product) {
+double rate_of(double operations, double at_least, Product product) {
   product();
   std::vector<double> seconds;
-  for (const Stopwatch all; all.seconds() < kMeasured || seconds.size() < 3;) {
+  for (const Stopwatch all; all.seconds() < at_least || seconds.size() < 3;) {
     const Stopwatch watch;
     product();
     seconds.push_back(watch.seconds());
@@ -41,18 +41,18 @@ double rate_of(double operations, Product product) {
   return operations / *middle;
 }
 
-double float32_rate(const Exec& exec) {
+double float32_rate(double at_least, const Exec& exec) {
   Matrix<float> a_NK(kSize, kSize);
   for (Index i = 0; i < a_NK.size(); ++i) a_NK.data()[i] = value_at(i);
-  return rate_of(2.0 * kSize * kSize * kSize, [&] { multiply(a_NK, a_NK, exec); });
+  return rate_of(2.0 * kSize * kSize * kSize, at_least, [&] { multiply(a_NK, a_NK, exec); });
 }
 
-double bfloat16_rate(const Exec& exec) {
+double bfloat16_rate(double at_least, const Exec& exec) {
   Matrix<BFloat16> rows_TK(2 * kSize, kSize);
   for (Index i = 0; i < rows_TK.size(); ++i) rows_TK.data()[i] = to_bfloat16(value_at(i));
   Matrix<float> gram_KK(kSize, kSize);
   std::vector<double> magnitude_K(kSize);
-  return rate_of(1.0 * kSize * (kSize + 1) * 2 * kSize, [&] {
+  return rate_of(1.0 * kSize * (kSize + 1) * 2 * kSize, at_least, [&] {
     accumulate_gram(std::as_const(rows_TK).view(), gram_KK, magnitude_K, exec);
   });
 }
@@ -84,6 +84,18 @@ double sum(const StageSeconds& stages) {
   return total;
 }
 
+StageSeconds& operator+=(StageSeconds& to, const StageSeconds& stages) {
+  for (const NamedStage& stage : named_stages()) to.*stage.seconds += stages.*stage.seconds;
+  return to;
+}
+
+StageSeconds difference(const StageSeconds& after, const StageSeconds& before) {
+  StageSeconds result;
+  for (const NamedStage& stage : named_stages())
+    result.*stage.seconds = after.*stage.seconds - before.*stage.seconds;
+  return result;
+}
+
 StageSeconds seconds_of(const Work& work, const Job& job, const MachineRates& rates) {
   StageSeconds seconds;
   for (const WorkCost& cost : work_costs())
@@ -105,13 +117,14 @@ TimePrediction prediction_of(const StageSeconds& stages, std::string from) {
   return {sum(stages) + kOutsideStages, std::move(from), stages};
 }
 
-MachineRates measure_rates(const Job& job) {
+MachineRates measure_rates(const Job& job, double seconds) {
   const Exec exec = open_exec("cpu", job.runtime.threads);
-  MachineRates rates;
-  rates.float32 = rates.bfloat16 = float32_rate(exec);
   const bool bf16 = (job.calibration.given() && is_bf16(job.runtime.forward_dtype)) ||
                     (job.evaluate && is_bf16(job.evaluate->dtype));
-  if (bf16) rates.bfloat16 = bfloat16_rate(exec);
+  const double each = bf16 ? seconds / 2 : seconds;
+  MachineRates rates;
+  rates.float32 = rates.bfloat16 = float32_rate(each, exec);
+  if (bf16) rates.bfloat16 = bfloat16_rate(each, exec);
   return rates;
 }
 

@@ -17,6 +17,8 @@ struct NamedStage {
 const std::array<NamedStage, 8>& named_stages();
 
 double sum(const StageSeconds& stages);
+StageSeconds& operator+=(StageSeconds& to, const StageSeconds& stages);
+StageSeconds difference(const StageSeconds& after, const StageSeconds& before);
 
 // By the table of costs.
 StageSeconds seconds_of(const Work& work, const Job& job, const MachineRates& rates);

@@ -17,8 +17,8 @@ struct MachineRates {
   double bfloat16 = 0;  // of sums of products of bfloat16 rows; float32's where no stage needs it
 };
 
-// Takes about 0.2 s, 0.4 s where the job's forward pass or evaluation is in bfloat16.
-MachineRates measure_rates(const Job& job);
+// Takes about `seconds`.
+MachineRates measure_rates(const Job& job, double seconds = 0.3);
 
 // What a whole job takes: wall seconds by stage, and their sum with what belongs to none.
 struct TimePrediction {
