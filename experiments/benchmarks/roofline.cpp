@@ -16,25 +16,10 @@
 #include "calque/model/family.h"
 #include "calque/pipeline/quantize_model.h"
 #include "measure.h"
+#include "pipeline/stage_work.h"
 
 namespace calque::bench {
 namespace {
-
-// Floating-point operations of a job by what they are for.
-struct Operations {
-  double linears = 0;        // 2 T for each weight of the blocks, once
-  double attention = 0;      // scores and sums of values over the keys a position sees
-  double gram = 0;           // half of 2 K^2 T for each site, once
-  double factorisation = 0;  // 2/3 K^3 for each site
-  double sweep = 0;          // N K^2 for each linear
-  double refinement = 0;     // 2 N K^2 for the residual, and for every pass
-};
-
-// Keys that the positions of a sequence see, together.
-double visible_keys(double length, double window) {
-  if (window == 0 || window >= length) return length * (length + 1) / 2;
-  return window * (window + 1) / 2 + (length - window) * window;
-}
 
 using TokensOfModule = std::map<std::string, double>;
 
@@ -45,33 +30,25 @@ TokensOfModule tokens_of_modules(const pipeline::Report& report) {
   return tokens;
 }
 
-void count_site(const model::SiteSpec& site, double tokens, double passes, Operations& operations) {
-  const double features = static_cast<double>(site.features());
-  operations.gram += features * (features + 1) * tokens;
-  operations.factorisation += 2.0 / 3 * features * features * features;
-  for (const model::LinearSpec& linear : site.readers) {
-    const double weights = static_cast<double>(linear.out_features()) * features;
-    operations.linears += 2 * weights * tokens;
-    operations.sweep += weights * features;
-    operations.refinement += 2 * weights * features * (1 + passes);
-  }
-}
+using pipeline::Work;
+using pipeline::WorkKind;
 
-Operations count(const model::FamilySpec& family, const pipeline::Job& job,
-                 const TokensOfModule& tokens) {
-  Operations operations;
+// Counted as predictions are (src/pipeline/stage_work.h), with the tokens that each site really
+// saw.
+Work count(const model::FamilySpec& family, const pipeline::Job& job,
+           const artifact::ExportPlan& plan, const TokensOfModule& tokens) {
+  Work work;
   const auto length = static_cast<double>(job.calibration.packing.seqlen);
   const double heads = static_cast<double>(family.config.num_heads * family.config.head_dim);
   for (const model::BlockSpec& block : family.blocks) {
     for (const model::SiteSpec& site : block.sites)
       if (!site.readers.empty())
-        count_site(site, tokens.at(site.readers.front().name),
-                   static_cast<double>(job.quantization.refine_passes), operations);
+        work += site_work(job, plan, site, tokens.at(site.readers.front().name));
     const double sequences = tokens.at(block.sites.front().readers.front().name) / length;
-    operations.attention +=
-        4 * heads * sequences * visible_keys(length, static_cast<double>(block.window));
+    work[WorkKind::kAttention] +=
+        4 * heads * sequences * pipeline::visible_keys(length, static_cast<double>(block.window));
   }
-  return operations;
+  return work;
 }
 
 // Of plain products on all of the job's threads, in operations a second.
@@ -101,21 +78,22 @@ struct Row {
   double measured = 0;  // 0: not measured by itself
 };
 
-std::vector<Row> table(const Operations& operations, const Rates& rates,
-                       const pipeline::Report& report) {
+std::vector<Row> table(const Work& work, const Rates& rates, const pipeline::Report& report) {
   const bool bf16 = report.forward_dtype == "bfloat16";
   const double wide = rates.float32;
   const double narrow = bf16 ? rates.bfloat16 : rates.float32;
   const pipeline::StageSeconds& stages = report.stages;
-  const auto row = [](std::string stage, std::string what, double work, double rate) {
-    return Row{std::move(stage), std::move(what), work, work / rate, 0};
+  const auto row = [](std::string stage, std::string what, double operations, double rate) {
+    return Row{std::move(stage), std::move(what), operations, operations / rate, 0};
   };
-  const Row linears = row("", "linears", operations.linears, narrow);
-  const Row attention = row("", "attention", operations.attention, narrow);
-  const Row gram = row("", "Gram matrices", operations.gram, narrow);
-  const Row factorisation = row("", "factorisation", operations.factorisation, wide);
-  const Row sweep = row("", "GPTQ sweep", operations.sweep, wide);
-  const Row refinement = row("", "refinement", operations.refinement, wide);
+  const Row linears = row("", "linears", work[WorkKind::kLinears], narrow);
+  const Row attention = row("", "attention", work[WorkKind::kAttention], narrow);
+  const Row gram = row("", "Gram matrices", work[WorkKind::kGram], narrow);
+  const Row factorisation =
+      row("", "factorisation",
+          work[WorkKind::kFactorisation] + work[WorkKind::kDoubleFactorisation], wide);
+  const Row sweep = row("", "GPTQ sweep", work[WorkKind::kSweep], wide);
+  const Row refinement = row("", "refinement", work[WorkKind::kRefinement], wide);
   const auto stage = [](std::string name, const std::vector<Row>& parts, double measured) {
     Row total{std::move(name), "", 0, 0, measured};
     for (const Row& part : parts) {
@@ -174,9 +152,9 @@ void run(const std::string& job_file, const std::string& csv,
   const pipeline::Report report = pipeline::quantize_model(job, quiet);
   const Rates rates = measure(threads, before);
   const artifact::OpenedModel source = artifact::open_model(job.model.path);
-  const Operations operations =
-      count(model::family_of(source.config), job, tokens_of_modules(report));
-  const std::vector<Row> rows = table(operations, rates, report);
+  const Work work = count(model::family_of(source.config), job, report.artifacts.front().plan,
+                          tokens_of_modules(report));
+  const std::vector<Row> rows = table(work, rates, report);
   print(rows, rates, report);
   write_csv(rows, csv);
 }

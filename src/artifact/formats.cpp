@@ -22,19 +22,27 @@ const std::vector<Format>& format_table() {
       {{"gptq", "folder of safetensors for vLLM, SGLang, transformers: 2, 3, 4 or 8 bits"},
        check_packed,
        packed_planner,
-       open_packed_writer},
+       open_packed_writer,
+       packed_files,
+       packed_remarks},
       {{"awq", "folder of safetensors for vLLM, SGLang, transformers: 4 bits"},
        check_packed,
        packed_planner,
-       open_packed_writer},
+       open_packed_writer,
+       packed_files,
+       packed_remarks},
       {{"compressed-tensors", "folder of safetensors for vLLM, SGLang, transformers: 4 or 8 bits"},
        check_packed,
        packed_planner,
-       open_packed_writer},
+       open_packed_writer,
+       packed_files,
+       packed_remarks},
       {{"gguf", "one file, or shards, for llama.cpp: its block types and mixes, F16, BF16, F32"},
        check_gguf,
        gguf_planner,
-       open_gguf_writer},
+       open_gguf_writer,
+       gguf_files,
+       gguf_remarks},
   };
   return table;
 }
@@ -61,6 +69,10 @@ const Format& format_named(const std::string& name) {
 
 std::unique_ptr<ArtifactWriter> open_writer(const ExportPlan& plan, const WriterInputs& inputs) {
   return format_named(plan.request.format).open(plan, inputs);
+}
+
+std::vector<PlannedFile> planned_files(const ExportPlan& plan, const WriterInputs& inputs) {
+  return format_named(plan.request.format).files(plan, inputs);
 }
 
 }  // namespace calque::artifact

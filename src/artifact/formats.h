@@ -8,6 +8,7 @@
 #include "artifact/module_rules.h"
 #include "artifact/refusals.h"
 #include "calque/artifact/plan.h"
+#include "calque/artifact/planned_files.h"
 #include "calque/artifact/writer.h"
 
 namespace calque::artifact {
@@ -30,6 +31,8 @@ struct Format {
   void (*check)(const PlanInputs&, Refusals&);
   TensorPlanner (*planner)(const PlanInputs&);
   std::unique_ptr<ArtifactWriter> (*open)(const ExportPlan&, const WriterInputs&);
+  std::vector<PlannedFile> (*files)(const ExportPlan&, const WriterInputs&);
+  std::vector<std::string> (*remarks)(const PlanInputs&, const std::vector<TensorPlan>&);
 };
 
 const std::vector<Format>& format_table();
@@ -45,9 +48,15 @@ TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec&
                               bool in_block_linear);
 std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
                                                    const WriterInputs& inputs);
+std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs& inputs);
+std::vector<std::string> packed_remarks(const PlanInputs& inputs,
+                                        const std::vector<TensorPlan>& tensors);
 void check_gguf(const PlanInputs& inputs, Refusals& refusals);
 TensorPlanner gguf_planner(const PlanInputs& inputs);
 std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
                                                  const WriterInputs& inputs);
+std::vector<PlannedFile> gguf_files(const ExportPlan& plan, const WriterInputs& inputs);
+std::vector<std::string> gguf_remarks(const PlanInputs& inputs,
+                                      const std::vector<TensorPlan>& tensors);
 
 }  // namespace calque::artifact

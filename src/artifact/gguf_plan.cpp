@@ -84,17 +84,16 @@ RowLengths row_lengths(const PlanInputs& inputs) {
   return rows;
 }
 
-std::string text_of(const RowLengths& rows, const io::GgmlTypeInfo& type, const Misfits& misfits) {
+// `becomes`: "would become" or "become".
+std::string text_of(const RowLengths& rows, const io::GgmlTypeInfo& type, const Misfits& misfits,
+                    std::string_view becomes) {
   std::vector<std::string> widths;
   for (const Index width : misfits.widths) widths.push_back(std::to_string(width));
   return fmt::format(
       "{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of weights). "
-      "They "
-      "would become {}: {:.2f} -> {:.2f} bits per weight of the file. Set on_shape_fallback: "
-      "allow, "
-      "or choose another type.",
+      "They {} {}: {:.2f} -> {:.2f} bits per weight of the file.",
       type.name, type.block_elements, misfits.tensors, rows.tensors, alternatives(widths),
-      100.0 * misfits.weights / rows.weights,
+      100.0 * misfits.weights / rows.weights, becomes,
       alternatives({misfits.instead.begin(), misfits.instead.end()}),
       8.0 * rows.wanted_bytes / rows.weights, 8.0 * rows.stored_bytes / rows.weights);
 }
@@ -104,7 +103,8 @@ void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
   if (inputs.request.on_shape_fallback == "allow") return;
   const RowLengths rows = row_lengths(inputs);
   for (const auto& [type, misfits] : rows.misfits_of_type)
-    refusals.add("E132", text_of(rows, io::info_of(type), misfits));
+    refusals.add("E132", text_of(rows, io::info_of(type), misfits, "would become") +
+                             " Set on_shape_fallback: allow, or choose another type.");
 }
 
 void check_architecture(const model::FamilySpec& family, Refusals& refusals) {
@@ -127,6 +127,15 @@ void check_gguf(const PlanInputs& inputs, Refusals& refusals) {
   const bool matched = check_tensor_types(inputs, refusals);
   if (known && matched) check_row_lengths(inputs, refusals);
   check_gaps(inputs.family, refusals);
+}
+
+std::vector<std::string> gguf_remarks(const PlanInputs& inputs,
+                                      const std::vector<TensorPlan>& /*tensors*/) {
+  std::vector<std::string> remarks;
+  const RowLengths rows = row_lengths(inputs);
+  for (const auto& [type, misfits] : rows.misfits_of_type)
+    remarks.push_back(text_of(rows, io::info_of(type), misfits, "become"));
+  return remarks;
 }
 
 TensorPlanner gguf_planner(const PlanInputs& inputs) {

@@ -247,4 +247,13 @@ std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
   return std::make_unique<GgufArtifactWriter>(plan, inputs);
 }
 
+std::vector<PlannedFile> gguf_files(const ExportPlan& plan, const WriterInputs& inputs) {
+  std::vector<PlannedFile> files;
+  for (const auto& [path, bytes] :
+       io::gguf_file_sizes(plan.request.path, gguf_metadata(plan, inputs),
+                           declarations(plan, inputs.family), limit_of(plan.request)))
+    files.push_back({path.filename().string(), bytes, /*weights=*/true});
+  return files;
+}
+
 }  // namespace calque::artifact

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "artifact/packed_containers.h"
+#include "artifact/requirements.h"
 #include "artifact/wording.h"
 #include "calque/core/names.h"
 
@@ -175,6 +176,24 @@ void check_packed(const PlanInputs& inputs, Refusals& refusals) {
                   container.input_multiple, refusals);
   check_multiples(container, modules, "out_features", &model::LinearSpec::out_features,
                   container.output_multiple, refusals);
+}
+
+// Of the sizes that people run, those that the shapes do not allow; none if one rank has trouble
+// already.
+std::vector<std::string> packed_remarks(const PlanInputs& inputs,
+                                        const std::vector<TensorPlan>& tensors) {
+  const PlannedGrids grids(tensors);
+  std::vector<std::string> fit, others;
+  for (const Index ranks : {1, 2, 4, 8}) {
+    ExportRequest request = inputs.request;
+    request.require.tensor_parallel = {ranks};
+    Refusals refusals;
+    check_rank_shapes(inputs.family, request, grids, refusals);
+    (refusals.empty() ? fit : others).push_back(std::to_string(ranks));
+  }
+  if (others.empty() || fit.empty() || fit.front() != "1") return {};
+  return {fmt::format("tensor parallelism: the shapes allow {} of 1, 2, 4 and 8 ranks",
+                      fmt::join(fit, ", "))};
 }
 
 // Biases are copied in the checkpoint's dtype by every container: loaders convert them to the dtype

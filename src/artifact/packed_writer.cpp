@@ -44,6 +44,22 @@ Json config_with(const std::filesystem::path& model_folder, const Json& quantiza
   return config;
 }
 
+// Settings files by name, with their contents.
+using SettingsFiles = std::vector<std::pair<std::string, std::string>>;
+
+SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
+                             const FolderContents& contents, const std::string& checkpoint_format) {
+  const Json quantization =
+      Json::parse(packed_container(plan.request.format)
+                      .settings(contents, checkpoint_format, inputs.provenance));
+  SettingsFiles files = {
+      {"config.json", config_with(inputs.model_folder, quantization).dump(2) + "\n"}};
+  // Older GPTQ loaders know this file only.
+  if (plan.request.format == "gptq")
+    files.emplace_back("quantize_config.json", quantization.dump(2) + "\n");
+  return files;
+}
+
 // Replacing the folder that is being read would destroy the model.
 void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
   std::error_code missing;
@@ -107,8 +123,7 @@ class PackedWriter : public ArtifactWriter {
  private:
   static std::unique_ptr<io::AtomicFolder> open_folder(const ExportRequest& request,
                                                        const KeptArtifact* kept) {
-    if (kept == nullptr)
-      return std::make_unique<io::AtomicFolder>(request.path, request.overwrite);
+    if (kept == nullptr) return std::make_unique<io::AtomicFolder>(request.path, request.overwrite);
     const std::string identity = Json::parse(kept->notes).at("folder");
     return std::make_unique<io::AtomicFolder>(request.path, request.overwrite, identity);
   }
@@ -137,14 +152,8 @@ class PackedWriter : public ArtifactWriter {
   }
 
   void write_settings() const {
-    const Json quantization =
-        Json::parse(packed_container(plan_.request.format)
-                        .settings(contents_, checkpoint_format_, inputs_.provenance));
-    const Json config = config_with(inputs_.model_folder, quantization);
-    io::write_file(folder_->staging() / "config.json", config.dump(2) + "\n");
-    // Older GPTQ loaders know this file only.
-    if (plan_.request.format == "gptq")
-      io::write_file(folder_->staging() / "quantize_config.json", quantization.dump(2) + "\n");
+    for (const auto& [name, text] : settings_files(plan_, inputs_, contents_, checkpoint_format_))
+      io::write_file(folder_->staging() / name, text);
   }
 
   const ExportPlan plan_;
@@ -164,6 +173,24 @@ std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
                                                    const WriterInputs& inputs) {
   refuse_the_source(plan.request, inputs.model_folder);
   return std::make_unique<PackedWriter>(plan, inputs);
+}
+
+std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs& inputs) {
+  FolderContents contents = contents_of(plan, inputs.family);
+  contents.desc_act = plan.request.desc_act;
+  const std::string checkpoint_format =
+      gptq_checkpoint_format(contents.all_sym, plan.request.checkpoint_format);
+  const auto layout =
+      packed_container(plan.request.format).layout(checkpoint_format, open_exec("cpu"));
+  std::vector<PlannedFile> files;
+  for (const auto& [name, bytes] : io::safetensors_file_sizes(
+           declarations(plan, *layout, inputs.source), plan.request.max_shard_bytes))
+    files.push_back({name, bytes, name.ends_with(".safetensors")});
+  for (const auto& [name, text] : settings_files(plan, inputs, contents, checkpoint_format))
+    files.push_back({name, text.size()});
+  for (const std::filesystem::path& file : side_files(inputs.model_folder))
+    files.push_back({file.filename().string(), std::filesystem::file_size(file)});
+  return files;
 }
 
 }  // namespace calque::artifact

@@ -69,6 +69,7 @@ ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource
   }
   check_requirements(family, request, plan.tensors, refusals);
   refusals.throw_if_any();
+  plan.remarks = format.remarks(inputs, plan.tensors);
   plan.bits_per_weight = 8.0 * static_cast<double>(plan.tensor_bytes) / element_count(plan);
   return plan;
 }

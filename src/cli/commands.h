@@ -12,6 +12,7 @@ namespace calque::cli {
 void add_run(CLI::App& program);
 void add_resume(CLI::App& program);
 void add_validate(CLI::App& program);
+void add_plan(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_inspect(CLI::App& program);
 void add_verify(CLI::App& program);

@@ -35,6 +35,7 @@ void add_commands(CLI::App& program) {
   add_run(program);
   add_resume(program);
   add_validate(program);
+  add_plan(program);
   add_eval(program);
   add_inspect(program);
   add_verify(program);

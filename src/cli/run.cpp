@@ -11,6 +11,7 @@
 #include "calque/pipeline/quantize_model.h"
 #include "calque/pipeline/report_json.h"
 #include "cli/commands.h"
+#include "cli/plan.h"
 #include "cli/progress.h"
 #include "cli/tables.h"
 #include "cli/units.h"
@@ -26,6 +27,7 @@ struct RunArguments {
   std::string run_dir;  // of `calque resume`
   bool quiet = false;
   bool json = false;
+  bool dry_run = false;
 };
 
 void run_job(const pipeline::Job& job, pipeline::Resume resume, const RunArguments& arguments) {
@@ -43,8 +45,9 @@ void run_job(const pipeline::Job& job, pipeline::Resume resume, const RunArgumen
 }
 
 void run(const RunArguments& arguments) {
-  run_job(config::load_job(arguments.job_file, arguments.overrides),
-          arguments.resume == "never" ? pipeline::Resume::kNever : pipeline::Resume::kAuto,
+  const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
+  if (arguments.dry_run) return print_job_plan(job, {}, arguments.json);
+  run_job(job, arguments.resume == "never" ? pipeline::Resume::kNever : pipeline::Resume::kAuto,
           arguments);
 }
 
@@ -96,6 +99,8 @@ void add_run(CLI::App& program) {
       ->check(CLI::IsMember({"auto", "never"}))
       ->capture_default_str();
   add_output_options(*command, *arguments);
+  command->add_flag("--dry-run", arguments->dry_run,
+                    "Only print what 'calque plan' says; write nothing.");
   command->footer(
       help_footer("  calque run configs/demo.yaml\n"
                   "  calque run job.yaml --set quantization.bits=3 --set name=three"));

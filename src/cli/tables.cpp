@@ -81,6 +81,7 @@ std::string costs(const pipeline::Report& report) {
       s.transform > 0 ? fmt::format("transform {:.1f}, ", s.transform) : "", s.quantize, s.write,
       s.evaluate, report.seconds);
   text += memory_costs(report);
+  text += predictions_text(report);
   if (!report.forward_dtype.empty())
     text += fmt::format("Calibration forward pass: {}\n", report.forward_dtype);
   text += fmt::format("Warnings: {}\n", report.warnings.size());

@@ -17,6 +17,12 @@ std::string format_text(const artifact::ExportPlan& plan);
 // memory, warnings, and where the files are and how to load them.
 std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir);
 
+// Stages that took any time, in their order, with their seconds.
+std::vector<std::pair<std::string, double>> stage_list(const pipeline::StageSeconds& stages);
+
+// What was predicted beside what came: sizes, memory, time. "": nothing was predicted.
+std::string predictions_text(const pipeline::Report& report);
+
 // `calque validate`: a row a stage, and what goes to files.
 std::string memory_text(const pipeline::MemoryPlan& plan);
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calque/config/job_file.h"
+#include "calque/pipeline/job_plan.h"
 #include "calque/pipeline/memory_plan.h"
 #include "calque/pipeline/quantize_model.h"
 #include "cli/commands.h"
@@ -24,25 +25,6 @@ struct ValidateArguments {
   bool tensors = false;
 };
 
-nlohmann::ordered_json memory_json(const pipeline::MemoryPlan& plan) {
-  auto stages = nlohmann::ordered_json::array();
-  for (const pipeline::MemoryPlan::Stage& stage : plan.stages) {
-    auto items = nlohmann::ordered_json::array();
-    for (const pipeline::StageMemory::Item& item : stage.items)
-      items.push_back({{"what", item.what}, {"bytes", item.bytes}});
-    stages.push_back({{"stage", stage.stage},
-                      {"peak_bytes", stage.peak_bytes()},
-                      {"activation_ram_bytes", stage.activation_ram_bytes},
-                      {"activation_file_bytes", stage.activation_file_bytes},
-                      {"items", items}});
-  }
-  return {{"peak_bytes", plan.peak_bytes},
-          {"activation_bytes", plan.activation_bytes},
-          {"activation_ram_bytes", plan.activation_ram_bytes},
-          {"activation_file_bytes", plan.activation_file_bytes},
-          {"stages", stages}};
-}
-
 std::string plans_json(const std::vector<artifact::ExportPlan>& plans,
                        const pipeline::MemoryPlan& memory) {
   auto exports = nlohmann::ordered_json::array();
@@ -59,7 +41,10 @@ std::string plans_json(const std::vector<artifact::ExportPlan>& plans,
                        {"bits_per_weight", plan.bits_per_weight},
                        {"tensors", tensors}});
   }
-  return nlohmann::ordered_json{{"exports", exports}, {"memory", memory_json(memory)}}.dump(2) +
+  return nlohmann::ordered_json{
+             {"exports", exports},
+             {"memory", nlohmann::ordered_json::parse(pipeline::memory_plan_json(memory))}}
+             .dump(2) +
          "\n";
 }
 

@@ -47,6 +47,19 @@ constexpr std::array kUnits{Unit{"GiB", 1ULL << 30},  Unit{"MiB", 1ULL << 20},
                             Unit{"KiB", 1ULL << 10},  Unit{"GB", 1'000'000'000ULL},
                             Unit{"MB", 1'000'000ULL}, Unit{"KB", 1'000ULL}};
 
+// "3.2" of a unit: whole bytes, the rest cut off.
+std::optional<std::uint64_t> part_of_unit(std::string_view text, std::uint64_t unit_bytes) {
+  const std::size_t point = text.find('.');
+  const bool digits_around = point > 0 && point + 1 < text.size() &&
+                             text.find_first_not_of("0123456789.") == std::string_view::npos &&
+                             text.find('.', point + 1) == std::string_view::npos;
+  const auto count = digits_around ? parsed<double>(text) : std::nullopt;
+  const double bytes = count ? *count * static_cast<double>(unit_bytes) : -1;
+  // 2^63: beyond it a double may not fit.
+  if (bytes < 0 || bytes >= 9223372036854775808.0) return std::nullopt;
+  return static_cast<std::uint64_t>(bytes);
+}
+
 std::optional<std::uint64_t> parse_bytes(std::string_view text) {
   std::uint64_t unit_bytes = 1;
   for (const Unit& unit : kUnits)
@@ -56,6 +69,8 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
       while (text.ends_with(' ')) text.remove_suffix(1);
       break;
     }
+  if (unit_bytes > 1 && text.find('.') != std::string_view::npos)
+    return part_of_unit(text, unit_bytes);
   const auto count = parsed<std::uint64_t>(text);
   if (!count || *count > std::numeric_limits<std::uint64_t>::max() / unit_bytes)
     return std::nullopt;

@@ -112,6 +112,18 @@ std::vector<GgufShard> gguf_shards(const GgufMetadata& metadata,
   return shards;
 }
 
+std::vector<std::pair<fs::path, std::uint64_t>> gguf_file_sizes(
+    const fs::path& path, const GgufMetadata& metadata,
+    std::span<const GgufTensorDeclaration> tensors, std::uint64_t max_bytes) {
+  const std::vector<GgufShard> shards = gguf_shards(metadata, tensors, max_bytes);
+  std::vector<std::pair<fs::path, std::uint64_t>> sizes;
+  for (std::size_t n = 0; n < shards.size(); ++n)
+    sizes.emplace_back(
+        shards.size() == 1 ? path : gguf_shard_path(path, n + 1, shards.size()),
+        file_bytes(shards[n].metadata, tensors.subspan(shards[n].first_tensor, shards[n].tensors)));
+  return sizes;
+}
+
 std::uint64_t gguf_padded(std::uint64_t size) {
   constexpr std::uint64_t kAlignment = kGgufDefaultAlignment;
   return (size + kAlignment - 1) / kAlignment * kAlignment;

@@ -72,7 +72,37 @@ AtomicFile reopened(const std::filesystem::path& path, std::uint64_t bytes) {
   return {path, GoOn{bytes}};
 }
 
+constexpr const char* kIndexName = "model.safetensors.index.json";
+
+// Which shard holds which tensor: `shard_of` by name, in order of the names.
+template <typename ShardOf>
+std::string index_text(std::uint64_t total_bytes, const ShardOf& shard_of, std::size_t shards) {
+  nlohmann::json index = {{"metadata", {{"total_size", total_bytes}}},
+                          {"weight_map", nlohmann::json::object()}};
+  for (const auto& [name, place] : shard_of)
+    index["weight_map"][name] = file_name(place.first, shards);
+  return index.dump(2) + "\n";
+}
+
 }  // namespace
+
+std::vector<std::pair<std::string, std::uint64_t>> safetensors_file_sizes(
+    std::vector<TensorDeclaration> tensors, std::uint64_t max_shard_bytes) {
+  const std::vector<Group> groups = split(std::move(tensors), max_shard_bytes);
+  std::vector<std::pair<std::string, std::uint64_t>> sizes;
+  std::map<std::string, std::pair<std::size_t, std::size_t>> places;
+  std::uint64_t total_bytes = 0;
+  for (std::size_t s = 0; s < groups.size(); ++s) {
+    const std::vector<std::uint64_t> ends = ends_of(groups[s]);
+    const std::uint64_t data_bytes = ends.back();
+    sizes.emplace_back(file_name(s, groups.size()), header_of(groups[s], ends).size() + data_bytes);
+    for (const TensorDeclaration& tensor : groups[s]) places[tensor.name] = {s, 0};
+    total_bytes += data_bytes;
+  }
+  if (groups.size() > 1)
+    sizes.emplace_back(kIndexName, index_text(total_bytes, places, groups.size()).size());
+  return sizes;
+}
 
 std::uint64_t TensorDeclaration::byte_count() const {
   return checked_byte_count({name, dtype, shape, 0, 0});
@@ -163,13 +193,9 @@ void SafetensorsWriter::finish() {
       if (!shard->written[i])
         refuse(fmt::format("tensor {} was declared and never written",
                            quote_name(shard->tensors[i].name)));
-  nlohmann::json index = {{"metadata", {{"total_size", total_bytes_}}},
-                          {"weight_map", nlohmann::json::object()}};
-  for (const auto& [name, place] : where_)
-    index["weight_map"][name] = file_name(place.first, shards_.size());
   for (const auto& shard : shards_) shard->file.commit();
   if (shards_.size() > 1)
-    write_file(folder_ / "model.safetensors.index.json", index.dump(2) + "\n");
+    write_file(folder_ / kIndexName, index_text(total_bytes_, where_, shards_.size()));
 }
 
 }  // namespace calque::io

@@ -69,6 +69,15 @@ Bytes rounded_keys(const JobShapes& shapes, const Round& round) {
   return round.caches ? 4 * round.seqlen * bytes_of(config.num_kv_heads * config.head_dim) : 0;
 }
 
+// Whether a model has a head that is not the reference's, bit by bit.
+bool has_other_heads(const JobShapes& shapes) {
+  return shapes.job.evaluate->noise_floor ||
+         std::any_of(
+             shapes.plans.begin(), shapes.plans.end(), [&](const artifact::ExportPlan& plan) {
+               return plan.request.format == "gguf" || plan.at(shapes.family.head().name).grid;
+             });
+}
+
 void add_round(const JobShapes& shapes, const Round& round, std::optional<Moment>& worst) {
   const EvaluationSettings& settings = *shapes.job.evaluate;
   const bool bf16 = model::compute_dtype_from(settings.dtype) == model::ComputeDType::kBFloat16;
@@ -91,15 +100,16 @@ void add_round(const JobShapes& shapes, const Round& round, std::optional<Moment
     keep_larger(std::move(running), worst);
   }
   const Bytes head = vocabulary * hidden;
-  // The reference's and one other.
-  const Bytes held = std::min<Bytes>(round.models, 2);
+  // The reference's, which serves all that have the same, and one other.
+  const Bytes held = has_other_heads(shapes) ? 2 : 1;
+  const std::string heads_name = held == 2 ? "heads of 2 models" : "the head of all models";
   Moment heads = program(true);
-  heads.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
+  heads.add(heads_name, held * compute_bytes * head);
   heads.add("a head being read", (4 + shapes.source_bytes) * head);
   heads.activations(activations);
   keep_larger(std::move(heads), worst);
   Moment scoring = program(true);
-  scoring.add(fmt::format("heads of {} models", held), held * compute_bytes * head);
+  scoring.add(heads_name, held * compute_bytes * head);
   // Logits in fp32; probabilities and their logarithms in double, of the reference and one other.
   const Bytes rows = std::clamp<Bytes>(kLogits / vocabulary, 1, round.seqlen - 1);
   scoring.add("logits and distributions", shapes.threads * vocabulary * (rows * (4 + 16) + 16));

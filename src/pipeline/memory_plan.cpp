@@ -14,9 +14,7 @@ namespace {
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-// Rows of activations in files that are being worked on, of two streams (model/torch/block_pass.cpp
-// lets go of them 64 MiB at a time).
-constexpr std::uint64_t kRowsBeingRead = std::uint64_t{128} << 20;
+constexpr const char* kBeingRead = "rows of activations that are being read";
 
 std::uint64_t sum(const std::vector<std::uint64_t>& values) {
   return std::accumulate(values.begin(), values.end(), std::uint64_t{0});
@@ -30,20 +28,37 @@ void share_out(std::uint64_t budget, MemoryPlan::Stage& stage) {
   }
 }
 
-std::string listed(const StageMemory& stage) {
+std::string line_of(std::uint64_t bytes, const std::string& what) {
+  return fmt::format("\n  {:8.3f} GiB  {}", static_cast<double>(bytes) / kGiB, what);
+}
+
+// Lines that add up: the largest items, and what the others come to.
+std::string listed(std::vector<StageMemory::Item> items) {
+  constexpr std::size_t kNamed = 6;
+  std::stable_sort(items.begin(), items.end(),
+                   [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
   std::string text;
-  for (const StageMemory::Item& item : stage.items)
-    text += fmt::format("\n  {:8.3f} GiB  {}", static_cast<double>(item.bytes) / kGiB, item.what);
+  std::uint64_t others = 0;
+  for (std::size_t i = 0; i < items.size(); ++i)
+    if (i < kNamed)
+      text += line_of(items[i].bytes, items[i].what);
+    else
+      others += items[i].bytes;
+  if (items.size() > kNamed)
+    text += line_of(others, fmt::format("and {} smaller ones", items.size() - kNamed));
   return text;
 }
 
-[[noreturn]] void refuse(const Job& job, const StageMemory& stage, std::uint64_t needed,
+[[noreturn]] void refuse(const Job& job, const StageMemory& stage, StageMemory::Item activations,
                          const std::string& why) {
+  const std::uint64_t needed = stage.bytes + activations.bytes;
+  std::vector<StageMemory::Item> items = stage.items;
+  items.push_back(std::move(activations));
   throw Error(ErrorKind::kResource, "E301",
               fmt::format("runtime.max_ram: {:.3f} GiB is too little{}. Stage '{}' holds{}\nSet "
                           "runtime.max_ram to {:.3f} GiB or more, or leave it out",
                           static_cast<double>(job.runtime.max_ram) / kGiB, why, stage.stage,
-                          listed(stage), static_cast<double>(needed) / kGiB + 0.0005));
+                          listed(std::move(items)), static_cast<double>(needed) / kGiB + 0.0005));
 }
 
 const MemoryPlan::Stage& largest(const std::vector<MemoryPlan::Stage>& stages) {
@@ -56,24 +71,26 @@ void keep_in_ram(MemoryPlan& plan) {
 }
 
 // What is left of max_ram after the stage that holds most goes to activations.
-void keep_within(const Job& job, MemoryPlan& plan) {
+void keep_within(const JobShapes& shapes, MemoryPlan& plan) {
+  const Job& job = shapes.job;
   const bool everything_fits =
       std::all_of(plan.stages.begin(), plan.stages.end(), [&](const MemoryPlan::Stage& stage) {
         return stage.bytes + sum(stage.activations) <= job.runtime.max_ram;
       });
   if (everything_fits) return keep_in_ram(plan);
   const MemoryPlan::Stage& worst = largest(plan.stages);
-  const std::uint64_t being_read = std::min(kRowsBeingRead, plan.activation_bytes);
+  const std::uint64_t being_read = std::min(rows_being_read(shapes), plan.activation_bytes);
   const std::uint64_t least = worst.bytes + being_read;
   if (job.runtime.offload_dir.empty() && job.run_dir.empty())
-    refuse(job, worst, least + plan.activation_bytes,
+    refuse(job, worst, {"activations", being_read + plan.activation_bytes},
            " for all activations in memory, and there is neither runtime.offload_dir nor run_dir");
-  if (least > job.runtime.max_ram) refuse(job, worst, least, " even with all activations in files");
+  if (least > job.runtime.max_ram)
+    refuse(job, worst, {kBeingRead, being_read}, " even with all activations in files");
   plan.activation_budget_bytes = job.runtime.max_ram - least;
   for (MemoryPlan::Stage& stage : plan.stages) {
     share_out(plan.activation_budget_bytes, stage);
     if (stage.activation_file_bytes == 0) continue;
-    stage.items.push_back({"rows of activations that are being read", being_read});
+    stage.items.push_back({kBeingRead, being_read});
     stage.bytes += being_read;
   }
 }
@@ -99,7 +116,7 @@ MemoryPlan plan_memory(const Job& job, const model::FamilySpec& family,
   if (job.runtime.max_ram == 0)
     keep_in_ram(plan);
   else
-    keep_within(job, plan);
+    keep_within(shapes, plan);
   for (const MemoryPlan::Stage& stage : plan.stages) {
     plan.activation_ram_bytes = std::max(plan.activation_ram_bytes, stage.activation_ram_bytes);
     plan.activation_file_bytes = std::max(plan.activation_file_bytes, stage.activation_file_bytes);

@@ -25,6 +25,9 @@ struct JobShapes {
   std::uint64_t source_bytes = 2;   // of an element in the checkpoint
 };
 
+// Of activations in files, what is in memory at a time while it is worked on.
+std::uint64_t rows_being_read(const JobShapes& shapes);
+
 // What each stage holds at its worst: beside what is said where, the program itself. nullopt: the
 // job has no such stage.
 std::optional<StageMemory> forward_memory(const JobShapes& shapes);

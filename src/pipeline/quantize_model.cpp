@@ -16,11 +16,11 @@
 #include "calque/pipeline/publish.h"
 #include "calque/pipeline/saved_run.h"
 #include "calque/quant/methods.h"
-#include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
+#include "pipeline/describe_plan.h"
+#include "pipeline/first_block.h"
 #include "pipeline/job_tokens.h"
 #include "pipeline/memory_meter.h"
-#include "pipeline/model_card.h"
 #include "pipeline/pass.h"
 #include "pipeline/pass_method.h"
 #include "pipeline/pass_saving.h"
@@ -31,17 +31,12 @@
 #include "pipeline/stage_devices.h"
 #include "pipeline/stopwatch.h"
 #include "pipeline/upstream_settings.h"
+#include "pipeline/writer_inputs.h"
 
 namespace calque::pipeline {
 namespace {
 
-constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
-
-// "folder", or "file" without its ending. "." has a name, too.
-std::string name_of_model(const std::filesystem::path& path) {
-  const std::filesystem::path whole = std::filesystem::weakly_canonical(path);
-  return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
-}
+constexpr double kSecondsToMeasure = 0.05;
 
 // Activations stay in memory as far as the plan has room for them.
 std::shared_ptr<io::ScratchSpace> scratch_for(const Job& job, const MemoryPlan& plan) {
@@ -61,14 +56,17 @@ class JobRun {
         state_(job, options),
         log_(job.run_dir, observer, state_.progress()),
         source_(job.model.path, job.model.allow_requantize),
-        plans_(plan_exports(job, source_,
-                            state_.goes_on() ? Targets::kOwnToo : Targets::kOthers)),
+        plans_(plan_exports(job, source_, state_.goes_on() ? Targets::kOwnToo : Targets::kOthers)),
         importance_(load_importance(job, source_.family)),
         devices_(choose_devices(job, plans_, this_machine())),
         execs_(open_devices(devices_, job.runtime.threads)),
         memory_plan_(plan_memory(job, source_.family, plans_)),
-        scratch_(scratch_for(job, memory_plan_)) {
+        scratch_(scratch_for(job, memory_plan_)),
+        plan_(describe_plan(job, source_, plans_, importance_, memory_plan_,
+                            measure_rates(job, kSecondsToMeasure))),
+        first_block_(log_, job, source_.family, plans_, plan_.rates, report_.stages, plan_.time) {
     report_.job_name = job.name;
+    if (!job.run_dir.empty()) io::write_file(job.run_dir / "plan.json", job_plan_json(plan_));
     report_.stage_devices = devices_;
     report_.source_bytes = source_.weights->total_bytes();
     report_.source_bits_per_weight = source_.bits_per_weight();
@@ -92,6 +90,7 @@ class JobRun {
     if (job_.evaluate) evaluate();
     report_.seconds = totals().seconds;
     report_memory();
+    report_.predicted = predicted_of(plan_);
     report_.warnings = log_.warnings();
     log_.finish(report_);
     if (!options_.resolved_yaml.empty())
@@ -164,49 +163,28 @@ class JobRun {
 
   // GGUF carries the tokenizer inside; a model without one is written without.
   const text::Vocabulary* vocabulary(const artifact::ExportRequest& request) {
-    if (request.format != "gguf") return nullptr;
-    if (!text::has_tokenizer(job_.model.path)) {
-      log_.warning("the model has no tokenizer: the GGUF file will have none either");
-      return nullptr;
-    }
-    if (source_.is_gguf()) return nullptr;  // its own keys are carried over
-    vocabularies_.push_back(std::make_unique<text::Vocabulary>(
-        text::load_vocabulary(job_.model.path, source_.family.config.vocab_size, request.pre)));
+    if (const std::string missing = missing_tokenizer(job_, request); !missing.empty())
+      log_.warning(missing);
+    std::optional<text::Vocabulary> loaded = vocabulary_for(job_, source_, request);
+    if (!loaded) return nullptr;
+    vocabularies_.push_back(std::make_unique<text::Vocabulary>(std::move(*loaded)));
     return vocabularies_.back().get();
   }
 
   std::string method_for(const artifact::ExportPlan& plan) const { return method_of(job_, plan); }
 
-  void warn_about_unused_scales(const artifact::ExportPlan& plan) {
-    if (job_.quantization.method != "awq" || method_for(plan) == "awq") return;
-    log_.warning(fmt::format("{}: type {} takes no channel scales; method awq only rounds it ({})",
-                             plan.request.path.filename().string(), plan.request.type,
-                             method_for(plan)));
-  }
-
   // `kept`: null to begin.
   std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan,
                                                        const artifact::KeptArtifact* kept) {
-    const artifact::Provenance provenance{
-        .quantizer = kQuantizer,
-        .model_name = name_of_model(job_.model.path),
-        .method = method_for(plan),
-        .rounding = method_for(plan) == "awq" ? job_.quantization.awq.rounding : method_for(plan),
-        .damp_percent = job_.quantization.damp_percent,
-        .act_order = job_.quantization.act_order,
-        .imatrix = imatrix_note(job_, source_.family, plan, importance_, calibration_.rows()),
-        .license = job_.publish.license == "inherit" ? license_of(job_.model.path).id
-                                                     : job_.publish.license,
-        .base_model = job_.publish.base_model,
-        .quantized_by = job_.publish.quantized_by};
-    return artifact::open_writer(plan, {.family = source_.family,
-                                        .source = *source_.weights,
-                                        .model_folder = job_.model.path,
-                                        .vocabulary = vocabulary(plan.request),
-                                        .provenance = provenance,
-                                        .carried = source_.is_gguf() ? &source_.metadata : nullptr,
-                                        .pack = execs_.pack,
-                                        .kept = kept});
+    return artifact::open_writer(
+        plan, {.family = source_.family,
+               .source = *source_.weights,
+               .model_folder = job_.model.path,
+               .vocabulary = vocabulary(plan.request),
+               .provenance = provenance_of(job_, source_, plan, importance_, calibration_.rows()),
+               .carried = source_.is_gguf() ? &source_.metadata : nullptr,
+               .pack = execs_.pack,
+               .kept = kept});
   }
 
   // Of the exports that are not finished. Where an earlier process stopped between blocks, that is
@@ -223,14 +201,13 @@ class JobRun {
         const artifact::KeptArtifact kept{before.rounding.given, before.notes.at(n)};
         writers.push_back(writer_for(plan, &kept));
       }
-      warn_about_unused_scales(plan);
+      if (const std::string unused = unused_scales(job_, plan); !unused.empty())
+        log_.warning(unused);
     }
     return writers;
   }
 
-  bool is_finished(std::size_t index) const {
-    return state_.progress().exports.count(index) > 0;
-  }
+  bool is_finished(std::size_t index) const { return state_.progress().exports.count(index) > 0; }
 
   void require_finished(std::size_t index) const {
     const artifact::ExportRequest& request = plans_[index].request;
@@ -261,6 +238,7 @@ class JobRun {
       runner = make_runner(plan);
       report_.forward_dtype = forward_dtype();
     }
+    first_block_.start_pass(plan, exports.size());
     const std::vector<ModuleReport> modules =
         run_pass({.job = job_,
                   .source = source_,
@@ -271,7 +249,7 @@ class JobRun {
                   .importance = importance_ ? &*importance_ : nullptr,
                   .recorder = recorder(),
                   .execs = execs_,
-                  .observer = log_,
+                  .observer = first_block_,
                   .stages = report_.stages,
                   .memory = memory_,
                   .upstream_correction = upstream_correction_for(job_, plan),
@@ -362,9 +340,11 @@ class JobRun {
   MemoryMeter memory_;
   MemoryPlan memory_plan_;
   std::shared_ptr<io::ScratchSpace> scratch_;
+  Report report_;
+  JobPlan plan_;  // its time is predicted anew after the first block
+  FirstBlock first_block_;
   text::TokenBlocks calibration_;
   std::vector<std::unique_ptr<text::Vocabulary>> vocabularies_;
-  Report report_;
 };
 
 }  // namespace

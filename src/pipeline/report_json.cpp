@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "pipeline/predicted_json.h"
+
 namespace calque::pipeline {
 namespace {
 
@@ -115,7 +117,11 @@ Json json_of(const std::vector<StagePeak>& peaks) {
 
 std::string report_json(const Report& report) {
   Json artifacts = Json::array();
-  for (const ArtifactReport& artifact : report.artifacts) artifacts.push_back(json_of(artifact));
+  for (std::size_t i = 0; i < report.artifacts.size(); ++i) {
+    artifacts.push_back(json_of(report.artifacts[i]));
+    if (i < report.predicted.file_bytes.size())
+      artifacts.back()["predicted_file_bytes"] = report.predicted.file_bytes[i];
+  }
   const Json json = {
       {"job", report.job_name},
       {"source",
@@ -130,6 +136,7 @@ std::string report_json(const Report& report) {
       {"predicted_peak_bytes", report.predicted_peak_bytes},
       {"activation_file_bytes", report.activation_file_bytes},
       {"stage_peaks", json_of(report.stage_peaks)},
+      {"predicted", Json::parse(predicted_json(report.predicted))},
       {"warnings", report.warnings},
       {"resumed", report.resumed}};
   return json.dump(2) + "\n";

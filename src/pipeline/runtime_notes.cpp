@@ -51,10 +51,14 @@ std::string packages(const std::string& format) {
 
 }  // namespace
 
+std::string runtime_limit(const artifact::ExportPlan& plan) {
+  return vllm_limit(plan.request.format, grids_of(plan));
+}
+
 std::string runtime_notes(const artifact::ExportPlan& plan) {
   const std::string& format = plan.request.format;
   const std::string name = plan.request.path.filename().string();
-  const std::string limit = vllm_limit(format, grids_of(plan));
+  const std::string limit = runtime_limit(plan);
   std::string text = fmt::format(
       "```sh\n# vLLM\nvllm serve ./{0}\n# SGLang\npython3 -m sglang.launch_server --model-path "
       "./{0}\n```\n\n```python\n# pip install transformers {1}\nfrom transformers import "

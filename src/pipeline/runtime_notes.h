@@ -8,6 +8,7 @@ namespace calque::pipeline {
 
 // "How to run" of a card: the commands of the runtimes that load this container, and what of it
 // they do not load (formats_gptq_awq.md, sections 2.3 and 5).
+std::string runtime_limit(const artifact::ExportPlan& plan);  // what they do not load; "": nothing
 std::string runtime_notes(const artifact::ExportPlan& plan);
 
 }  // namespace calque::pipeline

@@ -97,6 +97,23 @@ TEST_F(Resources, APeakDoesNotGrowWithTheLayers) {
   EXPECT_LT(six, two + (std::uint64_t{12} << 20));
 }
 
+// Hidden states of 32 MiB and 128 MiB that a block keeps do not fit beside the factorisation: of
+// what is in files, only the rows being worked on count.
+TEST_F(Resources, APeakWithActivationsInFilesIsPredicted) {
+  write_model(folder_ / "model", 2);
+  write_tokens(folder_ / "tokens", 32, 512);
+  const Outcome outcome = run("run --set runtime.max_ram=335.5MiB " +
+                              job("gptq", "{format: gptq, path: out}", calibration(32, 512)));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto metrics = nlohmann::json::parse(contents_of(folder_ / "run/metrics.json"));
+  const double predicted = metrics.at("predicted").at("peak_bytes");
+  const double measured = metrics.at("peak_bytes");
+  EXPECT_GT(metrics.at("activation_file_bytes"), 0);
+#if !defined(__SANITIZE_ADDRESS__)
+  EXPECT_NEAR(measured / predicted, 1.0, 0.15) << "measured " << measured;
+#endif
+}
+
 // The hidden states of 4 million tokens: 8 GiB, more than the process may have.
 TEST_F(Resources, OutOfMemoryIsFourAndTellsWhatNeedsLess) {
 #if defined(__SANITIZE_ADDRESS__)

@@ -104,7 +104,7 @@ TEST(ByteSizeCodec, KnowsDecimalAndBinaryUnits) {
   EXPECT_EQ(read(byte_size(), plain("2 MiB")), 2'097'152u);
   EXPECT_EQ(read(byte_size(), plain("123")), 123u);
   for (const char* text :
-       {"5G", "5gb", "GB", "-5GB", "5.5GB", "99999999999999999999", "20000000000GB"})
+       {"5G", "5gb", "GB", "-5GB", "-5.5GB", "5.5", "99999999999999999999", "20000000000GB"})
     EXPECT_EQ(refused(byte_size(), plain(text)).code, "E105") << text;
   EXPECT_EQ(refused(byte_size(), plain("0GB")).code, "E106");
 }
@@ -117,9 +117,13 @@ TEST(ByteSizeCodec, ShowsWhatItReads) {
 TEST(ByteLimitCodec, IsASizeOrZeroForNone) {
   EXPECT_EQ(read(byte_limit(), plain("6GiB")), 6'442'450'944u);
   EXPECT_EQ(read(byte_limit(), plain("512MiB")), 536'870'912u);
+  EXPECT_EQ(read(byte_limit(), plain("1.5GiB")), 1'610'612'736u);
+  // 3.2 * 2^30 = 3435973836.8: whole bytes, not more than was said.
+  EXPECT_EQ(read(byte_limit(), plain("3.2GiB")), 3'435'973'836u);
+  EXPECT_EQ(read(byte_size(), plain("0.5 MB")), 500'000u);
   EXPECT_EQ(read(byte_limit(), plain("0")), 0u);
   EXPECT_EQ(byte_limit().show(0), "0");
-  for (const char* text : {"6G", "lots", "-1", "1.5GiB"})
+  for (const char* text : {"6G", "lots", "-1", "1.5", ".5GiB", "1.GiB", "1.2.3GiB", "1e3MiB"})
     EXPECT_EQ(refused(byte_limit(), plain(text)).code, "E105") << text;
 }
 

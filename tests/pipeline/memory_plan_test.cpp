@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "calque/core/error.h"
+#include "pipeline/shapes_only.h"
 
 namespace calque::pipeline {
 namespace {
@@ -19,50 +20,6 @@ constexpr std::uint64_t kBlock = 4 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 192 * 64 +
 constexpr std::uint64_t kHidden = 4 * kTokens * 64;
 constexpr std::uint64_t kStash = 4 * kTokens * 192;  // the inputs of down_proj
 constexpr std::uint64_t kGram = 4 * 192 * 192;
-
-model::ModelConfig tiny_config(Index layers) {
-  model::ModelConfig config;
-  config.architecture = "LlamaForCausalLM";
-  config.model_type = "llama";
-  config.hidden_size = 64;
-  config.intermediate_size = 192;
-  config.num_layers = layers;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 16;
-  config.vocab_size = 256;
-  config.window_of_layer.assign(static_cast<std::size_t>(layers), 0);
-  config.dtype = "bfloat16";
-  return config;
-}
-
-model::FamilySpec tiny_family(Index layers) { return model::family_of(tiny_config(layers)); }
-
-Job tiny_job() {
-  Job job;
-  job.calibration.tokens = "tokens.npy";
-  job.calibration.packing.n_samples = 4;
-  job.calibration.packing.seqlen = 32;
-  job.runtime.forward_dtype = "float32";
-  job.runtime.threads = 1;
-  job.run_dir = "run";
-  return job;
-}
-
-std::vector<artifact::ExportPlan> gptq_plan(const model::FamilySpec& family) {
-  artifact::ExportPlan plan;
-  plan.request.format = "gptq";
-  for (const model::TensorSpec& tensor : family.tensors()) plan.tensors.push_back({tensor});
-  for (const model::LinearSpec& linear : family.linears())
-    for (artifact::TensorPlan& planned : plan.tensors)
-      if (planned.tensor.name == linear.weight.name) {
-        planned.in_block_linear = true;
-        planned.grid = quant::Grid{.bits = 4, .group_size = 32};
-        planned.bytes =
-            static_cast<std::uint64_t>(linear.out_features() * linear.in_features()) / 2;
-      }
-  return {plan};
-}
 
 MemoryPlan plan_of(const Job& job, Index layers = 2) {
   const model::FamilySpec family = tiny_family(layers);
@@ -91,6 +48,39 @@ TEST(MemoryPlan, AddsUpWhatEachStageHolds) {
   EXPECT_EQ(plan.peak_bytes, kBase + kBlock + kGram + 2048 * 192 * 4 + kHidden + kStash);
   EXPECT_EQ(plan.activation_bytes, kHidden + kStash);
   EXPECT_EQ(plan.activation_file_bytes, 0u);
+}
+
+// Rows of a site are shown 4096 at a time; in between the forward pass goes on beside what has been
+// summed. 512 rows of 2048 numbers fill a block of sums, 4096 of 192 numbers two.
+TEST(MemoryPlan, CountsTheGramMatrixBetweenTwoLooksAtASite) {
+  Job job = tiny_job();
+  job.calibration.packing.n_samples = 4096 / 32;
+  const std::uint64_t once = stage_of(plan_of(job), "forward").bytes;
+  job.calibration.packing.n_samples += 1;
+  const std::uint64_t twice = stage_of(plan_of(job), "forward").bytes;
+  EXPECT_EQ(once, kBase + kBlock + 32 * 4 * (64 + 2 * (64 + 2 * 32)));
+  EXPECT_EQ(twice, kBase + kBlock + kGram);
+}
+
+// 4096 x 64 in fp32: folders that leave the head as it is share the original's.
+TEST(MemoryPlan, CountsASecondHeadOnlyWhereOneDiffers) {
+  Job job = tiny_job();
+  job.evaluate = EvaluationSettings{.tokens = "tokens.npy", .seqlen = 32, .windows = 1};
+  model::ModelConfig config = tiny_config(1);
+  config.vocab_size = 4096;
+  const model::FamilySpec family = model::family_of(config);
+  std::vector<artifact::ExportPlan> plans = gptq_plan(family);
+  const auto heads = [&] {
+    const MemoryPlan plan = plan_memory(job, family, plans);
+    for (const StageMemory::Item& item : stage_of(plan, "evaluate").items)
+      if (item.what.find("of 2 models") != std::string::npos ||
+          item.what == "the head of all models")
+        return item.bytes;
+    return std::uint64_t{0};
+  };
+  EXPECT_EQ(heads(), 4u * 4096 * 64);
+  plans.front().request.format = "gguf";
+  EXPECT_EQ(heads(), 2u * 4 * 4096 * 64);
 }
 
 TEST(MemoryPlan, ItemsAddUpAndComeLargestFirst) {
@@ -161,8 +151,8 @@ TEST(MemoryPlan, GivesActivationsWhatTheWorstStageLeaves) {
   job.runtime.max_ram = rest + 1024 * kMiB;
   EXPECT_EQ(plan_of(job).activation_file_bytes, 0u);
 
-  // Of activations in files 128 MiB are in memory while they are worked on.
-  job.runtime.max_ram = rest + (128 + 256) * kMiB;
+  // Of activations in files 3 MiB are in memory while they are worked on: 4096 rows of 192 numbers.
+  job.runtime.max_ram = rest + (3 + 256) * kMiB;
   const MemoryPlan some = plan_of(job);
   EXPECT_EQ(some.activation_budget_bytes, 256 * kMiB);
   EXPECT_EQ(some.activation_ram_bytes, 256 * kMiB);
@@ -187,6 +177,31 @@ TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
     EXPECT_THAT(error.what(), HasSubstr("Stage 'statistics' holds"));
     EXPECT_THAT(error.what(), HasSubstr("rows being summed"));
     EXPECT_THAT(error.what(), HasSubstr("Set runtime.max_ram to 0.188 GiB or more"));
+  }
+}
+
+// What the message says of every item, added up: to three digits of a GiB each.
+TEST(MemoryPlan, TheItemsOfARefusalAddUpToWhatItAsksFor) {
+  for (const char* run_dir : {"run", ""}) {
+    Job job = long_job();
+    job.runtime.max_ram = 100 * kMiB;
+    job.run_dir = run_dir;
+    job.quantization.upstream_correction = 1.0;
+    job.runtime.forward_dtype = "bfloat16";
+    try {
+      plan_of(job);
+      FAIL();
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      double sum = 0, asked = 0;
+      int lines = 0;
+      for (std::size_t at = message.find("\n  "); at != std::string::npos;
+           at = message.find("\n  ", at + 1), ++lines)
+        sum += std::stod(message.substr(at));
+      asked = std::stod(message.substr(message.find("max_ram to ") + 11));
+      EXPECT_NEAR(sum, asked, 0.0005 * (lines + 2)) << message;
+      EXPECT_LE(lines, 7) << message;
+    }
   }
 }
 

@@ -97,6 +97,9 @@ struct ExportPlan {
   std::uint64_t tensor_bytes = 0;   // sum
   double bits_per_weight =
       0;  // 8 * tensor_bytes / elements of all tensors: embeddings, head and scales included
+  // What is worth knowing and no reason to refuse: types that other shapes force, sizes of tensor
+  // parallelism that would not work.
+  std::vector<std::string> remarks;
 
   const TensorPlan& at(const std::string& tensor_name) const;
 };

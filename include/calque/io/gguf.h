@@ -149,6 +149,11 @@ std::vector<std::filesystem::path> gguf_files_of(const std::filesystem::path& pa
 // shards. `path` if there is neither.
 std::filesystem::path gguf_entry_of(const std::filesystem::path& path);
 
+// The files that a writer of these would make at `path`, and how long they are.
+std::vector<std::pair<std::filesystem::path, std::uint64_t>> gguf_file_sizes(
+    const std::filesystem::path& path, const GgufMetadata& metadata,
+    std::span<const GgufTensorDeclaration> tensors, std::uint64_t max_bytes = 0);
+
 // Writes GGUF v3: little-endian, alignment 32, offsets the running sum of padded sizes, zero
 // padding after every tensor. All tensors are declared first, so they may be written in any order
 // at bounded memory. What does not fit into one file of `max_bytes` is split, tensors in order:

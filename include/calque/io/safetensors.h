@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "calque/core/dtype.h"
@@ -91,6 +92,10 @@ struct TensorDeclaration {
 
   std::uint64_t byte_count() const;
 };
+
+// The files that a writer of these would make, by name, and how long they are.
+std::vector<std::pair<std::string, std::uint64_t>> safetensors_file_sizes(
+    std::vector<TensorDeclaration> tensors, std::uint64_t max_shard_bytes = 5'000'000'000);
 
 // Writes model.safetensors, or model-0000X-of-0000N.safetensors + model.safetensors.index.json when
 // the data exceeds `max_shard_bytes` (a single larger tensor gets a shard of its own). Headers

@@ -49,6 +49,16 @@ struct StagePeak {
   std::uint64_t measured_bytes = 0;
 };
 
+// What was predicted of the job: before it started, its time anew after the first block.
+struct Predicted {
+  double seconds = 0;        // 0: nothing was predicted
+  std::string seconds_from;  // "estimate", "first block" (pipeline/predict_time.h)
+  StageSeconds stages;
+  std::uint64_t peak_bytes = 0;
+  std::uint64_t disk_bytes = 0;
+  std::vector<std::uint64_t> file_bytes;  // of each export's weights, as ArtifactReport::file_bytes
+};
+
 // One export that was written.
 struct ArtifactReport {
   artifact::ExportPlan plan;
@@ -89,6 +99,7 @@ struct Report {
   std::uint64_t predicted_peak_bytes = 0;
   std::uint64_t activation_file_bytes = 0;  // the most that was in files at a time
   std::vector<StagePeak> stage_peaks;
+  Predicted predicted;
   std::vector<std::string> warnings;
   int resumed = 0;  // how often the run was gone on with
 };

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "calque/pipeline/job_plan.h"
+
+namespace calque::cli {
+
+// `calque plan`: what would be written, module group by module group and file by file; memory, disk
+// and time; warnings. Fits 100 columns.
+std::string job_plan_text(const pipeline::JobPlan& plan);
+
+// The plan of a job on standard output. Writes no file.
+void print_job_plan(const pipeline::Job& job, const pipeline::PlanOptions& options, bool json);
+
+}  // namespace calque::cli

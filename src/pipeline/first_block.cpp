@@ -1,0 +1,52 @@
+#include "pipeline/first_block.h"
+
+#include <fmt/format.h>
+
+#include "pipeline/stage_seconds.h"
+
+namespace calque::pipeline {
+
+FirstBlock::FirstBlock(Observer& next, const Job& job, const model::FamilySpec& family,
+                       const std::vector<artifact::ExportPlan>& plans, const MachineRates& rates,
+                       const StageSeconds& measured, TimePrediction& prediction)
+    : next_(next),
+      job_(job),
+      family_(family),
+      plans_(plans),
+      rates_(rates),
+      measured_(measured),
+      prediction_(prediction) {}
+
+void FirstBlock::start_pass(const artifact::ExportPlan& plan, std::size_t exports) {
+  plan_ = &plan;
+  exports_ = exports;
+  before_ = measured_;
+}
+
+void FirstBlock::phase_started(const std::string& title, Index steps) {
+  next_.phase_started(title, steps);
+}
+
+void FirstBlock::block_done(Index block, Index blocks, double seconds) {
+  next_.block_done(block, blocks, seconds);
+  if (done_ || plan_ == nullptr) return;
+  done_ = true;
+  const double before = prediction_.seconds;
+  predict(block);
+  next_.note(fmt::format("predicted after the first block: {:.0f} s in all (before: {:.0f} s)",
+                         prediction_.seconds, before));
+}
+
+void FirstBlock::predict(Index block) {
+  const StageSeconds taken = difference(measured_, before_);
+  const StageSeconds expected = seconds_of(
+      block_work(job_, family_, *plan_, family_.blocks[static_cast<std::size_t>(block)], exports_),
+      job_, rates_);
+  const StageSeconds whole = seconds_of(job_work(job_, family_, plans_), job_, rates_);
+  StageSeconds predicted = corrected(whole, expected, taken);
+  if (sum(expected) > 0) predicted.evaluate *= sum(taken) / sum(expected);
+  predicted.tokenize = before_.tokenize;
+  prediction_ = prediction_of(predicted, "first block");
+}
+
+}  // namespace calque::pipeline

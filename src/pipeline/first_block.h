@@ -1,0 +1,48 @@
+#pragma once
+
+#include <vector>
+
+#include "calque/pipeline/observer.h"
+#include "calque/pipeline/predict_time.h"
+#include "pipeline/stage_work.h"
+
+namespace calque::pipeline {
+
+// Passes on what a pass tells, and predicts the whole job's time anew when the first block is done:
+// its stages by what they took against what was predicted of them, those that it has not (writing
+// the rest, evaluating) by what all of it took.
+class FirstBlock : public Observer {
+ public:
+  // `measured`: the job's seconds so far, which grow; `prediction` is replaced once. All must
+  // outlive this.
+  FirstBlock(Observer& next, const Job& job, const model::FamilySpec& family,
+             const std::vector<artifact::ExportPlan>& plans, const MachineRates& rates,
+             const StageSeconds& measured, TimePrediction& prediction);
+
+  // A pass over `plan`, for `exports` files, starts.
+  void start_pass(const artifact::ExportPlan& plan, std::size_t exports);
+
+  void phase_started(const std::string& title, Index steps) override;
+  void step(Index done) override { next_.step(done); }
+  void module_done(const ModuleReport& module) override { next_.module_done(module); }
+  void block_done(Index block, Index blocks, double seconds) override;
+  void note(const std::string& line) override { next_.note(line); }
+  void warning(const std::string& line) override { next_.warning(line); }
+
+ private:
+  void predict(Index block);
+
+  Observer& next_;
+  const Job& job_;
+  const model::FamilySpec& family_;
+  const std::vector<artifact::ExportPlan>& plans_;
+  MachineRates rates_;
+  const StageSeconds& measured_;
+  TimePrediction& prediction_;
+  const artifact::ExportPlan* plan_ = nullptr;
+  std::size_t exports_ = 0;
+  StageSeconds before_;
+  bool done_ = false;
+};
+
+}  // namespace calque::pipeline

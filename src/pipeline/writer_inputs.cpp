@@ -1,0 +1,59 @@
+#include "pipeline/writer_inputs.h"
+
+#include <fmt/format.h>
+
+#include "calque/text/tokenizer.h"
+#include "calque/text/vocabulary.h"
+#include "pipeline/model_card.h"
+#include "pipeline/pass_method.h"
+
+namespace calque::pipeline {
+namespace {
+
+constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
+
+// "folder", or "file" without its ending. "." has a name, too.
+std::string name_of_model(const std::filesystem::path& path) {
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(path);
+  return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
+}
+
+}  // namespace
+
+artifact::Provenance provenance_of(const Job& job, const SourceModel& source,
+                                   const artifact::ExportPlan& plan,
+                                   const std::optional<Importance>& importance, Index rows) {
+  const std::string method = method_of(job, plan);
+  return {.quantizer = kQuantizer,
+          .model_name = name_of_model(job.model.path),
+          .method = method,
+          .rounding = method == "awq" ? job.quantization.awq.rounding : method,
+          .damp_percent = job.quantization.damp_percent,
+          .act_order = job.quantization.act_order,
+          .imatrix = imatrix_note(job, source.family, plan, importance, rows),
+          .license = job.publish.license == "inherit" ? license_of(job.model.path).id
+                                                      : job.publish.license,
+          .base_model = job.publish.base_model,
+          .quantized_by = job.publish.quantized_by};
+}
+
+std::optional<text::Vocabulary> vocabulary_for(const Job& job, const SourceModel& source,
+                                               const artifact::ExportRequest& request) {
+  if (request.format != "gguf" || source.is_gguf() || !text::has_tokenizer(job.model.path))
+    return std::nullopt;
+  return text::load_vocabulary(job.model.path, source.family.config.vocab_size, request.pre);
+}
+
+std::string missing_tokenizer(const Job& job, const artifact::ExportRequest& request) {
+  if (request.format != "gguf" || text::has_tokenizer(job.model.path)) return "";
+  return "the model has no tokenizer: the GGUF file will have none either";
+}
+
+std::string unused_scales(const Job& job, const artifact::ExportPlan& plan) {
+  const std::string method = method_of(job, plan);
+  if (job.quantization.method != "awq" || method == "awq") return "";
+  return fmt::format("{}: type {} takes no channel scales; method awq only rounds it ({})",
+                     plan.request.path.filename().string(), plan.request.type, method);
+}
+
+}  // namespace calque::pipeline
