@@ -46,6 +46,7 @@ void add_commands(CLI::App& program) {
   add_schema(program);
   add_doctor(program);
   add_explain(program);
+  add_report(program);
 }
 
 // Messages of the job file already say where and carry their codes, one a line.

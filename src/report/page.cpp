@@ -1,0 +1,107 @@
+#include "report/page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "report/page_style.h"
+#include "report/scale.h"
+#include "report/svg_style.h"
+
+namespace calque::report {
+namespace {
+
+constexpr double kWideFrom = 600;  // pixels; such plots scroll on narrow screens
+
+int decimals_for(double error, int least) {
+  return std::clamp(static_cast<int>(-std::floor(std::log10(error))), least, 9);
+}
+
+std::string card_html(const Card& card) {
+  const bool is_long = card.value.size() > 14;
+  return fmt::format(
+      "<div class=\"card\"><div class=\"name\">{}</div><div class=\"value{}\">{}</div>"
+      "<div class=\"small\">{}</div></div>\n",
+      escaped(card.title), is_long ? " long" : "", escaped(card.value), escaped(card.note));
+}
+
+}  // namespace
+
+std::string html_of(const HtmlTable& table) {
+  std::string text =
+      fmt::format("<div class=\"scroll\"><table{}>\n", table.sortable ? " class=\"sortable\"" : "");
+  if (!table.caption.empty()) text += "<caption>" + table.caption + "</caption>\n";
+  text += "<thead><tr>";
+  for (const HtmlTable::Column& column : table.columns)
+    text += fmt::format("<th scope=\"col\"{}>{}</th>", column.number ? " class=\"n\"" : "",
+                        column.title);
+  text += "</tr></thead>\n<tbody>\n";
+  for (const HtmlTable::Row& row : table.rows) {
+    text += row.css_class.empty() ? "<tr>" : "<tr class=\"" + row.css_class + "\">";
+    for (std::size_t c = 0; c < row.cells.size(); ++c)
+      text +=
+          fmt::format("<td{}>{}</td>", table.columns[c].number ? " class=\"n\"" : "", row.cells[c]);
+    text += "</tr>\n";
+  }
+  return text + "</tbody></table></div>\n";
+}
+
+void Page::section(std::string_view heading) {
+  body_ += fmt::format("<h2>{}</h2>\n", escaped(heading));
+}
+
+void Page::html(std::string_view text) { body_ += text; }
+
+void Page::paragraph(std::string_view text) { body_ += fmt::format("<p>{}</p>\n", text); }
+
+void Page::cards(const std::vector<Card>& cards) {
+  body_ += "<div class=\"cards\">\n";
+  for (const Card& card : cards) body_ += card_html(card);
+  body_ += "</div>\n";
+}
+
+void Page::figures(std::vector<Figure> figures, std::string_view caption) {
+  body_ += "<figure><div class=\"figures\">\n";
+  for (Figure& figure : figures) {
+    body_ += fmt::format(
+        "<div{2}>{1}<span class=\"files\"><a href=\"{0}.svg\">SVG</a> \xC2\xB7 "
+        "<a href=\"{0}.csv\">CSV</a></span></div>\n",
+        escaped(figure.name), figure.svg.inline_text(),
+        figure.svg.width() > kWideFrom ? " class=\"wide\"" : "");
+    figures_.push_back(std::move(figure));
+  }
+  body_ += fmt::format("</div><figcaption>{}</figcaption></figure>\n", caption);
+}
+
+void Page::folded(std::string_view summary, std::string_view html_text) {
+  body_ +=
+      fmt::format("<details><summary>{}</summary>\n{}</details>\n", escaped(summary), html_text);
+}
+
+std::string Page::text() const {
+  return fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<title>{}</title>\n<style>\n{}\n{}{}</style>\n</head>\n<body>\n<main>\n{}</main>\n"
+      "<script>\n{}</script>\n</body>\n</html>\n",
+      escaped(title_), kColourStyle, kPlotStyle, kPageStyle, body_, kPageScript);
+}
+
+std::string html_with_error(double value, double error, int decimals) {
+  if (error <= 0 || !std::isfinite(error)) return escaped(text_with_error(value, error, decimals));
+  const int places = decimals_for(error, decimals);
+  return fmt::format("{:.{}f} <small>\xC2\xB1 {:.{}f}</small>", value, places, error, places);
+}
+
+std::string text_with_error(double value, double error, int decimals) {
+  if (error > 0 && std::isfinite(error)) {
+    const int places = decimals_for(error, decimals);
+    return fmt::format("{:.{}f} \xC2\xB1 {:.{}f}", value, places, error, places);
+  }
+  return decimals > 0 ? fmt::format("{:.{}f}", value, decimals) : number_text(value);
+}
+
+std::string preformatted(std::string_view text) { return "<pre>" + escaped(text) + "</pre>\n"; }
+
+}  // namespace calque::report
