@@ -19,9 +19,9 @@ namespace {
 std::vector<std::string> row_of(const report::ComparedModel& model,
                                 const report::Comparison& comparison) {
   const report::Point& p = model.point;
-  std::vector<std::string> row = {model.best ? "*" : "", printable(p.label), printable(p.run),
-                                  printable(p.base.name), bytes_text(p.bytes),
-                                  fmt::format("{:.3f}", p.bits_per_weight)};
+  std::vector<std::string> row = {model.best ? "*" : "", printable(p.label),
+                                  printable(p.run),      printable(p.base.name),
+                                  bytes_text(p.bytes),   fmt::format("{:.3f}", p.bits_per_weight)};
   for (std::string& cell : quality_cells(p)) row.push_back(std::move(cell));
   if (!comparison.kl_compares && p.main() != nullptr && p.main()->has_kl)
     row[6] = "(" + row[6] + ")";
@@ -54,8 +54,7 @@ std::string legend_of(const report::Comparison& comparison) {
   const char* marked = comparison.kl_compares           ? "lowest KL divergence"
                        : comparison.perplexity_compares ? "lowest perplexity"
                                                         : nullptr;
-  std::string text =
-      "\nSmallest first; models between blank lines differ by at most 10 % in size.";
+  std::string text = "\nSmallest first; models between blank lines differ by at most 10 % in size.";
   if (marked != nullptr) text += fmt::format(" *: {} of its group.", marked);
   if (!comparison.kl_compares) text += " (KL) does not compare between originals or tokens.";
   return text + "\n";

@@ -47,6 +47,8 @@ void add_commands(CLI::App& program) {
   add_doctor(program);
   add_explain(program);
   add_report(program);
+  add_compare(program);
+  add_recommend(program);
 }
 
 // Messages of the job file already say where and carry their codes, one a line.

@@ -207,6 +207,31 @@ constexpr ErrorEntry kErrors[] = {
      "It was measured on another model, or is damaged.",
      "Measure it on this model: calque imatrix MODEL TEXT -o FILE."},
 
+    // reports
+    {"E251", 3, "The folder holds neither a run nor a sweep.",
+     "A run folder has metrics.json, or job.resolved.yaml while it runs; a sweep folder has "
+     "results.csv; "
+     "an artifact folder that calque has written has calque/metrics.json.",
+     "Give the run_dir of a job or the output of a sweep. GGUF files carry no record of their "
+     "run."},
+    {"E252", 3, "A file of the run's or the sweep's record is damaged.",
+     "The message names the file and the place. calque writes these files whole or not at all, so "
+     "something else has changed them.",
+     "Restore the file, or repeat the run ('calque sweep' writes results.csv anew)."},
+    {"E253", 2, "Nothing was measured.",
+     "The folders hold no finished model, or none with the figures that the command needs.",
+     "Let the run finish, or add 'evaluate' to the job."},
+    {"E254", 2, "No measured model is within the bounds.",
+     "The message gives the smallest model and the closest one.",
+     "Relax --max-kl, --max-bytes or --max-bits-per-weight, or measure other settings."},
+    {"E255", 2, "The runs were made from different originals.",
+     "KL divergence measures the distance to a model's own original, so it does not say which of "
+     "two "
+     "models with different originals is better.",
+     "Give the runs of one original. 'calque compare' puts different ones side by side, with "
+     "perplexity "
+     "where it was measured on the same tokens."},
+
     // memory and disk
     {"E301", 4, "The memory budget cannot work.",
      "The message adds up what the worst stage holds at once, even with all activations in files.",

@@ -76,9 +76,8 @@ const std::vector<CommonModel>& common_models() {
 
 const std::vector<UsualExport>& usual_exports() {
   static const std::vector<UsualExport> kExports = {
-      {"Q8_0", "gguf", "Q8_0"},     {"Q6_K", "gguf", "Q6_K"},
-      {"Q5_K_M", "gguf", "Q5_K_M"}, {"Q4_K_M", "gguf", "Q4_K_M"},
-      {"Q3_K_M", "gguf", "Q3_K_M"}, {"Q2_K", "gguf", "Q2_K"},
+      {"Q8_0", "gguf", "Q8_0"},        {"Q6_K", "gguf", "Q6_K"},     {"Q5_K_M", "gguf", "Q5_K_M"},
+      {"Q4_K_M", "gguf", "Q4_K_M"},    {"Q3_K_M", "gguf", "Q3_K_M"}, {"Q2_K", "gguf", "Q2_K"},
       {"GPTQ 4 bit g128", "gptq", ""}, {"AWQ 4 bit g128", "awq", ""}};
   return kExports;
 }

@@ -1,10 +1,12 @@
 #include "calque/report/compare.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
-#include <tuple>
+#include <utility>
 
 #include "calque/core/error.h"
 #include "calque/core/units.h"
@@ -20,8 +22,8 @@ void sort_into_groups(Comparison& comparison) {
   std::size_t group = 0;
   std::uint64_t smallest = 0;
   for (ComparedModel& m : comparison.models) {
-    if (smallest > 0 && static_cast<double>(m.point.bytes) >
-                            kSimilarSize * static_cast<double>(smallest)) {
+    if (smallest > 0 &&
+        static_cast<double>(m.point.bytes) > kSimilarSize * static_cast<double>(smallest)) {
       ++group;
       smallest = 0;
     }
@@ -36,11 +38,12 @@ std::set<std::string> originals(const std::vector<ComparedModel>& models) {
   for (const ComparedModel& m : models)
     names.insert(fmt::format("{} ({})", m.point.base.name.empty() ? "unnamed" : m.point.base.name,
                              bytes_text(m.point.base.tensor_bytes)));
+  if (names.size() == 1) names.insert("another of the same name and size");
   return names;
 }
 
-// Originals differ where their names do (both known), their sizes, or their perplexities on the same
-// tokens by more than the forward pass's dtype could.
+// Originals differ where their names do (both known), their sizes, or their perplexities on the
+// same tokens by more than the forward pass's dtype could.
 bool same_original(const Point& a, const Point& b) {
   if (!a.base.name.empty() && !b.base.name.empty() && a.base.name != b.base.name) return false;
   if (a.base.tensor_bytes != b.base.tensor_bytes) return false;
@@ -70,11 +73,13 @@ void check_what_compares(Comparison& comparison) {
   comparison.perplexity_compares = same_tokens;
   if (!same_base)
     comparison.warnings.push_back(fmt::format(
-        "the originals differ: {}. KL divergence measures the distance to a model's own original, so "
+        "the originals differ: {}. KL divergence measures the distance to a model's own original, "
+        "so "
         "it does not say which of these models is better. {}",
         fmt::join(originals(comparison.models), ", "),
-        same_tokens ? "Perplexity compares: it was measured on the same tokens"
-                    : "Evaluate them on the same text with the same tokenizer to compare perplexity"));
+        same_tokens
+            ? "Perplexity compares: it was measured on the same tokens"
+            : "Evaluate them on the same text with the same tokenizer to compare perplexity"));
   if (!same_tokens)
     comparison.warnings.push_back(fmt::format(
         "the figures are from different tokens: {}. Neither perplexity nor KL divergence compares "

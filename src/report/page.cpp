@@ -12,10 +12,27 @@
 namespace calque::report {
 namespace {
 
+constexpr double kSmall = 1e-4;    // below, numbers are written as 8.25e-6
 constexpr double kWideFrom = 600;  // pixels; such plots scroll on narrow screens
 
 int decimals_for(double error, int least) {
   return std::clamp(static_cast<int>(-std::floor(std::log10(error))), least, 9);
+}
+
+struct WithError {
+  std::string value, error;
+};
+
+WithError with_error(double value, double error, int decimals) {
+  if (error <= 0 || !std::isfinite(error))
+    return {decimals > 0 ? fmt::format("{:.{}f}", value, decimals) : number_text(value), ""};
+  if (decimals == 0 && value < kSmall && error < value) {
+    const int digits =
+        1 + static_cast<int>(std::floor(std::log10(value)) - std::floor(std::log10(error)));
+    return {number_text(value, digits), number_text(error, 1)};
+  }
+  const int places = decimals_for(error, decimals);
+  return {fmt::format("{:.{}f}", value, places), fmt::format("{:.{}f}", error, places)};
 }
 
 std::string card_html(const Card& card) {
@@ -31,7 +48,6 @@ std::string card_html(const Card& card) {
 std::string html_of(const HtmlTable& table) {
   std::string text =
       fmt::format("<div class=\"scroll\"><table{}>\n", table.sortable ? " class=\"sortable\"" : "");
-  if (!table.caption.empty()) text += "<caption>" + table.caption + "</caption>\n";
   text += "<thead><tr>";
   for (const HtmlTable::Column& column : table.columns)
     text += fmt::format("<th scope=\"col\"{}>{}</th>", column.number ? " class=\"n\"" : "",
@@ -44,7 +60,8 @@ std::string html_of(const HtmlTable& table) {
           fmt::format("<td{}>{}</td>", table.columns[c].number ? " class=\"n\"" : "", row.cells[c]);
     text += "</tr>\n";
   }
-  return text + "</tbody></table></div>\n";
+  text += "</tbody></table></div>\n";
+  return table.caption.empty() ? text : text + "<p class=\"note\">" + table.caption + "</p>\n";
 }
 
 void Page::section(std::string_view heading) {
@@ -65,18 +82,28 @@ void Page::figures(std::vector<Figure> figures, std::string_view caption) {
   body_ += "<figure><div class=\"figures\">\n";
   for (Figure& figure : figures) {
     body_ += fmt::format(
-        "<div{2}>{1}<span class=\"files\"><a href=\"{0}.svg\">SVG</a> \xC2\xB7 "
+        "<div{2} style=\"flex:0 1 {3:.0f}px\">{1}<span class=\"files\"><a href=\"{0}.svg\">SVG</a> "
+        "\xC2\xB7 "
         "<a href=\"{0}.csv\">CSV</a></span></div>\n",
         escaped(figure.name), figure.svg.inline_text(),
-        figure.svg.width() > kWideFrom ? " class=\"wide\"" : "");
+        figure.svg.width() > kWideFrom ? " class=\"wide\"" : "", figure.svg.width());
     figures_.push_back(std::move(figure));
   }
-  body_ += fmt::format("</div><figcaption>{}</figcaption></figure>\n", caption);
+  body_ += "</div>";
+  if (!caption.empty()) body_ += fmt::format("<figcaption>{}</figcaption>", caption);
+  body_ += "</figure>\n";
 }
 
+void Page::begin_fold(std::string_view summary) {
+  body_ += fmt::format("<details><summary>{}</summary>\n", escaped(summary));
+}
+
+void Page::end_fold() { body_ += "</details>\n"; }
+
 void Page::folded(std::string_view summary, std::string_view html_text) {
-  body_ +=
-      fmt::format("<details><summary>{}</summary>\n{}</details>\n", escaped(summary), html_text);
+  begin_fold(summary);
+  html(html_text);
+  end_fold();
 }
 
 std::string Page::text() const {
@@ -89,17 +116,14 @@ std::string Page::text() const {
 }
 
 std::string html_with_error(double value, double error, int decimals) {
-  if (error <= 0 || !std::isfinite(error)) return escaped(text_with_error(value, error, decimals));
-  const int places = decimals_for(error, decimals);
-  return fmt::format("{:.{}f} <small>\xC2\xB1 {:.{}f}</small>", value, places, error, places);
+  const WithError text = with_error(value, error, decimals);
+  return text.error.empty() ? text.value
+                            : fmt::format("{} <small>\xC2\xB1 {}</small>", text.value, text.error);
 }
 
 std::string text_with_error(double value, double error, int decimals) {
-  if (error > 0 && std::isfinite(error)) {
-    const int places = decimals_for(error, decimals);
-    return fmt::format("{:.{}f} \xC2\xB1 {:.{}f}", value, places, error, places);
-  }
-  return decimals > 0 ? fmt::format("{:.{}f}", value, decimals) : number_text(value);
+  const WithError text = with_error(value, error, decimals);
+  return text.error.empty() ? text.value : text.value + " \xC2\xB1 " + text.error;
 }
 
 std::string preformatted(std::string_view text) { return "<pre>" + escaped(text) + "</pre>\n"; }

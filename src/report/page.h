@@ -53,7 +53,9 @@ class Page {
   void table(const HtmlTable& table) { html(html_of(table)); }
   // Several stand side by side where there is room. `caption`: HTML.
   void figures(std::vector<Figure> figures, std::string_view caption);
-  // Folded until it is clicked (or printed).
+  // What comes between is folded until it is clicked (or printed).
+  void begin_fold(std::string_view summary);
+  void end_fold();
   void folded(std::string_view summary, std::string_view html_text);
 
   const std::vector<Figure>& all_figures() const { return figures_; }

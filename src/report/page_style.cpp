@@ -5,25 +5,25 @@ namespace calque::report {
 const std::string_view kPageStyle = R"(* { box-sizing: border-box; }
 html { color-scheme: light dark; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 28px 24px 64px; }
+main { max-width: 1180px; margin: 0 auto; padding: 28px 24px 64px; }
 h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 40px 0 10px; padding-bottom: 5px; border-bottom: 1px solid var(--rule); }
 h3 { font-size: 15px; margin: 24px 0 6px; }
 p { margin: 8px 0; max-width: 78ch; }
+.note, figcaption { max-width: 110ch; }
 a { color: var(--accent); }
-.sub, .note, figcaption, caption { color: var(--muted); }
-.note, figcaption, caption { font-size: 13px; }
+.sub, .note, figcaption { color: var(--muted); }
+.note, figcaption { font-size: 13px; }
 .banner { border-left: 4px solid var(--s1); background: var(--panel); padding: 8px 14px; margin: 16px 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(178px, 1fr)); gap: 12px; margin: 20px 0 8px; }
 .card { background: var(--panel); border: 1px solid var(--rule); border-radius: 8px; padding: 11px 14px 12px; min-width: 0; }
-.card .name { font-size: 12.5px; color: var(--muted); }
+.card .name { font-size: 12px; color: var(--muted); }
 .card .value { font-size: 22px; line-height: 1.3; font-weight: 600; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .card .value.long { font-size: 16px; line-height: 1.6; }
 .card .small { font-size: 12.5px; color: var(--muted); overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: 10px 0; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-caption { caption-side: bottom; text-align: left; padding-top: 6px; }
-th, td { padding: 4px 10px; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--grid); }
+table { border-collapse: collapse; font-size: 12.5px; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 6px; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--grid); }
 th { font-weight: 600; color: var(--muted); border-bottom: 1px solid var(--rule); vertical-align: bottom; }
 th.n, td.n { text-align: right; }
 td.wrap { white-space: normal; min-width: 26ch; max-width: 60ch; overflow-wrap: anywhere; }
@@ -38,7 +38,6 @@ figure { margin: 14px 0; }
 .figures { display: flex; flex-wrap: wrap; gap: 10px 26px; align-items: flex-start; }
 .figures > div { min-width: 0; max-width: 100%; }
 svg.plot { width: 100%; height: auto; display: block; }
-.figures > div > svg.plot { min-width: min(100%, 300px); }
 .files { font-size: 11.5px; color: var(--muted); }
 details { margin: 10px 0; }
 summary { cursor: pointer; color: var(--accent); }

@@ -14,7 +14,7 @@
 namespace calque::report {
 namespace {
 
-constexpr double kWidth = 760, kHeight = 440;
+constexpr double kWidth = 550, kHeight = 430;
 constexpr double kFarOff = 1.35;  // beyond this times the largest point, the original gets a note
 
 struct Range {
@@ -90,7 +90,7 @@ std::vector<Xy> along(const std::vector<Xy>& line) {
 void draw_labels(Svg& svg, const ParetoPlot& plot, const PlotFrame& frame,
                  const std::vector<Xy>& front) {
   LabelTask task;
-  task.bounds = {frame.left + 2, frame.top + 2, frame.right + 60, frame.bottom - 2};
+  task.bounds = {frame.left + 2, frame.top + 2, kWidth - 3, frame.bottom - 2};
   for (const ParetoPoint& p : plot.points) {
     task.points.push_back(place(frame, p));
     task.labels.push_back(p.label);
@@ -129,9 +129,9 @@ Svg draw(const ParetoPlot& plot) {
   const bool legend = plot.series.size() > 1;
   double top = 34;
   if (legend) top += draw_legend(svg, {70, 12}, kWidth - 90, plot.series) - 6;
-  const double right = kWidth - 70, bottom = kHeight - 48;
+  const double right = kWidth - 34, bottom = kHeight - 48;
   const PlotFrame frame{
-      66, top, right, bottom, x_scale(plot, 66, right), y_scale(plot, bottom, top)};
+      72, top, right, bottom, x_scale(plot, 72, right), y_scale(plot, bottom, top)};
   draw_frame(svg, frame, plot.x_title, plot.y_title);
   draw_source(svg, plot, frame);
   draw_noise_floor(svg, plot, frame);

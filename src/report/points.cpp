@@ -29,21 +29,22 @@ Quality quality_of(const Evaluation& evaluation, const ModelResult& model) {
   return q;
 }
 
-// Bits and group size of most of the artifact's weights; the passes do not say whose they are, but
-// a run with one pass has no choice.
-std::string grid_text(const Run& run) {
-  if (run.passes.size() != 1 || run.passes.front().empty()) return "";
+// Bits and group size of most modules.
+std::string grid_text(const std::vector<Module>* pass) {
+  if (pass == nullptr || pass->empty()) return "";
   std::map<std::pair<int, std::int64_t>, int> counts;
-  for (const Module& m : run.passes.front()) ++counts[{m.bits, m.group_size}];
+  for (const Module& m : *pass) ++counts[{m.bits, m.group_size}];
   const auto most = std::ranges::max_element(counts, {}, [](const auto& c) { return c.second; });
   return fmt::format(" {} bit g{}", most->first.first, most->first.second);
 }
 
-std::string usual_name(const Run& run, const Artifact& artifact) {
+std::string usual_name(const Run& run, std::size_t i) {
+  const Artifact& artifact = run.artifacts[i];
+  const std::string grid = grid_text(run.pass_of(i));
   if (!artifact.type.empty()) return artifact.type;
-  if (artifact.format == "gptq") return "GPTQ" + grid_text(run);
-  if (artifact.format == "awq") return "AWQ" + grid_text(run);
-  return artifact.format + grid_text(run);
+  if (artifact.format == "gptq") return "GPTQ" + grid;
+  if (artifact.format == "awq") return "AWQ" + grid;
+  return artifact.format + grid;
 }
 
 Quality main_quality(const SweepPoint& point) {
@@ -98,7 +99,12 @@ std::string usual_name(const SweepPoint& point) {
                                      : " g" + group);
 }
 
-// "4, 128": the values of the swept keys, or the number where nothing was swept.
+std::string further_name(const SweepPoint& point) {
+  const std::string type = point.cell("type");
+  return type.empty() ? point.cell("format") : type;
+}
+
+// "4b g128": the values of the swept keys, or the number where nothing was swept.
 std::string label_of(const Sweep& sweep, const SweepPoint& point) {
   std::string label;
   for (const std::string& key : sweep.swept) {
@@ -110,7 +116,10 @@ std::string label_of(const Sweep& sweep, const SweepPoint& point) {
              : name == "type"       ? value
                                     : name + "=" + value;
   }
-  return label.empty() ? fmt::format("#{}", point.number) : label;
+  if (label.empty()) label = fmt::format("#{}", point.number);
+  // Rows of the same point are its further exports.
+  const auto same = [&](const SweepPoint& p) { return p.number == point.number; };
+  return std::ranges::count_if(sweep.points, same) == 1 ? label : label + " " + further_name(point);
 }
 
 Point point_of(const Sweep& sweep, const SweepPoint& row) {
@@ -133,10 +142,11 @@ Point point_of(const Sweep& sweep, const SweepPoint& row) {
 
 std::vector<Point> points_of(const Run& run) {
   std::vector<Point> points;
-  for (const Artifact& artifact : run.artifacts) {
+  for (std::size_t i = 0; i < run.artifacts.size(); ++i) {
+    const Artifact& artifact = run.artifacts[i];
     Point point{artifact.name,
                 run.name,
-                usual_name(run, artifact),
+                usual_name(run, i),
                 {run.source_name, run.source_bytes},
                 artifact.tensor_bytes,
                 artifact.bits_per_weight,

@@ -92,6 +92,11 @@ Run load_run(const fs::path& folder) {
   return run;
 }
 
+const std::vector<Module>* Run::pass_of(std::size_t i) const {
+  if (passes.size() == 1) return &passes.front();
+  return passes.size() == artifacts.size() && i < passes.size() ? &passes[i] : nullptr;
+}
+
 const ModelResult* Evaluation::reference() const {
   for (const ModelResult& m : models)
     if (m.kind == ModelKind::kReference && m.kv_cache.empty()) return &m;

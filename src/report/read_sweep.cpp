@@ -48,6 +48,20 @@ SweepPoint point_of(const Csv& csv, std::size_t row) {
   return point;
 }
 
+// The points' runs, replicates apart, say what sharing saved each.
+double saved_seconds(const fs::path& path) {
+  if (!fs::exists(path)) return 0;
+  const Csv runs = read_csv(path);
+  double sum = 0;
+  for (std::size_t row = 0; row < runs.rows.size(); ++row) {
+    const std::string& cell = runs.cell(row, "saved_seconds");
+    double seconds = 0;
+    std::from_chars(cell.data(), cell.data() + cell.size(), seconds);
+    sum += seconds;
+  }
+  return sum;
+}
+
 std::optional<Run> first_run(const Sweep& sweep) {
   for (const SweepPoint& point : sweep.points) {
     const fs::path folder = sweep.folder / "points" / point.hash;
@@ -85,6 +99,7 @@ Sweep load_sweep(const fs::path& folder) {
   sweep.texts = texts_in(csv);
   for (std::size_t row = 0; row < csv.rows.size(); ++row)
     sweep.points.push_back(point_of(csv, row));
+  sweep.saved_seconds = saved_seconds(folder / "runs.csv");
   sweep.first_run = first_run(sweep);
   return sweep;
 }

@@ -33,8 +33,8 @@ bool within(const Point& point, const Bounds& bounds) {
 const Point* smallest_within(const std::vector<Point>& points, const Bounds& bounds) {
   const Point* best = nullptr;
   for (const Point& p : points)
-    if (within(p, bounds) && (best == nullptr || std::pair(p.bytes, kl_of(p)) <
-                                                     std::pair(best->bytes, kl_of(*best))))
+    if (within(p, bounds) &&
+        (best == nullptr || std::pair(p.bytes, kl_of(p)) < std::pair(best->bytes, kl_of(*best))))
       best = &p;
   return best;
 }
@@ -42,8 +42,8 @@ const Point* smallest_within(const std::vector<Point>& points, const Bounds& bou
 const Point* closest_within(const std::vector<Point>& points, const Bounds& bounds) {
   const Point* best = nullptr;
   for (const Point& p : points)
-    if (within(p, bounds) && (best == nullptr || std::pair(kl_of(p), p.bytes) <
-                                                     std::pair(kl_of(*best), best->bytes)))
+    if (within(p, bounds) &&
+        (best == nullptr || std::pair(kl_of(p), p.bytes) < std::pair(kl_of(*best), best->bytes)))
       best = &p;
   return best;
 }
@@ -65,14 +65,14 @@ Advice within_bounds(const std::vector<Point>& points, const Bounds& bounds) {
     return {(by_size ? "closest to the original, " : "smallest, ") + text_of(bounds), *best};
   const Point& smallest = *smallest_within(points, {});
   const Point& closest = *closest_within(points, {});
-  throw Error(ErrorKind::kConfig, "E254",
-              fmt::format("no measured model is within the bounds ({}). The smallest is {} ({}, {:.2f} "
-                          "bits/weight, KL {}), the closest {} ({}, {:.2f} bits/weight, KL {}). Relax "
-                          "a bound, or measure other settings",
-                          text_of(bounds), smallest.label, bytes_text(smallest.bytes),
-                          smallest.bits_per_weight, number_text(kl_of(smallest)), closest.label,
-                          bytes_text(closest.bytes), closest.bits_per_weight,
-                          number_text(kl_of(closest))));
+  throw Error(
+      ErrorKind::kConfig, "E254",
+      fmt::format("no measured model is within the bounds ({}). The smallest is {} ({}, {:.2f} "
+                  "bits/weight, KL {}), the closest {} ({}, {:.2f} bits/weight, KL {}). Relax "
+                  "a bound, or measure other settings",
+                  text_of(bounds), smallest.label, bytes_text(smallest.bytes),
+                  smallest.bits_per_weight, number_text(kl_of(smallest)), closest.label,
+                  bytes_text(closest.bytes), closest.bits_per_weight, number_text(kl_of(closest))));
 }
 
 std::vector<Advice> for_usual_needs(const std::vector<Point>& points) {
@@ -99,9 +99,10 @@ Recommendation recommend(const std::vector<Point>& all, const Bounds& bounds) {
   for (const Point& p : all)
     if (p.main() != nullptr && p.main()->has_kl) points.push_back(p);
   if (points.empty())
-    throw Error(ErrorKind::kConfig, "E253",
-                "nothing was measured: no model here has a KL divergence. Add 'evaluate' to the job, "
-                "or let the run finish");
+    throw Error(
+        ErrorKind::kConfig, "E253",
+        "nothing was measured: no model here has a KL divergence. Add 'evaluate' to the job, "
+        "or let the run finish");
   Recommendation result;
   result.advice =
       bounds.any() ? std::vector<Advice>{within_bounds(points, bounds)} : for_usual_needs(points);

@@ -9,7 +9,7 @@
 namespace calque::report {
 namespace {
 
-constexpr double kWidth = 560;
+constexpr double kWidth = 550;
 
 double label_space(const std::vector<std::string>& labels) {
   double space = 40;
@@ -57,18 +57,17 @@ Svg draw(const BarPlot& plot) {
 
 Svg draw(const DotPlot& plot) {
   constexpr double kRow = 30;
-  const double left = label_space(plot.rows), right = 760 - 24;
-  Svg svg(760, 0, "", "");
+  const double left = label_space(plot.rows), right = kWidth - 24;
   double top = 30;
   const double legend = plot.series.size() > 1 ? 18 : 0;
   top += legend;
   const double bottom = top + kRow * static_cast<double>(plot.rows.size());
-  svg = Svg(760, bottom + 46, plot.title, plot.description);
+  Svg svg(kWidth, bottom + 46, plot.title, plot.description);
   if (legend > 0) draw_legend(svg, {left, 14}, right - left, plot.series);
   std::vector<double> values;
   for (const DotPoint& p : plot.points) values.push_back(p.value);
   const Scale x = log_scale(values, left, right);
-  for (const Tick& tick : x.ticks(9)) {
+  for (const Tick& tick : x.ticks(7)) {
     svg.line({x.at(tick.value), top}, {x.at(tick.value), bottom},
              tick.label.empty() ? "grid-minor" : "grid");
     if (!tick.label.empty())
@@ -118,7 +117,7 @@ Svg draw(const KeyPlot& plot) {
   svg.line({kLeft, kBottom}, {kRight, kBottom}, "axis");
   svg.line({kLeft, kTop}, {kLeft, kBottom}, "axis");
   svg.text({(kLeft + kRight) / 2, kBottom + 36}, plot.x_title, "axis-title", Anchor::kMiddle);
-  svg.vertical_text({16, (kTop + kBottom) / 2}, plot.y_title, "axis-title");
+  svg.vertical_text({10, (kTop + kBottom) / 2}, plot.y_title, "axis-title");
   std::map<std::string, std::map<std::size_t, std::pair<double, std::size_t>>> lines;
   for (const KeyPoint& p : plot.points)
     if (p.y > 0) lines[p.others][p.value] = {p.y, p.series};

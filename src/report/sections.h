@@ -21,9 +21,10 @@ struct ParetoSeries {
 };
 void add_pareto(Page& page, const std::vector<Point>& points, const ParetoSeries& series,
                 double source_bits, double noise_floor);
-// Several texts side by side; how KL divergence is spread over tokens.
-void add_texts(Page& page, const std::vector<Point>& points);
-void add_spread(Page& page, const Run& run);
+// Several texts side by side; how KL divergence is spread over the tokens of `evaluation` (null:
+// not kept).
+void add_texts_and_spread(Page& page, const std::vector<Point>& points,
+                          const Evaluation* evaluation);
 // Heat maps of every pass over the model.
 void add_modules(Page& page, const Run& run);
 // Seconds, memory and bytes, measured beside predicted.

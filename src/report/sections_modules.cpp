@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "report/heat_strip.h"
 #include "report/scale.h"
@@ -105,7 +106,7 @@ HeatStrip error_strip(const Grid& grid, const ErrorRange& range, const std::stri
   fill(strip, grid, [&](const CellModules& cell) {
     const double error = cell.mean_error();
     const std::string& fallback = cell.modules.front()->fallback_reason;
-    return HeatCell{range.share(error), number_text(error, 2),
+    return HeatCell{range.share(error), fallback.empty() ? number_text(error, 2) : "!",
                     fmt::format("{}: {}{}", what(cell), number_text(error),
                                 fallback.empty() ? "" : "\nfell back: " + fallback)};
   });
@@ -145,13 +146,24 @@ Csv data_of(const std::vector<Module>& pass) {
   return csv;
 }
 
-// Where nothing tells passes apart but their grids: "2.6 bits/weight".
+// Passes come in the order of their exports. Where some exports share one, only the grids are sure.
 std::string pass_text(const Run& run, std::size_t i) {
   if (run.passes.size() == 1) return "";
+  if (run.passes.size() == run.artifacts.size()) return ", " + run.artifacts[i].name;
   double sum = 0;
   for (const Module& m : run.passes[i]) sum += m.bits_per_weight;
   return fmt::format(", pass {} ({:.2f} bits)", i + 1,
                      sum / static_cast<double>(run.passes[i].size()));
+}
+
+std::vector<Figure> strips_of(const Run& run, std::size_t i, const ErrorRange& range) {
+  const Grid grid = grid_of(run.passes[i]);
+  if (grid.roles.empty()) return {};
+  const std::string pass = pass_text(run, i);
+  const std::string suffix = run.passes.size() == 1 ? "" : fmt::format("_{}", i + 1);
+  const Csv data = data_of(run.passes[i]);
+  return {{"error_strip" + suffix, draw(error_strip(grid, range, pass)), data},
+          {"bits_strip" + suffix, draw(bits_strip(grid, pass)), data}};
 }
 
 std::string fallbacks_text(const Run& run) {
@@ -159,11 +171,15 @@ std::string fallbacks_text(const Run& run) {
   for (const auto& pass : run.passes)
     count += static_cast<std::size_t>(
         std::ranges::count_if(pass, [](const Module& m) { return !m.fallback_reason.empty(); }));
-  return count == 0 ? "No module fell back to rounding to nearest."
-                    : fmt::format(
-                          "{} modules fell back to rounding to nearest: their tooltips and "
-                          "the CSV files say why.",
-                          count);
+  if (count == 0) return "No module fell back to rounding to nearest.";
+  return fmt::format("{} fell back to rounding to nearest (!): tooltips and CSV files say why.",
+                     count == 1 ? "One module" : fmt::format("{} modules", count));
+}
+
+std::string caption_of(const Run& run) {
+  return "Error of each linear's output on the calibration text, relative to the output: squared, "
+         "summed, divided. " +
+         fallbacks_text(run);
 }
 
 }  // namespace
@@ -171,22 +187,17 @@ std::string fallbacks_text(const Run& run) {
 void add_modules(Page& page, const Run& run) {
   if (run.passes.empty()) return;
   page.section("Layer by layer");
+  std::vector<std::vector<Figure>> of_pass;
   const ErrorRange range = range_of(run);
-  std::vector<Figure> figures;
-  for (std::size_t i = 0; i < run.passes.size(); ++i) {
-    const Grid grid = grid_of(run.passes[i]);
-    if (grid.roles.empty()) continue;
-    const std::string pass = pass_text(run, i);
-    const std::string suffix = run.passes.size() == 1 ? "" : fmt::format("_{}", i + 1);
-    const Csv data = data_of(run.passes[i]);
-    figures.push_back({"error_strip" + suffix, draw(error_strip(grid, range, pass)), data});
-    figures.push_back({"bits_strip" + suffix, draw(bits_strip(grid, pass)), data});
-  }
-  page.figures(
-      std::move(figures),
-      "Error of each linear's output on the calibration text, relative to the output: squared, "
-      "summed, divided. " +
-          fallbacks_text(run));
+  for (std::size_t i = 0; i < run.passes.size(); ++i)
+    if (auto figures = strips_of(run, i, range); !figures.empty())
+      of_pass.push_back(std::move(figures));
+  if (of_pass.empty()) return;
+  page.figures(std::move(of_pass.front()), caption_of(run));
+  if (of_pass.size() == 1) return;
+  page.begin_fold(fmt::format("The other {} passes over the model", of_pass.size() - 1));
+  for (std::size_t i = 1; i < of_pass.size(); ++i) page.figures(std::move(of_pass[i]), "");
+  page.end_fold();
 }
 
 }  // namespace calque::report

@@ -55,40 +55,44 @@ std::vector<std::string> size_cells(const Run& run, const ModelResult& model) {
   const Artifact* artifact = artifact_named(run, model.label);
   const std::uint64_t bytes = artifact == nullptr ? run.source_bytes : artifact->tensor_bytes;
   const double bits = artifact == nullptr ? run.source_bits_per_weight : artifact->bits_per_weight;
-  return {bytes > 0 ? bytes_text(bytes) : kDash,
-          artifact != nullptr && run.source_bytes > 0
-              ? fmt::format("{:.1f} %", 100.0 * static_cast<double>(bytes) /
-                                            static_cast<double>(run.source_bytes))
-              : kDash,
-          bits > 0 ? fmt::format("{:.3f}", bits) : kDash};
+  std::string size = bytes > 0 ? bytes_text(bytes) : kDash;
+  if (artifact != nullptr && run.source_bytes > 0)
+    size += fmt::format(" <small>{:.0f} %</small>",
+                        100.0 * static_cast<double>(bytes) / static_cast<double>(run.source_bytes));
+  return {size, bits > 0 ? fmt::format("{:.3f}", bits) : kDash};
 }
 
-std::string label_of(const ModelResult& model, const Run& run) {
+std::string label_of(const ModelResult& model) {
   switch (model.kind) {
     case ModelKind::kReference:
-      return run.source_name.empty() ? "original" : "original: " + run.source_name;
+      return "original";
     case ModelKind::kNoiseFloor:
-      return "noise floor (original in bfloat16)";
+      return "noise floor";
     case ModelKind::kArtifact:
       break;
   }
   return model.label;
 }
 
-const std::vector<HtmlTable::Column> kQualityColumns = {
-    {"perplexity"},     {"change"}, {"KL mean"},
-    {"median"},         {"90 %"},   {"99 %"},
-    {"99.9 %"},         {"max"},    {"same top&#8209;1, %"},
-    {"RMS &Delta;p, %"}};
+const std::vector<HtmlTable::Column> kQualityColumns = {{"perplexity"},
+                                                        {"change"},
+                                                        {"KL&nbsp;mean"},
+                                                        {"median"},
+                                                        {"90 %"},
+                                                        {"99 %"},
+                                                        {"99.9 %"},
+                                                        {"max"},
+                                                        {"same<br>top&#8209;1, %"},
+                                                        {"RMS<br>&Delta;p, %"}};
 
 HtmlTable main_table(const Run& run, const Evaluation& evaluation) {
   HtmlTable table;
   table.sortable = true;
-  table.columns = {{"model", false}, {"size"}, {"of original"}, {"bits/weight"}};
+  table.columns = {{"model", false}, {"size"}, {"bits/<br>weight"}};
   table.columns.insert(table.columns.end(), kQualityColumns.begin(), kQualityColumns.end());
   for (const ModelResult& model : evaluation.models) {
     if (!model.kv_cache.empty()) continue;
-    HtmlTable::Row row{{escaped(label_of(model, run))},
+    HtmlTable::Row row{{escaped(label_of(model))},
                        model.kind == ModelKind::kArtifact ? "" : "original"};
     for (std::string& cell : size_cells(run, model)) row.cells.push_back(std::move(cell));
     for (std::string& cell : quality_cells(model, evaluation.reference()))
@@ -98,14 +102,14 @@ HtmlTable main_table(const Run& run, const Evaluation& evaluation) {
   return table;
 }
 
-HtmlTable kv_cache_table(const Run& run, const Evaluation& evaluation) {
+HtmlTable kv_cache_table(const Evaluation& evaluation) {
   HtmlTable table;
   table.sortable = true;
   table.columns = {{"weights", false}, {"keys and values", false}, {"cache"}};
   table.columns.insert(table.columns.end(), kQualityColumns.begin(), kQualityColumns.end());
   for (const ModelResult& model : evaluation.models) {
     if (model.kv_cache.empty()) continue;
-    HtmlTable::Row row{{escaped(label_of(model, run)), escaped(model.kv_cache),
+    HtmlTable::Row row{{escaped(label_of(model)), escaped(model.kv_cache),
                         model.kv_cache_bytes > 0 ? bytes_text(model.kv_cache_bytes) : kDash},
                        ""};
     for (std::string& cell : quality_cells(model, evaluation.reference()))
@@ -121,10 +125,14 @@ HtmlTable kv_cache_table(const Run& run, const Evaluation& evaluation) {
 std::string caption_of(const Evaluation& evaluation) {
   const ModelResult* reference = evaluation.reference();
   return fmt::format(
-      "Size and bits per weight count all tensors: embeddings, head, scales, norms. {}KL "
+      "Size (percent: of the original's) and bits per weight count all tensors: embeddings, head, "
+      "scales, norms. {}KL "
       "divergence "
       "in nats a token, original against model: 0 is identical, and only figures on the same "
-      "tokens, context and original compare. &plusmn;: one standard error.",
+      "tokens, context and original compare. &plusmn;: one standard error. "
+      "Noise floor: the original itself with its forward pass in bfloat16; below that models "
+      "cannot be "
+      "told apart.",
       reference == nullptr || reference->predictions == 0
           ? ""
           : fmt::format("Perplexity over {} predictions. ", reference->predictions));
@@ -133,7 +141,7 @@ std::string caption_of(const Evaluation& evaluation) {
 // What was written but not measured.
 HtmlTable sizes_table(const Run& run) {
   HtmlTable table;
-  table.columns = {{"model", false}, {"format", false}, {"size"}, {"of original"}, {"bits/weight"}};
+  table.columns = {{"model", false}, {"format", false}, {"size"}, {"bits/weight"}};
   for (const Artifact& a : run.artifacts) {
     HtmlTable::Row row{{escaped(a.name), escaped(a.format + " " + a.type)}, ""};
     for (std::string& cell : size_cells(run, ModelResult{a.name}))
@@ -158,7 +166,7 @@ void add_results(Page& page, const Run& run) {
   if (run.evaluations.empty()) return page.table(sizes_table(run));
   for (const Evaluation& evaluation : run.evaluations) {
     page.html(fmt::format("<h3>{}</h3>\n", escaped(evaluation_text(evaluation))));
-    const HtmlTable cached = kv_cache_table(run, evaluation);
+    const HtmlTable cached = kv_cache_table(evaluation);
     HtmlTable table = main_table(run, evaluation);
     if (&evaluation == &run.evaluations.front()) table.caption = caption_of(evaluation);
     page.table(table);

@@ -10,8 +10,8 @@
 namespace calque::report {
 namespace {
 
-constexpr double kRowHeight = 58, kTop = 40, kWidth = 760;
-const std::vector<std::string> kMarks = {"mean", "median", "99th percentile", "99.9th percentile"};
+constexpr double kRowHeight = 58, kTop = 40, kWidth = 550;
+const std::vector<std::string> kMarks = {"mean", "median", "99 %", "99.9 %"};
 
 double edge_of(const Histogram& h, std::size_t bin) {
   return std::pow(10.0, h.log10_first + h.log10_step * static_cast<double>(bin));
@@ -82,7 +82,7 @@ Svg draw(const SpreadPlot& plot) {
                         bottom,
                         Scale::log(low, high, left, right),
                         Scale::linear(0, 1, bottom, kTop)};
-  for (const Tick& tick : frame.x.ticks(9)) {
+  for (const Tick& tick : frame.x.ticks(7)) {
     const double x = frame.x.at(tick.value);
     svg.line({x, kTop}, {x, bottom}, tick.label.empty() ? "grid-minor" : "grid");
     if (!tick.label.empty()) svg.text({x, bottom + 16}, tick.label, "tick", Anchor::kMiddle);

@@ -38,6 +38,7 @@ double shareable_seconds(const SweepPoint& point) {
 // How much longer the points that took over others' work would have been at the others' pace. 0: no
 // point shared anything, or every one did.
 double saved_seconds(const Sweep& sweep) {
+  if (sweep.saved_seconds > 0) return sweep.saved_seconds;
   double own = 0, saved = 0;
   int owners = 0;
   for (const SweepPoint* point : with_status(sweep, "done"))
@@ -194,13 +195,13 @@ HtmlTable points_table(const Sweep& sweep) {
   table.sortable = true;
   table.columns = {{"point"}};
   for (const std::string& key : sweep.swept) table.columns.push_back({escaped(short_key(key))});
-  for (const char* title :
-       {"size", "bits/weight", "KL mean", "median", "99 %", "same top&#8209;1, %", "perplexity"})
+  for (const char* title : {"size", "bits/<br>weight", "KL mean", "median", "99 %",
+                            "same<br>top&#8209;1, %", "perplexity"})
     table.columns.push_back({title});
   for (std::size_t t = 1; t < sweep.texts.size(); ++t)
     table.columns.push_back({"KL " + escaped(sweep.texts[t])});
   table.columns.push_back({"time"});
-  table.columns.push_back({"peak memory"});
+  table.columns.push_back({"peak<br>memory"});
   table.columns.push_back({"taken over", false});
   const auto done = with_status(sweep, "done");
   const std::vector<int> front = front_numbers(done);
@@ -279,7 +280,7 @@ Page sweep_page(const Sweep& sweep) {
   const double source_bits = sweep.first_run ? sweep.first_run->source_bits_per_weight : 0;
   add_pareto(page, points, series, source_bits, noise_floor(sweep));
   add_keys(page, sweep, points, series);
-  add_texts(page, points);
+  add_texts_and_spread(page, points, nullptr);
   page.section("All points");
   page.table(points_table(sweep));
   add_failed(page, sweep);

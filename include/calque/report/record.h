@@ -150,6 +150,9 @@ struct Run {
   std::vector<std::pair<std::string, std::string>> stage_devices;
   std::vector<std::string> warnings;
   std::string resolved_job;  // YAML text
+
+  // The pass that made artifact `i`: known where each had its own, or all one. Null: not known.
+  const std::vector<Module>* pass_of(std::size_t i) const;
 };
 
 // One row of results.csv.
@@ -170,6 +173,7 @@ struct Sweep {
   std::vector<std::string> swept;  // keys, by their paths
   std::vector<std::string> texts;  // the main one first
   std::vector<SweepPoint> points;
+  double saved_seconds = 0;      // by sharing, as runs.csv has it; 0: not known
   std::string resolved;          // YAML text
   std::optional<Run> first_run;  // of the points that are done: versions, data, hashes
 };
