@@ -82,12 +82,29 @@ class Placement {
     for (std::size_t j = 0; j < task_.points.size(); ++j) {
       if (overlap(b, box_around(task_.points[j])) > 0) cost += kUnbearable;
       if (j != i && placed_[j] && overlap(b, placed_[j]->box) > 0) cost += kUnbearable;
+      if (j != i && placed_[j] && lines_cross(i, label, j)) cost += 150;
       if (j != i && label.leader && passes_near(task_.points[i], label.leader_end, task_.points[j]))
         cost += 60;
     }
     for (const Xy& o : task_.obstacles)
       if (o.x > b.left && o.x < b.right && o.y > b.top && o.y < b.bottom) cost += 4;
     return cost;
+  }
+
+  // Whether the line of one of the two runs through the other's words.
+  bool lines_cross(std::size_t i, const PlacedLabel& label, std::size_t j) const {
+    return (label.leader && passes_through(task_.points[i], label.leader_end, placed_[j]->box)) ||
+           (placed_[j]->leader &&
+            passes_through(task_.points[j], placed_[j]->leader_end, label.box));
+  }
+
+  static bool passes_through(Xy from, Xy to, const Box& box) {
+    const double length = std::hypot(to.x - from.x, to.y - from.y);
+    for (double at = 0; at < length; at += 2) {
+      const Xy p{from.x + at / length * (to.x - from.x), from.y + at / length * (to.y - from.y)};
+      if (p.x > box.left && p.x < box.right && p.y > box.top && p.y < box.bottom) return true;
+    }
+    return false;
   }
 
   static bool passes_near(Xy from, Xy to, Xy point) {

@@ -59,7 +59,8 @@ dt { color: var(--muted); } dd { margin: 0; min-width: 0; overflow-wrap: anywher
   .scroll { overflow: visible; } table { font-size: 8.5px; } th, td { padding: 2px 5px; } td small { font-size: 7.5px; }
   th:first-child, td:first-child { position: static; }
   .files, summary { display: none; }
-  pre { white-space: pre-wrap; font-size: 8.5px; }
+  .figures { gap: 8px 18px; } .figures > div { flex: 0 1 calc(50% - 10px) !important; } .figures > div.wide { flex-basis: 100% !important; }
+  pre { white-space: pre-wrap; font-size: 8px; columns: 2; border: none; padding: 0; }
 }
 )";
 

@@ -37,7 +37,7 @@ void draw_frame(Svg& svg, const PlotFrame& frame, std::string_view x_title,
   svg.text({(frame.left + frame.right) / 2, frame.bottom + 36}, x_title, "axis-title",
            Anchor::kMiddle);
   if (!y_title.empty())
-    svg.vertical_text({frame.left - 58, (frame.top + frame.bottom) / 2}, y_title, "axis-title");
+    svg.vertical_text({frame.left - 56, (frame.top + frame.bottom) / 2}, y_title, "axis-title");
 }
 
 double draw_legend(Svg& svg, Xy at, double width, const std::vector<std::string>& names) {

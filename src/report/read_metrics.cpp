@@ -1,5 +1,7 @@
 #include "report/read_metrics.h"
 
+#include <algorithm>
+
 #include "report/json_fields.h"
 
 namespace calque::report {
@@ -76,12 +78,24 @@ Artifact artifact(const Json& json) {
           field(json, "bits_per_weight", 0.0)};
 }
 
+// In the order they run, not of their names; those that another version knows last.
+template <typename Named>
+void sort_by_stage(std::vector<Named>& list, std::string Named::*name) {
+  static const std::vector<std::string> kOrder = {"tokenize",   "load",      "forward",
+                                                  "statistics", "transform", "quantize",
+                                                  "pack",       "write",     "evaluate"};
+  std::ranges::stable_sort(list, {}, [&](const Named& item) {
+    return std::ranges::find(kOrder, item.*name) - kOrder.begin();
+  });
+}
+
 void read_costs(const Json& metrics, Run& run) {
   const Json& predicted = section(metrics, "predicted");
   const Json& predicted_stages = section(predicted, "stage_seconds");
   for (const auto& [stage, seconds] : section(metrics, "stage_seconds").items())
     run.times.push_back(
         {stage, seconds.get<double>(), field(predicted_stages, stage.c_str(), 0.0)});
+  sort_by_stage(run.times, &StageTime::stage);
   for (const Json& peak : section(metrics, "stage_peaks"))
     run.memory.push_back({field(peak, "stage", std::string()),
                           field(peak, "measured_bytes", std::uint64_t{0}),
@@ -125,6 +139,7 @@ void read_metrics(const Json& metrics, Run& run) {
   run.forward_dtype = field(metrics, "forward_dtype", std::string());
   for (const auto& [stage, device] : section(metrics, "stage_devices").items())
     run.stage_devices.emplace_back(stage, device.get<std::string>());
+  sort_by_stage(run.stage_devices, &std::pair<std::string, std::string>::first);
   run.warnings = field(metrics, "warnings", std::vector<std::string>{});
 }
 

@@ -99,6 +99,13 @@ std::string what(const CellModules& cell) {
              : fmt::format("layer {}, {} x {}", first.block, cell.modules.size(), first.role);
 }
 
+// "0.014", "9.7e-4": short enough for a cell.
+std::string cell_text(double error) {
+  if (error >= 1e-3 || error <= 0) return number_text(error, 2);
+  std::string text = fmt::format("{:.1e}", error);
+  return text.substr(0, 5) + text.substr(text.find_first_not_of('0', 5));
+}
+
 HeatStrip error_strip(const Grid& grid, const ErrorRange& range, const std::string& pass) {
   HeatStrip strip = frame_of(grid);
   strip.title = "Relative output error" + pass;
@@ -106,7 +113,7 @@ HeatStrip error_strip(const Grid& grid, const ErrorRange& range, const std::stri
   fill(strip, grid, [&](const CellModules& cell) {
     const double error = cell.mean_error();
     const std::string& fallback = cell.modules.front()->fallback_reason;
-    return HeatCell{range.share(error), fallback.empty() ? number_text(error, 2) : "!",
+    return HeatCell{range.share(error), fallback.empty() ? cell_text(error) : "!",
                     fmt::format("{}: {}{}", what(cell), number_text(error),
                                 fallback.empty() ? "" : "\nfell back: " + fallback)};
   });

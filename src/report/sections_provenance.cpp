@@ -31,6 +31,12 @@ std::string devices_text(const Run& run) {
   return text;
 }
 
+std::string times_continued(int times) {
+  if (times == 0) return "";
+  return fmt::format("{} after a stop; the bytes are those of a run without one",
+                     times == 1 ? std::string("once") : fmt::format("{} times", times));
+}
+
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
@@ -71,11 +77,7 @@ void add_provenance(Page& page, const Run& run) {
       definition("tokenizer", escaped(run.calibration.tokenizer.empty() && !run.evaluations.empty()
                                           ? run.evaluations.front().tokens.tokenizer
                                           : run.calibration.tokenizer));
-  facts += definition("continued", run.resumed > 0
-                                       ? fmt::format("{} times after it was stopped (same bytes as "
-                                                     "a run without a stop)",
-                                                     run.resumed)
-                                       : "");
+  facts += definition("continued", times_continued(run.resumed));
   facts += definition("from other points", escaped(joined(run.shared)));
   facts += definition("again", run.resolved_job.empty()
                                    ? ""

@@ -87,7 +87,8 @@ ParetoSeries by_key(const Sweep& sweep, const std::vector<Point>& points) {
   if (key.empty()) return series;
   const auto values = values_of(sweep, key);
   const auto at = std::ranges::find(sweep.swept, key) - sweep.swept.begin();
-  for (const std::string& value : values) series.names.push_back(short_key(key) + " " + value);
+  for (const std::string& value : values)
+    series.names.push_back(series.names.empty() ? short_key(key) + " " + value : value);
   for (std::size_t i = 0; i < points.size(); ++i)
     series.of_point[i] = static_cast<std::size_t>(
         std::ranges::find(values, points[i].key_values[static_cast<std::size_t>(at)]) -
