@@ -90,7 +90,7 @@ std::vector<Xy> along(const std::vector<Xy>& line) {
 void draw_labels(Svg& svg, const ParetoPlot& plot, const PlotFrame& frame,
                  const std::vector<Xy>& front) {
   LabelTask task;
-  task.bounds = {frame.left + 2, frame.top + 2, kWidth - 3, frame.bottom - 2};
+  task.bounds = {frame.left + 2, frame.top - 8, kWidth - 3, frame.bottom - 2};
   for (const ParetoPoint& p : plot.points) {
     task.points.push_back(place(frame, p));
     task.labels.push_back(p.label);
