@@ -202,7 +202,9 @@ void add_modules(Page& page, const Run& run) {
   if (of_pass.empty()) return;
   page.figures(std::move(of_pass.front()), caption_of(run));
   if (of_pass.size() == 1) return;
-  page.begin_fold(fmt::format("The other {} passes over the model", of_pass.size() - 1));
+  page.begin_fold(of_pass.size() == 2
+                      ? std::string("The other pass over the model")
+                      : fmt::format("The other {} passes over the model", of_pass.size() - 1));
   for (std::size_t i = 1; i < of_pass.size(); ++i) page.figures(std::move(of_pass[i]), "");
   page.end_fold();
 }

@@ -157,7 +157,8 @@ HtmlTable sizes_table(const Run& run) {
 std::string evaluation_text(const Evaluation& evaluation) {
   const std::string name = evaluation.text.empty() ? "text" : evaluation.text;
   if (evaluation.windows == 0) return name;
-  return fmt::format("{}, {} windows of {} tokens", name, evaluation.windows, evaluation.seqlen);
+  return fmt::format("{}, {} window{} of {} tokens", name, evaluation.windows,
+                     evaluation.windows == 1 ? "" : "s", evaluation.seqlen);
 }
 
 void add_results(Page& page, const Run& run) {
