@@ -179,8 +179,10 @@ Page sweep_page(const Sweep& sweep) {
   add_pareto(page, points, series, source_bits, noise_floor(sweep));
   add_keys(page, sweep, points, series);
   add_texts_and_spread(page, points, nullptr);
-  page.section("All points");
-  page.table(points_table(sweep));
+  if (const HtmlTable done = points_table(sweep); !done.rows.empty()) {
+    page.section("All points that are done");
+    page.table(done);
+  }
   if (const HtmlTable failed = failed_table(sweep); !failed.rows.empty()) {
     page.section("Failed points");
     page.table(failed);
