@@ -21,6 +21,10 @@ void add_imatrix(CLI::App& program);
 void add_tokenize(CLI::App& program);
 void add_schema(CLI::App& program);
 void add_doctor(CLI::App& program);
+void add_explain(CLI::App& program);
+void add_report(CLI::App& program);
+void add_compare(CLI::App& program);
+void add_recommend(CLI::App& program);
 
 // The end of a command's --help: its examples, one a line, and the exit codes.
 std::string help_footer(const std::string& examples);

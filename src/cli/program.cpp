@@ -5,14 +5,17 @@
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
+#include "calque/core/error_table.h"
 #include "cli/commands.h"
 #include "cli/last_resort.h"
 #include "cli/units.h"
@@ -44,6 +47,10 @@ void add_commands(CLI::App& program) {
   add_tokenize(program);
   add_schema(program);
   add_doctor(program);
+  add_explain(program);
+  add_report(program);
+  add_compare(program);
+  add_recommend(program);
 }
 
 // Messages of the job file already say where and carry their codes, one a line.
@@ -51,13 +58,32 @@ bool carries_its_codes(const std::string& message) {
   return message.find(": error[") != std::string::npos;
 }
 
+// The codes in "error[E101]: ...", each once.
+std::vector<std::string> codes_in(const std::string& message) {
+  constexpr std::string_view kBefore = "error[";
+  std::vector<std::string> codes;
+  for (auto at = message.find(kBefore); at != std::string::npos;
+       at = message.find(kBefore, at + 1)) {
+    const std::string code = message.substr(at + kBefore.size(), 4);
+    if (std::ranges::find(codes, code) == codes.end()) codes.push_back(code);
+  }
+  return codes;
+}
+
+// Usage has its own hint: --help.
+void print_explanations_of(const std::vector<std::string>& codes) {
+  if (!codes.empty() && codes.front() != "E001" && find_error(codes.front()) != nullptr)
+    fmt::print(stderr, "(calque explain {})\n", fmt::join(codes, " "));
+}
+
 void print_error(const std::string& code, const std::string& message) {
-  if (carries_its_codes(message))
+  if (carries_its_codes(message)) {
     fmt::print(stderr, "{}\n", message);
-  else if (code.empty())
-    fmt::print(stderr, "error: {}\n", message);
-  else
-    fmt::print(stderr, "error[{}]: {}\n", code, message);
+    return print_explanations_of(codes_in(message));
+  }
+  if (code.empty()) return fmt::print(stderr, "error: {}\n", message);
+  fmt::print(stderr, "error[{}]: {}\n", code, message);
+  print_explanations_of({code});
 }
 
 // --help and --version end up here too, as CLI11's success.

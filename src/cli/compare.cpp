@@ -1,0 +1,100 @@
+#include "calque/report/compare.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/point_text.h"
+#include "cli/text_table.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+std::vector<std::string> row_of(const report::ComparedModel& model,
+                                const report::Comparison& comparison) {
+  const report::Point& p = model.point;
+  std::vector<std::string> row = {model.best ? "*" : "", printable(p.label),
+                                  printable(p.run),      printable(p.base.name),
+                                  bytes_text(p.bytes),   fmt::format("{:.3f}", p.bits_per_weight)};
+  for (std::string& cell : quality_cells(p)) row.push_back(std::move(cell));
+  if (!comparison.kl_compares && p.main() != nullptr && p.main()->has_kl)
+    row[6] = "(" + row[6] + ")";
+  return row;
+}
+
+std::string table_of(const report::Comparison& comparison) {
+  using Align = TextTable::Align;
+  TextTable table({{"", Align::kLeft},
+                   {"model", Align::kLeft},
+                   {"run", Align::kLeft},
+                   {"original", Align::kLeft},
+                   {"size"},
+                   {"bits/weight"},
+                   {"KL mean"},
+                   {"+/-"},
+                   {"top-1 %"},
+                   {"ppl"},
+                   {"+/-"}});
+  std::size_t group = 0;
+  for (const report::ComparedModel& model : comparison.models) {
+    if (model.group != group) table.add(std::vector<std::string>(11));
+    group = model.group;
+    table.add(row_of(model, comparison));
+  }
+  return table.text();
+}
+
+std::string legend_of(const report::Comparison& comparison) {
+  const char* marked = comparison.kl_compares           ? "lowest KL divergence"
+                       : comparison.perplexity_compares ? "lowest perplexity"
+                                                        : nullptr;
+  std::string text = "\nSmallest first; models between blank lines differ by at most 10 % in size.";
+  if (marked != nullptr) text += fmt::format(" *: {} of its group.", marked);
+  if (!comparison.kl_compares) text += " (KL) does not compare between originals or tokens.";
+  return text + "\n";
+}
+
+void print_json(const report::Comparison& comparison) {
+  nlohmann::ordered_json models = nlohmann::ordered_json::array();
+  for (const report::ComparedModel& model : comparison.models) {
+    models.push_back(json_of(model.point));
+    models.back()["group"] = model.group;
+    models.back()["best"] = model.best;
+  }
+  const nlohmann::ordered_json json = {{"models", models},
+                                       {"kl_compares", comparison.kl_compares},
+                                       {"perplexity_compares", comparison.perplexity_compares},
+                                       {"warnings", comparison.warnings}};
+  fmt::print("{}\n", json.dump(2));
+}
+
+void compare(const std::vector<std::string>& folders, bool as_json) {
+  const report::Comparison comparison = report::compare(points_in(folders));
+  if (as_json) return print_json(comparison);
+  fmt::print("{}{}", table_of(comparison), legend_of(comparison));
+  std::fflush(stdout);
+  for (const std::string& warning : comparison.warnings)
+    fmt::print(stderr, "warning: {}\n", printable(warning));
+}
+
+}  // namespace
+
+void add_compare(CLI::App& program) {
+  CLI::App* command = program.add_subcommand(
+      "compare", "Models of several runs, sweeps or artifact folders side by side, by size.");
+  auto folders = std::make_shared<std::vector<std::string>>();
+  auto as_json = std::make_shared<bool>(false);
+  command->add_option("FOLDER", *folders, "Run folders, sweep folders, artifact folders")
+      ->required();
+  command->add_flag("--json", *as_json, "The comparison as JSON");
+  command->footer(help_footer("  calque compare runs/small-8bit runs/large-3bit"));
+  command->callback([folders, as_json] { compare(*folders, *as_json); });
+}
+
+}  // namespace calque::cli

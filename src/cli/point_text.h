@@ -1,0 +1,20 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "calque/report/points.h"
+
+namespace calque::cli {
+
+// The models of all folders, in their order.
+std::vector<report::Point> points_in(const std::vector<std::string>& folders);
+
+// KL mean, its error, top-1 %, perplexity, its uncertainty, on the main text; "-" where there is
+// none.
+std::vector<std::string> quality_cells(const report::Point& point);
+
+nlohmann::ordered_json json_of(const report::Point& point);
+
+}  // namespace calque::cli

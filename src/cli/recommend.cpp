@@ -1,0 +1,216 @@
+#include "calque/report/recommend.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "calque/core/error.h"
+#include "cli/commands.h"
+#include "cli/point_text.h"
+#include "cli/text_table.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+using Align = TextTable::Align;
+
+struct RecommendArguments {
+  std::vector<std::string> folders;
+  double max_kl = 0;
+  std::string max_bytes;  // "4GiB"
+  double max_bits_per_weight = 0;
+  bool json = false;
+};
+
+// "4GiB", "3.5 GB", "500000".
+std::uint64_t parsed_bytes(const std::string& text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"", 1},     {"B", 1},        {"KB", 1e3},     {"MB", 1e6},
+      {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 0x1p20}, {"GiB", 0x1p30}};
+  double number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string_view unit(parsed.ptr, text.data() + text.size());
+  while (unit.starts_with(' ')) unit.remove_prefix(1);
+  for (const auto& [name, bytes] : kUnits)
+    if (parsed.ec == std::errc() && unit == name && number > 0 && number * bytes < 1e18)
+      return static_cast<std::uint64_t>(number * bytes);
+  throw Error(ErrorKind::kConfig, "E001",
+              fmt::format("--max-bytes: '{}' is no size; write it as 4GiB, 3.5GB or 500000",
+                          printable(text)));
+}
+
+report::Bounds bounds_of(const RecommendArguments& arguments) {
+  report::Bounds bounds;
+  if (arguments.max_kl > 0) bounds.max_kl = arguments.max_kl;
+  if (!arguments.max_bytes.empty()) bounds.max_bytes = parsed_bytes(arguments.max_bytes);
+  if (arguments.max_bits_per_weight > 0) bounds.max_bits_per_weight = arguments.max_bits_per_weight;
+  return bounds;
+}
+
+// KL divergences of two originals do not compare, so advice from both would mean nothing.
+void check_one_original(const std::vector<report::Point>& points) {
+  for (const report::Point& p : points)
+    if (p.base.tensor_bytes != points.front().base.tensor_bytes ||
+        (!p.base.name.empty() && !points.front().base.name.empty() &&
+         p.base.name != points.front().base.name))
+      throw Error(
+          ErrorKind::kConfig, "E255",
+          fmt::format("'{}' and '{}' were made from different originals, whose KL divergences do "
+                      "not compare. Give the runs of one original; 'calque compare' puts "
+                      "different ones side by side",
+                      printable(points.front().label), printable(p.label)));
+}
+
+std::string measured_on(const std::vector<report::Point>& points) {
+  for (const report::Point& p : points)
+    if (p.main() != nullptr && p.main()->has_kl)
+      return fmt::format("{} ({}), text {}, {} tokens at a time",
+                         p.base.name.empty() ? "one model" : printable(p.base.name),
+                         bytes_text(p.base.tensor_bytes), printable(p.main()->text),
+                         p.main()->seqlen);
+  return "";
+}
+
+std::vector<std::string> point_cells(const report::Point& p) {
+  std::vector<std::string> cells = {printable(p.label), printable(p.usual_name),
+                                    bytes_text(p.bytes), fmt::format("{:.3f}", p.bits_per_weight)};
+  const std::vector<std::string> quality = quality_cells(p);
+  cells.insert(cells.end(), quality.begin(), quality.begin() + 3);
+  return cells;
+}
+
+std::vector<TextTable::Column> point_columns() {
+  return {{"model", Align::kLeft},
+          {"kind", Align::kLeft},
+          {"size"},
+          {"bits/weight"},
+          {"KL mean"},
+          {"+/-"},
+          {"top-1 %"}};
+}
+
+std::string advice_table(const std::vector<report::Advice>& advice) {
+  auto columns = point_columns();
+  columns.insert(columns.begin(), {"need", Align::kLeft});
+  TextTable table(columns);
+  for (const report::Advice& a : advice) {
+    std::vector<std::string> cells = point_cells(a.point);
+    cells.insert(cells.begin(), a.need);
+    table.add(std::move(cells));
+  }
+  return table.text();
+}
+
+std::string front_table(const std::vector<report::Point>& front) {
+  TextTable table(point_columns());
+  for (const report::Point& p : front) table.add(point_cells(p));
+  return table.text();
+}
+
+std::string kl_of(const std::vector<report::Point>& points, std::string_view usual_name) {
+  const report::Point* best = nullptr;
+  for (const report::Point& p : points)
+    if (p.usual_name == usual_name && p.main() != nullptr && p.main()->has_kl)
+      if (best == nullptr || p.main()->kl_mean.value < best->main()->kl_mean.value) best = &p;
+  return best == nullptr ? "-" : fmt::format("{:.5f}", best->main()->kl_mean.value);
+}
+
+std::string gigabytes(std::uint64_t bytes) {
+  return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+std::string sizes_table(const std::vector<report::Point>& points) {
+  std::vector<TextTable::Column> columns = {{"usual name", Align::kLeft}, {"KL here"}};
+  for (const report::CommonModel& model : report::common_models())
+    columns.push_back({fmt::format("{} ({})", model.label, model.name)});
+  TextTable table(columns);
+  for (const report::UsualExport& usual : report::usual_exports()) {
+    std::vector<std::string> row = {std::string(usual.name), kl_of(points, usual.name)};
+    for (const report::CommonModel& model : report::common_models()) {
+      const report::ExportSize size = report::export_size(model, usual);
+      row.push_back(
+          fmt::format("{} {:5.2f} bits", gigabytes(size.tensor_bytes), size.bits_per_weight));
+    }
+    table.add(std::move(row));
+  }
+  return table.text();
+}
+
+nlohmann::ordered_json sizes_json() {
+  nlohmann::ordered_json sizes = nlohmann::ordered_json::array();
+  for (const report::UsualExport& usual : report::usual_exports())
+    for (const report::CommonModel& model : report::common_models()) {
+      const report::ExportSize size = report::export_size(model, usual);
+      sizes.push_back({{"name", usual.name},
+                       {"model", model.name},
+                       {"tensor_bytes", size.tensor_bytes},
+                       {"bits_per_weight", size.bits_per_weight}});
+    }
+  return sizes;
+}
+
+void print_json(const report::Recommendation& recommendation) {
+  nlohmann::ordered_json advice = nlohmann::ordered_json::array();
+  for (const report::Advice& a : recommendation.advice)
+    advice.push_back({{"need", a.need}, {"use", json_of(a.point)}});
+  nlohmann::ordered_json front = nlohmann::ordered_json::array();
+  for (const report::Point& p : recommendation.front) front.push_back(json_of(p));
+  const nlohmann::ordered_json json = {
+      {"advice", advice}, {"front", front}, {"sizes", sizes_json()}};
+  fmt::print("{}\n", json.dump(2));
+}
+
+void recommend(const RecommendArguments& arguments) {
+  const std::vector<report::Point> points = points_in(arguments.folders);
+  check_one_original(points);
+  const report::Recommendation recommendation = report::recommend(points, bounds_of(arguments));
+  if (arguments.json) return print_json(recommendation);
+  fmt::print("Measured on {}; KL divergence in nats\n\n{}", measured_on(points),
+             advice_table(recommendation.advice));
+  fmt::print("\nNo other is smaller and closer than one of these\n\n{}",
+             front_table(recommendation.front));
+  fmt::print(
+      "\nSizes of common models, from their shapes (tensors; a GGUF file adds its tokenizer, 1 to "
+      "8 "
+      "MB)\n\n{}"
+      "\nKL here was measured on the model above. Other models lose other amounts: larger ones "
+      "less, "
+      "models trained on\nmore text more. The order of the types carries over, the figures do not; "
+      "measure yours.\n",
+      sizes_table(points));
+}
+
+}  // namespace
+
+void add_recommend(CLI::App& program) {
+  CLI::App* command = program.add_subcommand(
+      "recommend", "Which of the measured models to use, and what common models would take.");
+  auto arguments = std::make_shared<RecommendArguments>();
+  command->add_option("FOLDER", arguments->folders, "Run folders or sweep folders of one original")
+      ->required();
+  command->add_option("--max-kl", arguments->max_kl, "The smallest with KL divergence up to this")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--max-bytes", arguments->max_bytes, "The closest up to this size (4GiB)");
+  command
+      ->add_option("--max-bits-per-weight", arguments->max_bits_per_weight,
+                   "The closest up to these bits, everything counted")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", arguments->json, "The advice as JSON");
+  command->footer(
+      help_footer("  calque recommend runs/demo\n"
+                  "  calque recommend runs/ablation --max-kl 0.01\n"
+                  "  calque recommend runs/demo --max-bytes 4GiB"));
+  command->callback([arguments] { recommend(*arguments); });
+}
+
+}  // namespace calque::cli

@@ -1,0 +1,192 @@
+#include "calque/report/points.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace calque::report {
+namespace {
+
+Quality quality_of(const Evaluation& evaluation, const ModelResult& model) {
+  Quality q;
+  q.text = evaluation.text;
+  q.seqlen = evaluation.seqlen;
+  q.tokenizer = evaluation.tokens.tokenizer;
+  q.tokens_sha256 = evaluation.tokens.tokens_sha256;
+  q.perplexity = model.perplexity;
+  if (const ModelResult* reference = evaluation.reference())
+    q.perplexity_original = reference->perplexity.value;
+  if (model.divergence) {
+    q.has_kl = true;
+    q.kl_mean = model.divergence->kl_mean;
+    q.kl_mean_sd = model.divergence->kl_mean_sd;
+    q.kl_median = model.divergence->kl_median.value;
+    q.kl_p99 = model.divergence->kl_p99.value;
+    q.top1_agreement = model.divergence->top1_agreement.value;
+  }
+  return q;
+}
+
+// Bits and group size of most modules.
+std::string grid_text(const std::vector<Module>* pass) {
+  if (pass == nullptr || pass->empty()) return "";
+  std::map<std::pair<int, std::int64_t>, int> counts;
+  for (const Module& m : *pass) ++counts[{m.bits, m.group_size}];
+  const auto most = std::ranges::max_element(counts, {}, [](const auto& c) { return c.second; });
+  return fmt::format(" {} bit g{}", most->first.first, most->first.second);
+}
+
+std::string usual_name(const Run& run, std::size_t i) {
+  const Artifact& artifact = run.artifacts[i];
+  const std::string grid = grid_text(run.pass_of(i));
+  if (!artifact.type.empty()) return artifact.type;
+  if (artifact.format == "gptq") return "GPTQ" + grid;
+  if (artifact.format == "awq") return "AWQ" + grid;
+  return artifact.format + grid;
+}
+
+Quality main_quality(const SweepPoint& point) {
+  Quality q;
+  q.text = point.cell("text");
+  q.seqlen = static_cast<std::int64_t>(point.number_in("seqlen"));
+  q.perplexity = {point.number_in("ppl"), point.number_in("ppl_uncertainty")};
+  q.perplexity_original = point.number_in("ppl_original");
+  q.has_kl = !point.cell("kl_mean").empty();
+  q.kl_mean = {point.number_in("kl_mean"), point.number_in("kl_mean_uncertainty")};
+  q.kl_mean_sd = point.number_in("kl_mean_sd");
+  q.kl_median = point.number_in("kl_median");
+  q.kl_p99 = point.number_in("kl_p99");
+  q.top1_agreement = point.number_in("top1_agreement");
+  return q;
+}
+
+Quality further_quality(const SweepPoint& point, const std::string& text) {
+  Quality q;
+  q.text = text;
+  q.seqlen = static_cast<std::int64_t>(point.number_in("seqlen"));
+  q.perplexity.value = point.number_in("ppl[" + text + "]");
+  q.has_kl = !point.cell("kl_mean[" + text + "]").empty();
+  q.kl_mean = {point.number_in("kl_mean[" + text + "]"),
+               point.number_in("kl_mean_uncertainty[" + text + "]")};
+  return q;
+}
+
+// What of the sweep's first run holds for all of its points: the original and the tokens.
+void add_what_is_common(const Sweep& sweep, Point& point) {
+  if (!sweep.first_run) return;
+  point.base.name = sweep.first_run->source_name;
+  for (Quality& q : point.qualities)
+    for (const Evaluation& evaluation : sweep.first_run->evaluations)
+      if (evaluation.text == q.text && evaluation.seqlen == q.seqlen) {
+        q.tokenizer = evaluation.tokens.tokenizer;
+        q.tokens_sha256 = evaluation.tokens.tokens_sha256;
+      }
+}
+
+// "type" where the format has types, else method, bits and group size.
+std::string usual_name(const SweepPoint& point) {
+  const std::string type = point.cell("type");
+  if (point.cell("format") == "gguf" && !type.empty()) return type;
+  const std::string group = point.cell("group_size");
+  std::string method = point.cell("method");
+  std::ranges::transform(method, method.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return fmt::format("{} {} bit{}", method, point.cell("bits"),
+                     group.empty()   ? ""
+                     : group == "-1" ? " per row"
+                                     : " g" + group);
+}
+
+std::string further_name(const SweepPoint& point) {
+  const std::string type = point.cell("type");
+  return type.empty() ? point.cell("format") : type;
+}
+
+// "4b g128": the values of the swept keys, or the number where nothing was swept.
+std::string label_of(const Sweep& sweep, const SweepPoint& point) {
+  std::string label;
+  for (const std::string& key : sweep.swept) {
+    const std::string name = key.substr(key.rfind('.') + 1);
+    const std::string value = point.cell(key);
+    label += label.empty() ? "" : " ";
+    label += name == "bits"         ? value + "b"
+             : name == "group_size" ? "g" + value
+             : name == "type"       ? value
+                                    : name + "=" + value;
+  }
+  if (label.empty()) label = fmt::format("#{}", point.number);
+  // Rows of the same point are its further exports.
+  const auto same = [&](const SweepPoint& p) { return p.number == point.number; };
+  return std::ranges::count_if(sweep.points, same) == 1 ? label : label + " " + further_name(point);
+}
+
+Point point_of(const Sweep& sweep, const SweepPoint& row) {
+  Point point;
+  point.label = label_of(sweep, row);
+  point.run = sweep.name;
+  point.usual_name = usual_name(row);
+  point.base.tensor_bytes = static_cast<std::uint64_t>(row.number_in("source_bytes"));
+  point.bytes = static_cast<std::uint64_t>(row.number_in("tensor_bytes"));
+  point.bits_per_weight = row.number_in("bits_per_weight");
+  if (!row.cell("text").empty()) point.qualities.push_back(main_quality(row));
+  for (std::size_t i = 1; i < sweep.texts.size(); ++i)
+    point.qualities.push_back(further_quality(row, sweep.texts[i]));
+  for (const std::string& key : sweep.swept) point.key_values.push_back(row.cell(key));
+  add_what_is_common(sweep, point);
+  return point;
+}
+
+}  // namespace
+
+std::vector<Point> points_of(const Run& run) {
+  std::vector<Point> points;
+  for (std::size_t i = 0; i < run.artifacts.size(); ++i) {
+    const Artifact& artifact = run.artifacts[i];
+    Point point{artifact.name,
+                run.name,
+                usual_name(run, i),
+                {run.source_name, run.source_bytes},
+                artifact.tensor_bytes,
+                artifact.bits_per_weight,
+                {},
+                {}};
+    for (const Evaluation& evaluation : run.evaluations)
+      if (const ModelResult* model = evaluation.artifact(artifact.name))
+        point.qualities.push_back(quality_of(evaluation, *model));
+    points.push_back(std::move(point));
+  }
+  return points;
+}
+
+std::vector<Point> points_of(const Sweep& sweep) {
+  std::vector<Point> points;
+  for (const SweepPoint& row : sweep.points)
+    if (row.status == "done" && row.number_in("tensor_bytes") > 0)
+      points.push_back(point_of(sweep, row));
+  return points;
+}
+
+std::vector<Point> load_points(const std::filesystem::path& folder) {
+  return kind_of(folder) == FolderKind::kSweep ? points_of(load_sweep(folder))
+                                               : points_of(load_run(folder));
+}
+
+std::vector<std::size_t> pareto_front(const std::vector<Cost>& costs) {
+  std::vector<std::size_t> order(costs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
+    return std::pair(costs[a].size, costs[a].loss) < std::pair(costs[b].size, costs[b].loss);
+  });
+  std::vector<std::size_t> front;
+  double best = std::numeric_limits<double>::infinity();
+  for (const std::size_t i : order)
+    if (costs[i].loss < best) {
+      best = costs[i].loss;
+      front.push_back(i);
+    }
+  return front;
+}
+
+}  // namespace calque::report

@@ -1,0 +1,194 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "calque/core/units.h"
+#include "report/pages.h"
+#include "report/row_plots.h"
+#include "report/scale.h"
+#include "report/sections.h"
+#include "report/sweep_keys.h"
+#include "report/sweep_tables.h"
+
+namespace calque::report {
+namespace {
+
+std::size_t count(const Sweep& sweep, const std::string& status) {
+  return static_cast<std::size_t>(std::ranges::count(sweep.points, status, &SweepPoint::status));
+}
+
+double sum_of(const Sweep& sweep, const std::string& column) {
+  double sum = 0;
+  for (const SweepPoint& point : sweep.points) sum += point.number_in(column);
+  return sum;
+}
+
+// What can be shared costs this much.
+double shareable_seconds(const SweepPoint& point) {
+  return point.number_in("forward_seconds") + point.number_in("statistics_seconds") +
+         point.number_in("evaluate_seconds");
+}
+
+// How much longer the points that took over others' work would have been at the others' pace. 0: no
+// point shared anything, or every one did.
+double saved_seconds(const Sweep& sweep) {
+  if (sweep.saved_seconds > 0) return sweep.saved_seconds;
+  double own = 0, saved = 0;
+  int owners = 0;
+  for (const SweepPoint* point : with_status(sweep, "done"))
+    if (point->cell("shared").empty()) {
+      own += shareable_seconds(*point);
+      ++owners;
+    }
+  if (owners == 0) return 0;
+  for (const SweepPoint* point : with_status(sweep, "done"))
+    if (!point->cell("shared").empty())
+      saved += std::max(0.0, own / owners - shareable_seconds(*point));
+  return saved;
+}
+
+std::vector<Card> cards_of(const Sweep& sweep, const std::vector<Point>& points) {
+  std::vector<Card> cards;
+  const std::size_t failed = count(sweep, "failed"), pending = count(sweep, "pending");
+  cards.push_back(
+      {"points", fmt::format("{} done", count(sweep, "done")),
+       fmt::format("{} failed, {} pending, of {}", failed, pending, sweep.points.size())});
+  const Point* closest = nullptr;
+  const Point* smallest = nullptr;
+  for (const Point& p : points) {
+    if (p.main() == nullptr || !p.main()->has_kl) continue;
+    if (closest == nullptr || p.main()->kl_mean.value < closest->main()->kl_mean.value)
+      closest = &p;
+    if (smallest == nullptr || p.bytes < smallest->bytes) smallest = &p;
+  }
+  const auto card = [&](const std::string& title, const Point& p) {
+    cards.push_back({title, p.label,
+                     fmt::format("{:.2f} bits/weight, {}; KL {}", p.bits_per_weight,
+                                 bytes_text(p.bytes), number_text(p.main()->kl_mean.value))});
+  };
+  if (closest != nullptr) card("closest to the original", *closest);
+  if (smallest != nullptr && smallest != closest) card("smallest", *smallest);
+  const double saved = saved_seconds(sweep);
+  cards.push_back(
+      {"time, all points", duration_text(sum_of(sweep, "seconds")),
+       saved > 0 ? fmt::format("about {} saved by sharing", duration_text(saved)) : ""});
+  return cards;
+}
+
+ParetoSeries by_key(const Sweep& sweep, const std::vector<Point>& points) {
+  const std::string key = colour_key(sweep);
+  ParetoSeries series{std::vector<std::size_t>(points.size(), 0), {}};
+  if (key.empty()) return series;
+  const auto values = values_of(sweep, key);
+  const auto at = std::ranges::find(sweep.swept, key) - sweep.swept.begin();
+  for (const std::string& value : values)
+    series.names.push_back(series.names.empty() ? short_key(key) + " " + value : value);
+  for (std::size_t i = 0; i < points.size(); ++i)
+    series.of_point[i] = static_cast<std::size_t>(
+        std::ranges::find(values, points[i].key_values[static_cast<std::size_t>(at)]) -
+        values.begin());
+  return series;
+}
+
+KeyPlot key_plot(const Sweep& sweep, std::size_t key, const std::vector<Point>& points,
+                 const ParetoSeries& series) {
+  KeyPlot plot;
+  plot.title = short_key(sweep.swept[key]);
+  plot.description = "KL divergence by " + sweep.swept[key];
+  plot.x_title = sweep.swept[key];
+  plot.y_title = "KL, nats (log scale)";
+  plot.values = values_of(sweep, sweep.swept[key]);
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const Point& p = points[i];
+    if (p.main() == nullptr || !p.main()->has_kl) continue;
+    std::string others;
+    for (std::size_t k = 0; k < p.key_values.size(); ++k)
+      if (k != key) others += p.key_values[k] + "\n";
+    plot.points.push_back(
+        {static_cast<std::size_t>(std::ranges::find(plot.values, p.key_values[key]) -
+                                  plot.values.begin()),
+         p.main()->kl_mean.value, series.of_point[i], others,
+         p.label + ": " + number_text(p.main()->kl_mean.value)});
+  }
+  return plot;
+}
+
+Csv key_data(const KeyPlot& plot) {
+  Csv csv{{"value", "kl_mean"}, {}};
+  for (const KeyPoint& p : plot.points)
+    csv.rows.push_back({plot.values[p.value], fmt::format("{:.6g}", p.y)});
+  return csv;
+}
+
+void add_keys(Page& page, const Sweep& sweep, const std::vector<Point>& points,
+              const ParetoSeries& series) {
+  std::vector<Figure> figures;
+  for (std::size_t key = 0; key < sweep.swept.size(); ++key) {
+    const KeyPlot plot = key_plot(sweep, key, points, series);
+    if (plot.values.size() < 2 || plot.points.empty()) continue;
+    figures.push_back({"key_" + sweep.swept[key], draw(plot), key_data(plot)});
+  }
+  if (figures.empty()) return;
+  page.section("What each key does");
+  const std::string key = colour_key(sweep);
+  page.figures(
+      std::move(figures),
+      fmt::format("Lines join points that differ in nothing else.{}",
+                  key.empty() ? "" : " Colours and shapes as above: " + escaped(key) + "."));
+}
+
+void add_provenance(Page& page, const Sweep& sweep) {
+  page.section("How it was made");
+  std::string facts;
+  if (sweep.first_run) {
+    if (!sweep.first_run->source_name.empty())
+      facts += "<dt>original</dt><dd>" + escaped(sweep.first_run->source_name) + "</dd>\n";
+    if (!sweep.first_run->calque_version.empty())
+      facts += "<dt>calque</dt><dd>" + escaped(sweep.first_run->calque_version) + "</dd>\n";
+  }
+  facts +=
+      "<dt>again</dt><dd><code>calque sweep sweep.resolved.yaml</code>; each point's own job is "
+      "<code>points/HASH/job.resolved.yaml</code></dd>\n";
+  page.html("<dl>\n" + facts + "</dl>\n");
+  if (sweep.first_run) page.html(data_table(*sweep.first_run));
+  if (!sweep.resolved.empty())
+    page.folded("The sweep (sweep.resolved.yaml)", preformatted(sweep.resolved));
+  if (sweep.first_run && !sweep.first_run->resolved_job.empty())
+    page.folded("The first point's job with every setting",
+                preformatted(sweep.first_run->resolved_job));
+}
+
+double noise_floor(const Sweep& sweep) {
+  if (!sweep.first_run || sweep.first_run->evaluations.empty()) return 0;
+  const ModelResult* floor = sweep.first_run->evaluations.front().noise_floor();
+  return floor != nullptr && floor->divergence ? floor->divergence->kl_mean.value : 0;
+}
+
+}  // namespace
+
+Page sweep_page(const Sweep& sweep) {
+  Page page(sweep.name + " \xE2\x80\x93 calque sweep");
+  std::string keys;
+  for (const std::string& key : sweep.swept) keys += (keys.empty() ? "" : " \xC3\x97 ") + key;
+  page.html(fmt::format("<h1>{}</h1>\n<div class=\"sub\">Sweep over {}</div>\n",
+                        escaped(sweep.name), escaped(keys)));
+  const std::vector<Point> points = points_of(sweep);
+  const ParetoSeries series = by_key(sweep, points);
+  page.cards(cards_of(sweep, points));
+  const double source_bits = sweep.first_run ? sweep.first_run->source_bits_per_weight : 0;
+  add_pareto(page, points, series, source_bits, noise_floor(sweep));
+  add_keys(page, sweep, points, series);
+  add_texts_and_spread(page, points, nullptr);
+  if (const HtmlTable done = points_table(sweep); !done.rows.empty()) {
+    page.section("All points that are done");
+    page.table(done);
+  }
+  if (const HtmlTable failed = failed_table(sweep); !failed.rows.empty()) {
+    page.section("Failed points");
+    page.table(failed);
+  }
+  add_provenance(page, sweep);
+  return page;
+}
+
+}  // namespace calque::report
