@@ -107,8 +107,7 @@ class PackedWriter : public ArtifactWriter {
  private:
   static std::unique_ptr<io::AtomicFolder> open_folder(const ExportRequest& request,
                                                        const KeptArtifact* kept) {
-    if (kept == nullptr)
-      return std::make_unique<io::AtomicFolder>(request.path, request.overwrite);
+    if (kept == nullptr) return std::make_unique<io::AtomicFolder>(request.path, request.overwrite);
     const std::string identity = Json::parse(kept->notes).at("folder");
     return std::make_unique<io::AtomicFolder>(request.path, request.overwrite, identity);
   }

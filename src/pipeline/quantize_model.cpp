@@ -61,8 +61,7 @@ class JobRun {
         state_(job, options),
         log_(job.run_dir, observer, state_.progress()),
         source_(job.model.path, job.model.allow_requantize),
-        plans_(plan_exports(job, source_,
-                            state_.goes_on() ? Targets::kOwnToo : Targets::kOthers)),
+        plans_(plan_exports(job, source_, state_.goes_on() ? Targets::kOwnToo : Targets::kOthers)),
         importance_(load_importance(job, source_.family)),
         devices_(choose_devices(job, plans_, this_machine())),
         execs_(open_devices(devices_, job.runtime.threads)),
@@ -228,9 +227,7 @@ class JobRun {
     return writers;
   }
 
-  bool is_finished(std::size_t index) const {
-    return state_.progress().exports.count(index) > 0;
-  }
+  bool is_finished(std::size_t index) const { return state_.progress().exports.count(index) > 0; }
 
   void require_finished(std::size_t index) const {
     const artifact::ExportRequest& request = plans_[index].request;

@@ -142,8 +142,8 @@ void RunState::require(const std::string& group, const Fields& fields) {
 bool RunState::is_due(std::uint64_t bytes) const {
   if (!journal_ || job_.runtime.checkpoint == "off") return false;
   if (job_.runtime.checkpoint == "block") return true;
-  const double rate = saved_bytes_ > 0 ? static_cast<double>(saved_bytes_) / saving_seconds_
-                                       : kBytesPerSecond;
+  const double rate =
+      saved_bytes_ > 0 ? static_cast<double>(saved_bytes_) / saving_seconds_ : kBytesPerSecond;
   const double seconds = kSmallestSave + static_cast<double>(bytes) / rate;
   return saving_seconds_ + seconds <= kShareOfSaving * watch_.seconds();
 }
