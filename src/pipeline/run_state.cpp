@@ -79,9 +79,10 @@ void RunState::open_journal(Resume resume) {
 // Exports of a run are locked one by one, so that two jobs that write other files do not meet.
 void RunState::lock_exports() {
   for (std::size_t i = 0; i < job_.exports.size(); ++i) {
-    if (progress_.exports.count(i) > 0) continue;
     const artifact::ExportRequest& request = job_.exports[i];
     auto lock = std::make_unique<io::LockFile>(lock_of(request), request.path.string());
+    const bool finished = progress_.exports.count(i) > 0;
+    if (finished && lock->last_holder() != progress_.id) continue;
     if (goes_on_ && !lock->last_holder().empty() && lock->last_holder() != progress_.id)
       throw Error(ErrorKind::kInput, "E308",
                   fmt::format("cannot go on: another run has begun {} since. Start anew with "
