@@ -52,7 +52,13 @@ RunState::RunState(const Job& job, const RunOptions& options) : job_(job) {
   lock_->hold_as(progress_.id);
   if (!options.settings.empty()) require("settings", settings_fields(options.settings));
   if (journal_) require("model", model_fields(job));
-  lock_exports();
+  try {
+    lock_exports();
+  } catch (...) {
+    if (!goes_on_) clear();
+    if (!goes_on_) remove_folder();
+    throw;
+  }
   if (!goes_on_) return;
   journal_->append(resumed_record());
   ++progress_.resumed;
@@ -149,22 +155,29 @@ bool RunState::is_due(std::uint64_t bytes) const {
   return saving_seconds_ + seconds <= kShareOfSaving * watch_.seconds();
 }
 
+// Told first: a signal may come as soon as the record is there.
 void RunState::save(std::size_t pass, PassProgress now, std::uint64_t bytes, double seconds) {
-  PassProgress& before = progress_.passes[pass];
-  const std::string replaced = before.streams;
+  const PassProgress before = this->pass(pass);
+  const std::string told = saved_run();
+  const std::string record = pass_record(pass, now, before, totals_());
+  progress_.passes[pass] = std::move(now);
+  tell_what_is_saved();
+  for (const auto& lock : export_locks_) lock->keep();
   try {
-    journal_->append(pass_record(pass, now, before, totals_()));
+    journal_->append(record);
   } catch (...) {
-    if (before.blocks == 0 && !before.complete) progress_.passes.erase(pass);
+    progress_.passes[pass] = before;
+    if (before.blocks == 0) progress_.passes.erase(pass);
+    set_saved_run(told);
+    if (!progress_.has_finished_something())
+      for (const auto& lock : export_locks_) lock->drop();
     throw;
   }
-  before = std::move(now);
-  for (const auto& lock : export_locks_) lock->keep();
   saved_bytes_ += bytes;
   saving_seconds_ += seconds;
   std::error_code ignored;
-  if (!replaced.empty() && replaced != before.streams) fs::remove(folder_ / replaced, ignored);
-  tell_what_is_saved();
+  if (!before.streams.empty() && before.streams != progress_.passes[pass].streams)
+    fs::remove(folder_ / before.streams, ignored);
 }
 
 void RunState::export_finished(std::size_t index) {
