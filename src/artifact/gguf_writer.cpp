@@ -110,10 +110,7 @@ std::uint64_t limit_of(const ExportRequest& request) {
 class GgufArtifactWriter : public ArtifactWriter {
  public:
   GgufArtifactWriter(const ExportPlan& plan, const WriterInputs& inputs)
-      : plan_(plan),
-        inputs_(inputs),
-        intake_(plan_),
-        file_(open_file(plan_, inputs_)) {
+      : plan_(plan), inputs_(inputs), intake_(plan_), file_(open_file(plan_, inputs_)) {
     if (inputs_.kept != nullptr)
       for (const std::string& name : inputs_.kept->tensors) {
         const TensorPlan& planned = intake_.mark_given(name);

@@ -91,8 +91,8 @@ AtomicFile::AtomicFile(std::filesystem::path path, GoOn go_on) : path_(std::move
   const bool known = ::fstat(descriptor_, &status) == 0;
   if (!known || static_cast<std::uint64_t>(status.st_size) < go_on.bytes) {
     ::close(descriptor_);
-    throw_missing_part(partial, fmt::format("has {} bytes, {} are needed", status.st_size,
-                                            go_on.bytes));
+    throw_missing_part(partial,
+                       fmt::format("has {} bytes, {} are needed", status.st_size, go_on.bytes));
   }
   size_ = reserved_ = go_on.bytes;
   kept_ = true;

@@ -37,7 +37,8 @@ std::string line(const std::string& text, std::size_t number) {
 
 // Whoever held it may have removed it between our open and our lock.
 bool is_still_there(int descriptor, const std::filesystem::path& path) {
-  struct stat mine {}, there {};
+  struct stat mine {
+  }, there{};
   return ::fstat(descriptor, &mine) == 0 && ::stat(path.c_str(), &there) == 0 &&
          mine.st_ino == there.st_ino && mine.st_dev == there.st_dev;
 }
@@ -74,9 +75,9 @@ void LockFile::take(const std::string& what) {
 
 void LockFile::hold_as(const std::string& holder) {
   const std::string text = fmt::format("{}\n{}\n", ::getpid(), holder);
-  const bool wrote = ::ftruncate(descriptor_, 0) == 0 &&
-                     ::pwrite(descriptor_, text.data(), text.size(), 0) ==
-                         static_cast<ssize_t>(text.size());
+  const bool wrote =
+      ::ftruncate(descriptor_, 0) == 0 &&
+      ::pwrite(descriptor_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
   if (!wrote) throw_resource_error(path_, "write", errno, text.size());
 }
 

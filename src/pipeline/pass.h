@@ -38,13 +38,13 @@ struct Pass {
   MemoryMeter& memory;
   double upstream_correction = 0;  // 0..1; > 0: the original model runs beside (quant/upstream.h)
   std::shared_ptr<io::ScratchSpace> scratch;  // the runner's; null: activations are in memory
-  RunState* state = nullptr;  // null: nothing is saved
-  std::size_t number = 0;     // of the job's passes
+  RunState* state = nullptr;                  // null: nothing is saved
+  std::size_t number = 0;                     // of the job's passes
 };
 
-// Rounds everything that is not finished yet and hands it to the writers (without finishing them). Returns the modules in
-// the order they were done. Error(kNumerical, "E401") when more modules fell back to RTN than the
-// job allows.
+// Rounds everything that is not finished yet and hands it to the writers (without finishing them).
+// Returns the modules in the order they were done. Error(kNumerical, "E401") when more modules fell
+// back to RTN than the job allows.
 std::vector<ModuleReport> run_pass(const Pass& pass);
 
 }  // namespace calque::pipeline

@@ -29,8 +29,8 @@ struct SourceModel {
 
 // What is at the paths that the job writes already.
 enum class Targets {
-  kOthers,   // refused, unless it may be overwritten
-  kOwnToo,   // of this run, which goes on: left alone
+  kOthers,  // refused, unless it may be overwritten
+  kOwnToo,  // of this run, which goes on: left alone
 };
 std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source,
                                                Targets targets = Targets::kOthers);

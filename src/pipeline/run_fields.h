@@ -9,8 +9,8 @@ namespace calque::pipeline {
 // What a run that goes on must find as it was. Keys of the job file that cannot change the result
 // (threads, max_ram, ...) are left out.
 Fields settings_fields(const Fields& settings);
-// Files of the model, and the imatrix. Above 8 GiB in all, the weights are compared by size, time of
-// the last change, header and 4 KiB of every MiB instead of all bytes.
+// Files of the model, and the imatrix. Above 8 GiB in all, the weights are compared by size, time
+// of the last change, header and 4 KiB of every MiB instead of all bytes.
 Fields model_fields(const Job& job);
 Fields device_fields(const StageDevices& devices, const std::string& forward_dtype);
 Fields calibration_fields(const text::Manifest& manifest);

@@ -85,12 +85,11 @@ void RunLog::write_row(const ModuleReport& m) {
   const Index group_size = m.grid.group_size_for(m.in_features);
   const double bpw = bits_per_weight(m.grid, m.in_features);
   modules_csv_ << fmt::format(
-                        "{},{},{},{},{},{},{:.4f},{:.6g},{:.6g},{},{},{:g},{},{:.3f},{},{:.4g}\n",
-                        m.block, m.module, r.method, m.grid.bits, group_size, params, bpw, r.loss,
-                        r.relative_error, m.tokens, m.nonfinite_tokens, r.damp_percent,
-                        r.dead_columns, m.seconds,
-                        r.fallback_reason.empty() ? "" : quoted(r.fallback_reason),
-                        m.upstream_shift)
+                      "{},{},{},{},{},{},{:.4f},{:.6g},{:.6g},{},{},{:g},{},{:.3f},{},{:.4g}\n",
+                      m.block, m.module, r.method, m.grid.bits, group_size, params, bpw, r.loss,
+                      r.relative_error, m.tokens, m.nonfinite_tokens, r.damp_percent,
+                      r.dead_columns, m.seconds,
+                      r.fallback_reason.empty() ? "" : quoted(r.fallback_reason), m.upstream_shift)
                << std::flush;
   check(modules_csv_, "modules.csv");
 }
@@ -131,8 +130,8 @@ void RunLog::finish(const Report& report) {
 
 void RunLog::log(const std::string& event, const std::string& fields) {
   if (!log_jsonl_.is_open()) return;
-  log_jsonl_ << fmt::format(R"({{"seconds":{:.3f},"event":"{}",{}}})", seconds_before_ + watch_.seconds(), event,
-                            fields)
+  log_jsonl_ << fmt::format(R"({{"seconds":{:.3f},"event":"{}",{}}})",
+                            seconds_before_ + watch_.seconds(), event, fields)
              << std::endl;
   check(log_jsonl_, "log.jsonl");
 }

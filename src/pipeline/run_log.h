@@ -16,8 +16,8 @@ namespace calque::pipeline {
 // nothing. A disk that is full is Error(kResource, "E302").
 class RunLog : public Observer {
  public:
-  // `before`: what an earlier process has done. Its lines of log.jsonl stay, later ones go; the rows
-  // of modules.csv are to be given again.
+  // `before`: what an earlier process has done. Its lines of log.jsonl stay, later ones go; the
+  // rows of modules.csv are to be given again.
   RunLog(const std::filesystem::path& folder, Observer& next, const RunProgress& before);
 
   void phase_started(const std::string& title, Index steps) override;

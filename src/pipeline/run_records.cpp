@@ -28,11 +28,21 @@ std::string line(const Json& json) {
 
 Json json_of(const ModuleReport& m) {
   const quant::RoundingReport& r = m.rounding;
-  return {m.block,         m.module,        m.role,
-          m.out_features,  m.in_features,   m.tokens,
-          m.nonfinite_tokens, number(m.seconds), number(m.upstream_shift),
-          r.method,        number(r.loss),  number(r.relative_error),
-          number(r.damp_percent), r.dead_columns, r.fallback_reason};
+  return {m.block,
+          m.module,
+          m.role,
+          m.out_features,
+          m.in_features,
+          m.tokens,
+          m.nonfinite_tokens,
+          number(m.seconds),
+          number(m.upstream_shift),
+          r.method,
+          number(r.loss),
+          number(r.relative_error),
+          number(r.damp_percent),
+          r.dead_columns,
+          r.fallback_reason};
 }
 
 ModuleReport module_in(const Json& json) {
@@ -55,10 +65,10 @@ ModuleReport module_in(const Json& json) {
   return m;
 }
 
-constexpr double StageSeconds::*kStages[] = {
-    &StageSeconds::tokenize,   &StageSeconds::load,      &StageSeconds::forward,
-    &StageSeconds::statistics, &StageSeconds::transform, &StageSeconds::quantize,
-    &StageSeconds::write,      &StageSeconds::evaluate};
+constexpr double StageSeconds::*kStages[] = {&StageSeconds::tokenize,  &StageSeconds::load,
+                                             &StageSeconds::forward,   &StageSeconds::statistics,
+                                             &StageSeconds::transform, &StageSeconds::quantize,
+                                             &StageSeconds::write,     &StageSeconds::evaluate};
 
 Json json_of(const RunTotals& totals) {
   Json stages = Json::array();
@@ -89,8 +99,7 @@ void add_pass(const Json& json, RunProgress& progress) {
   pass.streams = json.at("streams");
   pass.rounding.uncorrected = json.at("uncorrected").get<std::set<std::string>>();
   for (const Json& name : json.at("given")) pass.rounding.given.push_back(name);
-  for (const Json& module : json.at("modules"))
-    pass.rounding.modules.push_back(module_in(module));
+  for (const Json& module : json.at("modules")) pass.rounding.modules.push_back(module_in(module));
   progress.totals = totals_in(json.at("totals"));
 }
 

@@ -14,7 +14,7 @@ namespace calque::pipeline {
 // What outlives the blocks of a pass.
 struct RoundingState {
   std::vector<ModuleReport> modules;
-  std::vector<std::string> given;   // tensors that the writers have, whole
+  std::vector<std::string> given;     // tensors that the writers have, whole
   std::set<std::string> uncorrected;  // kinds of sites that a warning has told of
 };
 

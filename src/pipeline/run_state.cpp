@@ -52,7 +52,13 @@ RunState::RunState(const Job& job, const RunOptions& options) : job_(job) {
   lock_->hold_as(progress_.id);
   if (!options.settings.empty()) require("settings", settings_fields(options.settings));
   if (journal_) require("model", model_fields(job));
-  lock_exports();
+  try {
+    lock_exports();
+  } catch (...) {
+    if (!goes_on_) clear();
+    if (!goes_on_) remove_folder();
+    throw;
+  }
   if (!goes_on_) return;
   journal_->append(resumed_record());
   ++progress_.resumed;
@@ -79,9 +85,10 @@ void RunState::open_journal(Resume resume) {
 // Exports of a run are locked one by one, so that two jobs that write other files do not meet.
 void RunState::lock_exports() {
   for (std::size_t i = 0; i < job_.exports.size(); ++i) {
-    if (progress_.exports.count(i) > 0) continue;
     const artifact::ExportRequest& request = job_.exports[i];
     auto lock = std::make_unique<io::LockFile>(lock_of(request), request.path.string());
+    const bool finished = progress_.exports.count(i) > 0;
+    if (finished && lock->last_holder() != progress_.id) continue;
     if (goes_on_ && !lock->last_holder().empty() && lock->last_holder() != progress_.id)
       throw Error(ErrorKind::kInput, "E308",
                   fmt::format("cannot go on: another run has begun {} since. Start anew with "
@@ -142,28 +149,35 @@ void RunState::require(const std::string& group, const Fields& fields) {
 bool RunState::is_due(std::uint64_t bytes) const {
   if (!journal_ || job_.runtime.checkpoint == "off") return false;
   if (job_.runtime.checkpoint == "block") return true;
-  const double rate = saved_bytes_ > 0 ? static_cast<double>(saved_bytes_) / saving_seconds_
-                                       : kBytesPerSecond;
+  const double rate =
+      saved_bytes_ > 0 ? static_cast<double>(saved_bytes_) / saving_seconds_ : kBytesPerSecond;
   const double seconds = kSmallestSave + static_cast<double>(bytes) / rate;
   return saving_seconds_ + seconds <= kShareOfSaving * watch_.seconds();
 }
 
+// Told first: a signal may come as soon as the record is there.
 void RunState::save(std::size_t pass, PassProgress now, std::uint64_t bytes, double seconds) {
-  PassProgress& before = progress_.passes[pass];
-  const std::string replaced = before.streams;
+  const PassProgress before = this->pass(pass);
+  const std::string told = saved_run();
+  const std::string record = pass_record(pass, now, before, totals_());
+  progress_.passes[pass] = std::move(now);
+  tell_what_is_saved();
+  for (const auto& lock : export_locks_) lock->keep();
   try {
-    journal_->append(pass_record(pass, now, before, totals_()));
+    journal_->append(record);
   } catch (...) {
-    if (before.blocks == 0 && !before.complete) progress_.passes.erase(pass);
+    progress_.passes[pass] = before;
+    if (before.blocks == 0) progress_.passes.erase(pass);
+    set_saved_run(told);
+    if (!progress_.has_finished_something())
+      for (const auto& lock : export_locks_) lock->drop();
     throw;
   }
-  before = std::move(now);
-  for (const auto& lock : export_locks_) lock->keep();
   saved_bytes_ += bytes;
   saving_seconds_ += seconds;
   std::error_code ignored;
-  if (!replaced.empty() && replaced != before.streams) fs::remove(folder_ / replaced, ignored);
-  tell_what_is_saved();
+  if (!before.streams.empty() && before.streams != progress_.passes[pass].streams)
+    fs::remove(folder_ / before.streams, ignored);
 }
 
 void RunState::export_finished(std::size_t index) {

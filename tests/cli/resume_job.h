@@ -29,23 +29,24 @@ namespace calque::cli {
 struct SmallJob {
   std::string quantization;
   std::string exports;
-  std::string calibration = "calibration: {tokens: ../tokens/model.safetensors, n_samples: 4, "
-                            "seqlen: 32}\n";
+  std::string calibration =
+      "calibration: {tokens: ../tokens/model.safetensors, n_samples: 4, "
+      "seqlen: 32}\n";
 };
 
 inline SmallJob gptq_job() {
-  return {"method: gptq, bits: 4, group_size: 32",
+  return {"method: gptq, bits: 4, group_size: 32, refine_passes: 0",
           "{format: gptq, path: out/folder, overwrite: true}, "
           "{format: gguf, path: out/q4.gguf, type: Q4_0, overwrite: true}"};
 }
 // Its folder is split, and absorbers change.
 inline SmallJob awq_job() {
-  return {"method: awq, bits: 4, group_size: 32",
+  return {"method: awq, bits: 4, group_size: 32, refine_passes: 0",
           "{format: awq, path: out/folder, max_shard_size: 200000}"};
 }
 // Two passes, both beside the original model.
 inline SmallJob upstream_job() {
-  return {"method: gptq, bits: 3, group_size: 32, upstream_correction: 1",
+  return {"method: gptq, bits: 3, group_size: 32, upstream_correction: 1, refine_passes: 0",
           "{format: gguf, path: out/k.gguf, type: Q4_K}, {format: gptq, path: out/folder}",
           "calibration: {tokens: ../tokens/model.safetensors, n_samples: 4, seqlen: 32, "
           "save_imatrix: out/imatrix.gguf}\n"};
@@ -113,8 +114,8 @@ inline Outcome go_on(const std::filesystem::path& folder, const std::string& bef
   return run(began ? resume_arguments(folder) : run_arguments(folder), before);
 }
 
-// The program, killed after `seconds` unless it ended before. Whether it was killed.
-inline bool run_and_kill(const std::vector<std::string>& arguments, double seconds) {
+// The program, silent, in a process of its own.
+inline pid_t start(const std::vector<std::string>& arguments) {
   const pid_t process = ::fork();
   if (process == 0) {
     const int nowhere = ::open("/dev/null", O_RDWR);
@@ -127,6 +128,12 @@ inline bool run_and_kill(const std::vector<std::string>& arguments, double secon
     ::execv(program.c_str(), words.data());
     ::_exit(127);
   }
+  return process;
+}
+
+// The program, killed after `seconds` unless it ended before. Whether it was killed.
+inline bool run_and_kill(const std::vector<std::string>& arguments, double seconds) {
+  const pid_t process = start(arguments);
   ::usleep(static_cast<useconds_t>(seconds * 1e6));
   ::kill(process, SIGKILL);
   int status = 0;

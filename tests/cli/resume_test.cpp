@@ -44,16 +44,20 @@ class ResumeJob : public ::testing::Test {
     return results_of(folder);
   }
 
-  // A run of `job` that ended after its first block was saved.
+  // A run of `job` that was killed when its first block was saved.
   std::filesystem::path stopped_job(const SmallJob& job) {
-    for (int call = 8;; call += 2) {
-      const std::filesystem::path folder = new_job(job);
-      const Outcome outcome = run(run_arguments(folder), failing_at(call, "full"));
-      EXPECT_EQ(outcome.exit_code, 4) << outcome.err;
-      if (outcome.err.find("saved: calque resume") != std::string::npos || outcome.exit_code != 4)
-        return folder;
-      std::filesystem::remove_all(folder);
-    }
+    const std::filesystem::path folder = new_job(job);
+    const pid_t process = start({"run", (folder / "job.yaml").string()});
+    while (::waitpid(process, nullptr, WNOHANG) == 0 && !has_saved(folder)) ::usleep(500);
+    ::kill(process, SIGKILL);
+    ::waitpid(process, nullptr, 0);
+    EXPECT_TRUE(has_saved(folder));
+    return folder;
+  }
+
+  static bool has_saved(const std::filesystem::path& folder) {
+    return contents_of(folder / "run/state/journal").find("\"record\":\"pass\"") !=
+           std::string::npos;
   }
 
   void expect_same(const std::filesystem::path& folder,
@@ -69,7 +73,9 @@ class ResumeJob : public ::testing::Test {
   void survives_kills(const SmallJob& job, int kills, unsigned seed) {
     const auto expected = uninterrupted(job);
     std::mt19937 random(seed);
-    const auto moment = [&] { return seconds_ * 1.1 * static_cast<double>(random() % 1000) / 1000; };
+    const auto moment = [&] {
+      return seconds_ * 1.1 * static_cast<double>(random() % 1000) / 1000;
+    };
     int killed = 0;
     while (killed < kills && !HasFailure()) {
       const std::filesystem::path folder = new_job(job);
@@ -103,6 +109,10 @@ class ResumeJob : public ::testing::Test {
       if (how == "full") {
         ASSERT_EQ(failed.exit_code, 4) << "call " << call << ": " << failed.err;
         EXPECT_THAT(failed.err, HasSubstr("error[E302]: ")) << "call " << call;
+        const bool tells = failed.err.find("calque resume ") != std::string::npos;
+        EXPECT_EQ(tells, has_saved(folder)) << "call " << call << ": " << failed.err;
+        const bool left = std::filesystem::exists(folder / "out/q4.gguf.partial");
+        EXPECT_TRUE(tells || !left) << "call " << call;
       }
       const Outcome outcome = go_on(folder);
       ASSERT_EQ(outcome.exit_code, 0) << "call " << call << ": " << outcome.err;
@@ -130,7 +140,7 @@ TEST_F(ResumeJob, ADiskThatIsFullAtAnyChangeLosesNothing) {
   survives_failures(gptq_job(), "full", 3, 13);
 }
 
-TEST_F(ResumeJob, AFullDiskTellsWhatIsSavedAndHowToGoOn) {
+TEST_F(ResumeJob, RunGoesOnAndTheReportSaysSo) {
   const std::filesystem::path folder = stopped_job(gptq_job());
   const Outcome again = run(run_arguments(folder));  // `run` goes on, too
   EXPECT_EQ(again.exit_code, 0) << again.err;
@@ -150,7 +160,9 @@ TEST_F(ResumeJob, AnotherSettingIsRefusedWithBothValues) {
 
 TEST_F(ResumeJob, AnotherModelIsRefusedWithBothHashes) {
   const std::filesystem::path folder = stopped_job(gptq_job());
-  std::fstream(folder_ / "model/model.safetensors", std::ios::in | std::ios::out).seekp(-1, std::ios::end) << 'x';
+  std::fstream(folder_ / "model/model.safetensors", std::ios::in | std::ios::out)
+          .seekp(-1, std::ios::end)
+      << 'x';
   const Outcome outcome = run(resume_arguments(folder));
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_THAT(outcome.err, HasSubstr("error[E305]: cannot resume: model shard model.safetensors "
@@ -162,17 +174,17 @@ TEST_F(ResumeJob, OtherCalibrationTokensAreRefused) {
   write_small_tokens(folder_ / "tokens", 7907);
   const Outcome outcome = run(resume_arguments(folder));
   EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("error[E305]: cannot resume: "), HasSubstr("calibration"),
-                                 HasSubstr("changed (sha256 ")));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("error[E305]: cannot resume: "),
+                                 HasSubstr("calibration"), HasSubstr("changed (sha256 ")));
 }
 
 TEST_F(ResumeJob, APartialFileThatIsGoneIsRefusedAndNeverStartsAnew) {
   const std::filesystem::path folder = stopped_job(gptq_job());
-  std::filesystem::remove(folder / "out/q4.gguf.partial");
+  std::filesystem::remove_all(folder / "out/folder.partial");
   const Outcome outcome = run(resume_arguments(folder));
   EXPECT_EQ(outcome.exit_code, 3);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("error[E308]: cannot go on: "),
-                                 HasSubstr("q4.gguf.partial is gone")));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("error[E308]: cannot go on: "), HasSubstr("folder.partial is gone")));
   EXPECT_EQ(run(run_arguments(folder) + " --resume never").exit_code, 0);
 }
 
@@ -239,9 +251,8 @@ TEST_F(ResumeJob, ATerminatedRunSavesAndTellsHowToGoOn) {
   const std::filesystem::path folder = new_job(upstream_job());
   std::jthread terminator([&] {
     for (int i = 0; i < 3000; ++i) {
-      ::usleep(2000);
-      const std::string journal = contents_of(folder / "run/state/journal");
-      if (journal.find("\"record\":\"pass\"") == std::string::npos) continue;
+      ::usleep(1000);
+      if (!has_saved(folder)) continue;
       const std::string lock = contents_of(folder / "run/state/lock");
       ::kill(std::stoi(lock), SIGTERM);
       return;
@@ -250,7 +261,7 @@ TEST_F(ResumeJob, ATerminatedRunSavesAndTellsHowToGoOn) {
   const Outcome outcome = run(run_arguments(folder));
   EXPECT_EQ(outcome.exit_code, 143);
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("interrupted; "), HasSubstr(" saved: calque resume ")));
-  EXPECT_EQ(run(resume_arguments(folder)).exit_code, 0);
+  EXPECT_EQ(go_on(folder).exit_code, 0);
 }
 
 }  // namespace

@@ -121,9 +121,9 @@ class AtomicFolder {
   bool kept_ = false;
 };
 
-// Deletes what every AtomicFile and AtomicFolder of this process has neither committed nor kept: for a program
-// that is interrupted and will not run their destructors. Safe from any thread (not from a signal
-// handler).
+// Deletes what every AtomicFile and AtomicFolder of this process has neither committed nor kept:
+// for a program that is interrupted and will not run their destructors. Safe from any thread (not
+// from a signal handler).
 void remove_unfinished() noexcept;
 
 }  // namespace calque::io

@@ -108,7 +108,7 @@ class SafetensorsWriter {
   SafetensorsWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
                     std::uint64_t max_shard_bytes = 5'000'000'000);
   // Goes on with what an earlier process kept in `folder`; tensors that it had written are to be
-  // named in mark_written(). Error(kInput, "E308") for a file that is gone, too short, or another's.
+  // named in mark_written(). Error(kInput, "E308"): a file that is gone, too short, or another's.
   SafetensorsWriter(GoOn, std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
                     std::uint64_t max_shard_bytes = 5'000'000'000);
   ~SafetensorsWriter();

@@ -80,8 +80,7 @@ class TorchBlockRunner : public BlockRunner {
 
   std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
                                             const io::ByteSource& source) override {
-    auto states =
-        std::make_unique<TorchHiddenStates>(config_, width, lengths_B, *options_.scratch);
+    auto states = std::make_unique<TorchHiddenStates>(config_, width, lengths_B, *options_.scratch);
     for (Index b = 0; b < states->sequences(); ++b) {
       const MatrixView<float> rows_TH = states->sequence_TH(b);
       source(std::as_writable_bytes(

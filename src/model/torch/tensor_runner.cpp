@@ -102,9 +102,8 @@ class TensorRunner : public BlockRunner {
   std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
                                             const io::ByteSource& source) override {
     std::unique_ptr<TensorStates> states;
-    guarded(device_, [&] {
-      states = std::make_unique<TensorStates>(config_, width, lengths_B, device_);
-    });
+    guarded(device_,
+            [&] { states = std::make_unique<TensorStates>(config_, width, lengths_B, device_); });
     for (Index b = 0; b < states->sequences(); ++b) {
       auto rows_TH = Matrix<float>::uninitialized(states->length(b), width);
       source(std::as_writable_bytes(
