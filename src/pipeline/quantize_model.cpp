@@ -22,6 +22,7 @@
 #include "pipeline/pass_method.h"
 #include "pipeline/plan_job.h"
 #include "pipeline/run_log.h"
+#include "pipeline/shared_statistics.h"
 #include "pipeline/stage_devices.h"
 #include "pipeline/stopwatch.h"
 #include "pipeline/upstream_settings.h"
@@ -60,6 +61,7 @@ class JobRun {
         execs_(open_devices(devices_, job.runtime.threads)),
         memory_plan_(plan_memory(job, source_.family, plans_)),
         scratch_(scratch_for(job, memory_plan_)) {
+    if (options.shared) options.shared->start_job();
     report_.job_name = job.name;
     report_.stage_devices = devices_;
     report_.source_bytes = source_.weights->total_bytes();
@@ -78,6 +80,9 @@ class JobRun {
     if (job_.evaluate) evaluate();
     report_.seconds = watch.seconds();
     report_memory();
+    if (options_.shared)
+      for (const SharedWork::Taken& taken : options_.shared->taken())
+        report_.shared.push_back(taken.what);
     report_.warnings = log_.warnings();
     log_.finish(report_);
     return std::move(report_);
@@ -99,7 +104,8 @@ class JobRun {
   void read_calibration() {
     if (!job_.calibration.given()) return;
     const TimedScope timed(report_.stages.tokenize);
-    text::PackedTokens packed = calibration_tokens(job_, source_.family.config.vocab_size);
+    text::PackedTokens packed =
+        calibration_tokens(job_, source_.family.config.vocab_size, options_.shared);
     calibration_ = std::move(packed.blocks);
     report_.calibration = std::move(packed.manifest);
     log_.note(fmt::format("calibration: {} rows of {} tokens; first ids {}", calibration_.rows(),
@@ -185,10 +191,13 @@ class JobRun {
 
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
     std::unique_ptr<model::BlockRunner> runner;
+    StatisticsStore* statistics = nullptr;
     if (calibration_.rows() > 0 && quantizes_a_linear(plan)) {
-      runner = make_runner(plan);
       report_.forward_dtype = model::name_of(dtype_for(job_.runtime.forward_dtype));
+      statistics = statistics_store();
+      if (statistics == nullptr || !statistics->complete()) runner = make_runner(plan);
     }
+    const double seconds_before = report_.stages.forward + report_.stages.statistics;
     const std::vector<ModuleReport> modules =
         run_pass({.job = job_,
                   .source = source_,
@@ -198,15 +207,41 @@ class JobRun {
                   .calibration = &calibration_,
                   .importance = importance_ ? &*importance_ : nullptr,
                   .recorder = recorder(),
+                  .statistics = statistics,
                   .execs = execs_,
                   .observer = log_,
                   .stages = report_.stages,
                   .memory = memory_,
                   .upstream_correction = upstream_correction_for(job_, plan),
                   .scratch = scratch_});
-    if (runner && recorder() != nullptr)
+    if (runner && statistics != nullptr)
+      finish_statistics(*statistics,
+                        report_.stages.forward + report_.stages.statistics - seconds_before);
+    if ((runner || statistics != nullptr) && recorder() != nullptr)
       recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
     finish_writers(exports, writers, modules);
+  }
+
+  // With propagate_error: false, where other jobs find what this one measures. No room on the disk
+  // for it is no reason to fail.
+  StatisticsStore* statistics_store() {
+    StatisticsStore* store = shared_statistics(job_,
+                                               {.family = source_.family,
+                                                .calibration = report_.calibration,
+                                                .tokens = calibration_,
+                                                .forward_dtype = report_.forward_dtype,
+                                                .devices = devices_},
+                                               options_.shared);
+    if (store == nullptr || store->complete() || store->make_room(statistics_bytes(source_.family)))
+      return store;
+    log_.warning("statistics are not shared: " + store->trouble());
+    return nullptr;
+  }
+
+  void finish_statistics(StatisticsStore& statistics, double seconds) {
+    statistics.finish(seconds);
+    if (!statistics.trouble().empty())
+      log_.warning("statistics are not shared: " + statistics.trouble());
   }
 
   // Until one pass has measured; later ones would see the same or other codes' errors.
@@ -234,7 +269,8 @@ class JobRun {
   void evaluate() {
     const TimedScope timed(report_.stages.evaluate);
     const MemoryMeter::Scope memory(memory_, "evaluate");
-    text::PackedTokens packed = evaluation_tokens(job_, source_.family.config.vocab_size);
+    text::PackedTokens packed =
+        evaluation_tokens(job_, source_.family.config.vocab_size, options_.shared);
     report_.evaluation = std::move(packed.manifest);
 
     const eval::EvalModel reference{"original", source_.weights.get(), &source_.family.config};

@@ -107,6 +107,7 @@ std::string report_json(const Report& report) {
       {"predicted_peak_bytes", report.predicted_peak_bytes},
       {"activation_file_bytes", report.activation_file_bytes},
       {"stage_peaks", json_of(report.stage_peaks)},
+      {"shared", report.shared},
       {"warnings", report.warnings}};
   return json.dump(2) + "\n";
 }

@@ -74,6 +74,7 @@ struct Report {
   std::uint64_t predicted_peak_bytes = 0;
   std::uint64_t activation_file_bytes = 0;  // the most that was in files at a time
   std::vector<StagePeak> stage_peaks;
+  std::vector<std::string> shared;  // what came from other jobs: "tokens", "statistics"
   std::vector<std::string> warnings;
 };
 
