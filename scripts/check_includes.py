@@ -19,7 +19,8 @@ ALLOWED = {
     "eval": ["core", "io", "model", "text/corpus.h"],
     "pipeline": ["core", "io", "kernels", "text", "model", "calib", "quant", "artifact", "eval"],
     "config": ["core", "io", "kernels", "quant", "text", "artifact", "pipeline"],
-    "cli": ["core", "io", "kernels/ggml_quantize.h", "kernels/operations.h", "text", "model", "artifact", "eval", "quant", "pipeline", "config"],
+    "study": ["core", "io", "text", "artifact", "eval", "pipeline", "config"],
+    "cli": ["core", "io", "kernels/ggml_quantize.h", "kernels/operations.h", "text", "model", "artifact", "eval", "quant", "pipeline", "config", "study"],
 }
 # third-party headers and the places that may know them
 KEPT_TO = {

@@ -18,7 +18,7 @@ point() {  # name, then quantization keys
   python3 - "$out/run/metrics.json" "$name" >>"$results" <<'PY'
 import json, sys
 report = json.load(open(sys.argv[1]))
-m, s = report["metrics"][1], report["stage_seconds"]
+m, s = report["evaluations"][0]["models"][1], report["stage_seconds"]
 d = m["divergence"]
 print(f'{sys.argv[2]},{m["perplexity_huggingface"]["value"]:.4f},{d["kl_mean"]:.6f},{d["kl_mean_uncertainty"]:.6f},'
       f'{d["kl_p99"]:.5f},{d["top1_agreement"]:.4f},{s["transform"]:.2f},{s["quantize"]:.2f}')

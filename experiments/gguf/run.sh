@@ -21,7 +21,7 @@ rounded() {  # name of the rounding, job, then settings
 import json, sys
 report = json.load(open(sys.argv[1]))
 bytes_of = {a["name"]: a["file_bytes"] for a in report["artifacts"]}
-for m in report["metrics"][1:]:
+for m in report["evaluations"][0]["models"][1:]:
     d = m["divergence"]
     print(f'{m["label"].removesuffix(".gguf")},{sys.argv[2]},{bytes_of[m["label"]]},{m["perplexity_huggingface"]["value"]:.4f},'
           f'{d["kl_mean"]:.6f},{d["kl_mean_uncertainty"]:.6f},{d["kl_p99"]:.5f},{d["top1_agreement"]:.4f}')

@@ -19,7 +19,7 @@ for bits in 4 3 2; do
       python3 - "$out/run/metrics.json" "$bits,$group_size,$method $rule" >>"$results" <<'PY'
 import json, sys
 report = json.load(open(sys.argv[1]))
-m = report["metrics"][1]
+m = report["evaluations"][0]["models"][1]
 d = m["divergence"]
 print(f'{sys.argv[2]},{report["artifacts"][0]["bits_per_weight"]:.3f},{m["perplexity_huggingface"]["value"]:.4f},'
       f'{d["kl_mean"]:.6f},{d["kl_mean_uncertainty"]:.6f},{d["kl_p99"]:.5f},{d["top1_agreement"]:.4f}')

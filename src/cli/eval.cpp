@@ -3,18 +3,16 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "calque/artifact/reader.h"
 #include "calque/eval/evaluate.h"
+#include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/report_json.h"
-#include "calque/text/corpus.h"
-#include "calque/text/tokenizer.h"
 #include "cli/commands.h"
+#include "cli/evaluation_tables.h"
 #include "cli/progress.h"
-#include "cli/tables.h"
 
 namespace calque::cli {
 namespace {
@@ -22,7 +20,7 @@ namespace {
 struct EvalArguments {
   std::vector<std::string> artifacts;
   std::string reference;
-  std::string text;
+  std::vector<std::string> texts;
   std::string tokens;
   std::int64_t seqlen = 512;
   std::int64_t windows = 0;
@@ -31,23 +29,6 @@ struct EvalArguments {
   std::string progress = "auto";
   bool json = false;
 };
-
-struct Windows {
-  text::TokenBlocks blocks;
-  std::optional<std::int32_t> bos;  // that llama-perplexity would put first
-};
-
-Windows read_windows(const EvalArguments& arguments, std::int64_t vocab_size) {
-  if (!arguments.tokens.empty())
-    return {
-        text::load_tokens(arguments.tokens, arguments.seqlen, arguments.windows, vocab_size).blocks,
-        std::nullopt};
-  const auto tokenizer = text::load_tokenizer(arguments.reference);
-  const text::TokenIds prefix = tokenizer->prefix();
-  return {text::consecutive_windows(arguments.text, *tokenizer, arguments.seqlen, arguments.windows)
-              .blocks,
-          prefix.empty() ? std::nullopt : std::optional(prefix.front())};
-}
 
 // "out/demo/" and "." have names too.
 std::string label_of(const std::filesystem::path& path) {
@@ -60,6 +41,17 @@ eval::EvalModel model_of(const std::string& path, const artifact::ArtifactReader
   return {label_of(path), &reader, &reader.config()};
 }
 
+pipeline::EvaluationSettings settings_of(const EvalArguments& arguments) {
+  pipeline::EvaluationSettings settings;
+  settings.tokens = arguments.tokens;
+  for (const std::string& path : arguments.texts)
+    settings.texts.push_back({.name = "", .text = path, .tokens = {}, .windows = {}});
+  settings.seqlen = arguments.seqlen;
+  settings.windows = arguments.windows;
+  settings.dtype = arguments.dtype;
+  return settings;
+}
+
 void evaluate(const EvalArguments& arguments) {
   const auto reference = artifact::open_artifact(arguments.reference);
   std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
@@ -68,24 +60,22 @@ void evaluate(const EvalArguments& arguments) {
     readers.push_back(artifact::open_artifact(path));
     candidates.push_back(model_of(path, *readers.back()));
   }
-  const Windows windows = read_windows(arguments, reference->config().vocab_size);
-
-  std::vector<eval::ModelMetrics> metrics;
+  const pipeline::EvaluationSettings settings = settings_of(arguments);
+  pipeline::check_evaluation(settings);
+  std::vector<pipeline::EvaluationReport> evaluations;
   {
     Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
-    bool started = false;
-    const auto show = [&](Index done, Index total) {
-      if (!started) progress.phase_started("evaluate", total);
-      started = true;
-      progress.step(done);
-    };
-    metrics = eval::evaluate(model_of(arguments.reference, *reference), candidates, windows.blocks,
-                             {.runner = {.dtype = model::compute_dtype_from(arguments.dtype),
-                                         .threads = arguments.threads},
-                              .llamacpp_bos = windows.bos,
-                              .progress = show});
+    evaluations = pipeline::evaluate_texts(
+        {.settings = settings,
+         .tokenizer = arguments.reference,
+         .original = model_of(arguments.reference, *reference),
+         .artifacts = candidates,
+         .runner = {.dtype = model::compute_dtype_from(arguments.dtype),
+                    .threads = arguments.threads}},
+        progress);
   }
-  fmt::print("{}", arguments.json ? pipeline::metrics_json(metrics) : metrics_text(metrics));
+  fmt::print("{}", arguments.json ? pipeline::evaluations_json(evaluations)
+                                  : evaluations_text(evaluations));
 }
 
 }  // namespace
@@ -103,7 +93,10 @@ void add_eval(CLI::App& program) {
                    "The original: a Hugging Face folder or GGUF file, with the tokenizer.")
       ->required();
   CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
-  input->add_option("--text", arguments->text, "Text file, read as one document.");
+  input->add_option("--text", arguments->texts,
+                    "Text file, read as one document. May be given several times: each text is "
+                    "measured by itself, under its file's name.")
+      ->allow_extra_args(false);
   input->add_option("--tokens", arguments->tokens,
                     "Token ids (.safetensors or .npy), when the tokenizer is not supported.");
   input->require_option(1);
@@ -122,7 +115,7 @@ void add_eval(CLI::App& program) {
   command->add_option("--progress", arguments->progress, "auto, tty, plain, none.")
       ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
       ->capture_default_str();
-  command->add_flag("--json", arguments->json, "Print the metrics as JSON, reference first.");
+  command->add_flag("--json", arguments->json, "Print what metrics.json holds under \"evaluations\".");
   command->footer(
       help_footer("  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference "
                   "tests/models/demo \\\n      --text "

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "calque/artifact/reader.h"
+#include "cli/evaluation_tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
 
@@ -19,55 +20,39 @@ std::string name_of(const artifact::ExportRequest& request) {
   return printable(request.path.filename().string());
 }
 
-// Cells of one model in the results: perplexity, its error, and how far it is from the original.
-std::vector<std::string> metric_cells(const eval::ModelMetrics& m, bool is_reference) {
-  std::vector<std::string> cells = {fmt::format("{:.4f}", m.perplexity_hf.value),
-                                    fmt::format("{:.4f}", m.perplexity_hf.uncertainty)};
-  if (is_reference) {
-    cells.insert(cells.end(), {"-", "-", "-", "-"});
-    return cells;
-  }
-  const eval::DivergenceResult& d = m.divergence;
-  cells.push_back(fmt::format("{:.5f}", d.kl_mean));
-  cells.push_back(fmt::format("{:.5f}", d.kl_mean_uncertainty));
-  cells.push_back(fmt::format("{:.4f}", d.kl_p99));
-  cells.push_back(fmt::format("{:.2f}", 100 * d.top1_agreement));
-  return cells;
-}
-
 std::string results_table(const pipeline::Report& report) {
   std::vector<TextTable::Column> columns = {
       {"model", Align::kLeft}, {"format", Align::kLeft}, {"size MiB"}, {"bits/weight"}};
-  const bool evaluated = report.metrics.size() == report.artifacts.size() + 1;
-  if (evaluated)
-    columns.insert(columns.end(),
-                   {{"ppl"}, {"+/-"}, {"KL mean"}, {"+/-"}, {"KL p99"}, {"top-1 %"}});
+  const pipeline::EvaluationReport* const evaluation =
+      report.evaluations.empty() ? nullptr : &report.evaluations.front();
+  if (evaluation != nullptr) append(metric_columns(), columns);
   TextTable table(columns);
-  const auto add = [&](std::vector<std::string> cells, std::size_t model) {
-    if (evaluated)
-      for (std::string& cell : metric_cells(report.metrics[model], model == 0))
-        cells.push_back(std::move(cell));
+  const auto add = [&](std::vector<std::string> cells, const eval::ModelMetrics* measured) {
+    if (measured != nullptr) append(metric_cells(*measured), cells);
     table.add(std::move(cells));
   };
   add({"original", "safetensors", mebibytes(report.source_bytes),
        fmt::format("{:.3f}", report.source_bits_per_weight)},
-      0);
+      evaluation == nullptr ? nullptr : &evaluation->reference());
   for (std::size_t i = 0; i < report.artifacts.size(); ++i) {
     const pipeline::ArtifactReport& a = report.artifacts[i];
     add({name_of(a.plan.request), format_text(a.plan), mebibytes(a.file_bytes),
          fmt::format("{:.3f}", a.bits_per_weight)},
-        i + 1);
+        evaluation == nullptr ? nullptr : evaluation->artifact(i));
   }
   return table.text();
 }
 
 std::string explanation(const pipeline::Report& report) {
   std::string text = "bits/weight counts everything: embeddings, head, scales, norms.\n";
-  if (report.metrics.empty()) return text;
+  if (report.evaluations.empty()) return text;
+  const pipeline::EvaluationReport& first = report.evaluations.front();
   return text + fmt::format(
-                    "ppl: {} predictions, all of every window but its first token's. KL in nats, "
-                    "original against artifact.\n",
-                    report.metrics.front().perplexity_hf.predictions);
+                    "ppl: {} predictions{}, all of every window but its first token's. KL in nats, "
+                    "original against artifact.\n{}",
+                    first.reference().perplexity_hf.predictions,
+                    several_texts(report.evaluations) ? " on " + first.text : "",
+                    further_results(report.evaluations));
 }
 
 // Where one stage was measured (if any was), it is shown beside what was planned.
@@ -134,39 +119,6 @@ std::string format_text(const artifact::ExportPlan& plan) {
 std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir) {
   return fmt::format("{}\n{}\n{}\n{}", results_table(report), explanation(report), costs(report),
                      files(report, run_dir));
-}
-
-std::string metrics_text(const std::vector<eval::ModelMetrics>& metrics) {
-  TextTable perplexities(
-      {{"model", Align::kLeft}, {"ppl (Hugging Face)"}, {"+/-"}, {"ppl (llama.cpp)"}, {"+/-"}});
-  TextTable divergences({{"model", Align::kLeft},
-                         {"KL mean"},
-                         {"+/-"},
-                         {"median"},
-                         {"p99"},
-                         {"p99.9"},
-                         {"max"},
-                         {"top-1 %"},
-                         {"RMS dp %"}});
-  for (std::size_t i = 0; i < metrics.size(); ++i) {
-    const eval::ModelMetrics& m = metrics[i];
-    const std::string label = printable(m.label);
-    perplexities.add({label, fmt::format("{:.4f}", m.perplexity_hf.value),
-                      fmt::format("{:.4f}", m.perplexity_hf.uncertainty),
-                      fmt::format("{:.4f}", m.perplexity_llamacpp.value),
-                      fmt::format("{:.4f}", m.perplexity_llamacpp.uncertainty)});
-    if (i == 0) continue;
-    const eval::DivergenceResult& d = m.divergence;
-    divergences.add({label, fmt::format("{:.6f}", d.kl_mean),
-                     fmt::format("{:.6f}", d.kl_mean_uncertainty),
-                     fmt::format("{:.6f}", d.kl_median), fmt::format("{:.5f}", d.kl_p99),
-                     fmt::format("{:.5f}", d.kl_p999), fmt::format("{:.4f}", d.kl_max),
-                     fmt::format("{:.2f}", 100 * d.top1_agreement),
-                     fmt::format("{:.3f}", 100 * d.rms_delta_p)});
-  }
-  if (metrics.size() < 2) return perplexities.text();
-  return fmt::format("{}\nAgainst the reference (KL in nats)\n{}", perplexities.text(),
-                     divergences.text());
 }
 
 }  // namespace calque::cli

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "calque/artifact/plan.h"
-#include "calque/eval/evaluate.h"
 #include "calque/pipeline/memory_plan.h"
 #include "calque/pipeline/report.h"
 
@@ -28,8 +27,5 @@ std::string plan_table(const std::vector<artifact::ExportPlan>& plans);
 // the file (experts that are stacked in one count as one).
 std::string types_table(const artifact::ExportPlan& plan);
 std::string tensors_table(const artifact::ExportPlan& plan);
-
-// `calque eval`: a row a model with both perplexities, and the divergences; the reference first.
-std::string metrics_text(const std::vector<eval::ModelMetrics>& metrics);
 
 }  // namespace calque::cli

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calque/eval/intervals.h"
+
 namespace calque::eval {
 namespace {
 
@@ -65,25 +67,52 @@ PerplexityResult perplexity(std::span<const Prediction> predictions, PerplexityR
   return {value, value * nll.standard_error, static_cast<std::int64_t>(scored.size())};
 }
 
-DivergenceResult divergence(std::span<const Prediction> predictions) {
+DivergenceResult divergence(std::span<const Prediction> predictions,
+                            std::span<const Index> predictions_of_window) {
   if (predictions.empty()) return {};
-  std::vector<double> sorted;
-  for (const Prediction& p : predictions) sorted.push_back(p.kl);
-  std::sort(sorted.begin(), sorted.end());
-  const MeanAndError kl = mean_and_error(predictions, [](const Prediction& p) { return p.kl; });
-
+  const Clusters clusters(predictions_of_window);
+  std::vector<double> kl, agrees;
+  for (const Prediction& p : predictions) {
+    kl.push_back(p.kl);
+    agrees.push_back(p.top1 ? 1.0 : 0.0);
+  }
   DivergenceResult result;
-  result.kl_mean = kl.mean;
-  result.kl_mean_uncertainty = kl.standard_error;
-  result.kl_median = quantile(sorted, 0.5);
-  result.kl_p99 = quantile(sorted, 0.99);
-  result.kl_p999 = quantile(sorted, 0.999);
-  result.kl_max = sorted.back();
-  result.top1_agreement =
-      mean_and_error(predictions, [](const Prediction& p) { return p.top1 ? 1.0 : 0.0; }).mean;
+  const Estimate mean = clusters.mean(kl);
+  result.kl_mean = mean.value;
+  result.kl_mean_uncertainty = mean.standard_error;
+  const Estimate agreement = clusters.mean(agrees);
+  result.top1_agreement = agreement.value;
+  result.top1_agreement_uncertainty = agreement.standard_error;
   result.rms_delta_p = std::sqrt(
       mean_and_error(predictions, [](const Prediction& p) { return p.delta_p * p.delta_p; }).mean);
+  result.kl_histogram = kl_histogram(kl);
+
+  std::vector<double> sorted = kl;
+  std::sort(sorted.begin(), sorted.end());
+  const auto percentile = [&](double fraction, double& value, Interval& interval) {
+    value = quantile(sorted, fraction);
+    interval = clusters.quantile_interval(kl, sorted, fraction);
+  };
+  percentile(0.5, result.kl_median, result.median_interval);
+  percentile(0.9, result.kl_p90, result.p90_interval);
+  percentile(0.99, result.kl_p99, result.p99_interval);
+  percentile(0.999, result.kl_p999, result.p999_interval);
+  result.kl_max = sorted.back();
   return result;
+}
+
+KlHistogram kl_histogram(std::span<const double> kl) {
+  KlHistogram histogram;
+  histogram.counts.assign(KlHistogram::kBins, 0);
+  constexpr double kLast = KlHistogram::kBins - 1;
+  for (const double value : kl) {
+    // Rounding can leave a divergence a little below zero.
+    const double bin = value > 0 ? std::floor((std::log10(value) - KlHistogram::kLog10First) /
+                                              KlHistogram::kLog10Step)
+                                 : 0.0;
+    ++histogram.counts[static_cast<std::size_t>(std::clamp(bin, 0.0, kLast))];
+  }
+  return histogram;
 }
 
 double quantile(std::span<const double> sorted, double fraction) {

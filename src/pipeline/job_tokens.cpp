@@ -26,18 +26,20 @@ std::string calibration_key(const Job& job) {
   return key;
 }
 
-std::string evaluation_key(const Job& job) {
-  const EvaluationSettings& settings = *job.evaluate;
-  return fmt::format("evaluation {} x {} {}\n{}model {}", settings.windows, settings.seqlen,
-                     settings.tokens.empty() ? "text" : "tokens",
-                     identity_of(settings.tokens.empty() ? settings.text : settings.tokens),
-                     identity_of(job.model.path));
+std::string evaluation_key(const EvaluationText& text, Index seqlen,
+                           const std::filesystem::path& model) {
+  return fmt::format("evaluation {} x {} {} {}model {}", *text.windows, seqlen,
+                     text.tokens.empty() ? "text" : "tokens", identity_of(text.file()),
+                     identity_of(model));
 }
 
 }  // namespace
 
 void check_tokenizer(const Job& job) {
-  const bool evaluates_text = job.evaluate && !job.evaluate->text.empty();
+  bool evaluates_text = false;
+  if (job.evaluate)
+    for (const EvaluationText& text : job.evaluate->named_texts())
+      evaluates_text = evaluates_text || !text.text.empty();
   if (evaluates_text || !job.calibration.sources.empty()) text::load_tokenizer(job.model.path);
 }
 
@@ -52,19 +54,20 @@ text::PackedTokens calibration_tokens(const Job& job, Index vocab_size, SharedWo
   });
 }
 
-text::PackedTokens evaluation_tokens(const Job& job, Index vocab_size, SharedWork* shared) {
-  const EvaluationSettings& settings = *job.evaluate;
-  return made_or_shared(shared, evaluation_key(job), [&] {
-    if (!settings.tokens.empty())
-      return text::load_tokens(settings.tokens, settings.seqlen, settings.windows, vocab_size);
-    return text::consecutive_windows(settings.text, *text::load_tokenizer(job.model.path),
-                                     settings.seqlen, settings.windows);
+text::PackedTokens evaluation_tokens(const EvaluationText& text, Index seqlen,
+                                     const std::filesystem::path& model, Index vocab_size,
+                                     SharedWork* shared) {
+  return made_or_shared(shared, evaluation_key(text, seqlen, model), [&] {
+    if (!text.tokens.empty())
+      return text::load_tokens(text.tokens, seqlen, *text.windows, vocab_size);
+    return text::consecutive_windows(text.text, *text::load_tokenizer(model), seqlen,
+                                     *text.windows);
   });
 }
 
-std::optional<std::int32_t> bos_of(const Job& job) {
-  if (!job.evaluate->tokens.empty()) return std::nullopt;
-  const text::TokenIds prefix = text::load_tokenizer(job.model.path)->prefix();
+std::optional<std::int32_t> bos_of(const EvaluationText& text, const std::filesystem::path& model) {
+  if (!text.tokens.empty()) return std::nullopt;
+  const text::TokenIds prefix = text::load_tokenizer(model)->prefix();
   return prefix.empty() ? std::nullopt : std::optional(prefix.front());
 }
 

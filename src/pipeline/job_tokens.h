@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 
 #include "calque/pipeline/job.h"
@@ -15,10 +16,12 @@ void check_tokenizer(const Job& job);
 // `shared`: where another job may have put them; null: nowhere.
 text::PackedTokens calibration_tokens(const Job& job, Index vocab_size,
                                       SharedWork* shared = nullptr);
-text::PackedTokens evaluation_tokens(const Job& job, Index vocab_size,
+// `text` with its number of windows filled in; `model`: where the tokenizer is.
+text::PackedTokens evaluation_tokens(const EvaluationText& text, Index seqlen,
+                                     const std::filesystem::path& model, Index vocab_size,
                                      SharedWork* shared = nullptr);
 
 // The BOS that llama-perplexity would put first; none for pre-tokenized ids or a tokenizer without.
-std::optional<std::int32_t> bos_of(const Job& job);
+std::optional<std::int32_t> bos_of(const EvaluationText& text, const std::filesystem::path& model);
 
 }  // namespace calque::pipeline

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "calque/model/block_runner.h"
@@ -16,7 +17,17 @@ namespace {
 constexpr Bytes kCollectedRows = 2048;  // calib/collect.cpp
 constexpr Bytes kObservedRows = 4096;   // model/torch/block_pass.cpp
 constexpr Bytes kObservedBytes = 64 * kMiB;
-constexpr Bytes kLogits = 1 << 20;  // eval/evaluate.cpp
+constexpr Bytes kLogits = 1 << 20;  // eval/row_scorer.cpp
+
+// Of the longest text. Without a number of windows: what a text of four characters a token has.
+Bytes most_windows(const EvaluationSettings& settings) {
+  Bytes most = 0;
+  for (const EvaluationText& text : settings.named_texts())
+    most = std::max(most, *text.windows > 0 ? bytes_of(*text.windows)
+                                            : std::filesystem::file_size(text.file()) /
+                                                  (4 * bytes_of(settings.seqlen)));
+  return most;
+}
 
 }  // namespace
 
@@ -106,13 +117,8 @@ std::optional<StageMemory> evaluate_memory(const JobShapes& shapes) {
   const Bytes models = 1 + shapes.plans.size();
   const Bytes hidden = bytes_of(shapes.family.config.hidden_size);
   const Bytes vocabulary = bytes_of(shapes.family.config.vocab_size);
-  // With a BOS all windows run twice. Without a number of windows: what a text of four characters a
-  // token has.
-  const Bytes windows =
-      settings.windows > 0
-          ? bytes_of(settings.windows)
-          : std::filesystem::file_size(settings.text.empty() ? settings.tokens : settings.text) /
-                (4 * bytes_of(settings.seqlen));
+  const Bytes windows = most_windows(settings);  // the texts come one after the other
+  // With a BOS all windows run twice.
   const Bytes copies = shapes.family.config.bos_token_id ? 2 : 1;
   const std::vector<Bytes> activations(models,
                                        4 * hidden * copies * windows * bytes_of(settings.seqlen));

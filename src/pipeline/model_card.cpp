@@ -88,10 +88,16 @@ std::string tensors_table(const artifact::ExportPlan& plan) {
   return text;
 }
 
-std::string quality(const Report& report, std::size_t index) {
-  if (report.metrics.size() <= index + 1) return "Not measured when this was made.\n";
-  const eval::ModelMetrics& source = report.metrics.front();
-  const eval::ModelMetrics& own = report.metrics[index + 1];
+std::string sources_text(const text::Manifest& manifest) {
+  std::vector<std::string> texts;
+  for (const text::SourceReport& s : manifest.sources)
+    texts.push_back(fmt::format("`{}`", fs::path(s.path).filename().string()));
+  return texts.empty() ? "given tokens" : fmt::format("{}", fmt::join(texts, ", "));
+}
+
+// Of one text.
+std::string quality_table(const EvaluationReport& evaluation, const eval::ModelMetrics& own) {
+  const eval::ModelMetrics& source = evaluation.reference();
   std::string text = "| | original | this |\n|---|---|---|\n";
   text += fmt::format("| perplexity | {:.4f} ± {:.4f} | {:.4f} ± {:.4f} |\n",
                       source.perplexity_hf.value, source.perplexity_hf.uncertainty,
@@ -101,16 +107,20 @@ std::string quality(const Report& report, std::size_t index) {
   text += fmt::format("| KL divergence, 99th percentile | 0 | {:.4f} |\n", own.divergence.kl_p99);
   text += fmt::format("| same most likely token | 100 % | {:.2f} % |\n",
                       100 * own.divergence.top1_agreement);
-  std::vector<std::string> texts;
-  for (const text::SourceReport& s : report.evaluation.sources)
-    texts.push_back(fmt::format("`{}`", fs::path(s.path).filename().string()));
-  text += fmt::format(
-      "\nMeasured on the files of this folder, read back: {} predictions on {}, all of every "
-      "window "
-      "but its first token's.\n",
-      own.perplexity_hf.predictions,
-      texts.empty() ? "given tokens" : fmt::format("{}", fmt::join(texts, ", ")));
-  return text;
+  return text + fmt::format(
+                    "\nMeasured on the files of this folder, read back: {} predictions on {}, all "
+                    "of every window but its first token's.\n",
+                    own.perplexity_hf.predictions, sources_text(evaluation.manifest));
+}
+
+std::string quality(const Report& report, std::size_t index) {
+  std::string text;
+  for (const EvaluationReport& evaluation : report.evaluations) {
+    const eval::ModelMetrics* own = evaluation.artifact(index);
+    if (own == nullptr || evaluation.seqlen != report.evaluations.front().seqlen) continue;
+    text += (text.empty() ? "" : "\n") + quality_table(evaluation, *own);
+  }
+  return text.empty() ? "Not measured when this was made.\n" : text;
 }
 
 std::string method_text(const Job& job) {

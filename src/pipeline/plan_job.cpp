@@ -9,6 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/model/weight_source.h"
+#include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/quant/methods.h"
 #include "pipeline/importance.h"
@@ -55,12 +56,6 @@ void check_calibration(const CalibrationSettings& calibration) {
   for (const text::TextSource& source : calibration.sources)
     check_exists(source.path, "calibration.sources");
   if (!calibration.tokens.empty()) check_exists(calibration.tokens, "calibration.tokens");
-}
-
-void check_evaluation(const EvaluationSettings& settings) {
-  if (settings.text.empty() == settings.tokens.empty())
-    throw Error(ErrorKind::kConfig, "E206", "evaluate needs either text or tokens (one of them)");
-  check_exists(settings.text.empty() ? settings.tokens : settings.text, "evaluate");
 }
 
 void check_window_fits(const Job& job, const model::ModelConfig& config) {

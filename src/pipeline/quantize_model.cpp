@@ -8,9 +8,9 @@
 #include "calque/artifact/reader.h"
 #include "calque/artifact/writer.h"
 #include "calque/core/error.h"
-#include "calque/eval/evaluate.h"
 #include "calque/io/scratch.h"
 #include "calque/model/block_runner.h"
+#include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/memory_plan.h"
 #include "calque/quant/methods.h"
 #include "calque/text/tokenizer.h"
@@ -269,11 +269,6 @@ class JobRun {
   void evaluate() {
     const TimedScope timed(report_.stages.evaluate);
     const MemoryMeter::Scope memory(memory_, "evaluate");
-    text::PackedTokens packed =
-        evaluation_tokens(job_, source_.family.config.vocab_size, options_.shared);
-    report_.evaluation = std::move(packed.manifest);
-
-    const eval::EvalModel reference{"original", source_.weights.get(), &source_.family.config};
     std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
     std::vector<eval::EvalModel> candidates;
     for (const artifact::ExportPlan& plan : plans_) {
@@ -281,15 +276,22 @@ class JobRun {
       candidates.push_back(
           {plan.request.path.filename().string(), readers.back().get(), &readers.back()->config()});
     }
-    const auto steps = static_cast<Index>((source_.family.blocks.size() + 1) * (1 + plans_.size()));
-    log_.phase_started("evaluate", steps);
-    report_.metrics = eval::evaluate(reference, candidates, packed.blocks,
-                                     {.runner = {.dtype = dtype_for(job_.evaluate->dtype),
-                                                 .threads = job_.runtime.threads,
-                                                 .device = execs_.forward,
-                                                 .scratch = scratch_},
-                                      .llamacpp_bos = bos_of(job_),
-                                      .progress = [&](Index done, Index) { log_.step(done); }});
+    const eval::EvalModel original{"original", source_.weights.get(), &source_.family.config};
+    const auto states = options_.shared ? options_.shared->reference(job_) : nullptr;
+    const double spared_before = states ? states->spared_seconds() : 0;
+    report_.evaluations = evaluate_texts({.settings = *job_.evaluate,
+                                          .tokenizer = job_.model.path,
+                                          .original = original,
+                                          .artifacts = candidates,
+                                          .runner = {.dtype = dtype_for(job_.evaluate->dtype),
+                                                     .threads = job_.runtime.threads,
+                                                     .device = execs_.forward,
+                                                     .scratch = scratch_},
+                                          .reference_states = states,
+                                          .shared = options_.shared},
+                                         log_);
+    if (states && states->spared_seconds() > spared_before)
+      options_.shared->took("reference", states->spared_seconds() - spared_before);
   }
 
   const Job& job_;

@@ -11,28 +11,40 @@ Json json_of(const eval::PerplexityResult& p) {
   return {{"value", p.value}, {"uncertainty", p.uncertainty}, {"predictions", p.predictions}};
 }
 
+Json json_of(const eval::Interval& interval) {
+  return Json::array({interval.low, interval.high});
+}
+
 Json json_of(const eval::DivergenceResult& d) {
   return {{"kl_mean", d.kl_mean},
           {"kl_mean_uncertainty", d.kl_mean_uncertainty},
           {"kl_median", d.kl_median},
+          {"kl_p90", d.kl_p90},
           {"kl_p99", d.kl_p99},
           {"kl_p999", d.kl_p999},
           {"kl_max", d.kl_max},
           {"top1_agreement", d.top1_agreement},
-          {"rms_delta_p", d.rms_delta_p}};
+          {"top1_agreement_uncertainty", d.top1_agreement_uncertainty},
+          {"rms_delta_p", d.rms_delta_p},
+          {"kl_intervals",
+           {{"median", json_of(d.median_interval)},
+            {"p90", json_of(d.p90_interval)},
+            {"p99", json_of(d.p99_interval)},
+            {"p999", json_of(d.p999_interval)}}},
+          {"kl_histogram",
+           {{"log10_first", eval::KlHistogram::kLog10First},
+            {"log10_step", eval::KlHistogram::kLog10Step},
+            {"counts", d.kl_histogram.counts}}}};
 }
 
-Json json_of(const eval::ModelMetrics& m, bool is_reference) {
+Json json_of(const eval::ModelMetrics& m) {
   Json json = {{"label", m.label},
+               {"kind", eval::name_of(m.kind)},
+               {"kv_cache", m.kv_cache},
+               {"kv_cache_bytes", m.kv_cache_bytes},
                {"perplexity_huggingface", json_of(m.perplexity_hf)},
                {"perplexity_llamacpp", json_of(m.perplexity_llamacpp)}};
-  if (!is_reference) json["divergence"] = json_of(m.divergence);
-  return json;
-}
-
-Json json_of(const std::vector<eval::ModelMetrics>& metrics) {
-  Json json = Json::array();
-  for (std::size_t i = 0; i < metrics.size(); ++i) json.push_back(json_of(metrics[i], i == 0));
+  if (m.kind != eval::ModelKind::kReference) json["divergence"] = json_of(m.divergence);
   return json;
 }
 
@@ -51,6 +63,20 @@ Json json_of(const text::Manifest& manifest) {
           {"tokens_sha256", manifest.tokens_sha256},
           {"first_ids", manifest.first_ids},
           {"sources", sources}};
+}
+
+Json json_of(const std::vector<EvaluationReport>& evaluations) {
+  Json json = Json::array();
+  for (const EvaluationReport& e : evaluations) {
+    Json models = Json::array();
+    for (const eval::ModelMetrics& model : e.models) models.push_back(json_of(model));
+    json.push_back({{"text", e.text},
+                    {"seqlen", e.seqlen},
+                    {"windows", e.windows},
+                    {"manifest", json_of(e.manifest)},
+                    {"models", models}});
+  }
+  return json;
 }
 
 Json json_of(const ArtifactReport& artifact) {
@@ -97,8 +123,7 @@ std::string report_json(const Report& report) {
       {"source",
        {{"tensor_bytes", report.source_bytes}, {"bits_per_weight", report.source_bits_per_weight}}},
       {"artifacts", artifacts},
-      {"metrics", json_of(report.metrics)},
-      {"evaluation", json_of(report.evaluation)},
+      {"evaluations", json_of(report.evaluations)},
       {"forward_dtype", report.forward_dtype},
       {"seconds", report.seconds},
       {"stage_devices", json_of(report.stage_devices)},
@@ -116,8 +141,8 @@ std::string manifest_json(const text::Manifest& manifest) {
   return json_of(manifest).dump(2) + "\n";
 }
 
-std::string metrics_json(const std::vector<eval::ModelMetrics>& metrics) {
-  return json_of(metrics).dump(2) + "\n";
+std::string evaluations_json(const std::vector<EvaluationReport>& evaluations) {
+  return json_of(evaluations).dump(2) + "\n";
 }
 
 }  // namespace calque::pipeline

@@ -56,6 +56,17 @@ StatisticsStore* SharedWork::statistics(const std::string& key) {
   return store.get();
 }
 
+std::shared_ptr<eval::ReferenceStates> SharedWork::reference(const Job& job) {
+  if (!options_.reference) return nullptr;
+  auto& states = references_[identity_of(job.model.path)];
+  if (!states) {
+    const bool in_files = job.runtime.max_ram > 0;
+    states = std::make_shared<eval::ReferenceStates>(
+        std::make_shared<io::ScratchSpace>(0, in_files ? options_.folder : fs::path()));
+  }
+  return states;
+}
+
 void SharedWork::took(const std::string& what, double seconds) {
   const auto same = [&](const Taken& t) { return t.what == what; };
   const auto found = std::find_if(taken_.begin(), taken_.end(), same);

@@ -31,8 +31,8 @@ std::string inputs_of(const pipeline::Job& job) {
   for (const auto& path : {job.calibration.tokens, job.quantization.imatrix})
     if (!path.empty()) identity += pipeline::identity_of(path);
   if (job.evaluate)
-    for (const auto& path : {job.evaluate->text, job.evaluate->tokens})
-      if (!path.empty()) identity += pipeline::identity_of(path);
+    for (const pipeline::EvaluationText& text : job.evaluate->named_texts())
+      identity += pipeline::identity_of(text.file());
   return identity;
 }
 

@@ -32,12 +32,24 @@ eval::ModelMetrics metrics(const std::string& label, double perplexity, double k
   m.divergence.kl_mean = kl;
   m.divergence.kl_mean_uncertainty = 0.0005;
   m.divergence.kl_median = kl / 2;
+  m.divergence.kl_p90 = kl * 4;
   m.divergence.kl_p99 = kl * 8;
   m.divergence.kl_p999 = kl * 16;
   m.divergence.kl_max = 2.5;
   m.divergence.top1_agreement = 0.9275;
   m.divergence.rms_delta_p = 0.03125;
   return m;
+}
+
+// The first is the reference.
+pipeline::EvaluationReport evaluation(std::vector<eval::ModelMetrics> models) {
+  pipeline::EvaluationReport e;
+  e.text = "prose";
+  e.seqlen = 512;
+  e.windows = 40;
+  e.models = std::move(models);
+  e.models.front().kind = eval::ModelKind::kReference;
+  return e;
 }
 
 pipeline::Report report() {
@@ -51,8 +63,8 @@ pipeline::Report report() {
   r.artifacts[1].plan = plan("gguf", "/out/a b.gguf", "Q4_0");
   r.artifacts[1].file_bytes = 4'718'592;
   r.artifacts[1].bits_per_weight = 4.75;
-  r.metrics = {metrics("original", 20, 0), metrics("demo-GPTQ", 20.5, 0.025),
-               metrics("a b.gguf", 21.25, 0.05)};
+  r.evaluations = {evaluation({metrics("original", 20, 0), metrics("demo-GPTQ", 20.5, 0.025),
+                               metrics("a b.gguf", 21.25, 0.05)})};
   r.forward_dtype = "float32";
   r.stages = {.tokenize = 0.5,
               .load = 0.25,
@@ -97,7 +109,7 @@ TEST(ReportText, ShowsEveryModelThenCostsThenFiles) {
 
 TEST(ReportText, LeavesOutWhatWasNotMeasured) {
   pipeline::Report r = report();
-  r.metrics.clear();
+  r.evaluations.clear();
   r.forward_dtype.clear();
   const std::string text = report_text(r, "");
   EXPECT_EQ(text.substr(0, text.find("\n\n") + 1),
@@ -163,22 +175,6 @@ TEST(FormatText, FallsBackToTheFormatWhenNothingIsQuantized) {
   artifact::ExportPlan copies = plan("gptq", "x", "F16");
   copies.tensors.pop_back();
   EXPECT_EQ(format_text(copies), "gptq");
-}
-
-TEST(MetricsText, NamesBothPerplexitiesAndAllDivergences) {
-  EXPECT_EQ(metrics_text({metrics("original", 20, 0), metrics("demo", 20.5, 0.025)}),
-            "model     ppl (Hugging Face)     +/-  ppl (llama.cpp)     +/-\n"
-            "original             20.0000  0.0625          19.0000  0.1250\n"
-            "demo                 20.5000  0.0625          19.5000  0.1250\n"
-            "\n"
-            "Against the reference (KL in nats)\n"
-            "model   KL mean       +/-    median      p99    p99.9     max  top-1 %  RMS dp %\n"
-            "demo   0.025000  0.000500  0.012500  0.20000  0.40000  2.5000    92.75     3.125\n");
-}
-
-TEST(MetricsText, ShowsTheReferenceAlone) {
-  const std::string text = metrics_text({metrics("original", 20, 0)});
-  EXPECT_EQ(text.find("Against"), std::string::npos);
 }
 
 }  // namespace

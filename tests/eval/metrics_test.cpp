@@ -77,13 +77,26 @@ TEST(Divergence, SummarisesAllPredictions) {
     p.top1 = i % 4 != 0;  // 26 of 101 disagree
     p.delta_p = i % 2 == 0 ? 0.3 : -0.3;
   }
-  const DivergenceResult result = divergence(predictions);
+  const std::vector<Index> one_window{101};
+  const DivergenceResult result = divergence(predictions, one_window);
   EXPECT_DOUBLE_EQ(result.kl_mean, 50.0);
   EXPECT_DOUBLE_EQ(result.kl_median, 50.0);
+  EXPECT_DOUBLE_EQ(result.kl_p90, 90.0);
   EXPECT_DOUBLE_EQ(result.kl_p99, 99.0);
   EXPECT_DOUBLE_EQ(result.kl_max, 100.0);
   EXPECT_NEAR(result.top1_agreement, 75.0 / 101.0, 1e-12);
   EXPECT_NEAR(result.rms_delta_p, 0.3, 1e-12);
+}
+
+// 10^-9.5 and a negative one go to the first bin; 10^-9 + 4 steps is bin 4; 1000 nats the last.
+TEST(KlHistogram, CountsByTheLogarithmAndTakesWhatLiesBeyond) {
+  const std::array<double, 5> kl{-1e-16, 3e-10, 1.0001e-8, 0.02, 1000.0};
+  const std::vector<std::int64_t> counts = kl_histogram(kl).counts;
+  ASSERT_EQ(counts.size(), 44u);
+  EXPECT_EQ(counts[0], 2);
+  EXPECT_EQ(counts[4], 1);
+  EXPECT_EQ(counts[29], 1);  // log10(0.02) = -1.699: (9 - 1.699) / 0.25 = 29.2
+  EXPECT_EQ(counts[43], 1);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ Job awq_job(const TempFolder& out) {
 
 double divergence_of(Job job, const TempFolder& out, const std::string& name) {
   job.exports[0].path = out / name;
-  return run(job).metrics.at(1).divergence.kl_mean;
+  return run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;
 }
 
 TEST(AwqJob, DivergesLessThanRoundingToNearest) {

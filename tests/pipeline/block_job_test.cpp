@@ -33,7 +33,7 @@ TEST(BlockJob, RoundsWithErrorFeedback) {
   job.evaluate = small_evaluation();
   const Report report = run(job);
   std::map<std::string, double> kl;
-  for (const auto& metrics : report.metrics) kl[metrics.label] = metrics.divergence.kl_mean;
+  for (const auto& metrics : report.evaluations.at(0).models) kl[metrics.label] = metrics.divergence.kl_mean;
   EXPECT_GT(kl.at("Q6_K.gguf"), 0.0);
   EXPECT_LT(kl.at("Q6_K.gguf"), kl.at("Q4_K_M.gguf"));
   EXPECT_LT(kl.at("Q4_K_M.gguf"), kl.at("Q2_K.gguf"));

@@ -99,11 +99,11 @@ TEST_F(DemoAsGguf, IsQuantizedAndMeasuredAsTheFolder) {
   EXPECT_EQ(from_file.calibration.first_ids, from_folder.calibration.first_ids);
   EXPECT_EQ(from_file.calibration.tokens_sha256, from_folder.calibration.tokens_sha256);
   // The folder's BF16 weights are binary16 numbers here but for the smallest, which F16 rounds.
-  ASSERT_EQ(from_file.metrics.size(), 2u);
-  EXPECT_NEAR(from_file.metrics[0].perplexity_hf.value, from_folder.metrics[0].perplexity_hf.value,
+  ASSERT_EQ(from_file.evaluations.at(0).models.size(), 2u);
+  EXPECT_NEAR(from_file.evaluations.at(0).models[0].perplexity_hf.value, from_folder.evaluations.at(0).models[0].perplexity_hf.value,
               1e-2);
-  EXPECT_NEAR(from_file.metrics[1].divergence.kl_mean, from_folder.metrics[1].divergence.kl_mean,
-              0.2 * from_folder.metrics[1].divergence.kl_mean);
+  EXPECT_NEAR(from_file.evaluations.at(0).models[1].divergence.kl_mean, from_folder.evaluations.at(0).models[1].divergence.kl_mean,
+              0.2 * from_folder.evaluations.at(0).models[1].divergence.kl_mean);
 }
 
 TEST_F(DemoAsGguf, IsVerifiedWithAPromptOfItsOwnTokenizer) {

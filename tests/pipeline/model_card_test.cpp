@@ -92,13 +92,16 @@ TEST_F(ModelCard, TakesTheLicenceOfTheJob) {
 
 TEST_F(ModelCard, ShowsWhatWasMeasured) {
   EXPECT_THAT(card(), HasSubstr("Not measured when this was made."));
-  report_.metrics.resize(2);
-  report_.metrics[0].perplexity_hf = {10.5, 0.25, 4088};
-  report_.metrics[1].perplexity_hf = {11.25, 0.5, 4088};
-  report_.metrics[1].divergence.kl_mean = 0.01234;
-  report_.metrics[1].divergence.kl_mean_uncertainty = 0.001;
-  report_.metrics[1].divergence.top1_agreement = 0.9512;
-  report_.evaluation.sources = {{.path = "heldout.txt"}};
+  EvaluationReport evaluation;
+  evaluation.manifest.sources = {{.path = "heldout.txt"}};
+  evaluation.models.resize(2);
+  evaluation.models[0].kind = eval::ModelKind::kReference;
+  evaluation.models[0].perplexity_hf = {10.5, 0.25, 4088};
+  evaluation.models[1].perplexity_hf = {11.25, 0.5, 4088};
+  evaluation.models[1].divergence.kl_mean = 0.01234;
+  evaluation.models[1].divergence.kl_mean_uncertainty = 0.001;
+  evaluation.models[1].divergence.top1_agreement = 0.9512;
+  report_.evaluations = {evaluation};
   EXPECT_THAT(card(), HasSubstr("| perplexity | 10.5000 ± 0.2500 | 11.2500 ± 0.5000 |"));
   EXPECT_THAT(card(), HasSubstr("| KL divergence, mean (nats) | 0 | 0.01234 ± 0.00100 |"));
   EXPECT_THAT(card(), HasSubstr("| same most likely token | 100 % | 95.12 % |"));

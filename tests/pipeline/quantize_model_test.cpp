@@ -60,13 +60,13 @@ TEST(QuantizeModel, GptqDivergesLessThanRoundingToNearest) {
   const TempFolder out;
   Job job = small_job(out);
   job.evaluate = small_evaluation();
-  const double gptq = run(job).metrics.at(1).divergence.kl_mean;
+  const double gptq = run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;
 
   job.exports[0].path = out / "rtn";
   job.quantization.method = "rtn";
   job.quantization.scale_rule = ScaleRule::kMinMax;
   job.calibration = {};
-  const double rtn = run(job).metrics.at(1).divergence.kl_mean;
+  const double rtn = run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;
   EXPECT_LT(gptq, 0.8 * rtn);
   EXPECT_GT(gptq, 0.0);
 }
@@ -78,9 +78,9 @@ TEST(QuantizeModel, EveryFormatIsReadBackCloseToTheOriginal) {
     job.exports.push_back(gguf_export(out, type));
   job.evaluate = small_evaluation();
   const Report report = run(job);
-  ASSERT_EQ(report.metrics.size(), 6u);
+  ASSERT_EQ(report.evaluations.at(0).models.size(), 6u);
   std::map<std::string, double> kl;
-  for (const auto& metrics : report.metrics) kl[metrics.label] = metrics.divergence.kl_mean;
+  for (const auto& metrics : report.evaluations.at(0).models) kl[metrics.label] = metrics.divergence.kl_mean;
   // The source is fp16, so nothing is lost; more bits are nearer.
   EXPECT_EQ(kl.at("F16.gguf"), 0.0);
   EXPECT_LT(kl.at("Q8_0.gguf"), kl.at("Q5_1.gguf"));

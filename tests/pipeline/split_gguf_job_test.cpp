@@ -38,7 +38,7 @@ TEST(SplitGguf, IsEvaluatedAndVerifiedFromItsShards) {
   std::uint64_t bytes = 0;
   for (const auto& file : files) bytes += std::filesystem::file_size(file);
   EXPECT_EQ(report.artifacts.at(0).file_bytes, bytes);
-  EXPECT_LT(report.metrics.at(1).divergence.kl_mean, 0.01);
+  EXPECT_LT(report.evaluations.at(0).artifact(0)->divergence.kl_mean, 0.01);
   for (const artifact::Finding& finding : artifact::verify_files(job.exports[0].path))
     EXPECT_EQ(finding.verdict, artifact::Finding::Verdict::kOk) << finding.message;
 }

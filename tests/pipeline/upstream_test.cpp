@@ -31,7 +31,7 @@ TEST(UpstreamCorrection, BringsThreeBitsNearer) {
   double kl[2];
   for (const int on : {0, 1}) {
     job.quantization.upstream_correction = on;
-    kl[on] = run(job).metrics[1].divergence.kl_mean;
+    kl[on] = run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;
   }
   EXPECT_LT(kl[1], 0.95 * kl[0]) << kl[0] << " without";
 }

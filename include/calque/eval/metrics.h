@@ -31,10 +31,17 @@ struct Distribution {
 Prediction compare(const Distribution& reference, const Distribution& candidate,
                    std::int32_t correct);
 
-// Mean, standard error, perplexity, percentiles (linear interpolation between order statistics,
-// as llama.cpp's perplexity tool does).
+// Mean negative log-likelihood with its standard error as Hugging Face's and llama.cpp's tools give
+// it: as if predictions were independent.
 PerplexityResult perplexity(std::span<const Prediction> predictions, PerplexityRule rule);
-DivergenceResult divergence(std::span<const Prediction> predictions);
+
+// Everything about KL divergence and agreement. Window i made predictions_of_window[i] of the
+// predictions, in order: their errors are alike, which intervals.h allows for. Percentiles
+// interpolate linearly between order statistics, as llama.cpp's perplexity tool does.
+DivergenceResult divergence(std::span<const Prediction> predictions,
+                            std::span<const Index> predictions_of_window);
+
+KlHistogram kl_histogram(std::span<const double> kl);
 
 // The `fraction` quantile of sorted values: position fraction * (n - 1), interpolated.
 double quantile(std::span<const double> sorted, double fraction);

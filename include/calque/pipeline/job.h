@@ -93,12 +93,40 @@ struct RuntimeSettings {
   std::filesystem::path offload_dir;
 };
 
-struct EvaluationSettings {
-  std::filesystem::path text;  // exactly one of text and tokens
+// One named text of an evaluation.
+struct EvaluationText {
+  std::string name;             // letters, digits, - and _; "": the file's name without its ending
+  std::filesystem::path text;   // exactly one of text and tokens
   std::filesystem::path tokens;
+  std::optional<std::int64_t> windows;  // nullopt: as many as the section says
+
+  const std::filesystem::path& file() const { return text.empty() ? tokens : text; }
+};
+
+// A precision of the key/value cache (model/kv_cache.h).
+struct KvCacheSettings {
+  std::string name;    // "": made from the rest
+  std::string type;    // of keys and values; "": k_type and v_type say
+  std::string k_type;  // "": not rounded
+  std::string v_type;
+  std::string layers;  // "0-3,7"; "": all
+};
+
+struct EvaluationSettings {
+  std::filesystem::path text;  // one text without a list: exactly one of text, tokens and texts
+  std::filesystem::path tokens;
+  std::vector<EvaluationText> texts;
   std::int64_t seqlen = 512;
   std::int64_t windows = 40;  // 0: all full windows
   std::string dtype = "float32";
+  bool noise_floor = false;  // the original once more, computed in bfloat16
+  std::vector<KvCacheSettings> kv_cache;
+  // Lengths of the windows that kv_cache is measured in; 0: the longest that text and model allow.
+  // Empty: seqlen and 0.
+  std::vector<std::int64_t> kv_cache_seqlens;
+
+  // The texts with their names and numbers of windows filled in, however they were given.
+  std::vector<EvaluationText> named_texts() const;
 };
 
 struct Job {

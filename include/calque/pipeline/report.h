@@ -57,13 +57,28 @@ struct ArtifactReport {
   std::vector<ModuleReport> modules;
 };
 
+// All models over the windows of one text.
+struct EvaluationReport {
+  std::string text;  // its name
+  Index seqlen = 0;
+  Index windows = 0;
+  text::Manifest manifest;
+  // The reference; its noise floor if asked for; the artifacts in order; then, for each rounding of
+  // the key/value cache, the original and the artifacts again.
+  std::vector<eval::ModelMetrics> models;
+
+  const eval::ModelMetrics& reference() const { return models.front(); }
+  // The i-th artifact with its cache as it is; null: not measured.
+  const eval::ModelMetrics* artifact(std::size_t index) const;
+};
+
 struct Report {
   std::string job_name;
   text::Manifest calibration;
-  text::Manifest evaluation;
   std::vector<ArtifactReport> artifacts;
-  std::vector<eval::ModelMetrics>
-      metrics;                     // reference first, then artifacts in order; empty: not evaluated
+  // The first is the main one: the first text at evaluate.seqlen; then the other texts, then longer
+  // windows that the key/value cache was asked at. Empty: not evaluated.
+  std::vector<EvaluationReport> evaluations;
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
   std::string forward_dtype;   // what `auto` became

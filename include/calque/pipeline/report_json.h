@@ -3,7 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "calque/eval/evaluate.h"
 #include "calque/pipeline/report.h"
 
 namespace calque::pipeline {
@@ -15,7 +14,7 @@ std::string report_json(const Report& report);
 // What was used for calibration, exactly: calibration_manifest.json.
 std::string manifest_json(const text::Manifest& manifest);
 
-// The metrics of one evaluation, as a JSON array (reference first).
-std::string metrics_json(const std::vector<eval::ModelMetrics>& metrics);
+// What metrics.json holds under "evaluations".
+std::string evaluations_json(const std::vector<EvaluationReport>& evaluations);
 
 }  // namespace calque::pipeline

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "calque/eval/reference_states.h"
 #include "calque/pipeline/job.h"
 #include "calque/text/corpus.h"
 
@@ -16,19 +17,20 @@ namespace calque::pipeline {
 class StatisticsStore;
 
 // What one job of a sweep has computed and others need as well, bit for bit: a job that takes it
-// from here writes the same artifacts as one that computes it. Kept in memory (tokens) and in a
-// folder that other processes and later runs may use, too (statistics). Made once for a
+// from here writes the same artifacts as one that computes it. Kept in memory (tokens, reference)
+// and in a folder that other processes and later runs may use, too (statistics). Made once for a
 // sweep, given to its jobs one after another; not for several threads.
 class SharedWork {
  public:
   struct Options {
     std::filesystem::path folder;  // made when something is written
     bool tokens = true;
+    bool reference = true;
     bool statistics = true;  // jobs with propagate_error: false only
   };
   // One kind of work that a job took over, and what it took when it was done first.
   struct Taken {
-    std::string what;  // "tokens", "statistics"
+    std::string what;  // "tokens", "reference", "statistics"
     double seconds = 0;
   };
 
@@ -43,6 +45,9 @@ class SharedWork {
                             const std::function<text::PackedTokens()>& make);
   // Statistics under `key`, complete or to be filled; null: not shared.
   StatisticsStore* statistics(const std::string& key);
+  // Final hidden states of the job's original, in memory; with runtime.max_ram in unnamed files.
+  // Null: not shared.
+  std::shared_ptr<eval::ReferenceStates> reference(const Job& job);
   void took(const std::string& what, double seconds);
 
   // For the sweep ---------------------------------------------------------------------------------
@@ -57,6 +62,7 @@ class SharedWork {
   Options options_;
   std::map<std::string, Tokens> tokens_;
   std::map<std::string, std::unique_ptr<StatisticsStore>> stores_;
+  std::map<std::string, std::shared_ptr<eval::ReferenceStates>> references_;
   std::vector<Taken> taken_;
 };
 

@@ -1,4 +1,4 @@
-#include "study/point_file.h"
+#include "calque/study/run_result.h"
 
 #include <nlohmann/json.hpp>
 
@@ -7,7 +7,7 @@
 
 namespace calque::study {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TextResult, text, seqlen, ppl, ppl_uncertainty, ppl_original,
                                    kl_mean, kl_mean_uncertainty, kl_median, kl_p99, top1_agreement)
@@ -71,16 +71,13 @@ RunResult result_from(const Json& json) {
   return r;
 }
 
-TextResult text_result(const pipeline::Report& report, std::size_t artifact, const Run& run) {
-  const eval::ModelMetrics& original = report.metrics.front();
-  const eval::ModelMetrics& m = report.metrics[1 + artifact];
-  const pipeline::EvaluationSettings& settings = *run.job.evaluate;
+TextResult text_result(const pipeline::EvaluationReport& evaluation, const eval::ModelMetrics& m) {
   TextResult t;
-  t.text = (settings.text.empty() ? settings.tokens : settings.text).stem().string();
-  t.seqlen = settings.seqlen;
+  t.text = evaluation.text;
+  t.seqlen = evaluation.seqlen;
   t.ppl = m.perplexity_hf.value;
   t.ppl_uncertainty = m.perplexity_hf.uncertainty;
-  t.ppl_original = original.perplexity_hf.value;
+  t.ppl_original = evaluation.reference().perplexity_hf.value;
   t.kl_mean = m.divergence.kl_mean;
   t.kl_mean_uncertainty = m.divergence.kl_mean_uncertainty;
   t.kl_median = m.divergence.kl_median;
@@ -89,7 +86,7 @@ TextResult text_result(const pipeline::Report& report, std::size_t artifact, con
   return t;
 }
 
-ArtifactResult artifact_result(const pipeline::Report& report, std::size_t index, const Run& run) {
+ArtifactResult artifact_result(const pipeline::Report& report, std::size_t index) {
   const pipeline::ArtifactReport& artifact = report.artifacts[index];
   const artifact::ExportRequest& request = artifact.plan.request;
   ArtifactResult a;
@@ -99,7 +96,9 @@ ArtifactResult artifact_result(const pipeline::Report& report, std::size_t index
   a.file_bytes = artifact.file_bytes;
   a.tensor_bytes = artifact.plan.tensor_bytes;
   a.bits_per_weight = artifact.bits_per_weight;
-  if (!report.metrics.empty()) a.texts.push_back(text_result(report, index, run));
+  for (const pipeline::EvaluationReport& evaluation : report.evaluations)
+    if (const eval::ModelMetrics* metrics = evaluation.artifact(index))
+      a.texts.push_back(text_result(evaluation, *metrics));
   return a;
 }
 
@@ -120,7 +119,7 @@ RunResult result_of(const Run& run, const pipeline::Report* report) {
   if (!report) return r;
   r.source_bytes = report->source_bytes;
   for (std::size_t i = 0; i < report->artifacts.size(); ++i)
-    r.artifacts.push_back(artifact_result(*report, i, run));
+    r.artifacts.push_back(artifact_result(*report, i));
   r.seconds = report->seconds;
   r.quantize_seconds = report->stages.quantize;
   r.statistics_seconds = report->stages.statistics;

@@ -1,0 +1,52 @@
+#include "eval/row_scorer.h"
+
+#include <algorithm>
+
+namespace calque::eval {
+namespace {
+
+// Elements of a logits buffer: enough rows for an efficient product, small beside a block's
+// weights.
+constexpr Index kLogitsElements = Index{1} << 20;
+
+}  // namespace
+
+RowScorer::RowScorer(Lane& reference, const std::vector<Lane*>& candidates,
+                     const text::TokenBlocks& rows)
+    : reference_(reference), candidates_(candidates), rows_(rows) {
+  vocab_size_ = reference.model->config->vocab_size;
+  chunk_ = std::clamp<Index>(kLogitsElements / vocab_size_, 1, rows.seqlen() - 1);
+}
+
+void RowScorer::score(Index row, Index begin) const {
+  const Index predictions = rows_.lengths_B[static_cast<std::size_t>(row)] - 1;
+  Matrix<float> logits_TV = Matrix<float>::uninitialized(chunk_, vocab_size_);
+  std::vector<Distribution> references(static_cast<std::size_t>(chunk_), Distribution(size()));
+  Distribution candidate(size());
+  for (Index first = begin; first < predictions; first += chunk_) {
+    const MatrixView<float> logits =
+        logits_TV.view().rows(0, std::min(chunk_, predictions - first));
+    reference_.head->logits(*reference_.hidden, row, first, logits);
+    for (Index t = 0; t < logits.rows(); ++t) {
+      Distribution& reference = references[static_cast<std::size_t>(t)];
+      reference.set({logits.row(t), size()});
+      record(reference_, row, first + t, reference, reference);
+    }
+    for (Lane* lane : candidates_) {
+      lane->head->logits(*lane->hidden, row, first, logits);
+      for (Index t = 0; t < logits.rows(); ++t) {
+        candidate.set({logits.row(t), size()});
+        record(*lane, row, first + t, references[static_cast<std::size_t>(t)], candidate);
+      }
+    }
+  }
+}
+
+void RowScorer::record(Lane& lane, Index row, Index position, const Distribution& reference,
+                       const Distribution& candidate) const {
+  Prediction p = compare(reference, candidate, rows_.ids_BS(row, position + 1));
+  p.second_half = position >= rows_.seqlen() / 2;
+  lane.predictions[static_cast<std::size_t>(row * (rows_.seqlen() - 1) + position)] = p;
+}
+
+}  // namespace calque::eval
