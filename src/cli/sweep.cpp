@@ -55,7 +55,7 @@ class SweepProgress : public study::SweepObserver {
     if (is_terminal()) terminal_.note(line);
   }
   void warning(const std::string& line) override {
-    if (mode_ != ProgressMode::kNone) terminal_.warning(line);
+    if (mode_ != ProgressMode::kNone) terminal_.warning(head_ + ": " + line);
   }
 
  private:

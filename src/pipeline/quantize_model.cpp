@@ -239,7 +239,7 @@ class JobRun {
   }
 
   void finish_statistics(StatisticsStore& statistics, double seconds) {
-    statistics.finish(seconds);
+    statistics.finish(source_.family, seconds);
     if (!statistics.trouble().empty())
       log_.warning("statistics are not shared: " + statistics.trouble());
   }

@@ -181,8 +181,10 @@ void StatisticsStore::save(const model::BlockSpec& block, const Seen& sites) {
   fs::remove_all(staging, ignored);
 }
 
-void StatisticsStore::finish(double seconds) {
-  if (!trouble_.empty() || complete()) return;
+void StatisticsStore::finish(const model::FamilySpec& family, double seconds) {
+  const bool all = std::all_of(family.blocks.begin(), family.blocks.end(),
+                               [&](const auto& block) { return fs::exists(block_folder(block)); });
+  if (!all || !trouble_.empty() || complete()) return;
   const fs::path staging = own_path(folder_ / "complete");
   try {
     io::write_file(staging, key_);

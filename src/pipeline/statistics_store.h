@@ -34,7 +34,9 @@ class StatisticsStore {
   bool make_room(std::uint64_t bytes);
   // Those of one block. A write that fails ends the saving, not the job.
   void save(const model::BlockSpec& block, const Seen& sites);
-  void finish(double seconds);
+  // Says that all blocks are there, if they are: a pass that went on where another stopped saw
+  // only some.
+  void finish(const model::FamilySpec& family, double seconds);
   const std::string& trouble() const { return trouble_; }  // why nothing is written; "": it is
 
   // The sites of a block in the order in which they were seen.

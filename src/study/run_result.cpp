@@ -1,7 +1,10 @@
 #include "calque/study/run_result.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
+#include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "study/host.h"
 
@@ -130,7 +133,11 @@ RunResult result_of(const Run& run, const pipeline::Report* report) {
 }
 
 void write_result(const std::filesystem::path& folder, const RunResult& result) {
-  std::filesystem::create_directories(folder);
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error)
+    throw Error(ErrorKind::kResource, "E191",
+                fmt::format("cannot write '{}': {}", folder.string(), error.message()));
   replace_file(folder / "point.json", json_of(result).dump(2) + "\n");
 }
 

@@ -41,8 +41,6 @@ void move_outputs(pipeline::Job& job, const std::filesystem::path& folder) {
     job.calibration.save_imatrix = folder / job.calibration.save_imatrix.filename();
 }
 
-// The first replicate's plan tells whether the point can work: replicates change numbers such as
-// seeds, and planning reads the model's headers each time.
 void predict(Run& run) {
   const auto plans = pipeline::plan_job(run.job);
   run.tensor_bytes = plans.front().tensor_bytes;

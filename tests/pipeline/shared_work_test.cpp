@@ -152,7 +152,7 @@ TEST_F(SharedWorkTest, StatisticsWithoutRoomOnTheDiskAreNotWritten) {
   StatisticsStore store(folder_ / "shared", "key");
   EXPECT_FALSE(store.make_room(std::uint64_t{1} << 60));
   EXPECT_THAT(store.trouble(), HasSubstr("bytes free, shared statistics need"));
-  store.finish(1);
+  store.finish({}, 1);
   EXPECT_FALSE(store.complete());
 }
 
