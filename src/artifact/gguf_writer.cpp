@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "artifact/formats.h"
 #include "artifact/ggml_blocks.h"
@@ -112,8 +113,13 @@ class GgufArtifactWriter : public ArtifactWriter {
       : plan_(plan),
         inputs_(inputs),
         intake_(plan_),
-        file_(plan_.request.path, gguf_metadata(plan_, inputs_),
-              declarations(plan_, inputs_.family), limit_of(plan_.request)) {}
+        file_(open_file(plan_, inputs_)) {
+    if (inputs_.kept != nullptr)
+      for (const std::string& name : inputs_.kept->tensors) {
+        const TensorPlan& planned = intake_.mark_given(name);
+        file_.mark_written(planned.tensor.gguf_name, planned.bytes);
+      }
+  }
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
     const TensorPlan& planned = intake_.accept(tensor_name, q);
@@ -162,7 +168,19 @@ class GgufArtifactWriter : public ArtifactWriter {
     file_.finish();
   }
 
+  std::string keep() override { return nlohmann::json(file_.keep()).dump(); }
+
  private:
+  static io::GgufWriter open_file(const ExportPlan& plan, const WriterInputs& inputs) {
+    const ExportRequest& request = plan.request;
+    if (inputs.kept == nullptr)
+      return {request.path, gguf_metadata(plan, inputs), declarations(plan, inputs.family),
+              limit_of(request)};
+    const auto files = nlohmann::json::parse(inputs.kept->notes).get<std::vector<std::string>>();
+    return {request.path, gguf_metadata(plan, inputs), declarations(plan, inputs.family),
+            limit_of(request), files};
+  }
+
   void copy(const TensorPlan& planned) {
     const model::SourceTensor& source = inputs_.source.at(planned.tensor.name);
     const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
@@ -224,7 +242,7 @@ void refuse_the_source(const ExportRequest& request, const std::filesystem::path
 
 std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
                                                  const WriterInputs& inputs) {
-  refuse_existing(plan.request);
+  if (inputs.kept == nullptr) refuse_existing(plan.request);
   refuse_the_source(plan.request, inputs.model_folder);
   return std::make_unique<GgufArtifactWriter>(plan, inputs);
 }

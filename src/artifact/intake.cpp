@@ -69,6 +69,11 @@ const TensorPlan& Intake::accept_dense(const std::string& tensor_name,
   return planned;
 }
 
+const TensorPlan& Intake::mark_given(const std::string& tensor_name) {
+  accepted_.insert(tensor_name);
+  return plan_.at(tensor_name);
+}
+
 std::vector<const TensorPlan*> Intake::to_copy() const {
   std::vector<const TensorPlan*> tensors;
   for (const TensorPlan& tensor : plan_.tensors)

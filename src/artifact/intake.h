@@ -22,6 +22,8 @@ class Intake {
                                 const quant::QuantizedMatrix& rows);
   // A changed tensor that the plan copies.
   const TensorPlan& accept_dense(const std::string& tensor_name, MatrixView<const float> values);
+  // A tensor that an earlier process gave.
+  const TensorPlan& mark_given(const std::string& tensor_name);
   void require_complete() const;
   // The tensors without a grid that were not given: to be copied.
   std::vector<const TensorPlan*> to_copy() const;

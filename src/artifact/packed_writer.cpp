@@ -17,19 +17,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// What a tensor of the plan is stored in.
+std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const PackedLayout& layout,
+                                            const model::ModelSource& source) {
+  const model::TensorSpec& tensor = planned.tensor;
+  if (!planned.grid) return {{tensor.name, source.at(tensor.name).dtype, tensor.shape}};
+  return layout.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid);
+}
+
 std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedLayout& layout,
                                                 const model::ModelSource& source) {
   std::vector<io::TensorDeclaration> result;
-  for (const TensorPlan& planned : plan.tensors) {
-    const model::TensorSpec& tensor = planned.tensor;
-    if (!planned.grid) {
-      result.push_back({tensor.name, source.at(tensor.name).dtype, tensor.shape});
-      continue;
-    }
-    for (io::TensorDeclaration& part :
-         layout.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid))
+  for (const TensorPlan& planned : plan.tensors)
+    for (io::TensorDeclaration& part : parts_of(planned, layout, source))
       result.push_back(std::move(part));
-  }
   return result;
 }
 
@@ -62,15 +63,16 @@ class PackedWriter : public ArtifactWriter {
         checkpoint_format_(
             gptq_checkpoint_format(contents_.all_sym, plan_.request.checkpoint_format)),
         layout_(packed_container(plan_.request.format).layout(checkpoint_format_, inputs_.pack)),
-        folder_(plan_.request.path, plan_.request.overwrite),
-        weights_(folder_.staging(), declarations(plan_, *layout_, inputs_.source),
-                 plan_.request.max_shard_bytes) {}
+        folder_(open_folder(plan_.request, inputs_.kept)),
+        weights_(open_weights(declarations(plan_, *layout_, inputs_.source))) {
+    if (inputs_.kept != nullptr) go_on_from(*inputs_.kept);
+  }
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
     intake_.accept(tensor_name, q);
     const std::vector<NamedBytes> parts =
         with_context(tensor_name, [&] { return layout_->pack(module_of(tensor_name), q); });
-    for (const NamedBytes& part : parts) weights_.write(part.name, part.bytes);
+    for (const NamedBytes& part : parts) weights_->write(part.name, part.bytes);
     const Index group_size = q.grid.group_size_for(q.in_features());
     contents_.desc_act |=
         !q.group_of_column_K.empty() &&
@@ -84,23 +86,54 @@ class PackedWriter : public ArtifactWriter {
     std::vector<std::byte> bytes(count * size_of(dtype));
     const Matrix<float> packed = Matrix<float>::copy_of(values);
     convert_from_float(packed.data(), dtype, count, bytes.data());
-    weights_.write(tensor_name, bytes);
+    weights_->write(tensor_name, bytes);
+  }
+
+  std::string keep() override {
+    weights_->keep();
+    return Json{{"folder", folder_->keep()}, {"desc_act", contents_.desc_act}}.dump();
   }
 
   void finish() override {
     intake_.require_complete();
     for (const TensorPlan* planned : intake_.to_copy()) copy(planned->tensor.name);
-    weights_.finish();
+    weights_->finish();
     write_settings();
     for (const std::filesystem::path& file : side_files(inputs_.model_folder))
-      io::copy_file(file, folder_.staging() / file.filename());
-    folder_.commit();
+      io::copy_file(file, folder_->staging() / file.filename());
+    folder_->commit();
   }
 
  private:
+  static std::unique_ptr<io::AtomicFolder> open_folder(const ExportRequest& request,
+                                                       const KeptArtifact* kept) {
+    if (kept == nullptr)
+      return std::make_unique<io::AtomicFolder>(request.path, request.overwrite);
+    const std::string identity = Json::parse(kept->notes).at("folder");
+    return std::make_unique<io::AtomicFolder>(request.path, request.overwrite, identity);
+  }
+
+  std::unique_ptr<io::SafetensorsWriter> open_weights(
+      std::vector<io::TensorDeclaration> tensors) const {
+    const std::uint64_t limit = plan_.request.max_shard_bytes;
+    if (inputs_.kept == nullptr)
+      return std::make_unique<io::SafetensorsWriter>(folder_->staging(), std::move(tensors), limit);
+    return std::make_unique<io::SafetensorsWriter>(io::GoOn{}, folder_->staging(),
+                                                   std::move(tensors), limit);
+  }
+
+  void go_on_from(const KeptArtifact& kept) {
+    contents_.desc_act = Json::parse(kept.notes).at("desc_act");
+    for (const std::string& name : kept.tensors) {
+      const TensorPlan& planned = intake_.mark_given(name);
+      for (const io::TensorDeclaration& part : parts_of(planned, *layout_, inputs_.source))
+        weights_->mark_written(part.name);
+    }
+  }
+
   void copy(const std::string& tensor_name) {
     const model::TensorBytes source = inputs_.source.bytes(tensor_name);
-    weights_.write(tensor_name, source.get());
+    weights_->write(tensor_name, source.get());
   }
 
   void write_settings() const {
@@ -108,10 +141,10 @@ class PackedWriter : public ArtifactWriter {
         Json::parse(packed_container(plan_.request.format)
                         .settings(contents_, checkpoint_format_, inputs_.provenance));
     const Json config = config_with(inputs_.model_folder, quantization);
-    io::write_file(folder_.staging() / "config.json", config.dump(2) + "\n");
+    io::write_file(folder_->staging() / "config.json", config.dump(2) + "\n");
     // Older GPTQ loaders know this file only.
     if (plan_.request.format == "gptq")
-      io::write_file(folder_.staging() / "quantize_config.json", quantization.dump(2) + "\n");
+      io::write_file(folder_->staging() / "quantize_config.json", quantization.dump(2) + "\n");
   }
 
   const ExportPlan plan_;
@@ -121,8 +154,8 @@ class PackedWriter : public ArtifactWriter {
   const std::string checkpoint_format_;
   const std::unique_ptr<PackedLayout> layout_;
   // In this order: the unfinished weights go before the folder that they are in.
-  io::AtomicFolder folder_;
-  io::SafetensorsWriter weights_;
+  const std::unique_ptr<io::AtomicFolder> folder_;
+  const std::unique_ptr<io::SafetensorsWriter> weights_;
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <fstream>
 
@@ -16,6 +18,16 @@ bool starts_with_gguf(const std::filesystem::path& file) {
   char magic[4] = {};
   std::ifstream(file, std::ios::binary).read(magic, sizeof(magic));
   return std::memcmp(magic, "GGUF", sizeof(magic)) == 0;
+}
+
+// "<stem>-00001-of-00003.gguf.partial"
+bool is_partial_shard(const std::string& name, const std::string& stem) {
+  const std::string pattern = "-#####-of-#####.gguf.partial";
+  if (name.size() != stem.size() + pattern.size() || !name.starts_with(stem)) return false;
+  return std::equal(pattern.begin(), pattern.end(),
+                    name.end() - static_cast<std::ptrdiff_t>(pattern.size()), [](char p, char c) {
+                      return p == '#' ? std::isdigit(static_cast<unsigned char>(c)) != 0 : p == c;
+                    });
 }
 
 }  // namespace
@@ -40,6 +52,20 @@ std::vector<std::filesystem::path> files_at(const ExportRequest& request) {
   if (request.format == "gguf") return io::gguf_files_of(request.path);
   std::vector<std::filesystem::path> there;
   if (std::filesystem::exists(request.path)) there.push_back(request.path);
+  return there;
+}
+
+std::vector<std::filesystem::path> partial_files_at(const ExportRequest& request) {
+  const std::filesystem::path whole = std::filesystem::absolute(request.path).lexically_normal();
+  const std::filesystem::path path = whole.has_filename() ? whole : whole.parent_path();
+  std::vector<std::filesystem::path> there;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(path.parent_path(), none)) {
+    const std::string name = entry.path().filename().string();
+    if (name == path.filename().string() + ".partial" ||
+        (request.format == "gguf" && is_partial_shard(name, path.stem().string())))
+      there.push_back(entry.path());
+  }
   return there;
 }
 

@@ -10,6 +10,7 @@ namespace calque::cli {
 
 // Each adds its command to the program, with what it does when it is chosen.
 void add_run(CLI::App& program);
+void add_resume(CLI::App& program);
 void add_validate(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_inspect(CLI::App& program);

@@ -4,9 +4,11 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <string>
 #include <thread>
 
 #include "calque/io/file.h"
+#include "calque/pipeline/saved_run.h"
 
 namespace calque::cli {
 
@@ -20,8 +22,13 @@ void clean_up_when_interrupted() {
   std::thread([signals] {
     int received = 0;
     sigwait(&signals, &received);
+    ::signal(SIGINT, SIG_DFL);
+    ::signal(SIGTERM, SIG_DFL);
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    const std::string saved = pipeline::saved_run();
     io::remove_unfinished();
-    fmt::print(stderr, "\ninterrupted; nothing half-written was kept\n");
+    fmt::print(stderr, "\ninterrupted; {}\n",
+               saved.empty() ? "nothing half-written was kept" : saved);
     _exit(128 + received);
   }).detach();
 }

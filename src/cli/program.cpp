@@ -34,6 +34,7 @@ void add_commands(CLI::App& program) {
   program.require_subcommand(1);
   program.footer(help_footer(kExamples));
   add_run(program);
+  add_resume(program);
   add_validate(program);
   add_eval(program);
   add_inspect(program);

@@ -24,6 +24,7 @@ inline constexpr const char* kExitCodes =
     "  5  numerical failure\n"
     "  6  written, but a check of the result failed\n"
     "  7  some points of a sweep failed\n"
-    "  130, 143  interrupted (SIGINT, SIGTERM); nothing half-written becomes visible";
+    "  130, 143  interrupted (SIGINT, SIGTERM); nothing half-written becomes visible, and what\n"
+    "            was saved is gone on with by calque resume";
 
 }  // namespace calque::cli

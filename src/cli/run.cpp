@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "calque/config/job_file.h"
-#include "calque/io/file.h"
-#include "calque/pipeline/publish.h"
+#include "calque/core/error.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/pipeline/report_json.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/tables.h"
+#include "cli/units.h"
 
 namespace calque::cli {
 namespace {
@@ -22,23 +22,60 @@ struct RunArguments {
   std::string job_file;
   std::vector<std::string> overrides;
   std::string progress = "auto";
+  std::string resume = "auto";
+  std::string run_dir;  // of `calque resume`
   bool quiet = false;
   bool json = false;
 };
 
-void run(const RunArguments& arguments) {
-  const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
-  io::write_file(job.run_dir / "job.resolved.yaml", config::resolved_yaml(job));
+void run_job(const pipeline::Job& job, pipeline::Resume resume, const RunArguments& arguments) {
   const std::string mode = arguments.quiet ? "none" : arguments.progress;
   pipeline::Report report;
   {
     Progress progress(progress_mode(mode), std::cerr, terminal_width());
-    report = pipeline::quantize_model(job, progress);
+    report = pipeline::quantize_model(job, progress,
+                                      {.resume = resume,
+                                       .settings = config::settings_of(job),
+                                       .resolved_yaml = config::resolved_yaml(job)});
   }
-  for (std::size_t i = 0; i < report.artifacts.size(); ++i)
-    pipeline::publish_folder(report, i, job, config::resolved_yaml(job));
   fmt::print("{}",
              arguments.json ? pipeline::report_json(report) : report_text(report, job.run_dir));
+}
+
+void run(const RunArguments& arguments) {
+  run_job(config::load_job(arguments.job_file, arguments.overrides),
+          arguments.resume == "never" ? pipeline::Resume::kNever : pipeline::Resume::kAuto,
+          arguments);
+}
+
+[[noreturn]] void refuse_to_resume(const std::string& reason) {
+  throw Error(ErrorKind::kConfig, "E305", "cannot resume: " + reason);
+}
+
+// The folder may have another name than when the run began.
+void resume(const RunArguments& arguments) {
+  const std::filesystem::path folder =
+      std::filesystem::absolute(arguments.run_dir).lexically_normal();
+  const std::filesystem::path job_file = folder / "job.resolved.yaml";
+  if (!std::filesystem::exists(job_file))
+    refuse_to_resume(fmt::format("'{}' is not the folder of a run (it has no job.resolved.yaml)",
+                                 arguments.run_dir));
+  if (std::filesystem::exists(folder / "metrics.json") && !pipeline::can_resume(folder))
+    refuse_to_resume(fmt::format("the run in '{}' is finished; to do it again: calque run {}",
+                                 arguments.run_dir, shell_quoted(job_file)));
+  pipeline::Job job = config::load_job(job_file);
+  job.run_dir = folder;
+  run_job(job, pipeline::Resume::kAuto, arguments);
+}
+
+void add_output_options(CLI::App& command, RunArguments& arguments) {
+  command
+      .add_option("--progress", arguments.progress,
+                  "auto, tty (last line redrawn), plain (a line a block), none.")
+      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
+      ->capture_default_str();
+  command.add_flag("--quiet,-q", arguments.quiet, "No progress, notes or warnings on stderr.");
+  command.add_flag("--json", arguments.json, "Print the report as JSON.");
 }
 
 }  // namespace
@@ -54,16 +91,25 @@ void add_run(CLI::App& program) {
                    "quantization.bits=3 or export.0.type=Q5_0. May be repeated.")
       ->allow_extra_args(false);
   command
-      ->add_option("--progress", arguments->progress,
-                   "auto, tty (last line redrawn), plain (a line a block), none.")
-      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
+      ->add_option("--resume", arguments->resume,
+                   "auto: go on where an interrupted run in run_dir stopped; never: start anew.")
+      ->check(CLI::IsMember({"auto", "never"}))
       ->capture_default_str();
-  command->add_flag("--quiet,-q", arguments->quiet, "No progress, notes or warnings on stderr.");
-  command->add_flag("--json", arguments->json, "Print the report as JSON.");
+  add_output_options(*command, *arguments);
   command->footer(
       help_footer("  calque run configs/demo.yaml\n"
                   "  calque run job.yaml --set quantization.bits=3 --set name=three"));
   command->callback([arguments] { run(*arguments); });
+}
+
+void add_resume(CLI::App& program) {
+  CLI::App* command =
+      program.add_subcommand("resume", "Go on with a run that was interrupted; same result.");
+  auto arguments = std::make_shared<RunArguments>();
+  command->add_option("run_dir", arguments->run_dir, "The folder of the run.")->required();
+  add_output_options(*command, *arguments);
+  command->footer(help_footer("  calque resume runs/demo"));
+  command->callback([arguments] { resume(*arguments); });
 }
 
 }  // namespace calque::cli

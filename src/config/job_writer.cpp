@@ -65,6 +65,21 @@ std::string resolved_yaml(const pipeline::Job& job) {
   return yaml;
 }
 
+std::vector<std::pair<std::string, std::string>> settings_of(const pipeline::Job& job) {
+  std::vector<std::pair<std::string, std::string>> settings;
+  for (const Section& section : sections()) {
+    const auto instances = section.instances(job);
+    for (std::size_t i = 0; i < instances.size(); ++i) {
+      const std::string path =
+          section.list ? join_path(section.path, std::to_string(i)) : section.path;
+      for (const Key& key : section.keys)
+        if (belongs(key, instances[i]))
+          settings.emplace_back(join_path(path, key.name), key.show(instances[i]));
+    }
+  }
+  return settings;
+}
+
 std::string key_reference() {
   std::string page;
   for (const Section& section : sections()) {

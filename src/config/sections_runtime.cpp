@@ -30,6 +30,11 @@ Section runtime_section() {
       key<S>(
           "offload_dir", path_or_null(), [](const S& r) -> auto& { return r.offload_dir; },
           "Folder for activations that `max_ram` leaves no room for; null: `run_dir`."),
+      key<S>(
+          "checkpoint", one_of({"auto", "block", "off"}),
+          [](const S& r) -> auto& { return r.checkpoint; },
+          "When finished blocks are saved in `run_dir`/state, for `calque resume`: after every "
+          "`block`, or as often as takes 3 % of the time (`auto`), or never."),
   };
   return s;
 }

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,6 +43,26 @@ void throw_resource_error(const std::filesystem::path& path, std::string_view ac
   throw Error(ErrorKind::kResource, full ? "E302" : "", message);
 }
 
+void throw_missing_part(const std::filesystem::path& path, std::string_view what) {
+  throw Error(ErrorKind::kInput, "E308",
+              fmt::format("cannot go on: {} {}: it is a part of the run that was finished. Put it "
+                          "back, or start anew with --resume never",
+                          path.string(), what));
+}
+
+void require_header(const AtomicFile& file, std::string_view header,
+                    const std::filesystem::path& path) {
+  std::string there(header.size(), '\0');
+  file.read_at(0, std::as_writable_bytes(std::span(there.data(), there.size())));
+  if (there != header) throw_missing_part(partial_of(path), "is another run's");
+}
+
+std::string identity_of(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return "";
+  return fmt::format("{}:{}", status.st_dev, status.st_ino);
+}
+
 void sync_folder(const std::filesystem::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) throw_resource_error(folder, "open the folder", errno);
@@ -61,16 +82,43 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   note_unfinished(partial);
 }
 
+AtomicFile::AtomicFile(std::filesystem::path path, GoOn go_on) : path_(std::move(path)) {
+  const std::filesystem::path partial = partial_of(path_);
+  descriptor_ = ::open(partial.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (descriptor_ < 0 && errno != ENOENT) throw_resource_error(partial, "open the file", errno);
+  if (descriptor_ < 0) throw_missing_part(partial, "is gone");
+  struct stat status {};
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (!known || static_cast<std::uint64_t>(status.st_size) < go_on.bytes) {
+    ::close(descriptor_);
+    throw_missing_part(partial, fmt::format("has {} bytes, {} are needed", status.st_size,
+                                            go_on.bytes));
+  }
+  size_ = reserved_ = go_on.bytes;
+  kept_ = true;
+}
+
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
     : path_(std::move(other.path_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
       size_(std::exchange(other.size_, 0)),
       reserved_(std::exchange(other.reserved_, 0)),
-      synced_(std::exchange(other.synced_, false)) {}
+      synced_(std::exchange(other.synced_, false)),
+      kept_(std::exchange(other.kept_, false)) {}
+
+void AtomicFile::take_back(const std::filesystem::path& path) {
+  if (::rename(path.c_str(), partial_of(path).c_str()) != 0)
+    throw_resource_error(path, "rename the finished file", errno);
+}
+
+std::filesystem::path AtomicFile::partial_name(const std::filesystem::path& path) {
+  return partial_of(path);
+}
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ < 0) return;
   ::close(descriptor_);
+  if (kept_) return;
   ::unlink(partial_of(path_).c_str());
   forget_unfinished(partial_of(path_));
 }
@@ -101,6 +149,25 @@ void AtomicFile::append(std::span<const std::byte> bytes) { write_at(size_, byte
 
 void AtomicFile::append(std::string_view text) {
   append(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+void AtomicFile::read_at(std::uint64_t offset, std::span<std::byte> bytes) const {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t got = ::pread(descriptor_, bytes.data() + done, bytes.size() - done,
+                                static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_resource_error(partial_of(path_), "read", errno);
+    if (got == 0) throw_missing_part(partial_of(path_), "ends too early");
+    done += static_cast<std::size_t>(got);
+  }
+}
+
+// Space that is reserved and not written yet stays reserved.
+void AtomicFile::keep() {
+  if (::fdatasync(descriptor_) != 0) throw_resource_error(partial_of(path_), "write", errno, size_);
+  forget_unfinished(partial_of(path_));
+  kept_ = true;
 }
 
 void AtomicFile::sync() {

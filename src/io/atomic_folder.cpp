@@ -77,8 +77,33 @@ AtomicFolder::AtomicFolder(fs::path path, bool overwrite)
   note_unfinished(staging_);
 }
 
+AtomicFolder::AtomicFolder(fs::path path, bool overwrite, const std::string& identity)
+    : path_(with_plain_last_name(path)),
+      staging_(with_suffix(path_, ".partial")),
+      overwrite_(overwrite),
+      kept_(true) {
+  if (identity_of(path_) == identity) {  // renamed already; what it replaced may be where it was
+    remove_tree(staging_);
+    rename_or_throw(path_, staging_);
+  }
+  if (identity_of(staging_) != identity)
+    throw_missing_part(staging_, fs::exists(staging_) ? "is another folder" : "is gone");
+  remove_tree(with_suffix(path_, ".replaced"));
+  refuse_existing(path_, overwrite_);
+}
+
+std::string AtomicFolder::keep() {
+  if (!kept_) {
+    forget_unfinished(staging_);
+    kept_ = true;
+    sync_folder(staging_);
+    sync_folder(staging_.has_parent_path() ? staging_.parent_path() : fs::path("."));
+  }
+  return identity_of(staging_);
+}
+
 AtomicFolder::~AtomicFolder() {
-  if (committed_) return;
+  if (committed_ || kept_) return;
   std::error_code ignored;
   fs::remove_all(staging_, ignored);
   forget_unfinished(staging_);

@@ -10,6 +10,7 @@
 #include "calque/io/gguf.h"
 #include "io/gguf_parse.h"
 #include "io/gguf_shards.h"
+#include "io/resource_error.h"
 
 namespace calque::io {
 namespace {
@@ -117,6 +118,24 @@ std::string header_of(const GgufMetadata& metadata,
   return buffer.bytes();
 }
 
+AtomicFile begun(const std::filesystem::path& path, std::uint64_t bytes,
+                 const std::string& header) {
+  AtomicFile file(path);
+  file.reserve(bytes);
+  file.append(header);
+  return file;
+}
+
+AtomicFile reopened(const std::filesystem::path& path, std::uint64_t bytes,
+                    const std::string& header, const std::string& identity) {
+  if (identity_of(path) == identity) AtomicFile::take_back(path);
+  if (identity_of(AtomicFile::partial_name(path)) != identity)
+    throw_missing_part(AtomicFile::partial_name(path), "is gone, or another file");
+  AtomicFile file(path, GoOn{bytes});
+  require_header(file, header, path);
+  return file;
+}
+
 // All or none: everything is on the disk before the first one gets its name, and what a failure
 // would leave half-made is taken away again.
 void commit_together(std::vector<AtomicFile>& files,
@@ -169,6 +188,21 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& me
       replaces_shards_(max_bytes > 0),
       tensors_(std::move(tensors)),
       written_(tensors_.size()) {
+  open(metadata, max_bytes, nullptr);
+}
+
+GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+                       std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes,
+                       const std::vector<std::string>& identities)
+    : path_(path),
+      replaces_shards_(max_bytes > 0),
+      tensors_(std::move(tensors)),
+      written_(tensors_.size()) {
+  open(metadata, max_bytes, &identities);
+}
+
+void GgufWriter::open(const GgufMetadata& metadata, std::uint64_t max_bytes,
+                      const std::vector<std::string>* identities) {
   check_metadata(metadata);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     check_tensor(tensors_[i]);
@@ -177,7 +211,7 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& me
   }
   const std::vector<GgufShard> shards = gguf_shards(metadata, tensors_, max_bytes);
   for (std::size_t n = 0; n < shards.size(); ++n) {
-    paths_.push_back(shards.size() == 1 ? path : gguf_shard_path(path, n + 1, shards.size()));
+    paths_.push_back(shards.size() == 1 ? path_ : gguf_shard_path(path_, n + 1, shards.size()));
     const std::span<const GgufTensorDeclaration> own =
         std::span(tensors_).subspan(shards[n].first_tensor, shards[n].tensors);
     const std::string header = header_of(shards[n].metadata, own);
@@ -186,11 +220,24 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& me
       places_.push_back({n, end});
       end += gguf_padded(tensor.byte_count());
     }
-    files_.emplace_back(paths_.back());
-    files_.back().reserve(end);
-    files_.back().append(header);
+    files_.push_back(identities == nullptr
+                         ? begun(paths_.back(), end, header)
+                         : reopened(paths_.back(), end, header, identities->at(n)));
     file_bytes_ += end;
   }
+}
+
+void GgufWriter::mark_written(std::string_view name, std::uint64_t bytes) {
+  written_[index_of(name)] += bytes;
+}
+
+std::vector<std::string> GgufWriter::keep() {
+  std::vector<std::string> identities;
+  for (std::size_t n = 0; n < files_.size(); ++n) {
+    files_[n].keep();
+    identities.push_back(identity_of(AtomicFile::partial_name(paths_[n])));
+  }
+  return identities;
 }
 
 std::size_t GgufWriter::index_of(std::string_view name) const {

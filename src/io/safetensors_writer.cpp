@@ -6,6 +6,7 @@
 #include "calque/core/error.h"
 #include "calque/core/names.h"
 #include "calque/io/safetensors.h"
+#include "io/resource_error.h"
 #include "io/safetensors_header.h"
 
 namespace calque::io {
@@ -56,6 +57,21 @@ std::string header_of(const Group& tensors, const std::vector<std::uint64_t>& en
   return header + json;
 }
 
+std::vector<std::uint64_t> ends_of(const Group& tensors) {
+  std::vector<std::uint64_t> ends;
+  for (const TensorDeclaration& tensor : tensors)
+    ends.push_back((ends.empty() ? 0 : ends.back()) + tensor.byte_count());
+  if (ends.empty()) ends.push_back(0);
+  return ends;
+}
+
+// A shard that was finished before its folder was.
+AtomicFile reopened(const std::filesystem::path& path, std::uint64_t bytes) {
+  if (!std::filesystem::exists(AtomicFile::partial_name(path)) && std::filesystem::exists(path))
+    AtomicFile::take_back(path);
+  return {path, GoOn{bytes}};
+}
+
 }  // namespace
 
 std::uint64_t TensorDeclaration::byte_count() const {
@@ -63,51 +79,81 @@ std::uint64_t TensorDeclaration::byte_count() const {
 }
 
 struct SafetensorsWriter::Shard {
-  Shard(const std::filesystem::path& path, Group declarations)
-      : file(path), tensors(std::move(declarations)), written(tensors.size()) {
-    std::uint64_t end = 0;
-    for (const TensorDeclaration& tensor : tensors) ends.push_back(end += tensor.byte_count());
-    const std::string header = header_of(tensors, ends);
-    data_start = header.size();
-    file.reserve(data_start + end);
-    file.append(header);
+  Shard(const std::filesystem::path& path, Group declarations, bool go_on)
+      : tensors(std::move(declarations)),
+        ends(ends_of(tensors)),
+        header(header_of(tensors, ends)),
+        file(go_on ? reopened(path, header.size() + ends.back()) : AtomicFile(path)),
+        written(tensors.size()) {
+    if (go_on) {
+      require_header(file, header, path);
+    } else {
+      file.reserve(data_start() + ends.back());
+      file.append(header);
+    }
   }
+  std::uint64_t data_start() const { return header.size(); }
   std::uint64_t begin(std::size_t i) const { return i == 0 ? 0 : ends[i - 1]; }
 
-  AtomicFile file;
   Group tensors;
-  std::vector<std::uint64_t> ends;  // of each tensor's data, relative to data_start
+  std::vector<std::uint64_t> ends;  // of each tensor's data, relative to data_start()
+  std::string header;
+  AtomicFile file;
   std::vector<bool> written;
-  std::uint64_t data_start = 0;
 };
 
 SafetensorsWriter::SafetensorsWriter(std::filesystem::path folder,
                                      std::vector<TensorDeclaration> tensors,
                                      std::uint64_t max_shard_bytes)
     : folder_(std::move(folder)) {
+  declare(std::move(tensors), max_shard_bytes, false);
+}
+
+SafetensorsWriter::SafetensorsWriter(GoOn, std::filesystem::path folder,
+                                     std::vector<TensorDeclaration> tensors,
+                                     std::uint64_t max_shard_bytes)
+    : folder_(std::move(folder)) {
+  declare(std::move(tensors), max_shard_bytes, true);
+}
+
+void SafetensorsWriter::declare(std::vector<TensorDeclaration> tensors,
+                                std::uint64_t max_shard_bytes, bool go_on) {
   for (const TensorDeclaration& tensor : tensors) total_bytes_ += tensor.byte_count();
   std::vector<Group> groups = split(std::move(tensors), max_shard_bytes);
   for (std::size_t s = 0; s < groups.size(); ++s) {
     for (std::size_t i = 0; i < groups[s].size(); ++i)
       if (!where_.emplace(groups[s][i].name, std::pair(s, i)).second)
         refuse(fmt::format("tensor {} is declared twice", quote_name(groups[s][i].name)));
-    shards_.push_back(
-        std::make_unique<Shard>(folder_ / file_name(s, groups.size()), std::move(groups[s])));
+    shards_.push_back(std::make_unique<Shard>(folder_ / file_name(s, groups.size()),
+                                              std::move(groups[s]), go_on));
   }
 }
 
 SafetensorsWriter::~SafetensorsWriter() = default;
 
-void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
+std::pair<std::size_t, std::size_t> SafetensorsWriter::place_of(std::string_view name) const {
   const auto found = where_.find(name);
   if (found == where_.end()) refuse(fmt::format("tensor {} was never declared", quote_name(name)));
-  const auto [s, i] = found->second;
+  return found->second;
+}
+
+void SafetensorsWriter::mark_written(std::string_view name) {
+  const auto [s, i] = place_of(name);
+  shards_[s]->written[i] = true;
+}
+
+void SafetensorsWriter::keep() {
+  for (const auto& shard : shards_) shard->file.keep();
+}
+
+void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
+  const auto [s, i] = place_of(name);
   Shard& shard = *shards_[s];
   if (bytes.size() != shard.tensors[i].byte_count())
     refuse(fmt::format("tensor {} was declared with {} bytes, {} come", quote_name(name),
                        shard.tensors[i].byte_count(), bytes.size()));
   if (shard.written[i]) refuse(fmt::format("tensor {} is written twice", quote_name(name)));
-  shard.file.write_at(shard.data_start + shard.begin(i), bytes);
+  shard.file.write_at(shard.data_start() + shard.begin(i), bytes);
   shard.written[i] = true;
 }
 

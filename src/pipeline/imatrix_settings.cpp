@@ -38,11 +38,17 @@ void check_given(const Job& job) {
 }
 
 void check_saved(const Job& job) {
-  const std::filesystem::path& path = job.calibration.save_imatrix;
   if (!job.calibration.given())
     refuse("E115",
            "calibration.save_imatrix saves what calibration text showed, and there is none: give "
            "calibration.sources or calibration.tokens");
+}
+
+}  // namespace
+
+void check_saved_imatrix(const Job& job) {
+  const std::filesystem::path& path = job.calibration.save_imatrix;
+  if (path.empty()) return;
   const bool replace =
       std::all_of(job.exports.begin(), job.exports.end(),
                   [](const artifact::ExportRequest& request) { return request.overwrite; });
@@ -51,8 +57,6 @@ void check_saved(const Job& job) {
                                "(it is replaced where every export says overwrite: true)",
                                path.string()));
 }
-
-}  // namespace
 
 void check_imatrix_settings(const Job& job, const model::FamilySpec& family) {
   if (!job.quantization.imatrix.empty()) check_given(job);

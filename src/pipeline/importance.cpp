@@ -155,4 +155,48 @@ void ImatrixRecorder::write(const Job& job, Index chunks, Index chunk_size) {
   written_ = true;
 }
 
+namespace {
+
+template <typename T>
+void put(const io::ByteSink& sink, const T* values, std::size_t count) {
+  sink(std::as_bytes(std::span(values, count)));
+}
+
+template <typename T>
+void get(const io::ByteSource& source, T* values, std::size_t count) {
+  source(std::as_writable_bytes(std::span(values, count)));
+}
+
+}  // namespace
+
+void ImatrixRecorder::save(const io::ByteSink& sink) const {
+  const std::uint64_t entries = imatrix_.entries.size();
+  put(sink, &entries, 1);
+  for (const auto& [name, entry] : imatrix_.entries) {
+    const std::uint64_t sizes[] = {name.size(), static_cast<std::uint64_t>(entry.matrices),
+                                   entry.sums.size(), entry.counts.size()};
+    put(sink, sizes, 4);
+    put(sink, name.data(), name.size());
+    put(sink, entry.sums.data(), entry.sums.size());
+    put(sink, entry.counts.data(), entry.counts.size());
+  }
+}
+
+void ImatrixRecorder::load(const io::ByteSource& source) {
+  std::uint64_t entries = 0;
+  get(source, &entries, 1);
+  for (; entries > 0; --entries) {
+    std::uint64_t sizes[4];
+    get(source, sizes, 4);
+    std::string name(sizes[0], '\0');
+    get(source, name.data(), name.size());
+    io::ImatrixEntry& entry = imatrix_.entries[name];
+    entry.matrices = static_cast<Index>(sizes[1]);
+    entry.sums.resize(sizes[2]);
+    get(source, entry.sums.data(), entry.sums.size());
+    entry.counts.resize(sizes[3]);
+    get(source, entry.counts.data(), entry.counts.size());
+  }
+}
+
 }  // namespace calque::pipeline

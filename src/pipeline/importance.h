@@ -9,6 +9,7 @@
 #include "calque/artifact/writer.h"
 #include "calque/calib/input_stats.h"
 #include "calque/io/imatrix.h"
+#include "calque/io/state_file.h"
 #include "calque/model/family.h"
 #include "calque/pipeline/job.h"
 
@@ -39,6 +40,9 @@ class Importance {
 // Refuses settings that do not go together with quantization.imatrix, or calibration.save_imatrix.
 void check_imatrix_settings(const Job& job, const model::FamilySpec& family);
 
+// Refuses to replace a file at calibration.save_imatrix that may not be.
+void check_saved_imatrix(const Job& job);
+
 // None without quantization.imatrix.
 std::optional<Importance> load_importance(const Job& job, const model::FamilySpec& family);
 
@@ -57,6 +61,10 @@ class ImatrixRecorder {
            const calib::InputStats& stats);
   bool written() const { return written_; }
   void write(const Job& job, Index chunks, Index chunk_size);
+  // An earlier process has written the file.
+  void mark_written() { written_ = true; }
+  void save(const io::ByteSink& sink) const;
+  void load(const io::ByteSource& source);
 
  private:
   io::Imatrix imatrix_;

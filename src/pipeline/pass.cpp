@@ -5,6 +5,7 @@
 #include "calque/calib/collect.h"
 #include "calque/core/error.h"
 #include "calque/model/token_rows.h"
+#include "pipeline/pass_saving.h"
 #include "pipeline/reference_stream.h"
 #include "pipeline/site_rounding.h"
 #include "pipeline/stopwatch.h"
@@ -92,8 +93,16 @@ std::unique_ptr<model::HiddenStates> embed(const Pass& pass, SiteRounding& round
                              rows.ids_BS, rows.lengths_B);
 }
 
+void begin(const Pass& pass, SiteRounding& rounding, Streams& streams) {
+  if (pass.runner == nullptr) return;
+  streams.hidden = with_context("embedding", [&] { return embed(pass, rounding); });
+  if (pass.upstream_correction > 0) streams.reference.emplace(pass);
+}
+
 void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
-                         model::HiddenStates& hidden, ReferenceStream* reference) {
+                         Streams& streams) {
+  model::HiddenStates& hidden = *streams.hidden;
+  ReferenceStream* const reference = streams.reference ? &*streams.reference : nullptr;
   model::BlockWeights weights = load(pass, block);
   if (reference != nullptr) reference->run_block(block, weights);
   QuantizingObserver observer(pass, rounding, block, hidden, reference);
@@ -137,18 +146,19 @@ void prefetch(const Pass& pass, std::size_t block) {
 std::vector<ModuleReport> run_pass(const Pass& pass) {
   const MemoryMeter::Scope memory(pass.memory, pass.runner ? "forward" : "quantize");
   SiteRounding rounding(pass);
-  std::unique_ptr<model::HiddenStates> hidden;
-  std::optional<ReferenceStream> reference;
-  if (pass.runner) hidden = with_context("embedding", [&] { return embed(pass, rounding); });
-  if (pass.runner && pass.upstream_correction > 0) reference.emplace(pass);
+  Streams streams;
+  const ResumedPass resumed = resume_pass(pass, rounding, streams);
+  if (resumed.complete) return rounding.state().modules;
+  if (resumed.blocks == 0) begin(pass, rounding, streams);
 
   const auto blocks = static_cast<Index>(pass.source.family.blocks.size());
   for (const model::BlockSpec& block : pass.source.family.blocks) {
+    if (block.layer < resumed.blocks) continue;
     const Stopwatch watch;
     prefetch(pass, static_cast<std::size_t>(block.layer) + 1);
     with_context(block.name, [&] {
-      if (hidden)
-        calibrate_and_round(pass, rounding, block, *hidden, reference ? &*reference : nullptr);
+      if (streams.hidden)
+        calibrate_and_round(pass, rounding, block, streams);
       else if (pass.statistics)
         round_with_shared_statistics(pass, rounding, block);
       else if (rounds_by_rows(pass))
@@ -158,12 +168,14 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
       rounding.finish_block();
     });
     pass.observer.block_done(block.layer, blocks, watch.seconds());
+    if (block.layer + 1 < blocks) save_if_due(pass, rounding, streams, block.layer + 1);
   }
-  hidden.reset();
-  reference.reset();
+  streams.hidden.reset();
+  streams.reference.reset();
   const MemoryMeter::Scope write(pass.memory, "write");
   rounding.round_outside_blocks();
-  return rounding.take_modules();
+  save_complete(pass, rounding);
+  return rounding.state().modules;
 }
 
 }  // namespace calque::pipeline

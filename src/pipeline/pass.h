@@ -20,6 +20,8 @@
 
 namespace calque::pipeline {
 
+class RunState;
+
 // One pass over the model: every tensor of one set of grids is rounded once and given to every
 // writer of the set.
 struct Pass {
@@ -39,11 +41,13 @@ struct Pass {
   MemoryMeter& memory;
   double upstream_correction = 0;  // 0..1; > 0: the original model runs beside (quant/upstream.h)
   std::shared_ptr<io::ScratchSpace> scratch;  // the runner's; null: activations are in memory
+  RunState* state = nullptr;                  // null: nothing is saved
+  std::size_t number = 0;                     // of the job's passes
 };
 
-// Rounds everything and hands it to the writers (without finishing them). Returns the modules in
-// the order they were done. Error(kNumerical, "E401") when more modules fell back to RTN than the
-// job allows.
+// Rounds everything that is not finished yet and hands it to the writers (without finishing them).
+// Returns the modules in the order they were done. Error(kNumerical, "E401") when more modules fell
+// back to RTN than the job allows.
 std::vector<ModuleReport> run_pass(const Pass& pass);
 
 }  // namespace calque::pipeline

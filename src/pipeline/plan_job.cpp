@@ -125,12 +125,14 @@ double SourceModel::bits_per_weight() const {
   return 8.0 * static_cast<double>(weights->total_bytes()) / elements;
 }
 
-std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source) {
+std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source,
+                                               Targets targets) {
   check_method(job.quantization, job.calibration);
   check_awq(job.quantization);
   check_upstream_settings(job);
   check_calibration(job.calibration);
   check_imatrix_settings(job, source.family);
+  if (targets == Targets::kOthers) check_saved_imatrix(job);
   load_importance(job, source.family);  // refuses a file of another model
   if (job.evaluate) check_evaluation(*job.evaluate);
   check_tokenizer(job);
@@ -143,7 +145,7 @@ std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel
   std::vector<artifact::ExportPlan> plans;
   for (const artifact::ExportRequest& request : job.exports) {
     check_folder_export(source, request);
-    check_target(request);
+    if (targets == Targets::kOthers) check_target(request);
     plans.push_back(artifact::plan_export(source.family, *source.weights, quantization, request));
   }
   choose_devices(job, plans, this_machine());  // refuses what no device here can do

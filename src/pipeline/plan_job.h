@@ -27,7 +27,13 @@ struct SourceModel {
   explicit SourceModel(artifact::OpenedModel opened);
 };
 
-std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source);
+// What is at the paths that the job writes already.
+enum class Targets {
+  kOthers,   // refused, unless it may be overwritten
+  kOwnToo,   // of this run, which goes on: left alone
+};
+std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source,
+                                               Targets targets = Targets::kOthers);
 
 // Exports that one pass over the model can serve: each set has the same grid for every tensor.
 // Indices into `plans`, in order.

@@ -8,10 +8,13 @@
 #include "calque/artifact/reader.h"
 #include "calque/artifact/writer.h"
 #include "calque/core/error.h"
+#include "calque/io/file.h"
 #include "calque/io/scratch.h"
 #include "calque/model/block_runner.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/memory_plan.h"
+#include "calque/pipeline/publish.h"
+#include "calque/pipeline/saved_run.h"
 #include "calque/quant/methods.h"
 #include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
@@ -20,8 +23,11 @@
 #include "pipeline/model_card.h"
 #include "pipeline/pass.h"
 #include "pipeline/pass_method.h"
+#include "pipeline/pass_saving.h"
 #include "pipeline/plan_job.h"
+#include "pipeline/run_fields.h"
 #include "pipeline/run_log.h"
+#include "pipeline/run_state.h"
 #include "pipeline/shared_statistics.h"
 #include "pipeline/stage_devices.h"
 #include "pipeline/stopwatch.h"
@@ -53,9 +59,10 @@ class JobRun {
   JobRun(const Job& job, Observer& observer, const RunOptions& options)
       : job_(job),
         options_(options),
-        log_(job.run_dir, observer),
+        state_(job, options),
+        log_(job.run_dir, observer, state_.progress()),
         source_(job.model.path, job.model.allow_requantize),
-        plans_(plan_exports(job, source_)),
+        plans_(plan_exports(job, source_, state_.goes_on() ? Targets::kOwnToo : Targets::kOthers)),
         importance_(load_importance(job, source_.family)),
         devices_(choose_devices(job, plans_, this_machine())),
         execs_(open_devices(devices_, job.runtime.threads)),
@@ -66,31 +73,56 @@ class JobRun {
     report_.stage_devices = devices_;
     report_.source_bytes = source_.weights->total_bytes();
     report_.source_bits_per_weight = source_.bits_per_weight();
+    report_.stages = state_.progress().totals.stages;
+    report_.resumed = state_.progress().resumed;
+    state_.set_totals([this] { return totals(); });
   }
 
   Report run() {
-    const Stopwatch watch;
+    if (!options_.resolved_yaml.empty() && !job_.run_dir.empty()) begin_run_folder();
     log_.note(fmt::format("devices: {}", shown(devices_)));
+    state_.require("devices", device_fields(devices_, forward_dtype()));
     read_calibration();
     if (importance_ && !importance_->warning().empty()) log_.warning(importance_->warning());
     report_.artifacts.resize(plans_.size());
-    for (const std::vector<std::size_t>& exports : group_by_grids(plans_)) write_exports(exports);
+    const auto passes = group_by_grids(plans_);
+    for (std::size_t number = 0; number < passes.size(); ++number)
+      write_exports(number, passes[number]);
     if (recorder() != nullptr)
       log_.warning("calibration.save_imatrix: no export quantizes a linear, nothing was measured");
     if (job_.evaluate) evaluate();
-    report_.seconds = watch.seconds();
+    report_.seconds = totals().seconds;
     report_memory();
     if (options_.shared)
       for (const SharedWork::Taken& taken : options_.shared->taken())
         report_.shared.push_back(taken.what);
     report_.warnings = log_.warnings();
     log_.finish(report_);
+    if (!options_.resolved_yaml.empty())
+      for (std::size_t i = 0; i < plans_.size(); ++i)
+        publish_folder(report_, i, job_, options_.resolved_yaml);
+    state_.finish();
     return std::move(report_);
   }
 
  private:
+  // metrics.json tells that a run is finished.
+  void begin_run_folder() const {
+    std::filesystem::remove(job_.run_dir / "metrics.json");
+    io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
+  }
+
+  RunTotals totals() {
+    const RunTotals& before = state_.progress().totals;
+    return {.seconds = seconds_before_ + watch_.seconds(),
+            .stages = report_.stages,
+            .warnings = log_.warnings(),
+            .log_bytes = log_.log_bytes(),
+            .peak_bytes = std::max(before.peak_bytes, memory_.peak_bytes())};
+  }
+
   void report_memory() {
-    report_.peak_bytes = memory_.peak_bytes();
+    report_.peak_bytes = totals().peak_bytes;
     report_.predicted_peak_bytes = memory_plan_.peak_bytes;
     report_.activation_file_bytes = scratch_->peak_file_bytes();
     const auto measured = memory_.stages();
@@ -108,6 +140,7 @@ class JobRun {
         calibration_tokens(job_, source_.family.config.vocab_size, options_.shared);
     calibration_ = std::move(packed.blocks);
     report_.calibration = std::move(packed.manifest);
+    state_.require("calibration", calibration_fields(report_.calibration));
     log_.note(fmt::format("calibration: {} rows of {} tokens; first ids {}", calibration_.rows(),
                           calibration_.seqlen(), fmt::join(report_.calibration.first_ids, " ")));
   }
@@ -117,6 +150,10 @@ class JobRun {
     const bool on_gpu = execs_.forward.starts_with("cuda");
     return name == "auto" && on_gpu ? model::ComputeDType::kBFloat16
                                     : model::compute_dtype_from(name);
+  }
+
+  std::string forward_dtype() const {
+    return std::string(model::name_of(dtype_for(job_.runtime.forward_dtype)));
   }
 
   // What is compared with the original's stream, or summed on another device, comes to the host.
@@ -152,7 +189,9 @@ class JobRun {
                              method_for(plan)));
   }
 
-  std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan) {
+  // `kept`: null to begin.
+  std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan,
+                                                       const artifact::KeptArtifact* kept) {
     const artifact::Provenance provenance{
         .quantizer = kQuantizer,
         .model_name = name_of_model(job_.model.path),
@@ -171,7 +210,38 @@ class JobRun {
                                         .vocabulary = vocabulary(plan.request),
                                         .provenance = provenance,
                                         .carried = source_.is_gguf() ? &source_.metadata : nullptr,
-                                        .pack = execs_.pack});
+                                        .pack = execs_.pack,
+                                        .kept = kept});
+  }
+
+  // Of the exports that are not finished. Where an earlier process stopped between blocks, that is
+  // all of them.
+  std::vector<std::unique_ptr<artifact::ArtifactWriter>> open_writers(
+      const std::vector<std::size_t>& exports, const PassProgress& before) {
+    std::vector<std::unique_ptr<artifact::ArtifactWriter>> writers;
+    for (std::size_t n = 0; n < exports.size(); ++n) {
+      if (is_finished(exports[n])) continue;
+      const artifact::ExportPlan& plan = plans_[exports[n]];
+      if (before.blocks == 0) {
+        writers.push_back(writer_for(plan, nullptr));
+      } else {
+        const artifact::KeptArtifact kept{before.rounding.given, before.notes.at(n)};
+        writers.push_back(writer_for(plan, &kept));
+      }
+      warn_about_unused_scales(plan);
+    }
+    return writers;
+  }
+
+  bool is_finished(std::size_t index) const { return state_.progress().exports.count(index) > 0; }
+
+  void require_finished(std::size_t index) const {
+    const artifact::ExportRequest& request = plans_[index].request;
+    if (artifact::files_at(request).empty())
+      throw Error(ErrorKind::kInput, "E308",
+                  fmt::format("cannot go on: {} was finished and is gone. Put it back, or start "
+                              "anew with --resume never",
+                              request.path.string()));
   }
 
   std::string title(const std::vector<std::size_t>& exports) const {
@@ -181,19 +251,18 @@ class JobRun {
                        fmt::join(names, ", "));
   }
 
-  void write_exports(const std::vector<std::size_t>& exports) {
+  void write_exports(std::size_t number, const std::vector<std::size_t>& exports) {
     const artifact::ExportPlan& plan = plans_[exports.front()];
-    std::vector<std::unique_ptr<artifact::ArtifactWriter>> writers;
-    for (const std::size_t i : exports) {
-      writers.push_back(writer_for(plans_[i]));
-      warn_about_unused_scales(plans_[i]);
-    }
+    const PassProgress before = state_.pass(number);
+    auto writers = open_writers(exports, before);
+    tell_what_is_done(exports, before);
+    if (writers.empty()) return finish_writers(exports, writers, before_modules(plan, before));
 
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
     std::unique_ptr<model::BlockRunner> runner;
     StatisticsStore* statistics = nullptr;
     if (calibration_.rows() > 0 && quantizes_a_linear(plan)) {
-      report_.forward_dtype = model::name_of(dtype_for(job_.runtime.forward_dtype));
+      report_.forward_dtype = forward_dtype();
       statistics = statistics_store();
       if (statistics == nullptr || !statistics->complete()) runner = make_runner(plan);
     }
@@ -213,7 +282,9 @@ class JobRun {
                   .stages = report_.stages,
                   .memory = memory_,
                   .upstream_correction = upstream_correction_for(job_, plan),
-                  .scratch = scratch_});
+                  .scratch = scratch_,
+                  .state = state_.saves() ? &state_ : nullptr,
+                  .number = number});
     if (runner && statistics != nullptr)
       finish_statistics(*statistics,
                         report_.stages.forward + report_.stages.statistics - seconds_before);
@@ -244,6 +315,22 @@ class JobRun {
       log_.warning("statistics are not shared: " + statistics.trouble());
   }
 
+  // Of a pass that an earlier process has worked on.
+  std::vector<ModuleReport> before_modules(const artifact::ExportPlan& plan,
+                                           const PassProgress& before) const {
+    return with_grids(before.rounding.modules, source_.family, plan);
+  }
+
+  void tell_what_is_done(const std::vector<std::size_t>& exports, const PassProgress& before) {
+    for (const std::size_t i : exports)
+      if (is_finished(i)) require_finished(i);
+    if (before.blocks == 0) return;
+    for (const ModuleReport& module : before_modules(plans_[exports.front()], before))
+      log_.write_row(module);
+    log_.note(fmt::format("going on: {} of {} blocks are finished", before.blocks,
+                          source_.family.blocks.size()));
+  }
+
   // Until one pass has measured; later ones would see the same or other codes' errors.
   ImatrixRecorder* recorder() {
     const bool wanted = !job_.calibration.save_imatrix.empty() && !recorder_.written();
@@ -255,10 +342,14 @@ class JobRun {
                       const std::vector<ModuleReport>& modules) {
     const TimedScope timed(report_.stages.write);
     const MemoryMeter::Scope memory(memory_, "write");
-    for (std::size_t w = 0; w < exports.size(); ++w) {
-      writers[w]->finish();
-      ArtifactReport& artifact = report_.artifacts[exports[w]];
-      artifact.plan = plans_[exports[w]];
+    auto writer = writers.begin();
+    for (const std::size_t i : exports) {
+      ArtifactReport& artifact = report_.artifacts[i];
+      if (!is_finished(i)) {
+        (*writer++)->finish();
+        state_.export_finished(i);
+      }
+      artifact.plan = plans_[i];
       artifact.modules = modules;
       artifact.bits_per_weight = artifact.plan.bits_per_weight;
       artifact.file_bytes = artifact::open_artifact(artifact.plan.request.path)->file_bytes();
@@ -296,6 +387,9 @@ class JobRun {
 
   const Job& job_;
   const RunOptions options_;
+  const Stopwatch watch_;
+  RunState state_;
+  const double seconds_before_ = state_.progress().totals.seconds;
   RunLog log_;
   SourceModel source_;
   std::vector<artifact::ExportPlan> plans_;
@@ -313,8 +407,18 @@ class JobRun {
 
 }  // namespace
 
+bool can_resume(const std::filesystem::path& run_dir) {
+  return std::filesystem::exists(run_dir / "state" / "journal");
+}
+
 Report quantize_model(const Job& job, Observer& observer, const RunOptions& options) {
-  return JobRun(job, observer, options).run();
+  try {
+    return JobRun(job, observer, options).run();
+  } catch (const Error& error) {
+    const std::string saved = saved_run();
+    if (saved.empty()) throw;
+    throw Error(error.kind(), error.code(), std::string(error.what()) + ". " + saved);
+  }
 }
 
 }  // namespace calque::pipeline

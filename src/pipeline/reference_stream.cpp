@@ -142,6 +142,18 @@ ReferenceStream::ReferenceStream(const Pass& pass) : pass_(pass), scratch_(pass.
                                 pass.calibration->ids_BS, pass.calibration->lengths_B);
 }
 
+ReferenceStream::ReferenceStream(const Pass& pass, const io::ByteSource& source)
+    : pass_(pass), scratch_(pass.scratch) {
+  if (scratch_ == nullptr)
+    scratch_ = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
+  hidden_ = pass.runner->load_states(pass.calibration->lengths_B,
+                                     pass.source.family.embedding.shape[1], source);
+}
+
+void ReferenceStream::save(const io::ByteSink& sink) const {
+  pass_.runner->save_states(*hidden_, sink);
+}
+
 void ReferenceStream::run_block(const model::BlockSpec& block, model::BlockWeights& weights) {
   const TimedScope timed(pass_.stages.forward);
   sites_.clear();

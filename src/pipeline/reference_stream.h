@@ -16,6 +16,9 @@ namespace calque::pipeline {
 class ReferenceStream {
  public:
   explicit ReferenceStream(const Pass& pass);
+  // As it was between two blocks when it was saved.
+  ReferenceStream(const Pass& pass, const io::ByteSource& source);
+  void save(const io::ByteSink& sink) const;
 
   // With the original weights; afterwards the block's sites can be compared.
   void run_block(const model::BlockSpec& block, model::BlockWeights& weights);

@@ -11,9 +11,7 @@ Json json_of(const eval::PerplexityResult& p) {
   return {{"value", p.value}, {"uncertainty", p.uncertainty}, {"predictions", p.predictions}};
 }
 
-Json json_of(const eval::Interval& interval) {
-  return Json::array({interval.low, interval.high});
-}
+Json json_of(const eval::Interval& interval) { return Json::array({interval.low, interval.high}); }
 
 Json json_of(const eval::DivergenceResult& d) {
   return {{"kl_mean", d.kl_mean},
@@ -133,7 +131,8 @@ std::string report_json(const Report& report) {
       {"activation_file_bytes", report.activation_file_bytes},
       {"stage_peaks", json_of(report.stage_peaks)},
       {"shared", report.shared},
-      {"warnings", report.warnings}};
+      {"warnings", report.warnings},
+      {"resumed", report.resumed}};
   return json.dump(2) + "\n";
 }
 

@@ -74,6 +74,7 @@ void SiteRounding::round_rows(const artifact::TensorPlan& planned, const quant::
     report.rounding = rounded.report;
     write_rows(tensor, first, rounded.matrix);
   }
+  state_.given.push_back(tensor);
   report.out_features = reader.rows();
   report.in_features = reader.columns();
   report.rounding.relative_error = energy > 0 ? error / energy : 0;

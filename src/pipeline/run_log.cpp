@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -11,8 +14,12 @@
 namespace calque::pipeline {
 namespace {
 
-std::ofstream open_log(const std::filesystem::path& path) {
-  std::ofstream stream(path);
+// The file's first `bytes` stay.
+std::ofstream open_log(const std::filesystem::path& path, std::uint64_t bytes = 0) {
+  std::error_code missing;
+  const std::uint64_t there = bytes == 0 ? 0 : std::filesystem::file_size(path, missing);
+  if (bytes > 0 && !missing && there > bytes) std::filesystem::resize_file(path, bytes, missing);
+  std::ofstream stream(path, bytes == 0 ? std::ios::out : std::ios::app);
   if (!stream)
     throw Error(ErrorKind::kResource, "E303",
                 fmt::format("cannot write '{}'; choose another run_dir", path.string()));
@@ -37,15 +44,32 @@ double bits_per_weight(const quant::Grid& grid, Index in_features) {
 
 }  // namespace
 
-RunLog::RunLog(const std::filesystem::path& folder, Observer& next) : folder_(folder), next_(next) {
+RunLog::RunLog(const std::filesystem::path& folder, Observer& next, const RunProgress& before)
+    : folder_(folder),
+      next_(next),
+      seconds_before_(before.totals.seconds),
+      warnings_(before.totals.warnings) {
   if (folder_.empty()) return;
   std::filesystem::create_directories(folder_);
   modules_csv_ = open_log(folder_ / "modules.csv");
-  log_jsonl_ = open_log(folder_ / "log.jsonl");
+  log_jsonl_ = open_log(folder_ / "log.jsonl", before.totals.log_bytes);
   modules_csv_
       << "block,module,method,bits,group_size,params,bpw,loss,rel_error,tokens,"
          "nonfinite_tokens,damp_percent,dead_columns,seconds,fallback_reason,upstream_shift"
       << std::endl;
+  check(modules_csv_, "modules.csv");
+}
+
+std::uint64_t RunLog::log_bytes() {
+  return log_jsonl_.is_open() ? static_cast<std::uint64_t>(log_jsonl_.tellp()) : 0;
+}
+
+void RunLog::check(const std::ofstream& stream, const char* name) const {
+  if (stream) return;
+  throw Error(ErrorKind::kResource, "E302",
+              fmt::format("{}: cannot write: {}. Free space or choose another run_dir",
+                          (folder_ / name).string(),
+                          std::generic_category().message(errno == 0 ? ENOSPC : errno)));
 }
 
 void RunLog::phase_started(const std::string& title, Index steps) {
@@ -54,20 +78,26 @@ void RunLog::phase_started(const std::string& title, Index steps) {
   next_.phase_started(title, steps);
 }
 
-void RunLog::module_done(const ModuleReport& m) {
+void RunLog::write_row(const ModuleReport& m) {
+  if (!modules_csv_.is_open()) return;
   const quant::RoundingReport& r = m.rounding;
   const Index params = m.out_features * m.in_features;
   const Index group_size = m.grid.group_size_for(m.in_features);
   const double bpw = bits_per_weight(m.grid, m.in_features);
-  if (modules_csv_.is_open())
-    modules_csv_ << fmt::format(
+  modules_csv_ << fmt::format(
                         "{},{},{},{},{},{},{:.4f},{:.6g},{:.6g},{},{},{:g},{},{:.3f},{},{:.4g}\n",
                         m.block, m.module, r.method, m.grid.bits, group_size, params, bpw, r.loss,
                         r.relative_error, m.tokens, m.nonfinite_tokens, r.damp_percent,
                         r.dead_columns, m.seconds,
                         r.fallback_reason.empty() ? "" : quoted(r.fallback_reason),
                         m.upstream_shift)
-                 << std::flush;
+               << std::flush;
+  check(modules_csv_, "modules.csv");
+}
+
+void RunLog::module_done(const ModuleReport& m) {
+  const quant::RoundingReport& r = m.rounding;
+  write_row(m);
   log("module",
       fmt::format(R"("block":{},"module":{},"method":{},"rel_error":{:.6g},"seconds":{:.3f})",
                   m.block, quoted(m.module), quoted(r.method), r.relative_error, m.seconds));
@@ -84,7 +114,9 @@ void RunLog::note(const std::string& line) {
   next_.note(line);
 }
 
+// What is warned of at the start of a job is known already when the job goes on.
 void RunLog::warning(const std::string& line) {
+  if (seconds_before_ > 0 && std::count(warnings_.begin(), warnings_.end(), line) > 0) return;
   warnings_.push_back(line);
   log("warning", fmt::format(R"("text":{})", quoted(line)));
   next_.warning(line);
@@ -99,9 +131,10 @@ void RunLog::finish(const Report& report) {
 
 void RunLog::log(const std::string& event, const std::string& fields) {
   if (!log_jsonl_.is_open()) return;
-  log_jsonl_ << fmt::format(R"({{"seconds":{:.3f},"event":"{}",{}}})", watch_.seconds(), event,
+  log_jsonl_ << fmt::format(R"({{"seconds":{:.3f},"event":"{}",{}}})", seconds_before_ + watch_.seconds(), event,
                             fields)
              << std::endl;
+  check(log_jsonl_, "log.jsonl");
 }
 
 }  // namespace calque::pipeline

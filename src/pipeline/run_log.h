@@ -5,6 +5,7 @@
 
 #include "calque/pipeline/observer.h"
 #include "calque/pipeline/report.h"
+#include "pipeline/run_records.h"
 #include "pipeline/stopwatch.h"
 
 namespace calque::pipeline {
@@ -12,10 +13,12 @@ namespace calque::pipeline {
 // Writes the run folder while passing everything on: modules.csv (a row a quantized matrix) and
 // log.jsonl (an object an event), both flushed line by line so that an interrupted run leaves what
 // it knew; and at the end calibration_manifest.json and metrics.json. An empty folder path writes
-// nothing.
+// nothing. A disk that is full is Error(kResource, "E302").
 class RunLog : public Observer {
  public:
-  RunLog(const std::filesystem::path& folder, Observer& next);
+  // `before`: what an earlier process has done. Its lines of log.jsonl stay, later ones go; the rows
+  // of modules.csv are to be given again.
+  RunLog(const std::filesystem::path& folder, Observer& next, const RunProgress& before);
 
   void phase_started(const std::string& title, Index steps) override;
   void step(Index done) override { next_.step(done); }
@@ -25,14 +28,19 @@ class RunLog : public Observer {
   void warning(const std::string& line) override;
 
   const std::vector<std::string>& warnings() const { return warnings_; }
+  std::uint64_t log_bytes();  // of log.jsonl
+  // Of a module that an earlier process has done.
+  void write_row(const ModuleReport& module);
   void finish(const Report& report);
 
  private:
+  void check(const std::ofstream& stream, const char* name) const;
   void log(const std::string& event, const std::string& fields);
 
   std::filesystem::path folder_;
   Observer& next_;
   Stopwatch watch_;
+  double seconds_before_;
   std::string phase_;
   std::ofstream modules_csv_;
   std::ofstream log_jsonl_;

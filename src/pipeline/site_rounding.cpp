@@ -67,6 +67,14 @@ SiteRounding::SiteRounding(const Pass& pass)
       plain_blocks_(make_plain_blocks(pass.job.quantization)),
       channel_scales_(pass) {}
 
+void SiteRounding::restore(RoundingState state) {
+  state_ = std::move(state);
+  for (const ModuleReport& module : state_.modules) {
+    if (module.block < 0) rounded_outside_.insert(module.module);
+    if (!module.rounding.fallback_reason.empty()) ++fallbacks_;
+  }
+}
+
 void SiteRounding::correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
                                 const calib::InputStats& stats, quant::InputShift shift,
                                 model::BlockWeights& weights) {
@@ -216,15 +224,17 @@ Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
 void SiteRounding::write(const std::string& tensor, const quant::QuantizedMatrix& q) {
   const TimedScope timed(pass_.stages.write);
   for (const auto& writer : pass_.writers) writer->write(tensor, q);
+  state_.given.push_back(tensor);
 }
 
 void SiteRounding::write_dense(const std::string& tensor, MatrixView<const float> values) {
   const TimedScope timed(pass_.stages.write);
   for (const auto& writer : pass_.writers) writer->write_dense(tensor, values);
+  state_.given.push_back(tensor);
 }
 
 void SiteRounding::finish_module(const ModuleReport& report) {
-  modules_.push_back(report);
+  state_.modules.push_back(report);
   pass_.observer.module_done(report);
   if (report.rounding.fallback_reason.empty()) return;
   ++fallbacks_;
@@ -241,7 +251,7 @@ void SiteRounding::finish_module(const ModuleReport& report) {
 void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
                                           const model::SiteSpec& site,
                                           const calib::InputStats& stats) {
-  if (!uncorrected_.insert(site.kind).second) return;
+  if (!state_.uncorrected.insert(std::string(name_of(site.kind))).second) return;
   pass_.observer.warning(
       fmt::format("{} {}: errors of earlier layers are not made up for: {} calibration tokens say "
                   "too little about {} channels (later blocks: see upstream_shift in modules.csv). "

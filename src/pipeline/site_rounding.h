@@ -9,6 +9,7 @@
 #include "calque/quant/upstream.h"
 #include "pipeline/channel_scales.h"
 #include "pipeline/pass.h"
+#include "pipeline/run_records.h"
 
 namespace calque::pipeline {
 
@@ -42,7 +43,9 @@ class SiteRounding {
   void round_outside_blocks();
   Matrix<float> round_outside_blocks(const artifact::TensorPlan& planned);
 
-  std::vector<ModuleReport> take_modules() { return std::move(modules_); }
+  // Between two blocks, nothing else is kept.
+  const RoundingState& state() const { return state_; }
+  void restore(RoundingState state);
 
  private:
   // Calibration rows of a site.
@@ -80,9 +83,8 @@ class SiteRounding {
   std::map<std::string, Matrix<float>> changed_;   // unrounded tensors that folds changed
   std::vector<const model::FoldSpec*> absorbed_;   // folds of this block that are done
   std::map<std::string, double> upstream_shifts_;  // of the site's linears, |W* - W| / |W|
-  std::set<model::SiteKind> uncorrected_;          // that a warning has told of
   std::set<std::string> rounded_outside_;
-  std::vector<ModuleReport> modules_;
+  RoundingState state_;
   Index fallbacks_ = 0;
 };
 

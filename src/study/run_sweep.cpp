@@ -7,7 +7,6 @@
 #include "calque/artifact/reader.h"
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
-#include "calque/pipeline/publish.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/pipeline/shared_work.h"
 #include "calque/study/results_csv.h"
@@ -113,14 +112,16 @@ class SweepRun {
     const std::string yaml = config::resolved_yaml(run.job);
     fs::create_directories(run.job.run_dir);
     replace_file(run.job.run_dir / "job.resolved.yaml", yaml);
+    const bool keeps = plan_.sweep.keep_artifacts != KeepArtifacts::kNone;
     const pipeline::Report report =
-        pipeline::quantize_model(run.job, observer_, {.shared = &shared_});
+        pipeline::quantize_model(run.job, observer_,
+                                 {.resume = pipeline::Resume::kNever,
+                                  .shared = &shared_,
+                                  .resolved_yaml = keeps ? yaml : std::string()});
     RunResult result = result_of(run, &report);
     result.shared = shared_.taken();
-    result.artifacts_kept = plan_.sweep.keep_artifacts != KeepArtifacts::kNone;
-    if (!result.artifacts_kept) remove_artifacts(run);
-    for (std::size_t i = 0; result.artifacts_kept && i < report.artifacts.size(); ++i)
-      pipeline::publish_folder(report, i, run.job, yaml);
+    result.artifacts_kept = keeps;
+    if (!keeps) remove_artifacts(run);
     return result;
   }
 

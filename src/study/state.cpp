@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "study/claims.h"
 #include "calque/study/fold.h"
+#include "study/claims.h"
 
 namespace calque::study {
 namespace {

@@ -33,10 +33,12 @@ std::string shown(const Settings& settings) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// What the job writes goes into the run's own folder.
+// What the job writes goes into the run's own folder. Runs of a sweep are short, and one that was
+// stopped is done anew, so nothing is saved on the way.
 void move_outputs(pipeline::Job& job, const std::filesystem::path& folder) {
   name_artifacts(job, folder);
   job.run_dir = folder;
+  job.runtime.checkpoint = "off";
   if (!job.calibration.save_imatrix.empty())
     job.calibration.save_imatrix = folder / job.calibration.save_imatrix.filename();
 }

@@ -79,6 +79,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"runtime.device", "cpu"},
     {"runtime.max_ram", "6GiB"},
     {"runtime.offload_dir", "other"},
+    {"runtime.checkpoint", "block"},
     {"runtime.stages.forward", "cuda:1"},
     {"runtime.stages.statistics", "cuda"},
     {"runtime.stages.transform", "cpu"},

@@ -48,6 +48,8 @@ class ArtifactReader : public model::WeightSource {
 std::filesystem::path weights_path(const std::filesystem::path& path);
 // What there is already where the export is to be written: the file or folder, shards of that name.
 std::vector<std::filesystem::path> files_at(const ExportRequest& request);
+// Partial files or folders of such an export that its writer has not finished.
+std::vector<std::filesystem::path> partial_files_at(const ExportRequest& request);
 
 // Decides by content; opens weights_path(path). Error(kInput) if that is none of these, or damaged:
 // names file, tensor, values.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "calque/artifact/plan.h"
 #include "calque/core/exec.h"
@@ -39,6 +40,12 @@ struct Provenance {
   std::string quantized_by;
 };
 
+// What an earlier process gave to a writer of the same artifact and kept.
+struct KeptArtifact {
+  std::vector<std::string> tensors;  // given, and whole
+  std::string notes;                 // what ArtifactWriter::keep() said
+};
+
 // Everything a writer reads from besides what it is given; must outlive it.
 struct WriterInputs {
   const model::FamilySpec& family;
@@ -50,10 +57,12 @@ struct WriterInputs {
   // is said again, in place of `vocabulary`. Null: none.
   const io::GgufMetadata* carried = nullptr;
   Exec pack = open_exec("cpu");  // gptq, compressed-tensors: packs the codes
+  // Not null: goes on with these partial files. Error(kInput, "E308") if they are not there.
+  const KeptArtifact* kept = nullptr;
 };
 
 // Receives the tensors that were quantized, in any order, and makes the artifact visible in
-// finish(). Destroyed before, it leaves nothing behind.
+// finish(). Destroyed before, it leaves nothing behind but what was kept.
 class ArtifactWriter {
  public:
   virtual ~ArtifactWriter() = default;
@@ -70,6 +79,10 @@ class ArtifactWriter {
   // says so), and the side files; then renames everything into place. Error(kInternal) if a tensor
   // is missing.
   virtual void finish() = 0;
+  // What was given so far is on the disk when this returns, and stays there in partial files if the
+  // process ends: another writer with KeptArtifact goes on from there and makes the same artifact.
+  // Returns KeptArtifact::notes.
+  virtual std::string keep() = 0;
 };
 
 std::unique_ptr<ArtifactWriter> open_writer(const ExportPlan& plan, const WriterInputs& inputs);

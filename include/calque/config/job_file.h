@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calque/pipeline/job.h"
@@ -17,6 +18,10 @@ pipeline::Job load_job(const std::filesystem::path& file,
 
 // The job with every default filled in, as YAML that load_job accepts (paths absolute).
 std::string resolved_yaml(const pipeline::Job& job);
+
+// The same, key by key: "quantization.bits" and its value as YAML; items of lists are numbered,
+// "export.0.path".
+std::vector<std::pair<std::string, std::string>> settings_of(const pipeline::Job& job);
 
 // Every key with its type, default and meaning, as Markdown: the tables of configs/README.md and
 // the output of `calque schema`.

@@ -32,13 +32,26 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Which file or folder a name stands for ("device:inode", the same after a rename); "": none.
+std::string identity_of(const std::filesystem::path& path);
+
+// Goes on with a partial file that an earlier process kept: at least `bytes` long.
+struct GoOn {
+  std::uint64_t bytes = 0;
+};
+
 // A file that appears whole or not at all: bytes go to "<path>.partial"; `commit()` fsyncs it,
-// renames it to `path` and fsyncs the folder. Destroyed without commit, it leaves nothing behind.
-// Creates missing parent folders. Every failure is Error(kResource) with path, reason, bytes wanted
-// and bytes free. Move-only.
+// renames it to `path` and fsyncs the folder. Destroyed without commit, it leaves nothing behind,
+// unless it was kept. Creates missing parent folders. Every failure is Error(kResource) with path,
+// reason, bytes wanted and bytes free. Move-only.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
+  // size() is `go_on.bytes`. Error(kInput, "E308") where there is no such file, or a shorter one.
+  AtomicFile(std::filesystem::path path, GoOn go_on);
+  // The finished file at `path` gets its partial name again.
+  static void take_back(const std::filesystem::path& path);
+  static std::filesystem::path partial_name(const std::filesystem::path& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
@@ -50,6 +63,11 @@ class AtomicFile {
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text);
   std::uint64_t size() const { return size_; }
+  // Error(kInput, "E308") past the end.
+  void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;
+  // What was written is on the disk after this, and stays there under the partial name if the
+  // process ends, or this is destroyed, before commit().
+  void keep();
   // What is left of commit() after this is to rename the file: of several that must appear
   // together, all are synced first.
   void sync();
@@ -61,6 +79,7 @@ class AtomicFile {
   std::uint64_t size_ = 0;
   std::uint64_t reserved_ = 0;
   bool synced_ = false;
+  bool kept_ = false;
 };
 
 // Writes `text` through an AtomicFile.
@@ -79,12 +98,19 @@ void copy_file(const std::filesystem::path& from, const std::filesystem::path& t
 class AtomicFolder {
  public:
   AtomicFolder(std::filesystem::path path, bool overwrite);
+  // Goes on with the staging folder that an earlier process kept; `identity` is what keep() said.
+  // One that was committed becomes the staging folder again. Error(kInput, "E308") if it is neither
+  // here nor there.
+  AtomicFolder(std::filesystem::path path, bool overwrite, const std::string& identity);
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
   ~AtomicFolder();
 
   const std::filesystem::path& path() const { return path_; }
   const std::filesystem::path& staging() const { return staging_; }
+  // The staging folder stays if the process ends, or this is destroyed, before commit(). Returns
+  // what names it to who goes on.
+  std::string keep();
   void commit();
 
  private:
@@ -92,9 +118,10 @@ class AtomicFolder {
   std::filesystem::path staging_;
   bool overwrite_ = false;
   bool committed_ = false;
+  bool kept_ = false;
 };
 
-// Deletes what every AtomicFile and AtomicFolder of this process has not committed: for a program
+// Deletes what every AtomicFile and AtomicFolder of this process has neither committed nor kept: for a program
 // that is interrupted and will not run their destructors. Safe from any thread (not from a signal
 // handler).
 void remove_unfinished() noexcept;

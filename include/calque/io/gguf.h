@@ -161,7 +161,17 @@ class GgufWriter {
  public:
   GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
              std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes = 0);
+  // Goes on with what an earlier process kept; `identities` is what keep() said, and what it had
+  // written is to be named in mark_written(). Files that got their names already become partial
+  // again. Error(kInput, "E308") for a file that is gone, too short, or another's.
+  GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+             std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes,
+             const std::vector<std::string>& identities);
 
+  // `bytes` of the tensor were written.
+  void mark_written(std::string_view name, std::uint64_t bytes);
+  // AtomicFile::keep of all. Returns what names the files to who goes on.
+  std::vector<std::string> keep();
   void write(std::string_view name, std::span<const std::byte> bytes);
   // Some bytes of a tensor, from byte `offset` of it on, such as one expert's slab. finish() wants
   // as many as were declared.
@@ -175,6 +185,9 @@ class GgufWriter {
     std::uint64_t offset;  // from the start of the file
   };
   std::size_t index_of(std::string_view name) const;
+  // `identities`: null to begin.
+  void open(const GgufMetadata& metadata, std::uint64_t max_bytes,
+            const std::vector<std::string>* identities);
 
   std::filesystem::path path_;
   bool replaces_shards_;

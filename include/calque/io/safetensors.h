@@ -102,15 +102,25 @@ class SafetensorsWriter {
  public:
   SafetensorsWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
                     std::uint64_t max_shard_bytes = 5'000'000'000);
+  // Goes on with what an earlier process kept in `folder`; tensors that it had written are to be
+  // named in mark_written(). Error(kInput, "E308") for a file that is gone, too short, or another's.
+  SafetensorsWriter(GoOn, std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
+                    std::uint64_t max_shard_bytes = 5'000'000'000);
   ~SafetensorsWriter();
 
   // `bytes`: exactly as many as declared. Each tensor once. (Asserted: a caller's mistake.)
   void write(std::string_view name, std::span<const std::byte> bytes);
+  void mark_written(std::string_view name);
+  // AtomicFile::keep of all.
+  void keep();
   // Makes the files visible. Throws Error(kInternal) if a declared tensor was never written.
   void finish();
 
  private:
   struct Shard;
+  void declare(std::vector<TensorDeclaration> tensors, std::uint64_t max_shard_bytes, bool go_on);
+  std::pair<std::size_t, std::size_t> place_of(std::string_view name) const;
+
   std::filesystem::path folder_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::map<std::string, std::pair<std::size_t, std::size_t>, std::less<>> where_;

@@ -9,6 +9,7 @@
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
 #include "calque/io/scratch.h"
+#include "calque/io/state_file.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
 
@@ -105,6 +106,11 @@ class BlockRunner {
   virtual Matrix<float> half_output(const BlockSpec& block, const BlockWeights& weights,
                                     const HiddenStates& hidden, BlockHalf half,
                                     Index sequence) const = 0;
+  // The bits of the hidden states of all sequences, and hidden states of `width` channels with the
+  // bits that an earlier process saved.
+  virtual void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const = 0;
+  virtual std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
+                                                    const io::ByteSource& source) = 0;
   // Copies both.
   virtual std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
                                           MatrixView<const float> head_VH) = 0;

@@ -91,6 +91,9 @@ struct RuntimeSettings {
   // in offload_dir ("": the run folder).
   std::uint64_t max_ram = 0;
   std::filesystem::path offload_dir;
+  // What is saved in run_dir/state: "block" (after every block), "auto" (as often as takes a small
+  // share of the time), "off".
+  std::string checkpoint = "auto";
 };
 
 // One named text of an evaluation.

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <filesystem>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "calque/artifact/plan.h"
@@ -24,11 +27,24 @@ enum class Resume {
 struct RunOptions {
   Resume resume = Resume::kAuto;
   SharedWork* shared = nullptr;  // what other jobs have computed; null: nothing
+  // The job's keys and values by path ("quantization.bits"), compared when a run goes on; none: the
+  // caller sees to it that they are the same.
+  std::vector<std::pair<std::string, std::string>> settings;
+  // The job file with every default: kept in run_dir, and what publish_folder needs; "": folders
+  // are not published.
+  std::string resolved_yaml;
 };
+
+// Whether `run_dir` holds a run that was interrupted.
+bool can_resume(const std::filesystem::path& run_dir);
 
 // Runs the job: calibrate, quantize, write every export, evaluate what was written (read back from
 // the files). Exports whose tensors lie on the same grids share one pass; each other set of grids
 // gets a pass of its own, because with propagated error later statistics depend on earlier codes.
+// Saves what is finished in run_dir/state as it goes, as runtime.checkpoint says; what another
+// process then goes on with gives the same bytes. An Error that ends the run after something was
+// saved says so. Errors of going on: E305 (the job has changed), E306 (in use by another process),
+// E307 (damaged state), E308 (a finished part is gone).
 Report quantize_model(const Job& job, Observer& observer, const RunOptions& options = {});
 
 }  // namespace calque::pipeline

@@ -91,6 +91,7 @@ struct Report {
   std::vector<StagePeak> stage_peaks;
   std::vector<std::string> shared;  // what came from other jobs: "tokens", "statistics"
   std::vector<std::string> warnings;
+  int resumed = 0;  // how often the run was gone on with
 };
 
 }  // namespace calque::pipeline

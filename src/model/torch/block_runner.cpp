@@ -69,6 +69,28 @@ class TorchBlockRunner : public BlockRunner {
     return output_TH;
   }
 
+  void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const override {
+    const auto& states = dynamic_cast<const TorchHiddenStates&>(hidden);
+    for (Index b = 0; b < states.sequences(); ++b) {
+      const MatrixView<const float> rows_TH = states.sequence_TH(b);
+      sink(std::as_bytes(std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
+      states.release(b);
+    }
+  }
+
+  std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
+                                            const io::ByteSource& source) override {
+    auto states =
+        std::make_unique<TorchHiddenStates>(config_, width, lengths_B, *options_.scratch);
+    for (Index b = 0; b < states->sequences(); ++b) {
+      const MatrixView<float> rows_TH = states->sequence_TH(b);
+      source(std::as_writable_bytes(
+          std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
+      states->release(b);
+    }
+    return states;
+  }
+
   std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
                                   MatrixView<const float> head_VH) override {
     std::unique_ptr<Head> head;

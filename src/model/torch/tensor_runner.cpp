@@ -89,6 +89,30 @@ class TensorRunner : public BlockRunner {
     return output_TH;
   }
 
+  void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const override {
+    const auto& states = dynamic_cast<const TensorStates&>(hidden);
+    for (Index b = 0; b < states.sequences(); ++b) {
+      auto rows_TH = Matrix<float>::uninitialized(states.length(b), states.all_TH().size(1));
+      guarded(device_, [&] { borrow(rows_TH.view()).copy_(states.sequence_TH(b)); });
+      sink(std::as_bytes(std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
+    }
+  }
+
+  std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
+                                            const io::ByteSource& source) override {
+    std::unique_ptr<TensorStates> states;
+    guarded(device_, [&] {
+      states = std::make_unique<TensorStates>(config_, width, lengths_B, device_);
+    });
+    for (Index b = 0; b < states->sequences(); ++b) {
+      auto rows_TH = Matrix<float>::uninitialized(states->length(b), width);
+      source(std::as_writable_bytes(
+          std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
+      guarded(device_, [&] { states->sequence_TH(b).copy_(borrow(rows_TH.view())); });
+    }
+    return states;
+  }
+
   std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
                                   MatrixView<const float> head_VH) override {
     std::unique_ptr<Head> head;
