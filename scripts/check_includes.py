@@ -20,7 +20,8 @@ ALLOWED = {
     "pipeline": ["core", "io", "kernels", "text", "model", "calib", "quant", "artifact", "eval"],
     "report": ["core", "io", "model", "artifact/plan.h"],
     "config": ["core", "io", "kernels", "quant", "text", "artifact", "pipeline"],
-    "cli": ["core", "io", "kernels/ggml_quantize.h", "kernels/operations.h", "text", "model", "artifact", "eval", "quant", "pipeline", "report", "config"],
+    "study": ["core", "io", "text", "artifact", "eval", "pipeline", "config"],
+    "cli": ["core", "io", "kernels/ggml_quantize.h", "kernels/operations.h", "text", "model", "artifact", "eval", "quant", "pipeline", "report", "config", "study"],
 }
 # third-party headers and the places that may know them
 KEPT_TO = {

@@ -19,6 +19,7 @@ void add_verify(CLI::App& program);
 void add_dequantize(CLI::App& program);
 void add_imatrix(CLI::App& program);
 void add_tokenize(CLI::App& program);
+void add_sweep(CLI::App& program);
 void add_schema(CLI::App& program);
 void add_doctor(CLI::App& program);
 void add_explain(CLI::App& program);

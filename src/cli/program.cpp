@@ -18,6 +18,7 @@
 #include "calque/core/error_table.h"
 #include "cli/commands.h"
 #include "cli/last_resort.h"
+#include "cli/sweep_failure.h"
 #include "cli/units.h"
 
 namespace calque::cli {
@@ -45,6 +46,7 @@ void add_commands(CLI::App& program) {
   add_dequantize(program);
   add_imatrix(program);
   add_tokenize(program);
+  add_sweep(program);
   add_schema(program);
   add_doctor(program);
   add_explain(program);
@@ -166,6 +168,9 @@ int run_program(int argc, char** argv) {
     if (std::fflush(stdout) == 0) return code;
     print_error("", "cannot write to standard output");
     return exit_code(ErrorKind::kResource);
+  } catch (const SweepFailure& failure) {
+    print_error("E195", failure.what());
+    return kSweepFailed;
   } catch (const Error& error) {
     if (error.code() == "E304")
       print_out_of_memory(error.what());

@@ -10,6 +10,8 @@ int run_program(int argc, char** argv);
 
 // 1 to 6, in the order of the kinds: see error.h and kExitCodes.
 int exit_code(ErrorKind kind);
+// Of a sweep of which some runs failed.
+inline constexpr int kSweepFailed = 7;
 
 // For --help.
 inline constexpr const char* kExitCodes =
@@ -21,6 +23,7 @@ inline constexpr const char* kExitCodes =
     "  4  out of memory or disk\n"
     "  5  numerical failure\n"
     "  6  written, but a check of the result failed\n"
+    "  7  some points of a sweep failed\n"
     "  130, 143  interrupted (SIGINT, SIGTERM); nothing half-written becomes visible, and what\n"
     "            was saved is gone on with by calque resume";
 

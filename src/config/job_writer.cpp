@@ -3,6 +3,7 @@
 #include <string>
 
 #include "calque/config/job_file.h"
+#include "calque/config/sweep_file.h"
 #include "config/keys.h"
 
 namespace calque::config {
@@ -92,7 +93,7 @@ std::string key_reference() {
                           when, key.doc);
     }
   }
-  return page;
+  return page + "\n" + sweep_key_reference();
 }
 
 }  // namespace calque::config

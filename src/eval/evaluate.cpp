@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "calque/core/error.h"
@@ -107,7 +108,7 @@ class Lanes {
     ReferenceStates* const states = options_.reference_states.get();
     Lane& reference = lanes_.front();
     if (states != nullptr && !from_before_)
-      states->keep(rows_, reference.options, reference.hidden);
+      states->keep(rows_, reference.options, reference.hidden, reference.seconds);
   }
 
   void score(Index windows) {
@@ -161,11 +162,14 @@ class Lanes {
     std::optional<model::BlockWeights> weights;
     for (Lane& lane : lanes_) {
       if (lane.model->weights != source) continue;
+      const auto start = std::chrono::steady_clock::now();
       if (!lane.is_done() && layer < blocks.size())
         with_context(lane.model->label, [&] {
           if (!weights) weights = model::load_block(*source, blocks[layer]);
           lane.runner->run_block(lane.family.blocks[layer], *weights, *lane.running, nullptr);
         });
+      lane.seconds +=
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       advance();
     }
   }

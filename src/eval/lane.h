@@ -21,6 +21,7 @@ struct Lane {
   std::shared_ptr<const model::HiddenStates> hidden;  // after it
   std::shared_ptr<model::Head> head;
   bool has_reference_head = false;      // set by scoring_rounds
+  double seconds = 0;                   // that its blocks took
   std::vector<Prediction> predictions;  // rows * (seqlen - 1), in order
 
   void start(const EvalModel& source, const model::RunnerOptions& common);

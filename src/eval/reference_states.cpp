@@ -17,15 +17,16 @@ std::shared_ptr<const model::HiddenStates> ReferenceStates::find(
   for (const Entry& entry : entries_)
     if (entry.fits(rows, options)) {
       ++hits_;
+      spared_seconds_ += entry.seconds;
       return entry.hidden;
     }
   return nullptr;
 }
 
 void ReferenceStates::keep(const text::TokenBlocks& rows, const model::RunnerOptions& options,
-                           std::shared_ptr<const model::HiddenStates> hidden) {
+                           std::shared_ptr<const model::HiddenStates> hidden, double seconds) {
   entries_.push_back({Matrix<std::int32_t>::copy_of(rows.ids_BS.view()), rows.lengths_B,
-                      options.dtype, options.device, std::move(hidden)});
+                      options.dtype, options.device, std::move(hidden), seconds});
 }
 
 }  // namespace calque::eval

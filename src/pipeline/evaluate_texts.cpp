@@ -99,8 +99,8 @@ class TextsEvaluation {
   }
 
   void evaluate(const EvaluationText& text, Index seqlen) {
-    text::PackedTokens packed =
-        evaluation_tokens(text, seqlen, work_.tokenizer, work_.original.config->vocab_size);
+    text::PackedTokens packed = evaluation_tokens(text, seqlen, work_.tokenizer,
+                                                  work_.original.config->vocab_size, work_.shared);
     const std::vector<Index> with_caches = cache_seqlens_of(text, packed.manifest);
     const std::vector<eval::EvalModel> models =
         candidates(std::find(with_caches.begin(), with_caches.end(), seqlen) != with_caches.end());

@@ -49,6 +49,10 @@ class QuantizingObserver : public model::BlockObserver {
   }
 
   void round_kept(model::BlockWeights& weights) {
+    if (pass_.statistics) {
+      const TimedScope timed(pass_.stages.write);
+      pass_.statistics->save(block_, kept_);
+    }
     const MemoryMeter::Scope memory(pass_.memory, "quantize");
     for (auto& [site, stats] : kept_)
       rounding_.round_site(block_, *site, std::move(stats), weights, nullptr);
@@ -108,6 +112,20 @@ void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::
   observer.round_kept(weights);
 }
 
+// What another job has measured, one site at a time: nothing runs.
+void round_with_shared_statistics(const Pass& pass, SiteRounding& rounding,
+                                  const model::BlockSpec& block) {
+  model::BlockWeights weights = load(pass, block);
+  for (const model::SiteSpec* site : pass.statistics->sites(block)) {
+    calib::InputStats stats = [&] {
+      const TimedScope timed(pass.stages.load);
+      return pass.statistics->load(block, *site);
+    }();
+    if (pass.recorder) pass.recorder->add(block, *site, stats);
+    rounding.round_site(block, *site, std::move(stats), weights, nullptr);
+  }
+}
+
 void round_without_statistics(const Pass& pass, SiteRounding& rounding,
                               const model::BlockSpec& block) {
   model::BlockWeights weights = load(pass, block);
@@ -141,6 +159,8 @@ std::vector<ModuleReport> run_pass(const Pass& pass) {
     with_context(block.name, [&] {
       if (streams.hidden)
         calibrate_and_round(pass, rounding, block, streams);
+      else if (pass.statistics)
+        round_with_shared_statistics(pass, rounding, block);
       else if (rounds_by_rows(pass))
         rounding.round_block_by_rows(block);
       else

@@ -16,6 +16,7 @@
 #include "pipeline/memory_meter.h"
 #include "pipeline/plan_job.h"
 #include "pipeline/stage_devices.h"
+#include "pipeline/statistics_store.h"
 
 namespace calque::pipeline {
 
@@ -31,7 +32,9 @@ struct Pass {
   model::BlockRunner* runner = nullptr;            // null: nothing is run, no statistics
   const text::TokenBlocks* calibration = nullptr;  // with a runner
   const Importance* importance = nullptr;          // without a runner; null: none
-  ImatrixRecorder* recorder = nullptr;             // with a runner; null: nothing is kept
+  ImatrixRecorder* recorder = nullptr;  // with a runner or statistics; null: nothing is kept
+  // Of the unquantized model: filled with a runner, read without one; null: not shared.
+  StatisticsStore* statistics = nullptr;
   const StageExecs& execs;
   Observer& observer;
   StageSeconds& stages;

@@ -28,6 +28,7 @@
 #include "pipeline/run_fields.h"
 #include "pipeline/run_log.h"
 #include "pipeline/run_state.h"
+#include "pipeline/shared_statistics.h"
 #include "pipeline/stage_devices.h"
 #include "pipeline/stopwatch.h"
 #include "pipeline/upstream_settings.h"
@@ -65,6 +66,7 @@ class JobRun {
         plan_(describe_plan(job, source_, plans_, importance_, memory_plan_,
                             measure_rates(job, kSecondsToMeasure))),
         first_block_(log_, job, source_.family, plans_, plan_.rates, report_.stages, plan_.time) {
+    if (options.shared) options.shared->start_job();
     report_.job_name = job.name;
     if (!job.run_dir.empty()) io::write_file(job.run_dir / "plan.json", job_plan_json(plan_));
     report_.stage_devices = devices_;
@@ -91,6 +93,9 @@ class JobRun {
     report_.seconds = totals().seconds;
     report_memory();
     report_.predicted = predicted_of(plan_);
+    if (options_.shared)
+      for (const SharedWork::Taken& taken : options_.shared->taken())
+        report_.shared.push_back(taken.what);
     report_.warnings = log_.warnings();
     log_.finish(report_);
     if (!options_.resolved_yaml.empty())
@@ -131,7 +136,8 @@ class JobRun {
   void read_calibration() {
     if (!job_.calibration.given()) return;
     const TimedScope timed(report_.stages.tokenize);
-    text::PackedTokens packed = calibration_tokens(job_, source_.family.config.vocab_size);
+    text::PackedTokens packed =
+        calibration_tokens(job_, source_.family.config.vocab_size, options_.shared);
     calibration_ = std::move(packed.blocks);
     report_.calibration = std::move(packed.manifest);
     state_.require("calibration", calibration_fields(report_.calibration));
@@ -234,11 +240,14 @@ class JobRun {
 
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
     std::unique_ptr<model::BlockRunner> runner;
+    StatisticsStore* statistics = nullptr;
     if (calibration_.rows() > 0 && quantizes_a_linear(plan)) {
-      runner = make_runner(plan);
       report_.forward_dtype = forward_dtype();
+      statistics = statistics_store();
+      if (statistics == nullptr || !statistics->complete()) runner = make_runner(plan);
     }
     first_block_.start_pass(plan, exports.size());
+    const double seconds_before = report_.stages.forward + report_.stages.statistics;
     const std::vector<ModuleReport> modules =
         run_pass({.job = job_,
                   .source = source_,
@@ -248,6 +257,7 @@ class JobRun {
                   .calibration = &calibration_,
                   .importance = importance_ ? &*importance_ : nullptr,
                   .recorder = recorder(),
+                  .statistics = statistics,
                   .execs = execs_,
                   .observer = first_block_,
                   .stages = report_.stages,
@@ -256,9 +266,34 @@ class JobRun {
                   .scratch = scratch_,
                   .state = state_.saves() ? &state_ : nullptr,
                   .number = number});
-    if (runner && recorder() != nullptr)
+    if (runner && statistics != nullptr)
+      finish_statistics(*statistics,
+                        report_.stages.forward + report_.stages.statistics - seconds_before);
+    if ((runner || statistics != nullptr) && recorder() != nullptr)
       recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
     finish_writers(exports, writers, modules);
+  }
+
+  // With propagate_error: false, where other jobs find what this one measures. No room on the disk
+  // for it is no reason to fail.
+  StatisticsStore* statistics_store() {
+    StatisticsStore* store = shared_statistics(job_,
+                                               {.family = source_.family,
+                                                .calibration = report_.calibration,
+                                                .tokens = calibration_,
+                                                .forward_dtype = report_.forward_dtype,
+                                                .devices = devices_},
+                                               options_.shared);
+    if (store == nullptr || store->complete() || store->make_room(statistics_bytes(source_.family)))
+      return store;
+    log_.warning("statistics are not shared: " + store->trouble());
+    return nullptr;
+  }
+
+  void finish_statistics(StatisticsStore& statistics, double seconds) {
+    statistics.finish(source_.family, seconds);
+    if (!statistics.trouble().empty())
+      log_.warning("statistics are not shared: " + statistics.trouble());
   }
 
   // Of a pass that an earlier process has worked on.
@@ -314,6 +349,8 @@ class JobRun {
           {plan.request.path.filename().string(), readers.back().get(), &readers.back()->config()});
     }
     const eval::EvalModel original{"original", source_.weights.get(), &source_.family.config};
+    const auto states = options_.shared ? options_.shared->reference(job_) : nullptr;
+    const double spared_before = states ? states->spared_seconds() : 0;
     report_.evaluations = evaluate_texts({.settings = *job_.evaluate,
                                           .tokenizer = job_.model.path,
                                           .original = original,
@@ -321,8 +358,12 @@ class JobRun {
                                           .runner = {.dtype = dtype_for(job_.evaluate->dtype),
                                                      .threads = job_.runtime.threads,
                                                      .device = execs_.forward,
-                                                     .scratch = scratch_}},
+                                                     .scratch = scratch_},
+                                          .reference_states = states,
+                                          .shared = options_.shared},
                                          log_);
+    if (states && states->spared_seconds() > spared_before)
+      options_.shared->took("reference", states->spared_seconds() - spared_before);
   }
 
   const Job& job_;

@@ -137,6 +137,7 @@ std::string report_json(const Report& report) {
       {"activation_file_bytes", report.activation_file_bytes},
       {"stage_peaks", json_of(report.stage_peaks)},
       {"predicted", Json::parse(predicted_json(report.predicted))},
+      {"shared", report.shared},
       {"warnings", report.warnings},
       {"resumed", report.resumed}};
   return json.dump(2) + "\n";

@@ -27,12 +27,14 @@ class ReferenceStates {
   // computed yet.
   std::shared_ptr<const model::HiddenStates> find(const text::TokenBlocks& rows,
                                                   const model::RunnerOptions& options) const;
+  // `seconds`: what computing them took.
   void keep(const text::TokenBlocks& rows, const model::RunnerOptions& options,
-            std::shared_ptr<const model::HiddenStates> hidden);
+            std::shared_ptr<const model::HiddenStates> hidden, double seconds = 0);
   // Lets go of everything: memory or files.
   void clear() { entries_.clear(); }
 
   std::int64_t hits() const { return hits_; }  // evaluations that did not run the reference
+  double spared_seconds() const { return spared_seconds_; }  // what it would have taken them
 
  private:
   struct Entry {
@@ -41,6 +43,7 @@ class ReferenceStates {
     model::ComputeDType dtype;
     std::string device;
     std::shared_ptr<const model::HiddenStates> hidden;
+    double seconds = 0;
 
     bool fits(const text::TokenBlocks& rows, const model::RunnerOptions& options) const;
   };
@@ -48,6 +51,7 @@ class ReferenceStates {
   std::shared_ptr<io::ScratchSpace> scratch_;
   std::vector<Entry> entries_;
   mutable std::int64_t hits_ = 0;
+  mutable double spared_seconds_ = 0;
 };
 
 }  // namespace calque::eval

@@ -8,6 +8,7 @@
 #include "calque/pipeline/job.h"
 #include "calque/pipeline/observer.h"
 #include "calque/pipeline/report.h"
+#include "calque/pipeline/shared_work.h"
 
 namespace calque::pipeline {
 
@@ -22,6 +23,7 @@ struct EvaluationWork {
   std::vector<eval::EvalModel> artifacts;
   model::RunnerOptions runner;  // dtype: of every model but the noise floor
   std::shared_ptr<eval::ReferenceStates> reference_states = nullptr;  // eval/evaluate.h
+  SharedWork* shared = nullptr;  // where other jobs may have put the tokens; null: nowhere
 };
 
 // All models over each text, one text after the other (the order of Report::evaluations). Each is a

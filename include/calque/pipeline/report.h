@@ -100,6 +100,7 @@ struct Report {
   std::uint64_t activation_file_bytes = 0;  // the most that was in files at a time
   std::vector<StagePeak> stage_peaks;
   Predicted predicted;
+  std::vector<std::string> shared;  // what came from other jobs: "tokens", "statistics"
   std::vector<std::string> warnings;
   int resumed = 0;  // how often the run was gone on with
 };

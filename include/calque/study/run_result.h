@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calque/pipeline/report.h"
+#include "calque/pipeline/shared_work.h"
+#include "calque/study/sweep_plan.h"
+
+namespace calque::study {
+
+// One artifact of a run, as measured on one text.
+struct TextResult {
+  std::string text;
+  std::int64_t seqlen = 0;
+  double ppl = 0;
+  double ppl_uncertainty = 0;
+  double ppl_original = 0;
+  double kl_mean = 0;
+  double kl_mean_uncertainty = 0;
+  double kl_median = 0;
+  double kl_p99 = 0;
+  double top1_agreement = 0;
+};
+struct ArtifactResult {
+  std::string name;
+  std::string format;
+  std::string type;  // gguf
+  std::uint64_t file_bytes = 0;
+  std::uint64_t tensor_bytes = 0;
+  double bits_per_weight = 0;
+  std::vector<TextResult> texts;  // none: not evaluated
+};
+
+// What is known of a run that has ended: points/<hash>/point.json.
+struct RunResult {
+  int point = 0;
+  int replicate = 0;
+  std::string hash;
+  Failure failure;  // none: done
+  std::string method;
+  int bits = 0;
+  std::int64_t group_size = 0;
+  bool sym = true;
+  std::int64_t block_size = 0;
+  std::uint64_t source_bytes = 0;
+  std::vector<ArtifactResult> artifacts;
+  double seconds = 0;
+  double quantize_seconds = 0;
+  double statistics_seconds = 0;
+  double forward_seconds = 0;
+  double evaluate_seconds = 0;
+  std::uint64_t peak_bytes = 0;
+  std::vector<pipeline::SharedWork::Taken> shared;  // with what it took when it was done first
+  bool artifacts_kept = false;
+
+  bool done() const { return !failure.any(); }
+};
+
+// `report` null: it failed.
+RunResult result_of(const Run& run, const pipeline::Report* report);
+
+void write_result(const std::filesystem::path& folder, const RunResult& result);
+// nullopt: not ended, or the file is damaged (then it is as if the run had not ended).
+std::optional<RunResult> read_result(const std::filesystem::path& folder);
+
+}  // namespace calque::study

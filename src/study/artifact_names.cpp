@@ -1,0 +1,53 @@
+#include "study/artifact_names.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "calque/config/job_file.h"
+
+namespace calque::study {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string model_name(const fs::path& path) {
+  const fs::path whole = fs::weakly_canonical(path);
+  return fs::is_directory(whole) ? whole.filename().string() : whole.stem().string();
+}
+
+std::string container_name(const std::string& format) {
+  return format == "gptq" ? "GPTQ" : format == "awq" ? "AWQ" : "CT";
+}
+
+std::string artifact_name(const pipeline::Job& job, const artifact::ExportRequest& request) {
+  const artifact::QuantizationRequest& grid = job.quantization.grid;
+  const std::string model = model_name(job.model.path);
+  if (request.format == "gguf") return fmt::format("{}-{}", model, request.type);
+  return fmt::format("{}-{}-Int{}-{}", model, container_name(request.format), grid.bits,
+                     grid.group_size > 0 ? fmt::format("g{}", grid.group_size) : "channel");
+}
+
+}  // namespace
+
+void name_artifacts(pipeline::Job& job, const fs::path& folder) {
+  std::set<std::string> names;
+  for (artifact::ExportRequest& request : job.exports) {
+    const std::string name = artifact_name(job, request);
+    std::string unique = name;
+    for (int n = 2; !names.insert(unique).second; ++n) unique = fmt::format("{}-{}", name, n);
+    request.path = folder / (request.format == "gguf" ? unique + ".gguf" : unique);
+    request.overwrite = true;
+  }
+}
+
+std::string calibration_identity(const pipeline::Job& job) {
+  pipeline::Job only;
+  only.model = job.model;
+  only.calibration = job.calibration;
+  only.calibration.save_imatrix.clear();
+  only.runtime.forward_dtype = job.runtime.forward_dtype;
+  return config::resolved_yaml(only);
+}
+
+}  // namespace calque::study

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+namespace calque::study {
+
+// Who works on what in a folder that several processes, perhaps on several machines, share. A claim
+// on `name` is a file "<name>.<generation>" that O_EXCL lets only one create; a thread touches it
+// every few seconds. One that nobody has touched for long, or whose process is gone from this host,
+// is taken over by creating the next generation, which again only one can. Times are those of the
+// folder's file system, so that clocks need not agree.
+class Claims {
+ public:
+  struct Options {
+    std::chrono::milliseconds heartbeat{5000};
+    std::chrono::milliseconds stale_after{60000};
+  };
+
+  // Gives the name free at the end of its life.
+  class Claim {
+   public:
+    Claim(std::filesystem::path folder, std::string name, int generation,
+          std::chrono::milliseconds heartbeat);
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+    ~Claim();
+
+   private:
+    void touch_until_told();
+
+    std::filesystem::path folder_;
+    std::string name_;
+    int generation_;
+    std::chrono::milliseconds heartbeat_;
+    std::mutex mutex_;
+    std::condition_variable end_;
+    bool ended_ = false;
+    std::thread thread_;
+  };
+
+  // Makes the folder. Error(kResource, "E191") if nothing can be written there.
+  explicit Claims(std::filesystem::path folder) : Claims(std::move(folder), Options()) {}
+  Claims(std::filesystem::path folder, Options options);
+
+  // Null: somebody else works on it.
+  std::unique_ptr<Claim> take(const std::string& name) const;
+  // "host, process 123" of who works on it now; nullopt: nobody.
+  std::optional<std::string> holder(const std::string& name) const;
+
+ private:
+  struct Standing {
+    int generation = -1;  // the newest claim's; -1: none
+    bool alive = false;
+    std::string who;
+  };
+  Standing look(const std::string& name) const;
+  bool is_alive(const std::filesystem::path& file, const std::string& who) const;
+
+  std::filesystem::path folder_;
+  Options options_;
+};
+
+}  // namespace calque::study
