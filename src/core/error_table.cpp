@@ -170,6 +170,36 @@ constexpr ErrorEntry kErrors[] = {
     {"E172", 2, "The output folder is the artifact itself.", "",
      "Choose another folder for --out."},
 
+    // sweeps
+    {"E181", 2, "A key or value stands twice in the sweep file.", "",
+     "Remove one: each key is swept once, each value is one point."},
+    {"E182", 2, "`exclude` names a key that is not swept.", "",
+     "Name a key of grid or paired; the message lists them."},
+    {"E183", 2, "The sweep file sets a key that every point sets itself.",
+     "Names, run folders and export paths come from the sweep's own folder.",
+     "Remove the key; `output` says where the sweep writes."},
+    {"E184", 2, "`exclude` fits no point, or leaves none.", "",
+     "Correct its values; 'calque sweep FILE --list' numbers the points."},
+    {"E185", 2, "Two points of the sweep are the same job.",
+     "Their settings differ in words only, so they would be measured twice.",
+     "Exclude one of them."},
+    {"E186", 2, "Some points of the sweep cannot work.",
+     "All points are planned before one runs; the message has each point's own error.",
+     "Exclude them, or set on_invalid: skip to have them listed as failed."},
+    {"E187", 2, "Statistics cannot be shared between these points.",
+     "With quantization.propagate_error: true what a layer sees depends on how the layers before "
+     "it were rounded.",
+     "Set quantization.propagate_error: false, or leave statistics out of `share`."},
+    {"E191", 4, "The sweep's folder cannot be written.", "",
+     "Choose another `output`, or mend its permissions."},
+    {"E192", 2, "--only or --shard does not name points of this sweep.", "",
+     "See 'calque sweep FILE --list' for the numbers; shards are 0/4 to 3/4."},
+    {"E195", 7, "Runs of the sweep failed.",
+     "The other points are done; results.csv has each error.",
+     "Mend the cause and give the same command again: what is done is skipped."},
+    {"E197", 3, "Statistics that were kept for other points are damaged.", "",
+     "Delete the folder that the message names; they are measured again."},
+
     // text and tokens
     {"E201", 3, "There is not enough text.",
      "n_samples x seqlen tokens are needed exactly: fewer would be a different calibration than "
@@ -206,6 +236,18 @@ constexpr ErrorEntry kErrors[] = {
     {"E234", 3, "The importance matrix does not fit the model.",
      "It was measured on another model, or is damaged.",
      "Measure it on this model: calque imatrix MODEL TEXT -o FILE."},
+
+    {"E241", 2, "Attention heads are no whole blocks of the cache's type.",
+     "llama.cpp's types store blocks of 32 numbers of one head.", "Use fp8 or f16 for this model."},
+    {"E242", 2, "A text of the evaluation has no name of its own.",
+     "Names are columns of tables: letters, digits, - and _, each used once.", "Rename it."},
+    {"E243", 2, "`layers` of a cache is no list of this model's layers.", "",
+     "Write numbers and ranges, such as 0-3,7, below the number that the message gives."},
+    {"E244", 2, "There is no such type for a key/value cache.", "",
+     "Use q8_0, q5_1, q4_0, fp8 or f16."},
+    {"E245", 2, "An entry of evaluate.kv_cache names no type, or two, or another's name.", "",
+     "Give `type` for keys and values together, or k_type and v_type; and a `name` if two entries "
+     "have the same types."},
 
     // reports
     {"E251", 3, "The folder holds neither a run nor a sweep.",
@@ -254,6 +296,21 @@ constexpr ErrorEntry kErrors[] = {
      "rows (calibration.n_samples) or fewer threads (runtime.threads). Exports that are finished "
      "are "
      "kept."},
+
+    {"E305", 2, "The run cannot be gone on with.",
+     "The model, a text, a setting or the program changed since it stopped; its other half would "
+     "not fit. The message names what differs, with both values.",
+     "Restore it, or start anew: calque run JOB --resume never."},
+    {"E306", 2, "Another process is working on this folder or export.",
+     "Two runs would write over each other.",
+     "Wait for the process that the message names, or choose another run_dir or export path."},
+    {"E307", 3, "What the run saved is damaged.",
+     "A journal that was only cut off is used up to its last whole record; this one has other "
+     "faults.",
+     "Start anew: calque run JOB --resume never. Exports that are finished are kept."},
+    {"E308", 3, "A part that was finished is gone.",
+     "The journal lists it, and the file is not there, or is another run's.",
+     "Put it back, or start anew: calque run JOB --resume never."},
 
     // numbers
     {"E401", 5, "A module could not be rounded as asked, and no more fallbacks are allowed.",

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <string_view>
 
 #include "calque/core/error.h"
 #include "calque/core/plugin.h"
@@ -29,7 +30,12 @@ Runner load_runner() {
   runner.make = reinterpret_cast<MakeTorchRunner>(plugin.symbol(kMakeTorchRunner));
   runner.describe = reinterpret_cast<DescribeTorch>(plugin.symbol(kDescribeTorch));
   runner.count_gpus = reinterpret_cast<CountTorchGpus>(plugin.symbol(kCountTorchGpus));
-  if (runner.make != nullptr && runner.describe != nullptr && runner.count_gpus != nullptr)
+  const auto interface = reinterpret_cast<TorchInterface>(plugin.symbol(kTorchInterface));
+  if (interface != nullptr && std::string_view(interface()) != CALQUE_RUNNER_INTERFACE)
+    return {.failure = fmt::format("{} is of another build of calque than this program; build or "
+                                   "install both together",
+                                   kPluginFile)};
+  if (interface != nullptr && runner.make != nullptr && runner.describe != nullptr && runner.count_gpus != nullptr)
     return runner;
   const bool loaded = plugin.library != nullptr;
   return {.failure = loaded ? fmt::format("{} is not calque's block runner", kPluginFile)

@@ -8,6 +8,7 @@
 #include "calque/artifact/reader.h"
 #include "calque/artifact/writer.h"
 #include "calque/core/error.h"
+#include "calque/core/parallel.h"
 #include "calque/io/file.h"
 #include "calque/io/scratch.h"
 #include "calque/model/block_runner.h"
@@ -68,6 +69,8 @@ class JobRun {
         first_block_(log_, job, source_.family, plans_, plan_.rates, report_.stages, plan_.time) {
     if (options.shared) options.shared->start_job();
     report_.job_name = job.name;
+    report_.source_name = name_of_model(job.model.path);
+    report_.threads = job.runtime.threads > 0 ? job.runtime.threads : available_threads();
     if (!job.run_dir.empty()) io::write_file(job.run_dir / "plan.json", job_plan_json(plan_));
     report_.stage_devices = devices_;
     report_.source_bytes = source_.weights->total_bytes();

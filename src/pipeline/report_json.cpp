@@ -122,24 +122,27 @@ std::string report_json(const Report& report) {
     if (i < report.predicted.file_bytes.size())
       artifacts.back()["predicted_file_bytes"] = report.predicted.file_bytes[i];
   }
-  const Json json = {
-      {"job", report.job_name},
-      {"source",
-       {{"tensor_bytes", report.source_bytes}, {"bits_per_weight", report.source_bits_per_weight}}},
-      {"artifacts", artifacts},
-      {"evaluations", json_of(report.evaluations)},
-      {"forward_dtype", report.forward_dtype},
-      {"seconds", report.seconds},
-      {"stage_devices", json_of(report.stage_devices)},
-      {"stage_seconds", json_of(report.stages)},
-      {"peak_bytes", report.peak_bytes},
-      {"predicted_peak_bytes", report.predicted_peak_bytes},
-      {"activation_file_bytes", report.activation_file_bytes},
-      {"stage_peaks", json_of(report.stage_peaks)},
-      {"predicted", Json::parse(predicted_json(report.predicted))},
-      {"shared", report.shared},
-      {"warnings", report.warnings},
-      {"resumed", report.resumed}};
+  const Json json = {{"job", report.job_name},
+                     {"calque_version", CALQUE_VERSION},
+                     {"source",
+                      {{"name", report.source_name},
+                       {"tensor_bytes", report.source_bytes},
+                       {"bits_per_weight", report.source_bits_per_weight}}},
+                     {"artifacts", artifacts},
+                     {"evaluations", json_of(report.evaluations)},
+                     {"forward_dtype", report.forward_dtype},
+                     {"threads", report.threads},
+                     {"seconds", report.seconds},
+                     {"stage_devices", json_of(report.stage_devices)},
+                     {"stage_seconds", json_of(report.stages)},
+                     {"peak_bytes", report.peak_bytes},
+                     {"predicted_peak_bytes", report.predicted_peak_bytes},
+                     {"activation_file_bytes", report.activation_file_bytes},
+                     {"stage_peaks", json_of(report.stage_peaks)},
+                     {"predicted", Json::parse(predicted_json(report.predicted))},
+                     {"shared", report.shared},
+                     {"warnings", report.warnings},
+                     {"resumed", report.resumed}};
   return json.dump(2) + "\n";
 }
 

@@ -12,13 +12,12 @@ namespace {
 
 constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
 
-// "folder", or "file" without its ending. "." has a name, too.
+}  // namespace
+
 std::string name_of_model(const std::filesystem::path& path) {
   const std::filesystem::path whole = std::filesystem::weakly_canonical(path);
   return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
 }
-
-}  // namespace
 
 artifact::Provenance provenance_of(const Job& job, const SourceModel& source,
                                    const artifact::ExportPlan& plan,

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <filesystem>
 #include <optional>
+#include <string>
 
 #include "calque/artifact/writer.h"
 #include "calque/pipeline/job.h"
@@ -8,6 +10,9 @@
 #include "pipeline/plan_job.h"
 
 namespace calque::pipeline {
+
+// "folder", or "file" without its ending. "." has a name, too.
+std::string name_of_model(const std::filesystem::path& path);
 
 // What an export says of its making, as far as it is known before. `rows`: of calibration text.
 artifact::Provenance provenance_of(const Job& job, const SourceModel& source,

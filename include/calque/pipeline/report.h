@@ -84,6 +84,8 @@ struct EvaluationReport {
 
 struct Report {
   std::string job_name;
+  std::string source_name;  // of the model's folder or file
+  int threads = 0;
   text::Manifest calibration;
   std::vector<ArtifactReport> artifacts;
   // The first is the main one: the first text at evaluate.seqlen; then the other texts, then longer

@@ -142,6 +142,8 @@ extern "C" BlockRunner* calque_make_torch_runner(const ModelConfig& config,
 
 extern "C" int calque_count_torch_gpus() { return torch_gpus(); }
 
+extern "C" const char* calque_torch_interface() { return CALQUE_RUNNER_INTERFACE; }
+
 extern "C" const char* calque_describe_torch() { return "LibTorch " TORCH_VERSION; }
 
 }  // namespace calque::model

@@ -2,7 +2,7 @@
 
 #include "calque/model/block_runner.h"
 
-// The three functions that libcalque_torch.so exports, under these names.
+// The four functions that libcalque_torch.so exports, under these names.
 namespace calque::model {
 
 // The caller owns the result. Throws calque::Error.
@@ -16,5 +16,9 @@ inline constexpr const char* kDescribeTorch = "calque_describe_torch";
 // GPUs that this LibTorch can use.
 using CountTorchGpus = int (*)();
 inline constexpr const char* kCountTorchGpus = "calque_count_torch_gpus";
+
+// A hash of the headers that the plug-in was built from (src/model/CMakeLists.txt).
+using TorchInterface = const char* (*)();
+inline constexpr const char* kTorchInterface = "calque_torch_interface";
 
 }  // namespace calque::model
