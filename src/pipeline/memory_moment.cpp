@@ -78,16 +78,21 @@ Bytes being_read(const JobShapes& shapes, const model::BlockSpec& block) {
   return total;
 }
 
+// model/torch/block_math.cpp: queries, keys, values and, in one piece, what attention leaves are of
+// the whole sequence; scores (model/torch/attention.cpp) and what linears leave, of some rows.
 Bytes sequence_bytes(const JobShapes& shapes, Bytes length, Bytes compute_bytes, bool staged) {
+  constexpr Bytes kChunkRows = 256;
+  constexpr Bytes kScoreElements = 393'216;
   const model::ModelConfig& config = shapes.family.config;
   const Bytes hidden = bytes_of(config.hidden_size);
   const Bytes heads = bytes_of(config.num_heads * config.head_dim);
   const Bytes both = heads + 2 * bytes_of(config.num_kv_heads * config.head_dim);
   const Bytes width = bytes_of(std::max(config.intermediate_size, config.expert_intermediate_size));
-  const Bytes attention = (hidden + both) * compute_bytes + 4 * both;
-  const Bytes mlp = (hidden + width) * compute_bytes;
-  const Bytes inner = staged ? 0 : compute_bytes;
-  return length * std::max(attention + inner * heads, mlp + inner * width);
+  const Bytes rows = std::min(length, kChunkRows);
+  const Bytes attention = length * (both + (staged ? 0 : heads)) * compute_bytes +
+                          kScoreElements * (4 + (compute_bytes == 4 ? 0 : compute_bytes));
+  const Bytes linears = rows * (hidden + std::max(both, (staged ? 1 : 2) * width)) * compute_bytes;
+  return attention + linears;
 }
 
 Bytes calibration_tokens(const JobShapes& shapes) {

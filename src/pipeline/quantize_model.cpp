@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "calque/artifact/reader.h"
-#include "calque/artifact/writer.h"
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
 #include "calque/io/file.h"
@@ -17,8 +16,8 @@
 #include "calque/pipeline/publish.h"
 #include "calque/pipeline/saved_run.h"
 #include "calque/quant/methods.h"
-#include "calque/text/vocabulary.h"
 #include "pipeline/describe_plan.h"
+#include "pipeline/export_writers.h"
 #include "pipeline/first_block.h"
 #include "pipeline/job_tokens.h"
 #include "pipeline/memory_meter.h"
@@ -66,7 +65,8 @@ class JobRun {
         scratch_(scratch_for(job, memory_plan_)),
         plan_(describe_plan(job, source_, plans_, importance_, memory_plan_,
                             measure_rates(job, kSecondsToMeasure))),
-        first_block_(log_, job, source_.family, plans_, plan_.rates, report_.stages, plan_.time) {
+        first_block_(log_, job, source_.family, plans_, plan_.rates, report_.stages, plan_.time),
+        writers_(job, source_, plans_, importance_, execs_.pack, state_, log_) {
     if (options.shared) options.shared->start_job();
     report_.job_name = job.name;
     report_.source_name = name_of_model(job.model.path);
@@ -170,62 +170,7 @@ class JobRun {
                                                    upstream_correction_for(job_, plan) > 0});
   }
 
-  // GGUF carries the tokenizer inside; a model without one is written without.
-  const text::Vocabulary* vocabulary(const artifact::ExportRequest& request) {
-    if (const std::string missing = missing_tokenizer(job_, request); !missing.empty())
-      log_.warning(missing);
-    std::optional<text::Vocabulary> loaded = vocabulary_for(job_, source_, request);
-    if (!loaded) return nullptr;
-    vocabularies_.push_back(std::make_unique<text::Vocabulary>(std::move(*loaded)));
-    return vocabularies_.back().get();
-  }
-
   std::string method_for(const artifact::ExportPlan& plan) const { return method_of(job_, plan); }
-
-  // `kept`: null to begin.
-  std::unique_ptr<artifact::ArtifactWriter> writer_for(const artifact::ExportPlan& plan,
-                                                       const artifact::KeptArtifact* kept) {
-    return artifact::open_writer(
-        plan, {.family = source_.family,
-               .source = *source_.weights,
-               .model_folder = job_.model.path,
-               .vocabulary = vocabulary(plan.request),
-               .provenance = provenance_of(job_, source_, plan, importance_, calibration_.rows()),
-               .carried = source_.is_gguf() ? &source_.metadata : nullptr,
-               .pack = execs_.pack,
-               .kept = kept});
-  }
-
-  // Of the exports that are not finished. Where an earlier process stopped between blocks, that is
-  // all of them.
-  std::vector<std::unique_ptr<artifact::ArtifactWriter>> open_writers(
-      const std::vector<std::size_t>& exports, const PassProgress& before) {
-    std::vector<std::unique_ptr<artifact::ArtifactWriter>> writers;
-    for (std::size_t n = 0; n < exports.size(); ++n) {
-      if (is_finished(exports[n])) continue;
-      const artifact::ExportPlan& plan = plans_[exports[n]];
-      if (before.blocks == 0) {
-        writers.push_back(writer_for(plan, nullptr));
-      } else {
-        const artifact::KeptArtifact kept{before.rounding.given, before.notes.at(n)};
-        writers.push_back(writer_for(plan, &kept));
-      }
-      if (const std::string unused = unused_scales(job_, plan); !unused.empty())
-        log_.warning(unused);
-    }
-    return writers;
-  }
-
-  bool is_finished(std::size_t index) const { return state_.progress().exports.count(index) > 0; }
-
-  void require_finished(std::size_t index) const {
-    const artifact::ExportRequest& request = plans_[index].request;
-    if (artifact::files_at(request).empty())
-      throw Error(ErrorKind::kInput, "E308",
-                  fmt::format("cannot go on: {} was finished and is gone. Put it back, or start "
-                              "anew with --resume never",
-                              request.path.string()));
-  }
 
   std::string title(const std::vector<std::size_t>& exports) const {
     std::vector<std::string> names;
@@ -237,9 +182,9 @@ class JobRun {
   void write_exports(std::size_t number, const std::vector<std::size_t>& exports) {
     const artifact::ExportPlan& plan = plans_[exports.front()];
     const PassProgress before = state_.pass(number);
-    auto writers = open_writers(exports, before);
-    tell_what_is_done(exports, before);
-    if (writers.empty()) return finish_writers(exports, writers, before_modules(plan, before));
+    Writers writers = writers_.open(exports, before, calibration_.rows());
+    tell_what_is_done(plan, before);
+    if (writers.empty()) return finish(exports, writers, before_modules(plan, before));
 
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
     std::unique_ptr<model::BlockRunner> runner;
@@ -274,7 +219,7 @@ class JobRun {
                         report_.stages.forward + report_.stages.statistics - seconds_before);
     if ((runner || statistics != nullptr) && recorder() != nullptr)
       recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
-    finish_writers(exports, writers, modules);
+    finish(exports, writers, modules);
   }
 
   // With propagate_error: false, where other jobs find what this one measures. No room on the disk
@@ -305,12 +250,9 @@ class JobRun {
     return with_grids(before.rounding.modules, source_.family, plan);
   }
 
-  void tell_what_is_done(const std::vector<std::size_t>& exports, const PassProgress& before) {
-    for (const std::size_t i : exports)
-      if (is_finished(i)) require_finished(i);
+  void tell_what_is_done(const artifact::ExportPlan& plan, const PassProgress& before) {
     if (before.blocks == 0) return;
-    for (const ModuleReport& module : before_modules(plans_[exports.front()], before))
-      log_.write_row(module);
+    for (const ModuleReport& module : before_modules(plan, before)) log_.write_row(module);
     log_.note(fmt::format("going on: {} of {} blocks are finished", before.blocks,
                           source_.family.blocks.size()));
   }
@@ -321,23 +263,11 @@ class JobRun {
     return wanted ? &recorder_ : nullptr;
   }
 
-  void finish_writers(const std::vector<std::size_t>& exports,
-                      std::vector<std::unique_ptr<artifact::ArtifactWriter>>& writers,
-                      const std::vector<ModuleReport>& modules) {
+  void finish(const std::vector<std::size_t>& exports, Writers& writers,
+              const std::vector<ModuleReport>& modules) {
     const TimedScope timed(report_.stages.write);
     const MemoryMeter::Scope memory(memory_, "write");
-    auto writer = writers.begin();
-    for (const std::size_t i : exports) {
-      ArtifactReport& artifact = report_.artifacts[i];
-      if (!is_finished(i)) {
-        (*writer++)->finish();
-        state_.export_finished(i);
-      }
-      artifact.plan = plans_[i];
-      artifact.modules = modules;
-      artifact.bits_per_weight = artifact.plan.bits_per_weight;
-      artifact.file_bytes = artifact::open_artifact(artifact.plan.request.path)->file_bytes();
-    }
+    writers_.finish(exports, writers, modules, report_.artifacts);
   }
 
   // On the files that were written, never the weights in memory.
@@ -388,7 +318,7 @@ class JobRun {
   JobPlan plan_;  // its time is predicted anew after the first block
   FirstBlock first_block_;
   text::TokenBlocks calibration_;
-  std::vector<std::unique_ptr<text::Vocabulary>> vocabularies_;
+  ExportWriters writers_;
 };
 
 }  // namespace
