@@ -82,7 +82,7 @@ Bytes being_read(const JobShapes& shapes, const model::BlockSpec& block) {
 // the whole sequence; scores (model/torch/attention.cpp) and what linears leave, of some rows.
 Bytes sequence_bytes(const JobShapes& shapes, Bytes length, Bytes compute_bytes, bool staged) {
   constexpr Bytes kChunkRows = 256;
-  constexpr Bytes kScoreElements = 393'216;
+  constexpr Bytes kScoreElements = 393'216, kScoreRows = 192;
   const model::ModelConfig& config = shapes.family.config;
   const Bytes hidden = bytes_of(config.hidden_size);
   const Bytes heads = bytes_of(config.num_heads * config.head_dim);
@@ -90,7 +90,8 @@ Bytes sequence_bytes(const JobShapes& shapes, Bytes length, Bytes compute_bytes,
   const Bytes width = bytes_of(std::max(config.intermediate_size, config.expert_intermediate_size));
   const Bytes rows = std::min(length, kChunkRows);
   const Bytes attention = length * (both + (staged ? 0 : heads)) * compute_bytes +
-                          kScoreElements * (4 + (compute_bytes == 4 ? 0 : compute_bytes));
+                          std::min(kScoreElements, kScoreRows * length) *
+                              (4 + (compute_bytes == 4 ? 0 : compute_bytes));
   const Bytes linears = rows * (hidden + std::max(both, (staged ? 1 : 2) * width)) * compute_bytes;
   return attention + linears;
 }

@@ -7,7 +7,7 @@
 namespace calque::pipeline {
 namespace {
 
-constexpr Bytes kInDouble = 2048;  // kernels/cpu/inverse_cholesky.cpp
+constexpr Bytes kInDouble = 256;  // kernels/cpu/inverse_cholesky.cpp
 constexpr Bytes kPanelRows = 64;   // kernels/cpu/panel.h
 const Bytes kStripWeights = bytes_of(quant::GptqOptions{}.strip_weights);
 

@@ -184,12 +184,15 @@ class JobRun {
     const PassProgress before = state_.pass(number);
     Writers writers = writers_.open(exports, before, calibration_.rows());
     tell_what_is_done(plan, before);
-    if (writers.empty()) return finish(exports, writers, before_modules(plan, before));
+    if (writers.empty()) {
+      if (measures(plan)) recorder_.mark_written();  // by the process that finished the pass
+      return finish(exports, writers, before_modules(plan, before));
+    }
 
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
     std::unique_ptr<model::BlockRunner> runner;
     StatisticsStore* statistics = nullptr;
-    if (calibration_.rows() > 0 && quantizes_a_linear(plan)) {
+    if (measures(plan)) {
       report_.forward_dtype = forward_dtype();
       statistics = statistics_store();
       if (statistics == nullptr || !statistics->complete()) runner = make_runner(plan);
@@ -220,6 +223,10 @@ class JobRun {
     if ((runner || statistics != nullptr) && recorder() != nullptr)
       recorder_.write(job_, calibration_.rows(), calibration_.seqlen());
     finish(exports, writers, modules);
+  }
+
+  bool measures(const artifact::ExportPlan& plan) const {
+    return calibration_.rows() > 0 && quantizes_a_linear(plan);
   }
 
   // With propagate_error: false, where other jobs find what this one measures. No room on the disk

@@ -32,14 +32,16 @@ const MemoryPlan::Stage& stage_of(const MemoryPlan& plan, const std::string& nam
   throw Error(ErrorKind::kInternal, "", "no stage " + name);
 }
 
-// By hand. Rows of the forward pass: the attention holds normed rows, q, k and v, and the latter
-// once more by heads, 2 * 64 + 4 * 32 numbers more than q; the MLP less.
+// By hand. A sequence on its way: q, k and v by heads (64 + 2 * 32 numbers a token), the scores of
+// 192 rows, and of a chunk of rows, here all, the normed ones (64) and the widest linear's (192).
+constexpr std::uint64_t kSequence = 32 * 4 * (64 + 2 * 32 + 192 + 64 + 192);
+
 TEST(MemoryPlan, AddsUpWhatEachStageHolds) {
   const MemoryPlan plan = plan_of(tiny_job());
-  EXPECT_EQ(stage_of(plan, "forward").bytes, kBase + kBlock + 32 * 4 * (64 + 2 * (64 + 2 * 32)));
+  EXPECT_EQ(stage_of(plan, "forward").bytes, kBase + kBlock + kSequence);
   EXPECT_EQ(stage_of(plan, "forward").activation_ram_bytes, kHidden + kStash);
   EXPECT_EQ(stage_of(plan, "statistics").bytes, kBase + kBlock + kGram + 2048 * 192 * 4);
-  // Hessian and factor, and below 2049 channels two matrices in double while it is factorised.
+  // Hessian and factor, and below 257 channels two matrices in double while it is factorised.
   EXPECT_EQ(stage_of(plan, "quantize").bytes, kBase + kBlock + 2 * kGram + 2 * 2 * kGram);
   EXPECT_EQ(stage_of(plan, "write").bytes, kBase + 2 * 256 * 64);
   EXPECT_EQ(stage_of(plan, "write").activation_ram_bytes, 0u);
@@ -58,7 +60,7 @@ TEST(MemoryPlan, CountsTheGramMatrixBetweenTwoLooksAtASite) {
   const std::uint64_t once = stage_of(plan_of(job), "forward").bytes;
   job.calibration.packing.n_samples += 1;
   const std::uint64_t twice = stage_of(plan_of(job), "forward").bytes;
-  EXPECT_EQ(once, kBase + kBlock + 32 * 4 * (64 + 2 * (64 + 2 * 32)));
+  EXPECT_EQ(once, kBase + kBlock + kSequence);
   EXPECT_EQ(twice, kBase + kBlock + kGram);
 }
 
