@@ -7,4 +7,5 @@ calque=${CALQUE:-build/release/calque}
 "$calque" sweep experiments/bits_group_size/sweep.yaml
 cp runs/bits_group_size/results.csv experiments/bits_group_size/results.csv
 cp runs/bits_group_size/runs.csv experiments/bits_group_size/runs.csv
-# Plots: "$calque" report runs/bits_group_size
+"$calque" report runs/bits_group_size
+cp runs/bits_group_size/report/pareto_bits.svg runs/bits_group_size/report/key_quantization.group_size.svg experiments/bits_group_size/

@@ -7,4 +7,5 @@ calque=${CALQUE:-build/release/calque}
 "$calque" sweep experiments/block_size/sweep.yaml
 cp runs/block_size/results.csv experiments/block_size/results.csv
 cp runs/block_size/runs.csv experiments/block_size/runs.csv
-# Plots: "$calque" report runs/block_size
+"$calque" report runs/block_size
+cp runs/block_size/report/key_quantization.block_size.svg experiments/block_size/

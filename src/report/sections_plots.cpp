@@ -15,7 +15,7 @@
 namespace calque::report {
 namespace {
 
-constexpr std::size_t kMostLabels = 40;  // more would be a cloud of words
+constexpr std::size_t kMostLabels = 16;  // more would be a cloud of words
 
 // Bytes in the unit that gives the largest point 1 to 1000.
 struct Unit {
@@ -115,16 +115,26 @@ std::vector<std::string> short_labels(const std::vector<Point>& points) {
   return labels;
 }
 
+// All of a few; of many those that no other beats, whose tooltips are not enough on paper.
+std::vector<bool> labelled_points(const std::vector<Point>& points) {
+  std::vector<bool> labelled(points.size(), points.size() <= kMostLabels);
+  std::vector<Cost> costs;
+  for (const Point& p : points) costs.push_back({p.bits_per_weight, p.main()->kl_mean.value});
+  for (const std::size_t i : pareto_front(costs)) labelled[i] = true;
+  return labelled;
+}
+
 ParetoPlot plot_of(const std::vector<Point>& points, const ParetoSeries& series, double per_x,
                    bool bits) {
   ParetoPlot plot;
   plot.series = series.names;
   plot.y_title = "KL divergence, nats (log scale)";
+  const std::vector<bool> labelled = labelled_points(points);
   const std::vector<std::string> labels = short_labels(points);
   for (std::size_t i = 0; i < points.size(); ++i) {
     const Point& p = points[i];
     const Quality& q = *p.main();
-    plot.points.push_back({points.size() <= kMostLabels ? labels[i] : "",
+    plot.points.push_back({labelled[i] ? labels[i] : "",
                            bits ? p.bits_per_weight : static_cast<double>(p.bytes) / per_x,
                            q.kl_mean.value, q.kl_error(), series.of_point[i], tooltip_of(p)});
   }

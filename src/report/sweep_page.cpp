@@ -90,6 +90,19 @@ ParetoSeries by_key(const Sweep& sweep, const std::vector<Point>& points) {
   return series;
 }
 
+// What colour and shape tell is left out of the labels.
+std::vector<Point> without_colour_key(const Sweep& sweep, std::vector<Point> points) {
+  const std::string key = short_key(colour_key(sweep));
+  if (key.empty()) return points;
+  for (Point& p : points) {
+    const std::size_t begin = p.label.find(key + "=");
+    if (begin == std::string::npos) continue;
+    const std::size_t end = p.label.find(' ', begin);
+    p.label.erase(begin, end == std::string::npos ? end : end + 1 - begin);
+  }
+  return points;
+}
+
 KeyPlot key_plot(const Sweep& sweep, std::size_t key, const std::vector<Point>& points,
                  const ParetoSeries& series) {
   KeyPlot plot;
@@ -176,7 +189,7 @@ Page sweep_page(const Sweep& sweep) {
   const ParetoSeries series = by_key(sweep, points);
   page.cards(cards_of(sweep, points));
   const double source_bits = sweep.first_run ? sweep.first_run->source_bits_per_weight : 0;
-  add_pareto(page, points, series, source_bits, noise_floor(sweep));
+  add_pareto(page, without_colour_key(sweep, points), series, source_bits, noise_floor(sweep));
   add_keys(page, sweep, points, series);
   add_texts_and_spread(page, points, nullptr);
   if (const HtmlTable done = points_table(sweep); !done.rows.empty()) {

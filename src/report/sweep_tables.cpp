@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "calque/core/units.h"
 #include "calque/report/points.h"
@@ -11,6 +12,16 @@
 
 namespace calque::report {
 namespace {
+
+// "reference+statistics" in few letters; the caption tells them.
+std::string shortened(const std::string& shared) {
+  std::string text;
+  for (const auto& [name, letters] :
+       {std::pair{"tokens", "tok"}, {"reference", "ref"}, {"statistics", "stat"}})
+    if (shared.find(name) != std::string::npos)
+      text += (text.empty() ? "" : " ") + std::string(letters);
+  return text;
+}
 
 std::string optional_number(const SweepPoint& point, const std::string& column, int digits = 3) {
   return point.cell(column).empty() ? "" : number_text(point.number_in(column), digits);
@@ -37,7 +48,7 @@ std::vector<std::string> result_cells(const Sweep& sweep, const SweepPoint& poin
                         point.number_in("kl_mean_uncertainty[" + sweep.texts[t] + "]")));
   cells.push_back(duration_text(point.number_in("seconds")));
   cells.push_back(bytes_text(static_cast<std::uint64_t>(point.number_in("peak_bytes"))));
-  cells.push_back(escaped(point.cell("shared")));
+  cells.push_back(escaped(shortened(point.cell("shared"))));
   return cells;
 }
 
@@ -94,7 +105,8 @@ HtmlTable points_table(const Sweep& sweep) {
   table.caption = fmt::format(
       "KL divergence in nats on {}; &plusmn;: {}. Numbers in bold: no other point beats them in "
       "both "
-      "size and KL divergence. Taken over: what another point had computed.",
+      "size and KL divergence. Taken over: what another point had computed (tokens, the "
+      "reference's states, statistics).",
       escaped(sweep.texts.empty() ? "" : sweep.texts.front()),
       any_replicates(sweep) ? "standard deviation over replicates" : "one standard error");
   return table;
