@@ -83,7 +83,9 @@ std::set<int> numbers_of(const study::SweepPlan& plan, const study::Selection& s
 
 std::string estimate(const study::Progress& progress) {
   if (progress.pending == 0) return "nothing is left to do";
-  if (!progress.remaining_seconds) return "time unknown until a run has ended";
+  if (progress.done == 0)
+    return fmt::format("about {} in all (an estimate from shapes)",
+                       duration_text(*progress.remaining_seconds));
   return fmt::format("about {} left (from the mean of {} runs)",
                      duration_text(*progress.remaining_seconds), progress.done);
 }

@@ -4,6 +4,7 @@
 
 #include "calque/study/fold.h"
 #include "study/claims.h"
+#include "study/predicted_time.h"
 
 namespace calque::study {
 namespace {
@@ -79,6 +80,8 @@ Progress progress_of(const SweepPlan& plan, const Results& results, const std::s
   if (progress.done > 0)
     progress.remaining_seconds = progress.spent_seconds / static_cast<double>(progress.done) *
                                  static_cast<double>(progress.pending);
+  else if (progress.pending > 0)
+    progress.remaining_seconds = predicted_seconds(plan, results, selected);
   return progress;
 }
 

@@ -53,6 +53,16 @@ TEST(RunSweep, DoesEveryPointOnce) {
   EXPECT_FALSE(fs::exists(folder / "elsewhere"));
 }
 
+TEST(Progress, IsEstimatedFromShapesBeforeARunHasEnded) {
+  const SweepFolder folder;
+  const SweepPlan plan = folder.plan("grid: {bits: [3, 4]}\n");
+  const Progress before = progress_of(plan, {});
+  EXPECT_EQ(before.pending, 2u);
+  EXPECT_THAT(before.remaining_seconds, ::testing::Optional(::testing::Gt(0.0)));
+  run(plan);
+  EXPECT_THAT(progress_of(plan, read_results(plan)).remaining_seconds, ::testing::Optional(0.0));
+}
+
 TEST(RunSweep, DoesOnlyWhatIsSelected) {
   const SweepFolder folder;
   const SweepPlan plan = folder.plan("grid: {bits: [2, 3, 4, 8]}\n");

@@ -31,7 +31,8 @@ struct Progress {
   // What they would have taken longer without sharing: for each piece of work that was taken over,
   // what it took when it was done first.
   double saved_seconds = 0;
-  // Of what is still to do, from the mean of what is done; nullopt until a run has ended.
+  // Of what is still to do: from the mean of what is done; before that counted from shapes
+  // (pipeline/predict_time.h). nullopt: nothing is left.
   std::optional<double> remaining_seconds;
 };
 // Of the points that `selected` has; empty: all.
