@@ -281,7 +281,8 @@ constexpr ErrorEntry kErrors[] = {
      "shorter or "
      "fewer calibration rows, need less."},
     {"E302", 4, "The disk is full.",
-     "The message says how much was wanted and how much is free. Nothing half-written is kept; "
+     "The message says how much was wanted and how much is free. Nothing half-written becomes "
+     "visible; "
      "what was "
      "finished is.",
      "Free space, or point runtime.offload_dir and the export's path to a larger disk; then "

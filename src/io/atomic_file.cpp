@@ -39,7 +39,7 @@ void throw_resource_error(const std::filesystem::path& path, std::string_view ac
   if (!error && bytes_wanted > 0)
     message += fmt::format("; {} bytes wanted, {} bytes free", bytes_wanted, space.available);
   const bool full = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
-  if (full) message += ". Nothing half-written was kept; free space or choose another folder";
+  if (full) message += ". Nothing half-written became visible; free space or choose another folder";
   throw Error(ErrorKind::kResource, full ? "E302" : "", message);
 }
 
