@@ -78,7 +78,7 @@ void JobReader::read_map(const YamlNode& node, const Mark& mark, const Section& 
   void* target = section.open(job_);
   std::vector<Given> given;
   for (const YamlEntry& entry : node.entries) read_entry(entry, section, target, given);
-  refuse_duplicates(node);
+  refuse_duplicates(node, diagnostics_);
   refuse_inapplicable(given, target);
   require_all(node, mark, section);
 }
@@ -118,17 +118,6 @@ void JobReader::refuse_unknown(const YamlEntry& entry, const Section& section) {
   else
     message += fmt::format("; keys here: {}", fmt::join(names, ", "));
   diagnostics_.add(entry.mark, {"E101", message});
-}
-
-void JobReader::refuse_duplicates(const YamlNode& map) {
-  std::map<std::string, Mark> first;
-  for (const YamlEntry& entry : map.entries) {
-    const auto [place, is_new] = first.try_emplace(entry.key, entry.mark);
-    if (is_new) continue;
-    diagnostics_.add(entry.mark,
-                     {"E102", fmt::format("'{}' is set twice (first at line {}). Remove one.",
-                                          entry.key, place->second.line + 1)});
-  }
 }
 
 void JobReader::refuse_inapplicable(const std::vector<Given>& given, const void* target) {

@@ -34,7 +34,6 @@ class JobReader {
   void read_entry(const YamlEntry& entry, const Section& section, void* target,
                   std::vector<Given>& given);
   void refuse_unknown(const YamlEntry& entry, const Section& section);
-  void refuse_duplicates(const YamlNode& map);
   void refuse_inapplicable(const std::vector<Given>& given, const void* target);
   void require_all(const YamlNode& map, const Mark& mark, const Section& section);
   void check_choices_between_keys();

@@ -30,7 +30,7 @@ SweepFile SweepReader::read(const YamlNode& root) {
                                                      describe(root))});
     return {};
   }
-  refuse_duplicates(root);
+  refuse_duplicates(root, diagnostics_);
   for (const YamlEntry& entry : root.entries) read_key(entry);
   require_all(root);
   if (exclude_) read_exclude(*exclude_);
@@ -100,17 +100,6 @@ void SweepReader::refuse_unknown(const YamlEntry& entry) {
   else
     message += fmt::format("; keys here: {}", fmt::join(names, ", "));
   diagnostics_.add(entry.mark, {"E101", message});
-}
-
-void SweepReader::refuse_duplicates(const YamlNode& map) {
-  std::map<std::string, Mark> first;
-  for (const YamlEntry& entry : map.entries) {
-    const auto [place, is_new] = first.try_emplace(entry.key, entry.mark);
-    if (is_new) continue;
-    diagnostics_.add(entry.mark,
-                     {"E102", fmt::format("'{}' is set twice (first at line {}). Remove one.",
-                                          entry.key, place->second.line + 1)});
-  }
 }
 
 void SweepReader::require_all(const YamlNode& root) {
@@ -198,7 +187,7 @@ void SweepReader::each_job_key(const YamlNode& map, const std::string& where,
                                           where, describe(map))});
     return;
   }
-  refuse_duplicates(map);
+  refuse_duplicates(map, diagnostics_);
   for (const YamlEntry& entry : map.entries)
     if (const auto path = job_path(entry)) read(entry, *path);
 }

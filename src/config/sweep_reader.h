@@ -26,7 +26,6 @@ class SweepReader {
 
   void read_key(const YamlEntry& entry);
   void refuse_unknown(const YamlEntry& entry);
-  void refuse_duplicates(const YamlNode& map);
   void require_all(const YamlNode& root);
   void read_choices(const YamlEntry& entry);
   void read_share(const YamlEntry& entry);

@@ -4,6 +4,7 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <map>
 #include <sstream>
 #include <utility>
 
@@ -151,6 +152,17 @@ std::string describe(const YamlNode& node) {
       break;
   }
   return node.quoted ? fmt::format("the text \"{}\"", node.text) : fmt::format("'{}'", node.text);
+}
+
+void refuse_duplicates(const YamlNode& map, Diagnostics& diagnostics) {
+  std::map<std::string, Mark> first;
+  for (const YamlEntry& entry : map.entries) {
+    const auto [place, is_new] = first.try_emplace(entry.key, entry.mark);
+    if (is_new) continue;
+    diagnostics.add(entry.mark,
+                    {"E102", fmt::format("'{}' is set twice (first at line {}). Remove one.",
+                                         entry.key, place->second.line + 1)});
+  }
 }
 
 }  // namespace calque::config

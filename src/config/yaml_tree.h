@@ -39,4 +39,7 @@ YamlNode parse_yaml(const std::string& text, int source, Diagnostics& diagnostic
 // "text", "a list", ...: for messages.
 std::string describe(const YamlNode& node);
 
+// E102 for every key that stands twice in `map`.
+void refuse_duplicates(const YamlNode& map, Diagnostics& diagnostics);
+
 }  // namespace calque::config
