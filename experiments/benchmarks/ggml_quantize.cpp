@@ -12,7 +12,7 @@
 
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
-#include "kernels/ggml/copies.h"
+#include "ggml/copies.h"
 
 namespace calque {
 namespace {

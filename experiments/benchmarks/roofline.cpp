@@ -9,34 +9,34 @@
 #include <string>
 #include <vector>
 
-#include "calque/artifact/source.h"
+#include "calque/formats/source.h"
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
 #include "calque/model/family.h"
 #include "calque/pipeline/quantize_model.h"
 #include "measure.h"
-#include "pipeline/stage_work.h"
+#include "forecast/stage_work.h"
 
 namespace calque::bench {
 namespace {
 
 using TokensOfModule = std::map<std::string, double>;
 
-TokensOfModule tokens_of_modules(const pipeline::Report& report) {
+TokensOfModule tokens_of_modules(const record::Report& report) {
   TokensOfModule tokens;
-  for (const pipeline::ModuleReport& module : report.artifacts.front().modules)
+  for (const record::ModuleReport& module : report.artifacts.front().modules)
     tokens[module.module] = static_cast<double>(module.tokens);
   return tokens;
 }
 
-using pipeline::Work;
-using pipeline::WorkKind;
+using forecast::Work;
+using forecast::WorkKind;
 
 // Counted as predictions are (src/pipeline/stage_work.h), with the tokens that each site really
 // saw.
-Work count(const model::FamilySpec& family, const pipeline::Job& job,
-           const artifact::ExportPlan& plan, const TokensOfModule& tokens) {
+Work count(const model::FamilySpec& family, const job::Job& job,
+           const formats::ExportPlan& plan, const TokensOfModule& tokens) {
   Work work;
   const auto length = static_cast<double>(job.calibration.packing.seqlen);
   const double heads = static_cast<double>(family.config.num_heads * family.config.head_dim);
@@ -46,7 +46,7 @@ Work count(const model::FamilySpec& family, const pipeline::Job& job,
         work += site_work(job, plan, site, tokens.at(site.readers.front().name));
     const double sequences = tokens.at(block.sites.front().readers.front().name) / length;
     work[WorkKind::kAttention] +=
-        4 * heads * sequences * pipeline::visible_keys(length, static_cast<double>(block.window));
+        4 * heads * sequences * forecast::visible_keys(length, static_cast<double>(block.window));
   }
   return work;
 }
@@ -78,11 +78,11 @@ struct Row {
   double measured = 0;  // 0: not measured by itself
 };
 
-std::vector<Row> table(const Work& work, const Rates& rates, const pipeline::Report& report) {
+std::vector<Row> table(const Work& work, const Rates& rates, const record::Report& report) {
   const bool bf16 = report.forward_dtype == "bfloat16";
   const double wide = rates.float32;
   const double narrow = bf16 ? rates.bfloat16 : rates.float32;
-  const pipeline::StageSeconds& stages = report.stages;
+  const record::StageSeconds& stages = report.stages;
   const auto row = [](std::string stage, std::string what, double operations, double rate) {
     return Row{std::move(stage), std::move(what), operations, operations / rate, 0};
   };
@@ -124,7 +124,7 @@ std::string ratio(const Row& row) {
   return row.bound == 0 || row.measured == 0 ? "" : fmt::format("{:.2f}", row.measured / row.bound);
 }
 
-void print(const std::vector<Row>& rows, const Rates& rates, const pipeline::Report& report) {
+void print(const std::vector<Row>& rows, const Rates& rates, const record::Report& report) {
   fmt::print("{} forward pass; plain products: float32 {:.0f}, bfloat16 {:.0f} GFLOP/s\n\n",
              report.forward_dtype, rates.float32 / 1e9, rates.bfloat16 / 1e9);
   fmt::print(
@@ -145,13 +145,13 @@ void write_csv(const std::vector<Row>& rows, const std::string& file) {
 
 void run(const std::string& job_file, const std::string& csv,
          const std::vector<std::string>& overrides) {
-  const pipeline::Job job = config::load_job(job_file, overrides);
+  const job::Job job = config::load_job(job_file, overrides);
   const int threads = job.runtime.threads > 0 ? job.runtime.threads : available_threads();
   const Rates before = measure(threads, {});
   pipeline::Observer quiet;
-  const pipeline::Report report = pipeline::quantize_model(job, quiet);
+  const record::Report report = pipeline::quantize_model(job, quiet);
   const Rates rates = measure(threads, before);
-  const artifact::OpenedModel source = artifact::open_model(job.model.path);
+  const formats::OpenedModel source = formats::open_model(job.model.path);
   const Work work = count(model::family_of(source.config), job, report.artifacts.front().plan,
                           tokens_of_modules(report));
   const std::vector<Row> rows = table(work, rates, report);

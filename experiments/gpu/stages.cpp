@@ -13,7 +13,7 @@
 #include "calque/calib/collect.h"
 #include "calque/core/exec.h"
 #include "calque/kernels/pack_bits.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 #include "calque/quant/methods.h"
 
 namespace calque {
@@ -67,11 +67,11 @@ class RandomWeights : public model::WeightSource {
 };
 
 // Every site: statistics, GPTQ on 4 bits in groups of 128, packing.
-class Quantizer : public model::BlockObserver {
+class Quantizer : public forward::BlockObserver {
  public:
   explicit Quantizer(const Exec& exec) : exec_(exec) {}
 
-  void site_input(const model::SiteSpec& site, const model::ActivationView& inputs_TK) override {
+  void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     const auto start = Clock::now();
     if (!collector_) collector_.emplace(site.features(), exec_);
     collector_->add(inputs_TK);
@@ -83,7 +83,7 @@ class Quantizer : public model::BlockObserver {
 
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
     auto start = Clock::now();
-    calib::InputStats stats = collector_->finish();
+    quant::InputStats stats = collector_->finish();
     collector_.reset();
     statistics.seconds += since(start);
     start = Clock::now();
@@ -135,8 +135,8 @@ std::vector<Stage> measure(const model::FamilySpec& family, const std::string& d
                   [&] { return static_cast<std::int32_t>(random() % kVocabulary); });
   const std::vector<Index> lengths_B(kSequences, kLength);
   const RandomWeights source(family);
-  const auto runner = model::make_block_runner(
-      family.config, {.dtype = model::ComputeDType::kBFloat16, .device = device});
+  const auto runner = forward::make_block_runner(
+      family.config, {.dtype = forward::ComputeDType::kBFloat16, .device = device});
   const model::BlockSpec& block = family.blocks.front();
   std::vector<Stage> stages;
   for (int run = 0; run < 2; ++run) {  // the first one loads kernels and fills caches
@@ -166,7 +166,7 @@ void print(const std::string& device, const std::vector<Stage>& stages, double p
 }
 
 int run(double peak_tflops) {
-  if (accelerators().empty() || model::runner_gpus() == 0) {
+  if (accelerators().empty() || forward::runner_gpus() == 0) {
     fmt::print("skipped: {}\n",
                accelerators().empty() ? why_no_accelerator() : "LibTorch sees no GPU");
     return kNoGpu;

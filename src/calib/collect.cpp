@@ -13,8 +13,8 @@ namespace {
 // Enough to spread the cost of a pass over the Gram matrix; 32 MiB of fp32 at 4096 features.
 constexpr Index kBlockRows = 2048;
 
-InputStats stats_of(GramSum::Result sums) {
-  InputStats stats;
+quant::InputStats stats_of(GramSum::Result sums) {
+  quant::InputStats stats;
   stats.gram_KK = std::move(sums.gram_KK);
   stats.magnitude_K = std::move(sums.magnitude_K);
   stats.tokens = sums.count.rows;
@@ -27,7 +27,7 @@ InputStats stats_of(GramSum::Result sums) {
 StatsCollector::StatsCollector(Index features, const Exec& exec)
     : features_(features), exec_(exec) {}
 
-void StatsCollector::add(const model::ActivationView& inputs_TK) {
+void StatsCollector::add(const forward::ActivationView& inputs_TK) {
   if (inputs_TK.cols() != features_)
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("statistics: got rows of {} features, expected {}", inputs_TK.cols(),
@@ -73,11 +73,11 @@ GramSum& StatsCollector::sum() {
   return *sum_;
 }
 
-InputStats StatsCollector::finish() {
+quant::InputStats StatsCollector::finish() {
   flush();
   pending_f32_TK_ = {};
   pending_bf16_TK_ = {};
-  InputStats stats = stats_of(sum().finish());
+  quant::InputStats stats = stats_of(sum().finish());
   sum_.reset();
   return stats;
 }

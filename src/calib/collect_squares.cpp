@@ -37,7 +37,7 @@ void SquareCollector::add_rows(MatrixView<const T> inputs_TK) {
   }
 }
 
-void SquareCollector::add(const model::ActivationView& inputs_TK) {
+void SquareCollector::add(const forward::ActivationView& inputs_TK) {
   if (inputs_TK.cols() != static_cast<Index>(sums_K_.size()))
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("sums of squares: got rows of {} features, expected {}",

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "calque/artifact/reader.h"
-#include "calque/artifact/side_files.h"
+#include "calque/formats/reader.h"
+#include "calque/formats/side_files.h"
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -49,7 +49,7 @@ void check_size(const Matrix<float>& values, const model::TensorSpec& tensor) {
                             values.size(), expected));
 }
 
-void write_tensors(const artifact::ArtifactReader& reader, const fs::path& folder, DType dtype) {
+void write_tensors(const formats::ArtifactReader& reader, const fs::path& folder, DType dtype) {
   const model::FamilySpec family = model::family_of(reader.config());
   io::SafetensorsWriter writer(folder, declarations(family, dtype));
   for (const model::TensorSpec& tensor : family.tensors()) {
@@ -64,10 +64,10 @@ void write_tensors(const artifact::ArtifactReader& reader, const fs::path& folde
 }
 
 void copy_side_files(const fs::path& from, const fs::path& to) {
-  for (const fs::path& file : artifact::side_files(from)) io::copy_file(file, to / file.filename());
+  for (const fs::path& file : formats::side_files(from)) io::copy_file(file, to / file.filename());
 }
 
-void write_settings(const fs::path& source, const artifact::ArtifactReader& reader,
+void write_settings(const fs::path& source, const formats::ArtifactReader& reader,
                     const fs::path& folder, const std::string& dtype) {
   const fs::path config = source / "config.json";
   if (!fs::is_directory(source)) {
@@ -89,7 +89,7 @@ void check_not_the_source(const fs::path& source, const fs::path& out) {
 }
 
 void dequantize(const DequantizeArguments& arguments) {
-  const auto reader = artifact::open_artifact(arguments.artifact);
+  const auto reader = formats::open_artifact(arguments.artifact);
   check_not_the_source(arguments.artifact, arguments.out);
   io::AtomicFolder folder(arguments.out, arguments.overwrite);
   write_tensors(*reader, folder.staging(), dtype_of(arguments.dtype));

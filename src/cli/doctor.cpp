@@ -11,9 +11,9 @@
 
 #include "calque/core/exec.h"
 #include "calque/core/parallel.h"
-#include "calque/kernels/ggml_quantize.h"
+#include "calque/ggml/quantize.h"
 #include "calque/kernels/operations.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 #include "cli/commands.h"
 #include "cli/system_facts.h"
 #include "cli/units.h"
@@ -55,8 +55,8 @@ Facts devices() {
 }
 
 std::string runner_text() {
-  const int gpus = model::runner_gpus();
-  return model::block_runner_description() +
+  const int gpus = forward::runner_gpus();
+  return forward::block_runner_description() +
          (gpus > 0 ? fmt::format(", can run on {} GPU{}", gpus, gpus == 1 ? "" : "s") : "");
 }
 

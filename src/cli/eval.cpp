@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/eval/evaluate.h"
 #include "calque/pipeline/evaluate_texts.h"
-#include "calque/pipeline/report_json.h"
+#include "calque/record/report_json.h"
 #include "cli/commands.h"
 #include "cli/evaluation_tables.h"
 #include "cli/progress.h"
@@ -40,14 +40,14 @@ std::string label_of(const std::filesystem::path& path) {
   return whole.filename().string();
 }
 
-eval::EvalModel model_of(const std::string& path, const artifact::ArtifactReader& reader) {
+eval::EvalModel model_of(const std::string& path, const formats::ArtifactReader& reader) {
   return {label_of(path), &reader, &reader.config()};
 }
 
 // "q8_0", "q8_0/q4_0", "q4_0/-", each perhaps with "@0-3".
-pipeline::KvCacheSettings kv_cache_from(const std::string& text) {
+job::KvCacheSettings kv_cache_from(const std::string& text) {
   const auto type_of = [](const std::string& name) { return name == "-" ? "" : name; };
-  pipeline::KvCacheSettings cache;
+  job::KvCacheSettings cache;
   const std::string types = text.substr(0, text.find('@'));
   if (types.size() < text.size()) cache.layers = text.substr(types.size() + 1);
   const std::size_t slash = types.find('/');
@@ -60,8 +60,8 @@ pipeline::KvCacheSettings kv_cache_from(const std::string& text) {
   return cache;
 }
 
-pipeline::EvaluationSettings settings_of(const EvalArguments& arguments) {
-  pipeline::EvaluationSettings settings;
+job::EvaluationSettings settings_of(const EvalArguments& arguments) {
+  job::EvaluationSettings settings;
   settings.tokens = arguments.tokens;
   for (const std::string& path : arguments.texts)
     settings.texts.push_back({.name = "", .text = path, .tokens = {}, .windows = {}});
@@ -76,16 +76,16 @@ pipeline::EvaluationSettings settings_of(const EvalArguments& arguments) {
 }
 
 void evaluate(const EvalArguments& arguments) {
-  const auto reference = artifact::open_artifact(arguments.reference);
-  std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
+  const auto reference = formats::open_artifact(arguments.reference);
+  std::vector<std::unique_ptr<formats::ArtifactReader>> readers;
   std::vector<eval::EvalModel> candidates;
   for (const std::string& path : arguments.artifacts) {
-    readers.push_back(artifact::open_artifact(path));
+    readers.push_back(formats::open_artifact(path));
     candidates.push_back(model_of(path, *readers.back()));
   }
-  const pipeline::EvaluationSettings settings = settings_of(arguments);
+  const job::EvaluationSettings settings = settings_of(arguments);
   pipeline::check_evaluation(settings);
-  std::vector<pipeline::EvaluationReport> evaluations;
+  std::vector<record::EvaluationReport> evaluations;
   {
     Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
     evaluations =
@@ -93,11 +93,11 @@ void evaluate(const EvalArguments& arguments) {
                                   .tokenizer = arguments.reference,
                                   .original = model_of(arguments.reference, *reference),
                                   .artifacts = candidates,
-                                  .runner = {.dtype = model::compute_dtype_from(arguments.dtype),
+                                  .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),
                                              .threads = arguments.threads}},
                                  progress);
   }
-  fmt::print("{}", arguments.json ? pipeline::evaluations_json(evaluations)
+  fmt::print("{}", arguments.json ? record::evaluations_json(evaluations)
                                   : evaluations_text(evaluations));
 }
 

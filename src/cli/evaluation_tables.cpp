@@ -10,7 +10,7 @@ namespace calque::cli {
 namespace {
 
 using Align = TextTable::Align;
-using Evaluations = std::vector<pipeline::EvaluationReport>;
+using Evaluations = std::vector<record::EvaluationReport>;
 
 bool is_reference(const eval::ModelMetrics& m) { return m.kind == eval::ModelKind::kReference; }
 
@@ -19,20 +19,20 @@ std::string shown_label(const eval::ModelMetrics& m) {
   return printable(m.label);
 }
 
-bool has_cache(const pipeline::EvaluationReport& evaluation) {
+bool has_cache(const record::EvaluationReport& evaluation) {
   for (const eval::ModelMetrics& m : evaluation.models)
     if (!m.kv_cache.empty()) return true;
   return false;
 }
 
-bool has_noise_floor(const pipeline::EvaluationReport& evaluation) {
+bool has_noise_floor(const record::EvaluationReport& evaluation) {
   for (const eval::ModelMetrics& m : evaluation.models)
     if (m.kind == eval::ModelKind::kNoiseFloor) return true;
   return false;
 }
 
 // "prose: 40 windows of 512 tokens"
-std::string heading(const pipeline::EvaluationReport& e) {
+std::string heading(const record::EvaluationReport& e) {
   return fmt::format("{}: {} window{} of {} tokens\n", e.text, e.windows, e.windows == 1 ? "" : "s",
                      e.seqlen);
 }
@@ -48,7 +48,7 @@ using Wanted = std::function<bool(const eval::ModelMetrics&)>;
 enum class Sizes { kShown, kLeftOut };  // of caches
 
 // A row a model; "": none is wanted.
-std::string table_of(const pipeline::EvaluationReport& e, Sizes sizes,
+std::string table_of(const record::EvaluationReport& e, Sizes sizes,
                      std::vector<TextTable::Column> columns, const Cells& cells,
                      const Wanted& wanted) {
   const bool caches = has_cache(e);
@@ -108,7 +108,7 @@ std::string texts_table(const Evaluations& evaluations) {
   std::vector<TextTable::Column> columns = {{"text", Align::kLeft}, {"model", Align::kLeft}};
   append(metric_columns(), columns);
   TextTable table(columns);
-  for (const pipeline::EvaluationReport& e : evaluations) {
+  for (const record::EvaluationReport& e : evaluations) {
     if (e.seqlen != evaluations.front().seqlen) continue;
     for (const eval::ModelMetrics& m : e.models) {
       if (!m.kv_cache.empty()) continue;
@@ -120,7 +120,7 @@ std::string texts_table(const Evaluations& evaluations) {
   return table.text();
 }
 
-std::string evaluation_text(const pipeline::EvaluationReport& e) {
+std::string evaluation_text(const record::EvaluationReport& e) {
   std::string text =
       table_of(e, Sizes::kShown, {{"ppl (Hugging Face)"}, {"+/-"}, {"ppl (llama.cpp)"}, {"+/-"}},
                perplexity_cells, any_model);
@@ -156,7 +156,7 @@ std::vector<std::string> metric_cells(const eval::ModelMetrics& m) {
 }
 
 bool several_texts(const Evaluations& evaluations) {
-  for (const pipeline::EvaluationReport& e : evaluations)
+  for (const record::EvaluationReport& e : evaluations)
     if (e.text != evaluations.front().text) return true;
   return false;
 }
@@ -165,7 +165,7 @@ std::string further_results(const Evaluations& evaluations) {
   std::string text;
   if (several_texts(evaluations) || has_noise_floor(evaluations.front()))
     text += "\nEach text\n" + texts_table(evaluations);
-  for (const pipeline::EvaluationReport& e : evaluations)
+  for (const record::EvaluationReport& e : evaluations)
     if (has_cache(e))
       text += "\nKey/value cache (MiB of one sequence), " + heading(e) +
               table_of(e, Sizes::kShown, metric_columns(), metric_cells, any_model);
@@ -175,7 +175,7 @@ std::string further_results(const Evaluations& evaluations) {
 std::string evaluations_text(const Evaluations& evaluations) {
   if (evaluations.size() == 1) return evaluation_text(evaluations.front());
   std::string text;
-  for (const pipeline::EvaluationReport& e : evaluations)
+  for (const record::EvaluationReport& e : evaluations)
     text += (text.empty() ? "" : "\n\n") + heading(e) + "\n" + evaluation_text(e);
   return text;
 }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "calque/core/error.h"
-#include "calque/pipeline/collect_imatrix.h"
+#include "calque/calib/collect_imatrix.h"
 #include "cli/commands.h"
 #include "cli/imatrix_statistics.h"
 #include "cli/progress.h"
@@ -62,7 +62,7 @@ io::ImatrixFormat format_of(const std::string& name) {
 
 io::Imatrix measure(const ImatrixArguments& arguments) {
   Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
-  return pipeline::collect_imatrix({.model = arguments.model,
+  return calib::collect_imatrix({.model = arguments.model,
                                     .texts = {arguments.texts.begin(), arguments.texts.end()},
                                     .chunk_size = arguments.chunk_size,
                                     .chunks = arguments.chunks,

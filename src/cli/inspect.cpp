@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "cli/commands.h"
 #include "cli/tensor_facts.h"
@@ -40,16 +40,16 @@ struct TypeTotals {
   }
 };
 
-std::uint64_t elements_of(const artifact::StoredTensor& tensor) {
+std::uint64_t elements_of(const formats::StoredTensor& tensor) {
   std::uint64_t elements = 1;
   for (const Index n : tensor.shape) elements *= static_cast<std::uint64_t>(n);
   return elements;
 }
 
 std::map<std::string, TypeTotals> totals_by_type(
-    const std::vector<artifact::StoredTensor>& tensors) {
+    const std::vector<formats::StoredTensor>& tensors) {
   std::map<std::string, TypeTotals> totals;
-  for (const artifact::StoredTensor& tensor : tensors) {
+  for (const formats::StoredTensor& tensor : tensors) {
     TypeTotals& type = totals[tensor.stored_as];
     ++type.tensors;
     type.elements += elements_of(tensor);
@@ -62,7 +62,7 @@ std::string shape_text(const std::vector<Index>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-std::string summary_text(const artifact::ArtifactReader& reader) {
+std::string summary_text(const formats::ArtifactReader& reader) {
   const model::ModelConfig& c = reader.config();
   return fmt::format(
       "{}: {}, {} layers, hidden {}, vocabulary {}\n"
@@ -71,7 +71,7 @@ std::string summary_text(const artifact::ArtifactReader& reader) {
       bytes_text(reader.file_bytes()), reader.bits_per_weight());
 }
 
-std::string types_text(const std::vector<artifact::StoredTensor>& tensors) {
+std::string types_text(const std::vector<formats::StoredTensor>& tensors) {
   TextTable table(
       {{"stored as", Align::kLeft}, {"tensors"}, {"weights"}, {"bytes"}, {"bits/weight"}});
   for (const auto& [name, type] : totals_by_type(tensors))
@@ -80,23 +80,23 @@ std::string types_text(const std::vector<artifact::StoredTensor>& tensors) {
   return table.text();
 }
 
-std::string tensors_text(const std::vector<artifact::StoredTensor>& tensors) {
+std::string tensors_text(const std::vector<formats::StoredTensor>& tensors) {
   TextTable table({{"tensor", Align::kLeft}, {"stored as", Align::kLeft}, {"shape"}, {"bytes"}});
-  for (const artifact::StoredTensor& tensor : tensors)
+  for (const formats::StoredTensor& tensor : tensors)
     table.add({printable(tensor.name), printable(tensor.stored_as), shape_text(tensor.shape),
                fmt::format("{}", tensor.bytes)});
   return table.text();
 }
 
-Json json_of(const artifact::StoredTensor& tensor) {
+Json json_of(const formats::StoredTensor& tensor) {
   return {{"name", tensor.name},
           {"stored_as", tensor.stored_as},
           {"shape", tensor.shape},
           {"bytes", tensor.bytes}};
 }
 
-Json artifact_json(const artifact::ArtifactReader& reader,
-                   const std::vector<artifact::StoredTensor>& tensors) {
+Json artifact_json(const formats::ArtifactReader& reader,
+                   const std::vector<formats::StoredTensor>& tensors) {
   const model::ModelConfig& c = reader.config();
   Json types = Json::array();
   for (const auto& [name, type] : totals_by_type(tensors))
@@ -106,7 +106,7 @@ Json artifact_json(const artifact::ArtifactReader& reader,
                      {"bytes", type.bytes},
                      {"bits_per_weight", type.bits_per_weight()}});
   Json list = Json::array();
-  for (const artifact::StoredTensor& tensor : tensors) list.push_back(json_of(tensor));
+  for (const formats::StoredTensor& tensor : tensors) list.push_back(json_of(tensor));
   return {{"format", reader.format()},
           {"architecture", c.architecture},
           {"layers", c.num_layers},
@@ -118,10 +118,10 @@ Json artifact_json(const artifact::ArtifactReader& reader,
           {"tensors", list}};
 }
 
-const artifact::StoredTensor& tensor_named(const std::vector<artifact::StoredTensor>& tensors,
+const formats::StoredTensor& tensor_named(const std::vector<formats::StoredTensor>& tensors,
                                            const std::string& name) {
   std::vector<std::string> similar;
-  for (const artifact::StoredTensor& tensor : tensors) {
+  for (const formats::StoredTensor& tensor : tensors) {
     if (tensor.name == name) return tensor;
     if (tensor.name.find(name) != std::string::npos && similar.size() < 5)
       similar.push_back(tensor.name);
@@ -133,7 +133,7 @@ const artifact::StoredTensor& tensor_named(const std::vector<artifact::StoredTen
                                 fmt::join(similar, ", ")));
 }
 
-Json tensor_json(const artifact::ArtifactReader& reader, const artifact::StoredTensor& tensor) {
+Json tensor_json(const formats::ArtifactReader& reader, const formats::StoredTensor& tensor) {
   const ValueFacts values = facts_of(reader.load(tensor.name));
   Json json = json_of(tensor);
   json["min"] = values.min;
@@ -169,8 +169,8 @@ void print_json(const Json& json) {
 }
 
 void inspect(const InspectArguments& arguments) {
-  const auto reader = artifact::open_artifact(arguments.path);
-  const std::vector<artifact::StoredTensor> tensors = reader->tensors();
+  const auto reader = formats::open_artifact(arguments.path);
+  const std::vector<formats::StoredTensor> tensors = reader->tensors();
   if (!arguments.tensor.empty()) {
     const Json facts = tensor_json(*reader, tensor_named(tensors, arguments.tensor));
     arguments.json ? print_json(facts) : fmt::print("{}", tensor_text(facts));

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "calque/io/file.h"
-#include "calque/pipeline/saved_run.h"
+#include "calque/resume/saved_run.h"
 
 namespace calque::cli {
 
@@ -25,7 +25,7 @@ void clean_up_when_interrupted() {
     ::signal(SIGINT, SIG_DFL);
     ::signal(SIGTERM, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-    const std::string saved = pipeline::saved_run();
+    const std::string saved = resume::saved_run();
     io::remove_unfinished();
     fmt::print(stderr, "\ninterrupted; {}\n",
                saved.empty() ? "nothing half-written was kept" : saved);

@@ -2,15 +2,15 @@
 
 #include <string>
 
-#include "calque/pipeline/job_plan.h"
+#include "calque/forecast/job_plan.h"
 
 namespace calque::cli {
 
 // `calque plan`: what would be written, module group by module group and file by file; memory, disk
 // and time; warnings. Fits 100 columns.
-std::string job_plan_text(const pipeline::JobPlan& plan);
+std::string job_plan_text(const forecast::JobPlan& plan);
 
 // The plan of a job on standard output. Writes no file.
-void print_job_plan(const pipeline::Job& job, const pipeline::PlanOptions& options, bool json);
+void print_job_plan(const job::Job& job, const forecast::PlanOptions& options, bool json);
 
 }  // namespace calque::cli

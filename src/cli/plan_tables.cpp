@@ -13,10 +13,10 @@ namespace {
 
 using Align = TextTable::Align;
 
-std::size_t quantized_count(const artifact::ExportPlan& plan) {
+std::size_t quantized_count(const formats::ExportPlan& plan) {
   return static_cast<std::size_t>(
       std::count_if(plan.tensors.begin(), plan.tensors.end(),
-                    [](const artifact::TensorPlan& t) { return t.grid.has_value(); }));
+                    [](const formats::TensorPlan& t) { return t.grid.has_value(); }));
 }
 
 // A tensor of the file.
@@ -45,11 +45,11 @@ void add_expert(PlannedTensor& stack, Index expert) {
   if (expert >= 0) stack.shape.front() = std::max(stack.shape.front(), expert + 1);
 }
 
-std::vector<PlannedTensor> tensors_of(const artifact::ExportPlan& plan) {
+std::vector<PlannedTensor> tensors_of(const formats::ExportPlan& plan) {
   const bool gguf = plan.request.format == "gguf";
   std::vector<PlannedTensor> tensors;
   std::map<std::string, std::size_t> places;
-  for (const artifact::TensorPlan& planned : plan.tensors) {
+  for (const formats::TensorPlan& planned : plan.tensors) {
     const model::TensorSpec& spec = planned.tensor;
     const std::string& name = gguf ? spec.gguf_name : spec.name;
     const auto [place, added] = places.emplace(name, tensors.size());
@@ -64,21 +64,21 @@ std::vector<PlannedTensor> tensors_of(const artifact::ExportPlan& plan) {
 
 }  // namespace
 
-std::string plan_table(const std::vector<artifact::ExportPlan>& plans) {
+std::string plan_table(const std::vector<formats::ExportPlan>& plans) {
   TextTable table({{"export", Align::kLeft},
                    {"format", Align::kLeft},
                    {"bytes of tensors"},
                    {"bits/weight"},
                    {"quantized tensors"},
                    {"of"}});
-  for (const artifact::ExportPlan& plan : plans)
+  for (const formats::ExportPlan& plan : plans)
     table.add({printable(plan.request.path.filename().string()), format_text(plan),
                fmt::format("{}", plan.tensor_bytes), fmt::format("{:.3f}", plan.bits_per_weight),
                fmt::format("{}", quantized_count(plan)), fmt::format("{}", plan.tensors.size())});
   return table.text();
 }
 
-std::string types_table(const artifact::ExportPlan& plan) {
+std::string types_table(const formats::ExportPlan& plan) {
   std::map<std::string, TypeTotal> totals;
   double weights = 0;
   for (const PlannedTensor& tensor : tensors_of(plan)) {
@@ -100,7 +100,7 @@ std::string types_table(const artifact::ExportPlan& plan) {
   return table.text();
 }
 
-std::string tensors_table(const artifact::ExportPlan& plan) {
+std::string tensors_table(const formats::ExportPlan& plan) {
   TextTable table({{"tensor", Align::kLeft}, {"stored as", Align::kLeft}, {"shape"}, {"bytes"}});
   for (const PlannedTensor& tensor : tensors_of(plan))
     table.add({printable(tensor.name), tensor.stored_as,

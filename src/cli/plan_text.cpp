@@ -28,25 +28,25 @@ std::vector<std::string> wrapped(std::string names) {
   return lines;
 }
 
-std::string stored_text(const pipeline::PlannedModules& m) {
+std::string stored_text(const forecast::PlannedModules& m) {
   if (m.bits == 0 || !m.block.empty() || m.group_size == 0) return m.stored_as;
   const bool folder = m.stored_as.find(" bit") != std::string::npos;
   return folder ? m.stored_as + (m.sym ? " sym" : " asym") : m.stored_as;
 }
 
-std::string method_text(const pipeline::PlannedModules& m) {
+std::string method_text(const forecast::PlannedModules& m) {
   if (m.method.empty()) return "-";
   if (m.order == "desc_act") return m.method + ", desc_act";
   return m.order == "static act order" ? m.method + ", act order" : m.method;
 }
 
-std::string modules_table(const pipeline::PlannedExport& planned) {
+std::string modules_table(const forecast::PlannedExport& planned) {
   TextTable table({{"modules", Align::kLeft},
                    {"n"},
                    {"stored as", Align::kLeft},
                    {"rounded by", Align::kLeft},
                    {"size"}});
-  for (const pipeline::PlannedModules& m : planned.modules) {
+  for (const forecast::PlannedModules& m : planned.modules) {
     std::vector<std::string> lines = wrapped(printable(m.names));
     table.add({lines.front(), fmt::format("{}", m.count), stored_text(m), method_text(m),
                decimal_bytes_text(m.bytes)});
@@ -59,9 +59,9 @@ std::string count_text(std::size_t count, const char* what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
-std::string files_text(const pipeline::PlannedExport& planned) {
+std::string files_text(const forecast::PlannedExport& planned) {
   std::size_t weights = 0;
-  for (const artifact::PlannedFile& file : planned.files) weights += file.weights ? 1 : 0;
+  for (const formats::PlannedFile& file : planned.files) weights += file.weights ? 1 : 0;
   std::string text =
       fmt::format("Weights: {} bytes ({}) in {}, {:.3f} bits/weight\n",
                   with_commas(planned.weights_bytes()), decimal_bytes_text(planned.weights_bytes()),
@@ -73,12 +73,12 @@ std::string files_text(const pipeline::PlannedExport& planned) {
                      count_text(planned.files.size() - weights, "file"));
 }
 
-std::string export_text(const pipeline::PlannedExport& planned) {
+std::string export_text(const forecast::PlannedExport& planned) {
   return fmt::format("{} ({})\n{}{}", printable(planned.plan.request.path.string()),
                      format_text(planned.plan), modules_table(planned), files_text(planned));
 }
 
-std::string job_text(const pipeline::JobPlan& plan) {
+std::string job_text(const forecast::JobPlan& plan) {
   std::string text = printable(plan.job_name);
   if (plan.calibration_rows > 0)
     text += fmt::format(": {} rows of {} tokens, forward pass in {}", plan.calibration_rows,
@@ -86,7 +86,7 @@ std::string job_text(const pipeline::JobPlan& plan) {
   return text + "\n";
 }
 
-std::string disk_text(const pipeline::DiskPlan& disk) {
+std::string disk_text(const forecast::DiskPlan& disk) {
   std::string text = fmt::format("Disk: {}: {} of output", decimal_bytes_text(disk.total()),
                                  decimal_bytes_text(disk.output_bytes));
   if (disk.activation_bytes > 0)
@@ -97,7 +97,7 @@ std::string disk_text(const pipeline::DiskPlan& disk) {
   return text + "\n";
 }
 
-std::string origin_text(const pipeline::JobPlan& plan) {
+std::string origin_text(const forecast::JobPlan& plan) {
   if (plan.time.from == "probe") return "from one block that was run";
   std::string rates = fmt::format("{:.0f} GFLOP/s in float32", plan.rates.float32 / 1e9);
   if (plan.rates.bfloat16 != plan.rates.float32)
@@ -105,7 +105,7 @@ std::string origin_text(const pipeline::JobPlan& plan) {
   return fmt::format("estimate from shapes and {}; --probe runs a block", rates);
 }
 
-std::string time_text(const pipeline::JobPlan& plan) {
+std::string time_text(const forecast::JobPlan& plan) {
   std::vector<std::string> stages;
   for (const auto& [name, seconds] : stage_list(plan.time.stages))
     if (seconds >= 0.05) stages.push_back(fmt::format("{} {}", name, duration_text(seconds)));
@@ -121,9 +121,9 @@ std::string warnings_text(const std::vector<std::string>& warnings) {
 
 }  // namespace
 
-std::string job_plan_text(const pipeline::JobPlan& plan) {
+std::string job_plan_text(const forecast::JobPlan& plan) {
   std::string text = job_text(plan);
-  for (const pipeline::PlannedExport& planned : plan.exports) text += "\n" + export_text(planned);
+  for (const forecast::PlannedExport& planned : plan.exports) text += "\n" + export_text(planned);
   return fmt::format("{}\n{}{}{}{}", text, memory_text(plan.memory), disk_text(plan.disk),
                      time_text(plan), warnings_text(plan.warnings));
 }

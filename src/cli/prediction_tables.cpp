@@ -14,7 +14,7 @@ std::string ratio_text(double measured, double predicted) {
   return predicted > 0 ? fmt::format("{:.2f}", measured / predicted) : "-";
 }
 
-void add_sizes(const pipeline::Report& report, TextTable& table) {
+void add_sizes(const record::Report& report, TextTable& table) {
   for (std::size_t i = 0; i < report.artifacts.size(); ++i) {
     if (i >= report.predicted.file_bytes.size()) return;
     const std::uint64_t predicted = report.predicted.file_bytes[i];
@@ -29,7 +29,7 @@ void add_sizes(const pipeline::Report& report, TextTable& table) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, double>> stage_list(const pipeline::StageSeconds& s) {
+std::vector<std::pair<std::string, double>> stage_list(const record::StageSeconds& s) {
   std::vector<std::pair<std::string, double>> list;
   const auto add = [&](const char* name, double seconds) {
     if (seconds > 0) list.emplace_back(name, seconds);
@@ -45,8 +45,8 @@ std::vector<std::pair<std::string, double>> stage_list(const pipeline::StageSeco
   return list;
 }
 
-std::string predictions_text(const pipeline::Report& report) {
-  const pipeline::Predicted& predicted = report.predicted;
+std::string predictions_text(const record::Report& report) {
+  const record::Predicted& predicted = report.predicted;
   if (predicted.seconds_from.empty()) return "";
   TextTable table({{"", Align::kLeft}, {"predicted"}, {"measured"}, {"ratio"}});
   add_sizes(report, table);

@@ -15,12 +15,12 @@ namespace {
 // An estimate from the last blocks follows changes (a busy machine) and still averages.
 constexpr std::size_t kBlocksForEta = 8;
 
-std::string short_role(const pipeline::ModuleReport& module) {
+std::string short_role(const record::ModuleReport& module) {
   const std::string& role = module.role.empty() ? module.module : module.role;
   return role.ends_with("_proj") ? role.substr(0, role.size() - 5) : role;
 }
 
-std::string module_text(const pipeline::ModuleReport& module) {
+std::string module_text(const record::ModuleReport& module) {
   return fmt::format("{} {}b {:.5f}{}", short_role(module), module.grid.bits,
                      module.rounding.relative_error,
                      module.rounding.fallback_reason.empty() ? "" : "!");
@@ -34,9 +34,9 @@ struct Alike {
   bool fell_back = false;
 };
 
-std::vector<Alike> grouped(const std::vector<pipeline::ModuleReport>& modules) {
+std::vector<Alike> grouped(const std::vector<record::ModuleReport>& modules) {
   std::vector<Alike> groups;
-  for (const pipeline::ModuleReport& module : modules) {
+  for (const record::ModuleReport& module : modules) {
     const std::string name = fmt::format("{} {}b", short_role(module), module.grid.bits);
     auto group = std::find_if(groups.begin(), groups.end(),
                               [&](const Alike& alike) { return alike.name == name; });
@@ -55,7 +55,7 @@ std::string group_text(const Alike& group) {
 }
 
 // "model.layers.6" of "model.layers.6.self_attn.q_proj".
-std::string block_name(Index block, const std::vector<pipeline::ModuleReport>& modules) {
+std::string block_name(Index block, const std::vector<record::ModuleReport>& modules) {
   if (modules.empty()) return fmt::format("block {}", block);
   const std::string& module = modules.front().module;
   const std::string number = fmt::format(".{}.", block);
@@ -79,7 +79,7 @@ int terminal_width() {
 }
 
 std::string block_line(Index block, Index blocks,
-                       const std::vector<pipeline::ModuleReport>& modules, double seconds,
+                       const std::vector<record::ModuleReport>& modules, double seconds,
                        double eta_seconds) {
   const auto digits = fmt::format("{}", blocks).size();
   std::string line =
@@ -113,7 +113,7 @@ void Progress::step(Index done) {
   if (mode_ == ProgressMode::kPlain) print(fmt::format("{} {}/{}", phase_, done, steps_));
 }
 
-void Progress::module_done(const pipeline::ModuleReport& module) {
+void Progress::module_done(const record::ModuleReport& module) {
   modules_.push_back(module);
   redraw(fmt::format("{}  {}", module.module, module_text(module)));
 }

@@ -21,7 +21,7 @@ ProgressMode progress_mode(const std::string& name);
 // of every module, the mean where several share role and width ("w1 4b x8 0.01234", experts); '!'
 // where one fell back. `eta_seconds` < 0: left out.
 std::string block_line(Index block, Index blocks,
-                       const std::vector<pipeline::ModuleReport>& modules, double seconds,
+                       const std::vector<record::ModuleReport>& modules, double seconds,
                        double eta_seconds);
 
 // Shows a running job, on stderr. On a terminal the last line is redrawn with every module; plain
@@ -34,7 +34,7 @@ class Progress : public pipeline::Observer {
 
   void phase_started(const std::string& title, Index steps) override;
   void step(Index done) override;
-  void module_done(const pipeline::ModuleReport& module) override;
+  void module_done(const record::ModuleReport& module) override;
   void block_done(Index block, Index blocks, double seconds) override;
   void note(const std::string& line) override;
   void warning(const std::string& line) override;
@@ -52,7 +52,7 @@ class Progress : public pipeline::Observer {
   std::string phase_;
   Index steps_ = 0;
   Index quarters_ = 0;                           // of the phase that have been reported
-  std::vector<pipeline::ModuleReport> modules_;  // of the current block
+  std::vector<record::ModuleReport> modules_;  // of the current block
   std::deque<double> last_blocks_;               // seconds
 };
 

@@ -9,7 +9,7 @@
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
 #include "calque/pipeline/quantize_model.h"
-#include "calque/pipeline/report_json.h"
+#include "calque/record/report_json.h"
 #include "cli/commands.h"
 #include "cli/plan.h"
 #include "cli/progress.h"
@@ -30,9 +30,9 @@ struct RunArguments {
   bool dry_run = false;
 };
 
-void run_job(const pipeline::Job& job, pipeline::Resume resume, const RunArguments& arguments) {
+void run_job(const job::Job& job, pipeline::Resume resume, const RunArguments& arguments) {
   const std::string mode = arguments.quiet ? "none" : arguments.progress;
-  pipeline::Report report;
+  record::Report report;
   {
     Progress progress(progress_mode(mode), std::cerr, terminal_width());
     report = pipeline::quantize_model(job, progress,
@@ -41,11 +41,11 @@ void run_job(const pipeline::Job& job, pipeline::Resume resume, const RunArgumen
                                        .resolved_yaml = config::resolved_yaml(job)});
   }
   fmt::print("{}",
-             arguments.json ? pipeline::report_json(report) : report_text(report, job.run_dir));
+             arguments.json ? record::report_json(report) : report_text(report, job.run_dir));
 }
 
 void run(const RunArguments& arguments) {
-  const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
+  const job::Job job = config::load_job(arguments.job_file, arguments.overrides);
   if (arguments.dry_run) return print_job_plan(job, {}, arguments.json);
   run_job(job, arguments.resume == "never" ? pipeline::Resume::kNever : pipeline::Resume::kAuto,
           arguments);
@@ -66,7 +66,7 @@ void resume(const RunArguments& arguments) {
   if (std::filesystem::exists(folder / "metrics.json") && !pipeline::can_resume(folder))
     refuse_to_resume(fmt::format("the run in '{}' is finished; to do it again: calque run {}",
                                  arguments.run_dir, shell_quoted(job_file)));
-  pipeline::Job job = config::load_job(job_file);
+  job::Job job = config::load_job(job_file);
   job.run_dir = folder;
   run_job(job, pipeline::Resume::kAuto, arguments);
 }

@@ -48,7 +48,7 @@ class SweepProgress : public study::SweepObserver {
   void step(Index done) override {
     if (is_terminal()) terminal_.step(done);
   }
-  void module_done(const pipeline::ModuleReport& module) override {
+  void module_done(const record::ModuleReport& module) override {
     if (is_terminal()) terminal_.module_done(module);
   }
   void note(const std::string& line) override {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "cli/evaluation_tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
@@ -16,14 +16,14 @@ std::string mebibytes(std::uint64_t bytes) {
   return fmt::format("{:.1f}", static_cast<double>(bytes) / (1 << 20));
 }
 
-std::string name_of(const artifact::ExportRequest& request) {
+std::string name_of(const formats::ExportRequest& request) {
   return printable(request.path.filename().string());
 }
 
-std::string results_table(const pipeline::Report& report) {
+std::string results_table(const record::Report& report) {
   std::vector<TextTable::Column> columns = {
       {"model", Align::kLeft}, {"format", Align::kLeft}, {"size MiB"}, {"bits/weight"}};
-  const pipeline::EvaluationReport* const evaluation =
+  const record::EvaluationReport* const evaluation =
       report.evaluations.empty() ? nullptr : &report.evaluations.front();
   if (evaluation != nullptr) append(metric_columns(), columns);
   TextTable table(columns);
@@ -35,7 +35,7 @@ std::string results_table(const pipeline::Report& report) {
        fmt::format("{:.3f}", report.source_bits_per_weight)},
       evaluation == nullptr ? nullptr : &evaluation->reference());
   for (std::size_t i = 0; i < report.artifacts.size(); ++i) {
-    const pipeline::ArtifactReport& a = report.artifacts[i];
+    const record::ArtifactReport& a = report.artifacts[i];
     add({name_of(a.plan.request), format_text(a.plan), mebibytes(a.file_bytes),
          fmt::format("{:.3f}", a.bits_per_weight)},
         evaluation == nullptr ? nullptr : evaluation->artifact(i));
@@ -43,10 +43,10 @@ std::string results_table(const pipeline::Report& report) {
   return table.text();
 }
 
-std::string explanation(const pipeline::Report& report) {
+std::string explanation(const record::Report& report) {
   std::string text = "bits/weight counts everything: embeddings, head, scales, norms.\n";
   if (report.evaluations.empty()) return text;
-  const pipeline::EvaluationReport& first = report.evaluations.front();
+  const record::EvaluationReport& first = report.evaluations.front();
   return text + fmt::format(
                     "ppl: {} predictions{}, all of every window but its first token's. KL in nats, "
                     "original against artifact.\n{}",
@@ -56,12 +56,12 @@ std::string explanation(const pipeline::Report& report) {
 }
 
 // Where one stage was measured (if any was), it is shown beside what was planned.
-std::string memory_costs(const pipeline::Report& report) {
+std::string memory_costs(const record::Report& report) {
   std::string text = fmt::format("Peak memory: {}", bytes_text(report.peak_bytes));
   if (report.predicted_peak_bytes > 0)
     text += fmt::format(" (predicted {})", bytes_text(report.predicted_peak_bytes));
   std::string stages;
-  for (const pipeline::StagePeak& peak : report.stage_peaks)
+  for (const record::StagePeak& peak : report.stage_peaks)
     if (peak.measured_bytes > 0)
       stages += fmt::format("{}{} {} ({})", stages.empty() ? "" : ", ", peak.stage,
                             bytes_text(peak.measured_bytes), bytes_text(peak.predicted_bytes));
@@ -71,8 +71,8 @@ std::string memory_costs(const pipeline::Report& report) {
   return text + "\n";
 }
 
-std::string costs(const pipeline::Report& report) {
-  const pipeline::StageSeconds& s = report.stages;
+std::string costs(const record::Report& report) {
+  const record::StageSeconds& s = report.stages;
   std::string text = fmt::format(
       "Seconds: tokenize {:.1f}, load {:.1f}, forward {:.1f}, statistics {:.1f}, {}quantize "
       "{:.1f}, "
@@ -88,15 +88,15 @@ std::string costs(const pipeline::Report& report) {
   return text;
 }
 
-std::string load_command(const artifact::ExportRequest& request) {
-  const std::string path = shell_quoted(artifact::weights_path(request.path));
+std::string load_command(const formats::ExportRequest& request) {
+  const std::string path = shell_quoted(formats::weights_path(request.path));
   if (request.format == "gguf") return fmt::format("llama-cli -m {} -p \"Once upon a time\"", path);
   return fmt::format("vllm serve {}", path);
 }
 
-std::string files(const pipeline::Report& report, const std::filesystem::path& run_dir) {
+std::string files(const record::Report& report, const std::filesystem::path& run_dir) {
   std::string text = "Load them with\n";
-  for (const pipeline::ArtifactReport& a : report.artifacts)
+  for (const record::ArtifactReport& a : report.artifacts)
     text += fmt::format("  {}\n", load_command(a.plan.request));
   if (!run_dir.empty()) text += fmt::format("Record of the run: {}\n", shell_quoted(run_dir));
   return text;
@@ -104,11 +104,11 @@ std::string files(const pipeline::Report& report, const std::filesystem::path& r
 
 }  // namespace
 
-std::string format_text(const artifact::ExportPlan& plan) {
+std::string format_text(const formats::ExportPlan& plan) {
   if (plan.request.format == "gguf") return "GGUF " + plan.request.type;
   std::string first;
   int others = 0;
-  for (const artifact::TensorPlan& tensor : plan.tensors) {
+  for (const formats::TensorPlan& tensor : plan.tensors) {
     if (!tensor.grid) continue;
     if (first.empty()) first = tensor.stored_as;
     others += tensor.stored_as != first;
@@ -117,7 +117,7 @@ std::string format_text(const artifact::ExportPlan& plan) {
   return others == 0 ? first : first + ", mixed";
 }
 
-std::string report_text(const pipeline::Report& report, const std::filesystem::path& run_dir) {
+std::string report_text(const record::Report& report, const std::filesystem::path& run_dir) {
   return fmt::format("{}\n{}\n{}\n{}", results_table(report), explanation(report), costs(report),
                      files(report, run_dir));
 }

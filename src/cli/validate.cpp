@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "calque/config/job_file.h"
-#include "calque/pipeline/job_plan.h"
-#include "calque/pipeline/memory_plan.h"
+#include "calque/forecast/job_plan.h"
+#include "calque/forecast/memory_plan.h"
 #include "calque/pipeline/quantize_model.h"
 #include "cli/commands.h"
 #include "cli/tables.h"
@@ -25,12 +25,12 @@ struct ValidateArguments {
   bool tensors = false;
 };
 
-std::string plans_json(const std::vector<artifact::ExportPlan>& plans,
-                       const pipeline::MemoryPlan& memory) {
+std::string plans_json(const std::vector<formats::ExportPlan>& plans,
+                       const forecast::MemoryPlan& memory) {
   auto exports = nlohmann::ordered_json::array();
-  for (const artifact::ExportPlan& plan : plans) {
+  for (const formats::ExportPlan& plan : plans) {
     auto tensors = nlohmann::ordered_json::array();
-    for (const artifact::TensorPlan& tensor : plan.tensors)
+    for (const formats::TensorPlan& tensor : plan.tensors)
       tensors.push_back({{"name", tensor.tensor.name},
                          {"shape", tensor.tensor.shape},
                          {"stored_as", tensor.stored_as},
@@ -43,15 +43,15 @@ std::string plans_json(const std::vector<artifact::ExportPlan>& plans,
   }
   return nlohmann::ordered_json{
              {"exports", exports},
-             {"memory", nlohmann::ordered_json::parse(pipeline::memory_plan_json(memory))}}
+             {"memory", nlohmann::ordered_json::parse(forecast::memory_plan_json(memory))}}
              .dump(2) +
          "\n";
 }
 
 // How the file of every GGUF export is made up; with `tensors`, every tensor of every export.
-std::string details(const std::vector<artifact::ExportPlan>& plans, bool tensors) {
+std::string details(const std::vector<formats::ExportPlan>& plans, bool tensors) {
   std::string text;
-  for (const artifact::ExportPlan& plan : plans) {
+  for (const formats::ExportPlan& plan : plans) {
     const std::string name = printable(plan.request.path.filename().string());
     if (tensors) text += fmt::format("\n{}\n{}", name, tensors_table(plan));
     if (plan.request.format == "gguf") text += fmt::format("\n{}\n{}", name, types_table(plan));
@@ -60,9 +60,9 @@ std::string details(const std::vector<artifact::ExportPlan>& plans, bool tensors
 }
 
 void validate(const ValidateArguments& arguments) {
-  const pipeline::Job job = config::load_job(arguments.job_file, arguments.overrides);
-  const std::vector<artifact::ExportPlan> plans = pipeline::plan_job(job);
-  const pipeline::MemoryPlan memory = pipeline::plan_memory(job);
+  const job::Job job = config::load_job(arguments.job_file, arguments.overrides);
+  const std::vector<formats::ExportPlan> plans = pipeline::plan_job(job);
+  const forecast::MemoryPlan memory = forecast::plan_memory(job);
   if (arguments.resolved)
     fmt::print("{}", config::resolved_yaml(job));
   else if (arguments.json)

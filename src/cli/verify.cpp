@@ -8,14 +8,14 @@
 #include <vector>
 
 #include "calque/core/error.h"
-#include "calque/pipeline/verify_artifact.h"
+#include "calque/verify/verify_artifact.h"
 #include "cli/commands.h"
 #include "cli/units.h"
 
 namespace calque::cli {
 namespace {
 
-using artifact::Finding;
+using verify::Finding;
 
 struct VerifyArguments {
   std::string artifact;
@@ -55,7 +55,7 @@ std::string findings_text(const std::vector<Finding>& findings) {
 }
 
 void verify(const VerifyArguments& arguments) {
-  const std::vector<Finding> findings = pipeline::verify_artifact({.artifact = arguments.artifact,
+  const std::vector<Finding> findings = verify::verify_artifact({.artifact = arguments.artifact,
                                                                    .reference = arguments.reference,
                                                                    .threads = arguments.threads});
   fmt::print("{}", arguments.json ? findings_json(findings) : findings_text(findings));

@@ -211,10 +211,10 @@ Codec<std::vector<std::int64_t>> lengths() {
   return {"list of integers, each 0 or 2 to 1048576", parse, show};
 }
 
-Codec<artifact::Requirements> requirements() {
+Codec<formats::Requirements> requirements() {
   const auto parse = [](const YamlNode& node, const fs::path&,
-                        artifact::Requirements& value) -> Problem {
-    artifact::Requirements given;
+                        formats::Requirements& value) -> Problem {
+    formats::Requirements given;
     if (node.is_null()) {
       value = given;
       return {};
@@ -238,7 +238,7 @@ Codec<artifact::Requirements> requirements() {
     value = given;
     return {};
   };
-  const auto show = [](const artifact::Requirements& value) {
+  const auto show = [](const formats::Requirements& value) {
     if (!value.any()) return std::string("null");
     return fmt::format("{{vllm: {}, tensor_parallel: [{}]}}", value.vllm,
                        fmt::join(value.tensor_parallel, ", "));

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "calque/artifact/plan.h"
+#include "calque/formats/plan.h"
 #include "config/diagnostics.h"
 #include "config/yaml_tree.h"
 
@@ -53,8 +53,8 @@ Codec<std::string> device_or_null();  // null is ""
 Codec<std::string> one_of(std::vector<std::string> names);
 Codec<std::string> one_of_or_null(std::vector<std::string> names);  // null is ""
 Codec<std::vector<std::int64_t>> lengths();                         // [512, 0]
-Codec<artifact::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
-Codec<std::vector<artifact::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
+Codec<formats::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
+Codec<std::vector<formats::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
 
 // `inner`, or null for "not said".
 template <typename V>

@@ -6,7 +6,7 @@
 namespace calque::config {
 namespace {
 
-using Rule = artifact::TensorTypeRule;
+using Rule = formats::TensorTypeRule;
 using Rules = std::vector<Rule>;
 
 constexpr const char* kExample = "{match: ffn_down, type: Q6_K}";

@@ -8,7 +8,7 @@
 
 namespace calque::config {
 
-pipeline::Job load_job(const std::filesystem::path& file,
+job::Job load_job(const std::filesystem::path& file,
                        const std::vector<std::string>& overrides) {
   const std::string text = read_yaml_file(file, "job");
   Diagnostics diagnostics(file.string(), text, overrides);
@@ -17,7 +17,7 @@ pipeline::Job load_job(const std::filesystem::path& file,
   for (std::size_t i = 0; i < overrides.size(); ++i)
     apply_override(root, overrides[i], static_cast<int>(i + 1), diagnostics);
   JobReader reader(std::filesystem::absolute(file).lexically_normal().parent_path(), diagnostics);
-  pipeline::Job job = reader.read(root);
+  job::Job job = reader.read(root);
   diagnostics.throw_if_any();
   return job;
 }

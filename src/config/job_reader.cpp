@@ -43,7 +43,7 @@ std::string name_of_model(const std::filesystem::path& path) {
 
 }  // namespace
 
-pipeline::Job JobReader::read(const YamlNode& root) {
+job::Job JobReader::read(const YamlNode& root) {
   read_section(root, root.mark, *find_section(""));
   check_choices_between_keys();
   fill_names();
@@ -147,7 +147,7 @@ void JobReader::require_all(const YamlNode& map, const Mark& mark, const Section
 }
 
 void JobReader::check_choices_between_keys() {
-  const pipeline::CalibrationSettings& calibration = job_.calibration;
+  const job::CalibrationSettings& calibration = job_.calibration;
   if (!calibration.sources.empty() && !calibration.tokens.empty())
     diagnostics_.add(mark_of("calibration.tokens"),
                      {"E109", "calibration has both sources and tokens; keep one of them"});
@@ -161,7 +161,7 @@ void JobReader::check_choices_between_keys() {
   if (marks_.count("export") && job_.exports.empty())
     diagnostics_.add(mark_of("export"), {"E108", "export must have at least one entry"});
   if (!job_.evaluate) return;
-  const pipeline::EvaluationSettings& evaluate = *job_.evaluate;
+  const job::EvaluationSettings& evaluate = *job_.evaluate;
   const int given = !evaluate.text.empty() + !evaluate.tokens.empty() + !evaluate.texts.empty();
   if (given != 1)
     diagnostics_.add(mark_of("evaluate"), {given == 0 ? "E108" : "E109",

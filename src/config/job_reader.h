@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "calque/pipeline/job.h"
+#include "calque/job/job.h"
 #include "config/diagnostics.h"
 #include "config/keys.h"
 #include "config/yaml_tree.h"
@@ -20,7 +20,7 @@ class JobReader {
   JobReader(std::filesystem::path folder, Diagnostics& diagnostics)
       : folder_(std::move(folder)), diagnostics_(diagnostics) {}
 
-  pipeline::Job read(const YamlNode& root);
+  job::Job read(const YamlNode& root);
 
  private:
   struct Given {
@@ -43,7 +43,7 @@ class JobReader {
 
   std::filesystem::path folder_;
   Diagnostics& diagnostics_;
-  pipeline::Job job_;
+  job::Job job_;
   std::map<std::string, Mark> marks_;
 };
 

@@ -22,7 +22,7 @@ std::string keys_yaml(const Section& section, const void* target, const std::str
   return yaml;
 }
 
-std::string list_yaml(const Section& section, const pipeline::Job& job, const std::string& indent) {
+std::string list_yaml(const Section& section, const job::Job& job, const std::string& indent) {
   std::string yaml;
   for (const void* item : section.instances(job)) {
     std::string entry = keys_yaml(section, item, indent + "    ");
@@ -32,7 +32,7 @@ std::string list_yaml(const Section& section, const pipeline::Job& job, const st
   return yaml;
 }
 
-std::string section_yaml(const Section& section, const pipeline::Job& job,
+std::string section_yaml(const Section& section, const job::Job& job,
                          const std::string& indent) {
   const auto instances = section.instances(job);
   const std::string head = indent + last_name(section) + ":";
@@ -58,14 +58,14 @@ std::string heading(const Section& section) {
 
 }  // namespace
 
-std::string resolved_yaml(const pipeline::Job& job) {
+std::string resolved_yaml(const job::Job& job) {
   const Section& top = *find_section("");
   std::string yaml = keys_yaml(top, &job, "");
   for (const Section* child : children_of(top)) yaml += section_yaml(*child, job, "");
   return yaml;
 }
 
-std::vector<std::pair<std::string, std::string>> settings_of(const pipeline::Job& job) {
+std::vector<std::pair<std::string, std::string>> settings_of(const job::Job& job) {
   std::vector<std::pair<std::string, std::string>> settings;
   for (const Section& section : sections()) {
     const auto instances = section.instances(job);

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "calque/pipeline/job.h"
+#include "calque/job/job.h"
 #include "config/diagnostics.h"
 #include "config/yaml_tree.h"
 
@@ -41,9 +41,9 @@ struct Section {
   Presence presence = Presence::kAlways;
   bool list = false;
   // The struct that the section's keys are stored in; of a list, a new last one.
-  std::function<void*(pipeline::Job&)> open;
+  std::function<void*(job::Job&)> open;
   // What there is of it in a job: one, none, or as many as the list has.
-  std::function<std::vector<const void*>(const pipeline::Job&)> instances;
+  std::function<std::vector<const void*>(const job::Job&)> instances;
   std::vector<Key> keys;
 
   const Key* find(std::string_view key) const;

@@ -2,10 +2,10 @@
 
 namespace calque::config {
 
-using pipeline::CalibrationSettings;
-using pipeline::EvaluationSettings;
-using pipeline::Job;
-using pipeline::ModelSettings;
+using job::CalibrationSettings;
+using job::EvaluationSettings;
+using job::Job;
+using job::ModelSettings;
 using Presence = Section::Presence;
 
 namespace {
@@ -179,7 +179,7 @@ Section evaluate_section() {
 }
 
 Section evaluate_texts_section() {
-  using S = pipeline::EvaluationText;
+  using S = job::EvaluationText;
   Section s;
   s.path = "evaluate.texts";
   s.doc =
@@ -209,7 +209,7 @@ Section evaluate_texts_section() {
 }
 
 Section kv_cache_section() {
-  using S = pipeline::KvCacheSettings;
+  using S = job::KvCacheSettings;
   const std::vector<std::string> types = {"f16", "fp8", "q8_0", "q5_1", "q4_0"};
   Section s;
   s.path = "evaluate.kv_cache";

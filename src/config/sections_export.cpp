@@ -2,20 +2,20 @@
 
 namespace calque::config {
 
-using pipeline::Job;
-using pipeline::RuntimeSettings;
+using job::Job;
+using job::RuntimeSettings;
 using Presence = Section::Presence;
 
 namespace {
 
-bool is_gptq(const artifact::ExportRequest& e) { return e.format == "gptq"; }
-bool is_gguf(const artifact::ExportRequest& e) { return e.format == "gguf"; }
-bool is_folder(const artifact::ExportRequest& e) { return e.format != "gguf"; }
+bool is_gptq(const formats::ExportRequest& e) { return e.format == "gptq"; }
+bool is_gguf(const formats::ExportRequest& e) { return e.format == "gguf"; }
+bool is_folder(const formats::ExportRequest& e) { return e.format != "gguf"; }
 
 }  // namespace
 
 Section export_section() {
-  using S = artifact::ExportRequest;
+  using S = formats::ExportRequest;
   Section s;
   s.path = "export";
   s.doc = "What is written. Exports that need the same rounding share one pass over the model.";
@@ -102,7 +102,7 @@ Section export_section() {
 }
 
 Section publish_section() {
-  using S = pipeline::PublishSettings;
+  using S = job::PublishSettings;
   Section s;
   s.path = "publish";
   s.doc = "What goes into a folder beside the weights, so that it can be uploaded as it is.";

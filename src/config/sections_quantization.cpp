@@ -2,8 +2,8 @@
 
 namespace calque::config {
 
-using pipeline::Job;
-using pipeline::QuantizationSettings;
+using job::Job;
+using job::QuantizationSettings;
 using Presence = Section::Presence;
 
 Section quantization_section() {
@@ -92,7 +92,7 @@ Section fallback_section() {
 }
 
 Section awq_section() {
-  using S = pipeline::AwqSettings;
+  using S = job::AwqSettings;
   Section s;
   s.path = "quantization.awq";
   s.doc = "Method `awq`: channel scales, folded into the norm or the linear before.";
@@ -119,7 +119,7 @@ Section awq_section() {
 }
 
 Section rules_section() {
-  using S = artifact::ModuleRule;
+  using S = formats::ModuleRule;
   Section s;
   s.path = "quantization.rules";
   s.doc =

@@ -2,10 +2,10 @@
 
 namespace calque::config {
 
-using pipeline::Job;
+using job::Job;
 
 Section runtime_section() {
-  using S = pipeline::RuntimeSettings;
+  using S = job::RuntimeSettings;
   Section s;
   s.path = "runtime";
   s.doc = "Where and how the work is done. Results do not depend on `threads` or `max_ram`.";
@@ -40,7 +40,7 @@ Section runtime_section() {
 }
 
 Section stages_section() {
-  using S = pipeline::StageDevices;
+  using S = job::StageDevices;
   Section s;
   s.path = "runtime.stages";
   s.doc = "The device of single stages; null: as `runtime.device` says.";

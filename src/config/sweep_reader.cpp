@@ -222,7 +222,7 @@ void SweepReader::claim(const std::string& path, const Mark& mark, const std::st
 std::optional<Setting> SweepReader::setting(const YamlNode& value, const std::string& path) {
   const auto place = find_place(path);
   if (place && place->key) {
-    pipeline::Job scratch;
+    job::Job scratch;
     Problem problem = place->key->store(value, file_.parent_path(), place->section->open(scratch));
     if (!problem.empty()) {
       problem.message = fmt::format("{} {}", path, problem.message);

@@ -141,7 +141,7 @@ class Lanes {
     if (ReferenceStates* const states = options_.reference_states.get()) {
       if (states->scratch() != nullptr) {
         reference.options.scratch = states->scratch();
-        reference.runner = model::make_block_runner(*reference.model->config, reference.options);
+        reference.runner = forward::make_block_runner(*reference.model->config, reference.options);
       }
       reference.hidden = states->find(rows_, reference.options);
       from_before_ = reference.is_done();

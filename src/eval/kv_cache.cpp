@@ -12,7 +12,7 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
-#include "calque/kernels/ggml_quantize.h"
+#include "calque/ggml/quantize.h"
 
 namespace calque::eval {
 namespace {
@@ -62,7 +62,7 @@ void round_rows(KvType type, MatrixView<float> rows_TD, const Exec& exec) {
       value = type == KvType::kFp8 ? rounded_to_fp8(value) : rounded_to_half(value);
 }
 
-class Rounding : public model::KvCacheRounding {
+class Rounding : public forward::KvCacheRounding {
  public:
   explicit Rounding(KvCacheSpec spec) : spec_(std::move(spec)) {}
 
@@ -143,7 +143,7 @@ float rounded_to_fp8(float value) {
   return std::copysign(std::nearbyint(magnitude / step) * step, value);
 }
 
-std::shared_ptr<const model::KvCacheRounding> make_kv_cache_rounding(
+std::shared_ptr<const forward::KvCacheRounding> make_kv_cache_rounding(
     const KvCacheSpec& spec, const model::ModelConfig& config) {
   check_blocks(spec, spec.keys, config);
   check_blocks(spec, spec.values, config);

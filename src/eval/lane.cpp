@@ -4,7 +4,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "calque/model/token_rows.h"
+#include "calque/forward/token_rows.h"
 
 namespace calque::eval {
 namespace {
@@ -44,18 +44,18 @@ bool same_head(const Lane& a, const Lane& b) {
 
 }  // namespace
 
-void Lane::start(const EvalModel& source, const model::RunnerOptions& common) {
+void Lane::start(const EvalModel& source, const forward::RunnerOptions& common) {
   model = &source;
   options = common;
   if (source.dtype) options.dtype = *source.dtype;
   if (source.kv_cache) options.kv_cache = make_kv_cache_rounding(*source.kv_cache, *source.config);
   family = model::family_of(*source.config);
-  runner = model::make_block_runner(*source.config, options);
+  runner = forward::make_block_runner(*source.config, options);
 }
 
 void Lane::embed(const text::TokenBlocks& rows) {
   running =
-      model::embed_tokens(*runner, *model->weights, family.embedding, rows.ids_BS, rows.lengths_B);
+      forward::embed_tokens(*runner, *model->weights, family.embedding, rows.ids_BS, rows.lengths_B);
 }
 
 void Lane::make_head() {
@@ -93,7 +93,7 @@ std::vector<std::vector<Lane*>> scoring_rounds(std::vector<Lane>& lanes) {
 }
 
 void make_heads(Lane& reference, const std::vector<Lane*>& candidates) {
-  std::shared_ptr<model::Head> other;
+  std::shared_ptr<forward::Head> other;
   for (Lane* lane : candidates) {
     if (lane->has_reference_head) {
       lane->head = reference.head;

@@ -5,7 +5,7 @@
 
 #include "calque/eval/evaluate.h"
 #include "calque/eval/metrics.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 #include "calque/model/family.h"
 #include "calque/text/corpus.h"
 
@@ -14,17 +14,17 @@ namespace calque::eval {
 // One model on its way through the blocks.
 struct Lane {
   const EvalModel* model = nullptr;
-  model::RunnerOptions options;
+  forward::RunnerOptions options;
   model::FamilySpec family;
-  std::unique_ptr<model::BlockRunner> runner;
-  std::unique_ptr<model::HiddenStates> running;       // until the last block
-  std::shared_ptr<const model::HiddenStates> hidden;  // after it
-  std::shared_ptr<model::Head> head;
+  std::unique_ptr<forward::BlockRunner> runner;
+  std::unique_ptr<forward::HiddenStates> running;       // until the last block
+  std::shared_ptr<const forward::HiddenStates> hidden;  // after it
+  std::shared_ptr<forward::Head> head;
   bool has_reference_head = false;      // set by scoring_rounds
   double seconds = 0;                   // that its blocks took
   std::vector<Prediction> predictions;  // rows * (seqlen - 1), in order
 
-  void start(const EvalModel& source, const model::RunnerOptions& common);
+  void start(const EvalModel& source, const forward::RunnerOptions& common);
   void embed(const text::TokenBlocks& rows);
   void make_head();
   void free();  // what scoring needed

@@ -10,7 +10,7 @@
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
-#include "calque/kernels/ggml_fields.h"
+#include "calque/ggml/fields.h"
 #include "calque/kernels/gram.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/kernels/scale_search.h"

@@ -100,9 +100,9 @@ double squared_distance(const Matrix<float>& a, const Matrix<float>& b) {
 struct ChannelScales::Search {
   const model::BlockSpec& block;
   const model::FoldSpec& fold;
-  const calib::InputStats& stats;
+  const quant::InputStats& stats;
   model::BlockWeights& weights;
-  const model::HiddenStates* hidden;
+  const forward::HiddenStates* hidden;
 };
 
 namespace {
@@ -112,13 +112,13 @@ namespace {
 class OutputLoss {
  public:
   OutputLoss(const Pass& pass, const model::BlockSpec& block, const model::FoldSpec& fold,
-             model::BlockWeights& weights, const model::HiddenStates& hidden)
+             model::BlockWeights& weights, const forward::HiddenStates& hidden)
       : pass_(pass),
         block_(block),
         weights_(weights),
         hidden_(hidden),
-        half_(fold.site == model::SiteKind::kAttnIn ? model::BlockHalf::kAttention
-                                                    : model::BlockHalf::kMlp),
+        half_(fold.site == model::SiteKind::kAttnIn ? forward::BlockHalf::kAttention
+                                                    : forward::BlockHalf::kMlp),
         names_(names_of(pass, fold)) {
     for (Index s = 0; s < std::min(kOutputSequences, hidden.sequences()); ++s)
       originals_.push_back(output(s));
@@ -146,8 +146,8 @@ class OutputLoss {
   const Pass& pass_;
   const model::BlockSpec& block_;
   model::BlockWeights& weights_;
-  const model::HiddenStates& hidden_;
-  model::BlockHalf half_;
+  const forward::HiddenStates& hidden_;
+  forward::BlockHalf half_;
   std::vector<std::string> names_;
   std::vector<Matrix<float>> originals_;
 };
@@ -156,9 +156,9 @@ class OutputLoss {
 
 std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
                                              const model::SiteSpec& site,
-                                             const calib::InputStats& stats,
+                                             const quant::InputStats& stats,
                                              model::BlockWeights& weights,
-                                             const model::HiddenStates* hidden) {
+                                             const forward::HiddenStates* hidden) {
   if (pass_.job.quantization.method != "awq") return {};
   const model::FoldSpec* fold = block.fold_of(site);
   if (fold == nullptr) return {};
@@ -172,7 +172,7 @@ std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
 }
 
 std::vector<float> ChannelScales::search(const Search& search) {
-  const AwqSettings& settings = pass_.job.quantization.awq;
+  const job::AwqSettings& settings = pass_.job.quantization.awq;
   const std::vector<quant::AwqReader> readers = readers_of(pass_, search.fold, search.weights);
   if (readers.empty() || touches_blocks(pass_, search.fold)) return {};
   // The whole linears see their outputs alone; only norms feed an attention or an MLP.

@@ -21,8 +21,8 @@ class ChannelScales {
   // to round, no statistics, or the identity was best). Chosen when the fold's first site is
   // reached; the experts' sites of a block follow its mlp_in.
   std::span<const float> choose(const model::BlockSpec& block, const model::SiteSpec& site,
-                                const calib::InputStats& stats, model::BlockWeights& weights,
-                                const model::HiddenStates* hidden);
+                                const quant::InputStats& stats, model::BlockWeights& weights,
+                                const forward::HiddenStates* hidden);
 
   // Whether a later fold of the block may still divide the rows of this tensor.
   static bool is_absorber(const model::BlockSpec& block, const std::string& tensor);

@@ -6,8 +6,8 @@
 #include <optional>
 #include <utility>
 
-#include "pipeline/evaluation_settings.h"
-#include "pipeline/job_tokens.h"
+#include "job/evaluation_settings.h"
+#include "job/job_tokens.h"
 
 namespace calque::pipeline {
 namespace {
@@ -20,13 +20,13 @@ Index blocks_of(const EvaluationWork& work) {
 }
 
 // Tokens that come one after the other: those of a text, or of a row of a file of token ids.
-Index tokens_in_a_row(const EvaluationText& text, const text::SourceReport& source) {
+Index tokens_in_a_row(const job::EvaluationText& text, const text::SourceReport& source) {
   return text.tokens.empty() ? source.tokens : source.tokens / source.documents;
 }
 
 // At another length of windows a text keeps about the number of its tokens, and has all windows if
 // it had all.
-Index windows_for(const EvaluationText& text, const EvaluationReport& measured, Index seqlen) {
+Index windows_for(const job::EvaluationText& text, const record::EvaluationReport& measured, Index seqlen) {
   if (*text.windows == 0) return 0;
   const text::SourceReport& source = measured.manifest.sources.front();
   const Index rows = text.tokens.empty() ? 1 : source.documents;
@@ -44,11 +44,11 @@ class TextsEvaluation {
         texts_(settings_.named_texts()),
         caches_(kv_caches_of(settings_, *work.original.config)) {}
 
-  std::vector<EvaluationReport> run() {
-    for (const EvaluationText& text : texts_) evaluate(text, settings_.seqlen);
+  std::vector<record::EvaluationReport> run() {
+    for (const job::EvaluationText& text : texts_) evaluate(text, settings_.seqlen);
     if (caches_.empty()) return std::move(reports_);
     for (std::size_t i = 0; i < texts_.size(); ++i) {
-      EvaluationText text = texts_[i];
+      job::EvaluationText text = texts_[i];
       for (const Index seqlen : cache_seqlens_of(texts_[i], reports_[i].manifest)) {
         if (seqlen == settings_.seqlen) continue;
         text.windows = windows_for(texts_[i], reports_[i], seqlen);
@@ -60,7 +60,7 @@ class TextsEvaluation {
 
  private:
   // The longest is what text and model allow.
-  std::vector<Index> cache_seqlens_of(const EvaluationText& text,
+  std::vector<Index> cache_seqlens_of(const job::EvaluationText& text,
                                       const text::Manifest& manifest) const {
     const Index tokens = tokens_in_a_row(text, manifest.sources.front());
     const Index positions = work_.original.config->max_positions;
@@ -72,7 +72,7 @@ class TextsEvaluation {
     if (settings_.noise_floor) {
       result.push_back(work_.original);
       result.back().kind = eval::ModelKind::kNoiseFloor;
-      result.back().dtype = model::ComputeDType::kBFloat16;
+      result.back().dtype = forward::ComputeDType::kBFloat16;
     }
     const auto add_artifacts = [&](const std::optional<eval::KvCacheSpec>& cache) {
       for (const eval::EvalModel& artifact : work_.artifacts) {
@@ -91,14 +91,14 @@ class TextsEvaluation {
     return result;
   }
 
-  std::string title(const EvaluationText& text, Index seqlen) const {
+  std::string title(const job::EvaluationText& text, Index seqlen) const {
     std::string title = "evaluate";
     if (texts_.size() > 1) title += " " + text.name;
     if (seqlen != settings_.seqlen) title += fmt::format(" ({} tokens)", seqlen);
     return title;
   }
 
-  void evaluate(const EvaluationText& text, Index seqlen) {
+  void evaluate(const job::EvaluationText& text, Index seqlen) {
     text::PackedTokens packed = evaluation_tokens(text, seqlen, work_.tokenizer,
                                                   work_.original.config->vocab_size, work_.shared);
     const std::vector<Index> with_caches = cache_seqlens_of(text, packed.manifest);
@@ -106,7 +106,7 @@ class TextsEvaluation {
         candidates(std::find(with_caches.begin(), with_caches.end(), seqlen) != with_caches.end());
     observer_.phase_started(title(text, seqlen),
                             (blocks_of(work_) + 1) * static_cast<Index>(1 + models.size()));
-    EvaluationReport report;
+    record::EvaluationReport report;
     report.text = text.name;
     report.seqlen = packed.blocks.seqlen();
     report.windows = packed.blocks.rows();
@@ -120,20 +120,20 @@ class TextsEvaluation {
   }
 
   const EvaluationWork& work_;
-  const EvaluationSettings& settings_;
+  const job::EvaluationSettings& settings_;
   Observer& observer_;
-  std::vector<EvaluationText> texts_;
+  std::vector<job::EvaluationText> texts_;
   std::vector<eval::KvCacheSpec> caches_;
-  std::vector<EvaluationReport> reports_;
+  std::vector<record::EvaluationReport> reports_;
 };
 
 }  // namespace
 
-std::vector<EvaluationReport> evaluate_texts(const EvaluationWork& work, Observer& observer) {
+std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work, Observer& observer) {
   return TextsEvaluation(work, observer).run();
 }
 
-const eval::ModelMetrics* EvaluationReport::artifact(std::size_t index) const {
+const eval::ModelMetrics* record::EvaluationReport::artifact(std::size_t index) const {
   for (const eval::ModelMetrics& model : models) {
     if (model.kind != eval::ModelKind::kArtifact || !model.kv_cache.empty()) continue;
     if (index-- == 0) return &model;

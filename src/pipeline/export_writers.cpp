@@ -2,16 +2,16 @@
 
 #include <fmt/format.h>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "pipeline/writer_inputs.h"
 
 namespace calque::pipeline {
 
-ExportWriters::ExportWriters(const Job& job, const SourceModel& source,
-                             const std::vector<artifact::ExportPlan>& plans,
-                             const std::optional<Importance>& importance, const Exec& pack,
-                             RunState& state, RunLog& log)
+ExportWriters::ExportWriters(const job::Job& job, const SourceModel& source,
+                             const std::vector<formats::ExportPlan>& plans,
+                             const std::optional<calib::Importance>& importance, const Exec& pack,
+                             resume::RunState& state, RunLog& log)
     : job_(job),
       source_(source),
       plans_(plans),
@@ -20,7 +20,7 @@ ExportWriters::ExportWriters(const Job& job, const SourceModel& source,
       state_(state),
       log_(log) {}
 
-Writers ExportWriters::open(const std::vector<std::size_t>& exports, const PassProgress& before,
+Writers ExportWriters::open(const std::vector<std::size_t>& exports, const resume::PassProgress& before,
                             Index calibration_rows) {
   Writers writers;
   for (std::size_t n = 0; n < exports.size(); ++n) {
@@ -28,11 +28,11 @@ Writers ExportWriters::open(const std::vector<std::size_t>& exports, const PassP
       require_finished(exports[n]);
       continue;
     }
-    const artifact::ExportPlan& plan = plans_[exports[n]];
+    const formats::ExportPlan& plan = plans_[exports[n]];
     if (before.blocks == 0) {
       writers.push_back(writer_for(plan, nullptr, calibration_rows));
     } else {
-      const artifact::KeptArtifact kept{before.rounding.given, before.notes.at(n)};
+      const formats::KeptArtifact kept{before.rounding.given, before.notes.at(n)};
       writers.push_back(writer_for(plan, &kept, calibration_rows));
     }
     if (const std::string unused = unused_scales(job_, plan); !unused.empty()) log_.warning(unused);
@@ -41,11 +41,11 @@ Writers ExportWriters::open(const std::vector<std::size_t>& exports, const PassP
 }
 
 void ExportWriters::finish(const std::vector<std::size_t>& exports, Writers& writers,
-                           const std::vector<ModuleReport>& modules,
-                           std::vector<ArtifactReport>& reports) {
+                           const std::vector<record::ModuleReport>& modules,
+                           std::vector<record::ArtifactReport>& reports) {
   auto writer = writers.begin();
   for (const std::size_t i : exports) {
-    ArtifactReport& artifact = reports[i];
+    record::ArtifactReport& artifact = reports[i];
     if (!is_finished(i)) {
       (*writer++)->finish();
       state_.export_finished(i);
@@ -53,7 +53,7 @@ void ExportWriters::finish(const std::vector<std::size_t>& exports, Writers& wri
     artifact.plan = plans_[i];
     artifact.modules = modules;
     artifact.bits_per_weight = artifact.plan.bits_per_weight;
-    artifact.file_bytes = artifact::open_artifact(artifact.plan.request.path)->file_bytes();
+    artifact.file_bytes = formats::open_artifact(artifact.plan.request.path)->file_bytes();
   }
 }
 
@@ -62,8 +62,8 @@ bool ExportWriters::is_finished(std::size_t index) const {
 }
 
 void ExportWriters::require_finished(std::size_t index) const {
-  const artifact::ExportRequest& request = plans_[index].request;
-  if (artifact::files_at(request).empty())
+  const formats::ExportRequest& request = plans_[index].request;
+  if (formats::files_at(request).empty())
     throw Error(ErrorKind::kInput, "E308",
                 fmt::format("cannot go on: {} was finished and is gone. Put it back, or start "
                             "anew with --resume never",
@@ -71,9 +71,9 @@ void ExportWriters::require_finished(std::size_t index) const {
 }
 
 // `kept`: null to begin.
-std::unique_ptr<artifact::ArtifactWriter> ExportWriters::writer_for(
-    const artifact::ExportPlan& plan, const artifact::KeptArtifact* kept, Index calibration_rows) {
-  return artifact::open_writer(
+std::unique_ptr<formats::ArtifactWriter> ExportWriters::writer_for(
+    const formats::ExportPlan& plan, const formats::KeptArtifact* kept, Index calibration_rows) {
+  return formats::open_writer(
       plan, {.family = source_.family,
              .source = *source_.weights,
              .model_folder = job_.model.path,
@@ -85,7 +85,7 @@ std::unique_ptr<artifact::ArtifactWriter> ExportWriters::writer_for(
 }
 
 // GGUF carries the tokenizer inside; a model without one is written without.
-const text::Vocabulary* ExportWriters::vocabulary(const artifact::ExportRequest& request) {
+const text::Vocabulary* ExportWriters::vocabulary(const formats::ExportRequest& request) {
   if (const std::string missing = missing_tokenizer(job_, request); !missing.empty())
     log_.warning(missing);
   std::optional<text::Vocabulary> loaded = vocabulary_for(job_, source_, request);

@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
-#include "pipeline/stage_seconds.h"
+#include "record/stage_seconds.h"
 
 namespace calque::pipeline {
 
-FirstBlock::FirstBlock(Observer& next, const Job& job, const model::FamilySpec& family,
-                       const std::vector<artifact::ExportPlan>& plans, const MachineRates& rates,
-                       const StageSeconds& measured, TimePrediction& prediction)
+FirstBlock::FirstBlock(Observer& next, const job::Job& job, const model::FamilySpec& family,
+                       const std::vector<formats::ExportPlan>& plans, const forecast::MachineRates& rates,
+                       const record::StageSeconds& measured, forecast::TimePrediction& prediction)
     : next_(next),
       job_(job),
       family_(family),
@@ -17,7 +17,7 @@ FirstBlock::FirstBlock(Observer& next, const Job& job, const model::FamilySpec& 
       measured_(measured),
       prediction_(prediction) {}
 
-void FirstBlock::start_pass(const artifact::ExportPlan& plan, std::size_t exports) {
+void FirstBlock::start_pass(const formats::ExportPlan& plan, std::size_t exports) {
   plan_ = &plan;
   exports_ = exports;
   before_ = measured_;
@@ -38,12 +38,12 @@ void FirstBlock::block_done(Index block, Index blocks, double seconds) {
 }
 
 void FirstBlock::predict(Index block) {
-  const StageSeconds taken = difference(measured_, before_);
-  const StageSeconds expected = seconds_of(
+  const record::StageSeconds taken = difference(measured_, before_);
+  const record::StageSeconds expected = seconds_of(
       block_work(job_, family_, *plan_, family_.blocks[static_cast<std::size_t>(block)], exports_),
       job_, rates_);
-  const StageSeconds whole = seconds_of(job_work(job_, family_, plans_), job_, rates_);
-  StageSeconds predicted = corrected(whole, expected, taken);
+  const record::StageSeconds whole = seconds_of(job_work(job_, family_, plans_), job_, rates_);
+  record::StageSeconds predicted = corrected(whole, expected, taken);
   if (sum(expected) > 0) predicted.evaluate *= sum(taken) / sum(expected);
   predicted.tokenize = before_.tokenize;
   prediction_ = prediction_of(predicted, "first block");

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "calque/pipeline/observer.h"
-#include "calque/pipeline/predict_time.h"
-#include "pipeline/stage_work.h"
+#include "calque/forecast/predict_time.h"
+#include "forecast/stage_work.h"
 
 namespace calque::pipeline {
 
@@ -15,16 +15,16 @@ class FirstBlock : public Observer {
  public:
   // `measured`: the job's seconds so far, which grow; `prediction` is replaced once. All must
   // outlive this.
-  FirstBlock(Observer& next, const Job& job, const model::FamilySpec& family,
-             const std::vector<artifact::ExportPlan>& plans, const MachineRates& rates,
-             const StageSeconds& measured, TimePrediction& prediction);
+  FirstBlock(Observer& next, const job::Job& job, const model::FamilySpec& family,
+             const std::vector<formats::ExportPlan>& plans, const forecast::MachineRates& rates,
+             const record::StageSeconds& measured, forecast::TimePrediction& prediction);
 
   // A pass over `plan`, for `exports` files, starts.
-  void start_pass(const artifact::ExportPlan& plan, std::size_t exports);
+  void start_pass(const formats::ExportPlan& plan, std::size_t exports);
 
   void phase_started(const std::string& title, Index steps) override;
   void step(Index done) override { next_.step(done); }
-  void module_done(const ModuleReport& module) override { next_.module_done(module); }
+  void module_done(const record::ModuleReport& module) override { next_.module_done(module); }
   void block_done(Index block, Index blocks, double seconds) override;
   void note(const std::string& line) override { next_.note(line); }
   void warning(const std::string& line) override { next_.warning(line); }
@@ -33,15 +33,15 @@ class FirstBlock : public Observer {
   void predict(Index block);
 
   Observer& next_;
-  const Job& job_;
+  const job::Job& job_;
   const model::FamilySpec& family_;
-  const std::vector<artifact::ExportPlan>& plans_;
-  MachineRates rates_;
-  const StageSeconds& measured_;
-  TimePrediction& prediction_;
-  const artifact::ExportPlan* plan_ = nullptr;
+  const std::vector<formats::ExportPlan>& plans_;
+  forecast::MachineRates rates_;
+  const record::StageSeconds& measured_;
+  forecast::TimePrediction& prediction_;
+  const formats::ExportPlan* plan_ = nullptr;
   std::size_t exports_ = 0;
-  StageSeconds before_;
+  record::StageSeconds before_;
   bool done_ = false;
 };
 

@@ -4,9 +4,9 @@
 
 #include "calque/calib/collect.h"
 #include "calque/core/error.h"
-#include "calque/model/token_rows.h"
+#include "calque/forward/token_rows.h"
 #include "pipeline/pass_saving.h"
-#include "pipeline/reference_stream.h"
+#include "calib/reference_stream.h"
 #include "pipeline/site_rounding.h"
 #include "pipeline/stopwatch.h"
 
@@ -16,13 +16,13 @@ namespace {
 // Collects statistics site by site and quantizes each site before its linears run, so that what
 // follows sees the weights that ship (propagate_error); or keeps the statistics until the block has
 // run with its original weights.
-class QuantizingObserver : public model::BlockObserver {
+class QuantizingObserver : public forward::BlockObserver {
  public:
   QuantizingObserver(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
-                     const model::HiddenStates& hidden, ReferenceStream* reference)
+                     const forward::HiddenStates& hidden, calib::ReferenceStream* reference)
       : pass_(pass), rounding_(rounding), block_(block), hidden_(hidden), reference_(reference) {}
 
-  void site_input(const model::SiteSpec& site, const model::ActivationView& inputs_TK) override {
+  void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     // Only channel scales look at an input that nothing rounded reads (a router's).
     if (site.readers.empty() && pass_.job.quantization.method != "awq") return;
     const TimedScope timed(seconds_inside_);
@@ -36,7 +36,7 @@ class QuantizingObserver : public model::BlockObserver {
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
     const TimedScope timed(seconds_inside_);
     const MemoryMeter::Scope memory(pass_.memory, "quantize");
-    calib::InputStats stats = collector_ ? collector_->finish() : calib::InputStats{};
+    quant::InputStats stats = collector_ ? collector_->finish() : quant::InputStats{};
     collector_.reset();
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (reference_ != nullptr)
@@ -66,10 +66,10 @@ class QuantizingObserver : public model::BlockObserver {
   const Pass& pass_;
   SiteRounding& rounding_;
   const model::BlockSpec& block_;
-  const model::HiddenStates& hidden_;
-  ReferenceStream* reference_;  // null: what rounding did upstream is left as it is
+  const forward::HiddenStates& hidden_;
+  calib::ReferenceStream* reference_;  // null: what rounding did upstream is left as it is
   std::optional<calib::StatsCollector> collector_;
-  std::vector<std::pair<const model::SiteSpec*, calib::InputStats>> kept_;
+  std::vector<std::pair<const model::SiteSpec*, quant::InputStats>> kept_;
   double seconds_inside_ = 0;
 };
 
@@ -80,7 +80,7 @@ model::BlockWeights load(const Pass& pass, const model::BlockSpec& block) {
 
 // The embedding is rounded first where the original model runs beside: the blocks can make up for
 // its error, too.
-std::unique_ptr<model::HiddenStates> embed(const Pass& pass, SiteRounding& rounding) {
+std::unique_ptr<forward::HiddenStates> embed(const Pass& pass, SiteRounding& rounding) {
   const std::string& name = pass.source.family.embedding.name;
   const text::TokenBlocks& rows = *pass.calibration;
   if (pass.upstream_correction > 0 && pass.plan.at(name).grid) {
@@ -89,7 +89,7 @@ std::unique_ptr<model::HiddenStates> embed(const Pass& pass, SiteRounding& round
     return pass.runner->embed(rows.ids_BS, rows.lengths_B, rounded_VH);
   }
   const TimedScope timed(pass.stages.forward);
-  return model::embed_tokens(*pass.runner, *pass.source.weights, pass.source.family.embedding,
+  return forward::embed_tokens(*pass.runner, *pass.source.weights, pass.source.family.embedding,
                              rows.ids_BS, rows.lengths_B);
 }
 
@@ -101,8 +101,8 @@ void begin(const Pass& pass, SiteRounding& rounding, Streams& streams) {
 
 void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
                          Streams& streams) {
-  model::HiddenStates& hidden = *streams.hidden;
-  ReferenceStream* const reference = streams.reference ? &*streams.reference : nullptr;
+  forward::HiddenStates& hidden = *streams.hidden;
+  calib::ReferenceStream* const reference = streams.reference ? &*streams.reference : nullptr;
   model::BlockWeights weights = load(pass, block);
   if (reference != nullptr) reference->run_block(block, weights);
   QuantizingObserver observer(pass, rounding, block, hidden, reference);
@@ -117,7 +117,7 @@ void round_with_shared_statistics(const Pass& pass, SiteRounding& rounding,
                                   const model::BlockSpec& block) {
   model::BlockWeights weights = load(pass, block);
   for (const model::SiteSpec* site : pass.statistics->sites(block)) {
-    calib::InputStats stats = [&] {
+    quant::InputStats stats = [&] {
       const TimedScope timed(pass.stages.load);
       return pass.statistics->load(block, *site);
     }();
@@ -143,7 +143,7 @@ void prefetch(const Pass& pass, std::size_t block) {
 
 }  // namespace
 
-std::vector<ModuleReport> run_pass(const Pass& pass) {
+std::vector<record::ModuleReport> run_pass(const Pass& pass) {
   const MemoryMeter::Scope memory(pass.memory, pass.runner ? "forward" : "quantize");
   SiteRounding rounding(pass);
   Streams streams;

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "calque/io/state_file.h"
-#include "pipeline/run_state.h"
+#include "resume/run_state.h"
 #include "pipeline/stopwatch.h"
 
 namespace calque::pipeline {
@@ -21,8 +21,8 @@ std::uint64_t bytes_of(const Pass& pass, const Streams& streams) {
 }
 
 // Of the tensors that the writers were given since the last time.
-std::uint64_t bytes_given_since(const Pass& pass, const RoundingState& before,
-                                const RoundingState& now) {
+std::uint64_t bytes_given_since(const Pass& pass, const resume::RoundingState& before,
+                                const resume::RoundingState& now) {
   std::uint64_t bytes = 0;
   for (std::size_t i = before.given.size(); i < now.given.size(); ++i)
     bytes += pass.plan.at(now.given[i]).bytes;
@@ -49,13 +49,13 @@ void save(const Pass& pass, const SiteRounding& rounding, const Streams& streams
   const std::uint64_t bytes =
       bytes_of(pass, streams) +
       bytes_given_since(pass, pass.state->pass(pass.number).rounding, rounding.state());
-  PassProgress now{.blocks = blocks, .complete = complete, .rounding = rounding.state()};
+  resume::PassProgress now{.blocks = blocks, .complete = complete, .rounding = rounding.state()};
   now.streams = write_streams(pass, streams, complete ? -1 : blocks);
   for (const auto& writer : pass.writers) now.notes.push_back(writer->keep());
   pass.state->save(pass.number, std::move(now), bytes, watch.seconds());
 }
 
-void read_streams(const Pass& pass, const PassProgress& before, Streams& streams) {
+void read_streams(const Pass& pass, const resume::PassProgress& before, Streams& streams) {
   io::StateFileReader file(pass.state->folder() / before.streams);
   const io::ByteSource source = [&](std::span<std::byte> bytes) { file.read(bytes); };
   if (pass.runner != nullptr && !before.complete) {
@@ -69,13 +69,13 @@ void read_streams(const Pass& pass, const PassProgress& before, Streams& streams
 }  // namespace
 
 // A module of a block is named after its linear, others after their tensor.
-std::vector<ModuleReport> with_grids(std::vector<ModuleReport> modules,
+std::vector<record::ModuleReport> with_grids(std::vector<record::ModuleReport> modules,
                                      const model::FamilySpec& family,
-                                     const artifact::ExportPlan& plan) {
+                                     const formats::ExportPlan& plan) {
   std::map<std::string, std::string> tensors;
   for (const model::LinearSpec& linear : family.linears())
     tensors[linear.name] = linear.weight.name;
-  for (ModuleReport& module : modules) {
+  for (record::ModuleReport& module : modules) {
     const auto found = tensors.find(module.module);
     const bool in_block = module.block >= 0 && found != tensors.end();
     module.grid = *plan.at(in_block ? found->second : module.module).grid;
@@ -85,10 +85,10 @@ std::vector<ModuleReport> with_grids(std::vector<ModuleReport> modules,
 
 ResumedPass resume_pass(const Pass& pass, SiteRounding& rounding, Streams& streams) {
   if (pass.state == nullptr) return {};
-  const PassProgress& before = pass.state->pass(pass.number);
+  const resume::PassProgress& before = pass.state->pass(pass.number);
   if (before.blocks == 0) return {};
   const TimedScope timed(pass.stages.load);
-  RoundingState state = before.rounding;
+  resume::RoundingState state = before.rounding;
   state.modules = with_grids(std::move(state.modules), pass.source.family, pass.plan);
   rounding.restore(std::move(state));
   if (!before.streams.empty()) read_streams(pass, before, streams);

@@ -3,17 +3,17 @@
 #include <memory>
 #include <optional>
 
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 #include "pipeline/pass.h"
-#include "pipeline/reference_stream.h"
+#include "calib/reference_stream.h"
 #include "pipeline/site_rounding.h"
 
 namespace calque::pipeline {
 
 // The calibration text on its way through the models, between two blocks.
 struct Streams {
-  std::unique_ptr<model::HiddenStates> hidden;  // null: nothing is run
-  std::optional<ReferenceStream> reference;
+  std::unique_ptr<forward::HiddenStates> hidden;  // null: nothing is run
+  std::optional<calib::ReferenceStream> reference;
 };
 
 // Of a pass that an earlier process began (pass.state): what it had finished, to go on with block
@@ -25,9 +25,9 @@ struct ResumedPass {
 ResumedPass resume_pass(const Pass& pass, SiteRounding& rounding, Streams& streams);
 
 // The modules of a pass that was complete, as its plan says their grids.
-std::vector<ModuleReport> with_grids(std::vector<ModuleReport> modules,
+std::vector<record::ModuleReport> with_grids(std::vector<record::ModuleReport> modules,
                                      const model::FamilySpec& family,
-                                     const artifact::ExportPlan& plan);
+                                     const formats::ExportPlan& plan);
 
 // After a block: saves what going on from here needs, if that is due.
 void save_if_due(const Pass& pass, const SiteRounding& rounding, const Streams& streams,

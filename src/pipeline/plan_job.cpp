@@ -5,18 +5,18 @@
 #include <algorithm>
 #include <string>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/model/weight_source.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/quant/methods.h"
-#include "pipeline/evaluation_settings.h"
-#include "pipeline/importance.h"
-#include "pipeline/job_tokens.h"
-#include "pipeline/stage_devices.h"
-#include "pipeline/upstream_settings.h"
+#include "job/evaluation_settings.h"
+#include "calib/importance.h"
+#include "job/job_tokens.h"
+#include "job/stage_devices.h"
+#include "job/upstream_settings.h"
 
 namespace calque::pipeline {
 namespace {
@@ -28,7 +28,7 @@ void check_exists(const std::filesystem::path& path, const char* key) {
                           path.string()));
 }
 
-void check_method(const QuantizationSettings& settings, const CalibrationSettings& calibration) {
+void check_method(const job::QuantizationSettings& settings, const job::CalibrationSettings& calibration) {
   for (const quant::MethodInfo& method : quant::methods()) {
     if (method.name != settings.method) continue;
     if (method.needs_calibration && !calibration.given())
@@ -42,7 +42,7 @@ void check_method(const QuantizationSettings& settings, const CalibrationSetting
               fmt::format("unknown quantization.method '{}'", settings.method));
 }
 
-void check_awq(const QuantizationSettings& settings) {
+void check_awq(const job::QuantizationSettings& settings) {
   if (settings.method == "awq" && settings.awq.loss == "output" && !settings.propagate_error)
     throw Error(ErrorKind::kConfig, "E113",
                 "awq.loss: output runs parts of a block while its inputs are there, which "
@@ -50,7 +50,7 @@ void check_awq(const QuantizationSettings& settings) {
                 "true");
 }
 
-void check_calibration(const CalibrationSettings& calibration) {
+void check_calibration(const job::CalibrationSettings& calibration) {
   if (!calibration.sources.empty() && !calibration.tokens.empty())
     throw Error(ErrorKind::kConfig, "E205",
                 "calibration has both sources and tokens; keep one of them");
@@ -59,7 +59,7 @@ void check_calibration(const CalibrationSettings& calibration) {
   if (!calibration.tokens.empty()) check_exists(calibration.tokens, "calibration.tokens");
 }
 
-void check_window_fits(const Job& job, const model::ModelConfig& config) {
+void check_window_fits(const job::Job& job, const model::ModelConfig& config) {
   const auto check = [&](Index seqlen, const char* key) {
     if (config.max_positions > 0 && seqlen > config.max_positions)
       throw Error(ErrorKind::kConfig, "E207",
@@ -71,7 +71,7 @@ void check_window_fits(const Job& job, const model::ModelConfig& config) {
   if (job.evaluate) check_evaluation_of(*job.evaluate, config);
 }
 
-void check_distinct_paths(const std::vector<artifact::ExportRequest>& exports) {
+void check_distinct_paths(const std::vector<formats::ExportRequest>& exports) {
   for (std::size_t i = 0; i < exports.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
       if (std::filesystem::absolute(exports[i].path).lexically_normal() ==
@@ -81,8 +81,8 @@ void check_distinct_paths(const std::vector<artifact::ExportRequest>& exports) {
                                 j + 1, i + 1, exports[i].path.string()));
 }
 
-void check_target(const artifact::ExportRequest& request) {
-  const std::vector<std::filesystem::path> there = artifact::files_at(request);
+void check_target(const formats::ExportRequest& request) {
+  const std::vector<std::filesystem::path> there = formats::files_at(request);
   if (!there.empty() && !request.overwrite)
     throw Error(ErrorKind::kConfig, "E209",
                 fmt::format("'{}' already exists; set overwrite: true in the export, or choose "
@@ -90,7 +90,7 @@ void check_target(const artifact::ExportRequest& request) {
                             there.front().string()));
 }
 
-void check_folder_export(const SourceModel& source, const artifact::ExportRequest& request) {
+void check_folder_export(const SourceModel& source, const formats::ExportRequest& request) {
   if (!source.is_gguf() || request.format == "gguf") return;
   throw Error(
       ErrorKind::kConfig, "E126",
@@ -100,9 +100,9 @@ void check_folder_export(const SourceModel& source, const artifact::ExportReques
                   request.format));
 }
 
-bool same_grids(const artifact::ExportPlan& a, const artifact::ExportPlan& b) {
+bool same_grids(const formats::ExportPlan& a, const formats::ExportPlan& b) {
   return std::equal(a.tensors.begin(), a.tensors.end(), b.tensors.begin(), b.tensors.end(),
-                    [](const artifact::TensorPlan& x, const artifact::TensorPlan& y) {
+                    [](const formats::TensorPlan& x, const formats::TensorPlan& y) {
                       return x.tensor.name == y.tensor.name && x.grid == y.grid;
                     });
 }
@@ -110,9 +110,9 @@ bool same_grids(const artifact::ExportPlan& a, const artifact::ExportPlan& b) {
 }  // namespace
 
 SourceModel::SourceModel(const std::filesystem::path& path, bool allow_requantize)
-    : SourceModel(artifact::open_model(path, allow_requantize)) {}
+    : SourceModel(formats::open_model(path, allow_requantize)) {}
 
-SourceModel::SourceModel(artifact::OpenedModel opened)
+SourceModel::SourceModel(formats::OpenedModel opened)
     : weights(std::move(opened.weights)),
       family(model::family_of(opened.config)),
       metadata(std::move(opened.metadata)) {
@@ -126,7 +126,7 @@ double SourceModel::bits_per_weight() const {
   return 8.0 * static_cast<double>(weights->total_bytes()) / elements;
 }
 
-std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source,
+std::vector<formats::ExportPlan> plan_exports(const job::Job& job, const SourceModel& source,
                                                Targets targets) {
   check_method(job.quantization, job.calibration);
   check_awq(job.quantization);
@@ -140,21 +140,21 @@ std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel
   check_window_fits(job, source.family.config);
   check_distinct_paths(job.exports);
 
-  artifact::QuantizationRequest quantization = job.quantization.grid;
+  formats::QuantizationRequest quantization = job.quantization.grid;
   quantization.calibrated = job.calibration.given() || !job.quantization.imatrix.empty();
   quantization.reference_rounding = job.quantization.method == "rtn";
-  std::vector<artifact::ExportPlan> plans;
-  for (const artifact::ExportRequest& request : job.exports) {
+  std::vector<formats::ExportPlan> plans;
+  for (const formats::ExportRequest& request : job.exports) {
     check_folder_export(source, request);
     if (targets == Targets::kOthers) check_target(request);
-    plans.push_back(artifact::plan_export(source.family, *source.weights, quantization, request));
+    plans.push_back(formats::plan_export(source.family, *source.weights, quantization, request));
   }
   choose_devices(job, plans, this_machine());  // refuses what no device here can do
   return plans;
 }
 
 std::vector<std::vector<std::size_t>> group_by_grids(
-    const std::vector<artifact::ExportPlan>& plans) {
+    const std::vector<formats::ExportPlan>& plans) {
   std::vector<std::vector<std::size_t>> groups;
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const auto fits = [&](const std::vector<std::size_t>& group) {
@@ -169,7 +169,7 @@ std::vector<std::vector<std::size_t>> group_by_grids(
   return groups;
 }
 
-std::vector<artifact::ExportPlan> plan_job(const Job& job) {
+std::vector<formats::ExportPlan> plan_job(const job::Job& job) {
   return plan_exports(job, SourceModel(job.model.path, job.model.allow_requantize));
 }
 

@@ -3,17 +3,17 @@
 #include <memory>
 #include <vector>
 
-#include "calque/artifact/plan.h"
-#include "calque/artifact/source.h"
+#include "calque/formats/plan.h"
+#include "calque/formats/source.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
-#include "calque/pipeline/job.h"
+#include "calque/job/job.h"
 
 namespace calque::pipeline {
 
 // The model as opened and checked: what planning and every pass read.
 struct SourceModel {
-  // A folder or a GGUF file; see artifact::open_model.
+  // A folder or a GGUF file; see formats::open_model.
   explicit SourceModel(const std::filesystem::path& path, bool allow_requantize = false);
 
   std::unique_ptr<model::ModelSource> weights;
@@ -24,7 +24,7 @@ struct SourceModel {
   double bits_per_weight() const;  // as stored
 
  private:
-  explicit SourceModel(artifact::OpenedModel opened);
+  explicit SourceModel(formats::OpenedModel opened);
 };
 
 // What is at the paths that the job writes already.
@@ -32,12 +32,12 @@ enum class Targets {
   kOthers,  // refused, unless it may be overwritten
   kOwnToo,  // of this run, which goes on: left alone
 };
-std::vector<artifact::ExportPlan> plan_exports(const Job& job, const SourceModel& source,
+std::vector<formats::ExportPlan> plan_exports(const job::Job& job, const SourceModel& source,
                                                Targets targets = Targets::kOthers);
 
 // Exports that one pass over the model can serve: each set has the same grid for every tensor.
 // Indices into `plans`, in order.
 std::vector<std::vector<std::size_t>> group_by_grids(
-    const std::vector<artifact::ExportPlan>& plans);
+    const std::vector<formats::ExportPlan>& plans);
 
 }  // namespace calque::pipeline

@@ -5,33 +5,33 @@
 #include <algorithm>
 #include <memory>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
 #include "calque/io/file.h"
 #include "calque/io/scratch.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 #include "calque/pipeline/evaluate_texts.h"
-#include "calque/pipeline/memory_plan.h"
-#include "calque/pipeline/publish.h"
-#include "calque/pipeline/saved_run.h"
+#include "calque/forecast/memory_plan.h"
+#include "calque/publish/publish.h"
+#include "calque/resume/saved_run.h"
 #include "calque/quant/methods.h"
 #include "pipeline/describe_plan.h"
 #include "pipeline/export_writers.h"
 #include "pipeline/first_block.h"
-#include "pipeline/job_tokens.h"
+#include "job/job_tokens.h"
 #include "pipeline/memory_meter.h"
 #include "pipeline/pass.h"
-#include "pipeline/pass_method.h"
+#include "job/pass_method.h"
 #include "pipeline/pass_saving.h"
 #include "pipeline/plan_job.h"
-#include "pipeline/run_fields.h"
+#include "resume/run_fields.h"
 #include "pipeline/run_log.h"
-#include "pipeline/run_state.h"
-#include "pipeline/shared_statistics.h"
-#include "pipeline/stage_devices.h"
+#include "resume/run_state.h"
+#include "resume/shared_statistics.h"
+#include "job/stage_devices.h"
 #include "pipeline/stopwatch.h"
-#include "pipeline/upstream_settings.h"
+#include "job/upstream_settings.h"
 #include "pipeline/writer_inputs.h"
 
 namespace calque::pipeline {
@@ -40,7 +40,7 @@ namespace {
 constexpr double kSecondsToMeasure = 0.05;
 
 // Activations stay in memory as far as the plan has room for them.
-std::shared_ptr<io::ScratchSpace> scratch_for(const Job& job, const MemoryPlan& plan) {
+std::shared_ptr<io::ScratchSpace> scratch_for(const job::Job& job, const forecast::MemoryPlan& plan) {
   const bool files = plan.activation_file_bytes > 0;
   const std::filesystem::path& folder =
       job.runtime.offload_dir.empty() ? job.run_dir : job.runtime.offload_dir;
@@ -51,7 +51,7 @@ std::shared_ptr<io::ScratchSpace> scratch_for(const Job& job, const MemoryPlan& 
 // One job on its way: what every step needs.
 class JobRun {
  public:
-  JobRun(const Job& job, Observer& observer, const RunOptions& options)
+  JobRun(const job::Job& job, Observer& observer, const RunOptions& options)
       : job_(job),
         options_(options),
         state_(job, options),
@@ -80,7 +80,7 @@ class JobRun {
     state_.set_totals([this] { return totals(); });
   }
 
-  Report run() {
+  record::Report run() {
     if (!options_.resolved_yaml.empty() && !job_.run_dir.empty()) begin_run_folder();
     log_.note(fmt::format("devices: {}", shown(devices_)));
     state_.require("devices", device_fields(devices_, forward_dtype()));
@@ -97,7 +97,7 @@ class JobRun {
     report_memory();
     report_.predicted = predicted_of(plan_);
     if (options_.shared)
-      for (const SharedWork::Taken& taken : options_.shared->taken())
+      for (const resume::SharedWork::Taken& taken : options_.shared->taken())
         report_.shared.push_back(taken.what);
     report_.warnings = log_.warnings();
     log_.finish(report_);
@@ -115,8 +115,8 @@ class JobRun {
     io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
   }
 
-  RunTotals totals() {
-    const RunTotals& before = state_.progress().totals;
+  resume::RunTotals totals() {
+    const resume::RunTotals& before = state_.progress().totals;
     return {.seconds = seconds_before_ + watch_.seconds(),
             .stages = report_.stages,
             .warnings = log_.warnings(),
@@ -129,7 +129,7 @@ class JobRun {
     report_.predicted_peak_bytes = memory_plan_.peak_bytes;
     report_.activation_file_bytes = scratch_->peak_file_bytes();
     const auto measured = memory_.stages();
-    for (const MemoryPlan::Stage& stage : memory_plan_.stages) {
+    for (const forecast::MemoryPlan::Stage& stage : memory_plan_.stages) {
       const auto found = measured.find(stage.stage);
       report_.stage_peaks.push_back(
           {stage.stage, stage.peak_bytes(), found == measured.end() ? 0 : found->second});
@@ -149,10 +149,10 @@ class JobRun {
   }
 
   // Every GPU that LibTorch's operators are fast on multiplies bf16 natively.
-  model::ComputeDType dtype_for(const std::string& name) const {
+  forward::ComputeDType dtype_for(const std::string& name) const {
     const bool on_gpu = execs_.forward.starts_with("cuda");
-    return name == "auto" && on_gpu ? model::ComputeDType::kBFloat16
-                                    : model::compute_dtype_from(name);
+    return name == "auto" && on_gpu ? forward::ComputeDType::kBFloat16
+                                    : forward::compute_dtype_from(name);
   }
 
   std::string forward_dtype() const {
@@ -160,8 +160,8 @@ class JobRun {
   }
 
   // What is compared with the original's stream, or summed on another device, comes to the host.
-  std::unique_ptr<model::BlockRunner> make_runner(const artifact::ExportPlan& plan) const {
-    return model::make_block_runner(source_.family.config,
+  std::unique_ptr<forward::BlockRunner> make_runner(const formats::ExportPlan& plan) const {
+    return forward::make_block_runner(source_.family.config,
                                     {.dtype = dtype_for(job_.runtime.forward_dtype),
                                      .threads = job_.runtime.threads,
                                      .device = execs_.forward,
@@ -170,7 +170,7 @@ class JobRun {
                                                    upstream_correction_for(job_, plan) > 0});
   }
 
-  std::string method_for(const artifact::ExportPlan& plan) const { return method_of(job_, plan); }
+  std::string method_for(const formats::ExportPlan& plan) const { return method_of(job_, plan); }
 
   std::string title(const std::vector<std::size_t>& exports) const {
     std::vector<std::string> names;
@@ -180,8 +180,8 @@ class JobRun {
   }
 
   void write_exports(std::size_t number, const std::vector<std::size_t>& exports) {
-    const artifact::ExportPlan& plan = plans_[exports.front()];
-    const PassProgress before = state_.pass(number);
+    const formats::ExportPlan& plan = plans_[exports.front()];
+    const resume::PassProgress before = state_.pass(number);
     Writers writers = writers_.open(exports, before, calibration_.rows());
     tell_what_is_done(plan, before);
     if (writers.empty()) {
@@ -190,8 +190,8 @@ class JobRun {
     }
 
     log_.phase_started(title(exports), static_cast<Index>(source_.family.blocks.size()));
-    std::unique_ptr<model::BlockRunner> runner;
-    StatisticsStore* statistics = nullptr;
+    std::unique_ptr<forward::BlockRunner> runner;
+    resume::StatisticsStore* statistics = nullptr;
     if (measures(plan)) {
       report_.forward_dtype = forward_dtype();
       statistics = statistics_store();
@@ -199,7 +199,7 @@ class JobRun {
     }
     first_block_.start_pass(plan, exports.size());
     const double seconds_before = report_.stages.forward + report_.stages.statistics;
-    const std::vector<ModuleReport> modules =
+    const std::vector<record::ModuleReport> modules =
         run_pass({.job = job_,
                   .source = source_,
                   .plan = plan,
@@ -225,14 +225,14 @@ class JobRun {
     finish(exports, writers, modules);
   }
 
-  bool measures(const artifact::ExportPlan& plan) const {
+  bool measures(const formats::ExportPlan& plan) const {
     return calibration_.rows() > 0 && quantizes_a_linear(plan);
   }
 
   // With propagate_error: false, where other jobs find what this one measures. No room on the disk
   // for it is no reason to fail.
-  StatisticsStore* statistics_store() {
-    StatisticsStore* store = shared_statistics(job_,
+  resume::StatisticsStore* statistics_store() {
+    resume::StatisticsStore* store = shared_statistics(job_,
                                                {.family = source_.family,
                                                 .calibration = report_.calibration,
                                                 .tokens = calibration_,
@@ -245,33 +245,33 @@ class JobRun {
     return nullptr;
   }
 
-  void finish_statistics(StatisticsStore& statistics, double seconds) {
+  void finish_statistics(resume::StatisticsStore& statistics, double seconds) {
     statistics.finish(source_.family, seconds);
     if (!statistics.trouble().empty())
       log_.warning("statistics are not shared: " + statistics.trouble());
   }
 
   // Of a pass that an earlier process has worked on.
-  std::vector<ModuleReport> before_modules(const artifact::ExportPlan& plan,
-                                           const PassProgress& before) const {
+  std::vector<record::ModuleReport> before_modules(const formats::ExportPlan& plan,
+                                           const resume::PassProgress& before) const {
     return with_grids(before.rounding.modules, source_.family, plan);
   }
 
-  void tell_what_is_done(const artifact::ExportPlan& plan, const PassProgress& before) {
+  void tell_what_is_done(const formats::ExportPlan& plan, const resume::PassProgress& before) {
     if (before.blocks == 0) return;
-    for (const ModuleReport& module : before_modules(plan, before)) log_.write_row(module);
+    for (const record::ModuleReport& module : before_modules(plan, before)) log_.write_row(module);
     log_.note(fmt::format("going on: {} of {} blocks are finished", before.blocks,
                           source_.family.blocks.size()));
   }
 
   // Until one pass has measured; later ones would see the same or other codes' errors.
-  ImatrixRecorder* recorder() {
+  calib::ImatrixRecorder* recorder() {
     const bool wanted = !job_.calibration.save_imatrix.empty() && !recorder_.written();
     return wanted ? &recorder_ : nullptr;
   }
 
   void finish(const std::vector<std::size_t>& exports, Writers& writers,
-              const std::vector<ModuleReport>& modules) {
+              const std::vector<record::ModuleReport>& modules) {
     const TimedScope timed(report_.stages.write);
     const MemoryMeter::Scope memory(memory_, "write");
     writers_.finish(exports, writers, modules, report_.artifacts);
@@ -281,10 +281,10 @@ class JobRun {
   void evaluate() {
     const TimedScope timed(report_.stages.evaluate);
     const MemoryMeter::Scope memory(memory_, "evaluate");
-    std::vector<std::unique_ptr<artifact::ArtifactReader>> readers;
+    std::vector<std::unique_ptr<formats::ArtifactReader>> readers;
     std::vector<eval::EvalModel> candidates;
-    for (const artifact::ExportPlan& plan : plans_) {
-      readers.push_back(artifact::open_artifact(plan.request.path));
+    for (const formats::ExportPlan& plan : plans_) {
+      readers.push_back(formats::open_artifact(plan.request.path));
       candidates.push_back(
           {plan.request.path.filename().string(), readers.back().get(), &readers.back()->config()});
     }
@@ -306,23 +306,23 @@ class JobRun {
       options_.shared->took("reference", states->spared_seconds() - spared_before);
   }
 
-  const Job& job_;
+  const job::Job& job_;
   const RunOptions options_;
   const Stopwatch watch_;
-  RunState state_;
+  resume::RunState state_;
   const double seconds_before_ = state_.progress().totals.seconds;
   RunLog log_;
   SourceModel source_;
-  std::vector<artifact::ExportPlan> plans_;
-  std::optional<Importance> importance_;
-  ImatrixRecorder recorder_;
-  StageDevices devices_;
-  StageExecs execs_;
+  std::vector<formats::ExportPlan> plans_;
+  std::optional<calib::Importance> importance_;
+  calib::ImatrixRecorder recorder_;
+  job::StageDevices devices_;
+  job::StageExecs execs_;
   MemoryMeter memory_;
-  MemoryPlan memory_plan_;
+  forecast::MemoryPlan memory_plan_;
   std::shared_ptr<io::ScratchSpace> scratch_;
-  Report report_;
-  JobPlan plan_;  // its time is predicted anew after the first block
+  record::Report report_;
+  forecast::JobPlan plan_;  // its time is predicted anew after the first block
   FirstBlock first_block_;
   text::TokenBlocks calibration_;
   ExportWriters writers_;
@@ -334,7 +334,7 @@ bool can_resume(const std::filesystem::path& run_dir) {
   return std::filesystem::exists(run_dir / "state" / "journal");
 }
 
-Report quantize_model(const Job& job, Observer& observer, const RunOptions& options) {
+record::Report quantize_model(const job::Job& job, Observer& observer, const RunOptions& options) {
   try {
     return JobRun(job, observer, options).run();
   } catch (const Error& error) {

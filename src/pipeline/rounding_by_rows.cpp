@@ -55,8 +55,8 @@ bool rounds_by_rows(const Pass& pass) {
                      [](const auto& planned) { return !planned.grid || planned.grid->block; });
 }
 
-void SiteRounding::round_rows(const artifact::TensorPlan& planned, const quant::Rounder& rounder,
-                              const calib::InputStats& stats, ModuleReport report) {
+void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::Rounder& rounder,
+                              const quant::InputStats& stats, record::ModuleReport report) {
   const std::string& tensor = planned.tensor.name;
   const Stopwatch watch;
   const RowReader reader(*pass_.source.weights, tensor);
@@ -84,14 +84,14 @@ void SiteRounding::round_rows(const artifact::TensorPlan& planned, const quant::
 }
 
 void SiteRounding::round_block_by_rows(const model::BlockSpec& block) {
-  const calib::InputStats none;
+  const quant::InputStats none;
   for (const model::SiteSpec& site : block.sites)
     for (const model::LinearSpec& linear : site.readers) {
-      const artifact::TensorPlan& planned = pass_.plan.at(linear.weight.name);
+      const formats::TensorPlan& planned = pass_.plan.at(linear.weight.name);
       if (!planned.grid) continue;
-      ModuleReport report = describe(linear.name, linear.role, *planned.grid);
+      record::ModuleReport report = describe(linear.name, linear.role, *planned.grid);
       report.block = block.layer;
-      const calib::InputStats& stats =
+      const quant::InputStats& stats =
           pass_.importance ? pass_.importance->stats_of(linear.weight) : none;
       round_rows(planned, rounder_, stats, std::move(report));
     }

@@ -9,7 +9,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "calque/pipeline/report_json.h"
+#include "calque/record/report_json.h"
 
 namespace calque::pipeline {
 namespace {
@@ -44,7 +44,7 @@ double bits_per_weight(const quant::Grid& grid, Index in_features) {
 
 }  // namespace
 
-RunLog::RunLog(const std::filesystem::path& folder, Observer& next, const RunProgress& before)
+RunLog::RunLog(const std::filesystem::path& folder, Observer& next, const resume::RunProgress& before)
     : folder_(folder),
       next_(next),
       seconds_before_(before.totals.seconds),
@@ -78,7 +78,7 @@ void RunLog::phase_started(const std::string& title, Index steps) {
   next_.phase_started(title, steps);
 }
 
-void RunLog::write_row(const ModuleReport& m) {
+void RunLog::write_row(const record::ModuleReport& m) {
   if (!modules_csv_.is_open()) return;
   const quant::RoundingReport& r = m.rounding;
   const Index params = m.out_features * m.in_features;
@@ -94,7 +94,7 @@ void RunLog::write_row(const ModuleReport& m) {
   check(modules_csv_, "modules.csv");
 }
 
-void RunLog::module_done(const ModuleReport& m) {
+void RunLog::module_done(const record::ModuleReport& m) {
   const quant::RoundingReport& r = m.rounding;
   write_row(m);
   log("module",
@@ -121,7 +121,7 @@ void RunLog::warning(const std::string& line) {
   next_.warning(line);
 }
 
-void RunLog::finish(const Report& report) {
+void RunLog::finish(const record::Report& report) {
   log("done", fmt::format(R"("warnings":{},"peak_bytes":{})", warnings_.size(), report.peak_bytes));
   if (folder_.empty()) return;
   io::write_file(folder_ / "calibration_manifest.json", manifest_json(report.calibration));

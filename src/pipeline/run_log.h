@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "calque/pipeline/observer.h"
-#include "calque/pipeline/report.h"
-#include "pipeline/run_records.h"
+#include "calque/record/report.h"
+#include "resume/run_records.h"
 #include "pipeline/stopwatch.h"
 
 namespace calque::pipeline {
@@ -18,11 +18,11 @@ class RunLog : public Observer {
  public:
   // `before`: what an earlier process has done. Its lines of log.jsonl stay, later ones go; the
   // rows of modules.csv are to be given again.
-  RunLog(const std::filesystem::path& folder, Observer& next, const RunProgress& before);
+  RunLog(const std::filesystem::path& folder, Observer& next, const resume::RunProgress& before);
 
   void phase_started(const std::string& title, Index steps) override;
   void step(Index done) override { next_.step(done); }
-  void module_done(const ModuleReport& module) override;
+  void module_done(const record::ModuleReport& module) override;
   void block_done(Index block, Index blocks, double seconds) override;
   void note(const std::string& line) override;
   void warning(const std::string& line) override;
@@ -30,8 +30,8 @@ class RunLog : public Observer {
   const std::vector<std::string>& warnings() const { return warnings_; }
   std::uint64_t log_bytes();  // of log.jsonl
   // Of a module that an earlier process has done.
-  void write_row(const ModuleReport& module);
-  void finish(const Report& report);
+  void write_row(const record::ModuleReport& module);
+  void finish(const record::Report& report);
 
  private:
   void check(const std::ofstream& stream, const char* name) const;

@@ -9,7 +9,7 @@
 #include "calque/model/fold.h"
 #include "calque/quant/awq.h"
 #include "calque/quant/methods.h"
-#include "pipeline/pass_method.h"
+#include "job/pass_method.h"
 #include "pipeline/stopwatch.h"
 
 namespace calque::pipeline {
@@ -17,7 +17,7 @@ namespace {
 
 using Absorber = model::FoldSpec::Absorber;
 
-quant::GptqOptions gptq_options(const QuantizationSettings& settings) {
+quant::GptqOptions gptq_options(const job::QuantizationSettings& settings) {
   quant::GptqOptions options;
   options.scale_rule = rounding_scale_rule(settings);
   options.act_order = settings.act_order;
@@ -28,7 +28,7 @@ quant::GptqOptions gptq_options(const QuantizationSettings& settings) {
   return options;
 }
 
-quant::Rounder make_rounder(const QuantizationSettings& settings) {
+quant::Rounder make_rounder(const job::QuantizationSettings& settings) {
   if (settings.rounding() == "rtn")
     return quant::make_rtn({.scale_rule = rounding_scale_rule(settings)});
   return quant::make_gptq(gptq_options(settings));
@@ -36,7 +36,7 @@ quant::Rounder make_rounder(const QuantizationSettings& settings) {
 
 // Of what has no statistics: llama.cpp's bytes with rtn, else with scales refined for the squared
 // error.
-quant::Rounder make_plain_blocks(const QuantizationSettings& settings) {
+quant::Rounder make_plain_blocks(const job::QuantizationSettings& settings) {
   if (settings.rounding() == "rtn") return quant::make_rtn({});
   return quant::make_gptq(gptq_options(settings));
 }
@@ -52,8 +52,8 @@ std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const
 
 }  // namespace
 
-ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
-  ModuleReport report;
+record::ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
+  record::ModuleReport report;
   report.module = module;
   report.role = role;
   report.grid = grid;
@@ -67,16 +67,16 @@ SiteRounding::SiteRounding(const Pass& pass)
       plain_blocks_(make_plain_blocks(pass.job.quantization)),
       channel_scales_(pass) {}
 
-void SiteRounding::restore(RoundingState state) {
+void SiteRounding::restore(resume::RoundingState state) {
   state_ = std::move(state);
-  for (const ModuleReport& module : state_.modules) {
+  for (const record::ModuleReport& module : state_.modules) {
     if (module.block < 0) rounded_outside_.insert(module.module);
     if (!module.rounding.fallback_reason.empty()) ++fallbacks_;
   }
 }
 
 void SiteRounding::correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                                const calib::InputStats& stats, quant::InputShift shift,
+                                const quant::InputStats& stats, quant::InputShift shift,
                                 model::BlockWeights& weights) {
   const TimedScope timed(pass_.stages.transform);
   const auto correction =
@@ -90,8 +90,8 @@ void SiteRounding::correct_site(const model::BlockSpec& block, const model::Site
 }
 
 void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                              calib::InputStats stats, model::BlockWeights& weights,
-                              const model::HiddenStates* hidden) {
+                              quant::InputStats stats, model::BlockWeights& weights,
+                              const forward::HiddenStates* hidden) {
   const std::span<const float> scales_K =
       channel_scales_.choose(block, site, stats, weights, hidden);
   if (!scales_K.empty()) {
@@ -108,7 +108,7 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     const std::string& name = linear.weight.name;
     const auto& grid = pass_.plan.at(name).grid;
     if (!grid) continue;
-    ModuleReport report = describe(linear.name, linear.role, *grid);
+    record::ModuleReport report = describe(linear.name, linear.role, *grid);
     report.block = block.layer;
     report.tokens = seen.tokens;
     report.nonfinite_tokens = seen.nonfinite;
@@ -168,15 +168,15 @@ void SiteRounding::finish_block() {
 }
 
 void SiteRounding::round_outside_blocks() {
-  const calib::InputStats none;
-  for (const artifact::TensorPlan& planned : pass_.plan.tensors) {
+  const quant::InputStats none;
+  for (const formats::TensorPlan& planned : pass_.plan.tensors) {
     const std::string& name = planned.tensor.name;
     if (!planned.grid || planned.in_block_linear || rounded_outside_.count(name) > 0) continue;
     if (!planned.grid->block) {
       round_outside_blocks(planned);
       continue;
     }
-    ModuleReport report = describe(name, "", *planned.grid);
+    record::ModuleReport report = describe(name, "", *planned.grid);
     report.block = -1;
     round_rows(planned, plain_blocks_,
                pass_.importance ? pass_.importance->stats_of(planned.tensor) : none,
@@ -184,15 +184,15 @@ void SiteRounding::round_outside_blocks() {
   }
 }
 
-Matrix<float> SiteRounding::round_outside_blocks(const artifact::TensorPlan& planned) {
+Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& planned) {
   Matrix<float> weight = [&] {
     const TimedScope timed(pass_.stages.load);
     return pass_.source.weights->load(planned.tensor.name);
   }();
-  ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
+  record::ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
   report.block = -1;
-  const calib::InputStats none;
-  const calib::InputStats& stats =
+  const quant::InputStats none;
+  const quant::InputStats& stats =
       pass_.importance ? pass_.importance->stats_of(planned.tensor) : none;
   const quant::Rounder& rounder = planned.grid->block ? plain_blocks_ : plain_;
   rounded_outside_.insert(planned.tensor.name);
@@ -203,7 +203,7 @@ Matrix<float> SiteRounding::round_outside_blocks(const artifact::TensorPlan& pla
 // Returns the values of the rounded matrix.
 Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
                                             const std::string& tensor, bool hold,
-                                            Matrix<float> weight_NK, ModuleReport& report) {
+                                            Matrix<float> weight_NK, record::ModuleReport& report) {
   const Stopwatch watch;
   report.out_features = weight_NK.rows();
   report.in_features = weight_NK.cols();
@@ -233,7 +233,7 @@ void SiteRounding::write_dense(const std::string& tensor, MatrixView<const float
   state_.given.push_back(tensor);
 }
 
-void SiteRounding::finish_module(const ModuleReport& report) {
+void SiteRounding::finish_module(const record::ModuleReport& report) {
   state_.modules.push_back(report);
   pass_.observer.module_done(report);
   if (report.rounding.fallback_reason.empty()) return;
@@ -250,7 +250,7 @@ void SiteRounding::finish_module(const ModuleReport& report) {
 // Once a kind of site: other blocks will not fare better.
 void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
                                           const model::SiteSpec& site,
-                                          const calib::InputStats& stats) {
+                                          const quant::InputStats& stats) {
   if (!state_.uncorrected.insert(std::string(name_of(site.kind))).second) return;
   pass_.observer.warning(
       fmt::format("{} {}: errors of earlier layers are not made up for: {} calibration tokens say "

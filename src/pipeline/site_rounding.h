@@ -9,7 +9,7 @@
 #include "calque/quant/upstream.h"
 #include "pipeline/channel_scales.h"
 #include "pipeline/pass.h"
-#include "pipeline/run_records.h"
+#include "resume/run_records.h"
 
 namespace calque::pipeline {
 
@@ -17,7 +17,7 @@ namespace calque::pipeline {
 // needed, and all grids are GGUF blocks, which know nothing of other rows.
 bool rounds_by_rows(const Pass& pass);
 
-ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid);
+record::ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid);
 
 // Rounds the readers of one site after another and hands them to the writers; the state of a pass
 // that outlives its blocks.
@@ -28,11 +28,11 @@ class SiteRounding {
   // Puts the values that the artifact's function has in place of the site's weights. `hidden`: what
   // the block is running on, null when it is not running.
   void round_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                  calib::InputStats stats, model::BlockWeights& weights,
-                  const model::HiddenStates* hidden);
+                  quant::InputStats stats, model::BlockWeights& weights,
+                  const forward::HiddenStates* hidden);
   // Before round_site: the readers' weights become what makes up best for the inputs' shift.
   void correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
-                    const calib::InputStats& stats, quant::InputShift shift,
+                    const quant::InputStats& stats, quant::InputShift shift,
                     model::BlockWeights& weights);
   // All linears of the block, if rounds_by_rows.
   void round_block_by_rows(const model::BlockSpec& block);
@@ -41,11 +41,11 @@ class SiteRounding {
   // Tensors that no site feeds (embedding, head): rounded to nearest. Those that are not yet; or
   // one of them, whose values are returned.
   void round_outside_blocks();
-  Matrix<float> round_outside_blocks(const artifact::TensorPlan& planned);
+  Matrix<float> round_outside_blocks(const formats::TensorPlan& planned);
 
   // Between two blocks, nothing else is kept.
-  const RoundingState& state() const { return state_; }
-  void restore(RoundingState state);
+  const resume::RoundingState& state() const { return state_; }
+  void restore(resume::RoundingState state);
 
  private:
   // Calibration rows of a site.
@@ -54,11 +54,11 @@ class SiteRounding {
     Index nonfinite = 0;
   };
 
-  void round_rows(const artifact::TensorPlan& planned, const quant::Rounder& rounder,
-                  const calib::InputStats& stats, ModuleReport report);
+  void round_rows(const formats::TensorPlan& planned, const quant::Rounder& rounder,
+                  const quant::InputStats& stats, record::ModuleReport report);
   void write_rows(const std::string& tensor, Index first_row, const quant::QuantizedMatrix& rows);
   Matrix<float> round_and_write(const quant::SiteRounder& round_one, const std::string& tensor,
-                                bool hold, Matrix<float> weight_NK, ModuleReport& report);
+                                bool hold, Matrix<float> weight_NK, record::ModuleReport& report);
   void write(const std::string& tensor, const quant::QuantizedMatrix& q);
   void write_dense(const std::string& tensor, MatrixView<const float> values);
   void absorb(const model::FoldSpec& fold, std::span<const float> scales_K,
@@ -67,9 +67,9 @@ class SiteRounding {
   Matrix<float>& changed(const std::string& tensor, const model::BlockWeights& weights);
   void scale_unrounded(const model::FoldSpec& fold, std::span<const float> scales_K,
                        const model::BlockWeights& weights);
-  void finish_module(const ModuleReport& report);
+  void finish_module(const record::ModuleReport& report);
   void warn_about_uncorrected(const model::BlockSpec& block, const model::SiteSpec& site,
-                              const calib::InputStats& stats);
+                              const quant::InputStats& stats);
   void warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
                             const SeenTokens& seen);
 
@@ -84,7 +84,7 @@ class SiteRounding {
   std::vector<const model::FoldSpec*> absorbed_;   // folds of this block that are done
   std::map<std::string, double> upstream_shifts_;  // of the site's linears, |W* - W| / |W|
   std::set<std::string> rounded_outside_;
-  RoundingState state_;
+  resume::RoundingState state_;
   Index fallbacks_ = 0;
 };
 

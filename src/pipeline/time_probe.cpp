@@ -3,16 +3,16 @@
 #include <optional>
 
 #include "calque/eval/evaluate.h"
-#include "calque/pipeline/predict_time.h"
-#include "pipeline/evaluation_work.h"
-#include "pipeline/job_tokens.h"
-#include "pipeline/memory_stages.h"
+#include "calque/forecast/predict_time.h"
+#include "forecast/evaluation_work.h"
+#include "job/job_tokens.h"
+#include "forecast/memory_stages.h"
 #include "pipeline/pass.h"
-#include "pipeline/pass_method.h"
+#include "job/pass_method.h"
 #include "pipeline/plan_job.h"
-#include "pipeline/stage_seconds.h"
+#include "record/stage_seconds.h"
 #include "pipeline/stopwatch.h"
-#include "pipeline/upstream_settings.h"
+#include "job/upstream_settings.h"
 
 namespace calque::pipeline {
 namespace {
@@ -39,8 +39,8 @@ text::TokenBlocks first_rows(const text::TokenBlocks& blocks, Index rows) {
 }
 
 // Only the linears of the blocks: nothing outside is rounded in a probe.
-artifact::ExportPlan without_outside(artifact::ExportPlan plan) {
-  for (artifact::TensorPlan& planned : plan.tensors)
+formats::ExportPlan without_outside(formats::ExportPlan plan) {
+  for (formats::TensorPlan& planned : plan.tensors)
     if (!planned.in_block_linear) planned.grid.reset();
   return plan;
 }
@@ -51,7 +51,7 @@ void keep_first_block(model::FamilySpec& family) {
 
 class Probe {
  public:
-  Probe(const Job& job, const MachineRates& rates)
+  verify::Probe(const job::Job& job, const forecast::MachineRates& rates)
       : job_(job),
         rates_(rates),
         source_(job.model.path, job.model.allow_requantize),
@@ -62,14 +62,14 @@ class Probe {
         devices_(choose_devices(job, plans_, this_machine())),
         execs_(open_devices(devices_, job.runtime.threads)) {
     keep_first_block(source_.family);
-    threads_ = static_cast<int>(JobShapes(job, source_.family, plans_).threads);
+    threads_ = static_cast<int>(forecast::JobShapes(job, source_.family, plans_).threads);
   }
 
-  TimePrediction run() {
+  forecast::TimePrediction run() {
     read_calibration();
     for (const std::vector<std::size_t>& exports : group_by_grids(plans_))
       run_first_block(plans_[exports.front()]);
-    StageSeconds predicted = corrected(whole_, expected_, measured_);
+    record::StageSeconds predicted = corrected(whole_, expected_, measured_);
     if (job_.calibration.given()) predicted.tokenize = measured_.tokenize;
     if (job_.evaluate) predicted.evaluate = evaluate();
     return prediction_of(predicted, "probe");
@@ -78,18 +78,18 @@ class Probe {
  private:
   // The evaluation's two parts: its blocks, and its heads. Its text is read in full.
   struct Parts {
-    Work blocks, heads;
+    forecast::Work blocks, heads;
   };
-  static Parts split(const Work& work) {
+  static Parts split(const forecast::Work& work) {
     Parts parts{work, {}};
-    for (const WorkKind kind : {WorkKind::kHeads, WorkKind::kProbabilities}) {
+    for (const forecast::WorkKind kind : {forecast::WorkKind::kHeads, forecast::WorkKind::kProbabilities}) {
       parts.heads[kind] = work[kind];
       parts.blocks[kind] = 0;
     }
-    parts.blocks[WorkKind::kEvaluatedBytes] = 0;
+    parts.blocks[forecast::WorkKind::kEvaluatedBytes] = 0;
     return parts;
   }
-  double evaluate_seconds(const Work& work) const {
+  double evaluate_seconds(const forecast::Work& work) const {
     return seconds_of(work, job_, rates_).evaluate;
   }
 
@@ -99,13 +99,13 @@ class Probe {
     calibration_ = calibration_tokens(job_, source_.family.config.vocab_size).blocks;
   }
 
-  StageSeconds of_first_block(const artifact::ExportPlan& plan, const Job& job) const {
+  record::StageSeconds of_first_block(const formats::ExportPlan& plan, const job::Job& job) const {
     return seconds_of(block_work(job, source_.family, plan, source_.family.blocks.front(), 0), job,
                       rates_);
   }
 
-  std::unique_ptr<model::BlockRunner> runner_for(const artifact::ExportPlan& plan) const {
-    return model::make_block_runner(source_.family.config,
+  std::unique_ptr<forward::BlockRunner> runner_for(const formats::ExportPlan& plan) const {
+    return forward::make_block_runner(source_.family.config,
                                     {.dtype = forward_dtype(job_.runtime.forward_dtype),
                                      .threads = job_.runtime.threads,
                                      .device = execs_.forward,
@@ -113,23 +113,23 @@ class Probe {
                                                    upstream_correction_for(job_, plan) > 0});
   }
 
-  model::ComputeDType forward_dtype(const std::string& name) const {
+  forward::ComputeDType forward_dtype(const std::string& name) const {
     const bool on_gpu = execs_.forward.starts_with("cuda");
-    return name == "auto" && on_gpu ? model::ComputeDType::kBFloat16
-                                    : model::compute_dtype_from(name);
+    return name == "auto" && on_gpu ? forward::ComputeDType::kBFloat16
+                                    : forward::compute_dtype_from(name);
   }
 
-  void run_first_block(const artifact::ExportPlan& whole_plan) {
-    const artifact::ExportPlan plan = without_outside(whole_plan);
-    const StageSeconds all = of_first_block(plan, job_);
+  void run_first_block(const formats::ExportPlan& whole_plan) {
+    const formats::ExportPlan plan = without_outside(whole_plan);
+    const record::StageSeconds all = of_first_block(plan, job_);
     const bool runs = job_.calibration.given() && quantizes_a_linear(plan);
-    Job job = job_;
+    job::Job job = job_;
     if (runs)
       job.calibration.packing.n_samples =
           some_of(calibration_.rows(), all.forward + all.statistics, threads_);
     const text::TokenBlocks rows = first_rows(calibration_, job.calibration.packing.n_samples);
-    const std::unique_ptr<model::BlockRunner> runner = runs ? runner_for(plan) : nullptr;
-    std::vector<std::unique_ptr<artifact::ArtifactWriter>> no_writers;
+    const std::unique_ptr<forward::BlockRunner> runner = runs ? runner_for(plan) : nullptr;
+    std::vector<std::unique_ptr<formats::ArtifactWriter>> no_writers;
     run_pass({.job = job,
               .source = source_,
               .plan = plan,
@@ -149,7 +149,7 @@ class Probe {
   // The original against itself, a few windows of the first text through one block and the head.
   double evaluate() {
     const Stopwatch reading;
-    const EvaluationText first = job_.evaluate->named_texts().front();
+    const job::EvaluationText first = job_.evaluate->named_texts().front();
     const text::TokenBlocks windows =
         evaluation_tokens(first, job_.evaluate->seqlen, job_.model.path,
                           source_.family.config.vocab_size)
@@ -157,8 +157,8 @@ class Probe {
     const double read = reading.seconds();
     model::ModelConfig config = source_.family.config;
     config.num_layers = 1;
-    Job job = job_;
-    job.evaluate = EvaluationSettings{.text = {}, .tokens = {}, .texts = {first}};
+    job::Job job = job_;
+    job.evaluate = job::EvaluationSettings{.text = {}, .tokens = {}, .texts = {first}};
     job.evaluate->seqlen = job_.evaluate->seqlen;
     const Parts whole = split(one_block_evaluation(job));
     const double all = evaluate_seconds(whole.blocks) + evaluate_seconds(whole.heads);
@@ -183,32 +183,32 @@ class Probe {
   }
 
   // Of two models with the same head.
-  Work one_block_evaluation(const Job& job) const {
-    artifact::ExportPlan same;
+  forecast::Work one_block_evaluation(const job::Job& job) const {
+    formats::ExportPlan same;
     same.tensors.push_back({source_.family.head()});
     return evaluation_work(job, source_.family, {same});
   }
 
-  const Job& job_;
-  const MachineRates& rates_;
+  const job::Job& job_;
+  const forecast::MachineRates& rates_;
   SourceModel source_;  // its family ends after the first block
-  std::vector<artifact::ExportPlan> plans_;
-  StageSeconds whole_;
+  std::vector<formats::ExportPlan> plans_;
+  record::StageSeconds whole_;
   Parts evaluation_;
-  std::optional<Importance> importance_;
-  StageDevices devices_;
-  StageExecs execs_;
+  std::optional<calib::Importance> importance_;
+  job::StageDevices devices_;
+  job::StageExecs execs_;
   int threads_ = 1;
   text::TokenBlocks calibration_;
   Observer silent_;
   MemoryMeter memory_;
-  StageSeconds expected_, measured_;
+  record::StageSeconds expected_, measured_;
 };
 
 }  // namespace
 
-TimePrediction probe_time(const Job& job, const MachineRates& rates) {
-  return Probe(job, rates).run();
+forecast::TimePrediction probe_time(const job::Job& job, const forecast::MachineRates& rates) {
+  return verify::Probe(job, rates).run();
 }
 
 }  // namespace calque::pipeline

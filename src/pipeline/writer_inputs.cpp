@@ -4,8 +4,8 @@
 
 #include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
-#include "pipeline/model_card.h"
-#include "pipeline/pass_method.h"
+#include "publish/model_card.h"
+#include "job/pass_method.h"
 
 namespace calque::pipeline {
 namespace {
@@ -19,9 +19,9 @@ std::string name_of_model(const std::filesystem::path& path) {
   return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
 }
 
-artifact::Provenance provenance_of(const Job& job, const SourceModel& source,
-                                   const artifact::ExportPlan& plan,
-                                   const std::optional<Importance>& importance, Index rows) {
+formats::Provenance provenance_of(const job::Job& job, const SourceModel& source,
+                                   const formats::ExportPlan& plan,
+                                   const std::optional<calib::Importance>& importance, Index rows) {
   const std::string method = method_of(job, plan);
   return {.quantizer = kQuantizer,
           .model_name = name_of_model(job.model.path),
@@ -36,19 +36,19 @@ artifact::Provenance provenance_of(const Job& job, const SourceModel& source,
           .quantized_by = job.publish.quantized_by};
 }
 
-std::optional<text::Vocabulary> vocabulary_for(const Job& job, const SourceModel& source,
-                                               const artifact::ExportRequest& request) {
+std::optional<text::Vocabulary> vocabulary_for(const job::Job& job, const SourceModel& source,
+                                               const formats::ExportRequest& request) {
   if (request.format != "gguf" || source.is_gguf() || !text::has_tokenizer(job.model.path))
     return std::nullopt;
   return text::load_vocabulary(job.model.path, source.family.config.vocab_size, request.pre);
 }
 
-std::string missing_tokenizer(const Job& job, const artifact::ExportRequest& request) {
+std::string missing_tokenizer(const job::Job& job, const formats::ExportRequest& request) {
   if (request.format != "gguf" || text::has_tokenizer(job.model.path)) return "";
   return "the model has no tokenizer: the GGUF file will have none either";
 }
 
-std::string unused_scales(const Job& job, const artifact::ExportPlan& plan) {
+std::string unused_scales(const job::Job& job, const formats::ExportPlan& plan) {
   const std::string method = method_of(job, plan);
   if (job.quantization.method != "awq" || method == "awq") return "";
   return fmt::format("{}: type {} takes no channel scales; method awq only rounds it ({})",

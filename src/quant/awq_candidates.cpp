@@ -39,7 +39,7 @@ std::vector<double> weight_means(const std::vector<AwqReader>& readers, Index fe
 
 }  // namespace
 
-void expect_readers(const std::vector<AwqReader>& readers, const calib::InputStats& stats) {
+void expect_readers(const std::vector<AwqReader>& readers, const quant::InputStats& stats) {
   if (stats.empty() || readers.empty())
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("channel scales need statistics and readers of the input; given are "
@@ -55,7 +55,7 @@ void expect_readers(const std::vector<AwqReader>& readers, const calib::InputSta
   }
 }
 
-ScaleFamily::ScaleFamily(const std::vector<AwqReader>& readers, const calib::InputStats& stats)
+ScaleFamily::ScaleFamily(const std::vector<AwqReader>& readers, const quant::InputStats& stats)
     : input_mean_K_(stats.magnitude_K), weight_mean_K_(weight_means(readers, stats.features())) {
   for (double& mean : input_mean_K_) mean /= static_cast<double>(stats.tokens);
 }

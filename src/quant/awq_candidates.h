@@ -2,13 +2,13 @@
 
 #include <vector>
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/quant/awq.h"
 
 namespace calque::quant {
 
 // Throws Error(kInternal) unless there are readers of `stats`' input whose grids divide it.
-void expect_readers(const std::vector<AwqReader>& readers, const calib::InputStats& stats);
+void expect_readers(const std::vector<AwqReader>& readers, const quant::InputStats& stats);
 
 // AWQ's one-parameter family of channel scales:
 //   s = max(x^r / (w^(1 - r) + 1e-4), 1e-4) / sqrt(max s * min s)
@@ -16,7 +16,7 @@ void expect_readers(const std::vector<AwqReader>& readers, const calib::InputSta
 // |weight| / (largest |weight| of its group + 1e-6).
 class ScaleFamily {
  public:
-  ScaleFamily(const std::vector<AwqReader>& readers, const calib::InputStats& stats);
+  ScaleFamily(const std::vector<AwqReader>& readers, const quant::InputStats& stats);
 
   std::vector<float> scales(double ratio) const;
 

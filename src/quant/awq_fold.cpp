@@ -41,7 +41,7 @@ double factor_of(float norm, bool plus_one) {
 
 }  // namespace
 
-calib::InputStats rescaled(calib::InputStats stats, std::span<const float> scales_K) {
+quant::InputStats rescaled(quant::InputStats stats, std::span<const float> scales_K) {
   expect_length("scales", scales_K.size(), stats.features());
   for (Index i = 0; i < stats.features(); ++i) {
     const float row_scale = scales_K[static_cast<std::size_t>(i)];

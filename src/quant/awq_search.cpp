@@ -29,7 +29,7 @@ std::vector<float> scaled_importance(const std::vector<float>& importance_K,
 
 class Trials {
  public:
-  Trials(const std::vector<AwqReader>& readers, const calib::InputStats& stats,
+  Trials(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
          const AwqOptions& options, const Exec& exec)
       : readers_(readers),
         stats_(stats),
@@ -88,7 +88,7 @@ class Trials {
   }
 
   const std::vector<AwqReader>& readers_;
-  const calib::InputStats& stats_;
+  const quant::InputStats& stats_;
   const AwqOptions& options_;
   const Exec& exec_;
   std::vector<float> importance_K_;
@@ -97,7 +97,7 @@ class Trials {
 
 }  // namespace
 
-AwqScales search_scales(const std::vector<AwqReader>& readers, const calib::InputStats& stats,
+AwqScales search_scales(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec) {
   const auto features = static_cast<std::size_t>(stats.features());

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "calque/kernels/ggml_fields.h"
+#include "calque/ggml/fields.h"
 #include "calque/kernels/gptq_sweep.h"
 #include "calque/kernels/refine_blocks.h"
 #include "quant/block_rounding.h"
@@ -124,7 +124,7 @@ bool has_block_structure(const Grid& grid) {
 
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
                            const GptqOptions& options, const GptqSite& site,
-                           const calib::InputStats& stats, QuantizedMatrix& q, const Exec& exec) {
+                           const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec) {
   q = reference_blocks(weight_NK, grid, block_importance(stats), exec);
   const Task task = {weight_NK, *grid.block, *find_ggml_structure(*grid.block),
                      options,   site,        exec};

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/methods.h"
@@ -17,7 +17,7 @@ bool has_block_structure(const Grid& grid);
 // then codes, scale codes and steps by refine_blocks.
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
                            const GptqOptions& options, const GptqSite& site,
-                           const calib::InputStats& stats, QuantizedMatrix& q, const Exec& exec);
+                           const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec);
 
 // Without statistics: the format's own rounding, then refine_blocks for the squared error.
 Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,

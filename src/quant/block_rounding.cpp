@@ -4,7 +4,7 @@
 #include <numeric>
 #include <span>
 
-#include "calque/kernels/ggml_quantize.h"
+#include "calque/ggml/quantize.h"
 #include "quant/weights.h"
 
 namespace calque::quant {
@@ -17,7 +17,7 @@ constexpr double kImportanceFloor = 1e-6;
 
 }  // namespace
 
-std::vector<float> block_importance(const calib::InputStats& stats) {
+std::vector<float> block_importance(const quant::InputStats& stats) {
   std::vector<float> importance_K = stats.mean_square_K();
   if (importance_K.empty()) return importance_K;
   const double mean = std::accumulate(importance_K.begin(), importance_K.end(), 0.0) /
@@ -42,7 +42,7 @@ QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& 
 }
 
 Rounded round_to_blocks(MatrixView<const float> weight_NK, const Grid& grid,
-                        const calib::InputStats& stats, const ErrorMeasure& measure,
+                        const quant::InputStats& stats, const ErrorMeasure& measure,
                         const Exec& exec) {
   const std::vector<float> importance_K = block_importance(stats);
   Rounded rounded;

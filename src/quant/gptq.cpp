@@ -76,7 +76,7 @@ GptqSums round_rows_in_order(MatrixView<const float> weight_NK, const Grid& grid
 
 // A strip of rows after another: each has the copies of its own weights that the steps need.
 Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const GptqOptions& options,
-                   const GptqSite& site, const calib::InputStats& stats, const Exec& exec) {
+                   const GptqSite& site, const quant::InputStats& stats, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
   std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
@@ -100,7 +100,7 @@ Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const GptqO
 }
 
 Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid, const GptqOptions& options,
-                     const GptqSite& site, const calib::InputStats& stats, const Exec& exec) {
+                     const GptqSite& site, const quant::InputStats& stats, const Exec& exec) {
   Rounded rounded;
   GptqSums sums;
   for_each_strip(
@@ -118,7 +118,7 @@ Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid, const Gpt
 
 // A mean square that somebody else measured weighs the format's own search, and is no Hessian.
 Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid& grid,
-                                  const GptqOptions& options, const calib::InputStats& stats,
+                                  const GptqOptions& options, const quant::InputStats& stats,
                                   const Exec& exec) {
   if (!stats.mean_square_K().empty()) return round_to_blocks(weight_NK, grid, stats, {}, exec);
   return round_blocks_alone(weight_NK, grid, options, exec);
@@ -127,7 +127,7 @@ Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid&
 // Prepared for the first matrix that needs it: some block grids do without.
 class GptqRounder {
  public:
-  GptqRounder(calib::InputStats stats, const GptqOptions& options, const Exec& exec)
+  GptqRounder(quant::InputStats stats, const GptqOptions& options, const Exec& exec)
       : stats_(std::move(stats)), options_(options), exec_(exec) {}
 
   Rounded operator()(Matrix<float> weight_NK, const Grid& grid) {
@@ -163,7 +163,7 @@ class GptqRounder {
     return site_.hessian_KK.empty() ? measure_of(stats_) : measure_of(site_);
   }
 
-  calib::InputStats stats_;  // without the Gram matrix once the site is prepared
+  quant::InputStats stats_;  // without the Gram matrix once the site is prepared
   GptqOptions options_;
   Exec exec_;
   bool prepared_ = false;
@@ -174,7 +174,7 @@ class GptqRounder {
 }  // namespace
 
 Rounder make_gptq(const GptqOptions& options) {
-  return [options](calib::InputStats stats, const Exec& exec) -> SiteRounder {
+  return [options](quant::InputStats stats, const Exec& exec) -> SiteRounder {
     const auto rounder = std::make_shared<GptqRounder>(std::move(stats), options, exec);
     return [rounder](Matrix<float> weight_NK, const Grid& grid) {
       return (*rounder)(std::move(weight_NK), grid);

@@ -48,7 +48,7 @@ std::vector<double> damped_diagonal(const GptqSite& site, const std::vector<floa
   return damped_K;
 }
 
-void factor(GptqSite& site, const calib::InputStats& stats, const std::vector<float>& diagonal_K,
+void factor(GptqSite& site, const quant::InputStats& stats, const std::vector<float>& diagonal_K,
             double mean, const GptqOptions& options, const Exec& exec) {
   const std::vector<double> ladder = damping_ladder(options);
   for (const double damp : ladder) {
@@ -70,7 +70,7 @@ void factor(GptqSite& site, const calib::InputStats& stats, const std::vector<fl
 
 }  // namespace
 
-GptqSite factor_site(const calib::InputStats& stats, const GptqOptions& options, const Exec& exec) {
+GptqSite factor_site(const quant::InputStats& stats, const GptqOptions& options, const Exec& exec) {
   GptqSite site;
   if (stats.empty()) {
     site.failure = "no calibration statistics";
@@ -89,7 +89,7 @@ GptqSite factor_site(const calib::InputStats& stats, const GptqOptions& options,
   return site;
 }
 
-GptqSite prepare_gptq(calib::InputStats& stats, bool in_order, const GptqOptions& options,
+GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const GptqOptions& options,
                       const Exec& exec) {
   fill_lower(stats.gram_KK);
   GptqSite site = factor_site(stats, options, exec);

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/methods.h"
@@ -26,12 +26,12 @@ struct GptqSite {
 };
 
 // Order and factor. With options.act_order both triangles of the Gram matrix are read.
-GptqSite factor_site(const calib::InputStats& stats, const GptqOptions& options, const Exec& exec);
+GptqSite factor_site(const quant::InputStats& stats, const GptqOptions& options, const Exec& exec);
 
 // Everything. The Hessian is made of the Gram matrix, which is taken out of `stats`, unless there
 // is a failure. In visiting order for grids whose groups are formed in it. Two K x K matrices are
 // held, then and now.
-GptqSite prepare_gptq(calib::InputStats& stats, bool in_order, const GptqOptions& options,
+GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const GptqOptions& options,
                       const Exec& exec);
 
 // For weights with their columns in the order of the Hessian's.

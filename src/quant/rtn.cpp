@@ -13,7 +13,7 @@ namespace {
 
 // What depends on the site only.
 struct Site {
-  calib::InputStats stats;          // without the Gram matrix if there is a Hessian
+  quant::InputStats stats;          // without the Gram matrix if there is a Hessian
   std::vector<float> importance_K;  // empty without statistics
   Matrix<float> hessian_KK;         // both triangles; only for kBlockSearch
   double damping = 0;               // on its diagonal
@@ -39,7 +39,7 @@ void make_site_hessian(Site& site) {
   make_hessian(site.hessian_KK, site.stats.tokens, diagonal_K);
 }
 
-Site prepare(calib::InputStats stats, const RtnOptions& options) {
+Site prepare(quant::InputStats stats, const RtnOptions& options) {
   Site site;
   site.importance_K = channel_importance(stats, kUnseenChannel);
   site.stats = std::move(stats);
@@ -90,7 +90,7 @@ Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RtnOpt
 }  // namespace
 
 Rounder make_rtn(const RtnOptions& options) {
-  return [options](calib::InputStats stats, const Exec& exec) -> SiteRounder {
+  return [options](quant::InputStats stats, const Exec& exec) -> SiteRounder {
     const auto site = std::make_shared<const Site>(prepare(std::move(stats), options));
     return [options, site, exec](Matrix<float> weight_NK, const Grid& grid) {
       if (grid.block) return round_to_blocks(weight_NK, grid, site->stats, site->measure(), exec);

@@ -34,7 +34,7 @@ void expect_fits(MatrixView<const float> weight_NK, const Grid& grid) {
                           grid.group_size, weight_NK.cols()));
 }
 
-std::vector<float> channel_importance(const calib::InputStats& stats, double damp) {
+std::vector<float> channel_importance(const quant::InputStats& stats, double damp) {
   std::vector<float> importance_K = stats.mean_square_K();
   if (importance_K.empty()) return importance_K;
   const double mean = std::accumulate(importance_K.begin(), importance_K.end(), 0.0) /
@@ -68,7 +68,7 @@ double ErrorMeasure::operator()(MatrixView<const float> rows_NK, const Exec& exe
          (damping == 0 ? 0.0 : damping * sum_of_squares(rows_NK));
 }
 
-ErrorMeasure measure_of(const calib::InputStats& stats) {
+ErrorMeasure measure_of(const quant::InputStats& stats) {
   if (stats.gram_KK.empty()) return {};
   return {.matrix_KK = stats.gram_KK.view(), .scale = 1.0 / static_cast<double>(stats.tokens)};
 }

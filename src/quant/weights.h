@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/methods.h"
@@ -26,7 +26,7 @@ void expect_fits(MatrixView<const float> weight_NK, const Grid& grid);
 
 // What scale_search weights channel k with: mean square plus `damp` times the mean over channels,
 // so that a channel which calibration has not seen still counts. Empty without statistics.
-std::vector<float> channel_importance(const calib::InputStats& stats, double damp);
+std::vector<float> channel_importance(const quant::InputStats& stats, double damp);
 
 // Row (= column) k of a Gram matrix multiplied by 1 / tokens, with `diagonal_K` in place of its
 // diagonal, in its own memory; and the lower triangle filled from the upper one.
@@ -43,7 +43,7 @@ struct ErrorMeasure {
   // tr(X G X^T) / tokens.
   double operator()(MatrixView<const float> rows_NK, const Exec& exec) const;
 };
-ErrorMeasure measure_of(const calib::InputStats& stats);
+ErrorMeasure measure_of(const quant::InputStats& stats);
 
 // Calls body(first, count) for strips of rows that are so narrow that copies of one are small
 // beside a block's weights. Rows are cut where the kernels cut them, too, so that what is computed

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "calque/artifact/plan.h"
+#include "calque/formats/plan.h"
 #include "calque/core/error.h"
 #include "calque/model/config.h"
 #include "calque/model/family.h"
@@ -85,11 +85,11 @@ const std::vector<UsualExport>& usual_exports() {
 ExportSize export_size(const CommonModel& model, const UsualExport& usual) {
   const model::FamilySpec family = family_of(shape_of(model));
   const ShapeSource source(family);
-  artifact::QuantizationRequest quantization{.bits = 4, .group_size = 128};
+  formats::QuantizationRequest quantization{.bits = 4, .group_size = 128};
   quantization.sym = usual.format != "awq";
-  artifact::ExportRequest request{.format = std::string(usual.format), .path = "planned"};
+  formats::ExportRequest request{.format = std::string(usual.format), .path = "planned"};
   if (!usual.type.empty()) request.type = usual.type;
-  const artifact::ExportPlan plan = plan_export(family, source, quantization, request);
+  const formats::ExportPlan plan = plan_export(family, source, quantization, request);
   return {plan.tensor_bytes, plan.bits_per_weight};
 }
 

@@ -20,8 +20,8 @@ std::string container_name(const std::string& format) {
   return format == "gptq" ? "GPTQ" : format == "awq" ? "AWQ" : "CT";
 }
 
-std::string artifact_name(const pipeline::Job& job, const artifact::ExportRequest& request) {
-  const artifact::QuantizationRequest& grid = job.quantization.grid;
+std::string artifact_name(const job::Job& job, const formats::ExportRequest& request) {
+  const formats::QuantizationRequest& grid = job.quantization.grid;
   const std::string model = model_name(job.model.path);
   if (request.format == "gguf") return fmt::format("{}-{}", model, request.type);
   return fmt::format("{}-{}-Int{}-{}", model, container_name(request.format), grid.bits,
@@ -30,9 +30,9 @@ std::string artifact_name(const pipeline::Job& job, const artifact::ExportReques
 
 }  // namespace
 
-void name_artifacts(pipeline::Job& job, const fs::path& folder) {
+void name_artifacts(job::Job& job, const fs::path& folder) {
   std::set<std::string> names;
-  for (artifact::ExportRequest& request : job.exports) {
+  for (formats::ExportRequest& request : job.exports) {
     const std::string name = artifact_name(job, request);
     std::string unique = name;
     for (int n = 2; !names.insert(unique).second; ++n) unique = fmt::format("{}-{}", name, n);
@@ -41,8 +41,8 @@ void name_artifacts(pipeline::Job& job, const fs::path& folder) {
   }
 }
 
-std::string calibration_identity(const pipeline::Job& job) {
-  pipeline::Job only;
+std::string calibration_identity(const job::Job& job) {
+  job::Job only;
   only.model = job.model;
   only.calibration = job.calibration;
   only.calibration.save_imatrix.clear();

@@ -3,7 +3,7 @@
 
 #include "calque/config/job_file.h"
 #include "calque/io/sha256.h"
-#include "calque/pipeline/shared_work.h"
+#include "calque/resume/shared_work.h"
 #include "calque/study/sweep_plan.h"
 
 namespace calque::study {
@@ -12,33 +12,33 @@ namespace {
 constexpr std::size_t kDigits = 16;
 
 // Everything that decides what a job computes, and nothing of where it puts it.
-pipeline::Job without_outputs(pipeline::Job job) {
+job::Job without_outputs(job::Job job) {
   job.name = "point";
   job.run_dir = "run";
   job.runtime.offload_dir.clear();
   if (!job.calibration.save_imatrix.empty()) job.calibration.save_imatrix = "imatrix";
-  for (artifact::ExportRequest& request : job.exports) {
+  for (formats::ExportRequest& request : job.exports) {
     request.path = "artifact";
     request.overwrite = true;
   }
   return job;
 }
 
-std::string inputs_of(const pipeline::Job& job) {
-  std::string identity = pipeline::identity_of(job.model.path);
+std::string inputs_of(const job::Job& job) {
+  std::string identity = resume::identity_of(job.model.path);
   for (const text::TextSource& source : job.calibration.sources)
-    identity += pipeline::identity_of(source.path);
+    identity += resume::identity_of(source.path);
   for (const auto& path : {job.calibration.tokens, job.quantization.imatrix})
-    if (!path.empty()) identity += pipeline::identity_of(path);
+    if (!path.empty()) identity += resume::identity_of(path);
   if (job.evaluate)
-    for (const pipeline::EvaluationText& text : job.evaluate->named_texts())
-      identity += pipeline::identity_of(text.file());
+    for (const job::EvaluationText& text : job.evaluate->named_texts())
+      identity += resume::identity_of(text.file());
   return identity;
 }
 
 }  // namespace
 
-std::string hash_of(const pipeline::Job& job) {
+std::string hash_of(const job::Job& job) {
   const std::string text = config::resolved_yaml(without_outputs(job)) + inputs_of(job);
   return io::sha256_hex(std::as_bytes(std::span(text))).substr(0, kDigits);
 }

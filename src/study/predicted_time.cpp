@@ -5,13 +5,13 @@
 #include <optional>
 #include <string>
 
-#include "calque/pipeline/predict_time.h"
+#include "calque/forecast/predict_time.h"
 
 namespace calque::study {
 namespace {
 
 // Which runs have the same calibration text, and so the same statistics of the original model.
-std::string calibration_of(const pipeline::Job& job) {
+std::string calibration_of(const job::Job& job) {
   const text::PackingOptions& packing = job.calibration.packing;
   std::string key = fmt::format("{} {} {} {} {}", packing.n_samples, packing.seqlen, packing.seed,
                                 job.runtime.forward_dtype, job.calibration.tokens.string());
@@ -20,9 +20,9 @@ std::string calibration_of(const pipeline::Job& job) {
   return key;
 }
 
-std::string evaluation_of(const pipeline::Job& job) {
+std::string evaluation_of(const job::Job& job) {
   std::string key = fmt::format("{}", job.evaluate->seqlen);
-  for (const pipeline::EvaluationText& text : job.evaluate->named_texts())
+  for (const job::EvaluationText& text : job.evaluate->named_texts())
     key += fmt::format(" {} {}", text.file().string(), *text.windows);
   return key;
 }
@@ -32,10 +32,10 @@ class Sum {
  public:
   explicit Sum(const config::Sharing& sharing) : sharing_(sharing) {}
 
-  void add(const pipeline::Job& job) {
-    if (!rates_) rates_ = pipeline::measure_rates(job);
-    const pipeline::TimePrediction run = pipeline::predict_time(job, *rates_);
-    const pipeline::StageSeconds& stages = run.stages;
+  void add(const job::Job& job) {
+    if (!rates_) rates_ = forecast::measure_rates(job);
+    const forecast::TimePrediction run = forecast::predict_time(job, *rates_);
+    const record::StageSeconds& stages = run.stages;
     seconds_ += run.seconds;
     if (sharing_.tokens && !tokens_.insert(calibration_of(job)).second) seconds_ -= stages.tokenize;
     if (sharing_.statistics && !job.quantization.propagate_error &&
@@ -49,7 +49,7 @@ class Sum {
 
  private:
   const config::Sharing& sharing_;
-  std::optional<pipeline::MachineRates> rates_;
+  std::optional<forecast::MachineRates> rates_;
   std::set<std::string> tokens_, statistics_, references_;
   double seconds_ = 0;
 };

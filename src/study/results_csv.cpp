@@ -92,7 +92,7 @@ class RowWriter {
 
   // Of a GGUF file the type says it all.
   void put_settings() {
-    const pipeline::QuantizationSettings& settings = run().job.quantization;
+    const job::QuantizationSettings& settings = run().job.quantization;
     const auto& exports = run().job.exports;
     const bool known = artifact_ < exports.size();
     const bool gguf = known && exports[artifact_].format == "gguf";

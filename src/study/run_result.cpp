@@ -20,7 +20,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Failure, code, message)
 
 namespace {
 
-Json shared_json(const std::vector<pipeline::SharedWork::Taken>& shared) {
+Json shared_json(const std::vector<resume::SharedWork::Taken>& shared) {
   Json json = Json::object();
   for (const auto& taken : shared) json[taken.what] = taken.seconds;
   return json;
@@ -74,7 +74,7 @@ RunResult result_from(const Json& json) {
   return r;
 }
 
-TextResult text_result(const pipeline::EvaluationReport& evaluation, const eval::ModelMetrics& m) {
+TextResult text_result(const record::EvaluationReport& evaluation, const eval::ModelMetrics& m) {
   TextResult t;
   t.text = evaluation.text;
   t.seqlen = evaluation.seqlen;
@@ -89,9 +89,9 @@ TextResult text_result(const pipeline::EvaluationReport& evaluation, const eval:
   return t;
 }
 
-ArtifactResult artifact_result(const pipeline::Report& report, std::size_t index) {
-  const pipeline::ArtifactReport& artifact = report.artifacts[index];
-  const artifact::ExportRequest& request = artifact.plan.request;
+ArtifactResult artifact_result(const record::Report& report, std::size_t index) {
+  const record::ArtifactReport& artifact = report.artifacts[index];
+  const formats::ExportRequest& request = artifact.plan.request;
   ArtifactResult a;
   a.name = request.path.filename().string();
   a.format = request.format;
@@ -99,7 +99,7 @@ ArtifactResult artifact_result(const pipeline::Report& report, std::size_t index
   a.file_bytes = artifact.file_bytes;
   a.tensor_bytes = artifact.plan.tensor_bytes;
   a.bits_per_weight = artifact.bits_per_weight;
-  for (const pipeline::EvaluationReport& evaluation : report.evaluations)
+  for (const record::EvaluationReport& evaluation : report.evaluations)
     if (const eval::ModelMetrics* metrics = evaluation.artifact(index))
       a.texts.push_back(text_result(evaluation, *metrics));
   return a;
@@ -107,8 +107,8 @@ ArtifactResult artifact_result(const pipeline::Report& report, std::size_t index
 
 }  // namespace
 
-RunResult result_of(const Run& run, const pipeline::Report* report) {
-  const pipeline::QuantizationSettings& settings = run.job.quantization;
+RunResult result_of(const Run& run, const record::Report* report) {
+  const job::QuantizationSettings& settings = run.job.quantization;
   RunResult r;
   r.point = run.point;
   r.replicate = run.replicate;

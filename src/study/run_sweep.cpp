@@ -4,11 +4,11 @@
 #include <utility>
 #include <vector>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
 #include "calque/pipeline/quantize_model.h"
-#include "calque/pipeline/shared_work.h"
+#include "calque/resume/shared_work.h"
 #include "calque/study/results_csv.h"
 #include "study/claims.h"
 #include "study/host.h"
@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using config::KeepArtifacts;
 
-pipeline::SharedWork::Options sharing_of(const SweepPlan& plan) {
+resume::SharedWork::Options sharing_of(const SweepPlan& plan) {
   const config::Sharing& share = plan.sweep.share;
   return {.folder = plan.sweep.output / "shared",
           .tokens = share.tokens,
@@ -29,8 +29,8 @@ pipeline::SharedWork::Options sharing_of(const SweepPlan& plan) {
 
 void remove_artifacts(const Run& run) {
   std::error_code ignored;  // what cannot be removed is no reason to lose a result
-  for (const artifact::ExportRequest& request : run.job.exports)
-    for (const fs::path& file : artifact::files_at(request)) fs::remove_all(file, ignored);
+  for (const formats::ExportRequest& request : run.job.exports)
+    for (const fs::path& file : formats::files_at(request)) fs::remove_all(file, ignored);
 }
 
 class SweepRun {
@@ -113,7 +113,7 @@ class SweepRun {
     fs::create_directories(run.job.run_dir);
     replace_file(run.job.run_dir / "job.resolved.yaml", yaml);
     const bool keeps = plan_.sweep.keep_artifacts != KeepArtifacts::kNone;
-    const pipeline::Report report =
+    const record::Report report =
         pipeline::quantize_model(run.job, observer_,
                                  {.resume = pipeline::Resume::kNever,
                                   .shared = &shared_,
@@ -165,7 +165,7 @@ class SweepRun {
   const Selection& selection_;
   SweepObserver& observer_;
   Claims claims_;
-  pipeline::SharedWork shared_;
+  resume::SharedWork shared_;
   std::set<std::string> failed_before_;
 };
 

@@ -10,7 +10,7 @@
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
 #include "calque/pipeline/quantize_model.h"
-#include "calque/pipeline/shared_work.h"
+#include "calque/resume/shared_work.h"
 #include "study/artifact_names.h"
 
 namespace calque::study {
@@ -35,7 +35,7 @@ std::string shown(const Settings& settings) {
 
 // What the job writes goes into the run's own folder. Runs of a sweep are short, and one that was
 // stopped is done anew, so nothing is saved on the way.
-void move_outputs(pipeline::Job& job, const std::filesystem::path& folder) {
+void move_outputs(job::Job& job, const std::filesystem::path& folder) {
   name_artifacts(job, folder);
   job.run_dir = folder;
   job.runtime.checkpoint = "off";
@@ -133,7 +133,7 @@ void settle_sharing(SweepPlan& plan) {
     for (const Run& run : planned.runs)
       if (measures_the_original(run)) {
         std::uint64_t& bytes = sets.at(calibration_identity(run.job));
-        if (bytes == 0) plan.statistics_bytes += bytes = pipeline::shared_statistics_bytes(run.job);
+        if (bytes == 0) plan.statistics_bytes += bytes = resume::shared_statistics_bytes(run.job);
       }
 }
 

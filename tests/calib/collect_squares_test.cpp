@@ -13,7 +13,7 @@ namespace {
 
 constexpr Index kFeatures = 19;
 
-model::ActivationView view_of(MatrixView<const float> inputs_TK) { return {inputs_TK, {}}; }
+forward::ActivationView view_of(MatrixView<const float> inputs_TK) { return {inputs_TK, {}}; }
 
 TEST(SquareCollector, SumsSquaresOfColumns) {
   const Matrix<float> inputs_TK = test::normal_matrix(150, kFeatures, 1);

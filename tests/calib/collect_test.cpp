@@ -16,11 +16,11 @@ constexpr Index kFeatures = 19;
 
 Exec cpu() { return open_exec("cpu", 2); }
 
-model::ActivationView view_of(MatrixView<const float> inputs_TK) { return {inputs_TK, {}}; }
-model::ActivationView view_of(MatrixView<const BFloat16> inputs_TK) { return {{}, inputs_TK}; }
+forward::ActivationView view_of(MatrixView<const float> inputs_TK) { return {inputs_TK, {}}; }
+forward::ActivationView view_of(MatrixView<const BFloat16> inputs_TK) { return {{}, inputs_TK}; }
 
 template <typename T>
-InputStats collect(const Matrix<T>& inputs_TK, Index rows_a_call) {
+quant::InputStats collect(const Matrix<T>& inputs_TK, Index rows_a_call) {
   StatsCollector collector(kFeatures, cpu());
   for (Index t = 0; t < inputs_TK.rows(); t += rows_a_call)
     collector.add(view_of(inputs_TK.view().rows(t, std::min(rows_a_call, inputs_TK.rows() - t))));
@@ -29,7 +29,7 @@ InputStats collect(const Matrix<T>& inputs_TK, Index rows_a_call) {
 
 TEST(StatsCollector, SumsWhatItIsGiven) {
   const Matrix<float> inputs_TK = test::normal_matrix(150, kFeatures, 1);
-  const InputStats stats = collect(inputs_TK, 40);
+  const quant::InputStats stats = collect(inputs_TK, 40);
   EXPECT_EQ(stats.tokens, 150);
   EXPECT_EQ(stats.nonfinite_tokens, 0);
   EXPECT_EQ(stats.features(), kFeatures);
@@ -48,9 +48,9 @@ TEST(StatsCollector, SumsWhatItIsGiven) {
 
 TEST(StatsCollector, DoesNotDependOnHowRowsAreCutIntoCalls) {
   const Matrix<float> inputs_TK = test::normal_matrix(4500, kFeatures, 2);
-  const InputStats at_once = collect(inputs_TK, 4500);
+  const quant::InputStats at_once = collect(inputs_TK, 4500);
   for (const Index rows : {1, 173, 2048}) {
-    const InputStats stats = collect(inputs_TK, rows);
+    const quant::InputStats stats = collect(inputs_TK, rows);
     EXPECT_TRUE(test::same_bytes(stats.gram_KK, at_once.gram_KK)) << rows;
     EXPECT_EQ(stats.magnitude_K, at_once.magnitude_K);
     EXPECT_EQ(stats.tokens, 4500);
@@ -60,7 +60,7 @@ TEST(StatsCollector, DoesNotDependOnHowRowsAreCutIntoCalls) {
 TEST(StatsCollector, TakesBFloat16) {
   Matrix<BFloat16> inputs_TK(3, kFeatures);
   for (Index t = 0; t < 3; ++t) inputs_TK(t, 5) = to_bfloat16(static_cast<float>(t + 1));
-  const InputStats stats = collect(inputs_TK, 2);
+  const quant::InputStats stats = collect(inputs_TK, 2);
   EXPECT_EQ(stats.gram_KK(5, 5), 14.0f);  // 1 + 4 + 9
   EXPECT_EQ(stats.magnitude_K[5], 6.0);
 }
@@ -69,7 +69,7 @@ TEST(StatsCollector, LeavesOutAndCountsRowsThatAreNotFinite) {
   Matrix<float> inputs_TK = test::normal_matrix(30, kFeatures, 3);
   inputs_TK(7, 0) = std::numeric_limits<float>::quiet_NaN();
   inputs_TK(8, 18) = std::numeric_limits<float>::infinity();
-  const InputStats stats = collect(inputs_TK, 5);
+  const quant::InputStats stats = collect(inputs_TK, 5);
   EXPECT_EQ(stats.tokens, 28);
   EXPECT_EQ(stats.nonfinite_tokens, 2);
   EXPECT_TRUE(std::isfinite(stats.gram_KK(0, 18)));
@@ -79,7 +79,7 @@ TEST(StatsCollector, IsEmptyAfterItHasFinished) {
   StatsCollector collector(kFeatures, cpu());
   const Matrix<float> inputs_TK = test::normal_matrix(10, kFeatures, 4);
   collector.add(view_of(inputs_TK.view()));
-  const InputStats first = collector.finish();
+  const quant::InputStats first = collector.finish();
   EXPECT_TRUE(collector.finish().empty());
   collector.add(view_of(inputs_TK.view()));
   EXPECT_TRUE(test::same_bytes(collector.finish().gram_KK, first.gram_KK));
@@ -107,7 +107,7 @@ TEST(InputStats, MeanSquareIsTheDiagonalOverTokens) {
 }
 
 TEST(InputStats, MeanSquareIsEmptyWithoutTokens) {
-  EXPECT_TRUE(InputStats{}.mean_square_K().empty());
+  EXPECT_TRUE(quant::InputStats{}.mean_square_K().empty());
 }
 
 }  // namespace

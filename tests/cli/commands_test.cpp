@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/config/job_file.h"
 #include "calque/model/config.h"
 #include "cli/program.h"
@@ -114,13 +114,13 @@ TEST_F(RtnRun, DequantizeWritesAPlainCheckpointWithTheSameValues) {
     const std::string out = name + "-plain";
     const Outcome outcome = run("dequantize --dtype float32 " + path(name) + " --out " + path(out));
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-    const auto artifact = artifact::open_artifact(*folder_ / name);
-    const auto plain = artifact::open_artifact(*folder_ / out);
+    const auto artifact = formats::open_artifact(*folder_ / name);
+    const auto plain = formats::open_artifact(*folder_ / out);
     EXPECT_EQ(plain->format(), "safetensors");
     EXPECT_EQ(plain->config().dtype, "float32");
     EXPECT_EQ(plain->config().rope.theta, artifact->config().rope.theta);
     ASSERT_EQ(plain->tensors().size(), 57u);  // 6 blocks of 9, embedding, final norm, head
-    for (const artifact::StoredTensor& tensor : plain->tensors()) {
+    for (const formats::StoredTensor& tensor : plain->tensors()) {
       const Matrix<float> expected = artifact->load(tensor.name);
       const Matrix<float> actual = plain->load(tensor.name);
       ASSERT_EQ(actual.size(), expected.size()) << tensor.name;

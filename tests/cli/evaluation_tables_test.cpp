@@ -40,10 +40,10 @@ eval::ModelMetrics cached(eval::ModelMetrics m, const std::string& cache, std::u
   return m;
 }
 
-pipeline::EvaluationReport evaluation(const std::string& text, Index seqlen,
+record::EvaluationReport evaluation(const std::string& text, Index seqlen,
                                       std::vector<eval::ModelMetrics> models) {
   models.insert(models.begin(), metrics("original", eval::ModelKind::kReference, 0));
-  pipeline::EvaluationReport e;
+  record::EvaluationReport e;
   e.text = text;
   e.seqlen = seqlen;
   e.windows = 40;

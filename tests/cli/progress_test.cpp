@@ -11,8 +11,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-pipeline::ModuleReport module(const std::string& role, int bits, double error) {
-  pipeline::ModuleReport report;
+record::ModuleReport module(const std::string& role, int bits, double error) {
+  record::ModuleReport report;
   report.block = 6;
   report.module = "model.layers.6.self_attn." + role;
   report.role = role;
@@ -36,7 +36,7 @@ TEST(BlockLine, GivesTheMeanOfExpertsOfOneRole) {
 }
 
 TEST(BlockLine, MarksFallbacksAndOmitsTheLastEstimate) {
-  pipeline::ModuleReport fallen = module("q_proj", 4, 0.5);
+  record::ModuleReport fallen = module("q_proj", 4, 0.5);
   fallen.rounding.fallback_reason = "not positive definite";
   EXPECT_EQ(block_line(6, 7, {fallen}, 1, -1), "[7/7] model.layers.6  q 4b 0.50000!  1.0 s");
   EXPECT_EQ(block_line(0, 7, {}, 1, -1), "[1/7] block 0  1.0 s");

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "calque/artifact/plan.h"
+#include "calque/formats/plan.h"
 #include "calque/quant/methods.h"
 #include "config/keys.h"
 
@@ -27,7 +27,7 @@ TEST(JobFile, OffersTheMethodsThereAre) {
 
 TEST(JobFile, OffersTheFormatsThereAre) {
   std::string names;
-  for (const artifact::FormatInfo& format : artifact::formats()) {
+  for (const formats::FormatInfo& format : formats::formats()) {
     names += (names.empty() ? "" : ", ");
     names += format.name;
   }

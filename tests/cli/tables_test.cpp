@@ -7,15 +7,15 @@
 namespace calque::cli {
 namespace {
 
-artifact::ExportPlan plan(const std::string& format, const std::string& path,
+formats::ExportPlan plan(const std::string& format, const std::string& path,
                           const std::string& stored_as) {
-  artifact::ExportPlan result;
+  formats::ExportPlan result;
   result.request.format = format;
   result.request.path = path;
   result.request.type = stored_as;
-  artifact::TensorPlan norm;
+  formats::TensorPlan norm;
   norm.stored_as = "F16";
-  artifact::TensorPlan linear;
+  formats::TensorPlan linear;
   linear.stored_as = stored_as;
   linear.grid = quant::Grid{};
   result.tensors = {norm, linear};
@@ -42,8 +42,8 @@ eval::ModelMetrics metrics(const std::string& label, double perplexity, double k
 }
 
 // The first is the reference.
-pipeline::EvaluationReport evaluation(std::vector<eval::ModelMetrics> models) {
-  pipeline::EvaluationReport e;
+record::EvaluationReport evaluation(std::vector<eval::ModelMetrics> models) {
+  record::EvaluationReport e;
   e.text = "prose";
   e.seqlen = 512;
   e.windows = 40;
@@ -52,8 +52,8 @@ pipeline::EvaluationReport evaluation(std::vector<eval::ModelMetrics> models) {
   return e;
 }
 
-pipeline::Report report() {
-  pipeline::Report r;
+record::Report report() {
+  record::Report r;
   r.source_bytes = 15'728'640;  // 15 MiB
   r.source_bits_per_weight = 16;
   r.artifacts.resize(2);
@@ -108,7 +108,7 @@ TEST(ReportText, ShowsEveryModelThenCostsThenFiles) {
 }
 
 TEST(ReportText, LeavesOutWhatWasNotMeasured) {
-  pipeline::Report r = report();
+  record::Report r = report();
   r.evaluations.clear();
   r.forward_dtype.clear();
   const std::string text = report_text(r, "");
@@ -127,10 +127,10 @@ TEST(PlanTable, HasARowAnExport) {
             "demo    GPTQ 4 bit g128           1234567        4.500                  1   2\n");
 }
 
-artifact::TensorPlan planned(const std::string& name, const std::string& gguf_name,
+formats::TensorPlan planned(const std::string& name, const std::string& gguf_name,
                              std::vector<Index> shape, const std::string& stored_as,
                              std::uint64_t bytes, Index expert = -1) {
-  artifact::TensorPlan result;
+  formats::TensorPlan result;
   result.tensor = {name, std::move(shape), gguf_name};
   result.tensor.gguf_expert = expert;
   result.stored_as = stored_as;
@@ -138,8 +138,8 @@ artifact::TensorPlan planned(const std::string& name, const std::string& gguf_na
   return result;
 }
 
-artifact::ExportPlan plan_of_experts(const std::string& format) {
-  artifact::ExportPlan result;
+formats::ExportPlan plan_of_experts(const std::string& format) {
+  formats::ExportPlan result;
   result.request.format = format;
   result.tensors = {planned("norm", "n.weight", {32}, "F32", 128),
                     planned("experts.0.down", "down_exps.weight", {4, 32}, "Q4_0", 72, 0),
@@ -172,7 +172,7 @@ TEST(TensorsTable, HasARowATensorOfTheFile) {
 }
 
 TEST(FormatText, FallsBackToTheFormatWhenNothingIsQuantized) {
-  artifact::ExportPlan copies = plan("gptq", "x", "F16");
+  formats::ExportPlan copies = plan("gptq", "x", "F16");
   copies.tensors.pop_back();
   EXPECT_EQ(format_text(copies), "gptq");
 }

@@ -42,7 +42,7 @@ run_dir: runs/everything
 
 TEST(LoadJob, StoresEveryValueWhereThePipelineReadsIt) {
   const JobFolder folder;
-  const pipeline::Job job = folder.load(kFullJob);
+  const job::Job job = folder.load(kFullJob);
   EXPECT_EQ(job.name, "everything");
   EXPECT_EQ(job.model.path, folder.path().parent_path() / "models/llama");
   EXPECT_EQ(job.run_dir, folder.path() / "runs/everything");
@@ -62,7 +62,7 @@ TEST(LoadJob, StoresEveryValueWhereThePipelineReadsIt) {
   EXPECT_EQ(job.calibration.sources[1].text_column, "content");
   EXPECT_EQ(job.calibration.sources[1].split_on, std::nullopt);
 
-  const pipeline::QuantizationSettings& quantization = job.quantization;
+  const job::QuantizationSettings& quantization = job.quantization;
   EXPECT_EQ(quantization.method, "gptq");
   EXPECT_EQ(quantization.grid.bits, 3);
   EXPECT_EQ(quantization.grid.group_size, -1);
@@ -100,8 +100,8 @@ TEST(LoadJob, StoresEveryValueWhereThePipelineReadsIt) {
 
 TEST(LoadJob, LeavesTheDefaultsOfTheStructsWhereTheFileIsSilent) {
   const JobFolder folder;
-  const pipeline::Job job = folder.load(kSmallJob);
-  const pipeline::QuantizationSettings defaults;
+  const job::Job job = folder.load(kSmallJob);
+  const job::QuantizationSettings defaults;
   EXPECT_EQ(job.quantization.grid.bits, defaults.grid.bits);
   EXPECT_EQ(job.quantization.damp_percent, defaults.damp_percent);
   EXPECT_EQ(job.calibration.packing.n_samples, 128);
@@ -112,14 +112,14 @@ TEST(LoadJob, LeavesTheDefaultsOfTheStructsWhereTheFileIsSilent) {
 
 TEST(LoadJob, NamesTheJobAfterModelMethodAndBits) {
   const JobFolder folder;
-  const pipeline::Job job = folder.load(kSmallJob);
+  const job::Job job = folder.load(kSmallJob);
   EXPECT_EQ(job.name, "tiny-rtn-4bit");
   EXPECT_EQ(job.run_dir, folder.path() / "runs/tiny-rtn-4bit");
 }
 
 TEST(LoadJob, TakesEmptySectionsAsTheirDefaults) {
   const JobFolder folder;
-  const pipeline::Job job = folder.load(kSmallJob + "calibration:\nruntime:\nevaluate:\n");
+  const job::Job job = folder.load(kSmallJob + "calibration:\nruntime:\nevaluate:\n");
   EXPECT_FALSE(job.evaluate);
   EXPECT_EQ(job.calibration.packing.seqlen, 512);
 }

@@ -28,7 +28,7 @@ class JobFolder {
     std::ofstream(folder_ / "job.yaml") << yaml;
     return folder_ / "job.yaml";
   }
-  pipeline::Job load(const std::string& yaml, const std::vector<std::string>& sets = {}) const {
+  job::Job load(const std::string& yaml, const std::vector<std::string>& sets = {}) const {
     return load_job(write(yaml), sets);
   }
   // What is wrong with a job: the message without the folder, so that it begins "job.yaml:".

@@ -208,7 +208,7 @@ TEST(KeyReference, ListsEveryKey) {
 }
 
 TEST(DemoJob, Loads) {
-  const pipeline::Job job = load_job(std::string(CALQUE_CONFIGS) + "/demo.yaml");
+  const job::Job job = load_job(std::string(CALQUE_CONFIGS) + "/demo.yaml");
   EXPECT_EQ(job.name, "demo");
   EXPECT_GE(job.exports.size(), 2u);
 }

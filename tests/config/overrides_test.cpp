@@ -11,7 +11,7 @@ using ::testing::StartsWith;
 
 TEST(Overrides, ReplaceWhatTheFileSays) {
   const JobFolder folder;
-  const pipeline::Job job = folder.load(
+  const job::Job job = folder.load(
       kSmallJob, {"export.0.path=out/other", "export.0.overwrite=true", "name=changed"});
   EXPECT_EQ(job.exports[0].path, folder.path() / "out/other");
   EXPECT_TRUE(job.exports[0].overwrite);
@@ -20,7 +20,7 @@ TEST(Overrides, ReplaceWhatTheFileSays) {
 
 TEST(Overrides, MakeSectionsAndListEntriesThatAreNotThere) {
   const JobFolder folder;
-  const pipeline::Job job = folder.load(
+  const job::Job job = folder.load(
       kSmallJob, {"quantization.fallback.max_modules=3", "calibration.sources.0.path=a.txt",
                   "export.1={format: gguf, path: b.gguf}"});
   EXPECT_EQ(job.quantization.fallback_max_modules, 3);

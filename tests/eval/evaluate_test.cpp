@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<ModelMetrics> evaluate_alone(const artifact::ArtifactReader& reader,
+std::vector<ModelMetrics> evaluate_alone(const formats::ArtifactReader& reader,
                                          const text::TokenBlocks& windows,
                                          std::optional<std::int32_t> bos) {
   return evaluate({"model", &reader, &reader.config()}, {}, windows, {.llamacpp_bos = bos});
@@ -23,7 +23,7 @@ std::vector<ModelMetrics> evaluate_alone(const artifact::ArtifactReader& reader,
 
 // From the demo model's README: perplexity 42.0984 by transformers in fp32.
 TEST(Evaluate, FindsTheDemoModelsPerplexity) {
-  const auto reader = artifact::open_artifact(CALQUE_DEMO_MODEL);
+  const auto reader = formats::open_artifact(CALQUE_DEMO_MODEL);
   const auto tokenizer = text::load_tokenizer(CALQUE_DEMO_MODEL);
   const text::PackedTokens packed = text::consecutive_windows(
       fs::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt", *tokenizer, 512, 40);
@@ -36,7 +36,7 @@ TEST(Evaluate, FindsTheDemoModelsPerplexity) {
 // fp16 activations; transformers in fp32, scored the same way, 482.5340.
 TEST(Evaluate, FindsLlamaCppsPerplexityOfAGgufFile) {
   const fs::path fixtures(CALQUE_FIXTURES);
-  const auto reader = artifact::open_artifact(fixtures / "artifacts" / "gguf" / "tiny-f16.gguf");
+  const auto reader = formats::open_artifact(fixtures / "artifacts" / "gguf" / "tiny-f16.gguf");
   const auto tokenizer = text::load_tokenizer(fixtures / "artifacts" / "source");
   const text::TokenIds ids =
       tokenizer->encode(io::read_text(fixtures / "artifacts" / "gguf" / "imatrix_text.txt"));
@@ -52,7 +52,7 @@ TEST(Evaluate, FindsLlamaCppsPerplexityOfAGgufFile) {
 }
 
 TEST(Evaluate, FindsNoDivergenceOfAModelFromItself) {
-  const auto reader = artifact::open_artifact(CALQUE_DEMO_MODEL);
+  const auto reader = formats::open_artifact(CALQUE_DEMO_MODEL);
   text::TokenBlocks windows;
   windows.ids_BS = Matrix<std::int32_t>(2, 33);
   for (Index i = 0; i < 66; ++i)
@@ -69,7 +69,7 @@ TEST(Evaluate, FindsNoDivergenceOfAModelFromItself) {
 // move it, and that they do, does not depend on that.
 class TinyModel {
  public:
-  TinyModel() : reader_(artifact::open_artifact(fs::path(CALQUE_FIXTURES) / "families/llama")) {
+  TinyModel() : reader_(formats::open_artifact(fs::path(CALQUE_FIXTURES) / "families/llama")) {
     windows_.ids_BS = Matrix<std::int32_t>(4, 48);
     for (Index i = 0; i < windows_.ids_BS.size(); ++i)
       windows_.ids_BS.data()[i] = static_cast<std::int32_t>((37 * i * i + 11 * i) % 320);
@@ -93,7 +93,7 @@ class TinyModel {
   }
 
  private:
-  std::unique_ptr<artifact::ArtifactReader> reader_;
+  std::unique_ptr<formats::ArtifactReader> reader_;
   text::TokenBlocks windows_;
 };
 
@@ -129,7 +129,7 @@ TEST(Evaluate, FindsANoiseFloorAboveZeroAndBelowEightBits) {
   const TinyModel tiny;
   EvalModel noisy = tiny.model();
   noisy.kind = ModelKind::kNoiseFloor;
-  noisy.dtype = model::ComputeDType::kBFloat16;
+  noisy.dtype = forward::ComputeDType::kBFloat16;
   const auto metrics = tiny.metrics({noisy, tiny.cached("q4_0", "q4_0")});
   EXPECT_GT(metrics[1].divergence.kl_mean, 0.0);
   EXPECT_LT(metrics[1].divergence.kl_mean, metrics[2].divergence.kl_mean);
@@ -153,13 +153,13 @@ TEST(Evaluate, GivesTheSameBitsWhenTheReferenceHasRunBefore) {
       EXPECT_EQ(again[i].divergence.kl_mean, alone[i].divergence.kl_mean);
       EXPECT_EQ(again[i].divergence.kl_p999, alone[i].divergence.kl_p999);
     }
-  options.runner.dtype = model::ComputeDType::kBFloat16;  // other states
+  options.runner.dtype = forward::ComputeDType::kBFloat16;  // other states
   tiny.metrics(candidates, options);
   EXPECT_EQ(options.reference_states->hits(), 1);
 }
 
 TEST(Evaluate, RefusesIdsOutsideTheVocabulary) {
-  const auto reader = artifact::open_artifact(CALQUE_DEMO_MODEL);
+  const auto reader = formats::open_artifact(CALQUE_DEMO_MODEL);
   text::TokenBlocks windows;
   windows.ids_BS = Matrix<std::int32_t>(1, 4);
   windows.ids_BS(0, 2) = 5000;

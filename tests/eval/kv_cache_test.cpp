@@ -9,7 +9,7 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
-#include "calque/kernels/ggml_quantize.h"
+#include "calque/ggml/quantize.h"
 
 namespace calque::eval {
 namespace {

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "calque/core/dtype.h"
-#include "kernels/ggml_samples.h"
+#include "ggml/ggml_samples.h"
 #include "kernels/samples.h"
 
 namespace calque {

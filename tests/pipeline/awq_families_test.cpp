@@ -9,16 +9,18 @@
 #include <string>
 #include <vector>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/weight_source.h"
 #include "pipeline/demo_job.h"
-#include "pipeline/probe.h"
+#include "verify/probe.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
 namespace {
+
+using verify::prompt_logits;
 
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
@@ -92,8 +94,8 @@ void plant_salient_channels(const fs::path& from, const fs::path& to) {
 // sends a token to another expert.)
 double typical_logit_error(const fs::path& artifact, const fs::path& model,
                            const std::vector<std::int32_t>& ids) {
-  const auto original = artifact::open_artifact(model);
-  const auto rounded = artifact::open_artifact(artifact);
+  const auto original = formats::open_artifact(model);
+  const auto rounded = formats::open_artifact(artifact);
   const Matrix<float> expected_TV = prompt_logits(*original, original->config(), ids, 0);
   const Matrix<float> actual_TV = prompt_logits(*rounded, rounded->config(), ids, 0);
   std::vector<double> errors;
@@ -114,7 +116,7 @@ double typical_logit_error(const fs::path& artifact, const fs::path& model,
 // its error where this was written). A fold that forgets one side changes logits by their own size.
 TEST_P(AwqOnEveryFamily, KeepsTheModelItself) {
   const TempFolder out;
-  Job job;
+  job::Job job;
   job.name = "family";
   job.model.path = out / "model";
   plant_salient_channels(fs::path(CALQUE_FIXTURES) / "families" / GetParam(), job.model.path);

@@ -6,7 +6,7 @@
 #include <map>
 #include <string>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
@@ -20,8 +20,8 @@ namespace fs = std::filesystem;
 using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 
-Job awq_job(const TempFolder& out) {
-  Job job = demo_job();
+job::Job awq_job(const TempFolder& out) {
+  job::Job job = demo_job();
   job.quantization.method = "awq";
   job.quantization.grid.sym = false;
   job.exports = {folder_export("awq", out / "awq")};
@@ -29,14 +29,14 @@ Job awq_job(const TempFolder& out) {
   return job;
 }
 
-double divergence_of(Job job, const TempFolder& out, const std::string& name) {
+double divergence_of(job::Job job, const TempFolder& out, const std::string& name) {
   job.exports[0].path = out / name;
   return run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;
 }
 
 TEST(AwqJob, DivergesLessThanRoundingToNearest) {
   const TempFolder out;
-  Job job = awq_job(out);
+  job::Job job = awq_job(out);
   job.quantization.awq.rounding = "rtn";
   const double awq = divergence_of(job, out, "awq");
   job.quantization.method = "rtn";
@@ -48,7 +48,7 @@ TEST(AwqJob, DivergesLessThanRoundingToNearest) {
 
 TEST(AwqJob, ScalesSomeNormsAndKeepsTheDtypeOfThem) {
   const TempFolder out;
-  Job job = awq_job(out);
+  job::Job job = awq_job(out);
   job.evaluate.reset();
   run(job);
   const io::SafetensorsCheckpoint before(CALQUE_DEMO_MODEL);
@@ -65,7 +65,7 @@ TEST(AwqJob, ScalesSomeNormsAndKeepsTheDtypeOfThem) {
 
 TEST(AwqJob, SearchesWithTheLossOfTheWholeHalfToo) {
   const TempFolder out;
-  Job job = awq_job(out);
+  job::Job job = awq_job(out);
   job.quantization.awq.loss = "output";
   job.quantization.awq.rounding = "rtn";
   job.quantization.awq.n_grid = 6;
@@ -77,7 +77,7 @@ TEST(AwqJob, SearchesWithTheLossOfTheWholeHalfToo) {
 
 TEST(AwqJob, RefusesTheOutputLossWithoutPropagatedInputs) {
   const TempFolder out;
-  Job job = awq_job(out);
+  job::Job job = awq_job(out);
   job.quantization.awq.loss = "output";
   job.quantization.propagate_error = false;
   try {
@@ -100,7 +100,7 @@ std::map<std::string, std::string> hashes_in(const fs::path& folder) {
 TEST(AwqJob, WritesTheSameBytesWithOneAndTwoThreads) {
   const TempFolder one, two;
   for (const TempFolder* out : {&one, &two}) {
-    Job job = awq_job(*out);
+    job::Job job = awq_job(*out);
     job.evaluate.reset();
     job.runtime.threads = out == &one ? 1 : 2;
     run(job);
@@ -111,17 +111,17 @@ TEST(AwqJob, WritesTheSameBytesWithOneAndTwoThreads) {
 // One rounding in three containers: what a reader gets is the same to the last bit.
 TEST(AwqJob, OnePassFillsEveryContainerThatHoldsTheGrid) {
   const TempFolder out;
-  Job job = awq_job(out);
+  job::Job job = awq_job(out);
   job.evaluate.reset();
   job.exports = {folder_export("awq", out / "awq"), folder_export("compressed-tensors", out / "ct"),
                  folder_export("gptq", out / "gptq")};
-  for (artifact::ExportRequest& request : job.exports) request.scale_dtype = "bfloat16";
-  const Report report = run(job);
+  for (formats::ExportRequest& request : job.exports) request.scale_dtype = "bfloat16";
+  const record::Report report = run(job);
   EXPECT_EQ(report.artifacts[0].modules[0].seconds, report.artifacts[2].modules[0].seconds);
-  const auto awq = artifact::open_artifact(out / "awq");
+  const auto awq = formats::open_artifact(out / "awq");
   for (const char* other : {"ct", "gptq"}) {
-    const auto reader = artifact::open_artifact(out / other);
-    for (const artifact::StoredTensor& tensor : awq->tensors()) {
+    const auto reader = formats::open_artifact(out / other);
+    for (const formats::StoredTensor& tensor : awq->tensors()) {
       const Matrix<float> a = awq->load(tensor.name);
       const Matrix<float> b = reader->load(tensor.name);
       EXPECT_TRUE(std::equal(a.data(), a.data() + a.size(), b.data())) << tensor.name << other;
@@ -133,7 +133,7 @@ TEST(AwqJob, OnePassFillsEveryContainerThatHoldsTheGrid) {
 // function.
 TEST(AwqJob, LeavesTheFunctionAloneWhereModulesAreSkipped) {
   const TempFolder out;
-  Job job = awq_job(out);
+  job::Job job = awq_job(out);
   job.quantization.grid.bits = 8;
   job.quantization.awq.rounding = "rtn";
   job.exports = {folder_export("compressed-tensors", out / "ct")};

@@ -16,8 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
 
-artifact::ExportRequest gguf_export(const TempFolder& out, const std::string& type) {
-  artifact::ExportRequest request;
+formats::ExportRequest gguf_export(const TempFolder& out, const std::string& type) {
+  formats::ExportRequest request;
   request.format = "gguf";
   request.path = out / (type + ".gguf");
   request.type = type;
@@ -27,11 +27,11 @@ artifact::ExportRequest gguf_export(const TempFolder& out, const std::string& ty
 // Scored by the runner on what the files hold: more bits are nearer.
 TEST(BlockJob, RoundsWithErrorFeedback) {
   const TempFolder out;
-  Job job = demo_job();
+  job::Job job = demo_job();
   for (const char* type : {"Q6_K", "Q4_K_M", "Q2_K", "IQ4_XS"})
     job.exports.push_back(gguf_export(out, type));
   job.evaluate = small_evaluation();
-  const Report report = run(job);
+  const record::Report report = run(job);
   std::map<std::string, double> kl;
   for (const auto& metrics : report.evaluations.at(0).models)
     kl[metrics.label] = metrics.divergence.kl_mean;
@@ -39,8 +39,8 @@ TEST(BlockJob, RoundsWithErrorFeedback) {
   EXPECT_LT(kl.at("Q6_K.gguf"), kl.at("Q4_K_M.gguf"));
   EXPECT_LT(kl.at("Q4_K_M.gguf"), kl.at("Q2_K.gguf"));
   EXPECT_LT(kl.at("IQ4_XS.gguf"), kl.at("Q2_K.gguf"));
-  for (const ArtifactReport& artifact : report.artifacts)
-    for (const ModuleReport& module : artifact.modules) {
+  for (const record::ArtifactReport& artifact : report.artifacts)
+    for (const record::ModuleReport& module : artifact.modules) {
       EXPECT_EQ(module.rounding.method, module.block < 0 ? "rtn" : "gptq") << module.module;
       EXPECT_EQ(module.rounding.fallback_reason, "") << module.module;
     }
@@ -48,7 +48,7 @@ TEST(BlockJob, RoundsWithErrorFeedback) {
 
 TEST(BlockJob, WritesTheSameBytesWithOneAndTwoThreads) {
   const TempFolder out;
-  Job job = demo_job();
+  job::Job job = demo_job();
   job.exports = {gguf_export(out, "Q4_K_M")};
   job.exports[0].overwrite = true;
   std::string hashes[2];
@@ -66,7 +66,7 @@ TEST(BlockJob, WritesTheSameBytesWithOneAndTwoThreads) {
 // compared.
 TEST(BlockJob, FeedbackLowersLlamaCppsErrors) {
   const TempFolder out;
-  Job job = demo_job();
+  job::Job job = demo_job();
   job.quantization.upstream_correction = 0;
   std::map<std::string, double> errors[2];
   const char* methods[] = {"gptq", "rtn"};
@@ -74,8 +74,8 @@ TEST(BlockJob, FeedbackLowersLlamaCppsErrors) {
     job.quantization.method = methods[m];
     job.exports = {gguf_export(out, "Q2_K")};
     job.exports[0].overwrite = true;
-    const Report report = run(job);
-    for (const ModuleReport& module : report.artifacts[0].modules)
+    const record::Report report = run(job);
+    for (const record::ModuleReport& module : report.artifacts[0].modules)
       if (module.block == 0) errors[m][module.role] = module.rounding.relative_error;
   }
   ASSERT_EQ(errors[0].size(), 7u);
@@ -85,7 +85,7 @@ TEST(BlockJob, FeedbackLowersLlamaCppsErrors) {
 // Block types cannot take channel scales, so awq comes down to its rounding.
 TEST(BlockJob, ScalesNoChannels) {
   const TempFolder out;
-  Job job = demo_job();
+  job::Job job = demo_job();
   std::map<std::string, std::string> sha256;
   for (const char* method : {"awq", "gptq"}) {
     job.exports = {gguf_export(out, "Q4_K_M")};
@@ -102,11 +102,11 @@ TEST(BlockJob, ScalesNoChannels) {
 
 TEST(BlockJob, SaysThatChannelScalesAreNotUsedAndHowItRounded) {
   const TempFolder out;
-  Job job = demo_job();
+  job::Job job = demo_job();
   job.calibration.packing.n_samples = 4;
   job.quantization.method = "awq";
   job.exports = {gguf_export(out, "Q4_K_M")};
-  const Report report = run(job);
+  const record::Report report = run(job);
   ASSERT_EQ(report.warnings.size(), 1u);
   EXPECT_NE(report.warnings[0].find("takes no channel scales"), std::string::npos);
   const io::GgufFile file(out / "Q4_K_M.gguf");

@@ -9,22 +9,22 @@ namespace calque::pipeline {
 
 // Jobs that take seconds, not minutes.
 
-inline Report run(const Job& job) {
+inline record::Report run(const job::Job& job) {
   Observer silent;
   return quantize_model(job, silent);
 }
 
-inline artifact::ExportRequest folder_export(const std::string& format,
+inline formats::ExportRequest folder_export(const std::string& format,
                                              const std::filesystem::path& path) {
-  artifact::ExportRequest request;
+  formats::ExportRequest request;
   request.format = format;
   request.path = path;
   return request;
 }
 
 // The demo model with little text, and nothing to export yet.
-inline Job demo_job() {
-  Job job;
+inline job::Job demo_job() {
+  job::Job job;
   job.name = "test";
   job.model.path = CALQUE_DEMO_MODEL;
   text::TextSource prose;
@@ -36,8 +36,8 @@ inline Job demo_job() {
   return job;
 }
 
-inline EvaluationSettings small_evaluation() {
-  EvaluationSettings settings;
+inline job::EvaluationSettings small_evaluation() {
+  job::EvaluationSettings settings;
   settings.text =
       std::filesystem::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
   settings.seqlen = 256;

@@ -4,10 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "pipeline/evaluation_settings.h"
+#include "job/evaluation_settings.h"
 #include "pipeline/tiny_model.h"
 #include "support/temp_folder.h"
 
@@ -40,13 +40,13 @@ class EvaluateTexts : public ::testing::Test {
     io::write_file(folder.path() / "short.txt", text.substr(0, 400));
   }
 
-  EvaluationText text_of(const std::string& name, const std::filesystem::path& path) const {
+  job::EvaluationText text_of(const std::string& name, const std::filesystem::path& path) const {
     return {.name = name, .text = path, .tokens = {}, .windows = {}};
   }
 
-  std::vector<EvaluationReport> run() {
-    const auto original = artifact::open_artifact(fixture("artifacts/gguf/tiny-f16.gguf"));
-    const auto artifact = artifact::open_artifact(fixture("artifacts/gguf/tiny-1layer-Q4_0.gguf"));
+  std::vector<record::EvaluationReport> run() {
+    const auto original = formats::open_artifact(fixture("artifacts/gguf/tiny-f16.gguf"));
+    const auto artifact = formats::open_artifact(fixture("artifacts/gguf/tiny-1layer-Q4_0.gguf"));
     return evaluate_texts({.settings = settings,
                            .tokenizer = fixture("artifacts/source"),
                            .original = {"original", original.get(), &original->config()},
@@ -70,11 +70,11 @@ class EvaluateTexts : public ::testing::Test {
   }
 
   testing::TempFolder folder;
-  EvaluationSettings settings;
+  job::EvaluationSettings settings;
   PhaseNames observer;
 };
 
-std::vector<std::string> rows_of(const EvaluationReport& evaluation) {
+std::vector<std::string> rows_of(const record::EvaluationReport& evaluation) {
   std::vector<std::string> rows;
   for (const eval::ModelMetrics& m : evaluation.models)
     rows.push_back(fmt::format("{} {} {}", m.label, eval::name_of(m.kind), m.kv_cache));
@@ -86,7 +86,7 @@ TEST_F(EvaluateTexts, MeasuresEachTextThenTheCachesAtEachLength) {
   settings.noise_floor = true;
   settings.kv_cache = {{.name = "", .type = "q8_0", .k_type = "", .v_type = "", .layers = ""}};
   settings.kv_cache_seqlens = {0};
-  const std::vector<EvaluationReport> evaluations = run();
+  const std::vector<record::EvaluationReport> evaluations = run();
   ASSERT_EQ(evaluations.size(), 4u);
   EXPECT_THAT(rows_of(evaluations[0]),
               ElementsAre("original reference ", "original noise_floor ", "tiny-q4_0 artifact "));
@@ -114,7 +114,7 @@ TEST_F(EvaluateTexts, MeasuresCachesOnceWhereLengthsAreTheSame) {
   settings.windows = 1;
   settings.kv_cache = {{.name = "mine", .type = "", .k_type = "fp8", .v_type = "", .layers = "1"}};
   settings.kv_cache_seqlens = {64, 64};
-  const std::vector<EvaluationReport> evaluations = run();
+  const std::vector<record::EvaluationReport> evaluations = run();
   ASSERT_EQ(evaluations.size(), 1u);
   EXPECT_THAT(rows_of(evaluations[0]),
               ElementsAre("original reference ", "tiny-q4_0 artifact ", "original original mine",
@@ -125,7 +125,7 @@ TEST_F(EvaluateTexts, NamesCachesByWhatTheyRound) {
   model::ModelConfig config;
   config.num_layers = 4;
   const auto cache = [](const char* type, const char* k, const char* v, const char* layers) {
-    return KvCacheSettings{.name = "", .type = type, .k_type = k, .v_type = v, .layers = layers};
+    return job::KvCacheSettings{.name = "", .type = type, .k_type = k, .v_type = v, .layers = layers};
   };
   settings.kv_cache = {cache("q8_0", "", "", ""), cache("", "q8_0", "q4_0", ""),
                        cache("", "q4_0", "", "0-1,3")};

@@ -6,16 +6,18 @@
 #include <string>
 #include <vector>
 
-#include "calque/artifact/plan.h"
-#include "calque/artifact/reader.h"
-#include "calque/artifact/writer.h"
+#include "calque/formats/plan.h"
+#include "calque/formats/reader.h"
+#include "calque/formats/writer.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/weight_source.h"
-#include "pipeline/probe.h"
+#include "verify/probe.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
 namespace {
+
+using verify::prompt_logits;
 
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
@@ -23,12 +25,12 @@ using calque::testing::TempFolder;
 void write_f32(const fs::path& model, const fs::path& file) {
   const model::CheckpointSource source(model);
   const model::FamilySpec family = model::family_of(model::load_config(model));
-  artifact::ExportRequest request;
+  formats::ExportRequest request;
   request.format = "gguf";
   request.path = file;
   request.type = "F32";
-  const artifact::ExportPlan plan = artifact::plan_export(family, source, {}, request);
-  artifact::open_writer(plan, {family, source, model, nullptr, {}})->finish();
+  const formats::ExportPlan plan = formats::plan_export(family, source, {}, request);
+  formats::open_writer(plan, {family, source, model, nullptr, {}})->finish();
 }
 
 // The first sequence of reference.safetensors, 96 tokens.
@@ -55,8 +57,8 @@ TEST_P(GgufOfEveryFamily, ComputesWhatTheCheckpointDoes) {
   const std::string name = GetParam();
   std::vector<std::int32_t> ids = tokens_of(path);
   if (name == "mistral_sliding") ids.resize(24);
-  const auto original = artifact::open_artifact(path);
-  const auto written = artifact::open_artifact(folder / "out.gguf");
+  const auto original = formats::open_artifact(path);
+  const auto written = formats::open_artifact(folder / "out.gguf");
   const Matrix<float> expected_TV = prompt_logits(*original, original->config(), ids, 0);
   const Matrix<float> actual_TV = prompt_logits(*written, written->config(), ids, 0);
   ASSERT_EQ(actual_TV.size(), expected_TV.size());

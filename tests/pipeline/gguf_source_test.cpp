@@ -9,13 +9,15 @@
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"
 #include "calque/io/text_lines.h"
-#include "calque/pipeline/verify_artifact.h"
+#include "calque/verify/verify_artifact.h"
 #include "calque/text/tokenizer.h"
 #include "pipeline/demo_job.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
 namespace {
+
+using verify::probe_prompt;
 
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
@@ -24,16 +26,16 @@ using ::testing::HasSubstr;
 const fs::path kGolden = fs::path(CALQUE_FIXTURES) / "artifacts" / "gguf";
 const fs::path kProse = fs::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
 
-artifact::ExportRequest gguf_export(const fs::path& path, const std::string& type) {
-  artifact::ExportRequest request;
+formats::ExportRequest gguf_export(const fs::path& path, const std::string& type) {
+  formats::ExportRequest request;
   request.format = "gguf";
   request.path = path;
   request.type = type;
   return request;
 }
 
-Job tiny_job(const fs::path& model, const fs::path& out, const std::string& type) {
-  Job job;
+job::Job tiny_job(const fs::path& model, const fs::path& out, const std::string& type) {
+  job::Job job;
   job.name = "test";
   job.model.path = model;
   job.quantization.method = "rtn";
@@ -41,7 +43,7 @@ Job tiny_job(const fs::path& model, const fs::path& out, const std::string& type
   return job;
 }
 
-std::string error_of(const Job& job) {
+std::string error_of(const job::Job& job) {
   try {
     run(job);
   } catch (const Error& error) {
@@ -89,13 +91,13 @@ TEST_F(DemoAsGguf, TokenizesAsTheFolder) {
 }
 
 TEST_F(DemoAsGguf, IsQuantizedAndMeasuredAsTheFolder) {
-  Job job = demo_job();
+  job::Job job = demo_job();
   job.exports = {gguf_export(folder_ / "a.gguf", "Q4_K_M")};
   job.evaluate = small_evaluation();
-  const Report from_folder = run(job);
+  const record::Report from_folder = run(job);
   job.model.path = model_;
   job.exports = {gguf_export(folder_ / "b.gguf", "Q4_K_M")};
-  const Report from_file = run(job);
+  const record::Report from_file = run(job);
   EXPECT_EQ(from_file.calibration.first_ids, from_folder.calibration.first_ids);
   EXPECT_EQ(from_file.calibration.tokens_sha256, from_folder.calibration.tokens_sha256);
   // The folder's BF16 weights are binary16 numbers here but for the smallest, which F16 rounds.
@@ -113,7 +115,7 @@ TEST_F(DemoAsGguf, IsVerifiedWithAPromptOfItsOwnTokenizer) {
 }
 
 TEST_F(DemoAsGguf, MakesNoFolder) {
-  Job job = demo_job();
+  job::Job job = demo_job();
   job.model.path = model_;
   job.exports = {folder_export("gptq", folder_ / "out")};
   EXPECT_THAT(error_of(job), HasSubstr("E126: format 'gptq' is a folder with config.json and "
@@ -123,12 +125,12 @@ TEST_F(DemoAsGguf, MakesNoFolder) {
 
 TEST(GgufSourceJob, RefusesQuantizedModelsUnlessAllowed) {
   const TempFolder folder;
-  Job job = tiny_job(kGolden / "tiny-1layer-Q4_0.gguf", folder / "out.gguf", "Q8_0");
+  job::Job job = tiny_job(kGolden / "tiny-1layer-Q4_0.gguf", folder / "out.gguf", "Q8_0");
   EXPECT_THAT(error_of(job), HasSubstr("E169: "));
   EXPECT_THAT(error_of(job), HasSubstr("model.allow_requantize: true"));
   EXPECT_FALSE(fs::exists(folder / "out.gguf"));
   job.model.allow_requantize = true;
-  const Report report = run(job);
+  const record::Report report = run(job);
   EXPECT_EQ(io::GgufFile(folder / "out.gguf").integer("general.file_type"), 7);
   EXPECT_LT(report.source_bits_per_weight, 8.0);
 }
@@ -147,13 +149,13 @@ TEST(GgufSourceJob, RefusesTextForAModelWithoutTokenizer) {
   for (const io::GgufTensor& tensor : tiny.tensors()) writer.write(tensor.name, tensor.bytes);
   writer.finish();
 
-  Job job = tiny_job(folder / "model.gguf", folder / "out.gguf", "Q8_0");
+  job::Job job = tiny_job(folder / "model.gguf", folder / "out.gguf", "Q8_0");
   job.evaluate = small_evaluation();
   EXPECT_THAT(error_of(job), HasSubstr("the file holds no tokenizer"));
   EXPECT_FALSE(fs::exists(folder / "out.gguf"));
 
   job.evaluate.reset();
-  const Report report = run(job);
+  const record::Report report = run(job);
   ASSERT_EQ(report.warnings.size(), 1u);
   EXPECT_THAT(report.warnings[0], HasSubstr("the model has no tokenizer"));
   EXPECT_EQ(io::GgufFile(folder / "out.gguf").string("tokenizer.ggml.model"), "none");

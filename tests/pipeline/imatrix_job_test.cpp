@@ -23,15 +23,15 @@ class ImatrixJob : public ::testing::Test {
  protected:
   ImatrixJob() { write_tiny_model(folder_ / "tiny"); }
 
-  artifact::ExportRequest gguf(const std::string& name, const std::string& type) const {
-    artifact::ExportRequest request;
+  formats::ExportRequest gguf(const std::string& name, const std::string& type) const {
+    formats::ExportRequest request;
     request.format = "gguf";
     request.path = folder_ / name;
     request.type = type;
     return request;
   }
-  Job job(const std::string& type) const {
-    Job job;
+  job::Job job(const std::string& type) const {
+    job::Job job;
     job.name = "by-importance";
     job.model.path = folder_ / "tiny";
     job.quantization.method = "rtn";
@@ -41,10 +41,10 @@ class ImatrixJob : public ::testing::Test {
     return job;
   }
   // Of a calibrated job on the chunks of the golden matrix, which keeps what it measured.
-  Job measuring_job() const {
-    Job job = this->job("Q4_K_M");
+  job::Job measuring_job() const {
+    job::Job job = this->job("Q4_K_M");
     job.quantization.imatrix.clear();
-    const ImatrixRequest request = golden_request(folder_ / "tiny");
+    const calib::ImatrixRequest request = golden_request(folder_ / "tiny");
     if (!std::filesystem::exists(folder_ / "ids")) {
       std::filesystem::create_directories(folder_ / "ids");
       write_chunks(folder_ / "ids", request);
@@ -55,7 +55,7 @@ class ImatrixJob : public ::testing::Test {
     job.calibration.save_imatrix = folder_ / "saved.gguf";
     return job;
   }
-  std::string error_of(const Job& job) const {
+  std::string error_of(const job::Job& job) const {
     try {
       run(job);
     } catch (const Error& error) {
@@ -86,10 +86,10 @@ TEST_F(ImatrixJob, WritesTheTensorsOfLlamaQuantize) {
   for (const char* type : {"Q4_K_M", "Q2_K"})
     for (const char* imatrix : {"gguf/tiny-imatrix.gguf", "gguf/tiny-imatrix.dat"}) {
       SCOPED_TRACE(std::string(type) + " " + imatrix);
-      Job job = this->job(type);
+      job::Job job = this->job(type);
       job.quantization.imatrix = fixture(imatrix);
       job.exports[0].overwrite = true;
-      const Report report = run(job);
+      const record::Report report = run(job);
       EXPECT_TRUE(report.warnings.empty());
       expect_same_tensors(job.exports[0].path, std::string("tiny-") + type + "-imatrix");
     }
@@ -107,7 +107,7 @@ TEST_F(ImatrixJob, NotesTheImatrixInTheFile) {
 }
 
 TEST_F(ImatrixJob, NotesWhatItMeasuredItself) {
-  Job job = measuring_job();
+  job::Job job = measuring_job();
   job.calibration.save_imatrix.clear();
   run(job);
   const io::GgufFile file(folder_ / "out.gguf");
@@ -118,7 +118,7 @@ TEST_F(ImatrixJob, NotesWhatItMeasuredItself) {
 }
 
 TEST_F(ImatrixJob, NotesNoImatrixWithoutOne) {
-  Job job = this->job("Q4_K_M");
+  job::Job job = this->job("Q4_K_M");
   job.quantization.imatrix.clear();
   run(job);
   EXPECT_EQ(io::GgufFile(folder_ / "out.gguf").find("quantize.imatrix.file"), nullptr);
@@ -132,7 +132,7 @@ TEST_F(ImatrixJob, UsesWhatTheFileSaysOfTheOutput) {
   // Of another size: passed over, as llama-quantize does.
   imatrix.entries["token_embd.weight"] = {.matrices = 1, .sums = {1, 2}, .counts = {1}};
   io::write_imatrix(imatrix, folder_ / "with-output.gguf");
-  Job job = this->job("Q4_K_M");
+  job::Job job = this->job("Q4_K_M");
   run(job);
   job.quantization.imatrix = folder_ / "with-output.gguf";
   job.exports = {gguf("with.gguf", "Q4_K_M")};
@@ -153,14 +153,14 @@ TEST_F(ImatrixJob, SaysWhichMatricesTheFileLacks) {
   imatrix.entries.erase("blk.0.attn_q.weight");
   imatrix.entries.erase("blk.1.ffn_down.weight");
   io::write_imatrix(imatrix, folder_ / "less.gguf");
-  Job job = this->job("Q4_K_M");
+  job::Job job = this->job("Q4_K_M");
   job.quantization.imatrix = folder_ / "less.gguf";
-  const Report report = run(job);
+  const record::Report report = run(job);
   EXPECT_THAT(report.warnings,
               ::testing::ElementsAre("less.gguf holds nothing for 2 of the model's matrices "
                                      "('blk.0.attn_q.weight', ...): they are rounded without "
                                      "importance"));
-  for (const ModuleReport& module : report.artifacts[0].modules)
+  for (const record::ModuleReport& module : report.artifacts[0].modules)
     EXPECT_EQ(module.rounding.method, module.module == "model.layers.0.self_attn.q_proj" ||
                                               module.module == "model.layers.1.mlp.down_proj" ||
                                               module.block < 0
@@ -173,7 +173,7 @@ TEST_F(ImatrixJob, RefusesAnotherModelsImatrix) {
   io::Imatrix imatrix = io::read_imatrix(fixture("gguf/tiny-imatrix.gguf"));
   imatrix.entries["blk.1.attn_v.weight"].sums.resize(128);
   io::write_imatrix(imatrix, folder_ / "other.gguf");
-  Job job = this->job("Q4_K_M");
+  job::Job job = this->job("Q4_K_M");
   job.quantization.imatrix = folder_ / "other.gguf";
   EXPECT_THAT(error_of(job),
               HasSubstr("other.gguf: entry 'blk.1.attn_v.weight' has 128 columns, the model's "
@@ -185,7 +185,7 @@ TEST_F(ImatrixJob, RefusesAnotherModelsImatrix) {
 }
 
 TEST_F(ImatrixJob, RefusesSettingsThatSayTwoThings) {
-  Job job = this->job("Q4_K_M");
+  job::Job job = this->job("Q4_K_M");
   job.quantization.method = "gptq";
   job.calibration.tokens = fixture("gguf/README.md");
   EXPECT_THAT(error_of(job), HasSubstr("Set method: rtn"));
@@ -205,7 +205,7 @@ TEST_F(ImatrixJob, RefusesSettingsThatSayTwoThings) {
 // Behind the original weights it is what `calque imatrix` measures, up to the fp32 sums of 2048
 // squares (2048 * 2^-24 = 1.2e-4) in place of double.
 TEST_F(ImatrixJob, SavesWhatItMeasured) {
-  Job job = measuring_job();
+  job::Job job = measuring_job();
   job.quantization.propagate_error = false;
   run(job);
   Observer silent;
@@ -225,7 +225,7 @@ TEST_F(ImatrixJob, SavesWhatItMeasured) {
 
 // By default later blocks read what the rounded ones before them make.
 TEST_F(ImatrixJob, SavesTheInputsOfTheQuantizedModelByDefault) {
-  Job job = measuring_job();
+  job::Job job = measuring_job();
   run(job);
   Observer silent;
   const io::Imatrix original = collect_imatrix(golden_request(folder_ / "tiny"), silent);

@@ -10,7 +10,7 @@
 #include <map>
 #include <string>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
@@ -25,14 +25,14 @@ namespace fs = std::filesystem;
 using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 
-Job small_job(const TempFolder& out) {
-  Job job = demo_job();
+job::Job small_job(const TempFolder& out) {
+  job::Job job = demo_job();
   job.exports = {folder_export("gptq", out / "gptq")};
   return job;
 }
 
-artifact::ExportRequest gguf_export(const TempFolder& out, const std::string& type) {
-  artifact::ExportRequest request;
+formats::ExportRequest gguf_export(const TempFolder& out, const std::string& type) {
+  formats::ExportRequest request;
   request.format = "gguf";
   request.path = out / (type + ".gguf");
   request.type = type;
@@ -47,7 +47,7 @@ std::map<std::string, std::string> hashes_in(const fs::path& folder) {
   return hashes;
 }
 
-std::string message_of(const Job& job) {
+std::string message_of(const job::Job& job) {
   try {
     run(job);
   } catch (const Error& error) {
@@ -58,7 +58,7 @@ std::string message_of(const Job& job) {
 
 TEST(QuantizeModel, GptqDivergesLessThanRoundingToNearest) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.evaluate = small_evaluation();
   const double gptq = run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;
 
@@ -73,11 +73,11 @@ TEST(QuantizeModel, GptqDivergesLessThanRoundingToNearest) {
 
 TEST(QuantizeModel, EveryFormatIsReadBackCloseToTheOriginal) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   for (const char* type : {"F16", "Q8_0", "Q5_1", "Q4_0"})
     job.exports.push_back(gguf_export(out, type));
   job.evaluate = small_evaluation();
-  const Report report = run(job);
+  const record::Report report = run(job);
   ASSERT_EQ(report.evaluations.at(0).models.size(), 6u);
   std::map<std::string, double> kl;
   for (const auto& metrics : report.evaluations.at(0).models)
@@ -91,7 +91,7 @@ TEST(QuantizeModel, EveryFormatIsReadBackCloseToTheOriginal) {
 
 TEST(QuantizeModel, WritesTheSameBytesWithOneAndTwoThreads) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.exports.push_back(gguf_export(out, "Q4_0"));
   for (const char* dtype : {"float32", "bfloat16"}) {
     job.runtime.forward_dtype = dtype;
@@ -108,10 +108,10 @@ TEST(QuantizeModel, WritesTheSameBytesWithOneAndTwoThreads) {
 
 TEST(QuantizeModel, SharesOnePassBetweenExportsOnTheSameGrid) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.exports.push_back(job.exports[0]);
   job.exports[1].path = out / "again";
-  const Report report = run(job);
+  const record::Report report = run(job);
   EXPECT_EQ(hashes_in(out / "gptq"), hashes_in(out / "again"));
   EXPECT_EQ(report.artifacts[0].modules.size(), 42u);  // 6 blocks x 7 linears
   EXPECT_EQ(report.artifacts[0].modules[0].seconds, report.artifacts[1].modules[0].seconds);
@@ -119,13 +119,13 @@ TEST(QuantizeModel, SharesOnePassBetweenExportsOnTheSameGrid) {
 
 TEST(QuantizeModel, PropagatingErrorChangesOnlyWhatComesLater) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   run(job);
   job.quantization.propagate_error = false;
   job.exports[0].path = out / "independent";
   run(job);
-  const auto with = artifact::open_artifact(out / "gptq");
-  const auto without = artifact::open_artifact(out / "independent");
+  const auto with = formats::open_artifact(out / "gptq");
+  const auto without = formats::open_artifact(out / "independent");
   const auto same = [&](const std::string& name) {
     const Matrix<float> a = with->load(name);
     const Matrix<float> b = without->load(name);
@@ -138,17 +138,17 @@ TEST(QuantizeModel, PropagatingErrorChangesOnlyWhatComesLater) {
 
 TEST(QuantizeModel, ReportsEveryStageAndSize) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.evaluate = small_evaluation();
   job.run_dir = out / "run";
-  const Report report = run(job);
+  const record::Report report = run(job);
   EXPECT_GT(report.stages.forward, 0.0);
   EXPECT_GT(report.stages.statistics, 0.0);
   EXPECT_GT(report.stages.quantize, 0.0);
   EXPECT_GT(report.peak_bytes, 50u << 20);
   EXPECT_EQ(report.artifacts[0].plan.tensor_bytes < report.source_bytes, true);
   std::uint64_t stored = 0;
-  for (const auto& tensor : artifact::open_artifact(out / "gptq")->tensors())
+  for (const auto& tensor : formats::open_artifact(out / "gptq")->tensors())
     stored += tensor.bytes;
   EXPECT_EQ(report.artifacts[0].plan.tensor_bytes, stored);
   const std::string csv = io::read_file((out / "run") / "modules.csv");
@@ -161,7 +161,7 @@ TEST(QuantizeModel, ReportsEveryStageAndSize) {
 
 TEST(QuantizeModel, RefusesTooLittleTextAndLeavesNothing) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.calibration.packing.n_samples = 100000;
   EXPECT_THAT(message_of(job), ::testing::AllOf(HasSubstr("E201"), HasSubstr("100000 x 256"),
                                                 HasSubstr("n_samples")));
@@ -170,14 +170,14 @@ TEST(QuantizeModel, RefusesTooLittleTextAndLeavesNothing) {
 
 TEST(QuantizeModel, RefusesAnExistingTargetBeforeWork) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   fs::create_directory(out / "gptq");
   EXPECT_THAT(message_of(job), ::testing::AllOf(HasSubstr("E209"), HasSubstr("overwrite")));
 }
 
 TEST(QuantizeModel, RefusesWindowsLongerThanTheModel) {
   const TempFolder out;
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.calibration.packing.seqlen = 1024;
   EXPECT_THAT(message_of(job), ::testing::AllOf(HasSubstr("calibration.seqlen"), HasSubstr("512")));
 }
@@ -210,7 +210,7 @@ TEST(QuantizeModel, NamesTheTensorWithANanAndLeavesNothing) {
   const TempFolder out;
   const TempFolder model;
   copy_model(model / "m", "model.layers.2.mlp.up_proj.weight", false);
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.model.path = model / "m";
   EXPECT_THAT(message_of(job), HasSubstr("model.layers.2.mlp.up_proj.weight"));
   EXPECT_TRUE(fs::is_empty(out.path()));
@@ -220,7 +220,7 @@ TEST(QuantizeModel, NamesAMissingTensorBeforeWork) {
   const TempFolder out;
   const TempFolder model;
   copy_model(model / "m", "model.layers.4.self_attn.k_proj.weight", true);
-  Job job = small_job(out);
+  job::Job job = small_job(out);
   job.model.path = model / "m";
   EXPECT_THAT(message_of(job), HasSubstr("model.layers.4.self_attn.k_proj.weight"));
 }

@@ -2,9 +2,9 @@
 
 #include <vector>
 
-#include "calque/artifact/plan.h"
+#include "calque/formats/plan.h"
 #include "calque/model/family.h"
-#include "calque/pipeline/job.h"
+#include "calque/job/job.h"
 
 namespace calque::pipeline {
 
@@ -29,8 +29,8 @@ inline model::ModelConfig tiny_config(Index layers) {
 inline model::FamilySpec tiny_family(Index layers) { return model::family_of(tiny_config(layers)); }
 
 // 4 rows of 32 tokens, fp32, one thread.
-inline Job tiny_job() {
-  Job job;
+inline job::Job tiny_job() {
+  job::Job job;
   job.calibration.tokens = "tokens.npy";
   job.calibration.packing.n_samples = 4;
   job.calibration.packing.seqlen = 32;
@@ -41,12 +41,12 @@ inline Job tiny_job() {
 }
 
 // Linears on 4 bits, groups of 32.
-inline std::vector<artifact::ExportPlan> gptq_plan(const model::FamilySpec& family) {
-  artifact::ExportPlan plan;
+inline std::vector<formats::ExportPlan> gptq_plan(const model::FamilySpec& family) {
+  formats::ExportPlan plan;
   plan.request.format = "gptq";
   for (const model::TensorSpec& tensor : family.tensors()) plan.tensors.push_back({tensor});
   for (const model::LinearSpec& linear : family.linears())
-    for (artifact::TensorPlan& planned : plan.tensors)
+    for (formats::TensorPlan& planned : plan.tensors)
       if (planned.tensor.name == linear.weight.name) {
         planned.in_block_linear = true;
         planned.grid = quant::Grid{.bits = 4, .group_size = 32};

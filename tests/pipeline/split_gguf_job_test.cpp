@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "calque/artifact/reader.h"
-#include "calque/artifact/verify.h"
+#include "calque/formats/reader.h"
+#include "calque/verify/verify.h"
 #include "calque/core/error.h"
 #include "calque/pipeline/quantize_model.h"
 #include "pipeline/demo_job.h"
@@ -15,11 +15,11 @@ namespace {
 using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 
-Job split_job(const TempFolder& out, std::uint64_t limit) {
-  Job job = demo_job();
+job::Job split_job(const TempFolder& out, std::uint64_t limit) {
+  job::Job job = demo_job();
   job.calibration = {};
   job.quantization.method = "rtn";
-  artifact::ExportRequest request;
+  formats::ExportRequest request;
   request.format = "gguf";
   request.path = out / "demo.gguf";
   request.type = "Q8_0";
@@ -30,23 +30,23 @@ Job split_job(const TempFolder& out, std::uint64_t limit) {
 
 TEST(SplitGguf, IsEvaluatedAndVerifiedFromItsShards) {
   const TempFolder out;
-  Job job = split_job(out, 1'000'000);
+  job::Job job = split_job(out, 1'000'000);
   job.evaluate = small_evaluation();
-  const Report report = run(job);
-  const auto files = artifact::files_at(job.exports[0]);
+  const record::Report report = run(job);
+  const auto files = formats::files_at(job.exports[0]);
   ASSERT_GT(files.size(), 1u);
   std::uint64_t bytes = 0;
   for (const auto& file : files) bytes += std::filesystem::file_size(file);
   EXPECT_EQ(report.artifacts.at(0).file_bytes, bytes);
   EXPECT_LT(report.evaluations.at(0).artifact(0)->divergence.kl_mean, 0.01);
-  for (const artifact::Finding& finding : artifact::verify_files(job.exports[0].path))
-    EXPECT_EQ(finding.verdict, artifact::Finding::Verdict::kOk) << finding.message;
+  for (const verify::Finding& finding : verify::verify_files(job.exports[0].path))
+    EXPECT_EQ(finding.verdict, verify::Finding::Verdict::kOk) << finding.message;
 }
 
 TEST(SplitGguf, IsNotWrittenOverShardsUnlessTold) {
   const TempFolder out;
   run(split_job(out, 1'000'000));
-  Job whole = split_job(out, 0);
+  job::Job whole = split_job(out, 0);
   try {
     plan_job(whole);
     ADD_FAILURE() << "planned";
@@ -56,7 +56,7 @@ TEST(SplitGguf, IsNotWrittenOverShardsUnlessTold) {
   }
   whole.exports[0].overwrite = true;
   run(whole);
-  EXPECT_EQ(artifact::files_at(whole.exports[0]).size(), 1u);
+  EXPECT_EQ(formats::files_at(whole.exports[0]).size(), 1u);
 }
 
 }  // namespace

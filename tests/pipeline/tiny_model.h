@@ -5,12 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "calque/artifact/reader.h"
+#include "calque/formats/reader.h"
 #include "calque/core/dtype.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
 #include "pipeline/demo_job.h"
-#include "pipeline/imatrix_chunks.h"
+#include "calib/imatrix_chunks.h"
 
 namespace calque::pipeline {
 
@@ -30,7 +30,7 @@ inline void write_tiny_model(const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder);
   copy_tokenizer(folder);
   std::filesystem::copy_file(fixture("artifacts/source/config.json"), folder / "config.json");
-  const auto source = artifact::open_artifact(fixture("artifacts/gguf/tiny-f16.gguf"));
+  const auto source = formats::open_artifact(fixture("artifacts/gguf/tiny-f16.gguf"));
   std::vector<io::TensorDeclaration> declared;
   for (const model::TensorSpec& tensor : model::family_of(model::load_config(folder)).tensors())
     declared.push_back({tensor.name, DType::kF16, tensor.shape});
@@ -46,7 +46,7 @@ inline void write_tiny_model(const std::filesystem::path& folder) {
 }
 
 // The chunks of a request as token ids that a job can read: `folder`/model.safetensors.
-inline void write_chunks(const std::filesystem::path& folder, const ImatrixRequest& request) {
+inline void write_chunks(const std::filesystem::path& folder, const calib::ImatrixRequest& request) {
   const text::TokenBlocks chunks = imatrix_chunks(request, *text::load_tokenizer(request.model));
   const Matrix<std::int32_t>& ids_BS = chunks.ids_BS;
   io::SafetensorsWriter writer(folder,
@@ -57,8 +57,8 @@ inline void write_chunks(const std::filesystem::path& folder, const ImatrixReque
 }
 
 // What tests/fixtures/gguf/tiny-imatrix.gguf was measured with.
-inline ImatrixRequest golden_request(const std::filesystem::path& folder) {
-  ImatrixRequest request;
+inline calib::ImatrixRequest golden_request(const std::filesystem::path& folder) {
+  calib::ImatrixRequest request;
   request.model = folder;
   request.texts = {imatrix_text()};
   request.chunk_size = 128;

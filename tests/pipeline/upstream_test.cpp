@@ -13,9 +13,9 @@ namespace {
 
 using calque::testing::TempFolder;
 
-Job three_bit_job(const TempFolder& out) {
-  Job job = demo_job();
-  artifact::ExportRequest request = folder_export("gguf", out / "model.gguf");
+job::Job three_bit_job(const TempFolder& out) {
+  job::Job job = demo_job();
+  formats::ExportRequest request = folder_export("gguf", out / "model.gguf");
   request.type = "Q3_K_S";
   request.overwrite = true;
   job.exports = {request};
@@ -25,7 +25,7 @@ Job three_bit_job(const TempFolder& out) {
 // Measured: 0.0194 without, 0.0170 with it. Repeats of such runs with other text differ by 3 %.
 TEST(UpstreamCorrection, BringsThreeBitsNearer) {
   const TempFolder out;
-  Job job = three_bit_job(out);
+  job::Job job = three_bit_job(out);
   job.calibration.packing.n_samples = 96;
   job.evaluate = small_evaluation();
   double kl[2];
@@ -38,12 +38,12 @@ TEST(UpstreamCorrection, BringsThreeBitsNearer) {
 
 TEST(UpstreamCorrection, IsOnBelowFourBitsUnlessToldOtherwise) {
   const TempFolder out;
-  Job job = three_bit_job(out);
+  job::Job job = three_bit_job(out);
   job.calibration.packing.n_samples = 8;
   const auto shifts = [&] {
     std::map<std::string, double> shift_of;
-    const Report report = run(job);
-    for (const ModuleReport& module : report.artifacts[0].modules)
+    const record::Report report = run(job);
+    for (const record::ModuleReport& module : report.artifacts[0].modules)
       shift_of[module.module] = module.upstream_shift;
     return shift_of;
   };
@@ -57,14 +57,14 @@ TEST(UpstreamCorrection, IsOnBelowFourBitsUnlessToldOtherwise) {
 // 256 tokens leave the Gram matrix of down_proj's 768 channels singular, and nothing damps it.
 TEST(UpstreamCorrection, WarnsWhereTextIsTooShort) {
   const TempFolder out;
-  Job job = three_bit_job(out);
+  job::Job job = three_bit_job(out);
   job.calibration.packing.n_samples = 1;
   job.quantization.upstream_correction = 1;
   job.quantization.damp_percent = 0;
   job.quantization.damp_auto_increment = 0;
   job.quantization.fallback_max_modules = 100;
   std::string warnings;
-  const Report report = run(job);
+  const record::Report report = run(job);
   for (const std::string& warning : report.warnings) warnings += warning + "\n";
   EXPECT_NE(warnings.find("model.layers.0 mlp_out: errors of earlier layers are not made up for: "
                           "256 calibration tokens say too little about 768 channels"),
@@ -72,9 +72,9 @@ TEST(UpstreamCorrection, WarnsWhereTextIsTooShort) {
       << warnings;
 }
 
-double mean_shift(const Report& report) {
+double mean_shift(const record::Report& report) {
   double sum = 0, count = 0;
-  for (const ModuleReport& module : report.artifacts[0].modules)
+  for (const record::ModuleReport& module : report.artifacts[0].modules)
     if (module.block >= 0) {
       sum += module.upstream_shift;
       ++count;
@@ -85,7 +85,7 @@ double mean_shift(const Report& report) {
 // Eight bits leave a thirtieth of the error of three to make up for.
 TEST(UpstreamCorrection, HardlyMovesWeightsBehindEightBits) {
   const TempFolder out;
-  Job job = three_bit_job(out);
+  job::Job job = three_bit_job(out);
   job.quantization.upstream_correction = 1;
   const double three_bits = mean_shift(run(job));
   job.exports[0].type = "Q8_0";
@@ -95,7 +95,7 @@ TEST(UpstreamCorrection, HardlyMovesWeightsBehindEightBits) {
 
 TEST(UpstreamCorrection, GivesTheSameBytesWithOneAndTwoThreads) {
   const TempFolder out;
-  Job job = three_bit_job(out);
+  job::Job job = three_bit_job(out);
   job.calibration.packing.n_samples = 12;
   job.quantization.upstream_correction = 1;
   std::string hashes[2];
@@ -107,7 +107,7 @@ TEST(UpstreamCorrection, GivesTheSameBytesWithOneAndTwoThreads) {
   EXPECT_EQ(hashes[0], hashes[1]);
 }
 
-std::string refusal(const Job& job) {
+std::string refusal(const job::Job& job) {
   try {
     plan_job(job);
   } catch (const Error& error) {
@@ -119,7 +119,7 @@ std::string refusal(const Job& job) {
 
 TEST(UpstreamCorrection, IsRefusedWhereNothingCouldBeCorrected) {
   const TempFolder out;
-  Job job = three_bit_job(out);
+  job::Job job = three_bit_job(out);
   job.quantization.upstream_correction = 0.5;
   EXPECT_EQ(refusal(job), "");
   job.quantization.propagate_error = false;

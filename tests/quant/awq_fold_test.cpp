@@ -22,11 +22,11 @@ std::vector<float> random_scales(Index count, std::uint64_t seed, bool powers_of
 // Dividing by powers of two changes exponents only, so even the sums keep their bits.
 TEST(Rescaled, IsTheStatisticsOfDividedInputs) {
   Matrix<float> inputs_TK = test::correlated_inputs(70, 33, 4, 51);
-  const calib::InputStats stats = test::stats_of(inputs_TK);
+  const quant::InputStats stats = test::stats_of(inputs_TK);
   const std::vector<float> scales = random_scales(33, 52, true);
   divide_columns(inputs_TK, scales);
-  const calib::InputStats divided = test::stats_of(inputs_TK);
-  const calib::InputStats found = rescaled(stats.clone(), scales);
+  const quant::InputStats divided = test::stats_of(inputs_TK);
+  const quant::InputStats found = rescaled(stats.clone(), scales);
   EXPECT_EQ(found.tokens, 70);
   EXPECT_EQ(found.magnitude_K, divided.magnitude_K);
   for (Index i = 0; i < 33; ++i)
@@ -34,9 +34,9 @@ TEST(Rescaled, IsTheStatisticsOfDividedInputs) {
 }
 
 TEST(Rescaled, DividesByEveryScale) {
-  const calib::InputStats stats = test::stats_of(test::correlated_inputs(70, 33, 4, 53));
+  const quant::InputStats stats = test::stats_of(test::correlated_inputs(70, 33, 4, 53));
   const std::vector<float> scales = random_scales(33, 54, false);
-  const calib::InputStats found = rescaled(stats.clone(), scales);
+  const quant::InputStats found = rescaled(stats.clone(), scales);
   for (Index i = 0; i < 33; ++i) {
     EXPECT_DOUBLE_EQ(found.magnitude_K[i], stats.magnitude_K[i] / scales[i]);
     for (Index j = i; j < 33; ++j) {
@@ -138,7 +138,7 @@ TEST(ExactNormScale, IsOneWhereThereIsNothingToDivide) {
 }
 
 QuantizedMatrix sample(OffsetKind kind, ScalePrecision precision) {
-  const calib::InputStats none;
+  const quant::InputStats none;
   return make_rtn({})(none.clone(), open_exec("cpu", 1))(
              test::normal_matrix(9, 64, 57),
              {.bits = 4, .group_size = 32, .offset_kind = kind, .precision = precision})

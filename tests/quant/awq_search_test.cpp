@@ -17,12 +17,12 @@ const Grid kGrid = {.bits = 4, .group_size = 32, .offset_kind = OffsetKind::kZer
 
 Exec cpu() { return open_exec("cpu", 2); }
 
-calib::InputStats sample_stats() {
+quant::InputStats sample_stats() {
   return test::stats_of(test::correlated_inputs(300, kColumns, 6, 31));
 }
 
 // One channel of the inputs is thirty times as large as the others.
-calib::InputStats stats_with_salient_channel(Index salient) {
+quant::InputStats stats_with_salient_channel(Index salient) {
   Matrix<float> inputs_TK = test::normal_matrix(300, kColumns, 32);
   for (Index t = 0; t < 300; ++t) inputs_TK(t, salient) *= 30.0f;
   return test::stats_of(inputs_TK);
@@ -36,7 +36,7 @@ struct Loss {
 // tr(E G E^T), E = Q(W s) / s - W with min-max zero-point grids, by the definition, in double but
 // for the rounding itself.
 Loss loss_of(const Matrix<float>& weight_NK, const std::vector<float>& scales_K,
-             const calib::InputStats& stats, const std::vector<Index>& rows) {
+             const quant::InputStats& stats, const std::vector<Index>& rows) {
   Loss loss;
   for (const Index n : rows) {
     std::vector<double> error(kColumns);
@@ -97,7 +97,7 @@ TEST(AwqSearch, EnlargesTheChannelThatMatters) {
 }
 
 TEST(AwqSearch, ReportsTheLossOfItsScales) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> weight = test::normal_matrix(50, kColumns, 34, 0.02f);
   const AwqScales found = search_scales({{weight, kGrid}}, stats, {}, {}, {}, cpu());
   const Loss best = loss_of(weight, found.scales_K, stats, every_row(50));
@@ -108,7 +108,7 @@ TEST(AwqSearch, ReportsTheLossOfItsScales) {
 }
 
 TEST(AwqSearch, AddsTheLossesOfEveryReaderOnRowsThatAreEvenlySpread) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> first = test::normal_matrix(50, kColumns, 35, 0.02f);
   const Matrix<float> second = test::normal_matrix(7, kColumns, 36, 0.1f);
   const AwqScales found =
@@ -121,7 +121,7 @@ TEST(AwqSearch, AddsTheLossesOfEveryReaderOnRowsThatAreEvenlySpread) {
 }
 
 TEST(AwqSearch, MeasuresScalesAsTheyWillBeStored) {
-  const calib::InputStats stats = stats_with_salient_channel(7);
+  const quant::InputStats stats = stats_with_salient_channel(7);
   const Matrix<float> weight = test::normal_matrix(40, kColumns, 37, 0.02f);
   const ScaleSnap snap = [](std::span<float> scales_K) {
     for (float& scale : scales_K) scale = nearest_power_of_two(scale);
@@ -137,7 +137,7 @@ TEST(AwqSearch, MeasuresScalesAsTheyWillBeStored) {
 TEST(AwqSearch, ProposesAwqsScales) {
   Matrix<float> inputs_TK = test::correlated_inputs(300, kColumns, 6, 38);
   for (Index t = 0; t < 300; ++t) inputs_TK(t, 3) = 0.0f;
-  const calib::InputStats stats = test::stats_of(inputs_TK);
+  const quant::InputStats stats = test::stats_of(inputs_TK);
   const Matrix<float> first = test::normal_matrix(50, kColumns, 39, 0.02f);
   const Matrix<float> second = test::normal_matrix(7, kColumns, 40, 0.1f);
   std::vector<std::vector<float>> proposed;
@@ -191,7 +191,7 @@ TEST(AwqSearch, FollowsTheLossItIsGiven) {
 
 TEST(AwqSearch, DoesNotDependOnTheNumberOfThreads) {
   const Matrix<float> weight = test::normal_matrix(300, kColumns, 42, 0.02f);
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const AwqScales one = search_scales({{weight, kGrid}}, stats, {}, {}, {}, open_exec("cpu", 1));
   const AwqScales three = search_scales({{weight, kGrid}}, stats, {}, {}, {}, open_exec("cpu", 3));
   EXPECT_EQ(one.scales_K, three.scales_K);

@@ -15,15 +15,15 @@ namespace {
 constexpr Index kRows = 70;  // more than one panel of 64, and not a multiple of it
 
 // Made once for all tests.
-const calib::InputStats& stats_for(Index columns) {
-  static std::map<Index, calib::InputStats> made;
+const quant::InputStats& stats_for(Index columns) {
+  static std::map<Index, quant::InputStats> made;
   if (const auto found = made.find(columns); found != made.end()) return found->second;
   return made[columns] = test::stats_of(test::correlated_inputs(columns + 100, columns, 6, 71));
 }
 
 // Inputs that are uncorrelated and of equal size: H = I without damping.
-calib::InputStats white_stats(Index columns) {
-  calib::InputStats stats;
+quant::InputStats white_stats(Index columns) {
+  quant::InputStats stats;
   stats.gram_KK = Matrix<float>(columns, columns);
   stats.magnitude_K.assign(static_cast<std::size_t>(columns), 4.0);
   stats.tokens = 4;
@@ -33,7 +33,7 @@ calib::InputStats white_stats(Index columns) {
 
 // e G e^T / tokens of each row.
 std::vector<double> losses_of(const Matrix<float>& weight_NK, const QuantizedMatrix& q,
-                              const calib::InputStats& stats, double damp = 0) {
+                              const quant::InputStats& stats, double damp = 0) {
   const Matrix<float> values_NK = dequantize(q);
   double mean = 0;
   for (Index k = 0; k < weight_NK.cols(); ++k)
@@ -70,10 +70,10 @@ struct Case {
 class BlockGptq : public ::testing::TestWithParam<Case> {
  protected:
   Matrix<float> weight_ = test::normal_matrix(kRows, GetParam().columns, 72, 0.05f);
-  const calib::InputStats& stats_ = stats_for(GetParam().columns);
-  const calib::InputStats none_;
+  const quant::InputStats& stats_ = stats_for(GetParam().columns);
+  const quant::InputStats none_;
 
-  Rounded round(const Rounder& rounder, const calib::InputStats& stats, int threads = 2) const {
+  Rounded round(const Rounder& rounder, const quant::InputStats& stats, int threads = 2) const {
     return rounder(stats.clone(), open_exec("cpu", threads))(weight_.clone(),
                                                              block_grid(GetParam().block));
   }
@@ -119,7 +119,7 @@ TEST_P(BlockGptq, IsNeverWorseForAnotherRoundInAnyRow) {
 
 // H = I: the sweep rounds to nearest on the reference's scales, and refinement starts there.
 TEST_P(BlockGptq, LowersTheSquaredErrorOfEveryRowWhereInputsAreWhite) {
-  const calib::InputStats white = white_stats(weight_.cols());
+  const quant::InputStats white = white_stats(weight_.cols());
   const Rounder gptq = make_gptq({.damp_percent = 0, .refine_passes = 2});
   const auto rounded = squared_errors(weight_, round(gptq, white).matrix);
   const auto reference = squared_errors(weight_, round(make_rtn({}), white).matrix);
@@ -163,7 +163,7 @@ INSTANTIATE_TEST_SUITE_P(Types, BlockGptq,
                          });
 
 TEST(BlockGptqFallback, IsTheReferenceWhereTheHessianIsUnusable) {
-  calib::InputStats stats = white_stats(256);
+  quant::InputStats stats = white_stats(256);
   stats.gram_KK(0, 1) = 400.0f;  // the correlation of two inputs cannot be 100
   const Matrix<float> weight_NK = test::normal_matrix(3, 256, 73);
   const Exec exec = open_exec("cpu", 1);
@@ -193,7 +193,7 @@ TEST(BlockGptqFallback, IsTheReferenceForTypesWithoutScaleCodes) {
 
 // An importance matrix that somebody else measured says nothing on correlations.
 TEST(BlockGptqFallback, IsTheReferenceWhereOnlyMeanSquaresAreKnown) {
-  calib::InputStats given;
+  quant::InputStats given;
   for (int k = 0; k < 256; ++k)
     given.given_mean_square_K.push_back(1.0f + static_cast<float>(k % 7));
   const Matrix<float> weight_NK = test::normal_matrix(3, 256, 73);

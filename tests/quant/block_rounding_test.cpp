@@ -30,12 +30,12 @@ Matrix<float> weights_of(const std::string& tensor) {
 
 // A site whose inputs have the mean squares of llama-imatrix: 2048 tokens, so that dividing by
 // their number loses nothing.
-calib::InputStats imatrix_of(const std::string& tensor) {
+quant::InputStats imatrix_of(const std::string& tensor) {
   const std::string bytes = fixture(tensor + ".importance.f32");
   std::vector<float> mean_square_K(bytes.size() / sizeof(float));
   std::memcpy(mean_square_K.data(), bytes.data(), bytes.size());
   const auto features = static_cast<Index>(mean_square_K.size());
-  calib::InputStats stats;
+  quant::InputStats stats;
   stats.gram_KK = Matrix<float>(features, features);
   stats.magnitude_K.assign(mean_square_K.size(), 1.0);
   stats.tokens = 2048;
@@ -65,7 +65,7 @@ std::string name_of_case(const ::testing::TestParamInfo<Case>& tested) {
 class WithoutImportance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WithoutImportance, RtnGivesTheBytesOfLlamaQuantize) {
-  const calib::InputStats none;
+  const quant::InputStats none;
   const Rounded rounded = make_rtn({})(none.clone(), open_exec("cpu", 2))(
       weights_of(GetParam().tensor), block_grid(GetParam().block));
   EXPECT_EQ(bytes_of(rounded.matrix), fixture(GetParam().tensor + "." + GetParam().type));
@@ -87,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(All, WithoutImportance,
 class WithImportance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(WithImportance, RtnGivesTheBytesOfLlamaQuantize) {
-  const calib::InputStats stats = imatrix_of(GetParam().tensor);
+  const quant::InputStats stats = imatrix_of(GetParam().tensor);
   const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 2))(
       weights_of(GetParam().tensor), block_grid(GetParam().block));
   EXPECT_EQ(bytes_of(rounded.matrix),
@@ -106,8 +106,8 @@ INSTANTIATE_TEST_SUITE_P(All, WithImportance,
 // Without statistics |E|^2 / |W|^2; with a diagonal Gram matrix sum_k G_kk |e_k|^2, both by hand.
 TEST(BlockRounding, ReportsTheErrorOfWhatItStored) {
   const Matrix<float> weight_NK = weights_of("ffn_down_0");
-  const calib::InputStats none;
-  const calib::InputStats stats = imatrix_of("ffn_down_0");
+  const quant::InputStats none;
+  const quant::InputStats stats = imatrix_of("ffn_down_0");
   for (const bool calibrated : {false, true}) {
     const Rounded rounded = make_rtn({})((calibrated ? stats : none).clone(), open_exec("cpu", 1))(
         weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
@@ -132,7 +132,7 @@ TEST(BlockRounding, ReportsTheErrorOfWhatItStored) {
 
 // A block whose importance is all zero would come out as zeros.
 TEST(BlockRounding, KeepsBlocksWhoseInputsWereNeverSeen) {
-  calib::InputStats stats = imatrix_of("ffn_down_0");
+  quant::InputStats stats = imatrix_of("ffn_down_0");
   for (Index k = 0; k < 256; ++k) stats.gram_KK(k, k) = 0;
   const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 1))(
       weights_of("ffn_down_0"), block_grid(GgmlBlock::kQ4_K));
@@ -143,7 +143,7 @@ TEST(BlockRounding, KeepsBlocksWhoseInputsWereNeverSeen) {
 }
 
 TEST(BlockRounding, TakesAnyImportanceWhereNoInputWasEverDifferentFromZero) {
-  calib::InputStats stats = imatrix_of("ffn_down_0");
+  quant::InputStats stats = imatrix_of("ffn_down_0");
   for (Index k = 0; k < 512; ++k) stats.gram_KK(k, k) = 0;
   const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 1))(
       weights_of("ffn_down_0"), block_grid(GgmlBlock::kQ6_K));
@@ -157,7 +157,7 @@ TEST(BlockRounding, TakesAnyImportanceWhereNoInputWasEverDifferentFromZero) {
 }
 
 TEST(BlockRounding, RefusesRowsThatAreNotWholeBlocks) {
-  const calib::InputStats none;
+  const quant::InputStats none;
   const SiteRounder round_one = make_rtn({})(none.clone(), open_exec("cpu", 1));
   try {
     round_one(Matrix<float>(2, 320), block_grid(GgmlBlock::kQ4_K));
@@ -177,7 +177,7 @@ TEST(BlockGrid, KnowsItsShapeAndName) {
 }
 
 TEST(DivideRows, RefusesBlocks) {
-  const calib::InputStats none;
+  const quant::InputStats none;
   Rounded rounded = make_rtn({})(none.clone(), open_exec("cpu", 1))(weights_of("attn_q_0"),
                                                                     block_grid(GgmlBlock::kQ2_K));
   try {

@@ -15,11 +15,11 @@ constexpr Index kColumns = 192;
 
 Exec cpu() { return open_exec("cpu", 2); }
 
-calib::InputStats sample_stats() {
+quant::InputStats sample_stats() {
   return test::stats_of(test::correlated_inputs(700, kColumns, 8, 61));
 }
 
-Rounded round(const Rounder& rounder, const calib::InputStats& stats,
+Rounded round(const Rounder& rounder, const quant::InputStats& stats,
               const Matrix<float>& weight_NK, const Grid& grid) {
   return rounder(stats.clone(), cpu())(weight_NK.clone(), grid);
 }
@@ -30,7 +30,7 @@ Grid activation_ordered(Grid grid) {
 }
 
 // Columns that are the smaller the larger their inputs: as in a model whose layers balance them.
-Matrix<float> balanced_weight(const calib::InputStats& stats) {
+Matrix<float> balanced_weight(const quant::InputStats& stats) {
   Matrix<float> weight = test::normal_matrix(kRows, kColumns, 62, 0.02f);
   const std::vector<float> squares = stats.mean_square_K();
   for (Index n = 0; n < kRows; ++n)
@@ -39,7 +39,7 @@ Matrix<float> balanced_weight(const calib::InputStats& stats) {
 }
 
 TEST(ActivationOrder, PutsColumnsOfSimilarInputsIntoOneGroup) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const std::vector<float> squares = stats.mean_square_K();
   for (const Rounder& rounder : {make_rtn({}), make_gptq({}), make_gptq({.refine_passes = 1})}) {
     const QuantizedMatrix q =
@@ -61,12 +61,12 @@ TEST(ActivationOrder, PutsColumnsOfSimilarInputsIntoOneGroup) {
 }
 
 struct Permuted {
-  calib::InputStats stats;
+  quant::InputStats stats;
   Matrix<float> weight;
 };
 
 // The same problem with columns by falling mean square.
-Permuted in_falling_order(const calib::InputStats& stats, const Matrix<float>& weight_NK) {
+Permuted in_falling_order(const quant::InputStats& stats, const Matrix<float>& weight_NK) {
   const std::vector<float> squares = stats.mean_square_K();
   std::vector<Index> order;
   for (Index k = 0; k < kColumns; ++k) order.push_back(k);
@@ -87,7 +87,7 @@ Permuted in_falling_order(const calib::InputStats& stats, const Matrix<float>& w
 // The means over channels are summed in another order, so a code may flip where it hardly matters;
 // scales chosen by the wrong channels' importance lose some percent.
 TEST(ActivationOrder, IsConsecutiveGroupsOfThePermutedProblem) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 66, 0.02f);
   const Permuted permuted = in_falling_order(stats, weight);
   const Grid grid = {.bits = 3, .group_size = 32};
@@ -102,7 +102,7 @@ TEST(ActivationOrder, IsConsecutiveGroupsOfThePermutedProblem) {
 
 // The tolerance of the same test for every rounder (rounders_test.cpp).
 TEST(ActivationOrder, ReportsTheLossOfWhatItDequantizesTo) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> weight = balanced_weight(stats);
   for (const ScaleRule rule : {ScaleRule::kSearch, ScaleRule::kBlockSearch})
     for (const OffsetKind kind :
@@ -122,7 +122,7 @@ TEST(ActivationOrder, ReportsTheLossOfWhatItDequantizesTo) {
 }
 
 TEST(ActivationOrder, GainsWhereColumnsDiffer) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> weight = balanced_weight(stats);
   for (const int bits : {3, 4}) {
     const Grid grid = {.bits = bits, .group_size = 32};
@@ -133,7 +133,7 @@ TEST(ActivationOrder, GainsWhereColumnsDiffer) {
 }
 
 TEST(ActivationOrder, GptqBeatsRoundingToNearest) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> weight = balanced_weight(stats);
   for (const Index group : {32, 64, -1}) {
     const Grid grid = {.bits = 3, .group_size = group, .desc_act = true};
@@ -143,7 +143,7 @@ TEST(ActivationOrder, GptqBeatsRoundingToNearest) {
 }
 
 TEST(ActivationOrder, HasOneGroupForWholeRows) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> weight = balanced_weight(stats);
   for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 1})}) {
     const QuantizedMatrix q =
@@ -163,7 +163,7 @@ TEST(ActivationOrder, IsTheStoredOrderWithoutStatistics) {
 }
 
 TEST(BlockSearch, LowersTheLossOfRoundingToNearest) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 64, 0.02f);
   for (const OffsetKind kind :
        {OffsetKind::kMiddleCode, OffsetKind::kZeroPoint, OffsetKind::kMinimum}) {

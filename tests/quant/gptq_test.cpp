@@ -18,17 +18,17 @@ const Grid kGrid = {.bits = 3, .group_size = 32};
 Exec cpu() { return open_exec("cpu", 2); }
 
 Matrix<float> sample_weight() { return test::normal_matrix(kRows, kColumns, 21, 0.02f); }
-calib::InputStats sample_stats() {
+quant::InputStats sample_stats() {
   return test::stats_of(test::correlated_inputs(700, kColumns, 8, 22));
 }
 
-RoundingReport report_of(const Rounder& rounder, const calib::InputStats& stats,
+RoundingReport report_of(const Rounder& rounder, const quant::InputStats& stats,
                          const Grid& grid = kGrid) {
   return rounder(stats.clone(), cpu())(sample_weight(), grid).report;
 }
 
 TEST(Gptq, BeatsRoundingToNearestOnEveryGrid) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   for (const int bits : {2, 3, 4, 5, 8})
     for (const Index group : {32, 64, -1})
       for (const OffsetKind kind :
@@ -41,13 +41,13 @@ TEST(Gptq, BeatsRoundingToNearestOnEveryGrid) {
 }
 
 TEST(Gptq, GainsFromVisitingImportantColumnsFirst) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   EXPECT_LT(report_of(make_gptq({}), stats).loss,
             report_of(make_gptq({.act_order = false}), stats).loss);
 }
 
 TEST(Gptq, GainsFromRefinement) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const double swept = report_of(make_gptq({}), stats).loss;
   const double once = report_of(make_gptq({.refine_passes = 1}), stats).loss;
   EXPECT_LT(once, swept);
@@ -56,7 +56,7 @@ TEST(Gptq, GainsFromRefinement) {
 
 // Four tokens cannot span 192 inputs: without damping H is singular.
 TEST(Gptq, RaisesTheDampingUntilTheHessianCanBeFactored) {
-  const calib::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
+  const quant::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
   const RoundingReport report =
       report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0.02}), stats);
   EXPECT_EQ(report.method, "gptq");
@@ -64,7 +64,7 @@ TEST(Gptq, RaisesTheDampingUntilTheHessianCanBeFactored) {
 }
 
 TEST(Gptq, FallsBackToRoundingToNearestAndSaysSo) {
-  const calib::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
+  const quant::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
   const RoundingReport report =
       report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0}), stats);
   EXPECT_EQ(report.method, "rtn");
@@ -76,21 +76,21 @@ TEST(Gptq, FallsBackToRoundingToNearestAndSaysSo) {
 TEST(Gptq, FallsBackWithoutUsableStatistics) {
   EXPECT_EQ(report_of(make_gptq({}), {}).fallback_reason, "no calibration statistics");
 
-  calib::InputStats broken = sample_stats();
+  quant::InputStats broken = sample_stats();
   broken.gram_KK(5, 9) = std::numeric_limits<float>::infinity();
   EXPECT_THAT(report_of(make_gptq({}), broken).fallback_reason, HasSubstr("not positive definite"));
 
   broken.gram_KK(7, 7) = std::numeric_limits<float>::quiet_NaN();
   EXPECT_THAT(report_of(make_gptq({}), broken).fallback_reason, HasSubstr("is nan"));
 
-  const calib::InputStats silent = test::stats_of(Matrix<float>(10, kColumns));
+  const quant::InputStats silent = test::stats_of(Matrix<float>(10, kColumns));
   EXPECT_THAT(report_of(make_gptq({}), silent).fallback_reason, HasSubstr("mean square"));
 }
 
 TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
   Matrix<float> inputs_TK = test::correlated_inputs(700, kColumns, 8, 24);
   for (Index t = 0; t < 700; ++t) inputs_TK(t, 3) = inputs_TK(t, 100) = 0.0f;
-  const calib::InputStats stats = test::stats_of(inputs_TK);
+  const quant::InputStats stats = test::stats_of(inputs_TK);
   for (const double damping : {0.0, 0.01}) {
     const Matrix<float> weight = sample_weight();
     const Rounded rounded =
@@ -110,7 +110,7 @@ TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
 }
 
 TEST(Gptq, RoundsSeveralMatricesOfOneSite) {
-  const calib::InputStats stats = sample_stats();
+  const quant::InputStats stats = sample_stats();
   const SiteRounder site = make_gptq({})(stats.clone(), cpu());
   const Rounded first = site(sample_weight(), kGrid);
   site(test::normal_matrix(5, kColumns, 25), {.bits = 4, .group_size = -1});
@@ -125,7 +125,7 @@ TEST(Gptq, ReportsTheDampingOfTheJobFile) {
 // 300 rows in strips of 128, 128 and 44, against all in one.
 TEST(Gptq, GivesTheSameCodesStripByStrip) {
   const Matrix<float> weight = test::normal_matrix(300, 256, 25, 0.02f);
-  const calib::InputStats stats = test::stats_of(test::correlated_inputs(700, 256, 8, 26));
+  const quant::InputStats stats = test::stats_of(test::correlated_inputs(700, 256, 8, 26));
   const Grid grids[] = {kGrid,
                         {.bits = 4, .group_size = 64, .offset_kind = OffsetKind::kMinimum},
                         {.bits = 4, .group_size = 32, .desc_act = true},

@@ -32,8 +32,8 @@ std::vector<Grid> grids() {
   return all;
 }
 
-const calib::InputStats& sample_stats() {
-  static const calib::InputStats kStats =
+const quant::InputStats& sample_stats() {
+  static const quant::InputStats kStats =
       test::stats_of(test::correlated_inputs(900, kColumns, 8, 1));
   return kStats;
 }
@@ -146,7 +146,7 @@ TEST_P(EveryRounder, IsNoWorseThanPlainRounding) {
 }
 
 TEST_P(EveryRounder, WorksWithoutStatistics) {
-  const calib::InputStats none;
+  const quant::InputStats none;
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 7, 0.02f);
   const Rounded rounded =
       rounder_named(GetParam())(none.clone(), open_exec("cpu", 1))(weight.clone(), Grid{});

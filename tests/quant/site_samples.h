@@ -1,13 +1,13 @@
 #pragma once
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/kernels/gram.h"
 #include "kernels/samples.h"
 
 namespace calque::test {
 
-inline calib::InputStats stats_of(const Matrix<float>& inputs_TK) {
-  calib::InputStats stats;
+inline quant::InputStats stats_of(const Matrix<float>& inputs_TK) {
+  quant::InputStats stats;
   stats.gram_KK = Matrix<float>(inputs_TK.cols(), inputs_TK.cols());
   stats.magnitude_K.resize(static_cast<std::size_t>(inputs_TK.cols()));
   const GramCount count =

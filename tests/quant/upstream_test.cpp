@@ -12,7 +12,7 @@ namespace calque::quant {
 namespace {
 
 struct Site {
-  calib::InputStats stats;  // of x~
+  quant::InputStats stats;  // of x~
   InputShift shift;
 };
 

@@ -2,10 +2,10 @@
 
 #include <optional>
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/kernels/gram.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 
 namespace calque::calib {
 
@@ -17,8 +17,8 @@ class StatsCollector {
  public:
   StatsCollector(Index features, const Exec& exec);
   // All rows of a collection come in the same precision.
-  void add(const model::ActivationView& inputs_TK);
-  InputStats finish();  // the collector is empty afterwards
+  void add(const forward::ActivationView& inputs_TK);
+  quant::InputStats finish();  // the collector is empty afterwards
 
  private:
   template <typename T>

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 
 namespace calque::calib {
 
@@ -14,7 +14,7 @@ class SquareCollector {
  public:
   explicit SquareCollector(Index features) : sums_K_(static_cast<std::size_t>(features)) {}
   // Rows with NaN or infinity are left out and counted.
-  void add(const model::ActivationView& inputs_TK);
+  void add(const forward::ActivationView& inputs_TK);
 
   const std::vector<double>& sums_K() const { return sums_K_; }
   Index tokens() const { return tokens_; }  // rows in the sums

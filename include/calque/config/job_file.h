@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "calque/pipeline/job.h"
+#include "calque/job/job.h"
 
 namespace calque::config {
 
@@ -13,15 +13,15 @@ namespace calque::config {
 // out of range are reported all at once as one Error(kConfig), each "file:line:column: error[E101]:
 // ..." with the source line, a caret, and the nearest valid name. `overrides`: "key.path=value"
 // from --set, applied after the file and checked the same way.
-pipeline::Job load_job(const std::filesystem::path& file,
+job::Job load_job(const std::filesystem::path& file,
                        const std::vector<std::string>& overrides = {});
 
 // The job with every default filled in, as YAML that load_job accepts (paths absolute).
-std::string resolved_yaml(const pipeline::Job& job);
+std::string resolved_yaml(const job::Job& job);
 
 // The same, key by key: "quantization.bits" and its value as YAML; items of lists are numbered,
 // "export.0.path".
-std::vector<std::pair<std::string, std::string>> settings_of(const pipeline::Job& job);
+std::vector<std::pair<std::string, std::string>> settings_of(const job::Job& job);
 
 // Every key with its type, default and meaning, as Markdown: the tables of configs/README.md and
 // the output of `calque schema`.

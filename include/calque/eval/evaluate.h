@@ -10,7 +10,7 @@
 #include "calque/core/matrix.h"
 #include "calque/eval/kv_cache.h"
 #include "calque/eval/reference_states.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 #include "calque/model/weight_source.h"
 #include "calque/text/corpus.h"
 
@@ -83,12 +83,12 @@ struct EvalModel {
   const model::WeightSource* weights = nullptr;
   const model::ModelConfig* config = nullptr;
   ModelKind kind = ModelKind::kArtifact;  // of the first one: kReference, whatever is said here
-  std::optional<model::ComputeDType> dtype = {};  // nullopt: the options'
+  std::optional<forward::ComputeDType> dtype = {};  // nullopt: the options'
   std::optional<KvCacheSpec> kv_cache = {};
 };
 
 struct EvalOptions {
-  model::RunnerOptions runner;
+  forward::RunnerOptions runner;
   // llama-perplexity overwrites the first token of every window with BOS when the vocabulary adds
   // one. Given here, its perplexity is computed on a second set of windows, changed that way.
   std::optional<std::int32_t> llamacpp_bos;

@@ -8,7 +8,7 @@
 
 #include "calque/core/matrix.h"
 #include "calque/model/config.h"
-#include "calque/model/kv_cache.h"
+#include "calque/forward/kv_cache.h"
 
 namespace calque::eval {
 
@@ -48,7 +48,7 @@ std::vector<bool> layers_from(const std::string& text, Index count);
 float rounded_to_fp8(float value);
 
 // Error(kConfig, "E241") where a head is not a whole number of blocks.
-std::shared_ptr<const model::KvCacheRounding> make_kv_cache_rounding(
+std::shared_ptr<const forward::KvCacheRounding> make_kv_cache_rounding(
     const KvCacheSpec& spec, const model::ModelConfig& config);
 
 // Bytes of the cache of one sequence of `positions` tokens, scales included: what is not rounded

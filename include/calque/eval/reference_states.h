@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "calque/io/scratch.h"
-#include "calque/model/block_runner.h"
+#include "calque/forward/block_runner.h"
 #include "calque/text/corpus.h"
 
 namespace calque::eval {
@@ -25,11 +25,11 @@ class ReferenceStates {
 
   // The states after the last block for exactly these rows, this precision and device; null: not
   // computed yet.
-  std::shared_ptr<const model::HiddenStates> find(const text::TokenBlocks& rows,
-                                                  const model::RunnerOptions& options) const;
+  std::shared_ptr<const forward::HiddenStates> find(const text::TokenBlocks& rows,
+                                                  const forward::RunnerOptions& options) const;
   // `seconds`: what computing them took.
-  void keep(const text::TokenBlocks& rows, const model::RunnerOptions& options,
-            std::shared_ptr<const model::HiddenStates> hidden, double seconds = 0);
+  void keep(const text::TokenBlocks& rows, const forward::RunnerOptions& options,
+            std::shared_ptr<const forward::HiddenStates> hidden, double seconds = 0);
   // Lets go of everything: memory or files.
   void clear() { entries_.clear(); }
 
@@ -40,12 +40,12 @@ class ReferenceStates {
   struct Entry {
     Matrix<std::int32_t> ids_BS;
     std::vector<std::int64_t> lengths_B;
-    model::ComputeDType dtype;
+    forward::ComputeDType dtype;
     std::string device;
-    std::shared_ptr<const model::HiddenStates> hidden;
+    std::shared_ptr<const forward::HiddenStates> hidden;
     double seconds = 0;
 
-    bool fits(const text::TokenBlocks& rows, const model::RunnerOptions& options) const;
+    bool fits(const text::TokenBlocks& rows, const forward::RunnerOptions& options) const;
   };
 
   std::shared_ptr<io::ScratchSpace> scratch_;

@@ -4,7 +4,7 @@
 
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
-#include "calque/kernels/ggml_fields.h"
+#include "calque/ggml/fields.h"
 
 namespace calque {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "calque/pipeline/report.h"
+#include "calque/record/report.h"
 
 namespace calque::pipeline {
 
@@ -14,7 +14,7 @@ class Observer {
   // to.
   virtual void phase_started(const std::string& /*title*/, Index /*steps*/) {}
   virtual void step(Index /*done*/) {}
-  virtual void module_done(const ModuleReport& /*module*/) {}
+  virtual void module_done(const record::ModuleReport& /*module*/) {}
   // After the last module of a block, with its share of the phase.
   virtual void block_done(Index /*block*/, Index /*blocks*/, double /*seconds*/) {}
   virtual void note(const std::string& /*line*/) {}

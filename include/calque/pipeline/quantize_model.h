@@ -5,19 +5,21 @@
 #include <utility>
 #include <vector>
 
-#include "calque/artifact/plan.h"
-#include "calque/pipeline/job.h"
+#include "calque/formats/plan.h"
+#include "calque/job/job.h"
 #include "calque/pipeline/observer.h"
-#include "calque/pipeline/report.h"
+#include "calque/record/report.h"
 
+namespace calque::resume {
+class SharedWork;
+}
 namespace calque::pipeline {
 
 // Everything that can be refused is refused here, from headers, before any arithmetic: model
 // against its family, tokenizer, sources, method x format x shapes. What a job would write, export
 // by export.
-std::vector<artifact::ExportPlan> plan_job(const Job& job);
+std::vector<formats::ExportPlan> plan_job(const job::Job& job);
 
-class SharedWork;
 
 enum class Resume {
   kAuto,   // go on where an unfinished run in job.run_dir stopped
@@ -26,7 +28,7 @@ enum class Resume {
 
 struct RunOptions {
   Resume resume = Resume::kAuto;
-  SharedWork* shared = nullptr;  // what other jobs have computed; null: nothing
+  resume::SharedWork* shared = nullptr;  // what other jobs have computed; null: nothing
   // The job's keys and values by path ("quantization.bits"), compared when a run goes on; none: the
   // caller sees to it that they are the same.
   std::vector<std::pair<std::string, std::string>> settings;
@@ -45,6 +47,6 @@ bool can_resume(const std::filesystem::path& run_dir);
 // process then goes on with gives the same bytes. An Error that ends the run after something was
 // saved says so. Errors of going on: E305 (the job has changed), E306 (in use by another process),
 // E307 (damaged state), E308 (a finished part is gone).
-Report quantize_model(const Job& job, Observer& observer, const RunOptions& options = {});
+record::Report quantize_model(const job::Job& job, Observer& observer, const RunOptions& options = {});
 
 }  // namespace calque::pipeline

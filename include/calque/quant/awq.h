@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
@@ -48,13 +48,13 @@ struct AwqScales {
 // Without `loss`: tr(E G E^T), E = Q(W s) / s - W, estimated from the sampled rows, with the Gram
 // matrix of `stats` and no forward pass. `snap` may be null. Statistics must not be empty. The
 // result does not depend on the number of threads.
-AwqScales search_scales(const std::vector<AwqReader>& readers, const calib::InputStats& stats,
+AwqScales search_scales(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec);
 
 // Statistics of the input after division by `scales_K`, in their own memory: gram_ij / (s_i s_j),
 // magnitude_i / s_i.
-calib::InputStats rescaled(calib::InputStats stats, std::span<const float> scales_K);
+quant::InputStats rescaled(quant::InputStats stats, std::span<const float> scales_K);
 
 // weight_nk *= s_k; and /= s_k.
 void multiply_columns(MatrixView<float> weight_NK, std::span<const float> scales_K);

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "calque/core/matrix.h"
-#include "calque/kernels/ggml_quantize.h"
+#include "calque/ggml/quantize.h"
 #include "calque/kernels/scale_search.h"
 
 namespace calque::quant {

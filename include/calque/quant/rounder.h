@@ -3,7 +3,7 @@
 #include <functional>
 #include <string>
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/quantized_matrix.h"
@@ -32,7 +32,7 @@ using SiteRounder = std::function<Rounded(Matrix<float> weight_NK, const Grid& g
 
 // A rounding method with its options closed over. `stats` may be empty (not calibrated). They are
 // consumed: a Gram matrix is the largest thing that a site has, and its memory is used again.
-using Rounder = std::function<SiteRounder(calib::InputStats stats, const Exec& exec)>;
+using Rounder = std::function<SiteRounder(quant::InputStats stats, const Exec& exec)>;
 
 // tr(E G E^T) for E [N, K], reading the upper triangle of gram_KK; in double over fp32 products.
 double gram_loss(MatrixView<const float> error_NK, MatrixView<const float> gram_KK,

@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "calque/calib/input_stats.h"
+#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/methods.h"
@@ -33,7 +33,7 @@ struct UpstreamCorrection {
 // which leaves k = tr(G H^-1) / T = K - d tr(H^-1) coefficients of the K. nullopt if H is not
 // usable, or not more tokens than coefficients were seen. Three K x K matrices are held:
 // the Gram matrix, `shift`'s, which becomes the result, and a factor.
-std::optional<UpstreamCorrection> upstream_correction(const calib::InputStats& stats,
+std::optional<UpstreamCorrection> upstream_correction(const quant::InputStats& stats,
                                                       InputShift shift, double strength,
                                                       const GptqOptions& options, const Exec& exec);
 

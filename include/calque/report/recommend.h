@@ -53,7 +53,7 @@ struct ExportSize {
   std::uint64_t tensor_bytes = 0;  // exact; a GGUF file adds its tokenizer and header (0.7 to 8 MB)
   double bits_per_weight = 0;
 };
-// By artifact::plan_export from the model's shapes (its weights as float16), no files read.
+// By formats::plan_export from the model's shapes (its weights as float16), no files read.
 ExportSize export_size(const CommonModel& model, const UsualExport& usual);
 
 }  // namespace calque::report

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "calque/pipeline/report.h"
-#include "calque/pipeline/shared_work.h"
+#include "calque/record/report.h"
+#include "calque/resume/shared_work.h"
 #include "calque/study/sweep_plan.h"
 
 namespace calque::study {
@@ -55,14 +55,14 @@ struct RunResult {
   double forward_seconds = 0;
   double evaluate_seconds = 0;
   std::uint64_t peak_bytes = 0;
-  std::vector<pipeline::SharedWork::Taken> shared;  // with what it took when it was done first
+  std::vector<resume::SharedWork::Taken> shared;  // with what it took when it was done first
   bool artifacts_kept = false;
 
   bool done() const { return !failure.any(); }
 };
 
 // `report` null: it failed.
-RunResult result_of(const Run& run, const pipeline::Report* report);
+RunResult result_of(const Run& run, const record::Report* report);
 
 void write_result(const std::filesystem::path& folder, const RunResult& result);
 // nullopt: not ended, or the file is damaged (then it is as if the run had not ended).

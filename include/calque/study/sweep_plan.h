@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "calque/config/sweep_file.h"
-#include "calque/pipeline/job.h"
+#include "calque/job/job.h"
 #include "calque/study/points.h"
 
 namespace calque::study {
@@ -23,7 +23,7 @@ struct Run {
   int point = 0;
   int replicate = 0;          // from 0
   config::Settings settings;  // the replicate's own
-  pipeline::Job job;          // in its folder of the sweep
+  job::Job job;          // in its folder of the sweep
   // Of the resolved job without paths of output, and of the files it reads (path, size, time of
   // change): what decides whether a run is done already.
   std::string hash;
@@ -55,6 +55,6 @@ struct SweepPlan {
 SweepPlan plan_sweep(const config::SweepFile& sweep);
 
 // 16 hex digits; see Run::hash.
-std::string hash_of(const pipeline::Job& job);
+std::string hash_of(const job::Job& job);
 
 }  // namespace calque::study

@@ -2,7 +2,7 @@
 
 #include <span>
 
-#include "calque/kernels/ggml_fields.h"
+#include "calque/ggml/fields.h"
 #include "kernels/cpu/panel.h"
 
 namespace calque::cpu {

@@ -113,7 +113,7 @@ TEST(StatsCollectorOnTheDevice, AddsRowsWhereTheyAre) {
   calib::StatsCollector collector(19, exec);
   collector.add({.device_TK = columns_of(device_TK, DType::kF32, 0, 19)});
   collector.add({.device_TK = columns_of(device_TK, DType::kF32, 0, 19)});
-  const calib::InputStats stats = collector.finish();
+  const quant::InputStats stats = collector.finish();
   EXPECT_EQ(stats.tokens, 66);
   EXPECT_EQ(stats.features(), 19);
   // Twice the same sum of 33 products.

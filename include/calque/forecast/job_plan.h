@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "calque/formats/plan.h"
+#include "calque/formats/planned_files.h"
+#include "calque/job/job.h"
+#include "calque/forecast/memory_plan.h"
+#include "calque/forecast/predict_time.h"
+
+namespace calque::forecast {
+
+// Tensors that are treated alike and differ in layer, expert or role only.
+struct PlannedModules {
+  std::string names;  // "model.layers.{0-31}.self_attn.{q,k,v}_proj"
+  std::size_t count = 0;
+  std::string stored_as;  // "GPTQ 4 bit g128", "Q4_K", "BF16"
+  std::string method;     // that rounds them: "gptq", "rtn", "imatrix", "awq+gptq"; "": copied
+  std::string order;      // of gptq: "static act order", "desc_act", "left to right"; "": none
+  std::string block;      // GGUF's block type; "": groups, or copied
+  int bits = 0;           // of codes; 0: copied
+  std::int64_t group_size = 0;
+  bool sym = false;
+  double weights = 0;
+  std::uint64_t bytes = 0;  // of tensor data
+};
+
+struct PlannedExport {
+  formats::ExportPlan plan;
+  std::vector<formats::PlannedFile> files;
+  std::vector<PlannedModules> modules;
+
+  std::uint64_t weights_bytes() const;  // of the files that hold weights
+  std::uint64_t other_bytes() const;    // settings, indices and what is copied beside them
+};
+
+// Disk that a job takes while it runs, beside what is there already.
+struct DiskPlan {
+  std::uint64_t output_bytes = 0;      // the exports' files
+  std::uint64_t activation_bytes = 0;  // in runtime.offload_dir
+  std::uint64_t state_bytes = 0;       // in the run folder, to go on after an interruption: hidden
+                                       // states, the old ones until the new ones are there
+  std::uint64_t total() const { return output_bytes + activation_bytes + state_bytes; }
+};
+
+// All that can be known of a job before it runs.
+struct JobPlan {
+  std::string job_name;
+  std::vector<PlannedExport> exports;
+  MemoryPlan memory;
+  DiskPlan disk;
+  TimePrediction time;
+  MachineRates rates;
+  std::string forward_dtype;  // what `auto` becomes; "": nothing is run
+  std::int64_t calibration_rows = 0;
+  std::int64_t seqlen = 0;
+  std::vector<std::string> warnings;
+};
+
+struct PlanOptions {
+  bool probe = false;               // time from one block that is really run (probe_time)
+  bool every_module = false;        // PlannedModules of one module each
+  double seconds_to_measure = 0.3;  // the machine's rates
+};
+
+// Errors as plan_job and plan_memory. Writes nothing.
+JobPlan make_job_plan(const job::Job& job, const PlanOptions& options = {});
+
+// As plan.json holds it.
+std::string job_plan_json(const JobPlan& plan);
+// Its "memory".
+std::string memory_plan_json(const MemoryPlan& plan);
+
+}  // namespace calque::forecast

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calque/formats/plan.h"
+#include "calque/model/family.h"
+#include "calque/job/job.h"
+#include "calque/record/report.h"
+
+namespace calque::forecast {
+
+// What this machine does with plain products on all of a job's threads, now: others may be using
+// it. In floating-point operations a second.
+struct MachineRates {
+  double float32 = 0;
+  double bfloat16 = 0;  // of sums of products of bfloat16 rows; float32's where no stage needs it
+};
+
+// Takes about `seconds`.
+MachineRates measure_rates(const job::Job& job, double seconds = 0.3);
+
+// What a whole job takes: wall seconds by stage, and their sum with what belongs to none.
+struct TimePrediction {
+  double seconds = 0;
+  std::string from;  // "estimate", "probe", "first block"
+  record::StageSeconds stages;
+};
+
+// Work counted from shapes, times what each kind of it costs (src/pipeline/stage_costs.cpp). From
+// headers alone; of stages on a GPU it does not know. Grows with layers, tokens and windows.
+TimePrediction predict_time(const job::Job& job, const model::FamilySpec& family,
+                            const std::vector<formats::ExportPlan>& plans,
+                            const MachineRates& rates);
+TimePrediction predict_time(const job::Job& job, const MachineRates& rates);
+// Measures the rates first: half a second.
+TimePrediction predict_time(const job::Job& job);
+
+// The same after the first block of every set of grids has been run with the job's own calibration
+// tokens (some of the rows if that would take long), and a short evaluation of it: what each stage
+// took against what was predicted of it corrects the prediction of that stage. Writes nothing.
+TimePrediction probe_time(const job::Job& job, const MachineRates& rates);
+
+}  // namespace calque::forecast

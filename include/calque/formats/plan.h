@@ -1,0 +1,123 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calque/model/family.h"
+#include "calque/model/weight_source.h"
+#include "calque/quant/grid.h"
+
+namespace calque::formats {
+
+// Settings for the modules that `match` names; later rules patch earlier ones, field by field.
+struct ModuleRule {
+  // An exact module name ("model.layers.3.mlp.down_proj"), a glob ("*.down_proj"; * and ? match any
+  // characters), or a regular expression after "re:" (anchored at the start, as in
+  // compressed-tensors).
+  std::string match;
+  std::optional<int> bits;
+  std::optional<Index> group_size;
+  std::optional<bool> sym;
+  std::optional<bool> skip;     // true: left as it is; lm_head is skipped unless a rule says false
+  bool allow_no_match = false;  // a rule that matches nothing is E151 otherwise
+};
+
+// How the linears of the blocks are to be quantized, for formats that leave it open (all folders of
+// safetensors). GGUF types decide by themselves.
+struct QuantizationRequest {
+  int bits = 4;
+  Index group_size = 128;
+  bool sym = true;
+  std::vector<ModuleRule> rules;
+  bool calibrated = false;  // the rounding knows its inputs; GGUF's IQ4 mixes spend less then
+  // GGUF's older types: rounded by llama.cpp's rules (method rtn), or onto their grids by calque's.
+  bool reference_rounding = false;
+};
+
+// What a runtime must be able to load; plans it cannot are refused (E141 to E146).
+struct Requirements {
+  bool vllm = false;
+  std::vector<Index> tensor_parallel;  // sizes, each must work; 1 always counts when vllm is set
+  bool any() const { return vllm || !tensor_parallel.empty(); }
+  bool operator==(const Requirements&) const = default;
+};
+
+// A GGUF type for the matrices whose name in the file ("blk.0.ffn_down.weight") `match` finds: a
+// regular expression, searched for anywhere in the name, as llama-quantize's --tensor-type does.
+struct TensorTypeRule {
+  std::string match;
+  std::string type;  // "Q6_K"
+  bool operator==(const TensorTypeRule&) const = default;
+};
+
+// One thing to write.
+struct ExportRequest {
+  std::string format;          // "gptq", "awq", "compressed-tensors", "gguf"; see formats()
+  std::filesystem::path path;  // the folder; gguf: the file
+  bool overwrite = false;
+  // folders
+  std::uint64_t max_shard_bytes = 5'000'000'000;
+  // Which numbers scales may be: "float16", "bfloat16" (gptq and awq then store bfloat16 numbers
+  // that are binary16 too, in F16), "auto": float16; compressed-tensors the model's dtype.
+  std::string scale_dtype = "auto";
+  Requirements require;
+  // gptq
+  std::string checkpoint_format =
+      "auto";  // "gptq" (v1), "gptq_v2", "auto": v1 when every zero point is fixed, else v2
+  bool desc_act = false;  // activation-ordered groups with g_idx
+  // gguf
+  std::string type = "Q4_0";  // one type or one of llama.cpp's mixes ("Q4_K_M")
+  // Used when `type` is quantized; F16/BF16/F32 exports do without. "auto": what llama.cpp's mix
+  // says. A tied embedding takes the output's, unless it is given one of its own.
+  std::string embedding_type = "auto";
+  std::string output_type = "auto";
+  // Rows that are not whole blocks: "refuse", or "allow" what llama.cpp stores them as instead.
+  std::string on_shape_fallback = "refuse";
+  std::vector<TensorTypeRule> tensor_types;  // the first rule that matches decides, before the mix
+  bool pure = false;  // no mix: every matrix takes the type's base, but for the keys above
+  std::uint64_t split_max_bytes = 0;  // > 0: shards of at most this (split.*); 0: one file
+  std::string pre;                    // overrides tokenizer.ggml.pre
+};
+
+// What happens to one tensor of the checkpoint.
+struct TensorPlan {
+  model::TensorSpec tensor;
+  bool in_block_linear = false;     // the weight of a linear with an input site
+  std::optional<quant::Grid> grid;  // rounded onto this; nullopt: copied
+  std::string stored_as;            // "Q4_0", "F16", "GPTQ 4 bit g128"
+  std::uint64_t bytes = 0;          // exact, tensor data in the artifact
+};
+
+struct ExportPlan {
+  ExportRequest request;
+  std::vector<TensorPlan> tensors;  // every tensor of the family once, in family order
+  std::uint64_t tensor_bytes = 0;   // sum
+  double bits_per_weight =
+      0;  // 8 * tensor_bytes / elements of all tensors: embeddings, head and scales included
+  // What is worth knowing and no reason to refuse: types that other shapes force, sizes of tensor
+  // parallelism that would not work.
+  std::vector<std::string> remarks;
+
+  const TensorPlan& at(const std::string& tensor_name) const;
+};
+
+// Decides everything for one export, from headers alone. Collects all reasons for refusal before it
+// throws one Error(kConfig): group size that does not divide a module's inputs (E131, with the
+// sizes that would fit all), shapes the container cannot pack (E132), bits the format has no room
+// for (E121), unknown GGUF type (with the nearest name), rows that are not whole blocks of the type
+// (E132), a rule that matches nothing (E151, with the nearest module) or is no pattern (E152), a
+// quantized lm_head that is tied to the embedding (E124), what `require` rules out (E141 to E146).
+ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource& source,
+                       const QuantizationRequest& quantization, const ExportRequest& request);
+
+// One row a format, for --help and the job file.
+struct FormatInfo {
+  std::string_view name;
+  std::string_view summary;
+};
+const std::vector<FormatInfo>& formats();
+
+}  // namespace calque::formats

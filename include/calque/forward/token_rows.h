@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "calque/core/matrix.h"
+#include "calque/forward/block_runner.h"
+#include "calque/model/family.h"
+#include "calque/model/weight_source.h"
+
+namespace calque::forward {
+
+// Token ids counted anew over those that occur, so that no other row of an embedding has to be in
+// memory: a text of 65536 tokens needs some thousand of the 128256 rows of Llama 3.
+struct TokenRows {
+  std::vector<Index> rows_U;    // ids that occur, ascending
+  Matrix<std::int32_t> ids_BS;  // the index in rows_U of each real token; padding is 0
+};
+
+// Row b of ids_BS has lengths_B[b] real tokens. Ids outside [0, vocabulary) are
+// Error(kInput, "E167").
+TokenRows token_rows(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
+                     Index vocabulary);
+
+// BlockRunner::embed with the rows that are needed of the tensor `embedding`.
+std::unique_ptr<HiddenStates> embed_tokens(BlockRunner& runner, const model::WeightSource& weights,
+                                           const model::TensorSpec& embedding,
+                                           MatrixView<const std::int32_t> ids_BS,
+                                           std::span<const Index> lengths_B);
+
+}  // namespace calque::forward

@@ -1,0 +1,147 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calque/formats/plan.h"
+#include "calque/kernels/scale_search.h"
+#include "calque/quant/methods.h"
+#include "calque/text/corpus.h"
+
+namespace calque::job {
+
+// Everything a job file can say, as plain structs. Paths are already resolved against the file's
+// folder. configs/README.md tells each key; src/config maps YAML to this.
+
+struct ModelSettings {
+  std::filesystem::path path;     // Hugging Face folder, or GGUF file
+  bool allow_requantize = false;  // of a GGUF file that is quantized already
+};
+
+struct CalibrationSettings {
+  std::vector<text::TextSource>
+      sources;                   // exactly one of sources and tokens, unless the method needs none
+  std::filesystem::path tokens;  // pre-tokenized ids
+  text::PackingOptions packing{.n_samples = 128, .seqlen = 512};
+  std::filesystem::path save_imatrix;  // what was measured, for llama.cpp (io/imatrix.h); "": not
+
+  bool given() const { return !sources.empty() || !tokens.empty(); }
+};
+
+// Channel scales before rounding (quant/awq.h).
+struct AwqSettings {
+  std::string rounding = "gptq";  // how the scaled weights are rounded: "gptq" or "rtn"
+  std::string loss = "gram";  // "gram": of the linears' outputs, from their Gram matrix; "output":
+                              // of the attention and the MLP as a whole, the paper's
+  Index n_grid = 20;
+  bool clip = true;  // rtn: search each group's range under its block of the Gram matrix
+};
+
+struct QuantizationSettings {
+  std::string method = "gptq";  // see quant::methods()
+  formats::QuantizationRequest grid;
+  ScaleRule scale_rule = ScaleRule::kSearch;
+  bool act_order = true;
+  double damp_percent = 0.01;
+  double damp_auto_increment = 0.01;
+  Index block_size = 128;
+  Index refine_passes = 4;
+  bool propagate_error = true;  // false: statistics from the unquantized model
+  // How much of what rounding did upstream each linear makes up for (quant/upstream.h), 0..1;
+  // nullopt: 1 in passes with codes below 4 bits that can, else 0.
+  std::optional<double> upstream_correction;
+  Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
+  AwqSettings awq;                 // method awq
+
+  // What rounds in the end: "gptq" or "rtn".
+  const std::string& rounding() const { return method == "awq" ? awq.rounding : method; }
+  // Importance that was measured before (io/imatrix.h), instead of calibration text: method rtn,
+  // exports to GGUF.
+  std::filesystem::path imatrix;
+};
+
+// What is written beside the weights of a folder, so that it can be uploaded as it is.
+struct PublishSettings {
+  bool model_card = true;           // README.md
+  std::string base_model;           // "org/name" on a model hub; "": the source folder's name
+  std::string license = "inherit";  // of the source's card or LICENSE; else an identifier
+  std::string quantized_by;         // "": not said
+  bool checksums = true;            // SHA256SUMS
+};
+
+// Where each stage runs: "cpu", "cuda", "cuda:N", "auto" (a GPU where this machine has one and it
+// can do all that the stage needs), or "": as RuntimeSettings::device says.
+struct StageDevices {
+  std::string forward;
+  std::string statistics;
+  std::string transform;  // channel scales, corrections for errors upstream
+  std::string quantize;
+  std::string pack;
+};
+
+struct RuntimeSettings {
+  int threads = 0;                     // 0: all the process may use
+  std::string forward_dtype = "auto";  // auto | float32 | bfloat16
+  std::string device = "auto";         // of every stage that `stages` does not name
+  StageDevices stages;
+  // Bytes of resident memory that the job may take; 0: no limit. Activations beyond it go to files
+  // in offload_dir ("": the run folder).
+  std::uint64_t max_ram = 0;
+  std::filesystem::path offload_dir;
+  // What is saved in run_dir/state: "block" (after every block), "auto" (as often as takes a small
+  // share of the time), "off".
+  std::string checkpoint = "auto";
+};
+
+// One named text of an evaluation.
+struct EvaluationText {
+  std::string name;            // letters, digits, - and _; "": the file's name without its ending
+  std::filesystem::path text;  // exactly one of text and tokens
+  std::filesystem::path tokens;
+  std::optional<std::int64_t> windows;  // nullopt: as many as the section says
+
+  const std::filesystem::path& file() const { return text.empty() ? tokens : text; }
+};
+
+// A precision of the key/value cache (eval/kv_cache.h).
+struct KvCacheSettings {
+  std::string name;    // "": made from the rest
+  std::string type;    // of keys and values; "": k_type and v_type say
+  std::string k_type;  // "": not rounded
+  std::string v_type;
+  std::string layers;  // "0-3,7"; "": all
+};
+
+struct EvaluationSettings {
+  std::filesystem::path text;  // one text without a list: exactly one of text, tokens and texts
+  std::filesystem::path tokens;
+  std::vector<EvaluationText> texts;
+  std::int64_t seqlen = 512;
+  std::int64_t windows = 40;  // 0: all full windows
+  std::string dtype = "float32";
+  bool noise_floor = false;  // the original once more, computed in bfloat16
+  std::vector<KvCacheSettings> kv_cache;
+  // Lengths of the windows that kv_cache is measured in; 0: the longest that text and model allow.
+  // Empty: seqlen and 0.
+  std::vector<std::int64_t> kv_cache_seqlens;
+
+  // The texts with their names and numbers of windows filled in, however they were given.
+  std::vector<EvaluationText> named_texts() const;
+};
+
+struct Job {
+  std::string name;
+  ModelSettings model;
+  CalibrationSettings calibration;
+  QuantizationSettings quantization;
+  std::vector<formats::ExportRequest> exports;
+  RuntimeSettings runtime;
+  std::optional<EvaluationSettings> evaluate;
+  PublishSettings publish;
+  std::filesystem::path run_dir;  // modules.csv, log.jsonl, job.resolved.yaml, metrics.json
+};
+
+}  // namespace calque::job

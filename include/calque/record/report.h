@@ -1,0 +1,110 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "calque/formats/plan.h"
+#include "calque/eval/evaluate.h"
+#include "calque/job/job.h"
+#include "calque/quant/rounder.h"
+#include "calque/text/corpus.h"
+
+namespace calque::record {
+
+// One quantized matrix: a row of modules.csv.
+struct ModuleReport {
+  Index block = 0;     // -1: outside the blocks (embedding, head)
+  std::string module;  // "model.layers.3.self_attn.q_proj"
+  std::string role;    // "q_proj"
+  quant::Grid grid;
+  Index out_features = 0;
+  Index in_features = 0;
+  Index tokens = 0;            // calibration rows its statistics hold
+  Index nonfinite_tokens = 0;  // rows that were left out
+  quant::RoundingReport rounding;
+  double seconds = 0;
+  // How far the correction for what was rounded upstream moved the weights before they were rounded
+  // (quant/upstream.h), relative; losses and errors are against the moved ones. 0: not corrected.
+  double upstream_shift = 0;
+};
+
+// Wall seconds by stage, over the whole job.
+struct StageSeconds {
+  double tokenize = 0;
+  double load = 0;
+  double forward = 0;
+  double statistics = 0;
+  double transform = 0;  // search for channel scales, corrections for errors upstream
+  double quantize = 0;
+  double write = 0;
+  double evaluate = 0;
+};
+
+// Resident memory of one stage at its worst, as planned (pipeline/memory_plan.h) and as measured
+// (0: the kernel does not tell stages apart).
+struct StagePeak {
+  std::string stage;
+  std::uint64_t predicted_bytes = 0;
+  std::uint64_t measured_bytes = 0;
+};
+
+// What was predicted of the job: before it started, its time anew after the first block.
+struct Predicted {
+  double seconds = 0;        // 0: nothing was predicted
+  std::string seconds_from;  // "estimate", "first block" (pipeline/predict_time.h)
+  StageSeconds stages;
+  std::uint64_t peak_bytes = 0;
+  std::uint64_t disk_bytes = 0;
+  std::vector<std::uint64_t> file_bytes;  // of each export's weights, as ArtifactReport::file_bytes
+};
+
+// One export that was written.
+struct ArtifactReport {
+  formats::ExportPlan plan;
+  std::uint64_t file_bytes = 0;
+  double bits_per_weight = 0;
+  std::vector<ModuleReport> modules;
+};
+
+// All models over the windows of one text.
+struct EvaluationReport {
+  std::string text;  // its name
+  Index seqlen = 0;
+  Index windows = 0;
+  text::Manifest manifest;
+  // The reference; its noise floor if asked for; the artifacts in order; then, for each rounding of
+  // the key/value cache, the original and the artifacts again.
+  std::vector<eval::ModelMetrics> models;
+
+  const eval::ModelMetrics& reference() const { return models.front(); }
+  // The i-th artifact with its cache as it is; null: not measured.
+  const eval::ModelMetrics* artifact(std::size_t index) const;
+};
+
+struct Report {
+  std::string job_name;
+  std::string source_name;  // of the model's folder or file
+  int threads = 0;
+  text::Manifest calibration;
+  std::vector<ArtifactReport> artifacts;
+  // The first is the main one: the first text at evaluate.seqlen; then the other texts, then longer
+  // windows that the key/value cache was asked at. Empty: not evaluated.
+  std::vector<EvaluationReport> evaluations;
+  std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
+  double source_bits_per_weight = 0;
+  std::string forward_dtype;   // what `auto` became
+  job::StageDevices stage_devices;  // where each stage ran: "cpu", "cuda:0"
+  StageSeconds stages;
+  double seconds = 0;
+  std::uint64_t peak_bytes = 0;  // resident set, from the kernel
+  std::uint64_t predicted_peak_bytes = 0;
+  std::uint64_t activation_file_bytes = 0;  // the most that was in files at a time
+  std::vector<StagePeak> stage_peaks;
+  Predicted predicted;
+  std::vector<std::string> shared;  // what came from other jobs: "tokens", "statistics"
+  std::vector<std::string> warnings;
+  int resumed = 0;  // how often the run was gone on with
+};
+
+}  // namespace calque::record

@@ -1,0 +1,162 @@
+#include "calque/calib/collect_imatrix.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "calque/calib/collect_squares.h"
+#include "calque/core/error.h"
+#include "calque/core/parallel.h"
+#include "calque/forward/block_runner.h"
+#include "calque/forward/token_rows.h"
+#include "calque/text/tokenizer.h"
+#include "calib/imatrix_chunks.h"
+#include "calib/imatrix_entries.h"
+#include "pipeline/plan_job.h"
+#include "pipeline/stopwatch.h"
+
+namespace calque::calib {
+namespace {
+
+// Sums at the sites of one block, while rows of one batch after another pass by.
+class BlockSums : public forward::BlockObserver {
+ public:
+  explicit BlockSums(bool wants_output) : wants_output_(wants_output) {}
+  void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
+    if (site.readers.empty()) return;
+    sums_.try_emplace(&site, site.features()).first->second.add(inputs_TK);
+  }
+  void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
+  bool wants_output() const override { return wants_output_; }
+
+  void move_to(const model::BlockSpec& block, io::Imatrix& imatrix, pipeline::Observer& observer) const {
+    for (const model::SiteSpec& site : block.sites) {
+      const auto found = sums_.find(&site);
+      if (found == sums_.end()) {
+        add_to_imatrix(block, site, {}, 0, imatrix);
+        continue;
+      }
+      const calib::SquareCollector& seen = found->second;
+      add_to_imatrix(block, site, seen.sums_K(), seen.tokens(), imatrix);
+      if (seen.nonfinite_tokens() > 0)
+        observer.warning(
+            fmt::format("{} {}: {} of {} tokens had NaN or infinite activations and "
+                        "were left out",
+                        block.name, name_of(site.kind), seen.nonfinite_tokens(),
+                        seen.tokens() + seen.nonfinite_tokens()));
+    }
+  }
+
+ private:
+  bool wants_output_;
+  std::map<const model::SiteSpec*, calib::SquareCollector> sums_;
+};
+
+// Chunks go through a block some at a time: what the runner keeps between the stages of a block is
+// several times as wide as the hidden states. A sequence is one thread's work.
+class Collection {
+ public:
+  Collection(const ImatrixRequest& request, const pipeline::SourceModel& source, pipeline::Observer& observer)
+      : request_(request),
+        source_(source),
+        observer_(observer),
+        runner_(forward::make_block_runner(source.family.config,
+                                         {.dtype = forward::compute_dtype_from(request.forward_dtype),
+                                          .threads = request.threads})) {}
+
+  void embed(const text::TokenBlocks& chunks) {
+    constexpr Index kSequencesAThread = 4;
+    const int threads = request_.threads > 0 ? request_.threads : available_threads();
+    const Index batch = kSequencesAThread * threads;
+    const model::TensorSpec& embedding = source_.family.embedding;
+    const forward::TokenRows tokens =
+        forward::token_rows(chunks.ids_BS, chunks.lengths_B, embedding.shape[0]);
+    const Matrix<float> rows_UH = source_.weights->load_rows(embedding.name, tokens.rows_U);
+    for (Index first = 0; first < chunks.rows(); first += batch) {
+      const Index rows = std::min(batch, chunks.rows() - first);
+      const std::span<const std::int64_t> lengths(chunks.lengths_B.data() + first,
+                                                  static_cast<std::size_t>(rows));
+      batches_.push_back(runner_->embed(tokens.ids_BS.view().rows(first, rows), lengths, rows_UH));
+    }
+  }
+
+  void run_block(const model::BlockSpec& block, io::Imatrix& imatrix) {
+    const pipeline::Stopwatch watch;
+    model::BlockWeights weights = model::load_block(*source_.weights, block);
+    BlockSums sums(request_.process_output || !source_.family.is_last(block));
+    for (const auto& hidden : batches_) runner_->run_block(block, weights, *hidden, &sums);
+    sums.move_to(block, imatrix, observer_);
+    observer_.block_done(block.layer, static_cast<Index>(source_.family.blocks.size()),
+                         watch.seconds());
+  }
+
+  // The head's input is what the identity makes of it.
+  void measure_output(io::Imatrix& imatrix) const {
+    const Index hidden_size = source_.family.config.hidden_size;
+    Matrix<float> identity_HH(hidden_size, hidden_size);
+    for (Index k = 0; k < hidden_size; ++k) identity_HH(k, k) = 1.0f;
+    const auto head =
+        runner_->make_head(source_.weights->load(source_.family.final_norm.name), identity_HH);
+    calib::SquareCollector sums(hidden_size);
+    auto normed_TH = Matrix<float>::uninitialized(request_.chunk_size, hidden_size);
+    for (const auto& hidden : batches_)
+      for (Index sequence = 0; sequence < hidden->sequences(); ++sequence) {
+        head->logits(*hidden, sequence, 0, normed_TH);
+        sums.add({normed_TH.view(), {}});
+      }
+    io::ImatrixEntry& entry = imatrix.entries[source_.family.head().gguf_name];
+    entry.sums = sums.sums_K();
+    entry.counts = {static_cast<double>(sums.tokens())};
+  }
+
+ private:
+  const ImatrixRequest& request_;
+  const pipeline::SourceModel& source_;
+  pipeline::Observer& observer_;
+  std::unique_ptr<forward::BlockRunner> runner_;
+  std::vector<std::unique_ptr<forward::HiddenStates>> batches_;
+};
+
+void check(const ImatrixRequest& request, const model::ModelConfig& config) {
+  if (request.texts.empty())
+    throw Error(ErrorKind::kConfig, "", "no text is given to measure the model's inputs on");
+  if (request.chunk_size < 2)
+    throw Error(ErrorKind::kConfig, "",
+                fmt::format("a chunk of {} tokens is too short", request.chunk_size));
+  if (config.max_positions > 0 && request.chunk_size > config.max_positions)
+    throw Error(ErrorKind::kConfig, "E207",
+                fmt::format("the chunk size is {}, but the model was made for at most {} positions "
+                            "(max_position_embeddings). Use chunks of {}",
+                            request.chunk_size, config.max_positions, config.max_positions));
+  if (request.process_output && config.logit_softcap != 0)
+    throw Error(ErrorKind::kConfig, "",
+                "the output's input cannot be measured on a model that caps its logits");
+}
+
+}  // namespace
+
+io::Imatrix collect_imatrix(const ImatrixRequest& request, pipeline::Observer& observer) {
+  const pipeline::SourceModel source(request.model, /*allow_requantize=*/true);  // nothing is quantized
+  check(request, source.family.config);
+  check_has_gguf_names(source.family);
+  const text::TokenBlocks chunks = imatrix_chunks(request, *text::load_tokenizer(request.model));
+  io::Imatrix imatrix;
+  imatrix.chunks = chunks.rows();
+  imatrix.chunk_size = request.chunk_size;
+  for (const std::filesystem::path& path : request.texts)
+    imatrix.datasets.push_back(path.filename().string());
+
+  observer.phase_started(
+      fmt::format("measure {} chunks of {} tokens", chunks.rows(), request.chunk_size),
+      static_cast<Index>(source.family.blocks.size()));
+  Collection collection(request, source, observer);
+  collection.embed(chunks);
+  for (const model::BlockSpec& block : source.family.blocks)
+    with_context(block.name, [&] { collection.run_block(block, imatrix); });
+  if (request.process_output) collection.measure_output(imatrix);
+  return imatrix;
+}
+
+}  // namespace calque::calib

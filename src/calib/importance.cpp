@@ -1,0 +1,202 @@
+#include "calib/importance.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "calque/core/error.h"
+#include "calque/core/names.h"
+#include "calib/imatrix_entries.h"
+
+namespace calque::calib {
+namespace {
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorKind::kInput, "E234", message);
+}
+
+// The slab of one expert; a file of the older format holds all slabs as one matrix.
+std::vector<float> mean_square(const io::ImatrixEntry& entry, Index matrices, Index slab) {
+  if (entry.matrices == matrices) return entry.mean_square(slab);
+  const std::vector<float> all = entry.mean_square(0);
+  const auto columns = static_cast<std::ptrdiff_t>(all.size()) / matrices;
+  return {all.begin() + slab * columns, all.begin() + (slab + 1) * columns};
+}
+
+bool fits(const io::ImatrixEntry& entry, Index matrices, Index columns) {
+  return static_cast<Index>(entry.sums.size()) == matrices * columns &&
+         (entry.matrices == matrices || entry.matrices == 1);
+}
+
+std::string size_text(Index matrices, Index columns) {
+  return matrices == 1 ? fmt::format("{} columns", columns)
+                       : fmt::format("{} matrices of {} columns", matrices, columns);
+}
+
+std::vector<std::string> file_names(const job::CalibrationSettings& calibration) {
+  std::vector<std::string> names;
+  for (const text::TextSource& source : calibration.sources)
+    names.push_back(source.path.filename().string());
+  if (!calibration.tokens.empty()) names.push_back(calibration.tokens.filename().string());
+  return names;
+}
+
+bool rounds_to_blocks(const formats::ExportPlan& plan) {
+  return std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                     [](const formats::TensorPlan& tensor) {
+                       return tensor.in_block_linear && tensor.grid && tensor.grid->block;
+                     });
+}
+
+std::size_t matrix_names(const model::FamilySpec& family) {
+  std::vector<std::string> names;
+  for (const model::LinearSpec& linear : family.linears()) names.push_back(linear.weight.gguf_name);
+  std::sort(names.begin(), names.end());
+  return static_cast<std::size_t>(std::unique(names.begin(), names.end()) - names.begin());
+}
+
+}  // namespace
+
+Importance::Importance(io::Imatrix imatrix, const model::FamilySpec& family, std::string name)
+    : imatrix_(std::move(imatrix)), name_(std::move(name)) {
+  imatrix_.drop_folders();
+  for (const model::BlockSpec& block : family.blocks)
+    for (const model::SiteSpec& site : block.sites)
+      for (const model::LinearSpec& linear : site.readers)
+        take(linear.weight, matrices_of(block, linear.weight), true);
+  if (stats_.empty())
+    refuse(
+        fmt::format("{} holds nothing for this model: none of its {} entries ({}, ...) is one "
+                    "of the model's matrices ({}, ...). Was it measured on another model?",
+                    name_, imatrix_.entries.size(), quote_name(imatrix_.entries.begin()->first),
+                    missing_.front()));
+  // llama-quantize passes over an embedding of another size, too: it was measured as an output.
+  take(family.embedding, 1, false);
+  if (!family.lm_head.empty()) take(family.lm_head.front(), 1, true);
+}
+
+void Importance::take(const model::TensorSpec& weight, Index matrices, bool strict) {
+  const io::ImatrixEntry* entry = imatrix_.find(weight.gguf_name);
+  const bool in_block = weight.gguf_name.starts_with("blk.");
+  if (entry == nullptr) {
+    const auto known = std::find(missing_.begin(), missing_.end(), weight.gguf_name);
+    if (in_block && known == missing_.end()) missing_.push_back(weight.gguf_name);
+    return;
+  }
+  const Index columns = weight.shape[1];
+  if (!fits(*entry, matrices, columns)) {
+    if (!strict) return;
+    refuse(
+        fmt::format("{}: entry '{}' has {}, the model's tensor '{}' has {}. Was it measured on "
+                    "another model?",
+                    name_, weight.gguf_name, size_text(entry->matrices, entry->columns()),
+                    weight.name, size_text(matrices, columns)));
+  }
+  stats_[weight.name].given_mean_square_K =
+      mean_square(*entry, matrices, std::max<Index>(weight.gguf_expert, 0));
+}
+
+const quant::InputStats& Importance::stats_of(const model::TensorSpec& weight) const {
+  static const quant::InputStats kNone;
+  const auto found = stats_.find(weight.name);
+  return found == stats_.end() ? kNone : found->second;
+}
+
+std::string Importance::warning() const {
+  if (missing_.empty()) return "";
+  return fmt::format(
+      "{} holds nothing for {} of the model's matrices ('{}'{}): they are rounded "
+      "without importance",
+      name_, missing_.size(), missing_.front(), missing_.size() > 1 ? ", ..." : "");
+}
+
+formats::ImatrixNote Importance::note() const {
+  return {.file = name_,
+          .dataset = fmt::format("{}", fmt::join(imatrix_.datasets, ", ")),
+          .entries = static_cast<std::uint32_t>(imatrix_.entries.size()),
+          .chunks = static_cast<std::uint32_t>(imatrix_.chunks)};
+}
+
+std::optional<Importance> load_importance(const job::Job& job, const model::FamilySpec& family) {
+  const std::filesystem::path& path = job.quantization.imatrix;
+  if (path.empty()) return std::nullopt;
+  return Importance(io::read_imatrix(path), family, path.filename().string());
+}
+
+std::optional<formats::ImatrixNote> imatrix_note(const job::Job& job, const model::FamilySpec& family,
+                                                  const formats::ExportPlan& plan,
+                                                  const std::optional<Importance>& importance,
+                                                  Index chunks) {
+  if (plan.request.format != "gguf" || !rounds_to_blocks(plan)) return std::nullopt;
+  if (importance) return importance->note();
+  if (chunks == 0) return std::nullopt;
+  return formats::ImatrixNote{
+      .file = job.name.empty() ? "calque" : job.name,
+      .dataset = fmt::format("{}", fmt::join(file_names(job.calibration), ", ")),
+      .entries = static_cast<std::uint32_t>(matrix_names(family)),
+      .chunks = static_cast<std::uint32_t>(chunks)};
+}
+
+void ImatrixRecorder::add(const model::BlockSpec& block, const model::SiteSpec& site,
+                          const quant::InputStats& stats) {
+  std::vector<double> sums_K;
+  for (Index k = 0; !stats.empty() && k < stats.features(); ++k)
+    sums_K.push_back(stats.gram_KK(k, k));
+  add_to_imatrix(block, site, sums_K, stats.tokens, imatrix_);
+}
+
+void ImatrixRecorder::write(const job::Job& job, Index chunks, Index chunk_size) {
+  imatrix_.datasets = file_names(job.calibration);
+  imatrix_.chunks = chunks;
+  imatrix_.chunk_size = chunk_size;
+  io::write_imatrix(imatrix_, job.calibration.save_imatrix);
+  written_ = true;
+}
+
+namespace {
+
+template <typename T>
+void put(const io::ByteSink& sink, const T* values, std::size_t count) {
+  sink(std::as_bytes(std::span(values, count)));
+}
+
+template <typename T>
+void get(const io::ByteSource& source, T* values, std::size_t count) {
+  source(std::as_writable_bytes(std::span(values, count)));
+}
+
+}  // namespace
+
+void ImatrixRecorder::save(const io::ByteSink& sink) const {
+  const std::uint64_t entries = imatrix_.entries.size();
+  put(sink, &entries, 1);
+  for (const auto& [name, entry] : imatrix_.entries) {
+    const std::uint64_t sizes[] = {name.size(), static_cast<std::uint64_t>(entry.matrices),
+                                   entry.sums.size(), entry.counts.size()};
+    put(sink, sizes, 4);
+    put(sink, name.data(), name.size());
+    put(sink, entry.sums.data(), entry.sums.size());
+    put(sink, entry.counts.data(), entry.counts.size());
+  }
+}
+
+void ImatrixRecorder::load(const io::ByteSource& source) {
+  std::uint64_t entries = 0;
+  get(source, &entries, 1);
+  for (; entries > 0; --entries) {
+    std::uint64_t sizes[4];
+    get(source, sizes, 4);
+    std::string name(sizes[0], '\0');
+    get(source, name.data(), name.size());
+    io::ImatrixEntry& entry = imatrix_.entries[name];
+    entry.matrices = static_cast<Index>(sizes[1]);
+    entry.sums.resize(sizes[2]);
+    get(source, entry.sums.data(), entry.sums.size());
+    entry.counts.resize(sizes[3]);
+    get(source, entry.counts.data(), entry.counts.size());
+  }
+}
+
+}  // namespace calque::calib

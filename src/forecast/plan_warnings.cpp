@@ -1,0 +1,126 @@
+#include "forecast/plan_warnings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "calque/formats/reader.h"
+#include "calque/forward/block_runner.h"
+#include "job/pass_method.h"
+#include "publish/runtime_notes.h"
+#include "job/stage_devices.h"
+#include "pipeline/writer_inputs.h"
+
+namespace calque::forecast {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+using Warnings = std::vector<std::string>;
+
+void add(const std::string& warning, Warnings& to) {
+  if (!warning.empty() && std::find(to.begin(), to.end(), warning) == to.end())
+    to.push_back(warning);
+}
+
+void warn_of_export(const job::Job& job, const formats::ExportPlan& plan, Warnings& warnings) {
+  const std::string name = plan.request.path.filename().string();
+  const auto about = [&](const std::string& text) {
+    if (!text.empty()) add(name + ": " + text, warnings);
+  };
+  for (const std::string& remark : plan.remarks) about(remark);
+  if (plan.request.format != "gguf") about(runtime_limit(plan));
+  if (plan.request.desc_act) about("desc_act: kernels for activation-ordered groups are slower");
+  add(missing_tokenizer(job, plan.request), warnings);
+  add(unused_scales(job, plan), warnings);
+  if (!formats::files_at(plan.request).empty()) about("is there already and will be replaced");
+}
+
+void warn_of_precision(const job::Job& job, Warnings& warnings) {
+  const std::string& dtype = job.runtime.forward_dtype;
+  if (dtype == "auto") return;
+  const forward::ComputeDType fast = forward::compute_dtype_from("auto");
+  if (forward::compute_dtype_from(dtype) == fast) return;
+  add(fmt::format("runtime.forward_dtype: {} is the slower precision on this processor; {} is the "
+                  "faster",
+                  dtype, model::name_of(fast)),
+      warnings);
+}
+
+// Below as many tokens as inputs the Gram matrix is singular and damping decides.
+void warn_of_few_tokens(const job::Job& job, const pipeline::SourceModel& source, Warnings& warnings) {
+  const std::int64_t tokens = job.calibration.packing.n_samples * job.calibration.packing.seqlen;
+  Index widest = 0;
+  for (const model::BlockSpec& block : source.family.blocks)
+    for (const model::SiteSpec& site : block.sites)
+      if (site.expert < 0) widest = std::max(widest, site.features());
+  if (tokens > 0 && tokens < widest)
+    add(fmt::format("calibration has {} tokens, and the widest linear {} inputs: its Hessian is "
+                    "singular, and damping decides",
+                    tokens, widest),
+        warnings);
+}
+
+std::filesystem::path existing_parent(std::filesystem::path path) {
+  path = std::filesystem::absolute(path);
+  std::error_code ignored;
+  while (!std::filesystem::exists(path, ignored) && path.has_relative_path())
+    path = path.parent_path();
+  return path;
+}
+
+void warn_of_space(const std::filesystem::path& at, std::uint64_t needed, Warnings& warnings) {
+  if (needed == 0 || at.empty()) return;
+  std::error_code failure;
+  const auto space = std::filesystem::space(existing_parent(at), failure);
+  if (failure || space.available >= needed) return;
+  add(fmt::format("{}: {:.2f} GiB are needed there, {:.2f} GiB are free", at.string(),
+                  static_cast<double>(needed) / kGiB, static_cast<double>(space.available) / kGiB),
+      warnings);
+}
+
+void warn_of_files(const job::Job& job, const MemoryPlan& memory, const DiskPlan& disk,
+                   Warnings& warnings) {
+  if (!job.exports.empty()) warn_of_space(job.exports.front().path, disk.output_bytes, warnings);
+  const std::filesystem::path& offload =
+      job.runtime.offload_dir.empty() ? job.run_dir : job.runtime.offload_dir;
+  warn_of_space(offload, disk.activation_bytes, warnings);
+  if (memory.activation_file_bytes > 0)
+    add(fmt::format("runtime.max_ram: up to {:.2f} GiB of activations go to files in {}, which is "
+                    "slower than memory",
+                    static_cast<double>(memory.activation_file_bytes) / kGiB, offload.string()),
+        warnings);
+}
+
+bool is_gpu(const std::string& device) { return device.starts_with("cuda"); }
+
+void warn_of_devices(const job::StageDevices& devices, Warnings& warnings) {
+  if (is_gpu(devices.forward) || is_gpu(devices.statistics) || is_gpu(devices.transform) ||
+      is_gpu(devices.quantize) || is_gpu(devices.pack))
+    add("some stages run on a GPU (" + shown(devices) +
+            "): without --probe the time is that of the CPU, and GPU memory is not counted",
+        warnings);
+}
+
+}  // namespace
+
+std::vector<std::string> plan_warnings(const job::Job& job, const pipeline::SourceModel& source,
+                                       const std::vector<formats::ExportPlan>& plans,
+                                       const std::optional<calib::Importance>& importance,
+                                       const MemoryPlan& memory, const DiskPlan& disk) {
+  Warnings warnings;
+  for (const formats::ExportPlan& plan : plans) warn_of_export(job, plan, warnings);
+  if (importance) add(importance->warning(), warnings);
+  const bool runs =
+      job.calibration.given() && std::any_of(plans.begin(), plans.end(), quantizes_a_linear);
+  if (runs) warn_of_precision(job, warnings);
+  if (runs && job.quantization.rounding() == "gptq") warn_of_few_tokens(job, source, warnings);
+  if (!runs && !job.calibration.save_imatrix.empty())
+    add("calibration.save_imatrix: no export quantizes a linear, nothing will be measured",
+        warnings);
+  warn_of_files(job, memory, disk, warnings);
+  warn_of_devices(choose_devices(job, plans, this_machine()), warnings);
+  return warnings;
+}
+
+}  // namespace calque::forecast

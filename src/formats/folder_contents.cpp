@@ -1,0 +1,84 @@
+#include "formats/folder_contents.h"
+
+#include <algorithm>
+
+#include "formats/packed_layout.h"
+#include "calque/core/error.h"
+
+namespace calque::formats {
+namespace {
+
+using Module = FolderContents::Module;
+
+std::optional<ModuleSettings> settings_of(const TensorPlan& planned) {
+  if (!planned.grid) return std::nullopt;
+  return ModuleSettings{planned.grid->bits, planned.grid->group_size,
+                        planned.grid->offset_kind == OffsetKind::kMiddleCode};
+}
+
+std::vector<Module> modules_of(const ExportPlan& plan, const model::FamilySpec& family) {
+  std::vector<Module> modules;
+  for (const model::BlockSpec& block : family.blocks) {
+    for (const model::SiteSpec& site : block.sites)
+      for (const model::LinearSpec& linear : site.readers)
+        modules.push_back({linear.name, settings_of(plan.at(linear.weight.name))});
+    for (const model::ExpertsSpec& experts : block.experts) {
+      modules.push_back({module_of(experts.router.name), std::nullopt});
+      for (const model::TensorSpec& gate : experts.shared_gate)
+        modules.push_back({module_of(gate.name), std::nullopt});
+    }
+  }
+  // A tied head is a Linear of the model, too, though it has no tensor.
+  modules.push_back({"lm_head", family.lm_head.empty()
+                                    ? std::nullopt
+                                    : settings_of(plan.at(family.lm_head.front().name))});
+  return modules;
+}
+
+}  // namespace
+
+std::vector<std::string> FolderContents::names() const {
+  std::vector<std::string> result;
+  for (const Module& module : modules) result.push_back(module.name);
+  return result;
+}
+
+std::vector<std::string> FolderContents::untouched() const {
+  std::vector<std::string> result;
+  for (const Module& module : modules)
+    if (!module.settings) result.push_back(module.name);
+  return result;
+}
+
+std::vector<FolderContents::Group> FolderContents::groups() const {
+  std::vector<Group> result;
+  for (const Module& module : modules) {
+    if (!module.settings) continue;
+    const auto same = [&](const Group& group) { return group.settings == *module.settings; };
+    auto found = std::find_if(result.begin(), result.end(), same);
+    if (found == result.end()) found = result.insert(result.end(), {*module.settings, {}});
+    found->modules.push_back(module.name);
+  }
+  const auto smaller = [](const Group& a, const Group& b) {
+    return a.modules.size() < b.modules.size();
+  };
+  const auto largest = std::max_element(result.begin(), result.end(), smaller);
+  if (largest != result.end()) std::rotate(result.begin(), largest, std::next(largest));
+  return result;
+}
+
+FolderContents contents_of(const ExportPlan& plan, const model::FamilySpec& family) {
+  FolderContents contents;
+  contents.modules = modules_of(plan, family);
+  const std::vector<FolderContents::Group> groups = contents.groups();
+  if (groups.empty())
+    throw Error(ErrorKind::kInternal, "",
+                "a " + plan.request.format + " plan without a quantized tensor");
+  contents.usual = groups.front().settings;
+  contents.lm_head = contents.modules.back().settings.has_value();
+  contents.all_sym =
+      std::all_of(groups.begin(), groups.end(), [](const auto& g) { return g.settings.sym; });
+  return contents;
+}
+
+}  // namespace calque::formats

@@ -1,0 +1,101 @@
+// Hugging Face folders: plain checkpoints, and those in which some linears are packed.
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+
+#include "formats/open.h"
+#include "formats/packed_folder.h"
+#include "calque/core/error.h"
+
+namespace calque::formats {
+namespace {
+
+std::string format_of(const std::optional<PackedSettings>& settings) {
+  using Layout = PackedSettings::Layout;
+  if (!settings) return "safetensors";
+  if (settings->layout == Layout::kAwqGemm) return "awq";
+  if (settings->layout == Layout::kCompressedTensors) return "compressed-tensors";
+  return settings->v2 ? "gptq_v2" : "gptq";
+}
+
+class FolderReader : public ArtifactReader {
+ public:
+  explicit FolderReader(const std::filesystem::path& folder)
+      : checkpoint_(folder), config_(model::load_config(folder)) {
+    const std::optional<PackedSettings> settings = packed_settings(folder, checkpoint_);
+    format_ = format_of(settings);
+    if (!settings) return;
+    for (PackedModule& module :
+         with_context(folder.string(), [&] { return packed_modules(checkpoint_, *settings); })) {
+      parts_.insert(module.parts.begin(), module.parts.end());
+      const std::string name = module.weight_name;
+      modules_.emplace(name, std::move(module));
+    }
+  }
+
+  const std::string& format() const override { return format_; }
+  const model::ModelConfig& config() const override { return config_; }
+
+  bool has(std::string_view tensor_name) const override {
+    return modules_.find(tensor_name) != modules_.end() ||
+           (checkpoint_.find(tensor_name) != nullptr && parts_.find(tensor_name) == parts_.end());
+  }
+
+  Matrix<float> load(std::string_view tensor_name) const override {
+    if (const std::optional<quant::QuantizedMatrix> q = quantized(tensor_name))
+      return quant::dequantize(*q);
+    return model::CheckpointSource(checkpoint_).load(tensor_name);
+  }
+  Matrix<float> load_rows(std::string_view tensor_name,
+                          std::span<const Index> rows_U) const override {
+    if (modules_.find(tensor_name) != modules_.end())
+      return WeightSource::load_rows(tensor_name, rows_U);
+    return model::CheckpointSource(checkpoint_).load_rows(tensor_name, rows_U);
+  }
+
+  std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const override {
+    const auto found = modules_.find(tensor_name);
+    if (found == modules_.end()) return std::nullopt;
+    quant::QuantizedMatrix unpacked = found->second.unpack();
+    for (const std::string& part : found->second.parts) {
+      const io::TensorRef& tensor = checkpoint_.at(part);
+      tensor.file->drop(tensor.bytes);
+    }
+    return unpacked;
+  }
+
+  std::vector<StoredTensor> tensors() const override {
+    std::vector<StoredTensor> result;
+    for (const auto& [name, module] : modules_)
+      result.push_back(
+          {name, module.stored_as, {module.out_features, module.in_features}, module.bytes});
+    for (const io::TensorRef& tensor : checkpoint_.tensors())
+      if (parts_.find(tensor.name) == parts_.end())
+        result.push_back(
+            {tensor.name, std::string(name_of(tensor.dtype)), tensor.shape, tensor.bytes.size()});
+    return result;
+  }
+
+  std::uint64_t file_bytes() const override {
+    std::uint64_t bytes = 0;
+    for (const std::filesystem::path& file : checkpoint_.files())
+      bytes += std::filesystem::file_size(file);
+    return bytes;
+  }
+
+ private:
+  io::SafetensorsCheckpoint checkpoint_;
+  model::ModelConfig config_;
+  std::string format_;
+  std::map<std::string, PackedModule, std::less<>> modules_;  // by weight name
+  std::set<std::string, std::less<>> parts_;                  // tensors that belong to modules
+};
+
+}  // namespace
+
+std::unique_ptr<ArtifactReader> open_folder(const std::filesystem::path& folder) {
+  return std::make_unique<FolderReader>(folder);
+}
+
+}  // namespace calque::formats

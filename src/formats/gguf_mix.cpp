@@ -1,0 +1,206 @@
+#include "formats/gguf_mix.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace calque::formats {
+namespace {
+
+using io::GgmlType;
+using enum io::GgmlType;
+
+bool in(std::string_view name, std::string_view part) {
+  return name.find(part) != std::string_view::npos;
+}
+
+GgmlType value_type(const GgufMix& mix, const MixModel& model, Index number) {
+  const bool wide = model.queries_per_value() >= 4;
+  switch (mix.mix) {
+    case Mix::kQ2_K:
+      return wide ? kQ4_K : kQ3_K;
+    case Mix::kQ2_K_S:
+      return wide ? kQ4_K : mix.base;
+    case Mix::kQ3_K_M:
+      return number < 2 ? kQ5_K : kQ4_K;
+    case Mix::kQ3_K_L:
+      return kQ5_K;
+    case Mix::kQ4_K_S:
+      return number < 4 ? kQ5_K : mix.base;
+    case Mix::kQ4_K_M:
+    case Mix::kQ5_K_M:
+      return more_bits(number, model.value_tensors) ? kQ6_K : mix.base;
+    case Mix::kIQ4:
+      return wide ? kQ5_K : mix.base;
+    default:
+      return mix.base;
+  }
+}
+
+// V is small in models where many queries share it, and worth more bits there.
+GgmlType value_type_of_size(const GgufMix& mix, const MixModel& model, Index number) {
+  if (model.experts == 8) return kQ8_0;
+  const GgmlType type = value_type(mix, model, number);
+  return model.eighty_layers && (type == kQ3_K || type == kQ4_K) ? kQ5_K : type;
+}
+
+GgmlType down_type(const GgufMix& mix, const MixModel& model, Index number) {
+  const bool early = number < model.layers / 8;
+  switch (mix.mix) {
+    case Mix::kQ2_K:
+      return kQ3_K;
+    case Mix::kQ2_K_S:
+      return early ? kQ4_K : mix.base;
+    case Mix::kQ3_K_M:
+      return number < model.layers / 16 ? kQ5_K : kQ4_K;
+    case Mix::kQ3_K_L:
+      return kQ5_K;
+    case Mix::kQ4_K_S:
+      return early ? kQ5_K : mix.base;
+    case Mix::kQ4_K_M:
+    case Mix::kQ5_K_M:
+      return more_bits(number, model.layers) ? kQ6_K : mix.base;
+    case Mix::kIQ4:
+      return early && !model.calibrated ? kQ5_K : mix.base;
+    case Mix::kQ4_0:
+      return early && model.calibrated ? kQ4_1 : mix.base;
+    case Mix::kQ5_0:
+      return early && model.calibrated ? kQ5_1 : mix.base;
+    default:
+      return mix.base;
+  }
+}
+
+GgmlType attention_output_type(const GgufMix& mix, const MixModel& model) {
+  if (model.experts == 8) return mix.more_for_eight_experts ? kQ5_K : mix.base;
+  switch (mix.mix) {
+    case Mix::kQ2_K:
+      return kQ3_K;
+    case Mix::kQ3_K_M:
+      return kQ4_K;
+    case Mix::kQ3_K_L:
+      return kQ5_K;
+    default:
+      return mix.base;
+  }
+}
+
+Index value_tensors(const model::FamilySpec& family) {
+  const std::vector<model::TensorSpec> tensors = family.tensors();
+  return std::count_if(tensors.begin(), tensors.end(), [](const model::TensorSpec& tensor) {
+    return is_value_tensor(tensor.gguf_name);
+  });
+}
+
+bool divides(GgmlType type, Index columns) {
+  return columns % io::info_of(type).block_elements == 0;
+}
+
+}  // namespace
+
+const std::vector<GgufMix>& gguf_mixes() {
+  static const std::vector<GgufMix> mixes = {
+      {"F32", kF32, 0},
+      {"F16", kF16, 1},
+      {"BF16", kBF16, 32},
+      {"Q8_0", kQ8_0, 7},
+      {"Q5_1", kQ5_1, 9},
+      {"Q5_0", kQ5_0, 8, Mix::kQ5_0},
+      {"Q4_1", kQ4_1, 3},
+      {"Q4_0", kQ4_0, 2, Mix::kQ4_0},
+      {"Q6_K", kQ6_K, 18},
+      {"Q5_K_M", kQ5_K, 17, Mix::kQ5_K_M},
+      {"Q5_K_S", kQ5_K, 16},
+      {"Q4_K_M", kQ4_K, 15, Mix::kQ4_K_M, true},
+      {"Q4_K_S", kQ4_K, 14, Mix::kQ4_K_S, true},
+      {"IQ4_NL", kIQ4_NL, 25, Mix::kIQ4, true},
+      {"IQ4_XS", kIQ4_XS, 30, Mix::kIQ4, true},
+      {"Q3_K_L", kQ3_K, 13, Mix::kQ3_K_L},
+      {"Q3_K_M", kQ3_K, 12, Mix::kQ3_K_M, true},
+      {"Q3_K_S", kQ3_K, 11, Mix::kUniform, true},
+      {"Q2_K", kQ2_K, 10, Mix::kQ2_K, true},
+      {"Q2_K_S", kQ2_K, 21, Mix::kQ2_K_S},
+      {"TQ2_0", kTQ2_0, 37},
+      {"TQ1_0", kTQ1_0, 36},
+      {"MXFP4_MOE", kQ8_0, 38, Mix::kMXFP4_MOE},
+      {"MXFP4", kMXFP4, 38},
+      // llama-quantize's other names of the M mixes.
+      {"Q5_K", kQ5_K, 17, Mix::kQ5_K_M},
+      {"Q4_K", kQ4_K, 15, Mix::kQ4_K_M, true},
+      {"Q3_K", kQ3_K, 12, Mix::kQ3_K_M, true},
+  };
+  return mixes;
+}
+
+const GgufMix* find_gguf_mix(std::string_view name) {
+  const auto& mixes = gguf_mixes();
+  const auto found = std::find_if(mixes.begin(), mixes.end(),
+                                  [&](const GgufMix& mix) { return mix.name == name; });
+  return found == mixes.end() ? nullptr : &*found;
+}
+
+const GgufMix& gguf_mix(std::string_view name) {
+  const GgufMix* mix = find_gguf_mix(name);
+  assert(mix != nullptr);
+  return *mix;
+}
+
+MixModel mix_model(const model::FamilySpec& family, bool calibrated) {
+  const model::ModelConfig& config = family.config;
+  const std::string& arch = family.gguf_architecture;
+  const bool grouped = config.num_heads != config.num_kv_heads;
+  return {
+      .layers = config.num_layers,
+      .heads = config.num_heads,
+      .kv_heads = config.num_kv_heads,
+      .experts = config.num_experts,
+      .value_tensors = value_tensors(family),
+      .eighty_layers = config.num_layers == 80 && (arch == "qwen2" || (arch == "llama" && grouped)),
+      .calibrated = calibrated};
+}
+
+bool more_bits(Index n, Index count) {
+  const Index eighth = count / 8;
+  return n < eighth || n >= 7 * count / 8 || (n - eighth) % 3 == 2;
+}
+
+bool is_value_tensor(std::string_view gguf_name) {
+  return in(gguf_name, "attn_v.weight") || in(gguf_name, "attn_qkv.weight") ||
+         in(gguf_name, "attn_kv_b.weight");
+}
+
+bool is_down_tensor(std::string_view gguf_name) { return in(gguf_name, "ffn_down"); }
+
+GgmlType type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor) {
+  if (!mix.quantized()) return mix.base;
+  if (mix.mix == Mix::kMXFP4_MOE) return tensor.stacked ? kMXFP4 : mix.base;
+  if (is_value_tensor(tensor.gguf_name)) return value_type_of_size(mix, model, tensor.number);
+  if (in(tensor.gguf_name, "attn_k.weight")) return model.experts == 8 ? kQ8_0 : mix.base;
+  if (in(tensor.gguf_name, "attn_output.weight")) return attention_output_type(mix, model);
+  if (is_down_tensor(tensor.gguf_name)) return down_type(mix, model, tensor.number);
+  return mix.base;
+}
+
+// llama-quantize has no preset that is MXFP4 throughout; MXFP4_MOE has both ends in Q8_0.
+GgmlType embedding_in_mix(const GgufMix& mix) {
+  if (mix.base == kMXFP4) return kQ8_0;
+  return mix.base == kTQ1_0 || mix.base == kTQ2_0 ? kQ4_K : mix.base;
+}
+
+// Rows that are no whole blocks of Q6_K end up in Q8_0 with llama-quantize, too; so that is what
+// they should take.
+GgmlType output_in_mix(const GgufMix& mix, Index columns) {
+  if (!mix.quantized()) return mix.base;
+  return mix.base == kMXFP4 || mix.base == kQ8_0 || !divides(kQ6_K, columns) ? kQ8_0 : kQ6_K;
+}
+
+GgmlType fallback_type(GgmlType wanted, Index columns) {
+  constexpr std::pair<GgmlType, GgmlType> kInstead[] = {
+      {kQ2_K, kQ4_0}, {kQ3_K, kQ4_0},     {kTQ1_0, kQ4_0}, {kTQ2_0, kQ4_0},
+      {kQ4_K, kQ5_0}, {kIQ4_XS, kIQ4_NL}, {kQ5_K, kQ5_1},  {kQ6_K, kQ8_0},
+  };
+  for (const auto& [type, instead] : kInstead)
+    if (type == wanted && divides(instead, columns)) return instead;
+  return kF16;
+}
+
+}  // namespace calque::formats

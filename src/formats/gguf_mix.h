@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "calque/io/gguf.h"
+#include "calque/model/family.h"
+
+namespace calque::formats {
+
+enum class Mix {
+  kUniform,  // one type for the blocks; embedding and output apart
+  kQ2_K,
+  kQ2_K_S,
+  kQ3_K_M,
+  kQ3_K_L,
+  kQ4_K_S,
+  kQ4_K_M,
+  kQ5_K_M,
+  kIQ4,
+  kQ4_0,
+  kQ5_0,
+  kMXFP4_MOE,
+};
+
+// What an export can be of, as the job file names it: one type, or llama.cpp's mix of types
+// (formats_gguf.md section 4).
+struct GgufMix {
+  std::string_view name;
+  io::GgmlType base;  // of what the mix has no rule for
+  std::uint32_t file_type;
+  Mix mix = Mix::kUniform;
+  bool more_for_eight_experts = false;  // attn_output becomes Q5_K
+
+  bool quantized() const { return io::info_of(base).block_elements > 1; }
+};
+
+const std::vector<GgufMix>& gguf_mixes();
+const GgufMix* find_gguf_mix(std::string_view name);
+// `name` has been checked.
+const GgufMix& gguf_mix(std::string_view name);
+
+// What the rules look at besides the tensor.
+struct MixModel {
+  Index layers = 0;
+  Index heads = 0;
+  Index kv_heads = 0;
+  Index experts = 0;
+  Index value_tensors = 0;     // attn_v and what holds it
+  bool eighty_layers = false;  // of a family that llama.cpp then takes for a 70B model
+  bool calibrated = false;     // an importance matrix is given
+
+  Index queries_per_value() const { return heads / kv_heads; }
+};
+MixModel mix_model(const model::FamilySpec& family, bool calibrated);
+
+// The n-th of `count` get more bits: the first and the last eighth, and every third between.
+bool more_bits(Index n, Index count);
+
+// Kinds of matrices that the rules count, by a part of their GGUF names.
+bool is_value_tensor(std::string_view gguf_name);
+bool is_down_tensor(std::string_view gguf_name);
+
+// A matrix of a block.
+struct MixTensor {
+  std::string_view gguf_name;
+  Index number = 0;      // of its kind, in the order of the layers
+  bool stacked = false;  // all experts of a layer
+};
+
+// Type of a matrix of a block, of the embedding, and of what makes the logits.
+io::GgmlType type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor);
+io::GgmlType embedding_in_mix(const GgufMix& mix);
+io::GgmlType output_in_mix(const GgufMix& mix, Index columns);
+
+// What llama.cpp stores rows of `columns` as, instead of `wanted` that they are no whole blocks of.
+io::GgmlType fallback_type(io::GgmlType wanted, Index columns);
+
+}  // namespace calque::formats

@@ -1,0 +1,227 @@
+// GGUF files under Hugging Face names and in Hugging Face's order of rows.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <numeric>
+#include <span>
+
+#include "formats/ggml_blocks.h"
+#include "formats/ggml_faults.h"
+#include "formats/gguf_config.h"
+#include "formats/gguf_types.h"
+#include "formats/open.h"
+#include "formats/wording.h"
+#include "calque/core/error.h"
+#include "calque/ggml/quantize.h"
+#include "calque/model/weight_source.h"
+
+namespace calque::formats {
+namespace {
+
+// A tensor of the family, and where the file keeps it: in a tensor of its own, or as a slab of one
+// that holds the matrices of all experts.
+struct Entry {
+  model::TensorSpec spec;
+  const io::GgufTensor* stored = nullptr;
+  std::span<const std::byte> bytes;
+
+  Index rows() const {
+    return std::accumulate(spec.shape.begin(), spec.shape.end() - 1, Index{1}, std::multiplies<>());
+  }
+  Index cols() const { return spec.shape.back(); }
+};
+
+std::vector<Index> shape_of(const io::GgufTensor& tensor) {
+  return {tensor.ne.rbegin(), tensor.ne.rend()};
+}
+
+// Writers may drop or keep dimensions of 1: [8] and [8, 1] are the same to loaders.
+std::vector<std::uint64_t> without_trailing_ones(std::vector<std::uint64_t> ne) {
+  while (ne.size() > 1 && ne.back() == 1) ne.pop_back();
+  return ne;
+}
+
+// [out, in], and the number of experts for those that are stacked.
+std::vector<std::uint64_t> stored_ne(const model::TensorSpec& spec, Index experts) {
+  std::vector<std::uint64_t> ne = ne_of(spec.shape);
+  if (spec.gguf_expert >= 0) ne.push_back(static_cast<std::uint64_t>(experts));
+  return without_trailing_ones(ne);
+}
+
+std::span<const std::byte> slab_of(const io::GgufTensor& stored, const model::TensorSpec& spec,
+                                   Index experts) {
+  if (spec.gguf_expert < 0) return stored.bytes;
+  const std::size_t size = stored.bytes.size() / static_cast<std::size_t>(experts);
+  return stored.bytes.subspan(static_cast<std::size_t>(spec.gguf_expert) * size, size);
+}
+
+Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index experts) {
+  const io::GgufTensor* stored = file.find_tensor(spec.gguf_name);
+  if (stored == nullptr)
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("{}: tensor '{}' is missing", file.path().string(), spec.gguf_name));
+  const std::vector<std::uint64_t> wanted = stored_ne(spec, experts);
+  if (without_trailing_ones(stored->ne) != wanted)
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("{}: tensor '{}' has shape {}, the metadata wants {}",
+                            file.path().string(), spec.gguf_name, shape_text(shape_of(*stored)),
+                            shape_text({wanted.rbegin(), wanted.rend()})));
+  return {spec, stored, slab_of(*stored, spec, experts)};
+}
+
+// What the family has no place for, such as rope_freqs.weight, under its own name.
+Entry entry_of(const io::GgufTensor& stored) {
+  model::TensorSpec spec;
+  spec.name = stored.name;
+  spec.gguf_name = stored.name;
+  spec.shape = shape_of(stored);
+  return {spec, &stored, stored.bytes};
+}
+
+// Vectors are permuted element by element, matrices row by row. Where the file stores r = 1 +
+// weight in fp32, r - 1 is exact and may differ from the weight by half a last place of r; what a
+// norm multiplies by, 1 + (r - 1), is r again.
+std::vector<Index> order_of(const model::TensorSpec& spec) {
+  return interleaved_rows(spec.shape[0], spec.gguf_permuted_heads);
+}
+
+Matrix<float> load_vector(const Entry& entry) {
+  Matrix<float> stored = decode_blocks(entry.stored->type, entry.bytes, 1, entry.cols(), {});
+  if (entry.spec.gguf_plus_one)
+    for (Index i = 0; i < entry.cols(); ++i) stored(0, i) -= 1.0f;
+  const std::vector<Index> order = order_of(entry.spec);
+  if (order.empty()) return stored;
+  auto values = Matrix<float>::uninitialized(1, entry.cols());
+  for (Index i = 0; i < entry.cols(); ++i)
+    values(0, order[static_cast<std::size_t>(i)]) = stored(0, i);
+  return values;
+}
+
+// A scale that is no number would spread to everything that the model computes.
+void require_finite(const Entry& entry) {
+  const io::GgmlTypeInfo& info = io::info_of(entry.stored->type);
+  if (info.block_elements == 1) return;
+  const std::string fault = ggml_fault(info.type, entry.bytes, entry.stored->ne[0]);
+  if (!fault.empty()) throw Error(ErrorKind::kInput, "", fault + ": the file is damaged");
+}
+
+// Rows as they are stored, of a type that is not a grid of codes.
+quant::QuantizedMatrix blocks_of(const Entry& entry, GgmlBlock block) {
+  quant::QuantizedMatrix q;
+  q.grid = quant::block_grid(block);
+  q.blocks_NB = Matrix<std::uint8_t>::uninitialized(
+      entry.rows(), static_cast<Index>(ggml_row_bytes(block, entry.cols())));
+  const std::vector<Index> order = order_of(entry.spec);
+  const auto row_bytes = static_cast<std::size_t>(q.blocks_NB.cols());
+  for (Index r = 0; r < entry.rows(); ++r)
+    std::memcpy(q.blocks_NB.row(order.empty() ? r : order[static_cast<std::size_t>(r)]),
+                entry.bytes.data() + static_cast<std::size_t>(r) * row_bytes, row_bytes);
+  return q;
+}
+
+class GgufReader : public ArtifactReader {
+ public:
+  explicit GgufReader(const std::filesystem::path& path)
+      : file_(path), config_(gguf_config(file_)) {
+    for (const model::TensorSpec& spec : model::family_of(config_).tensors()) {
+      const auto [entry, added] =
+          entries_.emplace(spec.name, entry_of(file_, spec, config_.num_experts));
+      parts_[spec.gguf_name].push_back(&entry->second);
+    }
+    for (const io::GgufTensor& tensor : file_.tensors())
+      if (parts_.count(tensor.name) == 0)
+        parts_[tensor.name] = {&entries_.emplace(tensor.name, entry_of(tensor)).first->second};
+  }
+
+  const std::string& format() const override { return format_; }
+  const model::ModelConfig& config() const override { return config_; }
+  bool has(std::string_view tensor_name) const override {
+    return entries_.find(tensor_name) != entries_.end();
+  }
+
+  Matrix<float> load(std::string_view tensor_name) const override {
+    const Entry& entry = at(tensor_name);
+    const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
+    return with_context(where(entry), [&] {
+      require_finite(entry);
+      if (entry.spec.shape.size() < 2) return load_vector(entry);
+      return decode_blocks(entry.stored->type, entry.bytes, entry.rows(), entry.cols(),
+                           order_of(entry.spec));
+    });
+  }
+
+  // The rows' bytes side by side, decoded like a matrix of their own.
+  Matrix<float> load_rows(std::string_view tensor_name,
+                          std::span<const Index> rows_U) const override {
+    const Entry& entry = at(tensor_name);
+    if (entry.spec.shape.size() != 2 || !order_of(entry.spec).empty())
+      return WeightSource::load_rows(tensor_name, rows_U);
+    const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
+    return with_context(where(entry), [&] {
+      require_finite(entry);
+      const std::size_t row_bytes = entry.bytes.size() / static_cast<std::size_t>(entry.rows());
+      std::vector<std::byte> some(rows_U.size() * row_bytes);
+      for (std::size_t u = 0; u < rows_U.size(); ++u)
+        std::memcpy(some.data() + u * row_bytes,
+                    entry.bytes.data() + static_cast<std::size_t>(rows_U[u]) * row_bytes,
+                    row_bytes);
+      return decode_blocks(entry.stored->type, some, static_cast<Index>(rows_U.size()),
+                           entry.cols(), {});
+    });
+  }
+
+  std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const override {
+    const Entry& entry = at(tensor_name);
+    if (entry.spec.shape.size() < 2) return std::nullopt;
+    const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
+    return with_context(where(entry), [&]() -> std::optional<quant::QuantizedMatrix> {
+      require_finite(entry);
+      if (const BlockCodec* codec = find_block_codec(entry.stored->type))
+        return unpack_blocks(*codec, entry.bytes, entry.rows(), entry.cols(), order_of(entry.spec));
+      const auto id = static_cast<std::uint32_t>(entry.stored->type);
+      if (!is_ggml_block(id)) return std::nullopt;
+      return blocks_of(entry, static_cast<GgmlBlock>(id));
+    });
+  }
+
+  std::vector<StoredTensor> tensors() const override {
+    std::vector<StoredTensor> result;
+    for (const io::GgufTensor& tensor : file_.tensors())
+      for (const Entry* part : parts_.at(tensor.name))
+        result.push_back({part->spec.name, std::string(io::info_of(tensor.type).name),
+                          part->spec.shape, part->bytes.size()});
+    return result;
+  }
+
+  std::uint64_t file_bytes() const override { return file_.file_bytes(); }
+
+ private:
+  const Entry& at(std::string_view tensor_name) const {
+    const auto found = entries_.find(tensor_name);
+    if (found == entries_.end())
+      throw Error(ErrorKind::kInput, "",
+                  fmt::format("{}: no tensor '{}'", file_.path().string(), tensor_name));
+    return found->second;
+  }
+  std::string where(const Entry& entry) const {
+    return fmt::format("{}: tensor '{}'", file_.path().string(), entry.stored->name);
+  }
+
+  io::GgufFile file_;
+  model::ModelConfig config_;
+  std::string format_ = "gguf";
+  std::map<std::string, Entry, std::less<>> entries_;  // by Hugging Face name
+  // By GGUF name, in the order of the experts.
+  std::map<std::string, std::vector<const Entry*>, std::less<>> parts_;
+};
+
+}  // namespace
+
+std::unique_ptr<ArtifactReader> open_gguf(const std::filesystem::path& file) {
+  return std::make_unique<GgufReader>(file);
+}
+
+}  // namespace calque::formats

@@ -1,0 +1,256 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "formats/formats.h"
+#include "formats/ggml_blocks.h"
+#include "formats/gguf_metadata.h"
+#include "formats/gguf_types.h"
+#include "formats/intake.h"
+#include "calque/formats/reader.h"
+#include "calque/core/error.h"
+
+namespace calque::formats {
+namespace {
+
+struct RopeTensor {
+  std::string_view name;
+  std::vector<float> divisors;
+};
+
+// What the frequencies of scaled positions are divided by, where no key says it.
+std::vector<RopeTensor> rope_tensors(const model::ModelConfig& config) {
+  using Scaling = model::RopeSpec::Scaling;
+  const model::RopeSpec& rope = config.rope;
+  if (rope.scaling == Scaling::kLlama3)
+    return {{kRopeFreqs, llama3_divisors(rope, config.head_dim)}};
+  if (rope.scaling != Scaling::kLongRope) return {};
+  return {{kRopeFactorsLong, {rope.long_factors.begin(), rope.long_factors.end()}},
+          {kRopeFactorsShort, {rope.short_factors.begin(), rope.short_factors.end()}}};
+}
+
+Index stacked(const TensorPlan& planned, const model::FamilySpec& family) {
+  return planned.tensor.gguf_expert < 0 ? 0 : family.config.num_experts;
+}
+
+// A matrix of one row is a vector in the file; experts are one tensor of three dimensions, declared
+// with the first of them.
+std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
+                                                    const model::FamilySpec& family) {
+  std::vector<io::GgufTensorDeclaration> result;
+  for (const RopeTensor& tensor : rope_tensors(family.config))
+    result.push_back({std::string(tensor.name), io::GgmlType::kF32, {tensor.divisors.size()}});
+  for (const TensorPlan& planned : plan.tensors) {
+    const model::TensorSpec& tensor = planned.tensor;
+    if (tensor.gguf_expert > 0) continue;
+    std::vector<std::uint64_t> ne = ne_of(tensor.shape);
+    if (ne.size() == 2 && ne[1] == 1) ne.pop_back();
+    if (const Index experts = stacked(planned, family); experts > 0)
+      ne.push_back(static_cast<std::uint64_t>(experts));
+    result.push_back({tensor.gguf_name, gguf_written_type(planned.stored_as), std::move(ne)});
+  }
+  return result;
+}
+
+DType dtype_of(io::GgmlType type) {
+  if (type == io::GgmlType::kF16) return DType::kF16;
+  return type == io::GgmlType::kBF16 ? DType::kBF16 : DType::kF32;
+}
+
+// binary16 ends at 65504; a BF16 or F32 source may go beyond.
+void refuse_overflow(const std::string& tensor_name, const std::vector<float>& values) {
+  for (const float value : values)
+    if (std::isfinite(value) && !std::isfinite(rounded_to_half(value)))
+      throw Error(ErrorKind::kNumerical, "",
+                  fmt::format("tensor '{}' holds {}, beyond what F16 can store (65504). Use type "
+                              "BF16 or F32.",
+                              tensor_name, value));
+}
+
+std::vector<float> values_of(const model::SourceTensor& source, std::span<const std::byte> stored) {
+  if (!is_floating(source.dtype))
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("tensor '{}' is {}: GGUF takes floating-point checkpoints only",
+                            source.name, name_of(source.dtype)));
+  const auto count = static_cast<std::size_t>(source.element_count());
+  std::vector<float> values(count);
+  convert_to_float(stored.data(), source.dtype, count, values.data());
+  return values;
+}
+
+std::vector<std::byte> reordered(std::vector<std::byte> rows, RowOrder order) {
+  if (order.empty()) return rows;
+  const std::size_t row_bytes = rows.size() / order.size();
+  std::vector<std::byte> result(rows.size());
+  for (std::size_t r = 0; r < order.size(); ++r)
+    std::memcpy(result.data() + r * row_bytes,
+                rows.data() + static_cast<std::size_t>(order[r]) * row_bytes, row_bytes);
+  return result;
+}
+
+std::vector<Index> order_of(const model::TensorSpec& tensor) {
+  return interleaved_rows(tensor.shape[0], tensor.gguf_permuted_heads);
+}
+
+std::vector<std::byte> bytes_of(const Matrix<std::uint8_t>& rows) {
+  const auto bytes = std::as_bytes(std::span(rows.data(), static_cast<std::size_t>(rows.size())));
+  return {bytes.begin(), bytes.end()};
+}
+
+// An export owns the names of its shards, even if it is one file.
+std::uint64_t limit_of(const ExportRequest& request) {
+  constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+  return request.split_max_bytes > 0 ? request.split_max_bytes : kNoLimit;
+}
+
+class GgufArtifactWriter : public ArtifactWriter {
+ public:
+  GgufArtifactWriter(const ExportPlan& plan, const WriterInputs& inputs)
+      : plan_(plan), inputs_(inputs), intake_(plan_), file_(open_file(plan_, inputs_)) {
+    if (inputs_.kept != nullptr)
+      for (const std::string& name : inputs_.kept->tensors) {
+        const TensorPlan& planned = intake_.mark_given(name);
+        file_.mark_written(planned.tensor.gguf_name, planned.bytes);
+      }
+  }
+
+  void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
+    const TensorPlan& planned = intake_.accept(tensor_name, q);
+    const std::vector<Index> order = order_of(planned.tensor);
+    if (planned.grid->block) {
+      store(planned, reordered(bytes_of(q.blocks_NB), order));
+      return;
+    }
+    const BlockCodec* codec = find_block_codec(gguf_written_type(planned.stored_as));
+    const std::vector<std::byte> bytes =
+        with_context(tensor_name, [&] { return pack_blocks(*codec, q, order); });
+    store(planned, bytes);
+  }
+
+  void write_rows(const std::string& tensor_name, Index first_row,
+                  const quant::QuantizedMatrix& rows) override {
+    const TensorPlan& planned = intake_.accept_rows(tensor_name, first_row, rows);
+    const model::TensorSpec& tensor = planned.tensor;
+    const auto row_bytes = static_cast<std::uint64_t>(rows.blocks_NB.cols());
+    const std::uint64_t slab =
+        tensor.gguf_expert < 0 ? 0 : static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes;
+    const auto write = [&](Index file_row, Index from, Index count) {
+      const std::span bytes(rows.blocks_NB.row(from), static_cast<std::size_t>(count) * row_bytes);
+      file_.write_part(tensor.gguf_name, slab + static_cast<std::uint64_t>(file_row) * row_bytes,
+                       std::as_bytes(bytes));
+    };
+    const std::vector<Index> order = order_of(tensor);
+    if (order.empty()) return write(first_row, 0, rows.out_features());
+    for (Index file_row = 0; file_row < std::ssize(order); ++file_row) {
+      const Index from = order[static_cast<std::size_t>(file_row)] - first_row;
+      if (from >= 0 && from < rows.out_features()) write(file_row, from, 1);
+    }
+  }
+
+  void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
+    const TensorPlan& planned = intake_.accept_dense(tensor_name, values);
+    const Matrix<float> packed = Matrix<float>::copy_of(values);
+    store_values(planned, {packed.data(), packed.data() + packed.size()});
+  }
+
+  void finish() override {
+    intake_.require_complete();
+    for (const RopeTensor& tensor : rope_tensors(inputs_.family.config))
+      file_.write(tensor.name, std::as_bytes(std::span(tensor.divisors)));
+    for (const TensorPlan* planned : intake_.to_copy()) copy(*planned);
+    file_.finish();
+  }
+
+  std::string keep() override { return nlohmann::json(file_.keep()).dump(); }
+
+ private:
+  static io::GgufWriter open_file(const ExportPlan& plan, const WriterInputs& inputs) {
+    const ExportRequest& request = plan.request;
+    if (inputs.kept == nullptr)
+      return {request.path, gguf_metadata(plan, inputs), declarations(plan, inputs.family),
+              limit_of(request)};
+    const auto files = nlohmann::json::parse(inputs.kept->notes).get<std::vector<std::string>>();
+    return {request.path, gguf_metadata(plan, inputs), declarations(plan, inputs.family),
+            limit_of(request), files};
+  }
+
+  void copy(const TensorPlan& planned) {
+    const model::SourceTensor& source = inputs_.source.at(planned.tensor.name);
+    const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
+    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
+    if (source.dtype != dtype || planned.tensor.gguf_plus_one)
+      return store_values(planned, values_of(source, stored.get()));
+    const std::vector<std::byte> same(stored.get().begin(), stored.get().end());
+    store(planned, reordered(same, order_of(planned.tensor)));
+  }
+
+  // 1 + weight is rounded to fp32 here as it would be where the norm is computed.
+  void store_values(const TensorPlan& planned, std::vector<float> values) {
+    if (planned.tensor.gguf_plus_one)
+      for (float& value : values) value += 1.0f;
+    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
+    if (dtype == DType::kF16) refuse_overflow(planned.tensor.name, values);
+    std::vector<std::byte> bytes(values.size() * size_of(dtype));
+    convert_from_float(values.data(), dtype, values.size(), bytes.data());
+    store(planned, reordered(bytes, order_of(planned.tensor)));
+  }
+
+  void store(const TensorPlan& planned, std::span<const std::byte> bytes) {
+    const model::TensorSpec& tensor = planned.tensor;
+    if (tensor.gguf_expert < 0) return file_.write(tensor.gguf_name, bytes);
+    file_.write_part(tensor.gguf_name,
+                     static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes, bytes);
+  }
+
+  const ExportPlan plan_;
+  const WriterInputs inputs_;
+  Intake intake_;
+  io::GgufWriter file_;
+};
+
+void refuse_existing(const ExportRequest& request) {
+  std::error_code missing;
+  const std::filesystem::file_status status = std::filesystem::status(request.path, missing);
+  if (std::filesystem::is_directory(status))
+    throw Error(ErrorKind::kConfig, "",
+                fmt::format("{} is a folder: a gguf export is one file, such as {}",
+                            request.path.string(), (request.path / "model.gguf").string()));
+  const std::vector<std::filesystem::path> there = files_at(request);
+  if (!there.empty() && !request.overwrite)
+    throw Error(ErrorKind::kConfig, "",
+                fmt::format("{} exists already. Choose another path, or set overwrite: true.",
+                            there.front().string()));
+}
+
+// The weights are read from it until the end.
+void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
+  std::error_code missing;
+  if (!std::filesystem::equivalent(request.path, source, missing)) return;
+  throw Error(ErrorKind::kConfig, "",
+              fmt::format("{} is the model itself: choose another path for the gguf export",
+                          request.path.string()));
+}
+
+}  // namespace
+
+std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
+                                                 const WriterInputs& inputs) {
+  if (inputs.kept == nullptr) refuse_existing(plan.request);
+  refuse_the_source(plan.request, inputs.model_folder);
+  return std::make_unique<GgufArtifactWriter>(plan, inputs);
+}
+
+std::vector<PlannedFile> gguf_files(const ExportPlan& plan, const WriterInputs& inputs) {
+  std::vector<PlannedFile> files;
+  for (const auto& [path, bytes] :
+       io::gguf_file_sizes(plan.request.path, gguf_metadata(plan, inputs),
+                           declarations(plan, inputs.family), limit_of(plan.request)))
+    files.push_back({path.filename().string(), bytes, /*weights=*/true});
+  return files;
+}
+
+}  // namespace calque::formats

@@ -1,0 +1,83 @@
+#include "formats/module_rules.h"
+
+#include <fmt/format.h>
+
+#include "formats/module_matcher.h"
+#include "calque/core/error.h"
+
+namespace calque::formats {
+namespace {
+
+constexpr std::string_view kHead = "lm_head";
+
+struct Candidate {
+  std::string name;
+  ModuleSettings settings;
+  bool skip = false;
+};
+
+std::vector<Candidate> candidates_of(const model::FamilySpec& family,
+                                     const QuantizationRequest& request) {
+  const ModuleSettings all{request.bits, request.group_size, request.sym};
+  std::vector<Candidate> candidates;
+  for (const model::LinearSpec& linear : family.linears())
+    candidates.push_back({linear.name, all, /*skip=*/false});
+  candidates.push_back({std::string(kHead), all, /*skip=*/true});
+  return candidates;
+}
+
+void patch(Candidate& candidate, const ModuleRule& rule) {
+  candidate.settings.bits = rule.bits.value_or(candidate.settings.bits);
+  candidate.settings.group_size = rule.group_size.value_or(candidate.settings.group_size);
+  candidate.settings.sym = rule.sym.value_or(candidate.settings.sym);
+  candidate.skip = rule.skip.value_or(candidate.skip);
+}
+
+// Returns whether there was a module to apply it to.
+bool apply(const ModuleRule& rule, std::vector<Candidate>& candidates) {
+  const ModuleMatcher matcher(rule.match);
+  bool applied = false;
+  for (Candidate& candidate : candidates) {
+    if (!matcher.matches(candidate.name)) continue;
+    patch(candidate, rule);
+    applied = true;
+  }
+  return applied;
+}
+
+void refuse_unmatched(const ModuleRule& rule, const std::vector<Candidate>& candidates,
+                      Refusals& refusals) {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates) names.push_back(candidate.name);
+  refusals.add("E151", fmt::format("'{}' matches none of {} modules. Nearest: '{}'. "
+                                   "(allow_no_match: true if intended)",
+                                   rule.match, names.size(), nearest_module(rule.match, names)));
+}
+
+}  // namespace
+
+SettingsOfModule resolve_rules(const model::FamilySpec& family, const QuantizationRequest& request,
+                               Refusals& refusals) {
+  std::vector<Candidate> candidates = candidates_of(family, request);
+  for (const ModuleRule& rule : request.rules) {
+    try {
+      if (!apply(rule, candidates) && !rule.allow_no_match)
+        refuse_unmatched(rule, candidates, refusals);
+    } catch (const Error& error) {
+      refusals.add(error.code(), error.what());
+    }
+  }
+  SettingsOfModule result;
+  for (const Candidate& candidate : candidates)
+    if (!candidate.skip) result.emplace(candidate.name, candidate.settings);
+  return result;
+}
+
+std::vector<model::LinearSpec> all_linears(const model::FamilySpec& family) {
+  std::vector<model::LinearSpec> linears = family.linears();
+  for (const model::TensorSpec& head : family.lm_head)
+    linears.push_back({std::string(kHead), std::string(kHead), head, {}});
+  return linears;
+}
+
+}  // namespace calque::formats

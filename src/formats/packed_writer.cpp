@@ -1,0 +1,196 @@
+// Folders of safetensors in which linears are packed: one writer for all layouts.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "formats/folder_contents.h"
+#include "formats/gptq_layout.h"
+#include "formats/intake.h"
+#include "formats/packed_containers.h"
+#include "calque/formats/side_files.h"
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+#include "calque/io/safetensors.h"
+
+namespace calque::formats {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What a tensor of the plan is stored in.
+std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const PackedLayout& layout,
+                                            const model::ModelSource& source) {
+  const model::TensorSpec& tensor = planned.tensor;
+  if (!planned.grid) return {{tensor.name, source.at(tensor.name).dtype, tensor.shape}};
+  return layout.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid);
+}
+
+std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedLayout& layout,
+                                                const model::ModelSource& source) {
+  std::vector<io::TensorDeclaration> result;
+  for (const TensorPlan& planned : plan.tensors)
+    for (io::TensorDeclaration& part : parts_of(planned, layout, source))
+      result.push_back(std::move(part));
+  return result;
+}
+
+// Keys and values of the source in their order; only the quantization is added.
+Json config_with(const std::filesystem::path& model_folder, const Json& quantization) {
+  const std::filesystem::path path = model_folder / "config.json";
+  Json config = Json::parse(io::read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object())
+    throw Error(ErrorKind::kInput, "", fmt::format("{}: no JSON object", path.string()));
+  config["quantization_config"] = quantization;
+  return config;
+}
+
+// Settings files by name, with their contents.
+using SettingsFiles = std::vector<std::pair<std::string, std::string>>;
+
+SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
+                             const FolderContents& contents, const std::string& checkpoint_format) {
+  const Json quantization =
+      Json::parse(packed_container(plan.request.format)
+                      .settings(contents, checkpoint_format, inputs.provenance));
+  SettingsFiles files = {
+      {"config.json", config_with(inputs.model_folder, quantization).dump(2) + "\n"}};
+  // Older GPTQ loaders know this file only.
+  if (plan.request.format == "gptq")
+    files.emplace_back("quantize_config.json", quantization.dump(2) + "\n");
+  return files;
+}
+
+// Replacing the folder that is being read would destroy the model.
+void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
+  std::error_code missing;
+  if (!std::filesystem::equivalent(request.path, source, missing)) return;
+  throw Error(ErrorKind::kConfig, "",
+              fmt::format("{} is the model itself: choose another folder for the {} export",
+                          request.path.string(), request.format));
+}
+
+class PackedWriter : public ArtifactWriter {
+ public:
+  PackedWriter(const ExportPlan& plan, const WriterInputs& inputs)
+      : plan_(plan),
+        inputs_(inputs),
+        intake_(plan_),
+        contents_(contents_of(plan_, inputs_.family)),
+        checkpoint_format_(
+            gptq_checkpoint_format(contents_.all_sym, plan_.request.checkpoint_format)),
+        layout_(packed_container(plan_.request.format).layout(checkpoint_format_, inputs_.pack)),
+        folder_(open_folder(plan_.request, inputs_.kept)),
+        weights_(open_weights(declarations(plan_, *layout_, inputs_.source))) {
+    if (inputs_.kept != nullptr) go_on_from(*inputs_.kept);
+  }
+
+  void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
+    intake_.accept(tensor_name, q);
+    const std::vector<NamedBytes> parts =
+        with_context(tensor_name, [&] { return layout_->pack(module_of(tensor_name), q); });
+    for (const NamedBytes& part : parts) weights_->write(part.name, part.bytes);
+    const Index group_size = q.grid.group_size_for(q.in_features());
+    contents_.desc_act |=
+        !q.group_of_column_K.empty() &&
+        q.group_of_column_K != quant::consecutive_groups(q.in_features(), group_size);
+  }
+
+  void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
+    intake_.accept_dense(tensor_name, values);
+    const DType dtype = inputs_.source.at(tensor_name).dtype;
+    const auto count = static_cast<std::size_t>(values.size());
+    std::vector<std::byte> bytes(count * size_of(dtype));
+    const Matrix<float> packed = Matrix<float>::copy_of(values);
+    convert_from_float(packed.data(), dtype, count, bytes.data());
+    weights_->write(tensor_name, bytes);
+  }
+
+  std::string keep() override {
+    weights_->keep();
+    return Json{{"folder", folder_->keep()}, {"desc_act", contents_.desc_act}}.dump();
+  }
+
+  void finish() override {
+    intake_.require_complete();
+    for (const TensorPlan* planned : intake_.to_copy()) copy(planned->tensor.name);
+    weights_->finish();
+    write_settings();
+    for (const std::filesystem::path& file : side_files(inputs_.model_folder))
+      io::copy_file(file, folder_->staging() / file.filename());
+    folder_->commit();
+  }
+
+ private:
+  static std::unique_ptr<io::AtomicFolder> open_folder(const ExportRequest& request,
+                                                       const KeptArtifact* kept) {
+    if (kept == nullptr) return std::make_unique<io::AtomicFolder>(request.path, request.overwrite);
+    const std::string identity = Json::parse(kept->notes).at("folder");
+    return std::make_unique<io::AtomicFolder>(request.path, request.overwrite, identity);
+  }
+
+  std::unique_ptr<io::SafetensorsWriter> open_weights(
+      std::vector<io::TensorDeclaration> tensors) const {
+    const std::uint64_t limit = plan_.request.max_shard_bytes;
+    if (inputs_.kept == nullptr)
+      return std::make_unique<io::SafetensorsWriter>(folder_->staging(), std::move(tensors), limit);
+    return std::make_unique<io::SafetensorsWriter>(io::GoOn{}, folder_->staging(),
+                                                   std::move(tensors), limit);
+  }
+
+  void go_on_from(const KeptArtifact& kept) {
+    contents_.desc_act = Json::parse(kept.notes).at("desc_act");
+    for (const std::string& name : kept.tensors) {
+      const TensorPlan& planned = intake_.mark_given(name);
+      for (const io::TensorDeclaration& part : parts_of(planned, *layout_, inputs_.source))
+        weights_->mark_written(part.name);
+    }
+  }
+
+  void copy(const std::string& tensor_name) {
+    const model::TensorBytes source = inputs_.source.bytes(tensor_name);
+    weights_->write(tensor_name, source.get());
+  }
+
+  void write_settings() const {
+    for (const auto& [name, text] : settings_files(plan_, inputs_, contents_, checkpoint_format_))
+      io::write_file(folder_->staging() / name, text);
+  }
+
+  const ExportPlan plan_;
+  const WriterInputs inputs_;
+  Intake intake_;
+  FolderContents contents_;
+  const std::string checkpoint_format_;
+  const std::unique_ptr<PackedLayout> layout_;
+  // In this order: the unfinished weights go before the folder that they are in.
+  const std::unique_ptr<io::AtomicFolder> folder_;
+  const std::unique_ptr<io::SafetensorsWriter> weights_;
+};
+
+}  // namespace
+
+std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
+                                                   const WriterInputs& inputs) {
+  refuse_the_source(plan.request, inputs.model_folder);
+  return std::make_unique<PackedWriter>(plan, inputs);
+}
+
+std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs& inputs) {
+  FolderContents contents = contents_of(plan, inputs.family);
+  contents.desc_act = plan.request.desc_act;
+  const std::string checkpoint_format =
+      gptq_checkpoint_format(contents.all_sym, plan.request.checkpoint_format);
+  const auto layout =
+      packed_container(plan.request.format).layout(checkpoint_format, open_exec("cpu"));
+  std::vector<PlannedFile> files;
+  for (const auto& [name, bytes] : io::safetensors_file_sizes(
+           declarations(plan, *layout, inputs.source), plan.request.max_shard_bytes))
+    files.push_back({name, bytes, name.ends_with(".safetensors")});
+  for (const auto& [name, text] : settings_files(plan, inputs, contents, checkpoint_format))
+    files.push_back({name, text.size()});
+  for (const std::filesystem::path& file : side_files(inputs.model_folder))
+    files.push_back({file.filename().string(), std::filesystem::file_size(file)});
+  return files;
+}
+
+}  // namespace calque::formats

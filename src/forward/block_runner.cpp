@@ -1,0 +1,94 @@
+#include "calque/forward/block_runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string_view>
+
+#include "calque/core/error.h"
+#include "calque/core/plugin.h"
+#include "forward/torch/plugin.h"
+
+namespace calque::forward {
+namespace {
+
+constexpr const char* kPluginFile = "libcalque_torch.so";
+constexpr bool kBuiltWithTorch = CALQUE_WITH_TORCH;
+
+struct Runner {
+  MakeTorchRunner make = nullptr;
+  DescribeTorch describe = nullptr;
+  CountTorchGpus count_gpus = nullptr;
+  std::string failure;  // why there is none
+};
+
+Runner load_runner() {
+  if (!kBuiltWithTorch) return {.failure = "calque was built without LibTorch (CALQUE_TORCH=OFF)"};
+  const Plugin plugin = load_plugin(kPluginFile);
+  Runner runner;
+  runner.make = reinterpret_cast<MakeTorchRunner>(plugin.symbol(kMakeTorchRunner));
+  runner.describe = reinterpret_cast<DescribeTorch>(plugin.symbol(kDescribeTorch));
+  runner.count_gpus = reinterpret_cast<CountTorchGpus>(plugin.symbol(kCountTorchGpus));
+  const auto interface = reinterpret_cast<TorchInterface>(plugin.symbol(kTorchInterface));
+  if (interface != nullptr && std::string_view(interface()) != CALQUE_RUNNER_INTERFACE)
+    return {.failure = fmt::format("{} is of another build of calque than this program; build or "
+                                   "install both together",
+                                   kPluginFile)};
+  if (interface != nullptr && runner.make != nullptr && runner.describe != nullptr && runner.count_gpus != nullptr)
+    return runner;
+  const bool loaded = plugin.library != nullptr;
+  return {.failure = loaded ? fmt::format("{} is not calque's block runner", kPluginFile)
+                            : plugin.failure};
+}
+
+// Loaded once and never unloaded: LibTorch registers its operators in static constructors.
+const Runner& runner() {
+  static const Runner loaded = load_runner();
+  return loaded;
+}
+
+// Linux names the feature where processor, hypervisor and kernel all allow it.
+bool has_bfloat16_tiles() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("flags")) return (line + " ").find(" amx_bf16 ") != std::string::npos;
+  return false;
+}
+
+}  // namespace
+
+ComputeDType compute_dtype_from(const std::string& name) {
+  if (name == "float32") return ComputeDType::kFloat32;
+  if (name == "bfloat16") return ComputeDType::kBFloat16;
+  if (name == "auto")
+    return has_bfloat16_tiles() ? ComputeDType::kBFloat16 : ComputeDType::kFloat32;
+  throw Error(ErrorKind::kConfig, "E166",
+              fmt::format("unknown compute dtype '{}'; choose auto, float32 or bfloat16", name));
+}
+
+std::string_view name_of(ComputeDType dtype) {
+  return dtype == ComputeDType::kBFloat16 ? "bfloat16" : "float32";
+}
+
+std::unique_ptr<BlockRunner> make_block_runner(const model::ModelConfig& config,
+                                               const RunnerOptions& options) {
+  if (runner().make == nullptr && runner().failure.find("failed to map") != std::string::npos)
+    throw Error(ErrorKind::kResource, "E304",
+                fmt::format("out of memory: cannot load LibTorch: {}", runner().failure));
+  if (runner().make == nullptr)
+    throw Error(ErrorKind::kConfig, "E165",
+                fmt::format("cannot run a model: {}. Commands that only convert or inspect files "
+                            "work without it; for the others build with CALQUE_TORCH=ON and keep "
+                            "{} beside the program or in ../lib/calque.",
+                            runner().failure, kPluginFile));
+  return std::unique_ptr<BlockRunner>(runner().make(config, options));
+}
+
+std::string block_runner_description() {
+  return runner().describe == nullptr ? "none: " + runner().failure : runner().describe();
+}
+
+int runner_gpus() { return runner().count_gpus == nullptr ? 0 : runner().count_gpus(); }
+
+}  // namespace calque::forward

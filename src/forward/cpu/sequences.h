@@ -1,0 +1,92 @@
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "calque/core/parallel.h"
+#include "calque/io/scratch.h"
+#include "calque/forward/block_runner.h"
+#include "forward/cpu/attention.h"
+
+namespace calque::forward {
+
+// Rows of all sequences, one after the other without padding, in scratch space. Contents start
+// undefined.
+template <typename T>
+class SequenceRows {
+ public:
+  // `firsts_B`: the first row of each sequence and, at the end, the number of rows.
+  SequenceRows(io::ScratchSpace& space, std::vector<Index> firsts_B, Index width)
+      : firsts_B_(std::move(firsts_B)), rows_TK_(space, firsts_B_.back(), width) {}
+
+  const std::vector<Index>& firsts_B() const { return firsts_B_; }
+  Index first(Index sequence) const { return firsts_B_[static_cast<std::size_t>(sequence)]; }
+  Index length(Index sequence) const { return first(sequence + 1) - first(sequence); }
+  MatrixView<T> all() const { return rows_TK_.view(); }
+  MatrixView<T> of(Index sequence) const { return all().rows(first(sequence), length(sequence)); }
+  // Rows that will not be touched soon (ScratchArray::release).
+  void release_rows(Index first, Index count) const { rows_TK_.release_rows(first, count); }
+  void release(Index sequence) const { release_rows(first(sequence), length(sequence)); }
+
+ private:
+  std::vector<Index> firsts_B_;
+  io::ScratchMatrix<T> rows_TK_;
+};
+
+// The residual stream in fp32.
+class TorchHiddenStates : public HiddenStates {
+ public:
+  TorchHiddenStates(const model::ModelConfig& config, Index hidden_size, std::span<const Index> lengths,
+                    io::ScratchSpace& space);
+
+  Index sequences() const override { return static_cast<Index>(firsts_B().size()) - 1; }
+  Index length(Index sequence) const override { return rows_TH_.length(sequence); }
+
+  const std::vector<Index>& firsts_B() const { return rows_TH_.firsts_B(); }
+  MatrixView<float> all_TH() { return rows_TH_.all(); }
+  MatrixView<float> sequence_TH(Index sequence) { return rows_TH_.of(sequence); }
+  MatrixView<const float> sequence_TH(Index sequence) const { return rows_TH_.of(sequence); }
+  void release_rows(Index first, Index count) const { rows_TH_.release_rows(first, count); }
+  void release(Index sequence) const { rows_TH_.release(sequence); }
+  // Of positions [first, first + count) of a sequence.
+  void release(Index sequence, Index first, Index count) const {
+    release_rows(rows_TH_.first(sequence) + first, count);
+  }
+  const Rotary& rotary(const model::BlockSpec& block) const {
+    return block.local_rope ? local_rotary_ : rotary_;
+  }
+
+ private:
+  SequenceRows<float> rows_TH_;
+  Rotary rotary_;  // for the longest
+  Rotary local_rotary_;
+};
+
+// Makes LibTorch's pool of threads, once in a process. LibTorch 1.13 would wait for ever for
+// threads that cannot start because there is no memory for their stacks: std::system_error instead.
+void make_thread_pool();
+
+// Makes ATen, and oneDNN below it, stay on the calling thread and record nothing for gradients.
+class OneThread {
+ public:
+  OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;  // OpenMP keeps the number for each thread
+  c10::InferenceMode inference_;
+};
+
+// calque::parallel_for with each body on one thread.
+void parallel_over(Index count, int threads, const std::function<void(Index)>& body);
+
+// Runs `body`; ATen's exceptions leave it as calque::Error: E304 where memory was lacking.
+void translate_errors(const std::function<void()>& body);
+
+}  // namespace calque::forward

@@ -1,0 +1,53 @@
+#include "calque/forward/token_rows.h"
+
+#include <fmt/format.h>
+
+#include "calque/core/error.h"
+
+namespace calque::forward {
+namespace {
+
+template <typename Body>
+void for_each_token(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
+                    const Body& body) {
+  for (Index b = 0; b < ids_BS.rows(); ++b)
+    for (Index s = 0; s < lengths_B[static_cast<std::size_t>(b)]; ++s) body(b, s);
+}
+
+}  // namespace
+
+TokenRows token_rows(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
+                     Index vocabulary) {
+  std::vector<std::int32_t> index_of(static_cast<std::size_t>(vocabulary), -1);
+  for_each_token(ids_BS, lengths_B, [&](Index b, Index s) {
+    const std::int32_t id = ids_BS(b, s);
+    if (id < 0 || id >= vocabulary)
+      throw Error(ErrorKind::kInput, "E167",
+                  fmt::format("token id {} (sequence {}, position {}) is outside the model's "
+                              "vocabulary of {}; was the text tokenized for another model?",
+                              id, b, s, vocabulary));
+    index_of[static_cast<std::size_t>(id)] = 0;
+  });
+
+  TokenRows result;
+  for (Index id = 0; id < vocabulary; ++id) {
+    if (index_of[static_cast<std::size_t>(id)] < 0) continue;
+    index_of[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(result.rows_U.size());
+    result.rows_U.push_back(id);
+  }
+  result.ids_BS = Matrix<std::int32_t>(ids_BS.rows(), ids_BS.cols());
+  for_each_token(ids_BS, lengths_B, [&](Index b, Index s) {
+    result.ids_BS(b, s) = index_of[static_cast<std::size_t>(ids_BS(b, s))];
+  });
+  return result;
+}
+
+std::unique_ptr<HiddenStates> embed_tokens(BlockRunner& runner, const model::WeightSource& weights,
+                                           const model::TensorSpec& embedding,
+                                           MatrixView<const std::int32_t> ids_BS,
+                                           std::span<const Index> lengths_B) {
+  const TokenRows tokens = token_rows(ids_BS, lengths_B, embedding.shape[0]);
+  return runner.embed(tokens.ids_BS, lengths_B, weights.load_rows(embedding.name, tokens.rows_U));
+}
+
+}  // namespace calque::forward

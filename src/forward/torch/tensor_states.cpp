@@ -1,0 +1,85 @@
+#include "forward/torch/tensor_states.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "forward/torch/tensors.h"
+
+namespace calque::forward {
+namespace {
+
+// Rows that make a GPU's matrix product efficient, and whose activations are small beside the rest.
+constexpr Index kBatchRows = 4096;
+
+std::vector<Index> starts_of(std::span<const Index> lengths) {
+  std::vector<Index> starts;
+  Index next = 0;
+  for (const Index length : lengths) {
+    starts.push_back(next);
+    next += length;
+  }
+  return starts;
+}
+
+Index sum_of(std::span<const Index> lengths) {
+  Index sum = 0;
+  for (const Index length : lengths) sum += length;
+  return sum;
+}
+
+Index longest(std::span<const Index> lengths) {
+  return lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+}
+
+std::vector<TensorBatch> batches_of(std::span<const Index> lengths) {
+  std::vector<TensorBatch> batches;
+  Index row = 0;
+  for (const Index length : lengths) {
+    if (length == 0) continue;
+    if (batches.empty() || batches.back().rows >= kBatchRows) batches.push_back({row, 0, {}});
+    batches.back().lengths.push_back(length);
+    batches.back().rows += length;
+    row += length;
+  }
+  return batches;
+}
+
+}  // namespace
+
+// Turning the pair (1, 0) gives its cosine and sine.
+TensorRotary::TensorRotary(const model::RopeSpec& rope, Index head_dim, Index positions,
+                           const at::Device& device) {
+  const Rotary rotary(rope, head_dim, positions);
+  const Index half = head_dim / 2;
+  std::vector<float> ones(static_cast<std::size_t>(head_dim), 0.0f);
+  std::fill_n(ones.begin(), half, 1.0f);
+  Matrix<float> turned = Matrix<float>::uninitialized(positions, head_dim);
+  for (Index p = 0; p < positions; ++p) rotary.turn(ones.data(), p, turned.row(p));
+  const at::Tensor both = borrow(turned.view()).to(device, at::kFloat, false, /*copy=*/true);
+  cosines_ = both.narrow(1, 0, half).unsqueeze(1);
+  sines_ = both.narrow(1, half, half).unsqueeze(1);
+}
+
+at::Tensor TensorRotary::turn(const at::Tensor& heads_THD) const {
+  const Index tokens = heads_THD.size(0);
+  const Index half = heads_THD.size(2) / 2;
+  const at::Tensor left = heads_THD.narrow(2, 0, half);
+  const at::Tensor right = heads_THD.narrow(2, half, half);
+  const at::Tensor cosine = cosines_.narrow(0, 0, tokens);
+  const at::Tensor sine = sines_.narrow(0, 0, tokens);
+  return at::cat({left * cosine - right * sine, right * cosine + left * sine}, 2);
+}
+
+TensorStates::TensorStates(const model::ModelConfig& config, Index hidden_size,
+                           std::span<const Index> lengths, const at::Device& device)
+    : lengths_(lengths.begin(), lengths.end()),
+      firsts_(starts_of(lengths)),
+      batches_(batches_of(lengths)),
+      rotary_(config.rope, config.head_dim, longest(lengths), device),
+      local_rotary_(config.local_rope, config.head_dim, longest(lengths), device),
+      rows_TH_(at::empty({sum_of(lengths), hidden_size}, at::device(device).dtype(at::kFloat))) {}
+
+}  // namespace calque::forward

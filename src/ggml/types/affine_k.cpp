@@ -1,0 +1,188 @@
+// Super-blocks of 256 whose groups have a scale and a minimum: Q2_K, Q4_K, Q5_K
+// (formats_gguf.md 2.2, 2.3, 3.6, 3.7).
+#include "ggml/types/affine_fit.h"
+#include "ggml/types/affine_k_layout.h"
+#include "ggml/types/bytes.h"
+#include "ggml/types/strip.h"
+
+namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace {
+
+struct Q2K {
+  static constexpr int kBytes = 84;
+  static constexpr int kGroup = 16;
+  static constexpr float kHighestScale = 15;
+  static constexpr bool kAbsoluteError = true;
+  static constexpr AffineSearch kPlain{3, -0.5f, 0.1f, 15};
+  static constexpr AffineSearch kWeighted{3, -0.9f, 0.05f, 36};
+  // Variance in the element weights, in units of the super-block's mean square.
+  static constexpr float kVariance = 1;
+  static Lanes<16> plain_weights(const Lanes<16>& x) {
+    Lanes<16> w;
+    for (int i = 0; i < 16; ++i) w[i] = magnitude(x[i]);
+    return w;
+  }
+  static constexpr auto store = store_q2_k;
+  static constexpr auto load = load_q2_k;
+};
+
+struct Q4K {
+  static constexpr int kBytes = 144;
+  static constexpr int kGroup = 32;
+  static constexpr float kHighestScale = 63;
+  static constexpr bool kAbsoluteError = false;
+  static constexpr AffineSearch kPlain{15, -1.0f, 0.1f, 20};
+  static constexpr AffineSearch kWeighted{15, -0.9f, 0.05f, 36};
+  static constexpr float kVariance = 2;
+  // Root mean square of the group plus the magnitude.
+  static Lanes<32> plain_weights(const Lanes<32>& x) {
+    const Floats typical = square_root(total(squares(x)) / 32.0f);
+    Lanes<32> w;
+    for (int i = 0; i < 32; ++i) w[i] = typical + magnitude(x[i]);
+    return w;
+  }
+  static constexpr auto store = store_q4_k;
+  static constexpr auto load = load_q4_k;
+};
+
+struct Q5K : Q4K {
+  static constexpr int kBytes = 176;
+  static constexpr AffineSearch kPlain{31, -0.5f, 0.1f, 15};
+  static constexpr AffineSearch kWeighted{31, -0.9f, 0.05f, 36};
+  static constexpr auto store = store_q5_k;
+  static constexpr auto load = load_q5_k;
+};
+
+// The groups of the super-blocks of a strip, in order.
+struct GroupFits {
+  alignas(64) float scale[kLanes * 16] = {};
+  alignas(64) float minimum[kLanes * 16] = {};
+  alignas(64) float weight[kLanes * 16] = {};
+  alignas(64) float inverse[kLanes * 16] = {};
+  alignas(64) float origin[kLanes * 16] = {};
+};
+
+template <typename T>
+AffineFit fit_groups(const Strip& strip, const Batch<T::kGroup>& batch, Floats variances,
+                     Floats& weight) {
+  const auto x = batch.load_from(strip.values);
+  if (!strip.importance) return fit_affine<T::kAbsoluteError>(x, T::plain_weights(x), T::kPlain);
+  const auto w = element_weights(x, batch.load_from(strip.importance), spread(variances, batch));
+  weight = total(w);
+  return fit_affine<false>(x, w, T::kWeighted);
+}
+
+template <typename T>
+void fit_strip(const Strip& strip, GroupFits& fits) {
+  Floats variances{};
+  if (strip.importance)
+    variances = T::kVariance * super_block_energies(strip) / static_cast<float>(kSuper);
+  for_each_batch<T::kGroup>(strip, [&](const Batch<T::kGroup>& batch) {
+    Floats weight{};
+    const AffineFit fit = fit_groups<T>(strip, batch, variances, weight);
+    store(fits.scale + batch.first_group, fit.scale);
+    store(fits.minimum + batch.first_group, fit.minimum);
+    store(fits.weight + batch.first_group, weight);
+    store(fits.inverse + batch.first_group, fit.inverse);
+    store(fits.origin + batch.first_group, fit.origin);
+  });
+}
+
+// The scales (or minima) of each super-block as codes times one step.
+template <int Groups>
+CodedFit<Groups> code_by_largest(const Lanes<Groups>& x, float highest) {
+  Floats largest{};
+  for (int j = 0; j < Groups; ++j) largest = at_least(x[j], largest);
+  const Ints positive = largest > 0;
+  const Floats inverse = positive ? highest / largest : Floats{};
+  CodedFit<Groups> fit;
+  for (int j = 0; j < Groups; ++j)
+    fit.codes[j] = nearest_code(inverse * x[j], Floats{}, broadcast(highest));
+  fit.scale = positive ? largest / highest : Floats{};
+  return fit;
+}
+
+template <int Groups>
+CodedFit<Groups> code_levels(const float* levels, const float* weights, float highest) {
+  const auto x = gather_groups<Groups>(levels);
+  if (!weights) return code_by_largest(x, highest);
+  return fit_nonnegative(x, gather_groups<Groups>(weights), highest);
+}
+
+template <int Groups>
+void assign_levels(const CodedFit<Groups>& scales, const CodedFit<Groups>& minima, int s,
+                   AffineBlock& block) {
+  block.scale_step = half_value(scales.scale[s]);
+  block.minimum_step = half_value(minima.scale[s]);
+  for (int j = 0; j < Groups; ++j) {
+    block.scales[j] = static_cast<std::uint8_t>(scales.codes[j][s]);
+    block.minima[j] = static_cast<std::uint8_t>(minima.codes[j][s]);
+  }
+}
+
+// Codes for the stored scale and minimum; those of the search where the scale became 0.
+template <typename T>
+void round_group(const float* x, const AffineBlock& block, int j, float inverse, float origin,
+                 std::uint8_t* codes) {
+  const float scale = block.scale_step * static_cast<float>(block.scales[j]);
+  const float minimum = block.minimum_step * static_cast<float>(block.minima[j]);
+  const Floats highest = broadcast(T::kPlain.highest);
+  for (int i = 0; i < T::kGroup; i += kLanes) {
+    const Floats v = load(x + i);
+    const Floats real = scale != 0 ? (v + minimum) / scale : inverse * (v - origin);
+    store_codes(nearest_code(real, Floats{}, highest), codes + i);
+  }
+}
+
+template <typename T>
+void quantize(const Row& row, std::byte* out) {
+  constexpr int kGroups = kSuper / T::kGroup;
+  for_each_strip(row, kSuper, [&](const Strip& strip, Index first) {
+    GroupFits fits;
+    fit_strip<T>(strip, fits);
+    const float* weights = strip.importance ? fits.weight : nullptr;
+    const auto scales = code_levels<kGroups>(fits.scale, weights, T::kHighestScale);
+    const auto minima = code_levels<kGroups>(fits.minimum, weights, T::kHighestScale);
+    for (int s = 0; s < strip.blocks; ++s) {
+      AffineBlock block;
+      assign_levels(scales, minima, s, block);
+      for (int j = 0; j < kGroups; ++j)
+        round_group<T>(strip.values + s * kSuper + j * T::kGroup, block, j,
+                       fits.inverse[s * kGroups + j], fits.origin[s * kGroups + j],
+                       block.codes + j * T::kGroup);
+      T::store(block, out + (first + s) * static_cast<Index>(T::kBytes));
+    }
+  });
+}
+
+template <typename T>
+void dequantize(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kSuper, bytes += T::kBytes) {
+    AffineBlock block;
+    T::load(bytes, block);
+    for (int i = 0; i < kSuper; ++i) {
+      const int j = i / T::kGroup;
+      const float scale = block.scale_step * static_cast<float>(block.scales[j]);
+      const float minimum = block.minimum_step * static_cast<float>(block.minima[j]);
+      values[k + i] = scale * static_cast<float>(block.codes[i]) - minimum;
+    }
+  }
+}
+
+template <typename T>
+Codec affine_codec(GgmlBlock type) {
+  return {type, kSuper, T::kBytes, quantize<T>, dequantize<T>};
+}
+
+}  // namespace
+
+const Codec* find_affine_k(GgmlBlock type) {
+  static const Codec table[] = {affine_codec<Q2K>(GgmlBlock::kQ2_K),
+                                affine_codec<Q4K>(GgmlBlock::kQ4_K),
+                                affine_codec<Q5K>(GgmlBlock::kQ5_K)};
+  for (const Codec& codec : table)
+    if (codec.type == type) return &codec;
+  return nullptr;
+}
+
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -1,0 +1,13 @@
+#include "ggml/types/codec.h"
+
+namespace calque::ggml::inline CALQUE_GGML_ISA {
+
+const Codec* find_codec(GgmlBlock type) {
+  constexpr decltype(&find_legacy) kFamilies[] = {find_legacy, find_affine_k, find_symmetric_k,
+                                                  find_codebook, find_tiny_float};
+  for (const auto find : kFamilies)
+    if (const Codec* codec = find(type)) return codec;
+  return nullptr;
+}
+
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -1,0 +1,154 @@
+// Plain rounding: MXFP4 (four-bit floats with a power of two) and the ternary TQ1_0 and TQ2_0
+// (formats_gguf.md 2.6, 3.1). None of them heeds an importance matrix.
+#include "ggml/types/bytes.h"
+#include "ggml/types/rounding.h"
+#include "ggml/types/strip.h"
+
+namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace {
+
+constexpr int kFp4Block = 32;
+constexpr int kFp4Bytes = 17;
+constexpr int kTernary1Bytes = 54;
+constexpr int kTernary2Bytes = 66;
+
+// E2M1 doubled, so that all are integers; the scale is halved in turn.
+constexpr float kFp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// Half of the power of two that the byte stands for.
+float half_power(int exponent) { return __builtin_ldexpf(1.0f, exponent - 128); }
+
+// The largest element lands between 4 and 8 in units of the power of two.
+int fp4_exponent(float largest) {
+  if (!(largest > 0)) return 0;
+  const float exponent = __builtin_floorf(__builtin_log2f(largest)) - 2 + 127;
+  return exponent < 0 ? 0 : exponent > 254 ? 254 : static_cast<int>(exponent);
+}
+
+Floats nearest_fp4(Floats x, float scale) {
+  Floats best_error = magnitude(kFp4[0] * scale - x), best{};
+  for (int code = 1; code < 16; ++code) {
+    const Floats error = magnitude(kFp4[code] * scale - x);
+    best = error < best_error ? broadcast(static_cast<float>(code)) : best;
+    best_error = error < best_error ? error : best_error;
+  }
+  return best;
+}
+
+void quantize_mxfp4(const Row& row, std::byte* out) {
+  for (Index k = 0; k < row.columns; k += kFp4Block, out += kFp4Bytes) {
+    const float* x = row.values + k;
+    const int exponent = fp4_exponent(largest_magnitude(x, kFp4Block));
+    std::uint8_t codes[kFp4Block];
+    for (int i = 0; i < kFp4Block; i += kLanes)
+      store_codes(nearest_fp4(load(x + i), half_power(exponent)), codes + i);
+    set_byte(out, exponent);
+    store_nibbles(codes, out + 1);
+  }
+}
+
+void dequantize_mxfp4(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kFp4Block, bytes += kFp4Bytes) {
+    std::uint8_t codes[kFp4Block];
+    load_nibbles(bytes + 1, codes);
+    const float scale = half_power(byte_at(bytes));
+    for (int i = 0; i < kFp4Block; ++i) values[k + i] = scale * kFp4[codes[i]];
+  }
+}
+
+// Codes 0, 1, 2 for -1, 0, 1 times the largest magnitude, which is returned.
+float ternary_codes(const float* x, std::uint8_t* codes) {
+  const float scale = largest_magnitude(x, kSuper);
+  const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
+  for (int i = 0; i < kSuper; i += kLanes)
+    store_codes(round_half_away(load(x + i) * inverse) + 1.0f, codes + i);
+  return scale;
+}
+
+void ternary_values(const std::uint8_t* codes, float scale, float* values) {
+  for (int i = 0; i < kSuper; ++i) values[i] = scale * (static_cast<float>(codes[i]) - 1);
+}
+
+void quantize_tq2_0(const Row& row, std::byte* out) {
+  for (Index k = 0; k < row.columns; k += kSuper, out += kTernary2Bytes) {
+    std::uint8_t codes[kSuper];
+    store_half(ternary_codes(row.values + k, codes), out + 64);
+    store_two_bits(codes, out);
+  }
+}
+
+void dequantize_tq2_0(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kSuper, bytes += kTernary2Bytes) {
+    std::uint8_t codes[kSuper];
+    load_two_bits(bytes, codes);
+    ternary_values(codes, load_half(bytes + 64), values + k);
+  }
+}
+
+// `count` bytes of up to five base-3 digits, the first the most significant; digit n of byte m is
+// code n * count + m. A byte is the five-digit number as a fraction of 243, in 256ths rounded up,
+// so that multiplying by 3 brings out digit after digit.
+struct Digits {
+  int first;  // code
+  int count;  // bytes
+  int digits;
+};
+constexpr Digits kDigits[] = {{0, 32, 5}, {160, 16, 5}, {240, 4, 4}};
+
+void store_digits(const std::uint8_t* codes, const Digits& d, std::byte* out) {
+  for (int m = 0; m < d.count; ++m) {
+    int number = 0;
+    for (int n = 0; n < 5; ++n)
+      number = 3 * number + (n < d.digits ? codes[d.first + n * d.count + m] : 0);
+    set_byte(out + m, (number * 256 + 242) / 243);
+  }
+}
+
+void load_digits(const std::byte* bytes, const Digits& d, std::uint8_t* codes) {
+  for (int m = 0; m < d.count; ++m) {
+    int fraction = byte_at(bytes + m);
+    for (int n = 0; n < d.digits; ++n) {
+      codes[d.first + n * d.count + m] = static_cast<std::uint8_t>(3 * fraction >> 8);
+      fraction = 3 * fraction & 255;
+    }
+  }
+}
+
+void quantize_tq1_0(const Row& row, std::byte* out) {
+  for (Index k = 0; k < row.columns; k += kSuper) {
+    std::uint8_t codes[kSuper];
+    const float scale = ternary_codes(row.values + k, codes);
+    for (const Digits& d : kDigits) {
+      store_digits(codes, d, out);
+      out += d.count;
+    }
+    store_half(scale, out);
+    out += 2;
+  }
+}
+
+void dequantize_tq1_0(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kSuper) {
+    std::uint8_t codes[kSuper];
+    for (const Digits& d : kDigits) {
+      load_digits(bytes, d, codes);
+      bytes += d.count;
+    }
+    ternary_values(codes, load_half(bytes), values + k);
+    bytes += 2;
+  }
+}
+
+}  // namespace
+
+const Codec* find_tiny_float(GgmlBlock type) {
+  static constexpr Codec kTable[] = {
+      {GgmlBlock::kMXFP4, kFp4Block, kFp4Bytes, quantize_mxfp4, dequantize_mxfp4},
+      {GgmlBlock::kTQ1_0, kSuper, kTernary1Bytes, quantize_tq1_0, dequantize_tq1_0},
+      {GgmlBlock::kTQ2_0, kSuper, kTernary2Bytes, quantize_tq2_0, dequantize_tq2_0}};
+  for (const Codec& codec : kTable)
+    if (codec.type == type) return &codec;
+  return nullptr;
+}
+
+}  // namespace calque::ggml::inline CALQUE_GGML_ISA

@@ -1,0 +1,139 @@
+#include "job/evaluation_settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+
+#include "calque/core/error.h"
+#include "calque/pipeline/evaluate_texts.h"
+
+namespace calque::job {
+namespace {
+
+constexpr const char* kNameCharacters =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+// "prose" for prose.txt and prose.jsonl.gz.
+std::string name_of_file(std::filesystem::path file) {
+  if (file.extension() == ".gz" || file.extension() == ".zst") file = file.stem();
+  std::string name = file.stem().string();
+  for (char& c : name)
+    if (std::string_view(kNameCharacters).find(c) == std::string_view::npos) c = '-';
+  return name.empty() ? "text" : name;
+}
+
+void check_source(const EvaluationText& text, const char* where) {
+  if (text.text.empty() == text.tokens.empty())
+    throw Error(ErrorKind::kConfig, "E206",
+                fmt::format("{} needs either text or tokens (one of them)", where));
+  if (!std::filesystem::exists(text.file()))
+    throw Error(ErrorKind::kInput, "E202",
+                fmt::format("{}: '{}' does not exist (paths are relative to the job file)", where,
+                            text.file().string()));
+}
+
+void check_name(const EvaluationText& text, std::set<std::string>& seen) {
+  if (text.name.find_first_not_of(kNameCharacters) != std::string::npos)
+    throw Error(ErrorKind::kConfig, "E242",
+                fmt::format("evaluate.texts: '{}' is no name for a text: letters, digits, - and _ "
+                            "are; it becomes part of column names",
+                            text.name));
+  if (!seen.insert(text.name).second)
+    throw Error(ErrorKind::kConfig, "E242",
+                fmt::format("evaluate.texts: two texts are called '{}' ({}); give one of them "
+                            "another name",
+                            text.name, text.file().string()));
+}
+
+std::string shown(const std::string& type) { return type.empty() ? "-" : type; }
+
+std::string name_of(const KvCacheSettings& cache) {
+  if (!cache.name.empty()) return cache.name;
+  std::string name = cache.type.empty()
+                         ? fmt::format("{}/{}", shown(cache.k_type), shown(cache.v_type))
+                         : cache.type;
+  return cache.layers.empty() ? name : fmt::format("{}@{}", name, cache.layers);
+}
+
+void check_types(const KvCacheSettings& cache) {
+  const bool apart = !cache.k_type.empty() || !cache.v_type.empty();
+  if (cache.type.empty() != apart)
+    throw Error(ErrorKind::kConfig, "E245",
+                fmt::format("evaluate.kv_cache '{}' needs either type, or k_type and v_type (one "
+                            "or both of these)",
+                            name_of(cache)));
+}
+
+void check_seqlen(Index seqlen, const model::ModelConfig& config, const char* key) {
+  if (config.max_positions == 0 || seqlen <= config.max_positions) return;
+  throw Error(ErrorKind::kConfig, "E207",
+              fmt::format("{} is {}, but the model was made for at most {} positions "
+                          "(max_position_embeddings). Set {}: {}",
+                          key, seqlen, config.max_positions, key, config.max_positions));
+}
+
+}  // namespace
+
+std::vector<eval::KvCacheSpec> kv_caches_of(const EvaluationSettings& settings,
+                                            const model::ModelConfig& config) {
+  std::vector<eval::KvCacheSpec> specs;
+  for (const KvCacheSettings& cache : settings.kv_cache) {
+    check_types(cache);
+    eval::KvCacheSpec& spec = specs.emplace_back();
+    spec.name = name_of(cache);
+    spec.keys = eval::kv_type_from(cache.type.empty() ? cache.k_type : cache.type);
+    spec.values = eval::kv_type_from(cache.type.empty() ? cache.v_type : cache.type);
+    spec.layers = eval::layers_from(cache.layers, config.num_layers);
+    if (std::count_if(specs.begin(), specs.end(),
+                      [&](const eval::KvCacheSpec& other) { return other.name == spec.name; }) > 1)
+      throw Error(ErrorKind::kConfig, "E245",
+                  fmt::format("evaluate.kv_cache has two entries called '{}'; give one of them "
+                              "another name, or remove it",
+                              spec.name));
+  }
+  return specs;
+}
+
+std::vector<Index> cache_seqlens(const EvaluationSettings& settings, Index longest) {
+  std::vector<Index> wanted = settings.kv_cache_seqlens;
+  if (wanted.empty()) wanted = {settings.seqlen, 0};
+  std::vector<Index> result;
+  for (const Index seqlen : wanted) {
+    const Index length = seqlen == 0 ? longest : seqlen;
+    if (std::find(result.begin(), result.end(), length) == result.end()) result.push_back(length);
+  }
+  return result;
+}
+
+void check_evaluation_of(const EvaluationSettings& settings, const model::ModelConfig& config) {
+  check_seqlen(settings.seqlen, config, "evaluate.seqlen");
+  for (const Index seqlen : settings.kv_cache_seqlens)
+    check_seqlen(seqlen, config, "evaluate.kv_cache_seqlens");
+  for (const eval::KvCacheSpec& cache : kv_caches_of(settings, config))
+    eval::make_kv_cache_rounding(cache, config);
+}
+
+std::vector<EvaluationText> EvaluationSettings::named_texts() const {
+  std::vector<EvaluationText> result = texts;
+  if (texts.empty()) result.push_back({.name = "", .text = text, .tokens = tokens, .windows = {}});
+  for (EvaluationText& item : result) {
+    if (item.name.empty()) item.name = name_of_file(item.file());
+    if (!item.windows) item.windows = windows;
+  }
+  return result;
+}
+
+void check_evaluation(const EvaluationSettings& settings) {
+  if (!settings.texts.empty() && !(settings.text.empty() && settings.tokens.empty()))
+    throw Error(ErrorKind::kConfig, "E206",
+                "evaluate has both texts and text or tokens; put all into texts");
+  std::set<std::string> names;
+  for (const EvaluationText& text : settings.named_texts()) {
+    check_source(text, settings.texts.empty() ? "evaluate" : "evaluate.texts");
+    check_name(text, names);
+  }
+}
+
+}  // namespace calque::job

@@ -1,0 +1,198 @@
+#include "publish/model_card.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "publish/runtime_notes.h"
+
+namespace calque::publish {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Any string as a YAML scalar: JSON's strings are YAML's, too.
+std::string yaml_string(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string name_of(const fs::path& path) {
+  fs::path whole = fs::absolute(path).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  return whole.filename().string();
+}
+
+std::string base_model(const job::Job& job) {
+  return job.publish.base_model.empty() ? name_of(job.model.path) : job.publish.base_model;
+}
+
+std::set<int> bits_of(const formats::ExportPlan& plan) {
+  std::set<int> bits;
+  for (const formats::TensorPlan& tensor : plan.tensors)
+    if (tensor.grid) bits.insert(tensor.grid->bits);
+  return bits;
+}
+
+std::string license_lines(const job::Job& job) {
+  if (job.publish.license != "inherit")
+    return fmt::format("license: {}\n", yaml_string(job.publish.license));
+  const SourceLicense source = license_of(job.model.path);
+  if (!source.id.empty()) return fmt::format("license: {}\n", source.id);
+  if (source.file.empty()) return "";
+  return fmt::format("license: other\nlicense_name: see-license-file\nlicense_link: {}\n",
+                     source.file);
+}
+
+std::string front_matter(const formats::ExportPlan& plan, const job::Job& job) {
+  std::string text = fmt::format("---\nbase_model: {}\nbase_model_relation: quantized\n",
+                                 yaml_string(base_model(job)));
+  text += license_lines(job);
+  text += "library_name: transformers\npipeline_tag: text-generation\ntags:\n";
+  text += fmt::format("- {}\n- calque\n", plan.request.format);
+  for (const int bits : bits_of(plan)) text += fmt::format("- {}-bit\n", bits);
+  if (!job.publish.quantized_by.empty())
+    text += fmt::format("quantized_by: {}\n", yaml_string(job.publish.quantized_by));
+  return text + "---\n";
+}
+
+std::string size_text(std::uint64_t bytes) {
+  return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
+}
+
+std::string files_table(const formats::ExportPlan& plan) {
+  std::map<std::string, std::uint64_t> files;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(plan.request.path, ignored))
+    if (entry.path().extension() == ".safetensors")
+      files[entry.path().filename().string()] = entry.file_size();
+  std::string text = "| file | size |\n|---|---|\n";
+  for (const auto& [name, bytes] : files)
+    text += fmt::format("| {} | {} |\n", name, size_text(bytes));
+  return text;
+}
+
+std::string tensors_table(const formats::ExportPlan& plan) {
+  std::map<std::string, std::pair<std::size_t, std::uint64_t>> kinds;
+  for (const formats::TensorPlan& tensor : plan.tensors) {
+    auto& [count, bytes] = kinds[tensor.stored_as];
+    ++count;
+    bytes += tensor.bytes;
+  }
+  std::string text = "| stored as | tensors | size |\n|---|---|---|\n";
+  for (const auto& [kind, sums] : kinds)
+    text += fmt::format("| {} | {} | {} |\n", kind, sums.first, size_text(sums.second));
+  return text;
+}
+
+std::string sources_text(const text::Manifest& manifest) {
+  std::vector<std::string> texts;
+  for (const text::SourceReport& s : manifest.sources)
+    texts.push_back(fmt::format("`{}`", fs::path(s.path).filename().string()));
+  return texts.empty() ? "given tokens" : fmt::format("{}", fmt::join(texts, ", "));
+}
+
+// Of one text.
+std::string quality_table(const record::EvaluationReport& evaluation, const eval::ModelMetrics& own) {
+  const eval::ModelMetrics& source = evaluation.reference();
+  std::string text = "| | original | this |\n|---|---|---|\n";
+  text += fmt::format("| perplexity | {:.4f} ± {:.4f} | {:.4f} ± {:.4f} |\n",
+                      source.perplexity_hf.value, source.perplexity_hf.uncertainty,
+                      own.perplexity_hf.value, own.perplexity_hf.uncertainty);
+  text += fmt::format("| KL divergence, mean (nats) | 0 | {:.5f} ± {:.5f} |\n",
+                      own.divergence.kl_mean, own.divergence.kl_mean_uncertainty);
+  text += fmt::format("| KL divergence, 99th percentile | 0 | {:.4f} |\n", own.divergence.kl_p99);
+  text += fmt::format("| same most likely token | 100 % | {:.2f} % |\n",
+                      100 * own.divergence.top1_agreement);
+  return text + fmt::format(
+                    "\nMeasured on the files of this folder, read back: {} predictions on {}, all "
+                    "of every window but its first token's.\n",
+                    own.perplexity_hf.predictions, sources_text(evaluation.manifest));
+}
+
+std::string quality(const record::Report& report, std::size_t index) {
+  std::string text;
+  for (const record::EvaluationReport& evaluation : report.evaluations) {
+    const eval::ModelMetrics* own = evaluation.artifact(index);
+    if (own == nullptr || evaluation.seqlen != report.evaluations.front().seqlen) continue;
+    text += (text.empty() ? "" : "\n") + quality_table(evaluation, *own);
+  }
+  return text.empty() ? "Not measured when this was made.\n" : text;
+}
+
+std::string method_text(const job::Job& job) {
+  const job::QuantizationSettings& q = job.quantization;
+  if (q.method == "awq") return fmt::format("AWQ channel scales, rounded by {}", q.awq.rounding);
+  if (q.method == "gptq") return "GPTQ";
+  return q.method == "rtn" ? "round to nearest" : q.method;
+}
+
+std::string making(const job::Job& job, const std::string& resolved_yaml) {
+  return fmt::format(
+      "calque {}, method: {}. The job, with local folders left out:\n\n```yaml\n{}```\n",
+      CALQUE_VERSION, method_text(job), without_local_paths(resolved_yaml));
+}
+
+std::string calibration(const record::Report& report) {
+  const text::Manifest& manifest = report.calibration;
+  if (manifest.sources.empty() && manifest.tokens_sha256.empty()) return "None was needed.\n";
+  std::string text = "| file | SHA-256 | tokens | rows used |\n|---|---|---|---|\n";
+  for (const text::SourceReport& s : manifest.sources)
+    text += fmt::format("| {} | `{}` | {} | {} |\n", fs::path(s.path).filename().string(), s.sha256,
+                        s.tokens, s.rows_used);
+  if (!manifest.tokens_sha256.empty())
+    text += fmt::format("\nSHA-256 of the token ids: `{}`\n", manifest.tokens_sha256);
+  return text;
+}
+
+std::string limits(const record::Report& report, std::size_t index) {
+  std::string text =
+      "- Quantization changes what the model says; the table above is all that was measured.\n"
+      "- The limits and biases of the original model remain.\n";
+  const std::vector<record::ModuleReport>& modules = report.artifacts[index].modules;
+  const auto fallbacks = std::count_if(modules.begin(), modules.end(), [](const record::ModuleReport& m) {
+    return !m.rounding.fallback_reason.empty();
+  });
+  if (fallbacks > 0)
+    text += fmt::format("- {} of {} matrices fell back to round to nearest.\n", fallbacks,
+                        modules.size());
+  return text;
+}
+
+std::string license_text(const job::Job& job) {
+  if (job.publish.license != "inherit") return job.publish.license + ", as the publisher says.\n";
+  const SourceLicense source = license_of(job.model.path);
+  if (!source.id.empty() && !source.file.empty())
+    return fmt::format("{}, as the original; see {}.\n", source.id, source.file);
+  if (!source.id.empty()) return source.id + ", as the original.\n";
+  if (!source.file.empty()) return fmt::format("That of the original; see {}.\n", source.file);
+  return "The source folder names no licence; ask the makers of the original model.\n";
+}
+
+}  // namespace
+
+std::string model_card(const record::Report& report, std::size_t artifact_index, const job::Job& job,
+                       const std::string& resolved_yaml) {
+  const record::ArtifactReport& artifact = report.artifacts[artifact_index];
+  const formats::ExportPlan& plan = artifact.plan;
+  std::string card = front_matter(plan, job);
+  card += fmt::format("\n# {}\n\n", name_of(plan.request.path));
+  card += fmt::format(
+      "{} quantized to {} bits ({} format): {:.3f} bits a weight over all tensors, "
+      "{} instead of {}.\n",
+      base_model(job), fmt::join(bits_of(plan), ", "), plan.request.format,
+      artifact.bits_per_weight, size_text(artifact.file_bytes), size_text(report.source_bytes));
+  card += "\n## Files\n\n" + files_table(plan) + "\n" + tensors_table(plan);
+  card += "\n## Quality\n\n" + quality(report, artifact_index);
+  card += "\n## How to run\n\n" + runtime_notes(plan);
+  card += "\n## How it was made\n\n" + making(job, resolved_yaml);
+  card += "\n## Calibration data\n\n" + calibration(report);
+  card += "\n## Limits\n\n" + limits(report, artifact_index);
+  card += "\n## Licence\n\n" + license_text(job);
+  return card;
+}
+
+}  // namespace calque::publish

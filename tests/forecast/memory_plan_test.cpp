@@ -1,0 +1,250 @@
+#include "calque/forecast/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "calque/core/error.h"
+#include "pipeline/shapes_only.h"
+
+namespace calque::forecast {
+namespace {
+
+using namespace pipeline;
+
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = 1 << 20;
+constexpr std::uint64_t kTokens = 4 * 32;
+// The program with LibTorch (memory_stages.cpp).
+constexpr std::uint64_t kBase = 190 * kMiB;
+// q and o [64, 64], k and v [32, 64], gate and up [192, 64], down [64, 192], two norms; fp32.
+constexpr std::uint64_t kBlock = 4 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 192 * 64 + 2 * 64);
+constexpr std::uint64_t kHidden = 4 * kTokens * 64;
+constexpr std::uint64_t kStash = 4 * kTokens * 192;  // the inputs of down_proj
+constexpr std::uint64_t kGram = 4 * 192 * 192;
+
+MemoryPlan plan_of(const job::Job& job, Index layers = 2) {
+  const model::FamilySpec family = tiny_family(layers);
+  return plan_memory(job, family, gptq_plan(family));
+}
+
+const MemoryPlan::Stage& stage_of(const MemoryPlan& plan, const std::string& name) {
+  for (const MemoryPlan::Stage& stage : plan.stages)
+    if (stage.stage == name) return stage;
+  throw Error(ErrorKind::kInternal, "", "no stage " + name);
+}
+
+// By hand. A sequence on its way: q, k and v by heads (64 + 2 * 32 numbers a token), the scores of
+// 192 rows, and of a chunk of rows, here all, the normed ones (64) and the widest linear's (192).
+constexpr std::uint64_t kSequence = 32 * 4 * (64 + 2 * 32 + 192 + 64 + 192);
+
+TEST(MemoryPlan, AddsUpWhatEachStageHolds) {
+  const MemoryPlan plan = plan_of(tiny_job());
+  EXPECT_EQ(stage_of(plan, "forward").bytes, kBase + kBlock + kSequence);
+  EXPECT_EQ(stage_of(plan, "forward").activation_ram_bytes, kHidden + kStash);
+  EXPECT_EQ(stage_of(plan, "statistics").bytes, kBase + kBlock + kGram + 2048 * 192 * 4);
+  // Hessian and factor, and below 257 channels two matrices in double while it is factorised.
+  EXPECT_EQ(stage_of(plan, "quantize").bytes, kBase + kBlock + 2 * kGram + 2 * 2 * kGram);
+  EXPECT_EQ(stage_of(plan, "write").bytes, kBase + 2 * 256 * 64);
+  EXPECT_EQ(stage_of(plan, "write").activation_ram_bytes, 0u);
+  EXPECT_EQ(plan.stages.size(), 4u);
+  EXPECT_EQ(plan.worst().stage, "statistics");
+  EXPECT_EQ(plan.peak_bytes, kBase + kBlock + kGram + 2048 * 192 * 4 + kHidden + kStash);
+  EXPECT_EQ(plan.activation_bytes, kHidden + kStash);
+  EXPECT_EQ(plan.activation_file_bytes, 0u);
+}
+
+// Rows of a site are shown 4096 at a time; in between the forward pass goes on beside what has been
+// summed. 512 rows of 2048 numbers fill a block of sums, 4096 of 192 numbers two.
+TEST(MemoryPlan, CountsTheGramMatrixBetweenTwoLooksAtASite) {
+  job::Job job = tiny_job();
+  job.calibration.packing.n_samples = 4096 / 32;
+  const std::uint64_t once = stage_of(plan_of(job), "forward").bytes;
+  job.calibration.packing.n_samples += 1;
+  const std::uint64_t twice = stage_of(plan_of(job), "forward").bytes;
+  EXPECT_EQ(once, kBase + kBlock + kSequence);
+  EXPECT_EQ(twice, kBase + kBlock + kGram);
+}
+
+// 4096 x 64 in fp32: folders that leave the head as it is share the original's.
+TEST(MemoryPlan, CountsASecondHeadOnlyWhereOneDiffers) {
+  job::Job job = tiny_job();
+  job.evaluate = job::EvaluationSettings{.tokens = "tokens.npy", .seqlen = 32, .windows = 1};
+  model::ModelConfig config = tiny_config(1);
+  config.vocab_size = 4096;
+  const model::FamilySpec family = model::family_of(config);
+  std::vector<formats::ExportPlan> plans = gptq_plan(family);
+  const auto heads = [&] {
+    const MemoryPlan plan = plan_memory(job, family, plans);
+    for (const StageMemory::Item& item : stage_of(plan, "evaluate").items)
+      if (item.what.find("of 2 models") != std::string::npos ||
+          item.what == "the head of all models")
+        return item.bytes;
+    return std::uint64_t{0};
+  };
+  EXPECT_EQ(heads(), 4u * 4096 * 64);
+  plans.front().request.format = "gguf";
+  EXPECT_EQ(heads(), 2u * 4 * 4096 * 64);
+}
+
+TEST(MemoryPlan, ItemsAddUpAndComeLargestFirst) {
+  for (const MemoryPlan::Stage& stage : plan_of(tiny_job()).stages) {
+    std::uint64_t sum = 0, before = UINT64_MAX;
+    for (const StageMemory::Item& item : stage.items) {
+      EXPECT_LE(item.bytes, before) << item.what;
+      before = item.bytes;
+      sum += item.bytes;
+    }
+    EXPECT_EQ(sum, stage.bytes) << stage.stage;
+  }
+}
+
+// Of the reference and one artifact: 3 windows of 16 tokens, then what each setting adds. Texts
+// come one after the other; at 32 tokens the windows are fewer, and hold as many.
+TEST(MemoryPlan, HoldsFinalStatesOfEveryModelOfOneEvaluation) {
+  job::Job job = tiny_job();
+  job::EvaluationSettings& settings = job.evaluate.emplace();
+  settings.texts.resize(2);
+  settings.texts[0].tokens = "a.npy";
+  settings.texts[1].tokens = "b.npy";
+  settings.seqlen = 16;
+  settings.windows = 4;
+  constexpr std::uint64_t kStates = 4 * 4 * 16 * 64;
+  const auto states = [&] { return stage_of(plan_of(job), "evaluate").activation_ram_bytes; };
+  EXPECT_EQ(states(), 2 * kStates);
+  settings.noise_floor = true;
+  EXPECT_EQ(states(), 3 * kStates);
+  settings.kv_cache.resize(2);
+  settings.kv_cache_seqlens = {16, 32};
+  EXPECT_EQ(states(), (3 + 2 * 2) * kStates);
+}
+
+TEST(MemoryPlan, DoesNotGrowWithTheNumberOfLayers) {
+  EXPECT_EQ(plan_of(tiny_job(), 2).peak_bytes, plan_of(tiny_job(), 6).peak_bytes);
+}
+
+TEST(MemoryPlan, CountsOneMoreMatrixForTheCorrectionOfErrorsUpstream) {
+  job::Job job = tiny_job();
+  job.quantization.upstream_correction = 1.0;
+  EXPECT_EQ(stage_of(plan_of(job), "quantize").bytes,
+            stage_of(plan_of(tiny_job()), "quantize").bytes + kGram);
+  // The second stream and what it had at the sites of a block: 64, 64, 64 and 192 channels.
+  EXPECT_EQ(plan_of(job).activation_bytes,
+            2 * kHidden + 4 * kTokens * (64 + 64 + 64 + 192) + kStash);
+}
+
+TEST(MemoryPlan, KeepsTheStatisticsOfAllSitesWithoutPropagatedErrors) {
+  job::Job job = tiny_job();
+  job.quantization.propagate_error = false;
+  EXPECT_EQ(stage_of(plan_of(job), "quantize").bytes,
+            stage_of(plan_of(tiny_job()), "quantize").bytes + 3 * 4 * 64 * 64);
+}
+
+// A million tokens: 256 MiB of hidden states and 768 MiB that a block keeps.
+job::Job long_job() {
+  job::Job job = tiny_job();
+  job.calibration.packing.n_samples = 1 << 15;
+  return job;
+}
+
+TEST(MemoryPlan, GivesActivationsWhatTheWorstStageLeaves) {
+  job::Job job = long_job();
+  const MemoryPlan all = plan_of(job);
+  const std::uint64_t rest = stage_of(all, "statistics").bytes;
+  EXPECT_EQ(all.activation_ram_bytes, 1024 * kMiB);
+  job.runtime.max_ram = rest + 1024 * kMiB;
+  EXPECT_EQ(plan_of(job).activation_file_bytes, 0u);
+
+  // Of activations in files 3 MiB are in memory while they are worked on: 4096 rows of 192 numbers.
+  job.runtime.max_ram = rest + (3 + 256) * kMiB;
+  const MemoryPlan some = plan_of(job);
+  EXPECT_EQ(some.activation_budget_bytes, 256 * kMiB);
+  EXPECT_EQ(some.activation_ram_bytes, 256 * kMiB);
+  EXPECT_EQ(some.activation_file_bytes, 768 * kMiB);
+  EXPECT_EQ(some.peak_bytes, job.runtime.max_ram);
+
+  job.runtime.max_ram -= 1;
+  EXPECT_EQ(plan_of(job).activation_ram_bytes, 0u);
+  EXPECT_EQ(plan_of(job).activation_file_bytes, 1024 * kMiB);
+}
+
+TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
+  job::Job job = tiny_job();
+  job.runtime.max_ram = 100 * kMiB;
+  try {
+    plan_of(job);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E301");
+    EXPECT_EQ(error.kind(), ErrorKind::kResource);
+    EXPECT_THAT(error.what(), HasSubstr("runtime.max_ram: 0.098 GiB is too little"));
+    EXPECT_THAT(error.what(), HasSubstr("Stage 'statistics' holds"));
+    EXPECT_THAT(error.what(), HasSubstr("rows being summed"));
+    EXPECT_THAT(error.what(), HasSubstr("Set runtime.max_ram to 0.188 GiB or more"));
+  }
+}
+
+// What the message says of every item, added up: to three digits of a GiB each.
+TEST(MemoryPlan, TheItemsOfARefusalAddUpToWhatItAsksFor) {
+  for (const char* run_dir : {"run", ""}) {
+    job::Job job = long_job();
+    job.runtime.max_ram = 100 * kMiB;
+    job.run_dir = run_dir;
+    job.quantization.upstream_correction = 1.0;
+    job.runtime.forward_dtype = "bfloat16";
+    try {
+      plan_of(job);
+      FAIL();
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      double sum = 0, asked = 0;
+      int lines = 0;
+      for (std::size_t at = message.find("\n  "); at != std::string::npos;
+           at = message.find("\n  ", at + 1), ++lines)
+        sum += std::stod(message.substr(at));
+      asked = std::stod(message.substr(message.find("max_ram to ") + 11));
+      EXPECT_NEAR(sum, asked, 0.0005 * (lines + 2)) << message;
+      EXPECT_LE(lines, 7) << message;
+    }
+  }
+}
+
+TEST(MemoryPlan, RefusesFilesWithoutAFolderForThem) {
+  job::Job job = long_job();
+  job.run_dir.clear();
+  job.runtime.max_ram = 500 * kMiB;
+  try {
+    plan_of(job);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E301");
+    EXPECT_THAT(error.what(), HasSubstr("there is neither runtime.offload_dir nor run_dir"));
+  }
+}
+
+// Shapes of Llama-3-8B and of one block of the 70B, 128 x 2048 tokens.
+TEST(MemoryPlan, KeepsLargeModelsWithinWhatTheyAreGiven) {
+  job::Job job = tiny_job();
+  job.calibration.packing.n_samples = 128;
+  job.calibration.packing.seqlen = 2048;
+  job.runtime.threads = 2;
+  model::ModelConfig config = tiny_config(1);
+  config.num_kv_heads = 8;
+  config.head_dim = 128;
+  config.vocab_size = 128256;
+  for (const auto& [hidden, gibibytes] : {std::pair<Index, std::uint64_t>{4096, 6}, {8192, 16}})
+    for (const char* dtype : {"float32", "bfloat16"}) {
+      config.hidden_size = hidden;
+      config.intermediate_size = hidden * 7 / 2;
+      config.num_heads = hidden / 128;
+      job.runtime.forward_dtype = dtype;
+      job.runtime.max_ram = gibibytes << 30;
+      const model::FamilySpec family = model::family_of(config);
+      const MemoryPlan plan = plan_memory(job, family, gptq_plan(family));
+      EXPECT_LE(plan.peak_bytes, job.runtime.max_ram) << hidden << " " << dtype;
+      EXPECT_GT(plan.activation_file_bytes, 0u) << hidden << " " << dtype;
+    }
+}
+
+}  // namespace
+}  // namespace calque::forecast

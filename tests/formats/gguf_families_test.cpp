@@ -1,0 +1,416 @@
+// Models of every family written as GGUF and read back.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "formats/gguf_gaps.h"
+#include "formats/support.h"
+#include "calque/io/file.h"
+#include "calque/io/gguf.h"
+#include "calque/model/weight_source.h"
+#include "support/temp_folder.h"
+
+namespace calque::formats {
+namespace {
+
+namespace fs = std::filesystem;
+using calque::testing::TempFolder;
+using ::testing::ElementsAre;
+using testing::error_of;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::write_random;
+
+ExportRequest gguf(const fs::path& path, const std::string& type) {
+  ExportRequest request;
+  request.format = "gguf";
+  request.path = path;
+  request.type = type;
+  return request;
+}
+
+// A model of fixtures/families, written as `type` without a tokenizer.
+struct WrittenFamily {
+  WrittenFamily(const std::string& name, const std::string& type)
+      : source(fs::path(CALQUE_FIXTURES) / "families" / name),
+        family(model::family_of(model::load_config(fs::path(CALQUE_FIXTURES) / "families" / name))),
+        plan(plan_export(family, source, {}, gguf(folder / "out.gguf", type))),
+        written(write_random(plan, {family, source, folder.path(), nullptr, {}})),
+        file(folder / "out.gguf"),
+        reader(open_artifact(folder / "out.gguf")) {}
+
+  TempFolder folder;
+  model::CheckpointSource source;
+  model::FamilySpec family;
+  ExportPlan plan;
+  std::map<std::string, quant::QuantizedMatrix> written;
+  io::GgufFile file;
+  std::unique_ptr<ArtifactReader> reader;
+};
+
+const std::vector<std::string> kFamilies = {"llama", "llama3_rope", "llama_bias", "mistral_sliding",
+                                            "qwen2", "qwen3",       "gemma2",     "gemma3",
+                                            "phi3",  "mixtral",     "qwen2_moe",  "qwen3_moe"};
+
+class EveryFamilyAsGguf : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyAsGguf, ::testing::ValuesIn(kFamilies));
+
+// BF16 weights are F32 values, so every bit comes back; but of norms that are stored as 1 + weight
+// in fp32: half a last place of numbers below 4, 2^-23, and 1 + weight as it was.
+TEST_P(EveryFamilyAsGguf, GivesBackEveryWeightOfAnF32File) {
+  const WrittenFamily tested(GetParam(), "F32");
+  for (const model::TensorSpec& tensor : tested.family.tensors()) {
+    const Matrix<float> source = tested.source.load(tensor.name);
+    const Matrix<float> read = tested.reader->load(tensor.name);
+    ASSERT_EQ(read.rows(), source.rows()) << tensor.name;
+    ASSERT_EQ(read.cols(), source.cols()) << tensor.name;
+    for (Index i = 0; i < source.size(); ++i) {
+      const float expected = source.data()[i];
+      const float actual = read.data()[i];
+      if (tensor.gguf_plus_one) {
+        ASSERT_EQ(1.0f + actual, 1.0f + expected) << tensor.name << " " << i;
+        ASSERT_NEAR(actual, expected, 0x1p-23) << tensor.name << " " << i;
+      } else {
+        ASSERT_EQ(actual, expected) << tensor.name << " " << i;
+      }
+    }
+  }
+}
+
+// All numbers that a forward pass takes. Mistral's windows are no part of a GGUF file.
+TEST_P(EveryFamilyAsGguf, GivesBackTheConfiguration) {
+  const WrittenFamily tested(GetParam(), "F32");
+  const model::ModelConfig& expected = tested.family.config;
+  const model::ModelConfig& actual = tested.reader->config();
+  const bool mistral = GetParam() == "mistral_sliding";
+  EXPECT_EQ(actual.architecture, mistral ? "LlamaForCausalLM" : expected.architecture);
+  EXPECT_EQ(actual.hidden_size, expected.hidden_size);
+  EXPECT_EQ(actual.intermediate_size, expected.intermediate_size);
+  EXPECT_EQ(actual.num_layers, expected.num_layers);
+  EXPECT_EQ(actual.num_heads, expected.num_heads);
+  EXPECT_EQ(actual.num_kv_heads, expected.num_kv_heads);
+  EXPECT_EQ(actual.head_dim, expected.head_dim);
+  EXPECT_EQ(actual.vocab_size, expected.vocab_size);
+  EXPECT_EQ(actual.max_positions, expected.max_positions);
+  EXPECT_EQ(actual.rms_norm_eps, expected.rms_norm_eps);
+  EXPECT_EQ(actual.rope.inverse_frequencies(32), expected.rope.inverse_frequencies(32));
+  EXPECT_EQ(actual.local_rope.theta, expected.local_rope.theta);
+  EXPECT_EQ(actual.tie_word_embeddings, expected.tie_word_embeddings);
+  EXPECT_EQ(actual.hidden_act, expected.hidden_act);
+  EXPECT_EQ(actual.norm_plus_one, expected.norm_plus_one);
+  EXPECT_EQ(actual.embedding_scale, expected.embedding_scale);
+  EXPECT_EQ(actual.query_scale, expected.query_scale);
+  EXPECT_EQ(actual.attention_softcap, expected.attention_softcap);
+  EXPECT_EQ(actual.logit_softcap, expected.logit_softcap);
+  EXPECT_EQ(actual.num_experts, expected.num_experts);
+  EXPECT_EQ(actual.experts_per_token, expected.experts_per_token);
+  EXPECT_EQ(actual.expert_intermediate_size, expected.expert_intermediate_size);
+  EXPECT_EQ(actual.shared_intermediate_size, expected.shared_intermediate_size);
+  EXPECT_EQ(actual.normalize_experts, expected.normalize_experts);
+  EXPECT_EQ(actual.experts_in_layer, expected.experts_in_layer);
+  const std::vector<Index> none(expected.window_of_layer.size(), 0);
+  EXPECT_EQ(actual.window_of_layer, mistral ? none : expected.window_of_layer);
+}
+
+TEST_P(EveryFamilyAsGguf, GivesBackTheBlocksOfEveryQuantizedMatrix) {
+  const WrittenFamily tested(GetParam(), "Q8_0");
+  std::size_t linears = 0;
+  for (const model::LinearSpec& linear : tested.family.linears())
+    linears += tested.written.count(linear.weight.name);
+  EXPECT_EQ(linears, tested.family.linears().size());
+  for (const auto& [name, q] : tested.written) {
+    SCOPED_TRACE(name);
+    const auto read = tested.reader->quantized(name);
+    ASSERT_TRUE(read.has_value());
+    testing::expect_same(*read, q);
+  }
+}
+
+// What the loader looks for, from formats_gguf.md section 5.3: tensors of the file, by family. It
+// refuses a file that has one more or one less.
+TEST_P(EveryFamilyAsGguf, HasAsManyTensorsAsItsLoaderExpects) {
+  const std::map<std::string, std::size_t> expected = {
+      {"llama", 3 + 2 * 9},
+      {"llama3_rope", 2 + 1 + 2 * 9},  // tied, and rope_freqs
+      {"llama_bias", 3 + 2 * (9 + 7)},
+      {"mistral_sliding", 3 + 2 * 9},
+      {"qwen2", 2 + 2 * (9 + 3)},  // tied
+      {"qwen3", 3 + 2 * (9 + 2)},
+      {"gemma2", 2 + 4 * (9 + 2)},
+      {"gemma3", 2 + 7 * (9 + 4)},
+      {"phi3", 3 + 2 * 6},
+      {"mixtral", 3 + 2 * 10},                  // router and three stacks
+      {"qwen2_moe", 3 + 2 * (10 + 3 + 3 + 1)},  // biases, shared expert, its gate
+      {"qwen3_moe", 3 + 2 * (10 + 2)}};
+  EXPECT_EQ(WrittenFamily(GetParam(), "F32").file.tensors().size(), expected.at(GetParam()));
+}
+
+TEST_P(EveryFamilyAsGguf, ListsEveryTensorUnderTheNameThatLoadsIt) {
+  const WrittenFamily tested(GetParam(), "F16");
+  std::multiset<std::string> expected;
+  for (const model::TensorSpec& tensor : tested.family.tensors()) expected.insert(tensor.name);
+  if (GetParam() == "llama3_rope") expected.insert("rope_freqs.weight");
+  std::multiset<std::string> listed;
+  std::uint64_t bytes = 0;
+  for (const StoredTensor& stored : tested.reader->tensors()) {
+    listed.insert(stored.name);
+    bytes += stored.bytes;
+    Index elements = 1;
+    for (const Index n : stored.shape) elements *= n;
+    EXPECT_EQ(tested.reader->load(stored.name).size(), elements) << stored.name;
+  }
+  EXPECT_EQ(listed, expected);
+  std::uint64_t in_file = 0;
+  for (const io::GgufTensor& tensor : tested.file.tensors()) in_file += tensor.bytes.size();
+  EXPECT_EQ(bytes, in_file);
+}
+
+std::vector<float> floats_of(const io::GgufTensor& tensor) {
+  EXPECT_EQ(tensor.type, io::GgmlType::kF32) << tensor.name;
+  std::vector<float> values(tensor.bytes.size() / sizeof(float));
+  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  return values;
+}
+
+TEST(GgufOfGemma, StoresNormsPlusOne) {
+  const WrittenFamily tested("gemma3", "F16");
+  const std::map<std::string, std::string> names = {
+      {"model.norm.weight", "output_norm.weight"},
+      {"model.layers.5.input_layernorm.weight", "blk.5.attn_norm.weight"},
+      {"model.layers.5.post_attention_layernorm.weight", "blk.5.post_attention_norm.weight"},
+      {"model.layers.5.pre_feedforward_layernorm.weight", "blk.5.ffn_norm.weight"},
+      {"model.layers.5.post_feedforward_layernorm.weight", "blk.5.post_ffw_norm.weight"},
+      {"model.layers.5.self_attn.q_norm.weight", "blk.5.attn_q_norm.weight"},
+      {"model.layers.5.self_attn.k_norm.weight", "blk.5.attn_k_norm.weight"}};
+  for (const auto& [name, stored] : names) {
+    const Matrix<float> source = tested.source.load(name);
+    const std::vector<float> values = floats_of(*tested.file.find_tensor(stored));
+    ASSERT_EQ(static_cast<Index>(values.size()), source.cols()) << name;
+    for (Index i = 0; i < source.cols(); ++i)
+      EXPECT_EQ(values[static_cast<std::size_t>(i)], 1.0f + source(0, i)) << name;
+  }
+}
+
+TEST(GgufOfExperts, StacksTheMatricesOfAllExpertsInOrder) {
+  const WrittenFamily tested("mixtral", "F32");
+  const std::map<std::string, std::string> names = {{"w1", "blk.1.ffn_gate_exps.weight"},
+                                                    {"w3", "blk.1.ffn_up_exps.weight"},
+                                                    {"w2", "blk.1.ffn_down_exps.weight"}};
+  for (const auto& [role, stored] : names) {
+    const io::GgufTensor& tensor = *tested.file.find_tensor(stored);
+    const bool down = role == "w2";
+    EXPECT_THAT(tensor.ne, ElementsAre(down ? 256u : 128u, down ? 128u : 256u, 4u));
+    const std::vector<float> values = floats_of(tensor);
+    std::size_t at = 0;
+    for (int e = 0; e < 4; ++e) {
+      const Matrix<float> source = tested.source.load("model.layers.1.block_sparse_moe.experts." +
+                                                      std::to_string(e) + "." + role + ".weight");
+      ASSERT_TRUE(std::equal(source.data(), source.data() + source.size(), values.data() + at))
+          << role << " of expert " << e;
+      at += static_cast<std::size_t>(source.size());
+    }
+  }
+}
+
+TEST(GgufOfExperts, KeepsRoutersInF32AndTheSharedGateAsAVector) {
+  const WrittenFamily tested("qwen2_moe", "Q8_0");
+  const io::GgufTensor& router = *tested.file.find_tensor("blk.0.ffn_gate_inp.weight");
+  EXPECT_EQ(router.type, io::GgmlType::kF32);
+  EXPECT_THAT(router.ne, ElementsAre(128u, 8u));
+  const io::GgufTensor& gate = *tested.file.find_tensor("blk.0.ffn_gate_inp_shexp.weight");
+  EXPECT_EQ(gate.type, io::GgmlType::kF32);
+  EXPECT_THAT(gate.ne, ElementsAre(128u));
+  EXPECT_THAT(tested.file.find_tensor("blk.0.ffn_up_shexp.weight")->ne, ElementsAre(128u, 128u));
+}
+
+TEST(GgufOfPhi3, KeepsFusedMatricesWithGateRowsFirst) {
+  const WrittenFamily tested("phi3", "F32");
+  EXPECT_EQ(tested.file.find_tensor("blk.0.ffn_gate.weight"), nullptr);
+  const std::map<std::string, std::string> names = {
+      {"model.layers.0.self_attn.qkv_proj.weight", "blk.0.attn_qkv.weight"},
+      {"model.layers.0.mlp.gate_up_proj.weight", "blk.0.ffn_up.weight"}};
+  for (const auto& [name, stored] : names) {
+    const Matrix<float> source = tested.source.load(name);
+    const std::vector<float> values = floats_of(*tested.file.find_tensor(stored));
+    EXPECT_TRUE(std::equal(values.begin(), values.end(), source.data())) << name;
+  }
+}
+
+// Typed as the loader demands: counts u32, reals f32 (formats_gguf.md section 5.1).
+template <typename T>
+void expect_scalar(const io::GgufFile& file, const std::string& key, T value) {
+  const io::GgufValue* found = file.find(key);
+  ASSERT_NE(found, nullptr) << key;
+  const auto* scalar = std::get_if<io::GgufValue::Scalar>(&found->value);
+  ASSERT_NE(scalar, nullptr) << key;
+  ASSERT_TRUE(std::holds_alternative<T>(*scalar)) << key;
+  EXPECT_EQ(std::get<T>(*scalar), value) << key;
+}
+void expect_count(const io::GgufFile& file, const std::string& key, std::uint32_t value) {
+  expect_scalar(file, key, value);
+}
+void expect_real(const io::GgufFile& file, const std::string& key, float value) {
+  expect_scalar(file, key, value);
+}
+
+// Values of the fixtures' config.json.
+TEST(GgufKeysOfFamilies, SayCapsAndWindowsOfGemma) {
+  const WrittenFamily second("gemma2", "F32");
+  EXPECT_EQ(second.file.string("general.architecture"), "gemma2");
+  expect_real(second.file, "gemma2.attn_logit_softcapping", 50.0f);
+  expect_real(second.file, "gemma2.final_logit_softcapping", 30.0f);
+  expect_count(second.file, "gemma2.attention.sliding_window", 24);
+  expect_count(second.file, "gemma2.attention.key_length", 32);
+  expect_count(second.file, "gemma2.attention.value_length", 32);
+  const WrittenFamily third("gemma3", "F32");
+  expect_real(third.file, "gemma3.rope.freq_base", 1e6f);
+  expect_real(third.file, "gemma3.rope.freq_base_swa", 1e4f);
+  expect_count(third.file, "gemma3.attention.sliding_window", 24);
+  EXPECT_EQ(third.file.find("gemma3.final_logit_softcapping"), nullptr);
+}
+
+TEST(GgufKeysOfFamilies, SayCountsAndWidthsOfExperts) {
+  const WrittenFamily mixtral("mixtral", "F32");
+  EXPECT_EQ(mixtral.file.string("general.architecture"), "llama");
+  expect_count(mixtral.file, "llama.expert_count", 4);
+  expect_count(mixtral.file, "llama.expert_used_count", 2);
+  expect_count(mixtral.file, "llama.feed_forward_length", 256);
+  EXPECT_EQ(mixtral.file.find("llama.expert_feed_forward_length"), nullptr);
+  const WrittenFamily qwen2("qwen2_moe", "F32");
+  expect_count(qwen2.file, "qwen2moe.expert_count", 8);
+  expect_count(qwen2.file, "qwen2moe.expert_used_count", 2);
+  expect_count(qwen2.file, "qwen2moe.expert_feed_forward_length", 64);
+  expect_count(qwen2.file, "qwen2moe.expert_shared_feed_forward_length", 128);
+  const WrittenFamily qwen3("qwen3_moe", "F32");
+  expect_count(qwen3.file, "qwen3moe.expert_feed_forward_length", 64);
+  EXPECT_EQ(qwen3.file.find("qwen3moe.expert_shared_feed_forward_length"), nullptr);
+}
+
+TEST(GgufKeysOfFamilies, SayThatPhi3HasNoWindow) {
+  const WrittenFamily tested("phi3", "F32");
+  expect_count(tested.file, "phi3.attention.sliding_window", 0);
+  expect_count(tested.file, "phi3.rope.dimension_count", 32);
+  expect_count(tested.file, "phi3.vocab_size", 320);
+}
+
+// phi3 with longrope: heads of 32 have 16 pairs. sqrt(1 + ln(512 / 64) / ln(64)) = sqrt(1.5).
+TEST(GgufOfPhi3, WritesAndReadsTheFactorsOfLongRope) {
+  const fs::path fixture = fs::path(CALQUE_FIXTURES) / "families" / "phi3";
+  const TempFolder folder;
+  std::string list = "1.0";
+  for (int i = 1; i < 16; ++i) list += ", " + std::to_string(1.0 + 0.25 * i);
+  std::string text = io::read_file(fixture / "config.json");
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    const std::size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    text.replace(at, from.size(), to);
+  };
+  replace("\"rope_type\": \"default\"", "\"rope_type\": \"longrope\", \"short_factor\": [" + list +
+                                            "], \"long_factor\": [" + list + "]");
+  replace("\"original_max_position_embeddings\": 4096", "\"original_max_position_embeddings\": 64");
+  const model::FamilySpec family = model::family_of(model::parse_config(text, "config.json"));
+  const model::CheckpointSource source(fixture);
+  const ExportPlan plan = plan_export(family, source, {}, gguf(folder / "out.gguf", "F32"));
+  write_random(plan, {family, source, folder.path(), nullptr, {}});
+  const io::GgufFile file(folder / "out.gguf");
+  for (const char* name : {"rope_factors_long.weight", "rope_factors_short.weight"}) {
+    const std::vector<float> factors = floats_of(*file.find_tensor(name));
+    ASSERT_EQ(factors.size(), 16u);
+    for (std::size_t i = 0; i < 16; ++i)
+      EXPECT_EQ(factors[i], 1.0f + 0.25f * static_cast<float>(i));
+  }
+  expect_real(file, "phi3.rope.scaling.attn_factor", std::sqrt(1.5f));
+  expect_count(file, "phi3.rope.scaling.original_context_length", 64);
+  const model::RopeSpec rope = open_artifact(folder / "out.gguf")->config().rope;
+  EXPECT_EQ(rope.scaling, model::RopeSpec::Scaling::kLongRope);
+  EXPECT_EQ(rope.inverse_frequencies(32), family.config.rope.inverse_frequencies(32));
+  EXPECT_EQ(rope.inverse_frequencies(32, 65), family.config.rope.inverse_frequencies(32, 65));
+  EXPECT_NEAR(rope.attention_factor, family.config.rope.attention_factor, 1e-6);
+}
+
+model::ModelConfig config_of(const std::string& name) {
+  return model::load_config(fs::path(CALQUE_FIXTURES) / "families" / name);
+}
+
+std::vector<std::string> gaps_of(const model::ModelConfig& config) {
+  return gguf_gaps(model::family_of(config));
+}
+
+TEST(GgufGaps, AreNoneInModelsAsTheyArePublished) {
+  for (const std::string& name : kFamilies)
+    EXPECT_THAT(gaps_of(config_of(name)), IsEmpty()) << name;
+}
+
+TEST(GgufGaps, NameWhatLoadersTakeFromTheArchitecture) {
+  model::ModelConfig config = config_of("gemma3");
+  config.window_of_layer[2] = 0;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 2 has a window of 0 tokens")));
+  config = config_of("gemma2");
+  config.attention_softcap = 0;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("'gemma2' cap scores")));
+  config = config_of("gemma2");
+  config.query_scale = 0.125;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("query_pre_attn_scalar is 64")));
+  config = config_of("gemma2");
+  config.tie_word_embeddings = false;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("no output matrix of its own")));
+  config = config_of("qwen2_moe");
+  config.experts_in_layer = {false, true};
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 0 has no experts")));
+  config = config_of("qwen3_moe");
+  config.normalize_experts = false;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("norm_topk_prob is false")));
+  config = config_of("qwen3");
+  config.attention_bias = true;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("'qwen3' has no bias of o_proj")));
+  config = config_of("mixtral");
+  config.hidden_act = "gelu_pytorch_tanh";
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("'llama' compute silu")));
+}
+
+TEST(GgufGaps, AreRefusedByThePlan) {
+  const fs::path fixture = fs::path(CALQUE_FIXTURES) / "families" / "gemma3";
+  model::ModelConfig config = config_of("gemma3");
+  config.window_of_layer[2] = 0;
+  const model::FamilySpec family = model::family_of(config);
+  const model::CheckpointSource source(fixture);
+  const Error error = error_of([&] { plan_export(family, source, {}, gguf("out.gguf", "F32")); });
+  EXPECT_EQ(error.code(), "E123");
+  EXPECT_THAT(error.what(), HasSubstr("layer 2 has a window of 0 tokens"));
+}
+
+// A file whose keys or tensors do not fit each other, made from the metadata of a good one.
+std::string opening_error(const WrittenFamily& good, const std::string& key, std::uint32_t value) {
+  const io::GgufValue damaged{io::GgufValue::Scalar(value)};
+  io::GgufMetadata metadata;
+  for (const auto& [name, stored] : good.file.metadata())
+    metadata.emplace_back(name, name == key ? damaged : stored);
+  std::vector<io::GgufTensorDeclaration> declared;
+  for (const io::GgufTensor& tensor : good.file.tensors())
+    declared.push_back({tensor.name, tensor.type, tensor.ne});
+  const fs::path path = good.folder / "damaged.gguf";
+  io::GgufWriter writer(path, metadata, declared);
+  for (const io::GgufTensor& tensor : good.file.tensors()) writer.write(tensor.name, tensor.bytes);
+  writer.finish();
+  return error_of([&] { open_artifact(path); }).what();
+}
+
+TEST(GgufOfExperts, IsRefusedWithCountsThatItsTensorsDoNotHave) {
+  const WrittenFamily good("qwen3_moe", "F32");
+  EXPECT_THAT(opening_error(good, "qwen3moe.expert_count", 7),
+              HasSubstr("has shape [8, 128], the metadata wants [7, 128]"));
+  EXPECT_THAT(opening_error(good, "qwen3moe.expert_count", 100'000'000),
+              HasSubstr("'expert_count' is 100000000 in 2 layers"));
+  EXPECT_THAT(opening_error(good, "qwen3moe.expert_used_count", 9),
+              HasSubstr("'expert_used_count' is 9 of only 8"));
+  EXPECT_THAT(opening_error(good, "qwen3moe.expert_feed_forward_length", 32),
+              HasSubstr("has shape [8, 64, 128], the metadata wants [8, 32, 128]"));
+}
+
+}  // namespace
+}  // namespace calque::formats

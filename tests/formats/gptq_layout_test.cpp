@@ -1,0 +1,206 @@
+#include "formats/gptq_layout.h"
+
+#include <gtest/gtest.h>
+
+#include "formats/support.h"
+#include "calque/kernels/pack_bits.h"
+
+namespace calque::formats {
+namespace {
+
+using testing::error_of;
+using testing::random_quantized;
+
+quant::Grid gptq_grid(int bits, Index group_size, bool sym, int min_zero = 0) {
+  quant::Grid grid;
+  grid.bits = bits;
+  grid.group_size = group_size;
+  grid.offset_kind = sym ? OffsetKind::kMiddleCode : OffsetKind::kZeroPoint;
+  grid.min_zero = min_zero;
+  return grid;
+}
+
+// A matrix of one row with the given codes, one group.
+quant::QuantizedMatrix row_of(const std::vector<std::uint8_t>& codes, int bits) {
+  quant::QuantizedMatrix q;
+  q.grid = gptq_grid(bits, -1, true);
+  q.codes_NK = Matrix<std::uint8_t>(1, static_cast<Index>(codes.size()));
+  for (std::size_t k = 0; k < codes.size(); ++k) q.codes_NK(0, static_cast<Index>(k)) = codes[k];
+  q.scales_NG = Matrix<float>(1, 1);
+  q.scales_NG(0, 0) = 1.0f;
+  q.offsets_NG = Matrix<float>(1, 1);
+  q.offsets_NG(0, 0) = -static_cast<float>(1 << (bits - 1));
+  return q;
+}
+
+std::vector<std::uint32_t> unsigned_words(const Matrix<std::int32_t>& words) {
+  std::vector<std::uint32_t> result;
+  for (Index i = 0; i < words.size(); ++i)
+    result.push_back(static_cast<std::uint32_t>(words.data()[i]));
+  return result;
+}
+
+std::vector<std::uint32_t> qweight_words(const std::vector<std::uint8_t>& codes, int bits) {
+  return unsigned_words(pack_gptq(row_of(codes, bits), false).qweight);
+}
+
+// One group, zero points 0, 1, 2, ... of as many outputs.
+quant::QuantizedMatrix with_zeros(const std::vector<int>& zeros, int bits, int min_zero) {
+  quant::QuantizedMatrix q;
+  const auto N = static_cast<Index>(zeros.size());
+  q.grid = gptq_grid(bits, -1, false, min_zero);
+  q.codes_NK = Matrix<std::uint8_t>(N, 32);
+  q.scales_NG = Matrix<float>(N, 1);
+  q.offsets_NG = Matrix<float>(N, 1);
+  for (Index n = 0; n < N; ++n) {
+    q.scales_NG(n, 0) = 0.25f;
+    q.offsets_NG(n, 0) = -0.25f * static_cast<float>(zeros[static_cast<std::size_t>(n)]);
+  }
+  return q;
+}
+
+std::vector<int> unpacked_zeros(const std::vector<std::uint32_t>& words, Index N, int bits,
+                                bool v2) {
+  Matrix<std::int32_t> qzeros(1, static_cast<Index>(words.size()));
+  for (std::size_t i = 0; i < words.size(); ++i)
+    qzeros(0, static_cast<Index>(i)) = static_cast<std::int32_t>(words[i]);
+  const Matrix<std::uint8_t> zeros = unpack_gptq_zeros(qzeros, N, bits, v2);
+  return {zeros.data(), zeros.data() + zeros.size()};
+}
+
+// Words of formats_gptq_awq.md section 1.2, worked out by hand from the bit-stream rule.
+TEST(GptqLayout, PacksFourBitCodesFromTheLowEnd) {
+  EXPECT_EQ(qweight_words({1, 2, 3, 4, 5, 6, 7, 8}, 4), std::vector<std::uint32_t>{0x87654321u});
+}
+TEST(GptqLayout, PacksTwoBitCodes) {
+  std::vector<std::uint8_t> codes(16);
+  for (std::size_t k = 0; k < codes.size(); ++k) codes[k] = static_cast<std::uint8_t>(k % 4);
+  EXPECT_EQ(qweight_words(codes, 2), std::vector<std::uint32_t>{0xE4E4E4E4u});
+}
+TEST(GptqLayout, PacksEightBitCodes) {
+  EXPECT_EQ(qweight_words({1, 2, 128, 255}, 8), std::vector<std::uint32_t>{0xFF800201u});
+}
+TEST(GptqLayout, PacksThreeBitCodesAcrossWords) {
+  std::vector<std::uint8_t> codes(32);
+  for (std::size_t k = 0; k < codes.size(); ++k) codes[k] = static_cast<std::uint8_t>(k % 8);
+  EXPECT_EQ(qweight_words(codes, 3),
+            (std::vector<std::uint32_t>{0x88FAC688u, 0xC688FAC6u, 0xFAC688FAu}));
+}
+
+struct SymZeros {
+  int bits;
+  std::vector<std::uint32_t> v1;
+  std::vector<std::uint32_t> v2;
+};
+TEST(GptqLayout, StoresTheMiddleCodeAsZeroPointOfSymmetricFiles) {
+  const SymZeros cases[] = {
+      {2, {0x55555555u}, {0xAAAAAAAAu}},
+      {3, {0xDB6DB6DBu, 0xB6DB6DB6u, 0x6DB6DB6Du}, {0x24924924u, 0x49249249u, 0x92492492u}},
+      {4, {0x77777777u}, {0x88888888u}},
+      {8, {0x7F7F7F7Fu}, {0x80808080u}}};
+  for (const SymZeros& c : cases) {
+    const Index N = static_cast<Index>(c.v1.size()) * 32 / c.bits;
+    const quant::QuantizedMatrix q = random_quantized(gptq_grid(c.bits, -1, true), N, 32, 3);
+    EXPECT_EQ(unsigned_words(pack_gptq(q, false).qzeros), c.v1) << c.bits << " bits, v1";
+    EXPECT_EQ(unsigned_words(pack_gptq(q, true).qzeros), c.v2) << c.bits << " bits, v2";
+  }
+}
+
+// K = 64, N = 96, groups of 32 (section 9).
+TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
+  const auto four = gptq_layout(false)->declare("a.q_proj", 96, 64, gptq_grid(4, 32, true));
+  ASSERT_EQ(four.size(), 4u);
+  EXPECT_EQ(four[0].name, "a.q_proj.qweight");
+  EXPECT_EQ(four[0].shape, (std::vector<Index>{8, 96}));
+  EXPECT_EQ(four[1].name, "a.q_proj.qzeros");
+  EXPECT_EQ(four[1].shape, (std::vector<Index>{2, 12}));
+  EXPECT_EQ(four[2].name, "a.q_proj.scales");
+  EXPECT_EQ(four[2].shape, (std::vector<Index>{2, 96}));
+  EXPECT_EQ(four[2].dtype, DType::kF16);
+  EXPECT_EQ(four[3].name, "a.q_proj.g_idx");
+  EXPECT_EQ(four[3].shape, (std::vector<Index>{64}));
+  EXPECT_EQ(four[3].dtype, DType::kI32);
+  const auto three = gptq_layout(false)->declare("a.q_proj", 96, 64, gptq_grid(3, 32, true));
+  EXPECT_EQ(three[0].shape, (std::vector<Index>{6, 96}));
+  EXPECT_EQ(three[1].shape, (std::vector<Index>{2, 9}));
+}
+
+TEST(GptqLayout, PacksToTheDeclaredShapes) {
+  for (const int bits : {2, 3, 4, 8}) {
+    const quant::Grid grid = gptq_grid(bits, 32, true);
+    const GptqTensors packed = pack_gptq(random_quantized(grid, 96, 64, 5), false);
+    const auto declared = gptq_layout(false)->declare("m", 96, 64, grid);
+    EXPECT_EQ((std::vector<Index>{packed.qweight.rows(), packed.qweight.cols()}),
+              declared[0].shape);
+    EXPECT_EQ((std::vector<Index>{packed.qzeros.rows(), packed.qzeros.cols()}), declared[1].shape);
+    EXPECT_EQ((std::vector<Index>{packed.scales.rows(), packed.scales.cols()}), declared[2].shape);
+    EXPECT_EQ(static_cast<Index>(packed.g_idx.size()), 64);
+    EXPECT_EQ(packed.g_idx[31], 0);
+    EXPECT_EQ(packed.g_idx[32], 1);
+  }
+}
+
+// The table of section 1.3.
+TEST(GptqLayout, WritesZeroPointsAsTheyAreInV2) {
+  const auto q = with_zeros({0, 1, 2, 3, 4, 5, 6, 7}, 4, 0);
+  EXPECT_EQ(unsigned_words(pack_gptq(q, true).qzeros), std::vector<std::uint32_t>{0x76543210u});
+}
+TEST(GptqLayout, WritesZeroPointsMinusOneInV1) {
+  const auto q = with_zeros({1, 2, 3, 4, 5, 6, 7, 15}, 4, 1);
+  EXPECT_EQ(unsigned_words(pack_gptq(q, false).qzeros), std::vector<std::uint32_t>{0xE6543210u});
+}
+TEST(GptqLayout, RefusesAZeroPointOfZeroInV1) {
+  const auto q = with_zeros({1, 2, 0, 4, 5, 6, 7, 8}, 4, 0);
+  const Error error = error_of([&] { pack_gptq(q, false); });
+  EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+  EXPECT_NE(std::string(error.what()).find("row 2"), std::string::npos) << error.what();
+}
+TEST(GptqLayout, ReadsV1FilesWhoseZeroPointsWereSubtractedOverTheWholeWord) {
+  EXPECT_EQ(unpacked_zeros({0x654320FFu}, 8, 4, false), (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
+}
+TEST(GptqLayout, ReadsV2ZeroPointsAsTheyAre) {
+  EXPECT_EQ(unpacked_zeros({0x76543210u}, 8, 4, true), (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
+}
+// 3 bits: each field modulo 8; a stored 7 is zero point 0.
+TEST(GptqLayout, AddsOneToEachThreeBitField) {
+  std::vector<int> zeros(32);
+  Matrix<std::uint8_t> fields(1, 32);
+  for (int i = 0; i < 32; ++i) {
+    zeros[static_cast<std::size_t>(i)] = i % 8;
+    fields(0, i) = static_cast<std::uint8_t>((i + 7) % 8);
+  }
+  Matrix<std::int32_t> words(1, 3);
+  pack_rows(fields, 3, words);
+  EXPECT_EQ(unpacked_zeros(unsigned_words(words), 32, 3, false), zeros);
+}
+// With no zero point of 0 the two rules for v1, by field and by word, agree.
+TEST(GptqLayout, V1AndV2ReadBackTheSameZeroPoints) {
+  for (const int bits : {2, 3, 4, 8}) {
+    const auto q = random_quantized(gptq_grid(bits, 32, false, 1), 96, 64, 11);
+    const Matrix<std::uint8_t> v1 = unpack_gptq_zeros(pack_gptq(q, false).qzeros, 96, bits, false);
+    const Matrix<std::uint8_t> v2 = unpack_gptq_zeros(pack_gptq(q, true).qzeros, 96, bits, true);
+    for (Index g = 0; g < v1.rows(); ++g)
+      for (Index n = 0; n < 96; ++n) {
+        ASSERT_EQ(v1(g, n), v2(g, n)) << bits << " bits";
+        ASSERT_EQ(-q.scales_NG(n, g) * static_cast<float>(v1(g, n)), q.offsets_NG(n, g));
+      }
+  }
+}
+
+TEST(GptqLayout, RefusesAScaleThatBinary16CannotHold) {
+  auto q = row_of(std::vector<std::uint8_t>(32, 1), 4);
+  q.scales_NG(0, 0) = 0.1f;
+  const Error error = error_of([&] { pack_gptq(q, true); });
+  EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+  EXPECT_NE(std::string(error.what()).find("binary16"), std::string::npos) << error.what();
+}
+
+TEST(GptqLayout, MeansV1BySymmetricAndV2ByAsymmetricAuto) {
+  EXPECT_EQ(gptq_checkpoint_format(true, "auto"), "gptq");
+  EXPECT_EQ(gptq_checkpoint_format(false, "auto"), "gptq_v2");
+  EXPECT_EQ(gptq_checkpoint_format(false, "gptq"), "gptq");
+  EXPECT_EQ(gptq_checkpoint_format(true, "gptq_v2"), "gptq_v2");
+}
+
+}  // namespace
+}  // namespace calque::formats

@@ -1,0 +1,133 @@
+// Whole exports against the files of llama-quantize; see tests/fixtures/gguf/README.md.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "formats/support.h"
+#include "calque/io/file.h"
+#include "calque/io/gguf.h"
+#include "calque/io/sha256.h"
+#include "calque/quant/methods.h"
+#include "support/temp_folder.h"
+
+namespace calque::formats {
+namespace {
+
+using calque::testing::TempFolder;
+using testing::fixture;
+
+struct Golden {
+  std::string file;
+  std::string type;
+  bool importance = false;
+};
+void PrintTo(const Golden& golden, std::ostream* out) { *out << golden.file; }
+
+std::string name_of_case(const ::testing::TestParamInfo<Golden>& tested) {
+  return tested.param.type + (tested.param.importance ? "_imatrix" : "");
+}
+
+// The golden model as a checkpoint of F16: its GGUF file holds all values exactly.
+void write_checkpoint(const std::filesystem::path& folder, const ArtifactReader& source,
+                      const model::FamilySpec& family) {
+  std::vector<io::TensorDeclaration> declared;
+  for (const model::TensorSpec& tensor : family.tensors())
+    declared.push_back({tensor.name, DType::kF16, tensor.shape});
+  io::SafetensorsWriter writer(folder, declared);
+  for (const io::TensorDeclaration& tensor : declared) {
+    const Matrix<float> values = source.load(tensor.name);
+    std::vector<std::byte> bytes(tensor.byte_count());
+    convert_from_float(values.data(), DType::kF16, static_cast<std::size_t>(values.size()),
+                       bytes.data());
+    writer.write(tensor.name, bytes);
+  }
+  writer.finish();
+}
+
+std::vector<float> floats_of(const io::GgufTensor& tensor) {
+  std::vector<float> values(tensor.element_count());
+  convert_to_float(tensor.bytes.data(), DType::kF32, values.size(), values.data());
+  return values;
+}
+
+// The statistics that a file of llama-imatrix stands for; empty where it has none.
+quant::InputStats stats_of(const io::GgufFile& imatrix, const std::string& gguf_name) {
+  quant::InputStats stats;
+  const io::GgufTensor* sums = imatrix.find_tensor(gguf_name + ".in_sum2");
+  if (sums == nullptr) return stats;
+  const std::vector<float> in_sum2_K = floats_of(*sums);
+  const auto features = static_cast<Index>(in_sum2_K.size());
+  stats.gram_KK = Matrix<float>(features, features);
+  for (Index k = 0; k < features; ++k) stats.gram_KK(k, k) = in_sum2_K[static_cast<std::size_t>(k)];
+  stats.magnitude_K.assign(in_sum2_K.size(), 1.0);
+  stats.tokens = static_cast<Index>(floats_of(*imatrix.find_tensor(gguf_name + ".counts")).front());
+  return stats;
+}
+
+class LlamaQuantize : public ::testing::TestWithParam<Golden> {
+ protected:
+  LlamaQuantize()
+      : source_(open_artifact(fixture("gguf/tiny-f16.gguf"))),
+        family_(model::family_of(source_->config())),
+        imatrix_(CALQUE_FIXTURES "/gguf/tiny-imatrix.gguf") {
+    write_checkpoint(folder_ / "model", *source_, family_);
+  }
+
+  void export_to(const std::filesystem::path& path) {
+    const model::CheckpointSource checkpoint(folder_ / "model");
+    ExportRequest request;
+    request.format = "gguf";
+    request.path = path;
+    request.type = GetParam().type;
+    const ExportPlan plan =
+        plan_export(family_, checkpoint,
+                    {.calibrated = GetParam().importance, .reference_rounding = true}, request);
+    const auto writer = open_writer(plan, {family_, checkpoint, folder_ / "model", nullptr, {}});
+    for (const TensorPlan& planned : plan.tensors)
+      if (planned.grid) writer->write(planned.tensor.name, rounded(planned));
+    writer->finish();
+  }
+
+  quant::QuantizedMatrix rounded(const TensorPlan& planned) const {
+    const quant::InputStats stats =
+        GetParam().importance ? stats_of(imatrix_, planned.tensor.gguf_name) : quant::InputStats{};
+    return quant::make_rtn({})(stats.clone(), open_exec("cpu", 2))(
+               source_->load(planned.tensor.name), *planned.grid)
+        .matrix;
+  }
+
+  TempFolder folder_;
+  std::unique_ptr<ArtifactReader> source_;
+  model::FamilySpec family_;
+  io::GgufFile imatrix_;
+};
+
+TEST_P(LlamaQuantize, WroteTheSameTensors) {
+  export_to(folder_ / "out.gguf");
+  const io::GgufFile file(folder_ / "out.gguf");
+  const auto golden = nlohmann::json::parse(
+      io::read_file(CALQUE_FIXTURES "/gguf/llama_quantize.json"))[GetParam().file];
+  EXPECT_EQ(file.integer("general.file_type"), golden["file_type"].get<std::int64_t>());
+  EXPECT_GE(golden["tensors"].size(), 12u);
+  for (const auto& [name, expected] : golden["tensors"].items()) {
+    const io::GgufTensor* tensor = file.find_tensor(name);
+    ASSERT_NE(tensor, nullptr) << name;
+    EXPECT_EQ(io::info_of(tensor->type).name, expected["type"].get<std::string>()) << name;
+    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected["sha256"].get<std::string>()) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LlamaQuantize,
+    ::testing::Values(Golden{"tiny-Q2_K", "Q2_K"}, Golden{"tiny-Q2_K-imatrix", "Q2_K", true},
+                      Golden{"tiny-Q3_K_M", "Q3_K_M"}, Golden{"tiny-Q4_K_M", "Q4_K_M"},
+                      Golden{"tiny-Q4_K_M-imatrix", "Q4_K_M", true},
+                      Golden{"tiny-Q5_K_M", "Q5_K_M"}, Golden{"tiny-IQ4_XS", "IQ4_XS"},
+                      Golden{"tiny-1layer-Q4_0", "Q4_0"}, Golden{"tiny-1layer-Q4_1", "Q4_1"},
+                      Golden{"tiny-1layer-Q5_0", "Q5_0"}, Golden{"tiny-1layer-Q5_1", "Q5_1"},
+                      Golden{"tiny-1layer-Q8_0", "Q8_0"}, Golden{"tiny-1layer-Q6_K", "Q6_K"},
+                      Golden{"tiny-1layer-IQ4_NL", "IQ4_NL"}),
+    name_of_case);
+
+}  // namespace
+}  // namespace calque::formats

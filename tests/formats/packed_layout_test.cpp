@@ -1,0 +1,148 @@
+// AWQ and compressed-tensors, word by word. Expected words and shapes: formats_gptq_awq.md sections
+// 3.1, 4 and 9.
+#include "formats/packed_layout.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "formats/support.h"
+
+namespace calque::formats {
+namespace {
+
+using testing::error_of;
+using testing::random_quantized;
+
+quant::Grid grid_of(int bits, Index group_size, bool sym) {
+  quant::Grid grid;
+  grid.bits = bits;
+  grid.group_size = group_size;
+  grid.offset_kind = sym ? OffsetKind::kMiddleCode : OffsetKind::kZeroPoint;
+  return grid;
+}
+
+// One input, one group a row: output n has code codes[n] and zero point zeros[n].
+quant::QuantizedMatrix column_of(const std::vector<int>& codes, const std::vector<int>& zeros,
+                                 int bits = 4) {
+  quant::QuantizedMatrix q;
+  const auto N = static_cast<Index>(codes.size());
+  q.grid = grid_of(bits, -1, zeros.empty());
+  q.codes_NK = Matrix<std::uint8_t>(N, 1);
+  q.scales_NG = Matrix<float>(N, 1);
+  q.offsets_NG = Matrix<float>(N, 1);
+  for (Index n = 0; n < N; ++n) {
+    const auto at = static_cast<std::size_t>(n);
+    q.codes_NK(n, 0) = static_cast<std::uint8_t>(codes[at]);
+    q.scales_NG(n, 0) = 0.5f;
+    q.offsets_NG(n, 0) = -0.5f * static_cast<float>(zeros.empty() ? 1 << (bits - 1) : zeros[at]);
+  }
+  return q;
+}
+
+quant::QuantizedMatrix row_of(const std::vector<int>& codes, int bits) {
+  quant::QuantizedMatrix q = column_of({0}, {}, bits);
+  q.codes_NK = Matrix<std::uint8_t>(1, static_cast<Index>(codes.size()));
+  for (std::size_t k = 0; k < codes.size(); ++k)
+    q.codes_NK(0, static_cast<Index>(k)) = static_cast<std::uint8_t>(codes[k]);
+  return q;
+}
+
+std::vector<std::uint32_t> words_in(const std::vector<NamedBytes>& tensors,
+                                    const std::string& name) {
+  for (const NamedBytes& tensor : tensors) {
+    if (tensor.name != "m." + name) continue;
+    std::vector<std::uint32_t> words(tensor.bytes.size() / 4);
+    std::memcpy(words.data(), tensor.bytes.data(), tensor.bytes.size());
+    return words;
+  }
+  ADD_FAILURE() << "no tensor " << name;
+  return {};
+}
+using Words = std::vector<std::uint32_t>;
+
+TEST(AwqLayout, InterleavesTheNibblesOfEightOutputs) {
+  const auto packed = [](const std::vector<int>& codes) {
+    return words_in(awq_layout()->pack("m", column_of(codes, {})), "qweight");
+  };
+  EXPECT_EQ(packed({0, 1, 2, 3, 4, 5, 6, 7}), Words{0x75316420u});
+  EXPECT_EQ(packed({1, 2, 3, 4, 5, 6, 7, 8}), Words{0x86427531u});
+}
+TEST(AwqLayout, StoresZeroPointsAsTheyAreInTheSameOrder) {
+  const auto tensors =
+      awq_layout()->pack("m", column_of(std::vector<int>(8, 3), {0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(words_in(tensors, "qzeros"), Words{0x75316420u});
+}
+TEST(AwqLayout, StoresEightForSymmetricGrids) {
+  const auto tensors = awq_layout()->pack("m", column_of(std::vector<int>(8, 3), {}));
+  EXPECT_EQ(words_in(tensors, "qzeros"), Words{0x88888888u});
+}
+
+TEST(CompressedTensorsLayout, PacksRowsFromTheLowEnd) {
+  std::vector<int> codes(16);  // -8..7, stored plus 8
+  for (int k = 0; k < 16; ++k) codes[static_cast<std::size_t>(k)] = k;
+  EXPECT_EQ(words_in(compressed_tensors_layout()->pack("m", row_of(codes, 4)), "weight_packed"),
+            (Words{0x76543210u, 0xFEDCBA98u}));
+  EXPECT_EQ(words_in(compressed_tensors_layout()->pack("m", row_of({0, 127, 128, 255}, 8)),
+                     "weight_packed"),
+            Words{0xFF807F00u});
+}
+TEST(CompressedTensorsLayout, PacksZeroPointsAlongTheOutputs) {
+  const auto tensors = compressed_tensors_layout()->pack(
+      "m", column_of(std::vector<int>(8, 1), {0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(words_in(tensors, "weight_zero_point"), Words{0x76543210u});
+}
+
+std::vector<std::vector<Index>> shapes_of(const PackedLayout& layout, const quant::Grid& grid) {
+  std::vector<std::vector<Index>> shapes;
+  for (const io::TensorDeclaration& tensor : layout.declare("m", 96, 64, grid))
+    shapes.push_back(tensor.shape);
+  return shapes;
+}
+using Shapes = std::vector<std::vector<Index>>;
+
+TEST(PackedLayouts, HaveTheShapesOfTheFormats) {
+  EXPECT_EQ(shapes_of(*awq_layout(), grid_of(4, 32, true)), (Shapes{{64, 12}, {2, 12}, {2, 96}}));
+  EXPECT_EQ(shapes_of(*compressed_tensors_layout(), grid_of(4, 32, false)),
+            (Shapes{{96, 8}, {96, 2}, {2}, {12, 2}}));
+  EXPECT_EQ(shapes_of(*compressed_tensors_layout(), grid_of(8, -1, true)),
+            (Shapes{{96, 16}, {96, 1}, {2}}));
+}
+
+TEST(PackedLayouts, PackWhatTheyDeclare) {
+  for (const bool sym : {true, false})
+    for (const auto& layout : {gptq_layout(true), awq_layout(), compressed_tensors_layout()}) {
+      const quant::Grid grid = grid_of(4, 32, sym);
+      const auto declared = layout->declare("m", 96, 64, grid);
+      const auto packed = layout->pack("m", random_quantized(grid, 96, 64, 3));
+      ASSERT_EQ(packed.size(), declared.size());
+      for (std::size_t i = 0; i < packed.size(); ++i) {
+        EXPECT_EQ(packed[i].name, declared[i].name);
+        EXPECT_EQ(packed[i].bytes.size(), declared[i].byte_count()) << packed[i].name;
+      }
+    }
+}
+
+TEST(PackedLayouts, RefuseActivationOrderWhereItHasNoPlace) {
+  quant::Grid grid = grid_of(4, 32, true);
+  grid.desc_act = true;
+  const auto q = random_quantized(grid, 96, 64, 3);
+  for (const auto& layout : {awq_layout(), compressed_tensors_layout()}) {
+    const Error error = error_of([&] { layout->pack("m", q); });
+    EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+  }
+}
+
+TEST(PackedLayouts, StoreScalesInTheTypeOfTheGrid) {
+  quant::Grid grid = grid_of(4, 32, true);
+  const auto dtype = [&](ScalePrecision precision) {
+    grid.precision = precision;
+    return compressed_tensors_layout()->declare("m", 96, 64, grid)[1].dtype;
+  };
+  EXPECT_EQ(dtype(ScalePrecision::kF16), DType::kF16);
+  EXPECT_EQ(dtype(ScalePrecision::kBF16), DType::kBF16);
+  EXPECT_EQ(dtype(ScalePrecision::kF16AndBF16), DType::kBF16);
+}
+
+}  // namespace
+}  // namespace calque::formats

@@ -1,0 +1,199 @@
+// A GGUF file as the model that a job starts from.
+#include "calque/formats/source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <variant>
+
+#include "formats/support.h"
+#include "calque/io/file.h"
+#include "calque/io/gguf.h"
+#include "support/temp_folder.h"
+
+namespace calque::formats {
+namespace {
+
+using calque::testing::TempFolder;
+using testing::error_of;
+using testing::fixture;
+using ::testing::HasSubstr;
+using Scalar = io::GgufValue::Scalar;
+
+const std::string kQ = "model.layers.0.self_attn.q_proj.weight";
+
+ExportRequest gguf_export(const std::filesystem::path& path, const std::string& type) {
+  ExportRequest request;
+  request.format = "gguf";
+  request.path = path;
+  request.type = type;
+  return request;
+}
+
+// Plans that round nothing need no caller but the writer's.
+void copy_model(const OpenedModel& opened, const std::filesystem::path& from,
+                const ExportRequest& request) {
+  const model::FamilySpec family = model::family_of(opened.config);
+  const ExportPlan plan = plan_export(family, *opened.weights, {}, request);
+  WriterInputs inputs{family, *opened.weights, from, nullptr, {}};
+  inputs.provenance.model_name = "other";
+  inputs.carried = &opened.metadata;
+  open_writer(plan, inputs)->finish();
+}
+
+TEST(GgufSource, HoldsTheTensorsOfItsFamilyAsTheyAreStored) {
+  const OpenedModel opened = open_model(fixture("gguf/tiny-f16.gguf"));
+  const model::FamilySpec family = model::family_of(opened.config);
+  EXPECT_NO_THROW(model::check_against_family(*opened.weights, family));
+  EXPECT_EQ(opened.weights->tensors().size(), family.tensors().size());
+  EXPECT_EQ(opened.weights->at(kQ).dtype, DType::kF16);
+  EXPECT_EQ(opened.weights->at(kQ).shape, (std::vector<Index>{256, 256}));
+  EXPECT_EQ(opened.weights->at("model.norm.weight").dtype, DType::kF32);
+}
+
+// What llama.cpp's converter permuted comes back in Hugging Face's order of rows.
+TEST(GgufSource, GivesTheSameValuesAsBytesAndAsNumbers) {
+  const OpenedModel opened = open_model(fixture("gguf/tiny-f16.gguf"));
+  const auto reader = open_artifact(fixture("gguf/tiny-f16.gguf"));
+  for (const model::SourceTensor& tensor : opened.weights->tensors()) {
+    const Matrix<float> expected = reader->load(tensor.name);
+    const model::TensorBytes bytes = opened.weights->bytes(tensor.name);
+    ASSERT_EQ(bytes.get().size(), tensor.byte_count()) << tensor.name;
+    std::vector<float> values(static_cast<std::size_t>(tensor.element_count()));
+    convert_to_float(bytes.get().data(), tensor.dtype, values.size(), values.data());
+    EXPECT_TRUE(std::equal(values.begin(), values.end(), expected.data())) << tensor.name;
+    EXPECT_EQ(testing::sha256_of(opened.weights->load(tensor.name)), testing::sha256_of(expected));
+  }
+}
+
+TEST(GgufSource, NamesTheNearestTensor) {
+  const OpenedModel opened = open_model(fixture("gguf/tiny-f16.gguf"));
+  const Error error =
+      error_of([&] { opened.weights->at("model.layers.0.self_attn.q_proj.weigth"); });
+  EXPECT_EQ(error.kind(), ErrorKind::kInput);
+  EXPECT_THAT(error.what(), HasSubstr("tiny-f16.gguf: has no tensor"));
+  EXPECT_THAT(error.what(), HasSubstr(kQ));
+}
+
+TEST(GgufSource, CopiedIntoAnotherFileIsTheSame) {
+  const TempFolder folder;
+  const auto path = fixture("gguf/tiny-f16.gguf");
+  copy_model(open_model(path), path, gguf_export(folder / "out.gguf", "F16"));
+  const io::GgufFile before(path);
+  const io::GgufFile after(folder / "out.gguf");
+  ASSERT_EQ(after.tensors().size(), before.tensors().size());
+  for (const io::GgufTensor& tensor : before.tensors()) {
+    const io::GgufTensor* copy = after.find_tensor(tensor.name);
+    ASSERT_NE(copy, nullptr) << tensor.name;
+    EXPECT_EQ(copy->type, tensor.type) << tensor.name;
+    EXPECT_TRUE(std::ranges::equal(copy->bytes, tensor.bytes)) << tensor.name;
+  }
+}
+
+TEST(GgufSource, PassesItsTokenizerOn) {
+  const TempFolder folder;
+  const auto path = fixture("gguf/tiny-f16.gguf");
+  copy_model(open_model(path), path, gguf_export(folder / "out.gguf", "F16"));
+  const io::GgufFile before(path);
+  const io::GgufFile after(folder / "out.gguf");
+  int keys = 0;
+  for (const auto& [key, value] : before.metadata()) {
+    if (!key.starts_with("tokenizer.")) continue;
+    ++keys;
+    ASSERT_NE(after.find(key), nullptr) << key;
+    EXPECT_TRUE(after.find(key)->value == value.value) << key;
+  }
+  EXPECT_GE(keys, 8);
+}
+
+TEST(GgufSource, PassesOnWhatItSaysOfTheModelOnly) {
+  const TempFolder folder;
+  const auto path = fixture("gguf/tiny-f16.gguf");
+  OpenedModel opened = open_model(path);
+  std::erase_if(opened.metadata, [](const auto& key) { return key.first == "general.name"; });
+  const auto add = [&](const char* key, Scalar value) {
+    opened.metadata.emplace_back(key, std::move(value));
+  };
+  add("general.name", std::string("Tiny One"));
+  add("general.license", std::string("apache-2.0"));
+  add("general.base_model.0.repo_url", std::string("https://example.org/a/b"));
+  add("general.source.path", std::string("/home/somebody/models/tiny"));
+  add("general.basename", std::string("C:\\models\\tiny"));
+  add("quantize.imatrix.file", std::string("secret.dat"));
+  copy_model(opened, path, gguf_export(folder / "out.gguf", "BF16"));
+  const io::GgufFile out(folder / "out.gguf");
+  EXPECT_EQ(out.string("general.name"), "Tiny One");
+  EXPECT_EQ(out.string("general.license"), "apache-2.0");
+  EXPECT_EQ(out.string("general.base_model.0.repo_url"), "https://example.org/a/b");
+  EXPECT_EQ(out.find("general.source.path"), nullptr);
+  EXPECT_EQ(out.find("general.basename"), nullptr);
+  EXPECT_EQ(out.find("quantize.imatrix.file"), nullptr);
+  EXPECT_EQ(out.integer("general.file_type"), 32);  // BF16, not the source's 1
+}
+
+TEST(GgufSource, PutsTheGivenPreInPlaceOfItsOwn) {
+  const TempFolder folder;
+  const auto path = fixture("gguf/tiny-f16.gguf");
+  ExportRequest request = gguf_export(folder / "out.gguf", "F16");
+  request.pre = "qwen2";
+  copy_model(open_model(path), path, request);
+  EXPECT_EQ(io::GgufFile(folder / "out.gguf").string("tokenizer.ggml.pre"), "qwen2");
+}
+
+TEST(GgufSource, IsNotOverwrittenByItsOwnExport) {
+  const TempFolder folder;
+  const auto path = folder / "model.gguf";
+  io::copy_file(fixture("gguf/tiny-f16.gguf"), path);
+  const OpenedModel opened = open_model(path);
+  ExportRequest request = gguf_export(path, "F16");
+  request.overwrite = true;
+  const Error error = error_of([&] { copy_model(opened, path, request); });
+  EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+  EXPECT_THAT(error.what(), HasSubstr("model.gguf is the model itself"));
+}
+
+TEST(GgufSource, IsRefusedIfQuantized) {
+  const Error error = error_of([] { open_model(fixture("gguf/tiny-1layer-Q4_0.gguf")); });
+  EXPECT_EQ(error.kind(), ErrorKind::kInput);
+  EXPECT_EQ(error.code(), "E169");
+  EXPECT_THAT(error.what(), HasSubstr("is quantized already: Q4_0 (8 tensors), Q6_K (1 tensor)"));
+  EXPECT_THAT(error.what(), HasSubstr("loses twice"));
+  EXPECT_THAT(error.what(), HasSubstr("model.allow_requantize: true"));
+}
+
+// Dequantized to F32.
+TEST(GgufSource, MayBeQuantizedWhenAllowed) {
+  const auto path = fixture("gguf/tiny-1layer-Q4_0.gguf");
+  const OpenedModel opened = open_model(path, /*allow_requantize=*/true);
+  EXPECT_EQ(opened.weights->at(kQ).dtype, DType::kF32);
+  const Matrix<float> expected = open_artifact(path)->load(kQ);
+  const model::TensorBytes bytes = opened.weights->bytes(kQ);
+  const auto* begin = reinterpret_cast<const std::byte*>(expected.data());
+  EXPECT_TRUE(std::equal(bytes.get().begin(), bytes.get().end(), begin));
+  std::uint64_t stored = 0;
+  const io::GgufFile file(path);
+  for (const io::GgufTensor& tensor : file.tensors()) stored += tensor.bytes.size();
+  EXPECT_EQ(opened.weights->total_bytes(), stored);  // not as F32
+}
+
+TEST(OpenModel, RefusesWhatIsNeitherFolderNorGguf) {
+  const TempFolder folder;
+  io::write_file(folder / "model.gguf", "no header in here");
+  EXPECT_THAT(error_of([&] { open_model(folder / "model.gguf"); }).what(),
+              HasSubstr("is no GGUF file (it does not begin with 'GGUF')"));
+  EXPECT_THAT(error_of([&] { open_model(folder / "none"); }).what(),
+              HasSubstr("none: no such file or folder"));
+}
+
+TEST(OpenModel, OpensAFolder) {
+  const TempFolder folder;
+  const testing::TinyModel model(folder / "Tiny", {});
+  const OpenedModel opened = open_model(model.folder());
+  EXPECT_TRUE(opened.metadata.empty());
+  EXPECT_EQ(opened.config.vocab_size, 40);
+  EXPECT_EQ(opened.weights->total_bytes(), model.source().total_bytes());
+}
+
+}  // namespace
+}  // namespace calque::formats

@@ -1,0 +1,82 @@
+#include "forward/runner_fixture.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace calque::forward {
+
+Reference::Reference(const std::filesystem::path& folder) {
+  const io::SafetensorsFile file(folder / "reference.safetensors");
+  const io::TensorRef& ids = *file.find("input_ids");
+  tokens.ids_BS = Matrix<std::int32_t>(ids.shape.at(0), ids.shape.at(1));
+  std::memcpy(tokens.ids_BS.data(), ids.bytes.data(), ids.bytes.size());
+  tokens.lengths_B.assign(static_cast<std::size_t>(ids.shape[0]), ids.shape[1]);
+  const io::TensorRef& logits = *file.find("logits");
+  logits_RV = Matrix<float>(logits.shape.at(0) * logits.shape.at(1), logits.shape.at(2));
+  std::memcpy(logits_RV.data(), logits.bytes.data(), logits.bytes.size());
+}
+
+void RecordingObserver::site_input(const model::SiteSpec& site, const ActivationView& inputs_TK) {
+  events_.push_back(std::string(name_of(site.kind)) + " " + std::to_string(inputs_TK.rows()));
+  for (Index t = 0; t < inputs_TK.rows(); ++t) {
+    std::vector<float>& row = rows_[{site.kind, site.expert}].emplace_back();
+    for (Index k = 0; k < inputs_TK.cols(); ++k)
+      row.push_back(inputs_TK.is_bf16() ? to_float(inputs_TK.bf16_TK(t, k))
+                                        : inputs_TK.f32_TK(t, k));
+  }
+}
+
+void RecordingObserver::site_ready(const model::SiteSpec& site, model::BlockWeights& weights) {
+  events_.push_back(std::string(name_of(site.kind)) + " ready");
+  if (change_) change_(site, weights);
+}
+
+Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,
+                        const RunnerOptions& options, BlockObserver* observer,
+                        const WeightChange& change) {
+  const auto runner = make_block_runner(model.config, options);
+  const auto hidden = runner->embed(tokens.ids_BS, tokens.lengths_B,
+                                    model.source.load(model.family.embedding.name));
+  for (const model::BlockSpec& block : model.family.blocks) {
+    model::BlockWeights weights = load_block(model.source, block);
+    if (change) change(block.layer, weights);
+    runner->run_block(block, weights, *hidden, observer);
+  }
+  const auto head = runner->make_head(model.source.load(model.family.final_norm.name),
+                                      model.source.load(model.family.head().name));
+  Index rows = 0;
+  for (const Index length : tokens.lengths_B) rows += length;
+  Matrix<float> logits_RV(rows, model.config.vocab_size);
+  Index first = 0;
+  for (Index b = 0; b < hidden->sequences(); ++b) {
+    const Index length = hidden->length(b);
+    head->logits(*hidden, b, 0, logits_RV.view().rows(first, length));
+    first += length;
+  }
+  return logits_RV;
+}
+
+float largest_difference(MatrixView<const float> a, MatrixView<const float> b) {
+  EXPECT_EQ(a.rows(), b.rows());
+  EXPECT_EQ(a.cols(), b.cols());
+  float largest = 0;
+  for (Index r = 0; r < a.rows(); ++r)
+    for (Index c = 0; c < a.cols(); ++c) {
+      const float difference = std::abs(a(r, c) - b(r, c));
+      if (!(difference <= largest)) largest = difference;  // a NaN stays
+    }
+  return largest;
+}
+
+bool same_bits(MatrixView<const float> a, MatrixView<const float> b) {
+  if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  for (Index r = 0; r < a.rows(); ++r)
+    if (std::memcmp(a.row(r), b.row(r), sizeof(float) * static_cast<std::size_t>(a.cols())) != 0)
+      return false;
+  return true;
+}
+
+}  // namespace calque::forward

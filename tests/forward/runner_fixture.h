@@ -1,0 +1,59 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "calque/forward/block_runner.h"
+#include "model/model_fixture.h"
+
+namespace calque::forward {
+
+// Sequences of token ids, padded to one length.
+struct Tokens {
+  Matrix<std::int32_t> ids_BS;
+  std::vector<Index> lengths_B;
+};
+
+// `reference.safetensors` of a model folder: inputs and what transformers made of them.
+struct Reference {
+  explicit Reference(const std::filesystem::path& folder);
+
+  Tokens tokens;
+  Matrix<float> logits_RV;  // of all positions of all sequences
+};
+
+// Keeps what it is shown, widened to fp32, and may change weights.
+class RecordingObserver : public BlockObserver {
+ public:
+  using Change = std::function<void(const model::SiteSpec&, model::BlockWeights&)>;
+  explicit RecordingObserver(Change change = {}) : change_(std::move(change)) {}
+
+  void site_input(const model::SiteSpec& site, const ActivationView& inputs_TK) override;
+  void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override;
+
+  // "attn_in 4096", "attn_in 224", "attn_in ready", ...
+  const std::vector<std::string>& events() const { return events_; }
+  const std::vector<std::vector<float>>& rows(model::SiteKind kind, Index expert = -1) {
+    return rows_[{kind, expert}];
+  }
+
+ private:
+  Change change_;
+  std::vector<std::string> events_;
+  std::map<std::pair<model::SiteKind, Index>, std::vector<std::vector<float>>> rows_;
+};
+
+// Changes the weights of block `layer` before it is run.
+using WeightChange = std::function<void(Index layer, model::BlockWeights&)>;
+
+// Logits of all real positions, through all blocks; `observer` watches every block.
+Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,
+                        const RunnerOptions& options, BlockObserver* observer = nullptr,
+                        const WeightChange& change = {});
+
+float largest_difference(MatrixView<const float> a, MatrixView<const float> b);
+bool same_bits(MatrixView<const float> a, MatrixView<const float> b);
+
+}  // namespace calque::forward

@@ -1,0 +1,67 @@
+// Rows of files that llama-quantize wrote (tests/fixtures/ggml/README.md).
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "calque/core/dtype.h"
+#include "ggml/ggml_samples.h"
+
+namespace calque {
+namespace {
+
+std::vector<std::byte> read_fixture(const std::string& name) {
+  std::ifstream file(std::string(CALQUE_FIXTURES) + "/ggml/" + name, std::ios::binary);
+  EXPECT_TRUE(file) << name;
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  std::vector<std::byte> result;
+  for (const char c : bytes) result.push_back(static_cast<std::byte>(c));
+  return result;
+}
+
+std::vector<float> read_floats(const std::string& name, DType dtype) {
+  const std::vector<std::byte> bytes = read_fixture(name);
+  std::vector<float> values(bytes.size() / size_of(dtype));
+  convert_to_float(bytes.data(), dtype, values.size(), values.data());
+  return values;
+}
+
+struct Written {
+  std::string tensor;
+  GgmlBlock type;
+  Index columns;
+  bool weighted;
+};
+
+class GgmlWritten : public testing::TestWithParam<Written> {};
+
+TEST_P(GgmlWritten, QuantizesToTheSameBytes) {
+  const auto& [tensor, type, columns, weighted] = GetParam();
+  const std::vector<float> x = read_floats(tensor + ".f16", DType::kF16);
+  std::vector<float> importance;
+  if (weighted) importance = read_floats(tensor + ".importance.f32", DType::kF32);
+  const Index rows = static_cast<Index>(x.size()) / columns;
+  ASSERT_EQ(rows, 4);
+  const std::string name = tensor + "." + name_of_type(type) + (weighted ? ".weighted" : "");
+  EXPECT_EQ(ggml_quantized(type, MatrixView<const float>(x.data(), rows, columns), importance),
+            read_fixture(name));
+}
+
+const Written kWritten[] = {
+    {"ffn_down_0", GgmlBlock::kQ4_0, 512, false},   {"ffn_down_0", GgmlBlock::kQ4_1, 512, false},
+    {"ffn_down_0", GgmlBlock::kQ5_0, 512, false},   {"ffn_down_0", GgmlBlock::kQ5_1, 512, false},
+    {"ffn_down_0", GgmlBlock::kQ8_0, 512, false},   {"ffn_down_0", GgmlBlock::kQ6_K, 512, false},
+    {"ffn_down_0", GgmlBlock::kIQ4_NL, 512, false}, {"ffn_down_0", GgmlBlock::kIQ4_XS, 512, false},
+    {"ffn_down_0", GgmlBlock::kQ3_K, 512, false},   {"ffn_down_0", GgmlBlock::kQ3_K, 512, true},
+    {"ffn_down_0", GgmlBlock::kQ4_K, 512, false},   {"ffn_down_0", GgmlBlock::kQ4_K, 512, true},
+    {"ffn_down_0", GgmlBlock::kQ5_K, 512, false},   {"attn_q_0", GgmlBlock::kQ2_K, 256, false},
+    {"attn_q_0", GgmlBlock::kQ2_K, 256, true},      {"ffn_down_1", GgmlBlock::kQ6_K, 512, true},
+};
+
+INSTANTIATE_TEST_SUITE_P(LlamaCpp, GgmlWritten, testing::ValuesIn(kWritten), [](const auto& test) {
+  const Written& written = test.param;
+  return written.tensor + "_" + name_of_type(written.type) + (written.weighted ? "_weighted" : "");
+});
+
+}  // namespace
+}  // namespace calque
