@@ -35,7 +35,8 @@ ALLOWED = {
 # third-party headers and the places that may know them
 KEPT_TO = {
     r"torch/|ATen/|c10/": ["src/forward/torch/"],
-    r"Eigen/|tbb/": ["src/kernels/cpu/"],
+    r"Eigen/": ["src/kernels/cpu/"],
+    r"tbb/": ["src/core/"],
     r"dnnl|oneapi/": ["src/kernels/cpu/", "src/forward/cpu/"],
     r"cuda_runtime|cuda_bf16|cuda_fp16|cublas|cusolver": ["src/kernels/cuda/"],
     r"yaml-cpp/": ["src/config/"],

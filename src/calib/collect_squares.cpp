@@ -3,29 +3,16 @@
 #include <fmt/format.h>
 
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
 
 namespace calque::calib {
-namespace {
-
-float widened(float value) { return value; }
-float widened(BFloat16 value) { return to_float(value); }
-
-template <typename T>
-bool is_finite(const T* row, Index count) {
-  // 0 * x is 0 for finite x and NaN otherwise.
-  bool finite = true;
-  for (Index k = 0; k < count; ++k) finite &= widened(row[k]) * 0.0f == 0.0f;
-  return finite;
-}
-
-}  // namespace
 
 template <typename T>
 void SquareCollector::add_rows(MatrixView<const T> inputs_TK) {
   const Index features = inputs_TK.cols();
   for (Index t = 0; t < inputs_TK.rows(); ++t) {
     const T* row = inputs_TK.row(t);
-    if (!is_finite(row, features)) {
+    if (!all_finite<T>(inputs_TK.row_span(t))) {
       ++nonfinite_tokens_;
       continue;
     }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
 #include "calque/kernels/products.h"
 #include "calque/forward/token_rows.h"
 #include "pipeline/stopwatch.h"
@@ -19,12 +20,6 @@ constexpr Index kBlockRows = 2048;
 void widen(const forward::ActivationView& rows_TK, Index t, float* out) {
   for (Index k = 0; k < rows_TK.cols(); ++k)
     out[k] = rows_TK.is_bf16() ? to_float(rows_TK.bf16_TK(t, k)) : rows_TK.f32_TK(t, k);
-}
-
-bool is_finite(const float* row, Index columns) {
-  bool finite = true;
-  for (Index k = 0; k < columns; ++k) finite &= row[k] * 0.0f == 0.0f;
-  return finite;
 }
 
 }  // namespace
@@ -92,7 +87,7 @@ class ReferenceStream::Comparison {
       difference[k] -= input[k];
       energy += static_cast<double>(difference[k]) * difference[k];
     }
-    if (!std::isfinite(energy) || !is_finite(input, inputs_BK_.cols())) return false;
+    if (!std::isfinite(energy) || !all_finite<float>(inputs_BK_.view().row_span(row))) return false;
     shift_.energy += energy;
     return true;
   }

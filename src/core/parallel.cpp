@@ -1,15 +1,77 @@
 #include "calque/core/parallel.h"
 
 #include <sched.h>
+#include <tbb/blocked_range.h>
+#include <tbb/info.h>
+#include <tbb/parallel_for.h>
+#include <tbb/partitioner.h>
+#include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <mutex>
+#include <chrono>
 #include <thread>
 #include <vector>
 
+// The OpenMP runtime that oneDNN uses (libgomp); declared here because its header comes with g++
+// only.
+extern "C" {
+int omp_get_max_threads(void);
+void omp_set_num_threads(int);
+}
+
 namespace calque {
+namespace {
+
+// oneDNN starts an OpenMP team of its own inside every call unless the calling thread asks for one
+// thread. The caller's setting comes back afterwards: LibTorch uses the same OpenMP.
+class OneOpenMpThread {
+ public:
+  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneOpenMpThread() { omp_set_num_threads(before_); }
+  OneOpenMpThread(const OneOpenMpThread&) = delete;
+  OneOpenMpThread& operator=(const OneOpenMpThread&) = delete;
+
+ private:
+  int before_;
+};
+
+// Once in a process that gets them.
+void expect_threads() {
+  static const bool started = (check_that_threads_start(), true);
+  static_cast<void>(started);
+}
+
+}  // namespace
+
+struct Workers::Arena {
+  // TBB complains on stderr when asked for more threads than processors.
+  explicit Arena(int threads)
+      : tasks(std::min(threads > 0 ? threads : available_threads(),
+                       tbb::info::default_concurrency())) {}
+  tbb::task_arena tasks;
+};
+
+Workers::Workers(int threads) : arena_(std::make_unique<Arena>(threads)) {}
+Workers::~Workers() = default;
+Workers::Workers(Workers&&) noexcept = default;
+
+void Workers::for_each(Index count, const std::function<void(Index)>& body) const {
+  const auto run = [&body](const tbb::blocked_range<Index>& range) {
+    const OneOpenMpThread guard;
+    for (Index i = range.begin(); i < range.end(); ++i) body(i);
+  };
+  if (arena_->tasks.max_concurrency() == 1 || count <= 1)
+    return run(tbb::blocked_range<Index>(0, count));
+  expect_threads();
+  // One index a task: bodies are coarse and unequal.
+  arena_->tasks.execute([&] {
+    tbb::parallel_for(tbb::blocked_range<Index>(0, count, 1), run, tbb::simple_partitioner());
+  });
+}
+
+void parallel_for(Index count, int threads, const std::function<void(Index)>& body) {
+  Workers(threads).for_each(count, body);
+}
 
 int available_threads() {
   cpu_set_t allowed;
@@ -17,32 +79,12 @@ int available_threads() {
   return std::max(1, CPU_COUNT(&allowed));
 }
 
-void parallel_for(Index count, int threads, const std::function<void(Index)>& body) {
-  if (threads <= 0) threads = available_threads();
-  const int workers = static_cast<int>(std::min<Index>(threads, count));
-  if (workers <= 1) {
-    for (Index i = 0; i < count; ++i) body(i);
-    return;
-  }
-  std::atomic<Index> next{0};
-  std::exception_ptr failure;
-  std::mutex failure_mutex;
-  const auto work = [&] {
-    for (Index i; (i = next.fetch_add(1)) < count;) {
-      try {
-        body(i);
-      } catch (...) {
-        next = count;
-        const std::lock_guard lock(failure_mutex);
-        if (!failure) failure = std::current_exception();
-      }
-    }
-  };
-  std::vector<std::jthread> pool;
-  for (int t = 1; t < workers; ++t) pool.emplace_back(work);
-  work();
-  pool.clear();
-  if (failure) std::rethrow_exception(failure);
+void check_that_threads_start() {
+  std::vector<std::jthread> threads;
+  for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i)
+    threads.emplace_back([](const std::stop_token& stop) {
+      while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::microseconds(100));
+    });
 }
 
 }  // namespace calque

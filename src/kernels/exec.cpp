@@ -16,14 +16,14 @@ int worker_threads(int threads) { return threads > 0 ? threads : available_threa
 
 Exec open_cpu(int threads) {
   return Exec(std::make_shared<const Exec::Backend>(
-      Exec::Backend{"cpu", cpu_kernels(), cpu::Workers(worker_threads(threads)), nullptr}));
+      Exec::Backend{"cpu", cpu_kernels(), Workers(worker_threads(threads)), nullptr}));
 }
 
 Exec open_cuda(int index, int threads) {
   const CudaBackend& cuda = *cuda_backend();
   return Exec(std::make_shared<const Exec::Backend>(
       Exec::Backend{fmt::format("cuda:{}", index), *cuda.kernels,
-                    cpu::Workers(worker_threads(threads)), cuda.open(index)}));
+                    Workers(worker_threads(threads)), cuda.open(index)}));
 }
 
 int cuda_devices() { return cuda_backend() == nullptr ? 0 : cuda_backend()->device_count(); }

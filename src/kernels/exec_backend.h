@@ -4,7 +4,7 @@
 #include <string>
 
 #include "calque/core/exec.h"
-#include "kernels/cpu/workers.h"
+#include "calque/core/parallel.h"
 #include "kernels/kernel_table.h"
 
 namespace calque {
@@ -14,7 +14,7 @@ namespace calque {
 struct Exec::Backend {
   std::string name;
   const KernelTable& kernels;
-  cpu::Workers workers;
+  Workers workers;
   std::shared_ptr<void> device;  // cuda::Device; null on the CPU
 };
 

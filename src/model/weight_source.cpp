@@ -4,12 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
 #include "calque/core/parallel.h"
 
 namespace calque::model {
@@ -41,27 +41,15 @@ std::string fault_of(const SourceTensor* found, const TensorSpec& wanted) {
   return {};
 }
 
-// All exponent bits set: an infinity or a NaN. Integer arithmetic, so that the loop vectorizes.
-bool all_finite(const float* values, Index count) {
-  constexpr std::uint32_t kExponent = 0x7f800000u;
-  bool finite = true;
-  for (Index i = 0; i < count; ++i)
-    finite &= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) != kExponent;
-  return finite;
-}
-
 void check_finite(const std::string& name, MatrixView<const float> tensor) {
   for (Index r = 0; r < tensor.rows(); ++r) {
-    if (all_finite(tensor.row(r), tensor.cols())) continue;
-    const float* const row = tensor.row(r);
-    const Index c = std::find_if_not(row, row + tensor.cols(),
-                                     [](float value) { return std::isfinite(value); }) -
-                    row;
+    const std::optional<std::size_t> c = first_nonfinite<float>(tensor.row_span(r));
+    if (!c) continue;
     throw Error(
         ErrorKind::kInput, "E164",
         fmt::format("{}: row {}, column {} is {}; the checkpoint is damaged or its training "
                     "diverged. Download or convert it again.",
-                    name, r, c, row[c]));
+                    name, r, *c, tensor.row(r)[*c]));
   }
 }
 

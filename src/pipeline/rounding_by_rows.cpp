@@ -14,13 +14,6 @@ namespace {
 
 constexpr Index kStripWeights = 1 << 19;  // 2 MiB of fp32
 
-double sum_of_squares(const Matrix<float>& values) {
-  double total = 0;
-  for (Index i = 0; i < values.size(); ++i)
-    total += static_cast<double>(values.data()[i]) * values.data()[i];
-  return total;
-}
-
 // Strips of a matrix of the model, widened one after another.
 class RowReader {
  public:

@@ -8,22 +8,18 @@
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
 
 namespace calque::quant {
 
 void expect_finite(MatrixView<const float> weight_NK) {
   for (Index n = 0; n < weight_NK.rows(); ++n) {
-    const float* row = weight_NK.row(n);
-    // 0 * w is 0 for finite w and NaN otherwise; the sum vectorizes where isfinite does not.
-    bool finite = true;
-    for (Index k = 0; k < weight_NK.cols(); ++k) finite &= row[k] * 0.0f == 0.0f;
-    if (finite) continue;
-    for (Index k = 0; k < weight_NK.cols(); ++k)
-      if (!std::isfinite(row[k]))
-        throw Error(ErrorKind::kNumerical, "",
-                    fmt::format("weight at row {}, column {} is {}; the checkpoint is damaged or "
-                                "was saved after a diverged training, nothing can be rounded to it",
-                                n, k, row[k]));
+    const std::optional<std::size_t> k = first_nonfinite<float>(weight_NK.row_span(n));
+    if (k)
+      throw Error(ErrorKind::kNumerical, "",
+                  fmt::format("weight at row {}, column {} is {}; the checkpoint is damaged or "
+                              "was saved after a diverged training, nothing can be rounded to it",
+                              n, *k, weight_NK.row(n)[*k]));
   }
 }
 
@@ -102,15 +98,6 @@ void subtract(MatrixView<const float> b, MatrixView<float> values) {
     float* out = values.row(r);
     for (Index c = 0; c < b.cols(); ++c) out[c] -= right[c];
   }
-}
-
-double sum_of_squares(MatrixView<const float> values) {
-  double total = 0;
-  for (Index r = 0; r < values.rows(); ++r) {
-    const float* row = values.row(r);
-    for (Index c = 0; c < values.cols(); ++c) total += static_cast<double>(row[c]) * row[c];
-  }
-  return total;
 }
 
 namespace {

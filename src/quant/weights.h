@@ -77,7 +77,6 @@ void measure_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q,
 
 // values -= b.
 void subtract(MatrixView<const float> b, MatrixView<float> values);
-double sum_of_squares(MatrixView<const float> values);
 // |dequantize(q) - weight|^2.
 double squared_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q);
 

@@ -33,6 +33,10 @@ inline float to_float(BFloat16 value) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
 }
 
+// The same for code that is written once for float and for BFloat16.
+inline float widened(float value) { return value; }
+inline float widened(BFloat16 value) { return to_float(value); }
+
 // Round to nearest, ties to even; overflow gives infinity, NaN stays NaN (quiet). The second is
 // inline and without branches, so that loops over activations vectorize.
 Half to_half(float value);

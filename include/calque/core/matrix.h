@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -38,6 +39,7 @@ class MatrixView {
     assert(r >= 0 && r < rows_);
     return data_ + r * stride_;
   }
+  std::span<T> row_span(Index r) const { return {row(r), static_cast<std::size_t>(cols_)}; }
   T& operator()(Index r, Index c) const {
     assert(c >= 0 && c < cols_);
     return row(r)[c];
@@ -129,5 +131,13 @@ class Matrix {
   Index rows_ = 0;
   Index cols_ = 0;
 };
+
+// Summed in double, row after row.
+inline double sum_of_squares(MatrixView<const float> values) {
+  double total = 0;
+  for (Index r = 0; r < values.rows(); ++r)
+    for (const float value : values.row_span(r)) total += static_cast<double>(value) * value;
+  return total;
+}
 
 }  // namespace calque

@@ -9,8 +9,6 @@
 // Arithmetic on single rows, in fp32 whatever T (float or BFloat16) stores.
 namespace calque::forward {
 
-inline float widened(float value) { return value; }
-inline float widened(BFloat16 value) { return to_float(value); }
 inline void store(float value, float& out) { out = value; }
 inline void store(float value, BFloat16& out) { out = to_bfloat16(value); }
 

@@ -3,11 +3,9 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <string>
 #include <string_view>
-#include <thread>
 
 #include "calque/core/error.h"
 
@@ -29,15 +27,6 @@ std::uint64_t bytes_in(const std::string& reason) {
   constexpr std::string_view kBefore = "tried to allocate ";
   const std::size_t at = reason.find(kBefore);
   return at == std::string::npos ? 0 : std::strtoull(&reason[at + kBefore.size()], nullptr, 10);
-}
-
-// As many at a time as the pool will have.
-void check_that_threads_start() {
-  std::vector<std::jthread> threads;
-  for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i)
-    threads.emplace_back([](const std::stop_token& stop) {
-      while (!stop.stop_requested()) std::this_thread::sleep_for(std::chrono::microseconds(100));
-    });
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <vector>
 
+#include "calque/core/finite.h"
 #include "kernels/cpu/gram_product.h"
 #include "kernels/cpu/kernels.h"
 
@@ -16,18 +17,6 @@ namespace {
 constexpr Index kBlockRows = 2048;
 constexpr Index kStripeColumns = 64;
 
-bool is_finite(float value) {
-  return (std::bit_cast<std::uint32_t>(value) & 0x7f800000u) != 0x7f800000u;
-}
-bool is_finite(BFloat16 value) { return (value.bits & 0x7f80u) != 0x7f80u; }
-
-template <typename T>
-bool is_finite(const T* row, Index count) {
-  bool all = true;
-  for (Index k = 0; k < count; ++k) all &= is_finite(row[k]);
-  return all;
-}
-
 // Rows of `inputs_TK` without NaN and infinity.
 template <typename T>
 std::vector<Index> finite_rows(MatrixView<const T> inputs_TK, const Workers& workers) {
@@ -36,7 +25,7 @@ std::vector<Index> finite_rows(MatrixView<const T> inputs_TK, const Workers& wor
   workers.for_each((inputs_TK.rows() + kRowsATask - 1) / kRowsATask, [&](Index task) {
     const Index end = std::min(inputs_TK.rows(), (task + 1) * kRowsATask);
     for (Index t = task * kRowsATask; t < end; ++t)
-      finite[t] = is_finite(inputs_TK.row(t), inputs_TK.cols());
+      finite[t] = all_finite<T>(inputs_TK.row_span(t));
   });
   std::vector<Index> rows;
   for (Index t = 0; t < inputs_TK.rows(); ++t)
@@ -51,9 +40,6 @@ Matrix<T> selected_rows(MatrixView<const T> source, const std::vector<Index>& ro
     std::copy_n(source.row(rows[r]), source.cols(), selection.row(static_cast<Index>(r)));
   return selection;
 }
-
-float widened(float value) { return value; }
-float widened(BFloat16 value) { return to_float(value); }
 
 using Doubles = double __attribute__((vector_size(8 * sizeof(double))));
 using Halves = float __attribute__((vector_size(8 * sizeof(float))));
@@ -103,7 +89,7 @@ std::vector<double> added_magnitudes(std::span<const double> magnitude_K,
   return sums_K;
 }
 
-Matrix<float> widened(MatrixView<const BFloat16> inputs_TK, const Workers& workers) {
+Matrix<float> widened_rows(MatrixView<const BFloat16> inputs_TK, const Workers& workers) {
   auto wide_TK = Matrix<float>::uninitialized(inputs_TK.rows(), inputs_TK.cols());
   workers.for_each(inputs_TK.rows(), [&](Index t) {
     const BFloat16* source = inputs_TK.row(t);
@@ -180,7 +166,7 @@ GramCount accumulate_gram_bf16(MatrixView<const BFloat16> inputs_TK, MatrixView<
   return Accumulation<BFloat16>(magnitude_K, workers)
       .run(inputs_TK, [&](MatrixView<const BFloat16> rows) {
         if (multiplies_bf16_fast()) return add_gram(rows, gram_KK, workers);
-        add_gram(widened(rows, workers).view(), gram_KK, workers);
+        add_gram(widened_rows(rows, workers).view(), gram_KK, workers);
       });
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "calque/core/dtype.h"
-#include "kernels/cpu/workers.h"
+#include "calque/core/parallel.h"
 
 namespace calque::cpu {
 

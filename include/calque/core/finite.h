@@ -1,0 +1,36 @@
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "calque/core/dtype.h"
+
+namespace calque {
+
+// Whether a number is neither infinite nor NaN: not all bits of its exponent are set. Integer
+// arithmetic, so that loops over many numbers vectorize, which std::isfinite prevents.
+inline bool is_finite(float value) {
+  return (std::bit_cast<std::uint32_t>(value) & 0x7f800000u) != 0x7f800000u;
+}
+inline bool is_finite(BFloat16 value) { return (value.bits & 0x7f80u) != 0x7f80u; }
+
+template <typename T>
+bool all_finite(std::span<const T> values) {
+  bool finite = true;
+  for (const T value : values) finite &= is_finite(value);
+  return finite;
+}
+
+// Where the first number is that is infinite or NaN; nullopt if there is none.
+template <typename T>
+std::optional<std::size_t> first_nonfinite(std::span<const T> values) {
+  if (all_finite(values)) return std::nullopt;
+  std::size_t at = 0;
+  while (is_finite(values[at])) ++at;
+  return at;
+}
+
+}  // namespace calque
