@@ -6,9 +6,9 @@
     scripts/artifact_hashes.py list
 
 Hashes depend on the machine's instruction set (bfloat16 products, the order of sums), so write them with the old program and
-check with the new one on one machine; they are not kept in the repository. A line is `sha256  job/path/of/file`, or for
-what an evaluation measured `numbers  job/metrics/text/seqlen/model`. Jobs that must agree with each other (one thread and two, with a
-limit of memory, killed and resumed, one by one and in a sweep) are compared on the way. Only Python's standard library is needed.
+check with the new one on one machine; they are not kept in the repository. A line is `sha256  job/path/of/file`, or
+`numbers  job/metrics/text/seqlen/model` for what an evaluation measured. Jobs that must agree with each other (one thread and two,
+with a limit of memory, killed and resumed, alone and in a sweep) are compared on the way. Python's standard library is enough.
 """
 import argparse
 import concurrent.futures
@@ -37,6 +37,8 @@ FAMILIES = ["llama", "llama3_rope", "llama_bias", "mistral_sliding", "qwen2", "q
 EXPERTS = ["mixtral", "qwen2_moe", "qwen3_moe", "wide_mixtral"]
 TOKENIZERS = ["bytelevel_gpt2", "bytelevel_llama3", "bytelevel_qwen2", "bytelevel_tekken", "metaspace_always", "metaspace_first",
               "sentencepiece_bpe"]
+FOREIGN = ["autoround_rtn_w4g128_negscale", "gptqmodel_w3g128_sym_v1", "gptqmodel_w4g128_asym_v2", "gptqmodel_w4g128_sym_v1",
+           "gptqmodel_w8g128_sym_v1"]  # other programs' artifacts that hold whole models
 LEGACY_TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
 PLAIN_TYPES = ["F16", "BF16", "F32"]
 LOW_MIXES = ["Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L"]
@@ -60,12 +62,15 @@ def write_safetensors(path, header, data):
 
 
 def salient_channels(header, data):
-    """Every 16th value of a norm becomes 8, so that channel scales have something to gain. bfloat16."""
+    """Every 16th value of a norm becomes 8, so that channel scales have something to gain, and every 64th 0: a dead channel,
+    but in Gemma, whose norms add 1. The tensors are bfloat16."""
     for name, tensor in header.items():
         if name.endswith(("input_layernorm.weight", "post_attention_layernorm.weight", "pre_feedforward_layernorm.weight")):
             begin, end = tensor["data_offsets"]
             for at in range(begin + 6, end, 32):
                 data[at:at + 2] = b"\x00\x41"
+            for at in range(begin + 10, end, 128):
+                data[at:at + 2] = b"\x00\x00"
 
 
 def add_tokenizer(folder, name="artifacts/source"):
@@ -171,8 +176,7 @@ def make_models(models):
                     num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
     for path in sorted((FIXTURES / "artifacts/gguf").glob("*.gguf")) + sorted((FIXTURES / "gguf").glob("*imatrix*")):
         shutil.copy(path, models)
-    for name in ["autoround_rtn_w4g128_negscale", "gptqmodel_w3g128_sym_v1", "gptqmodel_w4g128_asym_v2", "gptqmodel_w4g128_sym_v1",
-                 "gptqmodel_w8g128_sym_v1"]:
+    for name in FOREIGN:
         shutil.copytree(FIXTURES / "artifacts" / name, models / name)
 
 
@@ -201,6 +205,7 @@ class Job:
     commands: list    # arguments of the program, which runs in the job's folder; then perhaps ">", a file for what it prints
     same_as: str = ""       # the job, or point of a sweep, whose artifacts have the same bytes
     kill_at_block: int = 0  # the first command is killed when that many blocks are saved
+    proof: str = ""         # what is not 0 in the run's metrics if it did what it is for
 
 
 PROSE = {"path": "../../texts/prose.txt", "split_on": "\n\n\n"}
@@ -209,19 +214,21 @@ EVALUATE = {"texts": [{"text": "../../texts/heldout.txt"}], "seqlen": 64, "windo
 RUNTIME = {"threads": 1, "device": "cpu", "forward_dtype": "float32", "checkpoint": "off"}
 
 
-def job_file(model, quantization, exports, calibration=None, evaluate=None, runtime=None, publish=None):
+def job_file(model, quantization, exports, calibration={}, evaluate=None, runtime=None, publish=None):
+    """`calibration`: what is not as usual; None: no text."""
     content = {"version": 1, "name": "job", "run_dir": "run", "model": {"path": "../../models/" + model}}
-    if "imatrix" not in quantization:
-        content["calibration"] = CALIBRATION | (calibration or {})
+    if calibration is not None:
+        content["calibration"] = CALIBRATION | calibration
     if model in EXPERTS:  # some see no token of a short text
         quantization = quantization | {"fallback": {"max_modules": 1000}}
     content |= {"quantization": quantization, "export": exports, "runtime": RUNTIME | (runtime or {})}
     return content | ({"evaluate": evaluate} if evaluate else {}) | ({"publish": publish} if publish else {})
 
 
-def run(name, purpose, *arguments, same_as="", kill_at_block=0, **sections):
+def run(name, purpose, *arguments, same_as="", kill_at_block=0, proof="", **sections):
     commands = [["run", "job.yaml"]] + ([["resume", "run"]] if kill_at_block else [])
-    return Job(name, purpose, {"job.yaml": job_file(*arguments, **sections)}, commands, same_as, kill_at_block)
+    proof = "resumed" if kill_at_block else proof
+    return Job(name, purpose, {"job.yaml": job_file(*arguments, **sections)}, commands, same_as, kill_at_block, proof)
 
 
 def folder(format, name=None, **keys):
@@ -244,8 +251,6 @@ def folder_jobs():
     yield run("gptq-4", "GPTQ, 4 bits, and Q4_0 from one job; evaluation with rounded caches", *first, evaluate=measured)
     yield run("gptq-4-two-threads", "the same with two threads", *first, evaluate=measured, runtime={"threads": 2},
               same_as="gptq-4")
-    yield run("gptq-4-max-ram", "the same with activations in files", *first, evaluate=measured,
-              runtime={"max_ram": "300MiB"}, same_as="gptq-4")
     yield run("gptq-4-killed", "the same, killed when two blocks are saved, and resumed", *first, evaluate=measured,
               runtime={"checkpoint": "block"}, same_as="gptq-4", kill_at_block=2)
     yield run("gptq-4-bfloat16", "bfloat16 forward pass of calibration and evaluation", *first,
@@ -256,6 +261,11 @@ def folder_jobs():
               calibration=saved, evaluate=EVALUATE)
     yield run("gptq-3-upstream-killed", "the same, killed in the second pass", *second, calibration=saved, evaluate=EVALUATE,
               runtime={"checkpoint": "block"}, same_as="gptq-3-upstream", kill_at_block=5)
+    long = {"n_samples": 64, "seqlen": 512}
+    third = "llama", gptq, [folder("gptq"), folder("compressed-tensors")]
+    yield run("gptq-4-long", "more activations", *third, calibration=long)
+    yield run("gptq-4-long-max-ram", "the same with activations in files", *third, calibration=long,
+              runtime={"max_ram": "215MiB"}, same_as="gptq-4-long", proof="activation_file_bytes")
     yield run("gptq-2-asym", "2 bits, half of the correction, gptq_v2",
               "demo", gptq | {"bits": 2, "group_size": 32, "sym": False, "upstream_correction": 0.5}, [folder("gptq")])
     yield run("gptq-8-channel", "8 bits, one group a row, no activation order, min-max scales",
@@ -266,15 +276,21 @@ def folder_jobs():
               [folder("gptq", desc_act=True, checkpoint_format="gptq_v2")])
     yield run("gptq-v1-asym", "zero points in the old convention; scales by blocks of the Gram matrix", "wide_llama",
               gptq | {"sym": False, "scale_rule": "block_search", "refine_passes": 1}, [folder("gptq", checkpoint_format="gptq")])
-    yield run("rules", "module rules; shards; a folder that vLLM loads; what is published",
-              "demo", gptq | {"rules": [{"match": "*.down_proj", "bits": 8}, {"match": "lm_head", "skip": False, "bits": 8},
-                                        {"match": r"re:model\.layers\.[01]\.self_attn", "skip": True},
-                                        {"match": "*.5.mlp.down_proj", "group_size": 64}]},
-              [folder("gptq", max_shard_size="3MB", require={"vllm": True, "tensor_parallel": [1, 2]}), folder("compressed-tensors")],
-              publish={"base_model": "org/demo", "license": "apache-2.0", "quantized_by": "somebody"})
-    yield run("asymmetric-rules", "some modules with zero points; no card and no checksums",
-              "wide_llama", gptq | {"group_size": 32, "rules": [{"match": "*.o_proj", "sym": False}, {"match": "*.9.*", "skip": True,
-                                                                                                   "allow_no_match": True}]},
+    few = {"n_samples": 2, "seqlen": 32}
+    yield run("few-tokens", "a Hessian that needs more damping", "wide_llama",
+              gptq | {"damp_percent": 0, "damp_auto_increment": 0.02}, [folder("gptq"), gguf("Q4_K_M")], calibration=few)
+    yield run("fallbacks", "a Hessian that is given up, experts that see nothing: rounded to nearest", "qwen3_moe",
+              gptq | {"group_size": 32, "damp_percent": 0, "damp_auto_increment": 0}, [folder("gptq"), gguf("Q4_0")],
+              calibration={"n_samples": 1, "seqlen": 8})
+    rules = [{"match": "*.down_proj", "bits": 8}, {"match": "lm_head", "skip": False, "bits": 8},
+             {"match": r"re:model\.layers\.[01]\.self_attn", "skip": True}, {"match": "*.5.mlp.down_proj", "group_size": 64}]
+    loadable = {"require": {"vllm": True, "tensor_parallel": [1, 2]}}
+    yield run("rules", "module rules; shards; a folder that vLLM loads; what is published", "demo", gptq | {"rules": rules},
+              [folder("gptq", max_shard_size="3MB", **loadable), folder("compressed-tensors")],
+              publish={"base_model": "org/demo", "license": "apache-2.0", "quantized_by": "somebody"}, evaluate=EVALUATE)
+    rules = [{"match": "*.o_proj", "sym": False}, {"match": "*.9.*", "skip": True, "allow_no_match": True}]
+    yield run("asymmetric-rules", "some modules with zero points; no card and no checksums", "wide_llama",
+              gptq | {"group_size": 32, "rules": rules},
               [folder("gptq"), folder("compressed-tensors")], publish={"model_card": False, "checksums": False})
 
 
@@ -283,13 +299,14 @@ def method_jobs():
     all_folders = [folder("gptq"), folder("awq", scale_dtype="bfloat16"), folder("compressed-tensors")]
     for rule in ("minmax", "full_range", "search", "block_search"):
         yield run("rtn-" + rule, f"round to nearest, scale rule {rule}, into three containers", "wide_qwen2",
-                  rtn | {"scale_rule": rule, "sym": rule != "minmax"}, all_folders)
+                  rtn | {"scale_rule": rule, "sym": rule != "minmax"}, all_folders,
+                  calibration={} if "search" in rule else None)
     shared = [folder(format, scale_dtype="bfloat16") for format in ("awq", "gptq", "compressed-tensors")]
     for loss in ("gram", "output"):
         for rounding in ("gptq", "rtn"):
+            awq = {"rounding": rounding, "loss": loss, "n_grid": 8}
             yield run(f"awq-{loss}-{rounding}", f"channel scales by loss {loss}, rounding {rounding}; one pass for three folders",
-                      "demo", {"method": "awq", "group_size": 128, "sym": False, "awq": {"rounding": rounding, "loss": loss, "n_grid": 8}},
-                      shared, evaluate=EVALUATE)
+                      "demo", {"method": "awq", "group_size": 128, "sym": False, "awq": awq}, shared, evaluate=EVALUATE)
     yield run("awq-gguf", "channel scales and legacy GGUF types; a K-quant is only rounded", "wide_llama", {"method": "awq"},
               ggufs(LEGACY_TYPES) + [gguf("Q4_K_M")])
     yield run("ct-8-asym", "compressed-tensors, 8 bits with zero points, float16 scales", "wide_llama",
@@ -311,25 +328,30 @@ def family_jobs():
 
 def gguf_jobs():
     every = LEGACY_TYPES + PLAIN_TYPES + LOW_MIXES + HIGH_MIXES + OTHER_TYPES
-    for model in ("wide_llama", "demo"):
-        yield run(f"{model}-rtn-ggufs", "every GGUF type and mix, rounded as llama.cpp does", model, {"method": "rtn"}, ggufs(every))
+    for model, text in ("wide_llama", None), ("demo", {}):
+        how = "without an importance matrix" if text is None else "with an importance matrix of its own"
+        yield run(f"{model}-rtn-ggufs", f"every GGUF type and mix, rounded as llama.cpp does {how}", model, {"method": "rtn"},
+                  ggufs(every), calibration=text, evaluate=EVALUATE)
     for name, types in ("legacy", LEGACY_TYPES + PLAIN_TYPES), ("low", LOW_MIXES), ("high", HIGH_MIXES), ("other", OTHER_TYPES):
         yield run(f"gptq-ggufs-{name}", "GGUF types with error feedback", "wide_llama", {"method": "gptq"}, ggufs(types))
     yield run("demo-gptq-gguf", "Q4_K_M of a trained model", "demo", {"method": "gptq"}, [gguf("Q4_K_M")], evaluate=EVALUATE)
     rules = [{"match": r"ffn_down", "type": "Q6_K"}, {"match": r"blk\.[0-2]\.attn_q", "type": "IQ4_NL"}]
     yield run("gguf-choices", "types of single tensors, of both ends, without a mix; split files", "demo", {"method": "gptq"},
               [gguf("Q4_K_S", tensor_types=rules, embedding_type="Q5_0", output_type="Q8_0"),
-               gguf("Q3_K_L", pure=True, split_max_size="2MB")], publish={"quantized_by": "somebody", "base_model": "org/demo"})
+               gguf("Q3_K_L", pure=True, split_max_size="2MB")],
+              evaluate=EVALUATE, publish={"quantized_by": "somebody", "base_model": "org/demo"})
     experts = [gguf("Q4_K_M"), gguf("IQ4_XS"), gguf("MXFP4_MOE"), gguf("Q2_K")]
     yield run("experts-rtn-ggufs", "eight stacked experts", "wide_mixtral", {"method": "rtn"}, experts)
     yield run("experts-gptq-ggufs", "eight stacked experts, error feedback", "wide_mixtral", {"method": "gptq"}, experts)
     yield run("gguf-source", "a GGUF file as the model", "tiny-f16.gguf", {"method": "gptq"}, [gguf("Q4_K_M"), gguf("Q5_1")],
               evaluate=EVALUATE)
-    again = run("gguf-requantize", "a quantized GGUF file as the model", "tiny-1layer-Q8_0.gguf", {"method": "rtn"}, [gguf("Q4_0")])
+    again = run("gguf-requantize", "a quantized GGUF file as the model", "tiny-1layer-Q8_0.gguf", {"method": "rtn"},
+                [gguf("Q4_0")], calibration=None)
     again.files["job.yaml"]["model"]["allow_requantize"] = True
     yield again
     imatrix = {"method": "rtn", "imatrix": "../../models/tiny-imatrix.gguf"}
-    yield run("given-imatrix", "llama-imatrix's file, llama-quantize's bytes", "tiny-f16.gguf", imatrix, ggufs(LOW_MIXES + HIGH_MIXES))
+    yield run("given-imatrix", "llama-imatrix's file, llama-quantize's bytes", "tiny-f16.gguf", imatrix,
+              ggufs(LOW_MIXES + HIGH_MIXES), calibration=None)
     yield imatrix_job()
     yield tokenizers_job()
 
@@ -337,14 +359,17 @@ def gguf_jobs():
 def imatrix_job():
     measure = ["imatrix", "../../models/wide_llama", "../../texts/prose.txt", "--chunk-size", "64", "--threads", "1", "-o"]
     content = job_file("wide_llama", {"method": "rtn", "imatrix": "out/both.gguf"},
-                       ggufs(["Q4_0", "Q2_K", "Q4_K_M", "IQ4_XS", "TQ2_0"]))
-    return Job("imatrix", "importance collected, in both formats, merged, and used", {"job.yaml": content},
-               [measure + ["out/a.gguf", "--chunks", "6", "--process-output"], measure + ["out/b.dat", "--chunks", "4", "--dtype", "bfloat16"],
-                ["imatrix", "--in-file", "out/a.gguf", "--in-file", "out/b.dat", "-o", "out/both.gguf"], ["run", "job.yaml"]])
+                       ggufs(["Q4_0", "Q2_K", "Q4_K_M", "IQ4_XS", "TQ2_0"]), calibration=None)
+    commands = [measure + ["out/a.gguf", "--chunks", "6", "--process-output"],
+                measure + ["out/b.dat", "--chunks", "4", "--dtype", "bfloat16"],
+                ["imatrix", "--in-file", "out/a.gguf", "--in-file", "out/b.dat", "-o", "out/both.gguf"],
+                ["run", "job.yaml"]]
+    return Job("imatrix", "importance collected, in both formats, merged, and used", {"job.yaml": content}, commands)
 
 
 def tokenizers_job():
-    files = {f"{name}.yaml": job_file(name, {"method": "rtn"}, [gguf("F16", name)]) for name in TOKENIZERS}
+    files = {f"{name}.yaml": job_file(name, {"method": "rtn"}, [gguf("F16", name)], None) for name in TOKENIZERS}
+    files["bytelevel_gpt2.yaml"]["export"].append(gguf("F16", "named", pre="qwen2"))
     ids = [["tokenize", "--tokenizer", "../../models/" + name, "--text", "../../texts/heldout.txt", "--add-special", "--json",
             ">", f"out/{name}.ids"] for name in TOKENIZERS]
     return Job("tokenizers", "vocabularies in GGUF files, and token ids", files, [["run", name] for name in files] + ids)
@@ -354,8 +379,8 @@ def calibration_jobs():
     gptq = {"method": "gptq", "bits": 4, "group_size": 64}
     speeches = {"path": "../../texts/speeches.jsonl", "text_column": "speech"}
     texts = [PROSE | {"weight": 0.5}, speeches | {"weight": 0.3}, {"path": "../../texts/code.txt.gz", "weight": 0.2}]
-    yield run("calibration-mixed", "three sources with weights, another seed, special tokens as text", "demo", gptq, [folder("gptq")],
-              calibration={"sources": texts, "seed": 7, "parse_special": False})
+    yield run("calibration-mixed", "three sources with weights, another seed, special tokens as text", "demo", gptq,
+              [folder("gptq")], calibration={"sources": texts, "seed": 7, "parse_special": False})
     for packing in ("truncate", "pad"):
         yield run("calibration-" + packing, f"packing: {packing}, no BOS", "wide_llama", gptq, [folder("gptq")],
                   calibration={"sources": [speeches], "packing": packing, "add_bos": False})
@@ -370,23 +395,25 @@ def other_jobs():
                     evaluate=EVALUATE)
     sweep = {"version": 1, "base": "base.yaml", "grid": {"bits": [3, 4], "group_size": [64, 128]}, "keep_artifacts": "all",
              "output": "sweep"}
-    yield Job("sweep", "four points that share their statistics", {"base.yaml": base, "sweep.yaml": sweep}, [["sweep", "sweep.yaml"]])
+    yield Job("sweep", "four points that share their statistics", {"base.yaml": base, "sweep.yaml": sweep},
+              [["sweep", "sweep.yaml"]])
     # The point's names, because a model card tells them.
     alone = json.loads(json.dumps(base))
     alone["quantization"]["bits"] = 3
     alone["export"][0]["path"] = "out/demo-GPTQ-Int3-g64"
     yield Job("sweep-alone", "one of these points in a job of its own", {"job.yaml": alone}, [["run", "job.yaml"]], "sweep/point-1")
-    sources = sorted(path.name for path in (FIXTURES / "artifacts").iterdir() if path.name.startswith(("gptqmodel_w", "autoround")))
-    sources += sorted(path.name for path in (FIXTURES / "artifacts/gguf").glob("*.gguf"))
+    sources = FOREIGN + sorted(path.name for path in (FIXTURES / "artifacts/gguf").glob("*.gguf"))
     commands = [["dequantize", "../../models/" + name, "--out", "out/" + name, "--dtype", "float32"] for name in sources]
     yield Job("dequantize", "other programs' artifacts read", {}, commands)
     content = job_file("wide_llama", {"method": "awq", "group_size": 64, "awq": {"n_grid": 4}},
                        [folder("gptq"), folder("awq"), folder("compressed-tensors"), gguf("Q4_K_M"), gguf("IQ4_XS")])
     artifacts = [export["path"] for export in content["export"]]
     commands = [["dequantize", path, "--out", path + "-plain", "--dtype", "bfloat16"] for path in artifacts]
-    evaluate = ["eval", *artifacts, "--reference", "../../models/wide_llama", "--text", "../../texts/heldout.txt", "--seqlen", "64",
-                "--windows", "4", "--threads", "1", "--kv-cache", "q8_0/q4_0", "--json", ">", "out/evaluations.json"]
-    yield Job("round-trip", "own artifacts read back and evaluated", {"job.yaml": content}, [["run", "job.yaml"], *commands, evaluate])
+    evaluate = ["eval", *artifacts, "--reference", "../../models/wide_llama", "--text", "../../texts/heldout.txt",
+                "--seqlen", "64", "--windows", "4", "--threads", "1", "--kv-cache", "q8_0/q4_0", "--json",
+                ">", "out/evaluations.json"]
+    yield Job("round-trip", "own artifacts read back and evaluated", {"job.yaml": content},
+              [["run", "job.yaml"], *commands, evaluate])
 
 
 def all_jobs():
@@ -433,8 +460,8 @@ def run_job(program, job, folder):
             run_and_kill(program, command, folder, job.kill_at_block)
         else:
             run_command(program, command, folder)
-    if job.kill_at_block and json.loads((folder / "run/metrics.json").read_text())["resumed"] != 1:
-        raise RuntimeError("the run began anew instead of being resumed")
+    if job.proof and not json.loads((folder / "run/metrics.json").read_text())[job.proof]:
+        raise RuntimeError(f"'{job.proof}' is 0 in the run's metrics")
     lines = facts_of_run(folder / "out", folder / "run") | facts_of_sweep(folder / "sweep")
     shutil.rmtree(folder)
     return lines
@@ -474,7 +501,8 @@ def metric_lines(evaluations):
     for evaluation in evaluations:
         for model in evaluation["models"]:
             numbers = {"ppl": model["perplexity_huggingface"]["value"], "ppl2": model["perplexity_llamacpp"]["value"]}
-            numbers |= {key: model["divergence"][key] for key in ("kl_mean", "kl_p99", "top1_agreement") if "divergence" in model}
+            if "divergence" in model:  # not of the original
+                numbers |= {key: model["divergence"][key] for key in ("kl_mean", "kl_p99", "top1_agreement")}
             parts = ["metrics", evaluation["text"], str(evaluation["seqlen"]), model["label"], model["kind"], model["kv_cache"]]
             lines["/".join(filter(None, parts))] = " ".join(f"{key}={value!r}" for key, value in numbers.items())
     return lines
@@ -511,9 +539,7 @@ def facts_of_sweep(folder):
 
 def disagreements(jobs, lines):
     """Between jobs that must have the same results."""
-    for job in jobs:
-        if not job.same_as:
-            continue
+    for job in (job for job in jobs if job.same_as):
         own, other = ({name[len(prefix) + 1:]: value for name, value in lines.items() if name.startswith(prefix + "/")}
                       for prefix in (job.name, job.same_as))
         if own and other:
@@ -531,12 +557,12 @@ def differences(before, now):
 
 
 def run_all(program, jobs, work, at_once):
-    """All lines, and what went wrong."""
+    """All lines; and the jobs that failed, with what they said."""
     for name, make in ("models", make_models), ("texts", make_texts):
         shutil.rmtree(work / name, ignore_errors=True)
         (work / name).mkdir(parents=True)
         make(work / name)
-    lines, faults = {}, []
+    lines, failures = {}, {}
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         running = {pool.submit(run_job, program, job, work / "jobs" / job.name): job for job in jobs}
         for done, future in enumerate(concurrent.futures.as_completed(running), 1):
@@ -544,9 +570,9 @@ def run_all(program, jobs, work, at_once):
             try:
                 lines |= {f"{job.name}/{name}": value for name, value in future.result().items()}
             except Exception as error:
-                faults.append(f"{job.name}: {error}")
+                failures[job.name] = error
             print(f"{done}/{len(jobs)} {job.name}", file=sys.stderr, flush=True)
-    return lines, faults + list(disagreements(jobs, lines))
+    return lines, failures
 
 
 # ---- The file
@@ -588,10 +614,11 @@ def main():
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         work = (arguments.work or pathlib.Path(temporary)).resolve()
-        lines, faults = run_all(arguments.program.resolve(), jobs, work, arguments.at_once)
+        lines, failures = run_all(arguments.program.resolve(), jobs, work, arguments.at_once)
+    faults = [f"{name} failed: {error}" for name, error in failures.items()] + list(disagreements(jobs, lines))
     if arguments.action == "check":
-        names = {job.name for job in jobs}
-        before = {name: value for name, value in read_lines(arguments.file).items() if name.split("/")[0] in names or not arguments.jobs}
+        left_out = {job.name for job in all_jobs()} - {job.name for job in jobs} | failures.keys()
+        before = {name: value for name, value in read_lines(arguments.file).items() if name.split("/")[0] not in left_out}
         faults += differences(before, lines)
     elif not faults:
         write_lines(arguments.file, lines)

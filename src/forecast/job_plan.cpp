@@ -80,7 +80,7 @@ JobPlan make_job_plan(const job::Job& job, const PlanOptions& options) {
   const pipeline::SourceModel source(job.model.path, job.model.allow_requantize);
   const std::vector<formats::ExportPlan> plans = plan_exports(job, source);
   JobPlan plan =
-      describe_plan(job, source, plans, load_importance(job, source.family),
+      describe_plan(job, source, plans, calib::load_importance(job, source.family),
                     plan_memory(job, source.family, plans),
                     measure_rates(job, options.seconds_to_measure), options.every_module);
   if (options.probe) plan.time = probe_time(job, plan.rates);

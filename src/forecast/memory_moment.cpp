@@ -155,7 +155,7 @@ Bytes kept_grams(const JobShapes& shapes, const model::BlockSpec& block,
 JobShapes::JobShapes(const job::Job& the_job, const model::FamilySpec& the_family,
                      const std::vector<formats::ExportPlan>& the_plans)
     : job(the_job), family(the_family), plans(the_plans) {
-  const bool linears = std::any_of(plans.begin(), plans.end(), quantizes_a_linear);
+  const bool linears = std::any_of(plans.begin(), plans.end(), job::quantizes_a_linear);
   runs = job.calibration.given() && linears;
   for (const formats::ExportPlan& plan : plans)
     upstream = upstream || (runs && upstream_correction_for(job, plan) > 0);

@@ -29,10 +29,10 @@ void warn_of_export(const job::Job& job, const formats::ExportPlan& plan, Warnin
     if (!text.empty()) add(name + ": " + text, warnings);
   };
   for (const std::string& remark : plan.remarks) about(remark);
-  if (plan.request.format != "gguf") about(runtime_limit(plan));
+  if (plan.request.format != "gguf") about(publish::runtime_limit(plan));
   if (plan.request.desc_act) about("desc_act: kernels for activation-ordered groups are slower");
-  add(missing_tokenizer(job, plan.request), warnings);
-  add(unused_scales(job, plan), warnings);
+  add(pipeline::missing_tokenizer(job, plan.request), warnings);
+  add(pipeline::unused_scales(job, plan), warnings);
   if (!formats::files_at(plan.request).empty()) about("is there already and will be replaced");
 }
 
@@ -112,14 +112,14 @@ std::vector<std::string> plan_warnings(const job::Job& job, const pipeline::Sour
   for (const formats::ExportPlan& plan : plans) warn_of_export(job, plan, warnings);
   if (importance) add(importance->warning(), warnings);
   const bool runs =
-      job.calibration.given() && std::any_of(plans.begin(), plans.end(), quantizes_a_linear);
+      job.calibration.given() && std::any_of(plans.begin(), plans.end(), job::quantizes_a_linear);
   if (runs) warn_of_precision(job, warnings);
   if (runs && job.quantization.rounding() == "gptq") warn_of_few_tokens(job, source, warnings);
   if (!runs && !job.calibration.save_imatrix.empty())
     add("calibration.save_imatrix: no export quantizes a linear, nothing will be measured",
         warnings);
   warn_of_files(job, memory, disk, warnings);
-  warn_of_devices(choose_devices(job, plans, this_machine()), warnings);
+  warn_of_devices(choose_devices(job, plans, job::this_machine()), warnings);
   return warnings;
 }
 

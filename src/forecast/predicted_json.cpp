@@ -11,7 +11,7 @@ using Json = nlohmann::ordered_json;
 
 Json json_of(const record::StageSeconds& stages) {
   Json json = Json::object();
-  for (const record::NamedStage& stage : named_stages())
+  for (const record::NamedStage& stage : record::named_stages())
     json[std::string(stage.name)] = stages.*stage.seconds;
   return json;
 }

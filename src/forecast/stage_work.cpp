@@ -18,7 +18,7 @@ constexpr double kTrialSequences = 8;  // pipeline/channel_scales.cpp
 double square(double x) { return x * x; }
 
 bool runs(const job::Job& job, const formats::ExportPlan& plan) {
-  return job.calibration.given() && quantizes_a_linear(plan);
+  return job.calibration.given() && job::quantizes_a_linear(plan);
 }
 
 bool rounds_any(const formats::ExportPlan& plan, const model::SiteSpec& site) {
@@ -182,7 +182,7 @@ Work tokenizing_work(const job::Job& job) {
 Work job_work(const job::Job& job, const model::FamilySpec& family,
               const std::vector<formats::ExportPlan>& plans) {
   Work work = tokenizing_work(job);
-  for (const std::vector<std::size_t>& exports : group_by_grids(plans)) {
+  for (const std::vector<std::size_t>& exports : pipeline::group_by_grids(plans)) {
     const formats::ExportPlan& plan = plans[exports.front()];
     for (const model::BlockSpec& block : family.blocks)
       work += block_work(job, family, plan, block, exports.size());

@@ -39,10 +39,10 @@ void FirstBlock::block_done(Index block, Index blocks, double seconds) {
 
 void FirstBlock::predict(Index block) {
   const record::StageSeconds taken = difference(measured_, before_);
-  const record::StageSeconds expected = seconds_of(
-      block_work(job_, family_, *plan_, family_.blocks[static_cast<std::size_t>(block)], exports_),
+  const record::StageSeconds expected = record::seconds_of(
+      forecast::block_work(job_, family_, *plan_, family_.blocks[static_cast<std::size_t>(block)], exports_),
       job_, rates_);
-  const record::StageSeconds whole = seconds_of(job_work(job_, family_, plans_), job_, rates_);
+  const record::StageSeconds whole = record::seconds_of(forecast::job_work(job_, family_, plans_), job_, rates_);
   record::StageSeconds predicted = corrected(whole, expected, taken);
   if (sum(expected) > 0) predicted.evaluate *= sum(taken) / sum(expected);
   predicted.tokenize = before_.tokenize;

@@ -132,9 +132,9 @@ std::vector<formats::ExportPlan> plan_exports(const job::Job& job, const SourceM
   check_awq(job.quantization);
   check_upstream_settings(job);
   check_calibration(job.calibration);
-  check_imatrix_settings(job, source.family);
-  if (targets == Targets::kOthers) check_saved_imatrix(job);
-  load_importance(job, source.family);  // refuses a file of another model
+  calib::check_imatrix_settings(job, source.family);
+  if (targets == Targets::kOthers) calib::check_saved_imatrix(job);
+  calib::load_importance(job, source.family);  // refuses a file of another model
   if (job.evaluate) check_evaluation(*job.evaluate);
   check_tokenizer(job);
   check_window_fits(job, source.family.config);
@@ -149,7 +149,7 @@ std::vector<formats::ExportPlan> plan_exports(const job::Job& job, const SourceM
     if (targets == Targets::kOthers) check_target(request);
     plans.push_back(formats::plan_export(source.family, *source.weights, quantization, request));
   }
-  choose_devices(job, plans, this_machine());  // refuses what no device here can do
+  choose_devices(job, plans, job::this_machine());  // refuses what no device here can do
   return plans;
 }
 

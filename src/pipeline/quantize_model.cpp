@@ -58,13 +58,13 @@ class JobRun {
         log_(job.run_dir, observer, state_.progress()),
         source_(job.model.path, job.model.allow_requantize),
         plans_(plan_exports(job, source_, state_.goes_on() ? Targets::kOwnToo : Targets::kOthers)),
-        importance_(load_importance(job, source_.family)),
-        devices_(choose_devices(job, plans_, this_machine())),
+        importance_(calib::load_importance(job, source_.family)),
+        devices_(choose_devices(job, plans_, job::this_machine())),
         execs_(open_devices(devices_, job.runtime.threads)),
-        memory_plan_(plan_memory(job, source_.family, plans_)),
+        memory_plan_(forecast::plan_memory(job, source_.family, plans_)),
         scratch_(scratch_for(job, memory_plan_)),
         plan_(describe_plan(job, source_, plans_, importance_, memory_plan_,
-                            measure_rates(job, kSecondsToMeasure))),
+                            forecast::measure_rates(job, kSecondsToMeasure))),
         first_block_(log_, job, source_.family, plans_, plan_.rates, report_.stages, plan_.time),
         writers_(job, source_, plans_, importance_, execs_.pack, state_, log_) {
     if (options.shared) options.shared->start_job();
@@ -83,7 +83,7 @@ class JobRun {
   record::Report run() {
     if (!options_.resolved_yaml.empty() && !job_.run_dir.empty()) begin_run_folder();
     log_.note(fmt::format("devices: {}", shown(devices_)));
-    state_.require("devices", device_fields(devices_, forward_dtype()));
+    state_.require("devices", resume::device_fields(devices_, forward_dtype()));
     read_calibration();
     if (importance_ && !importance_->warning().empty()) log_.warning(importance_->warning());
     report_.artifacts.resize(plans_.size());
@@ -103,7 +103,7 @@ class JobRun {
     log_.finish(report_);
     if (!options_.resolved_yaml.empty())
       for (std::size_t i = 0; i < plans_.size(); ++i)
-        publish_folder(report_, i, job_, options_.resolved_yaml);
+        publish::publish_folder(report_, i, job_, options_.resolved_yaml);
     state_.finish();
     return std::move(report_);
   }
@@ -143,7 +143,7 @@ class JobRun {
         calibration_tokens(job_, source_.family.config.vocab_size, options_.shared);
     calibration_ = std::move(packed.blocks);
     report_.calibration = std::move(packed.manifest);
-    state_.require("calibration", calibration_fields(report_.calibration));
+    state_.require("calibration", resume::calibration_fields(report_.calibration));
     log_.note(fmt::format("calibration: {} rows of {} tokens; first ids {}", calibration_.rows(),
                           calibration_.seqlen(), fmt::join(report_.calibration.first_ids, " ")));
   }
@@ -226,7 +226,7 @@ class JobRun {
   }
 
   bool measures(const formats::ExportPlan& plan) const {
-    return calibration_.rows() > 0 && quantizes_a_linear(plan);
+    return calibration_.rows() > 0 && job::quantizes_a_linear(plan);
   }
 
   // With propagate_error: false, where other jobs find what this one measures. No room on the disk
@@ -239,7 +239,7 @@ class JobRun {
                                                 .forward_dtype = report_.forward_dtype,
                                                 .devices = devices_},
                                                options_.shared);
-    if (store == nullptr || store->complete() || store->make_room(statistics_bytes(source_.family)))
+    if (store == nullptr || store->complete() || store->make_room(resume::statistics_bytes(source_.family)))
       return store;
     log_.warning("statistics are not shared: " + store->trouble());
     return nullptr;
@@ -338,7 +338,7 @@ record::Report quantize_model(const job::Job& job, Observer& observer, const Run
   try {
     return JobRun(job, observer, options).run();
   } catch (const Error& error) {
-    const std::string saved = saved_run();
+    const std::string saved = resume::saved_run();
     if (saved.empty()) throw;
     throw Error(error.kind(), error.code(), std::string(error.what()) + ". " + saved);
   }

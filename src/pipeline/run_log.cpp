@@ -124,7 +124,7 @@ void RunLog::warning(const std::string& line) {
 void RunLog::finish(const record::Report& report) {
   log("done", fmt::format(R"("warnings":{},"peak_bytes":{})", warnings_.size(), report.peak_bytes));
   if (folder_.empty()) return;
-  io::write_file(folder_ / "calibration_manifest.json", manifest_json(report.calibration));
+  io::write_file(folder_ / "calibration_manifest.json", record::manifest_json(report.calibration));
   io::write_file(folder_ / "metrics.json", report_json(report));
 }
 

@@ -51,15 +51,15 @@ void keep_first_block(model::FamilySpec& family) {
 
 class Probe {
  public:
-  verify::Probe(const job::Job& job, const forecast::MachineRates& rates)
+  Probe(const job::Job& job, const forecast::MachineRates& rates)
       : job_(job),
         rates_(rates),
         source_(job.model.path, job.model.allow_requantize),
         plans_(plan_exports(job, source_)),
-        whole_(seconds_of(job_work(job, source_.family, plans_), job, rates)),
-        evaluation_(split(evaluation_work(job, source_.family, plans_))),
-        importance_(load_importance(job, source_.family)),
-        devices_(choose_devices(job, plans_, this_machine())),
+        whole_(record::seconds_of(forecast::job_work(job, source_.family, plans_), job, rates)),
+        evaluation_(split(forecast::evaluation_work(job, source_.family, plans_))),
+        importance_(calib::load_importance(job, source_.family)),
+        devices_(choose_devices(job, plans_, job::this_machine())),
         execs_(open_devices(devices_, job.runtime.threads)) {
     keep_first_block(source_.family);
     threads_ = static_cast<int>(forecast::JobShapes(job, source_.family, plans_).threads);
@@ -90,7 +90,7 @@ class Probe {
     return parts;
   }
   double evaluate_seconds(const forecast::Work& work) const {
-    return seconds_of(work, job_, rates_).evaluate;
+    return record::seconds_of(work, job_, rates_).evaluate;
   }
 
   void read_calibration() {
@@ -100,7 +100,7 @@ class Probe {
   }
 
   record::StageSeconds of_first_block(const formats::ExportPlan& plan, const job::Job& job) const {
-    return seconds_of(block_work(job, source_.family, plan, source_.family.blocks.front(), 0), job,
+    return record::seconds_of(forecast::block_work(job, source_.family, plan, source_.family.blocks.front(), 0), job,
                       rates_);
   }
 
@@ -122,7 +122,7 @@ class Probe {
   void run_first_block(const formats::ExportPlan& whole_plan) {
     const formats::ExportPlan plan = without_outside(whole_plan);
     const record::StageSeconds all = of_first_block(plan, job_);
-    const bool runs = job_.calibration.given() && quantizes_a_linear(plan);
+    const bool runs = job_.calibration.given() && job::quantizes_a_linear(plan);
     job::Job job = job_;
     if (runs)
       job.calibration.packing.n_samples =
@@ -186,7 +186,7 @@ class Probe {
   forecast::Work one_block_evaluation(const job::Job& job) const {
     formats::ExportPlan same;
     same.tensors.push_back({source_.family.head()});
-    return evaluation_work(job, source_.family, {same});
+    return forecast::evaluation_work(job, source_.family, {same});
   }
 
   const job::Job& job_;
@@ -208,7 +208,7 @@ class Probe {
 }  // namespace
 
 forecast::TimePrediction probe_time(const job::Job& job, const forecast::MachineRates& rates) {
-  return verify::Probe(job, rates).run();
+  return Probe(job, rates).run();
 }
 
 }  // namespace calque::pipeline

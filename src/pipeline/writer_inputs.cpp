@@ -30,7 +30,7 @@ formats::Provenance provenance_of(const job::Job& job, const SourceModel& source
           .damp_percent = job.quantization.damp_percent,
           .act_order = job.quantization.act_order,
           .imatrix = imatrix_note(job, source.family, plan, importance, rows),
-          .license = job.publish.license == "inherit" ? license_of(job.model.path).id
+          .license = job.publish.license == "inherit" ? publish::license_of(job.model.path).id
                                                       : job.publish.license,
           .base_model = job.publish.base_model,
           .quantized_by = job.publish.quantized_by};

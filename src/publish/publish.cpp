@@ -20,7 +20,7 @@ using Json = nlohmann::ordered_json;
 std::optional<verify::Probe> probe_of(const fs::path& folder, int threads) {
   const auto reader = formats::open_artifact(folder);
   try {
-    return make_probe(*reader, probe_prompt(folder, reader->config().vocab_size), threads);
+    return verify::make_probe(*reader, verify::probe_prompt(folder, reader->config().vocab_size), threads);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kConfig) return std::nullopt;
     throw;
@@ -46,7 +46,7 @@ void publish_folder(const record::Report& report, std::size_t artifact_index, co
   const fs::path facts = request.path / "calque";
   fs::create_directories(facts);
   io::write_file(facts / "job.resolved.yaml", without_local_paths(resolved_yaml));
-  io::write_file(facts / "calibration_manifest.json", manifest_json(report.calibration));
+  io::write_file(facts / "calibration_manifest.json", record::manifest_json(report.calibration));
   io::write_file(facts / "metrics.json", metrics_text(report, artifact_index, job));
   if (job.publish.model_card)
     io::write_file(request.path / "README.md",

@@ -139,7 +139,7 @@ std::string report_json(const Report& report) {
                      {"predicted_peak_bytes", report.predicted_peak_bytes},
                      {"activation_file_bytes", report.activation_file_bytes},
                      {"stage_peaks", json_of(report.stage_peaks)},
-                     {"predicted", Json::parse(predicted_json(report.predicted))},
+                     {"predicted", Json::parse(forecast::predicted_json(report.predicted))},
                      {"shared", report.shared},
                      {"warnings", report.warnings},
                      {"resumed", report.resumed}};

@@ -29,7 +29,7 @@ void verify_folder(const fs::path& folder, Findings& findings) {
 
 void verify_gguf(const fs::path& path, Findings& findings) {
   try {
-    open_artifact(path);
+    formats::open_artifact(path);
   } catch (const Error& error) {
     return findings.fault("layout", error.what());
   }
@@ -38,7 +38,7 @@ void verify_gguf(const fs::path& path, Findings& findings) {
               fmt::format("{} tensors, each where the header says", file.tensors().size()));
   const std::size_t before = findings.faults();
   for (const io::GgufTensor& tensor : file.tensors())
-    if (const std::string fault = ggml_fault(tensor.type, tensor.bytes, tensor.ne[0]);
+    if (const std::string fault = formats::ggml_fault(tensor.type, tensor.bytes, tensor.ne[0]);
         !fault.empty())
       findings.fault("values",
                      fmt::format("tensor {} ({}): {}: the file is damaged. Fetch it again.",
@@ -56,7 +56,7 @@ std::size_t Findings::faults() const {
 }
 
 std::vector<Finding> verify_files(const fs::path& given) {
-  const fs::path artifact = weights_path(given);
+  const fs::path artifact = formats::weights_path(given);
   if (!fs::exists(artifact))
     throw Error(ErrorKind::kInput, "", fmt::format("'{}' does not exist", artifact.string()));
   Findings findings;

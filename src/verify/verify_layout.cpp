@@ -114,7 +114,7 @@ class LayoutCheck {
     for (const DType dtype : dtypes) names.emplace_back(name_of(dtype));
     findings_.fault("layout",
                     fmt::format("tensor '{}' is {} {}, expected a matrix of {}", name,
-                                name_of(tensor->dtype), tensor->shape_text(), alternatives(names)));
+                                name_of(tensor->dtype), tensor->shape_text(), formats::alternatives(names)));
     return nullptr;
   }
 
