@@ -38,6 +38,7 @@ KEPT_TO = {
     r"Eigen/": ["src/kernels/cpu/"],
     r"tbb/": ["src/core/"],
     r"dnnl|oneapi/": ["src/kernels/cpu/", "src/forward/cpu/"],
+    r"sleef": ["src/forward/cpu/"],
     r"cuda_runtime|cuda_bf16|cuda_fp16|cublas|cusolver": ["src/kernels/cuda/"],
     r"yaml-cpp/": ["src/config/"],
     r"sentencepiece|utf8proc": ["src/text/"],

@@ -151,11 +151,11 @@ constexpr ErrorEntry kErrors[] = {
     {"E164", 3, "The checkpoint holds a weight that is infinite or not a number.",
      "It is damaged, or its training diverged; the message says where.",
      "Download or convert it again ('calque verify' checks files that calque has written)."},
-    {"E165", 2, "This calque has no forward pass.",
-     "The LibTorch plug-in (libcalque_torch.so) is missing or cannot be loaded. Converting and "
-     "inspecting "
-     "work without it.",
-     "Build with CALQUE_TORCH=ON and keep the plug-in beside the program or in ../lib/calque."},
+    {"E165", 2, "This calque runs models on the CPU only.",
+     "GPUs and device \"tensors\" need the LibTorch plug-in (libcalque_torch.so), which is missing "
+     "or cannot be loaded.",
+     "Set runtime.stages.forward: cpu, or build with CALQUE_TORCH=ON and keep the plug-in beside the "
+     "program or in ../lib/calque."},
     {"E166", 2, "The compute dtype is unknown.", "", "Choose auto, float32 or bfloat16."},
     {"E167", 3, "A token id is outside the model's vocabulary.",
      "The text was tokenized for another model.", "Tokenize it with this model's tokenizer."},

@@ -12,28 +12,10 @@
 #include <thread>
 #include <vector>
 
-// The OpenMP runtime that oneDNN uses (libgomp); declared here because its header comes with g++
-// only.
-extern "C" {
-int omp_get_max_threads(void);
-void omp_set_num_threads(int);
-}
+#include "calque/core/openmp.h"
 
 namespace calque {
 namespace {
-
-// oneDNN starts an OpenMP team of its own inside every call unless the calling thread asks for one
-// thread. The caller's setting comes back afterwards: LibTorch uses the same OpenMP.
-class OneOpenMpThread {
- public:
-  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneOpenMpThread() { omp_set_num_threads(before_); }
-  OneOpenMpThread(const OneOpenMpThread&) = delete;
-  OneOpenMpThread& operator=(const OneOpenMpThread&) = delete;
-
- private:
-  int before_;
-};
 
 // Once in a process that gets them.
 void expect_threads() {

@@ -8,6 +8,7 @@
 
 #include "calque/core/error.h"
 #include "calque/core/plugin.h"
+#include "forward/cpu/cpu_runner.h"
 #include "forward/torch/plugin.h"
 
 namespace calque::forward {
@@ -16,17 +17,17 @@ namespace {
 constexpr const char* kPluginFile = "libcalque_torch.so";
 constexpr bool kBuiltWithTorch = CALQUE_WITH_TORCH;
 
-struct Runner {
+struct TorchRunner {
   MakeTorchRunner make = nullptr;
   DescribeTorch describe = nullptr;
   CountTorchGpus count_gpus = nullptr;
   std::string failure;  // why there is none
 };
 
-Runner load_runner() {
+TorchRunner load_torch() {
   if (!kBuiltWithTorch) return {.failure = "calque was built without LibTorch (CALQUE_TORCH=OFF)"};
   const Plugin plugin = load_plugin(kPluginFile);
-  Runner runner;
+  TorchRunner runner;
   runner.make = reinterpret_cast<MakeTorchRunner>(plugin.symbol(kMakeTorchRunner));
   runner.describe = reinterpret_cast<DescribeTorch>(plugin.symbol(kDescribeTorch));
   runner.count_gpus = reinterpret_cast<CountTorchGpus>(plugin.symbol(kCountTorchGpus));
@@ -35,7 +36,8 @@ Runner load_runner() {
     return {.failure = fmt::format("{} is of another build of calque than this program; build or "
                                    "install both together",
                                    kPluginFile)};
-  if (interface != nullptr && runner.make != nullptr && runner.describe != nullptr && runner.count_gpus != nullptr)
+  if (interface != nullptr && runner.make != nullptr && runner.describe != nullptr &&
+      runner.count_gpus != nullptr)
     return runner;
   const bool loaded = plugin.library != nullptr;
   return {.failure = loaded ? fmt::format("{} is not calque's block runner", kPluginFile)
@@ -43,8 +45,8 @@ Runner load_runner() {
 }
 
 // Loaded once and never unloaded: LibTorch registers its operators in static constructors.
-const Runner& runner() {
-  static const Runner loaded = load_runner();
+const TorchRunner& torch() {
+  static const TorchRunner loaded = load_torch();
   return loaded;
 }
 
@@ -73,22 +75,25 @@ std::string_view name_of(ComputeDType dtype) {
 
 std::unique_ptr<BlockRunner> make_block_runner(const model::ModelConfig& config,
                                                const RunnerOptions& options) {
-  if (runner().make == nullptr && runner().failure.find("failed to map") != std::string::npos)
+  if (options.device == "cpu") return make_cpu_runner(config, options);
+  if (torch().make == nullptr && torch().failure.find("failed to map") != std::string::npos)
     throw Error(ErrorKind::kResource, "E304",
-                fmt::format("out of memory: cannot load LibTorch: {}", runner().failure));
-  if (runner().make == nullptr)
+                fmt::format("out of memory: cannot load LibTorch: {}", torch().failure));
+  if (torch().make == nullptr)
     throw Error(ErrorKind::kConfig, "E165",
-                fmt::format("cannot run a model: {}. Commands that only convert or inspect files "
-                            "work without it; for the others build with CALQUE_TORCH=ON and keep "
-                            "{} beside the program or in ../lib/calque.",
-                            runner().failure, kPluginFile));
-  return std::unique_ptr<BlockRunner>(runner().make(config, options));
+                fmt::format("cannot run a model on '{}': {}. Set runtime.stages.forward: cpu, or "
+                            "build with CALQUE_TORCH=ON and keep {} beside the program or in "
+                            "../lib/calque.",
+                            options.device, torch().failure, kPluginFile));
+  return std::unique_ptr<BlockRunner>(torch().make(config, options));
 }
 
 std::string block_runner_description() {
-  return runner().describe == nullptr ? "none: " + runner().failure : runner().describe();
+  return fmt::format("cpu: oneDNN; GPUs: {}", torch().describe == nullptr
+                                                  ? "none: " + torch().failure
+                                                  : std::string(torch().describe()));
 }
 
-int runner_gpus() { return runner().count_gpus == nullptr ? 0 : runner().count_gpus(); }
+int runner_gpus() { return torch().count_gpus == nullptr ? 0 : torch().count_gpus(); }
 
 }  // namespace calque::forward

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cassert>
+
 #include "calque/core/error.h"
 
 namespace calque::forward {
@@ -14,18 +17,30 @@ void for_each_token(MatrixView<const std::int32_t> ids_BS, std::span<const Index
     for (Index s = 0; s < lengths_B[static_cast<std::size_t>(b)]; ++s) body(b, s);
 }
 
+void check_id(std::int32_t id, Index sequence, Index position, Index vocabulary) {
+  if (id < 0 || id >= vocabulary)
+    throw Error(ErrorKind::kInput, "E167",
+                fmt::format("token id {} (sequence {}, position {}) is outside the model's "
+                            "vocabulary of {}; was the text tokenized for another model?",
+                            id, sequence, position, vocabulary));
+}
+
 }  // namespace
+
+void check_ids(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
+               Index vocabulary) {
+  assert(static_cast<Index>(lengths_B.size()) == ids_BS.rows());
+  assert(std::ranges::all_of(lengths_B, [&](Index n) { return n >= 0 && n <= ids_BS.cols(); }));
+  for_each_token(ids_BS, lengths_B,
+                 [&](Index b, Index s) { check_id(ids_BS(b, s), b, s, vocabulary); });
+}
 
 TokenRows token_rows(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
                      Index vocabulary) {
   std::vector<std::int32_t> index_of(static_cast<std::size_t>(vocabulary), -1);
   for_each_token(ids_BS, lengths_B, [&](Index b, Index s) {
     const std::int32_t id = ids_BS(b, s);
-    if (id < 0 || id >= vocabulary)
-      throw Error(ErrorKind::kInput, "E167",
-                  fmt::format("token id {} (sequence {}, position {}) is outside the model's "
-                              "vocabulary of {}; was the text tokenized for another model?",
-                              id, b, s, vocabulary));
+    check_id(id, b, s, vocabulary);
     index_of[static_cast<std::size_t>(id)] = 0;
   });
 

@@ -11,10 +11,10 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-TEST(NoBlockRunner, SaysWhyAndWhatToDo) {
-  EXPECT_THAT(model::error_of([] { make_block_runner(model::ModelConfig(), {}); }),
+TEST(NoLibTorch, SaysWhyAndWhatToDo) {
+  EXPECT_THAT(model::error_of([] { make_block_runner(model::ModelConfig(), {.device = "tensors"}); }),
               AllOf(HasSubstr("built without LibTorch"), HasSubstr("CALQUE_TORCH=ON")));
-  EXPECT_THAT(block_runner_description(), HasSubstr("none: calque was built without LibTorch"));
+  EXPECT_THAT(block_runner_description(), HasSubstr("GPUs: none: calque was built without LibTorch"));
 }
 
 }  // namespace

@@ -8,10 +8,10 @@
 #include "calque/core/device_rows.h"
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
+#include "calque/forward/kv_cache.h"
 #include "calque/io/scratch.h"
 #include "calque/io/state_file.h"
 #include "calque/model/family.h"
-#include "calque/forward/kv_cache.h"
 #include "calque/model/weight_source.h"
 
 namespace calque::forward {
@@ -101,14 +101,14 @@ class BlockRunner {
   // Replaces `hidden` by the block's output. With an observer the block is cut at its sites (inputs
   // of the later stages are kept for all rows); without one, each sequence goes through in one
   // piece.
-  virtual void run_block(const model::BlockSpec& block, model::BlockWeights& weights, HiddenStates& hidden,
-                         BlockObserver* observer) = 0;
+  virtual void run_block(const model::BlockSpec& block, model::BlockWeights& weights,
+                         HiddenStates& hidden, BlockObserver* observer) = 0;
   // What one half of the block would add to the hidden states of sequence `sequence`, fp32, one row
   // a token; `hidden` is what that half starts from and stays as it is. May be called from an
   // observer's site_ready of the half's first site.
-  virtual Matrix<float> half_output(const model::BlockSpec& block, const model::BlockWeights& weights,
-                                    const HiddenStates& hidden, BlockHalf half,
-                                    Index sequence) const = 0;
+  virtual Matrix<float> half_output(const model::BlockSpec& block,
+                                    const model::BlockWeights& weights, const HiddenStates& hidden,
+                                    BlockHalf half, Index sequence) const = 0;
   // The bits of the hidden states of all sequences, and hidden states of `width` channels with the
   // bits that an earlier process saved.
   virtual void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const = 0;
@@ -125,16 +125,16 @@ class BlockRunner {
 ComputeDType compute_dtype_from(const std::string& name);
 std::string_view name_of(ComputeDType dtype);
 
-// The LibTorch runner. It lives in a plug-in (libcalque_torch.so) that is loaded on the first call,
-// so that commands which run no model do not pay for LibTorch. Error(kConfig) if this build has
+// The runner of options.device. Those of other devices than "cpu" are LibTorch's, a plug-in
+// (libcalque_torch.so) that is loaded on the first call. Error(kConfig, "E165") if this build has
 // none, or it cannot be loaded, with the reason.
 std::unique_ptr<BlockRunner> make_block_runner(const model::ModelConfig& config,
                                                const RunnerOptions& options);
 
-// "LibTorch 1.13.1", or why there is none: for `calque doctor`.
+// "cpu: oneDNN; GPUs: LibTorch 1.13.1", or why there is none: for `calque doctor`.
 std::string block_runner_description();
 
-// GPUs that the runner can use, cuda:0 on; 0 without a runner or where LibTorch has no CUDA.
+// GPUs that LibTorch can use, cuda:0 on; 0 without LibTorch or where it has no CUDA.
 int runner_gpus();
 
 }  // namespace calque::forward

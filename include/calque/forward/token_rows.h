@@ -24,6 +24,11 @@ struct TokenRows {
 TokenRows token_rows(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
                      Index vocabulary);
 
+// BlockRunner::embed's conditions: a length for every sequence, none longer than a row, and ids
+// that are rows of the embedding (Error(kInput, "E167")).
+void check_ids(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
+               Index vocabulary);
+
 // BlockRunner::embed with the rows that are needed of the tensor `embedding`.
 std::unique_ptr<HiddenStates> embed_tokens(BlockRunner& runner, const model::WeightSource& weights,
                                            const model::TensorSpec& embedding,

@@ -1,18 +1,14 @@
 #include "forward/cpu/attention.h"
 
-#include <ATen/core/Tensor.h>
-
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 #include <type_traits>
 #include <vector>
 
-#include "forward/cpu/gemm.h"
+#include "forward/cpu/activation.h"
+#include "forward/cpu/products.h"
 #include "forward/cpu/rows.h"
-#include "forward/torch/tensors.h"
-#include "forward/cpu/vector_math.h"
 
 namespace calque::forward {
 namespace {
@@ -204,8 +200,7 @@ MatrixView<T> SequenceAttention<T>::weights_for(MatrixView<float> scores) {
 template <typename T>
 float SequenceAttention<T>::cap(MatrixView<float> scores) const {
   if (spec_.softcap == 0) return spec_.scale;
-  at::Tensor tensor = borrow(scores);
-  tensor.mul_(spec_.scale / spec_.softcap).tanh_().mul_(spec_.softcap);
+  cap_scores(spec_.scale, spec_.softcap, scores);
   return 1.0f;
 }
 
@@ -230,31 +225,6 @@ void SequenceAttention<T>::write_rows(Index head, Span rows, MatrixView<T> out_T
     const float inverse = 1.0f / totals_[static_cast<std::size_t>(r)];
     const float* const sums = sums_.row(r);
     for (Index i = 0; i < spec_.head_dim; ++i) store(sums[i] * inverse, out[i]);
-  }
-}
-
-Rotary::Rotary(const model::RopeSpec& rope, Index head_dim, Index positions)
-    : cosines_(Matrix<float>::uninitialized(positions, head_dim / 2)),
-      sines_(Matrix<float>::uninitialized(positions, head_dim / 2)) {
-  const std::vector<double> inverse = rope.inverse_frequencies(head_dim, positions);
-  for (Index p = 0; p < positions; ++p)
-    for (Index i = 0; i < head_dim / 2; ++i) {
-      // The angle in fp32, as in transformers: models were trained with its rounding.
-      const float angle =
-          static_cast<float>(p) * static_cast<float>(inverse[static_cast<std::size_t>(i)]);
-      const double scale = rope.attention_factor;
-      cosines_(p, i) = static_cast<float>(scale * std::cos(static_cast<double>(angle)));
-      sines_(p, i) = static_cast<float>(scale * std::sin(static_cast<double>(angle)));
-    }
-}
-
-void Rotary::turn(const float* x, Index position, float* out) const {
-  const Index half = cosines_.cols();
-  const float* const cosine = cosines_.row(position);
-  const float* const sine = sines_.row(position);
-  for (Index i = 0; i < half; ++i) {
-    out[i] = x[i] * cosine[i] - x[half + i] * sine[i];
-    out[half + i] = x[half + i] * cosine[i] + x[i] * sine[i];
   }
 }
 

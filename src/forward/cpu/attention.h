@@ -4,26 +4,11 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
-#include "calque/model/config.h"
 #include "calque/forward/kv_cache.h"
-#include "forward/cpu/buffer.h"
 #include "forward/cpu/rows.h"
+#include "forward/rotary.h"
 
 namespace calque::forward {
-
-// Cosines and sines of every position's angles, [positions, head_dim / 2].
-class Rotary {
- public:
-  Rotary(const model::RopeSpec& rope, Index head_dim, Index positions);
-
-  // out = x turned by the angles of `position`; pairs are (i, i + head_dim / 2), as in Hugging Face
-  // checkpoints. `out` must not be `x`.
-  void turn(const float* x, Index position, float* out) const;
-
- private:
-  Matrix<float> cosines_;
-  Matrix<float> sines_;
-};
 
 struct AttentionSpec {
   Index heads = 0;

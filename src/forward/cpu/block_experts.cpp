@@ -64,8 +64,8 @@ void BlockMath<T>::add_experts(MatrixView<const float> hidden_TH, MatrixView<flo
     Matrix<T> routed_RH =
         Matrix<T>::uninitialized(static_cast<Index>(rows.size()), hidden_TH.cols());
     gather<T>(normed_TH.view(), rows, routed_RH);
-    Matrix<T> inner_RK =
-        Matrix<T>::uninitialized(routed_RH.rows(), block_.site(model::SiteKind::kExpertOut, e).channels);
+    Matrix<T> inner_RK = Matrix<T>::uninitialized(
+        routed_RH.rows(), block_.site(model::SiteKind::kExpertOut, e).channels);
     gated(model::SiteKind::kExpertIn, e, routed_RH.view(), inner_RK);
     add_expert(e, routing, inner_RK.view(), answers_TH);
   }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "calque/forward/block_runner.h"
-#include "forward/cpu/linear.h"
+#include "forward/cpu/products.h"
 #include "forward/cpu/routing.h"
 #include "forward/cpu/workspace.h"
 
@@ -18,8 +18,8 @@ namespace calque::forward {
 template <typename T>
 class BlockMath {
  public:
-  BlockMath(const model::BlockSpec& block, const model::BlockWeights& weights, const model::ModelConfig& config,
-            const Rotary& rotary, const KvCacheRounding* kv_cache)
+  BlockMath(const model::BlockSpec& block, const model::BlockWeights& weights,
+            const model::ModelConfig& config, const Rotary& rotary, const KvCacheRounding* kv_cache)
       : block_(block),
         weights_(weights),
         config_(config),
@@ -41,7 +41,8 @@ class BlockMath {
   void attention(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const;
   void activation(MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const;
   // Adds what the last linear of a half makes of `inputs_TK`, normed where the family norms it.
-  void add_output(model::SiteKind kind, MatrixView<const T> inputs_TK, MatrixView<float> sum_TH) const;
+  void add_output(model::SiteKind kind, MatrixView<const T> inputs_TK,
+                  MatrixView<float> sum_TH) const;
 
   // From the inputs of mlp_in or of one expert to what its down reads.
   void gated(model::SiteKind kind, Index expert, MatrixView<const T> normed_TH,
@@ -74,7 +75,8 @@ class BlockMath {
   void gated_chunk(const std::vector<PreparedLinear<T>>& linears, MatrixView<const T> normed_TH,
                    Workspace<T>& workspace, MatrixView<T> out_TN) const;
   // What the last linear of a half makes of its inputs, a chunk of rows at a time.
-  void down(model::SiteKind kind, Index expert, MatrixView<const T> inputs_TK, const TakeRows& take) const;
+  void down(model::SiteKind kind, Index expert, MatrixView<const T> inputs_TK,
+            const TakeRows& take) const;
 
   const model::BlockSpec& block_;
   const model::BlockWeights& weights_;

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "forward/torch/tensors.h"
-
 namespace calque::forward {
 namespace {
 
@@ -48,7 +46,7 @@ void BlockPass<T>::run_staged(BlockObserver& observer) {
 
 template <typename T>
 void BlockPass<T>::each_sequence(const std::function<void(Index)>& body) {
-  parallel_over(hidden_.sequences(), threads_, [&](Index s) {
+  parallel_for(hidden_.sequences(), threads_, [&](Index s) {
     if (hidden_.length(s) > 0) body(s);
   });
 }
@@ -93,7 +91,7 @@ template <typename T>
 void BlockPass<T>::norm_rows(model::SiteKind kind, MatrixView<const float> hidden_TH,
                              MatrixView<T> out_TH) {
   const Index pieces = (hidden_TH.rows() + kNormedRows - 1) / kNormedRows;
-  parallel_over(pieces, threads_, [&](Index piece) {
+  parallel_for(pieces, threads_, [&](Index piece) {
     const Index first = piece * kNormedRows;
     const Index count = std::min(kNormedRows, hidden_TH.rows() - first);
     if (kind == model::SiteKind::kAttnIn)

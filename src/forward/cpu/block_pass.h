@@ -11,8 +11,8 @@ namespace calque::forward {
 template <typename T>
 class BlockPass {
  public:
-  BlockPass(const model::BlockSpec& block, model::BlockWeights& weights, const model::ModelConfig& config,
-            const RunnerOptions& options, TorchHiddenStates& hidden)
+  BlockPass(const model::BlockSpec& block, model::BlockWeights& weights,
+            const model::ModelConfig& config, const RunnerOptions& options, CpuStates& hidden)
       : block_(block),
         weights_(weights),
         threads_(options.threads),
@@ -56,7 +56,7 @@ class BlockPass {
   model::BlockWeights& weights_;
   int threads_;
   io::ScratchSpace& scratch_;
-  TorchHiddenStates& hidden_;
+  CpuStates& hidden_;
   BlockMath<T> math_;
 };
 

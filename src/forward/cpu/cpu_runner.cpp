@@ -1,28 +1,24 @@
-#include "calque/forward/block_runner.h"
+#include "forward/cpu/cpu_runner.h"
 
-#include <torch/csrc/api/include/torch/version.h>
-
+#include "calque/core/openmp.h"
+#include "calque/forward/token_rows.h"
 #include "forward/cpu/block_pass.h"
 #include "forward/cpu/head.h"
-#include "forward/torch/plugin.h"
 #include "forward/cpu/sequences.h"
-#include "forward/torch/tensor_runner.h"
-#include "forward/torch/tensor_stream.h"
-#include "forward/cpu/token_ids.h"
 
 namespace calque::forward {
 namespace {
 
 BlockHalf half_of(model::SiteKind kind) {
-  return kind == model::SiteKind::kAttnIn || kind == model::SiteKind::kAttnOut ? BlockHalf::kAttention
-                                                                 : BlockHalf::kMlp;
+  return kind == model::SiteKind::kAttnIn || kind == model::SiteKind::kAttnOut
+             ? BlockHalf::kAttention
+             : BlockHalf::kMlp;
 }
 
-class TorchBlockRunner : public BlockRunner {
+class CpuRunner : public BlockRunner {
  public:
-  TorchBlockRunner(const model::ModelConfig& config, const RunnerOptions& options)
+  CpuRunner(const model::ModelConfig& config, const RunnerOptions& options)
       : config_(config), options_(options) {
-    make_thread_pool();
     if (options_.scratch == nullptr)
       options_.scratch = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
   }
@@ -31,8 +27,8 @@ class TorchBlockRunner : public BlockRunner {
                                       std::span<const Index> lengths_B,
                                       MatrixView<const float> embedding_VH) override {
     check_ids(ids_BS, lengths_B, embedding_VH.rows());
-    auto hidden = std::make_unique<TorchHiddenStates>(config_, embedding_VH.cols(), lengths_B,
-                                                      *options_.scratch);
+    auto hidden =
+        std::make_unique<CpuStates>(config_, embedding_VH.cols(), lengths_B, *options_.scratch);
     const auto scale = static_cast<float>(config_.embedding_scale);
     parallel_for(hidden->sequences(), options_.threads, [&](Index b) {
       const MatrixView<float> rows_TH = hidden->sequence_TH(b);
@@ -47,30 +43,24 @@ class TorchBlockRunner : public BlockRunner {
 
   void run_block(const model::BlockSpec& block, model::BlockWeights& weights, HiddenStates& hidden,
                  BlockObserver* observer) override {
-    auto& states = dynamic_cast<TorchHiddenStates&>(hidden);
-    translate_errors([&] {
-      if (options_.dtype == ComputeDType::kBFloat16)
-        run_block_in<BFloat16>(block, weights, states, observer);
-      else
-        run_block_in<float>(block, weights, states, observer);
-    });
+    auto& states = dynamic_cast<CpuStates&>(hidden);
+    if (options_.dtype == ComputeDType::kBFloat16)
+      run_block_in<BFloat16>(block, weights, states, observer);
+    else
+      run_block_in<float>(block, weights, states, observer);
   }
 
   Matrix<float> half_output(const model::BlockSpec& block, const model::BlockWeights& weights,
                             const HiddenStates& hidden, BlockHalf half,
                             Index sequence) const override {
-    const auto& states = dynamic_cast<const TorchHiddenStates&>(hidden);
-    Matrix<float> output_TH;
-    translate_errors([&] {
-      output_TH = options_.dtype == ComputeDType::kBFloat16
-                      ? half_output_in<BFloat16>(block, weights, states, half, sequence)
-                      : half_output_in<float>(block, weights, states, half, sequence);
-    });
-    return output_TH;
+    const auto& states = dynamic_cast<const CpuStates&>(hidden);
+    return options_.dtype == ComputeDType::kBFloat16
+               ? half_output_in<BFloat16>(block, weights, states, half, sequence)
+               : half_output_in<float>(block, weights, states, half, sequence);
   }
 
   void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const override {
-    const auto& states = dynamic_cast<const TorchHiddenStates&>(hidden);
+    const auto& states = dynamic_cast<const CpuStates&>(hidden);
     for (Index b = 0; b < states.sequences(); ++b) {
       const MatrixView<const float> rows_TH = states.sequence_TH(b);
       sink(std::as_bytes(std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
@@ -80,7 +70,7 @@ class TorchBlockRunner : public BlockRunner {
 
   std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
                                             const io::ByteSource& source) override {
-    auto states = std::make_unique<TorchHiddenStates>(config_, width, lengths_B, *options_.scratch);
+    auto states = std::make_unique<CpuStates>(config_, width, lengths_B, *options_.scratch);
     for (Index b = 0; b < states->sequences(); ++b) {
       const MatrixView<float> rows_TH = states->sequence_TH(b);
       source(std::as_writable_bytes(
@@ -92,22 +82,16 @@ class TorchBlockRunner : public BlockRunner {
 
   std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
                                   MatrixView<const float> head_VH) override {
-    std::unique_ptr<Head> head;
-    translate_errors([&] {
-      if (options_.dtype == ComputeDType::kBFloat16)
-        head = std::make_unique<TorchHead<BFloat16>>(config_, final_norm_1H, head_VH);
-      else
-        head = std::make_unique<TorchHead<float>>(config_, final_norm_1H, head_VH);
-    });
-    return head;
+    if (options_.dtype == ComputeDType::kBFloat16)
+      return std::make_unique<CpuHead<BFloat16>>(config_, final_norm_1H, head_VH);
+    return std::make_unique<CpuHead<float>>(config_, final_norm_1H, head_VH);
   }
 
  private:
   template <typename T>
   Matrix<float> half_output_in(const model::BlockSpec& block, const model::BlockWeights& weights,
-                               const TorchHiddenStates& states, BlockHalf half,
-                               Index sequence) const {
-    const OneThread guard;
+                               const CpuStates& states, BlockHalf half, Index sequence) const {
+    const OneOpenMpThread guard;
     BlockMath<T> math(block, weights, config_, states.rotary(block), options_.kv_cache.get());
     for (const model::SiteSpec& site : block.sites)
       if (half_of(site.kind) == half) math.prepare(site);
@@ -119,7 +103,7 @@ class TorchBlockRunner : public BlockRunner {
   }
 
   template <typename T>
-  void run_block_in(const model::BlockSpec& block, model::BlockWeights& weights, TorchHiddenStates& states,
+  void run_block_in(const model::BlockSpec& block, model::BlockWeights& weights, CpuStates& states,
                     BlockObserver* observer) {
     BlockPass<T> pass(block, weights, config_, options_, states);
     if (observer == nullptr)
@@ -134,16 +118,9 @@ class TorchBlockRunner : public BlockRunner {
 
 }  // namespace
 
-extern "C" BlockRunner* calque_make_torch_runner(const model::ModelConfig& config,
-                                                 const RunnerOptions& options) {
-  if (options.device != "cpu") return make_tensor_runner(config, options).release();
-  return new TorchBlockRunner(config, options);
+std::unique_ptr<BlockRunner> make_cpu_runner(const model::ModelConfig& config,
+                                             const RunnerOptions& options) {
+  return std::make_unique<CpuRunner>(config, options);
 }
-
-extern "C" int calque_count_torch_gpus() { return torch_gpus(); }
-
-extern "C" const char* calque_torch_interface() { return CALQUE_RUNNER_INTERFACE; }
-
-extern "C" const char* calque_describe_torch() { return "LibTorch " TORCH_VERSION; }
 
 }  // namespace calque::forward

@@ -3,7 +3,6 @@
 
 #include "forward/cpu/block_pass.h"
 #include "forward/cpu/rows.h"
-#include "forward/torch/tensors.h"
 
 // The stages of a half with experts. Products are of one sequence's rows at a time, as in a run in
 // one piece: another number of rows could give other bits.
@@ -63,7 +62,8 @@ SequenceRows<T> BlockPass<T>::routed_to(Index expert, const Experts& state) {
 }
 
 template <typename T>
-void BlockPass<T>::run_expert(BlockObserver& observer, const model::SiteSpec& site, Experts& state) {
+void BlockPass<T>::run_expert(BlockObserver& observer, const model::SiteSpec& site,
+                              Experts& state) {
   const SequenceRows<T> routed = routed_to(site.expert, state);
   const SequenceRows<T> inputs(scratch_, routed.firsts_B(), site.channels);
   const auto each_routed = [&](const std::function<void(Index)>& body) {
@@ -87,7 +87,8 @@ void BlockPass<T>::run_expert(BlockObserver& observer, const model::SiteSpec& si
 }
 
 template <typename T>
-void BlockPass<T>::run_shared(BlockObserver& observer, const model::SiteSpec& site, Experts& state) {
+void BlockPass<T>::run_shared(BlockObserver& observer, const model::SiteSpec& site,
+                              Experts& state) {
   const SequenceRows<T> inputs(scratch_, hidden_.firsts_B(), site.channels);
   each_sequence([&](Index s) {
     math_.gated(model::SiteKind::kMlpIn, -1, state.normed.of(s), inputs.of(s));
@@ -114,10 +115,10 @@ void BlockPass<T>::add_answers(const Experts& state) {
   });
 }
 
-#define CALQUE_INSTANTIATE(T)                                                        \
-  template void BlockPass<T>::run_experts(BlockObserver&);                           \
-  template BlockPass<T>::Experts BlockPass<T>::start_experts();                      \
-  template SequenceRows<T> BlockPass<T>::routed_to(Index, const Experts&);           \
+#define CALQUE_INSTANTIATE(T)                                                               \
+  template void BlockPass<T>::run_experts(BlockObserver&);                                  \
+  template BlockPass<T>::Experts BlockPass<T>::start_experts();                             \
+  template SequenceRows<T> BlockPass<T>::routed_to(Index, const Experts&);                  \
   template void BlockPass<T>::run_expert(BlockObserver&, const model::SiteSpec&, Experts&); \
   template void BlockPass<T>::run_shared(BlockObserver&, const model::SiteSpec&, Experts&); \
   template void BlockPass<T>::add_answers(const Experts&);

@@ -1,16 +1,16 @@
 #pragma once
 
 #include "calque/forward/block_runner.h"
-#include "forward/cpu/linear.h"
+#include "forward/cpu/products.h"
 #include "forward/cpu/rows.h"
 
 namespace calque::forward {
 
 template <typename T>
-class TorchHead : public Head {
+class CpuHead : public Head {
  public:
-  TorchHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
-            MatrixView<const float> head_VH);
+  CpuHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
+          MatrixView<const float> head_VH);
 
   void logits(const HiddenStates& hidden, Index sequence, Index first,
               MatrixView<float> logits_TV) const override;

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "forward/cpu/gemm.h"
+#include "forward/cpu/products.h"
 
 namespace calque::forward {
 namespace {

@@ -1,16 +1,12 @@
 #pragma once
 
-#include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
-
-#include <functional>
 #include <utility>
 #include <vector>
 
 #include "calque/core/parallel.h"
-#include "calque/io/scratch.h"
 #include "calque/forward/block_runner.h"
-#include "forward/cpu/attention.h"
+#include "calque/io/scratch.h"
+#include "forward/rotary.h"
 
 namespace calque::forward {
 
@@ -38,10 +34,10 @@ class SequenceRows {
 };
 
 // The residual stream in fp32.
-class TorchHiddenStates : public HiddenStates {
+class CpuStates : public HiddenStates {
  public:
-  TorchHiddenStates(const model::ModelConfig& config, Index hidden_size, std::span<const Index> lengths,
-                    io::ScratchSpace& space);
+  CpuStates(const model::ModelConfig& config, Index hidden_size, std::span<const Index> lengths,
+            io::ScratchSpace& space);
 
   Index sequences() const override { return static_cast<Index>(firsts_B().size()) - 1; }
   Index length(Index sequence) const override { return rows_TH_.length(sequence); }
@@ -65,28 +61,5 @@ class TorchHiddenStates : public HiddenStates {
   Rotary rotary_;  // for the longest
   Rotary local_rotary_;
 };
-
-// Makes LibTorch's pool of threads, once in a process. LibTorch 1.13 would wait for ever for
-// threads that cannot start because there is no memory for their stacks: std::system_error instead.
-void make_thread_pool();
-
-// Makes ATen, and oneDNN below it, stay on the calling thread and record nothing for gradients.
-class OneThread {
- public:
-  OneThread() : before_(at::get_num_threads()) { at::set_num_threads(1); }
-  ~OneThread() { at::set_num_threads(before_); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  int before_;  // OpenMP keeps the number for each thread
-  c10::InferenceMode inference_;
-};
-
-// calque::parallel_for with each body on one thread.
-void parallel_over(Index count, int threads, const std::function<void(Index)>& body);
-
-// Runs `body`; ATen's exceptions leave it as calque::Error: E304 where memory was lacking.
-void translate_errors(const std::function<void()>& body);
 
 }  // namespace calque::forward

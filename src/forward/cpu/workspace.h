@@ -9,10 +9,6 @@
 
 namespace calque::forward {
 
-// Rows that are taken through a block's linears at a time: what one linear leaves is still in the
-// core's second-level cache when the next reads it.
-inline constexpr Index kChunkRows = 256;
-
 // What one thread computes between a block's inputs and outputs. Kept from one sequence to the
 // next: memory that is freed goes back to the system, and comes as pages that have to be cleared.
 template <typename T>

@@ -60,7 +60,8 @@ at::Tensor TensorMath::experts(const at::Tensor& normed_TH) const {
   at::Tensor sum_TH = at::zeros_like(normed_TH, normed_TH.options().dtype(at::kFloat));
   for (Index e = 0; e < block_.experts.front().count; ++e) {
     const at::Tensor& rows = routing.experts[static_cast<std::size_t>(e)].rows;
-    add_expert(e, routing, gated(model::SiteKind::kExpertIn, e, normed_TH.index_select(0, rows)), sum_TH);
+    add_expert(e, routing, gated(model::SiteKind::kExpertIn, e, normed_TH.index_select(0, rows)),
+               sum_TH);
   }
   if (block_.has_site(model::SiteKind::kMlpOut))
     add_shared(normed_TH, gated(model::SiteKind::kMlpIn, -1, normed_TH), sum_TH);
@@ -71,7 +72,8 @@ at::Tensor TensorMath::experts(const at::Tensor& normed_TH) const {
 void TensorMath::add_expert(Index expert, const TensorRouting& routing, const at::Tensor& inputs_RK,
                             at::Tensor& sum_TH) const {
   const TensorRouting::Expert& routed = routing.experts[static_cast<std::size_t>(expert)];
-  const at::Tensor out_RH = linears(model::SiteKind::kExpertOut, expert).front()(inputs_RK).to(at::kFloat);
+  const at::Tensor out_RH =
+      linears(model::SiteKind::kExpertOut, expert).front()(inputs_RK).to(at::kFloat);
   sum_TH.index_add_(0, routed.rows, out_RH * routed.weights_R1);
 }
 

@@ -118,7 +118,8 @@ at::Tensor TensorMath::heads_of(const at::Tensor& rows_TN, Index heads,
   return head_norm.empty() ? rows_THD : norm(head_norm.front(), rows_THD);
 }
 
-at::Tensor TensorMath::gated(model::SiteKind kind, Index expert, const at::Tensor& normed_TH) const {
+at::Tensor TensorMath::gated(model::SiteKind kind, Index expert,
+                             const at::Tensor& normed_TH) const {
   const std::vector<Linear>& linears = this->linears(kind, expert);
   at::Tensor gate_TN = linears.front()(normed_TH);
   if (linears.size() == 2) {

@@ -27,9 +27,9 @@ struct TensorRouting {
 // routing and all sums over linears are in fp32; what linears read and make is in `compute`.
 class TensorMath {
  public:
-  TensorMath(const model::BlockSpec& block, const model::BlockWeights& weights, const model::ModelConfig& config,
-             const TensorRotary& rotary, const KvCacheRounding* kv_cache, const at::Device& device,
-             at::ScalarType compute)
+  TensorMath(const model::BlockSpec& block, const model::BlockWeights& weights,
+             const model::ModelConfig& config, const TensorRotary& rotary,
+             const KvCacheRounding* kv_cache, const at::Device& device, at::ScalarType compute)
       : block_(block),
         weights_(weights),
         config_(config),

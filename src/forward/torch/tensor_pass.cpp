@@ -69,7 +69,8 @@ void TensorPass::show_norm(model::SiteKind kind) {
   const model::SiteSpec& site = block_.site(kind);
   for (const TensorBatch& batch : batches_) {
     const at::Tensor rows_TH = hidden_TH(batch);
-    show(site, kind == model::SiteKind::kAttnIn ? math_.attn_norm(rows_TH) : math_.mlp_norm(rows_TH));
+    show(site,
+         kind == model::SiteKind::kAttnIn ? math_.attn_norm(rows_TH) : math_.mlp_norm(rows_TH));
   }
   finish_site(site);
 }

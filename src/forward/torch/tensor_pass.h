@@ -14,8 +14,9 @@ class TensorPass {
  public:
   // Without an observer the caller has prepared all sites of `math`. `host_views`: the observer
   // gets copies on the host, which is also what it gets from tensors of the CPU.
-  TensorPass(const model::BlockSpec& block, model::BlockWeights& weights, TensorMath& math, TensorStates& states,
-             std::span<const TensorBatch> batches, BlockObserver* observer, bool host_views)
+  TensorPass(const model::BlockSpec& block, model::BlockWeights& weights, TensorMath& math,
+             TensorStates& states, std::span<const TensorBatch> batches, BlockObserver* observer,
+             bool host_views)
       : block_(block),
         weights_(weights),
         math_(math),

@@ -1,16 +1,16 @@
-#include "forward/torch/tensor_runner.h"
-
 #include <fmt/format.h>
+#include <torch/csrc/api/include/torch/version.h>
 
 #include <vector>
 
 #include "calque/core/error.h"
+#include "calque/forward/token_rows.h"
+#include "forward/torch/plugin.h"
 #include "forward/torch/tensor_guard.h"
 #include "forward/torch/tensor_head.h"
 #include "forward/torch/tensor_pass.h"
 #include "forward/torch/tensor_stream.h"
 #include "forward/torch/tensors.h"
-#include "forward/cpu/token_ids.h"
 
 namespace calque::forward {
 namespace {
@@ -34,6 +34,10 @@ bool belongs_to(BlockHalf half, model::SiteKind kind) {
   return attends == (half == BlockHalf::kAttention);
 }
 
+// A runner whose arithmetic is ATen's operators on the device that `options` name: "cuda:N", or
+// "tensors" for the CPU. Hidden states and the inputs of later stages stay on the device. In fp32
+// and bf16 its results are those of the CPU's runner but for the order of sums.
+// Error(kConfig, "E129") if this LibTorch cannot use the device.
 class TensorRunner : public BlockRunner {
  public:
   TensorRunner(const model::ModelConfig& config, const RunnerOptions& options)
@@ -148,7 +152,8 @@ class TensorRunner : public BlockRunner {
     }
     const at::Tensor normed_TH = math.mlp_norm(hidden_TH);
     if (!block.experts.empty()) return math.experts(normed_TH);
-    return math.output(model::SiteKind::kMlpOut, math.gated(model::SiteKind::kMlpIn, -1, normed_TH));
+    return math.output(model::SiteKind::kMlpOut,
+                       math.gated(model::SiteKind::kMlpIn, -1, normed_TH));
   }
 
   model::ModelConfig config_;
@@ -160,9 +165,15 @@ class TensorRunner : public BlockRunner {
 
 }  // namespace
 
-std::unique_ptr<BlockRunner> make_tensor_runner(const model::ModelConfig& config,
-                                                const RunnerOptions& options) {
-  return std::make_unique<TensorRunner>(config, options);
+extern "C" BlockRunner* calque_make_torch_runner(const model::ModelConfig& config,
+                                                 const RunnerOptions& options) {
+  return new TensorRunner(config, options);
 }
+
+extern "C" int calque_count_torch_gpus() { return torch_gpus(); }
+
+extern "C" const char* calque_torch_interface() { return CALQUE_RUNNER_INTERFACE; }
+
+extern "C" const char* calque_describe_torch() { return "LibTorch " TORCH_VERSION; }
 
 }  // namespace calque::forward

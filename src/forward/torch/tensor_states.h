@@ -6,14 +6,15 @@
 #include <vector>
 
 #include "calque/forward/block_runner.h"
-#include "forward/cpu/attention.h"
+#include "forward/rotary.h"
 
 namespace calque::forward {
 
 // Cosines and sines of Rotary's angles, [positions, head_dim / 2] each, on the device.
 class TensorRotary {
  public:
-  TensorRotary(const model::RopeSpec& rope, Index head_dim, Index positions, const at::Device& device);
+  TensorRotary(const model::RopeSpec& rope, Index head_dim, Index positions,
+               const at::Device& device);
 
   // heads_THD [T, heads, head_dim], fp32, of the sequence's first T positions, turned.
   at::Tensor turn(const at::Tensor& heads_THD) const;

@@ -1,0 +1,22 @@
+#pragma once
+
+#include "calque/core/matrix.h"
+#include "calque/model/config.h"
+
+namespace calque::forward {
+
+// Cosines and sines of every position's angles, [positions, head_dim / 2].
+class Rotary {
+ public:
+  Rotary(const model::RopeSpec& rope, Index head_dim, Index positions);
+
+  // out = x turned by the angles of `position`; pairs are (i, i + head_dim / 2), as in Hugging Face
+  // checkpoints. `out` must not be `x`.
+  void turn(const float* x, Index position, float* out) const;
+
+ private:
+  Matrix<float> cosines_;
+  Matrix<float> sines_;
+};
+
+}  // namespace calque::forward
