@@ -5,8 +5,8 @@
 
 #include "calque/core/error.h"
 #include "calque/core/names.h"
+#include "calque/io/json.h"
 #include "calque/io/safetensors.h"
-#include "io/strict_json.h"
 
 namespace calque::io {
 namespace {
@@ -32,15 +32,15 @@ void check_plain_name(const std::string& tensor, const std::string& file) {
 WeightMap read_weight_map(const fs::path& path) {
   const std::string text = read_file(path);
   return with_context(path.string(), [&] {
-    const nlohmann::json index = parse_strict_json(text);
-    if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
-      refuse("has no object \"weight_map\"");
+    const Json index = parse_json(text);
+    const Json* files = index.find("weight_map");
+    if (files == nullptr || !files->is_object()) refuse("has no object \"weight_map\"");
     WeightMap map;
-    for (const auto& [tensor, file] : index["weight_map"].items()) {
+    for (const auto& [tensor, file] : files->members()) {
       if (!file.is_string())
         refuse(fmt::format("weight_map gives tensor {} no file name", quote_name(tensor)));
-      check_plain_name(tensor, file.get_ref<const std::string&>());
-      map.emplace(tensor, file.get<std::string>());
+      check_plain_name(tensor, file.string());
+      map.emplace(tensor, file.string());
     }
     return map;
   });

@@ -1,10 +1,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <nlohmann/json.hpp>
-
 #include "calque/core/error.h"
 #include "calque/core/names.h"
+#include "calque/io/json.h"
 #include "calque/io/safetensors.h"
 #include "io/resource_error.h"
 #include "io/safetensors_header.h"
@@ -39,14 +38,12 @@ std::string file_name(std::size_t shard, std::size_t count) {
   return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, count);
 }
 
-std::string json_text(const std::string& text) { return nlohmann::json(text).dump(); }
-
 // Names and offsets as JSON, preceded by the length, padded so that the data is 64-byte aligned.
 std::string header_of(const Group& tensors, const std::vector<std::uint64_t>& ends) {
   std::string json = R"({"__metadata__":{"format":"pt"})";
   for (std::size_t i = 0; i < tensors.size(); ++i)
     json += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        json_text(tensors[i].name), name_of(tensors[i].dtype),
+                        json_string(tensors[i].name), name_of(tensors[i].dtype),
                         fmt::join(tensors[i].shape, ","), i == 0 ? 0 : ends[i - 1], ends[i]);
   json += "}";
   constexpr std::size_t kAlignment = 64;
@@ -77,10 +74,11 @@ constexpr const char* kIndexName = "model.safetensors.index.json";
 // Which shard holds which tensor: `shard_of` by name, in order of the names.
 template <typename ShardOf>
 std::string index_text(std::uint64_t total_bytes, const ShardOf& shard_of, std::size_t shards) {
-  nlohmann::json index = {{"metadata", {{"total_size", total_bytes}}},
-                          {"weight_map", nlohmann::json::object()}};
+  Json weight_map = Json::object();
   for (const auto& [name, place] : shard_of)
-    index["weight_map"][name] = file_name(place.first, shards);
+    weight_map.append(name, file_name(place.first, shards));
+  const Json index = {{"metadata", {{"total_size", total_bytes}}},
+                      {"weight_map", std::move(weight_map)}};
   return index.dump(2) + "\n";
 }
 

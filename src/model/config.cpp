@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -12,19 +11,31 @@
 namespace calque::model {
 namespace {
 
-nlohmann::json parse_json(const std::string& text, const std::string& where) {
+constexpr const char* kDamaged = "E162";
+
+io::Json parsed(const std::string& text, const std::string& where) {
   try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not JSON: {}", where, error.what()));
+    return io::parse_json(text);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kInput, kDamaged, where + ": " + error.what());
   }
 }
 
+// A number, or the first of a list of numbers (eos_token_id comes both ways).
+std::optional<std::int64_t> first_id(const JsonObject& json, const char* key) {
+  if (!json.has(key)) return std::nullopt;
+  const io::Json& value = json.value(key);
+  const io::Json& id = value.is_array() && !value.empty() ? value.at(0) : value;
+  if (!id.is_integer())
+    json.refuse(key, fmt::format("must be a token id or a list of them, found {}", value.dump()));
+  return id.integer();
+}
+
 std::string architecture_of(const JsonObject& json) {
-  const nlohmann::json& names = json.value("architectures");
-  if (!names.is_array() || names.empty() || !names.front().is_string())
+  const io::Json& names = json.value("architectures");
+  if (!names.is_array() || names.empty() || !names.at(0).is_string())
     json.refuse("architectures", "must be a list with one name, such as [\"LlamaForCausalLM\"]");
-  return names.front().get<std::string>();
+  return names.at(0).string();
 }
 
 void read_sizes(const JsonObject& json, ModelConfig& config) {
@@ -73,8 +84,9 @@ void read_activation(const JsonObject& json, ModelConfig& config) {
 bool is_gemma(const ModelConfig& config) { return config.architecture.starts_with("Gemma"); }
 
 ModelConfig parse_config(const std::string& json_text, const std::string& where) {
-  const nlohmann::json raw = parse_json(json_text, where);
-  const JsonObject json(raw, where);
+  const io::Json raw = parsed(json_text, where);
+  const JsonObject json(raw, where, kDamaged);
+  json.expect_object();
   ModelConfig config;
   config.architecture = architecture_of(json);
   config.model_type = json.text_or("model_type", "");
@@ -90,8 +102,8 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   if (is_gemma(config)) read_gemma(json, config);
   read_experts(json, config);
   config.dtype = json.text_or("dtype", json.text_or("torch_dtype", ""));
-  config.bos_token_id = json.first_id("bos_token_id");
-  config.eos_token_id = json.first_id("eos_token_id");
+  config.bos_token_id = first_id(json, "bos_token_id");
+  config.eos_token_id = first_id(json, "eos_token_id");
   return config;
 }
 

@@ -24,20 +24,19 @@ void read_counts(const JsonObject& json, ModelConfig& config) {
                                                    config.experts_per_token, config.num_experts));
 }
 
-bool lists(const nlohmann::json& layers, Index layer) {
-  return std::any_of(layers.begin(), layers.end(),
-                     [&](const nlohmann::json& entry) { return entry == layer; });
+bool lists(const io::Json::Array& layers, Index layer) {
+  return std::find(layers.begin(), layers.end(), io::Json(layer)) != layers.end();
 }
 
 // Qwen: every decoder_sparse_step-th layer, but for those of mlp_only_layers.
 std::vector<bool> sparse_layers(const JsonObject& json, Index layers) {
-  static const nlohmann::json none = nlohmann::json::array();
+  static const io::Json none = io::Json::array();
   const Index step = json.size_or("decoder_sparse_step", kMostLayers, 1);
-  const nlohmann::json& dense = json.has("mlp_only_layers") ? json.value("mlp_only_layers") : none;
+  const io::Json& dense = json.has("mlp_only_layers") ? json.value("mlp_only_layers") : none;
   if (!dense.is_array()) json.refuse("mlp_only_layers", "must be a list of layers");
   std::vector<bool> sparse;
   for (Index layer = 0; layer < layers; ++layer)
-    sparse.push_back((layer + 1) % step == 0 && !lists(dense, layer));
+    sparse.push_back((layer + 1) % step == 0 && !lists(dense.elements(), layer));
   return sparse;
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 
+#include "calque/io/json.h"
 #include "calque/model/config.h"
-#include "model/json_object.h"
 
 // The parts of config.json by subject; each reads its keys into `config`, whose architecture and
 // sizes are known.
 namespace calque::model {
+
+using JsonObject = io::JsonNode;
 
 // Far above any model, and low enough that a product of two of them fits an Index.
 constexpr Index kLargestSize = (Index{1} << 31) - 1;

@@ -14,11 +14,11 @@ Windows everywhere(Index window, Index layers) {
 // `window` in the layers that layer_types calls sliding.
 Windows listed(const JsonObject& json, Index window, Index layers) {
   Windows windows = everywhere(0, layers);
-  const nlohmann::json& types = json.value("layer_types");
+  const io::Json& types = json.value("layer_types");
   if (!types.is_array() || types.size() != windows.size())
     json.refuse("layer_types", fmt::format("must list {} layers, as num_hidden_layers", layers));
   for (std::size_t i = 0; i < windows.size(); ++i)
-    if (types[i] == "sliding_attention") windows[i] = window;
+    if (types.at(i) == "sliding_attention") windows[i] = window;
   return windows;
 }
 
@@ -35,10 +35,9 @@ Windows qwen_windows(const JsonObject& json, Index layers) {
   const Index window = json.size_or("sliding_window", kLargestSize, 4096);
   if (json.has("layer_types")) return listed(json, window, layers);
   Windows windows = everywhere(0, layers);
-  const Index first =
-      json.has("max_window_layers") && json.value("max_window_layers") == nlohmann::json(0)
-          ? 0
-          : json.size_or("max_window_layers", kLargestSize, 28);
+  const Index first = json.has("max_window_layers") && json.value("max_window_layers") == 0
+                          ? 0
+                          : json.size_or("max_window_layers", kLargestSize, 28);
   for (Index i = first; i < layers; ++i) windows[static_cast<std::size_t>(i)] = window;
   return windows;
 }

@@ -14,8 +14,8 @@ Estimate estimate(const Json& json) {
 Percentile percentile(const Json& divergence, const char* name) {
   Percentile result{field(divergence, (std::string("kl_") + name).c_str(), 0.0), {}};
   const Json& intervals = section(divergence, "kl_intervals");
-  if (const auto found = intervals.find(name); found != intervals.end() && !found->is_null())
-    result.interval = found->get<std::array<double, 2>>();
+  if (const Json* found = intervals.find(name); found != nullptr && !found->is_null())
+    result.interval = {found->at(0).number(), found->at(1).number()};
   return result;
 }
 
@@ -64,7 +64,7 @@ Evaluation evaluation(const Json& json) {
   result.seqlen = field(json, "seqlen", std::int64_t{0});
   result.windows = field(json, "windows", std::int64_t{0});
   result.tokens = token_record(section(json, "manifest"));
-  for (const Json& model : section(json, "models")) result.models.push_back(model_result(model));
+  for (const Json& model : list(json, "models")) result.models.push_back(model_result(model));
   return result;
 }
 
@@ -92,11 +92,11 @@ void sort_by_stage(std::vector<Named>& list, std::string Named::*name) {
 void read_costs(const Json& metrics, Run& run) {
   const Json& predicted = section(metrics, "predicted");
   const Json& predicted_stages = section(predicted, "stage_seconds");
-  for (const auto& [stage, seconds] : section(metrics, "stage_seconds").items())
+  for (const auto& [stage, seconds] : section(metrics, "stage_seconds").members())
     run.times.push_back(
         {stage, seconds.get<double>(), field(predicted_stages, stage.c_str(), 0.0)});
   sort_by_stage(run.times, &StageTime::stage);
-  for (const Json& peak : section(metrics, "stage_peaks"))
+  for (const Json& peak : list(metrics, "stage_peaks"))
     run.memory.push_back({field(peak, "stage", std::string()),
                           field(peak, "measured_bytes", std::uint64_t{0}),
                           field(peak, "predicted_bytes", std::uint64_t{0})});
@@ -115,7 +115,7 @@ TokenRecord token_record(const Json& manifest) {
   TokenRecord record{field(manifest, "tokenizer", std::string()),
                      field(manifest, "tokens_sha256", std::string()),
                      {}};
-  for (const Json& source : section(manifest, "sources"))
+  for (const Json& source : list(manifest, "sources"))
     record.sources.push_back(
         {field(source, "file", std::string()), field(source, "sha256", std::string()),
          field(source, "tokens", std::uint64_t{0}), field(source, "rows_used", std::uint64_t{0})});
@@ -132,12 +132,12 @@ void read_metrics(const Json& metrics, Run& run) {
   run.source_name = field(source, "name", std::string());
   run.source_bytes = field(source, "tensor_bytes", std::uint64_t{0});
   run.source_bits_per_weight = field(source, "bits_per_weight", 0.0);
-  for (const Json& json : section(metrics, "artifacts")) run.artifacts.push_back(artifact(json));
-  for (const Json& json : section(metrics, "evaluations"))
+  for (const Json& json : list(metrics, "artifacts")) run.artifacts.push_back(artifact(json));
+  for (const Json& json : list(metrics, "evaluations"))
     if (!section(json, "models").empty()) run.evaluations.push_back(evaluation(json));
   read_costs(metrics, run);
   run.forward_dtype = field(metrics, "forward_dtype", std::string());
-  for (const auto& [stage, device] : section(metrics, "stage_devices").items())
+  for (const auto& [stage, device] : section(metrics, "stage_devices").members())
     run.stage_devices.emplace_back(stage, device.get<std::string>());
   sort_by_stage(run.stage_devices, &std::pair<std::string, std::string>::first);
   run.warnings = field(metrics, "warnings", std::vector<std::string>{});

@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
 #include "calque/report/record.h"
-#include "io/strict_json.h"
 #include "report/csv.h"
 #include "report/read_metrics.h"
 #include "report/read_modules.h"
@@ -21,15 +20,13 @@ template <typename Read>
 void read_json_file(const fs::path& path, const Read& read) {
   const std::string text = io::read_file(path);
   try {
-    read(io::parse_strict_json(text));
+    read(io::parse_json(text));
   } catch (const Error& error) {
-    throw Error(ErrorKind::kInput, "E252",
-                fmt::format("{}: {}. The file is damaged; repeat the run, or restore it",
-                            path.string(), error.what()));
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorKind::kInput, "E252",
-                fmt::format("{}: {}. The file is damaged, or another program's; repeat the run",
-                            path.string(), error.what()));
+    throw Error(
+        ErrorKind::kInput, "E252",
+        fmt::format(
+            "{}: {}. The file is damaged, or another program's; repeat the run, or restore it",
+            path.string(), error.what()));
   }
 }
 

@@ -34,11 +34,11 @@ AddedToken read_added_token(const JsonNode& node, std::optional<std::int32_t> id
   AddedToken token;
   token.id = id ? *id : static_cast<std::int32_t>(node.at("id").integer(0, kMaxTokenId));
   token.content = node.at("content").string();
-  token.special = node.boolean_or("special", false);
-  token.lstrip = node.boolean_or("lstrip", false);
-  token.rstrip = node.boolean_or("rstrip", false);
-  token.single_word = node.boolean_or("single_word", false);
-  token.normalized = node.boolean_or("normalized", !token.special);
+  token.special = node.flag_or("special", false);
+  token.lstrip = node.flag_or("lstrip", false);
+  token.rstrip = node.flag_or("rstrip", false);
+  token.single_word = node.flag_or("single_word", false);
+  token.normalized = node.flag_or("normalized", !token.special);
   return token;
 }
 

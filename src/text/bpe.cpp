@@ -32,12 +32,12 @@ std::pair<std::string, std::string> read_pair(const JsonNode& merge) {
 }
 
 void check_supported(const JsonNode& model) {
-  const std::string type = model.string_or("type", "BPE");
-  if (type != "BPE") model.unsupported(fmt::format("model '{}' is not implemented", type));
-  if (model.has("dropout") && model.at("dropout").value() != 0.0)
-    model.at("dropout").unsupported("is not 0: the ids would be random");
+  const std::string type = model.text_or("type", "BPE");
+  if (type != "BPE") unsupported(model, fmt::format("model '{}' is not implemented", type));
+  if (model.has("dropout") && model.at("dropout").value() != io::Json(0.0))
+    unsupported(model.at("dropout"), "is not 0: the ids would be random");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (!model.string_or(key, "").empty()) model.at(key).unsupported("is not implemented");
+    if (!model.text_or(key, "").empty()) unsupported(model.at(key), "is not implemented");
 }
 
 }  // namespace
@@ -53,9 +53,9 @@ void Bpe::Cache::keep(std::string_view word, TokenIds ids) {
 
 Bpe::Bpe(const JsonNode& model) {
   check_supported(model);
-  byte_fallback_ = model.boolean_or("byte_fallback", false);
-  fuse_unknown_ = model.boolean_or("fuse_unk", false);
-  ignore_merges_ = model.boolean_or("ignore_merges", false);
+  byte_fallback_ = model.flag_or("byte_fallback", false);
+  fuse_unknown_ = model.flag_or("fuse_unk", false);
+  ignore_merges_ = model.flag_or("ignore_merges", false);
   read_vocabulary(model.at("vocab"));
   read_merges(model.at("merges"));
   read_unknown_token(model);
@@ -67,14 +67,14 @@ void Bpe::read_vocabulary(const JsonNode& vocabulary) {
   if (!vocabulary.value().is_object()) vocabulary.refuse("is not an object of token: id");
   ids_.reserve(vocabulary.size());
   std::vector<bool> taken;
-  for (const auto& [token, value] : vocabulary.value().items()) {
-    const std::int64_t id = vocabulary.at(token).integer(0, kMaxTokenId);
+  vocabulary.for_each_member([&](const std::string& token, const JsonNode& value) {
+    const std::int64_t id = value.integer(0, kMaxTokenId);
     const auto slot = static_cast<std::size_t>(id);
     if (slot >= taken.size()) taken.resize(slot + slot / 2 + 1);
     if (taken[slot]) vocabulary.refuse(fmt::format("id {} is given to two tokens", id));
     taken[slot] = true;
     ids_.emplace(token, static_cast<std::int32_t>(id));
-  }
+  });
 }
 
 void Bpe::read_merges(const JsonNode& merges) {
@@ -95,7 +95,7 @@ void Bpe::read_merges(const JsonNode& merges) {
 }
 
 void Bpe::read_unknown_token(const JsonNode& model) {
-  unknown_token_ = model.string_or("unk_token", "");
+  unknown_token_ = model.text_or("unk_token", "");
   if (!model.has("unk_token")) return;
   unknown_id_ = id_of(unknown_token_);
   if (!unknown_id_)

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
 #include "calque/core/names.h"
+#include "calque/io/json.h"
 #include "calque/io/text_lines.h"
 #include "text/unicode.h"
 
@@ -49,34 +49,34 @@ void replace_lone_surrogates(std::string& line, bool& repaired) {
   }
 }
 
-std::string keys_of(const nlohmann::json& object) {
+std::string keys_of(const io::Json& object) {
   std::string keys;
-  for (const auto& [key, value] : object.items())
+  for (const auto& [key, value] : object.members())
     keys += (keys.empty() ? "" : ", ") + quote_name(key);
   return keys.empty() ? "none" : keys;
 }
 
-nlohmann::json parse_line(const std::string& line, const std::string& place) {
+io::Json parse_line(const std::string& line, const std::string& place) {
   try {
-    return nlohmann::json::parse(line);
-  } catch (const nlohmann::json::exception& error) {
-    refuse(fmt::format("{}: not JSON: {}. A .jsonl file holds one object a line.", place,
+    return io::parse_json(line);
+  } catch (const Error& error) {
+    refuse(fmt::format("{}: {}. A .jsonl file holds one object a line.", place,
                        error.what()));
   }
 }
 
 std::string text_of_line(const std::string& line, const std::string& column,
                          const std::string& place) {
-  nlohmann::json object = parse_line(line, place);
+  io::Json object = parse_line(line, place);
   if (!object.is_object())
     refuse(fmt::format("{}: holds {}, not an object", place, object.type_name()));
-  const auto found = object.find(column);
-  if (found == object.end())
+  const io::Json* found = object.find(column);
+  if (found == nullptr)
     refuse(fmt::format("{}: has no column '{}'; its columns: {}. Set text_column.", place, column,
                        keys_of(object)));
   if (!found->is_string())
     refuse(fmt::format("{}: column '{}' is {}, not text", place, column, found->type_name()));
-  return std::move(found->get_ref<std::string&>());
+  return found->string();
 }
 
 void visit_jsonl(const TextSource& source, const DocumentVisitor& visit) {

@@ -1,6 +1,7 @@
 #include "text/gguf_tokenizer.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "calque/core/error.h"
 #include "text/json_tokenizer.h"
@@ -12,7 +13,7 @@ namespace calque::text {
 namespace {
 
 using TokenType = Vocabulary::TokenType;
-using Json = nlohmann::json;
+using Json = io::Json;
 
 Json special_item(const char* name) { return {{"SpecialToken", {{"id", name}, {"type_id", 0}}}}; }
 
@@ -23,8 +24,9 @@ Json post_processor(const Vocabulary& vocabulary, bool bos_by_default) {
   const auto add = [&](const char* name, bool wanted, bool in_front) {
     const auto id = vocabulary.special_ids.find(name);
     if (!wanted || id == vocabulary.special_ids.end()) return;
-    items.insert(in_front ? items.begin() : items.end(), special_item(name));
-    ids[name] = {{"id", name}, {"ids", {id->second}}, {"tokens", {name}}};
+    Json::Array& list = items.elements();
+    list.insert(in_front ? list.begin() : list.end(), special_item(name));
+    ids[name] = {{"id", name}, {"ids", Json::array({id->second})}, {"tokens", Json::array({name})}};
   };
   add("bos", vocabulary.add_bos.value_or(bos_by_default), true);
   add("eos", vocabulary.add_eos.value_or(false), false);
@@ -35,8 +37,10 @@ Json post_processor(const Vocabulary& vocabulary, bool bos_by_default) {
 // merge makes them. What merely pads the embedding is left out.
 Json model_json(const Vocabulary& vocabulary, bool ignore_merges) {
   Json ids = Json::object();
+  std::unordered_set<std::string_view> seen;
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id)
-    if (vocabulary.types[id] != TokenType::kUnused) ids.emplace(vocabulary.tokens[id], id);
+    if (vocabulary.types[id] != TokenType::kUnused && seen.insert(vocabulary.tokens[id]).second)
+      ids.append(vocabulary.tokens[id], id);
   return {{"type", "BPE"},
           {"vocab", ids},
           {"merges", vocabulary.merges},

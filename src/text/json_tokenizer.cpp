@@ -13,7 +13,7 @@
 namespace calque::text {
 namespace {
 
-const nlohmann::json kNull;
+const io::Json kNull;
 
 JsonNode member_or_null(const JsonNode& root, std::string_view key, const std::string& file) {
   return root.value().contains(key) ? root.at(key) : JsonNode(kNull, file);
@@ -149,13 +149,12 @@ std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model
   return tokens;
 }
 
-std::unique_ptr<Tokenizer> make_json_tokenizer(const nlohmann::json& document,
-                                               const std::string& name) {
+std::unique_ptr<Tokenizer> make_json_tokenizer(const io::Json& document, const std::string& name) {
   return std::make_unique<JsonTokenizer>(JsonNode(document, name), name);
 }
 
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file) {
-  return make_json_tokenizer(read_json(file), file.filename().string());
+  return make_json_tokenizer(io::read_json(file), file.filename().string());
 }
 
 }  // namespace calque::text

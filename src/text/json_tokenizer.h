@@ -16,8 +16,7 @@ namespace calque::text {
 std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model);
 
 // The tokenizer that a tokenizer.json describes; `name` of the file, for messages.
-std::unique_ptr<Tokenizer> make_json_tokenizer(const nlohmann::json& document,
-                                               const std::string& name);
+std::unique_ptr<Tokenizer> make_json_tokenizer(const io::Json& document, const std::string& name);
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file);
 
 }  // namespace calque::text

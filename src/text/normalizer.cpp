@@ -58,7 +58,7 @@ Normalizer make_normalizer(const JsonNode& node) {
   if (type == "Prepend") return prepend(node);
   if (type == "Replace") return replace(node);
   if (type == "Sequence") return sequence(node.at("normalizers"));
-  node.unsupported(fmt::format("normalizer '{}' is not implemented", type));
+  unsupported(node, fmt::format("normalizer '{}' is not implemented", type));
 }
 
 }  // namespace calque::text

@@ -20,7 +20,7 @@ Regex compile(const JsonNode& node) {
     return Regex(node.string());
   } catch (const Error& error) {
     if (error.code() != "E211") throw;
-    node.unsupported(error.what());
+    unsupported(node, error.what());
   }
 }
 
@@ -29,11 +29,11 @@ Regex compile(const JsonNode& node) {
 Pattern::Pattern(const JsonNode& node) {
   if (node.has("String")) {
     what_ = node.at("String").string();
-    if (std::get<std::string>(what_).empty()) node.unsupported("is an empty string");
+    if (std::get<std::string>(what_).empty()) unsupported(node, "is an empty string");
   } else if (node.has("Regex")) {
     what_ = compile(node.at("Regex"));
   } else {
-    node.unsupported("is neither a String nor a Regex");
+    unsupported(node, "is neither a String nor a Regex");
   }
 }
 

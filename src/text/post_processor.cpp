@@ -32,10 +32,10 @@ Surroundings read_template(const JsonNode& processor) {
     } else if (item.has("Sequence") && !after_sequence) {
       after_sequence = true;
     } else {
-      item.unsupported("is neither a special token nor the only sequence");
+      unsupported(item, "is neither a special token nor the only sequence");
     }
   }
-  if (!after_sequence) single.unsupported("holds no sequence");
+  if (!after_sequence) unsupported(single, "holds no sequence");
   return around;
 }
 
@@ -58,7 +58,7 @@ Surroundings read_post_processor(const JsonNode& node) {
   if (type == "TemplateProcessing") return read_template(node);
   if (type == "ByteLevel") return {};
   if (type == "Sequence") return read_sequence(node.at("processors"));
-  node.unsupported(fmt::format("post-processor '{}' is not implemented", type));
+  unsupported(node, fmt::format("post-processor '{}' is not implemented", type));
 }
 
 }  // namespace calque::text

@@ -41,13 +41,13 @@ bool is_type(const JsonNode& step, std::string_view type) {
 }
 
 bool is_byte_level(const JsonNode& step, bool use_regex) {
-  return is_type(step, "ByteLevel") && !step.boolean_or("add_prefix_space", true) &&
-         step.boolean_or("use_regex", true) == use_regex;
+  return is_type(step, "ByteLevel") && !step.flag_or("add_prefix_space", true) &&
+         step.flag_or("use_regex", true) == use_regex;
 }
 
 const KnownSplit* known_split(const JsonNode& step, bool ignore_merges) {
-  if (!is_type(step, "Split") || step.string_or("behavior", "") != "Isolated") return nullptr;
-  if (step.boolean_or("invert", false) || !step.at("pattern").has("Regex")) return nullptr;
+  if (!is_type(step, "Split") || step.text_or("behavior", "") != "Isolated") return nullptr;
+  if (step.flag_or("invert", false) || !step.at("pattern").has("Regex")) return nullptr;
   const std::string& regex = step.at("pattern").at("Regex").string();
   const auto known = std::find_if(kKnownSplits.begin(), kKnownSplits.end(), [&](const auto& split) {
     return split.regex == regex && split.whole_words == ignore_merges;
@@ -55,15 +55,16 @@ const KnownSplit* known_split(const JsonNode& step, bool ignore_merges) {
   return known == kKnownSplits.end() ? nullptr : &*known;
 }
 
-nlohmann::json byte_level_json(bool use_regex) {
+io::Json byte_level_json(bool use_regex) {
   return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", use_regex}};
 }
 
-nlohmann::json sequence_json(const nlohmann::json& first, bool use_regex) {
-  return {{"type", "Sequence"}, {"pretokenizers", {first, byte_level_json(use_regex)}}};
+io::Json sequence_json(const io::Json& first, bool use_regex) {
+  return {{"type", "Sequence"},
+          {"pretokenizers", io::Json::array({first, byte_level_json(use_regex)})}};
 }
 
-nlohmann::json split_json(const KnownSplit& split) {
+io::Json split_json(const KnownSplit& split) {
   return {{"type", "Split"},
           {"pattern", {{"Regex", std::string(split.regex)}}},
           {"behavior", "Isolated"},
@@ -100,15 +101,16 @@ PreTokenizerFacts pre_tokenizer_named(const std::string& name, const std::string
 
 std::string pre_name(const JsonNode& root) {
   const auto steps = flattened_pre_tokenizers(root.at("pre_tokenizer"));
-  const bool ignore_merges = root.at("model").boolean_or("ignore_merges", false);
+  const bool ignore_merges = root.at("model").flag_or("ignore_merges", false);
   if (steps.size() == 1 && is_byte_level(steps[0], true)) return "gpt-2";
   if (steps.size() == 2 && is_type(steps[0], "Digits") &&
-      steps[0].boolean_or("individual_digits", false) && is_byte_level(steps[1], true))
+      steps[0].flag_or("individual_digits", false) && is_byte_level(steps[1], true))
     return "smollm";
   if (steps.size() == 2 && is_byte_level(steps[1], false))
     if (const KnownSplit* known = known_split(steps[0], ignore_merges)) return known->name;
-  root.at("pre_tokenizer")
-      .unsupported(fmt::format(
+  unsupported(
+      root.at("pre_tokenizer"),
+      fmt::format(
           "matches none of the splits that GGUF readers know as gpt-2, smollm, llama-bpe, qwen2 or "
           "tekken (ignore_merges is {}); if you know its tokenizer.ggml.pre, give that name",
           ignore_merges));

@@ -12,7 +12,7 @@ std::string pre_name(const JsonNode& root);
 
 // What a name of tokenizer.ggml.pre stands for.
 struct PreTokenizerFacts {
-  nlohmann::json pre_tokenizer;  // as in a tokenizer.json
+  io::Json pre_tokenizer;  // as in a tokenizer.json
   bool ignore_merges = false;
   bool composes = false;  // an NFC normalizer comes first; GGUF has no key of its own for it
   bool adds_bos = false;  // where no key says otherwise

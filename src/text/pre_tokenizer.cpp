@@ -62,20 +62,20 @@ Cutter inverted(const Cutter& cut) {
 PreTokenizer split(const JsonNode& node) {
   const SplitBehavior behavior = split_behavior(node.at("behavior"));
   Cutter cut = cut_by(std::make_shared<const Pattern>(node.at("pattern")));
-  if (node.boolean_or("invert", false)) cut = inverted(cut);
+  if (node.flag_or("invert", false)) cut = inverted(cut);
   return [cut, behavior](Pieces& pieces) { split_pieces(pieces, cut, behavior); };
 }
 
 PreTokenizer digits(const JsonNode& node) {
-  const bool individual = node.boolean_or("individual_digits", false);
+  const bool individual = node.flag_or("individual_digits", false);
   const auto behavior = individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
   return
       [cut = cut_by(is_numeric), behavior](Pieces& pieces) { split_pieces(pieces, cut, behavior); };
 }
 
 PreTokenizer byte_level(const JsonNode& node) {
-  const bool add_space = node.boolean_or("add_prefix_space", true);
-  const bool use_regex = node.boolean_or("use_regex", true);
+  const bool add_space = node.flag_or("add_prefix_space", true);
+  const bool use_regex = node.flag_or("use_regex", true);
   const Cutter cut = cut_by(std::make_shared<const Pattern>(Regex(kGpt2Regex)));
   return [=](Pieces& pieces) {
     for (Piece& piece : pieces)
@@ -89,14 +89,14 @@ enum class Prepend { kAlways, kFirst, kNever };
 
 Prepend prepend_scheme(const JsonNode& node) {
   // Files of tokenizers before 0.15 have add_prefix_space instead.
-  const bool add_space = node.boolean_or("add_prefix_space", true);
-  const std::string scheme = node.string_or("prepend_scheme", add_space ? "always" : "never");
+  const bool add_space = node.flag_or("add_prefix_space", true);
+  const std::string scheme = node.text_or("prepend_scheme", add_space ? "always" : "never");
   if (!add_space && scheme != "never")
     node.refuse(fmt::format("add_prefix_space is false, but prepend_scheme is '{}'", scheme));
   if (scheme == "always") return Prepend::kAlways;
   if (scheme == "first") return Prepend::kFirst;
   if (scheme == "never") return Prepend::kNever;
-  node.at("prepend_scheme").unsupported(fmt::format("'{}' is not implemented", scheme));
+  unsupported(node.at("prepend_scheme"), fmt::format("'{}' is not implemented", scheme));
 }
 
 std::string spaces_replaced(const std::string& text, const std::string& mark) {
@@ -116,7 +116,7 @@ PreTokenizer metaspace(const JsonNode& node) {
   const std::string mark = node.at("replacement").string();
   if (mark.empty()) node.at("replacement").refuse("is empty");
   const Prepend scheme = prepend_scheme(node);
-  const bool splits = node.boolean_or("split", true);
+  const bool splits = node.flag_or("split", true);
   const Cutter cut = cut_by(std::make_shared<const Pattern>(mark));
   return [=](Pieces& pieces) {
     for (Piece& piece : pieces) {
@@ -151,7 +151,7 @@ PreTokenizer make_pre_tokenizer(const JsonNode& node) {
     return [cut = cut_by(is_white_space)](Pieces& pieces) {
       split_pieces(pieces, cut, SplitBehavior::kRemoved);
     };
-  node.unsupported(fmt::format("pre-tokenizer '{}' is not implemented", type));
+  unsupported(node, fmt::format("pre-tokenizer '{}' is not implemented", type));
 }
 
 std::vector<JsonNode> flattened_pre_tokenizers(const JsonNode& node) {

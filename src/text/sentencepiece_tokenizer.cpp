@@ -63,7 +63,7 @@ std::optional<std::int32_t> special_id(const JsonNode& config, const char* key,
 
 TokenIds ids_if_wanted(const JsonNode& config, const char* flag, bool by_default,
                        std::optional<std::int32_t> id) {
-  if (!config.boolean_or(flag, by_default)) return {};
+  if (!config.flag_or(flag, by_default)) return {};
   if (id) return {*id};
   if (config.has(flag)) config.at(flag).refuse("is true, but the vocabulary has no such token");
   return {};
@@ -72,14 +72,14 @@ TokenIds ids_if_wanted(const JsonNode& config, const char* flag, bool by_default
 SentencePieceConventions read_conventions(const JsonNode& config, const SentencePieceModel& model,
                                           const std::vector<AddedToken>& added) {
   SentencePieceConventions conventions;
-  conventions.legacy = config.boolean_or("legacy", true);
-  conventions.add_prefix_space = config.boolean_or("add_prefix_space", true);
+  conventions.legacy = config.flag_or("legacy", true);
+  conventions.add_prefix_space = config.flag_or("add_prefix_space", true);
   const auto bos = special_id(config, "bos_token", "<s>", model, added);
   const auto eos = special_id(config, "eos_token", "</s>", model, added);
   conventions.prefix = ids_if_wanted(config, "add_bos_token", true, bos);
   conventions.suffix = ids_if_wanted(config, "add_eos_token", false, eos);
   if (!conventions.legacy && model.remove_extra_whitespaces)
-    config.at("legacy").unsupported("is false for a model that removes extra whitespace");
+    unsupported(config.at("legacy"), "is false for a model that removes extra whitespace");
   return conventions;
 }
 
@@ -182,7 +182,7 @@ std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(const SentencePieceModel
 std::unique_ptr<Tokenizer> load_sentencepiece_tokenizer(const std::filesystem::path& folder) {
   const SentencePieceModel model = read_sentencepiece_model(folder / "tokenizer.model");
   const std::vector<AddedToken> added = read_side_tokens(folder, model);
-  const nlohmann::json config = read_json_if_present(folder / "tokenizer_config.json");
+  const io::Json config = io::read_json_if_present(folder / "tokenizer_config.json");
   SentencePieceConventions conventions =
       read_conventions(JsonNode(config, "tokenizer_config.json"), model, added);
   return with_context((folder / "tokenizer.model").string(), [&] {

@@ -26,20 +26,18 @@ std::int32_t id_from_key(const JsonNode& decoder, const std::string& key) {
 void read_decoder(const JsonNode& config, TokensById& tokens) {
   if (!config.has("added_tokens_decoder")) return;
   const JsonNode decoder = config.at("added_tokens_decoder");
-  decoder.size();
-  for (const auto& [key, value] : decoder.value().items()) {
+  decoder.for_each_member([&](const std::string& key, const JsonNode& token) {
     const std::int32_t id = id_from_key(decoder, key);
-    tokens.emplace(id, read_added_token(decoder.at(key), id));
-  }
+    tokens.emplace(id, read_added_token(token, id));
+  });
 }
 
 // {"token": id}: the older way, which keeps no flags.
 void read_plain_list(const JsonNode& list, TokensById& tokens) {
-  list.size();
-  for (const auto& [content, value] : list.value().items()) {
-    const auto id = static_cast<std::int32_t>(list.at(content).integer(0, kMaxTokenId));
+  list.for_each_member([&](const std::string& content, const JsonNode& value) {
+    const auto id = static_cast<std::int32_t>(value.integer(0, kMaxTokenId));
     tokens.emplace(id, AddedToken{.id = id, .content = content});
-  }
+  });
 }
 
 std::int32_t id_of(const std::string& content, const TokensById& tokens,
@@ -71,8 +69,8 @@ void read_named(const JsonNode& config, const SentencePieceModel& model, TokensB
 
 std::vector<AddedToken> read_side_tokens(const std::filesystem::path& folder,
                                          const SentencePieceModel& model) {
-  const nlohmann::json config = read_json_if_present(folder / "tokenizer_config.json");
-  const nlohmann::json plain = read_json_if_present(folder / "added_tokens.json");
+  const io::Json config = io::read_json_if_present(folder / "tokenizer_config.json");
+  const io::Json plain = io::read_json_if_present(folder / "added_tokens.json");
   TokensById tokens;
   read_decoder(JsonNode(config, "tokenizer_config.json"), tokens);
   read_plain_list(JsonNode(plain, "added_tokens.json"), tokens);

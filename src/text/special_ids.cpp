@@ -27,7 +27,7 @@ std::string key_of(const Named& named, const char* ending) {
 std::optional<std::string> token_text(const JsonNode& config, const std::string& key) {
   if (!config.has(key)) return std::nullopt;
   const JsonNode entry = config.at(key);
-  return entry.value().is_object() ? entry.string_or("content", "") : entry.string();
+  return entry.value().is_object() ? entry.text_or("content", "") : entry.string();
 }
 
 class Reader {
@@ -46,8 +46,8 @@ class Reader {
     for (const Named& named : kNamed) {
       const std::string key = key_of(named, "_token_id");
       if (!config.has(key)) continue;
-      const nlohmann::json& value = config.at(key).value();
-      if (value.is_number_integer()) set(named, config.at(key).integer(-1, INT32_MAX));
+      const io::Json& value = config.at(key).value();
+      if (value.is_integer()) set(named, config.at(key).integer(-1, INT32_MAX));
       if (first_of_list && value.is_array() && !value.empty())
         set(named, config.at(key).at(std::size_t{0}).integer(-1, INT32_MAX));
     }
@@ -72,7 +72,7 @@ std::optional<bool> flag(const JsonNode& config, const char* key) {
 std::string template_of(const JsonNode& entry) {
   if (entry.value().is_string()) return entry.string();
   for (std::size_t i = 0; i < entry.size(); ++i)
-    if (entry.at(i).string_or("name", "") == "default") return entry.at(i).at("template").string();
+    if (entry.at(i).text_or("name", "") == "default") return entry.at(i).at("template").string();
   return "";
 }
 
@@ -80,7 +80,7 @@ std::string chat_template(const std::filesystem::path& folder, const JsonNode& c
   if (config.has("chat_template")) return template_of(config.at("chat_template"));
   if (std::filesystem::exists(folder / "chat_template.jinja"))
     return io::read_file(folder / "chat_template.jinja");
-  const nlohmann::json alone = read_json_if_present(folder / "chat_template.json");
+  const io::Json alone = io::read_json_if_present(folder / "chat_template.json");
   const JsonNode node(alone, "chat_template.json");
   return node.has("chat_template") ? template_of(node.at("chat_template")) : "";
 }
@@ -89,9 +89,9 @@ std::string chat_template(const std::filesystem::path& folder, const JsonNode& c
 
 void read_special_ids(const std::filesystem::path& folder, const AddedTokenId& id_of,
                       std::int64_t vocab_size, Vocabulary& vocabulary) {
-  const auto tokenizer_config = read_json_if_present(folder / "tokenizer_config.json");
-  const auto config = read_json_if_present(folder / "config.json");
-  const auto generation = read_json_if_present(folder / "generation_config.json");
+  const auto tokenizer_config = io::read_json_if_present(folder / "tokenizer_config.json");
+  const auto config = io::read_json_if_present(folder / "config.json");
+  const auto generation = io::read_json_if_present(folder / "generation_config.json");
   const JsonNode tokenizer_node(tokenizer_config, "tokenizer_config.json");
   const JsonNode config_node(config, "config.json");
   Reader reader(vocab_size, vocabulary);

@@ -72,7 +72,7 @@ SplitBehavior split_behavior(const JsonNode& node) {
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  node.unsupported(fmt::format("'{}' is not implemented", name));
+  unsupported(node, fmt::format("'{}' is not implemented", name));
 }
 
 std::vector<Span> apply_behavior(const std::vector<MarkedSpan>& parts, SplitBehavior behavior) {

@@ -33,7 +33,8 @@ class JsonVocabulary {
     if (root.has("pre_tokenizer")) steps_ = flattened_pre_tokenizers(root.at("pre_tokenizer"));
     byte_level_ = find_type(steps_, "ByteLevel") != nullptr;
     if (!byte_level_ && !model_.byte_fallback())
-      root.at("model").unsupported(
+      unsupported(
+          root.at("model"),
           "is neither byte-level nor has byte fallback; GGUF has no name for such a tokenizer");
   }
 
@@ -86,8 +87,8 @@ class JsonVocabulary {
   // Whether a space is put in front of a text, by Metaspace or by a Prepend normalizer.
   bool adds_space_prefix() const {
     if (const JsonNode* metaspace = find_type(steps_, "Metaspace")) {
-      const bool add_space = metaspace->boolean_or("add_prefix_space", true);
-      return metaspace->string_or("prepend_scheme", add_space ? "always" : "never") != "never";
+      const bool add_space = metaspace->flag_or("add_prefix_space", true);
+      return metaspace->text_or("prepend_scheme", add_space ? "always" : "never") != "never";
     }
     if (!root_.has("normalizer")) return false;
     const JsonNode normalizer = root_.at("normalizer");
@@ -159,7 +160,7 @@ void read_flags(const JsonNode& root, Vocabulary& vocabulary) {
 
 Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t vocab_size,
                            bool decide_pre) {
-  const nlohmann::json document = read_json(folder / "tokenizer.json");
+  const io::Json document = io::read_json(folder / "tokenizer.json");
   const JsonNode root(document, "tokenizer.json");
   const JsonVocabulary reader(root);
   Vocabulary vocabulary;

@@ -110,7 +110,7 @@ TEST_F(Checkpoint, RefusesAnIndexOfAnotherShape) {
   put(folder_ / kIndex, R"({"weight_map": {"a": 1}})");
   expect_refused("gives tensor 'a' no file name");
   put(folder_ / kIndex, R"({"weight_map")");
-  expect_refused("invalid JSON");
+  expect_refused("not JSON");
 }
 
 TEST(CheckpointFolder, RefusesAFolderOfPicklesWithTheReason) {

@@ -125,7 +125,7 @@ TEST(Damaged, NamesTheFileThatIsNotJson) {
   const Folder folder;
   folder.write("tokenizer.json", "{\"model\": ");
   EXPECT_THAT(error_of([&] { load_tokenizer(folder.path()); }),
-              AllOf(HasSubstr("tokenizer.json: invalid JSON")));
+              AllOf(HasSubstr("tokenizer.json: not JSON")));
 }
 
 // "merges" were strings before tokenizers 0.20 and are pairs since.
