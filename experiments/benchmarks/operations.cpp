@@ -73,8 +73,9 @@ class Sample {
         codes_NK(shape.rows, shape.cols),
         groups_K(groups(shape.cols)) {
     const Exec exec = open_exec("cpu");
-    scale_search(weight_NK, {}, kGroup, {.rule = ScaleRule::kMinMax}, scales_NG, offsets_NG, exec);
-    round_to_grid(weight_NK, scales_NG, offsets_NG, groups_K, 15, codes_NK, exec);
+    scale_search({weight_NK, kGroup, {.rule = ScaleRule::kMinMax}, scales_NG, offsets_NG}, {},
+                 exec);
+    round_to_grid(weight_NK, {scales_NG, offsets_NG, groups_K, 15}, codes_NK, exec);
   }
   const Matrix<float>& hessian_KK() {
     if (hessian_KK_.empty()) hessian_KK_ = hessian(weight_NK.cols());
@@ -162,8 +163,12 @@ void add_sweep(const Case& c, Index block_size) {
     const auto weight_NK = std::make_shared<Matrix<float>>(sample.weight_NK.clone());
     return [c, block_size, weight_NK, &sample] {
       std::copy_n(sample.weight_NK.data(), weight_NK->size(), weight_NK->data());
-      gptq_sweep(*weight_NK, sample.factor_KK(), sample.scales_NG, sample.offsets_NG,
-                 sample.groups_K, 15, block_size, sample.codes_NK, c.exec);
+      gptq_sweep({.weight_NK = *weight_NK,
+                  .inverse_factor_KK = sample.factor_KK(),
+                  .grid = {sample.scales_NG, sample.offsets_NG, sample.groups_K, 15},
+                  .block_size = block_size,
+                  .codes_NK = sample.codes_NK},
+                 c.exec);
     };
   };
   add({fmt::format("{}/block:{}", c.name("gptq_sweep"), block_size), c.products(), c.threads,
@@ -184,8 +189,14 @@ void add_refinement(const Case& c, int passes) {
     Sample& sample = **c.sample;
     Matrix<float> scales_NG = sample.scales_NG.clone(), offsets_NG = sample.offsets_NG.clone();
     Matrix<std::uint8_t> codes_NK = sample.codes_NK.clone();
-    refine_grid(sample.weight_NK, sample.hessian_KK(), kGroup, {.passes = passes}, scales_NG,
-                offsets_NG, codes_NK, c.exec);
+    refine_grid({sample.weight_NK,
+                 sample.hessian_KK(),
+                 kGroup,
+                 {.passes = passes},
+                 scales_NG,
+                 offsets_NG,
+                 codes_NK},
+                c.exec);
   };
   add({fmt::format("{}/passes:{}", c.name("refine_grid"), passes), 2 * c.products() * (1 + passes),
        c.threads, ready(run)},
@@ -203,8 +214,8 @@ void add_search(const Case& c, const char* name, OffsetKind kind) {
     Sample& sample = **c.sample;
     const std::vector<float> importance_K(static_cast<std::size_t>(c.shape.cols), 1.0f);
     Matrix<float> scales_NG = sample.scales_NG.clone(), offsets_NG = sample.offsets_NG.clone();
-    scale_search(sample.weight_NK, importance_K, kGroup, {.offset_kind = kind}, scales_NG,
-                 offsets_NG, c.exec);
+    scale_search({sample.weight_NK, kGroup, {.offset_kind = kind}, scales_NG, offsets_NG},
+                 importance_K, c.exec);
   };
   add_bytes({c.name(name), 4 * c.weights(), c.threads, ready(run)});
 }
@@ -212,7 +223,7 @@ void add_search(const Case& c, const char* name, OffsetKind kind) {
 void add_rounding(const Case& c) {
   const auto run = [c] {
     Sample& sample = **c.sample;
-    round_to_grid(sample.weight_NK, sample.scales_NG, sample.offsets_NG, sample.groups_K, 15,
+    round_to_grid(sample.weight_NK, {sample.scales_NG, sample.offsets_NG, sample.groups_K, 15},
                   sample.codes_NK, c.exec);
   };
   add_bytes({c.name("round_to_grid"), 5 * c.weights(), c.threads, ready(run)});

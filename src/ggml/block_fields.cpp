@@ -5,7 +5,7 @@
 #include "calque/core/error.h"
 #include "calque/ggml/fields.h"
 #include "kernels/checks.h"
-#include "kernels/exec_backend.h"
+#include "kernels/kernel_table.h"
 #include "ggml/types/affine_k_layout.h"
 #include "ggml/types/codebook_layout.h"
 #include "ggml/types/symmetric_k_layout.h"

@@ -6,7 +6,7 @@
 
 #include "calque/core/error.h"
 #include "kernels/checks.h"
-#include "kernels/exec_backend.h"
+#include "kernels/kernel_table.h"
 #include "ggml/copies.h"
 
 namespace calque {

@@ -6,24 +6,26 @@
 #include <optional>
 
 #include "calque/core/error.h"
-#include "calque/core/parallel.h"
-#include "kernels/exec_backend.h"
+#include "kernels/kernel_table.h"
 
 namespace calque {
 namespace {
 
-int worker_threads(int threads) { return threads > 0 ? threads : available_threads(); }
+constexpr KernelTable kCpuKernels = {
+#define CALQUE_ENTRY(enumerator, name, ...) .name = cpu::name,
+    CALQUE_OPERATIONS(CALQUE_ENTRY, CALQUE_ENTRY)
+#undef CALQUE_ENTRY
+};
 
 Exec open_cpu(int threads) {
   return Exec(std::make_shared<const Exec::Backend>(
-      Exec::Backend{"cpu", cpu_kernels(), Workers(worker_threads(threads)), nullptr}));
+      Exec::Backend{"cpu", kCpuKernels, Workers(threads), nullptr}));
 }
 
 Exec open_cuda(int index, int threads) {
   const CudaBackend& cuda = *cuda_backend();
-  return Exec(std::make_shared<const Exec::Backend>(
-      Exec::Backend{fmt::format("cuda:{}", index), *cuda.kernels,
-                    Workers(worker_threads(threads)), cuda.open(index)}));
+  return Exec(std::make_shared<const Exec::Backend>(Exec::Backend{
+      fmt::format("cuda:{}", index), *cuda.kernels, Workers(threads), cuda.open(index)}));
 }
 
 int cuda_devices() { return cuda_backend() == nullptr ? 0 : cuda_backend()->device_count(); }

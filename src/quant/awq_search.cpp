@@ -44,10 +44,14 @@ class Trials {
     const std::vector<float> importance_K = scaled_importance(importance_K_, scales_K);
     QuantizedMatrix q =
         start_on_grid(scaled_NK, grid, options_.scale_rule, {.importance_K = importance_K}, exec_);
-    const Index group_size = grid.group_size_for(weight_NK.cols());
-    round_to_grid(scaled_NK, q.scales_NG, q.offsets_NG,
-                  consecutive_groups(weight_NK.cols(), group_size), grid.max_code(), q.codes_NK,
-                  exec_);
+    const auto groups_K =
+        consecutive_groups(weight_NK.cols(), grid.group_size_for(weight_NK.cols()));
+    round_to_grid(scaled_NK,
+                  {.scales_NG = q.scales_NG,
+                   .offsets_NG = q.offsets_NG,
+                   .group_of_column_K = groups_K,
+                   .max_code = grid.max_code()},
+                  q.codes_NK, exec_);
     Matrix<float> values_NK = dequantize(q);
     divide_columns(values_NK, scales_K);
     return values_NK;

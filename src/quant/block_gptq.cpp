@@ -68,17 +68,29 @@ double sweep(const Task& task, GgmlFields& fields) {
   Matrix<float> ordered_NK = columns_in_order(task.weight_NK, task.site.order);
   Matrix<std::uint8_t> codes_NK(ordered_NK.rows(), ordered_NK.cols());
   const double loss =
-      gptq_sweep(ordered_NK, task.site.inverse_factor_KK, scales_NG, offsets_NG, ordered_groups_K,
-                 static_cast<int>(task.structure.levels.size()) - 1, task.options.block_size,
-                 codes_NK, task.exec, task.structure.table());
+      gptq_sweep({.weight_NK = ordered_NK,
+                  .inverse_factor_KK = task.site.inverse_factor_KK,
+                  .grid = {.scales_NG = scales_NG,
+                           .offsets_NG = offsets_NG,
+                           .group_of_column_K = ordered_groups_K,
+                           .max_code = static_cast<int>(task.structure.levels.size()) - 1,
+                           .table = task.structure.table()},
+                  .block_size = task.options.block_size,
+                  .codes_NK = codes_NK},
+                 task.exec);
   restore_order(codes_NK, task.site.order, fields.codes_NK);
   return loss;
 }
 
 void refine(const Task& task, State& state) {
   state.losses_N.resize(static_cast<std::size_t>(task.weight_NK.rows()));
-  refine_blocks(task.weight_NK, task.site.hessian_KK, task.structure, task.options.refine_passes,
-                state.fields, state.losses_N, task.exec);
+  refine_blocks({.weight_NK = task.weight_NK,
+                 .hessian_KK = task.site.hessian_KK,
+                 .structure = task.structure,
+                 .passes = task.options.refine_passes,
+                 .fields = state.fields,
+                 .losses_N = state.losses_N},
+                task.exec);
 }
 
 template <typename T>

@@ -31,8 +31,15 @@ double sweep(const Task& task, const GptqSite& site, Index block_size, Quantized
   for (const Index k : task.order) ordered_groups_K.push_back(groups[static_cast<std::size_t>(k)]);
   Matrix<float> ordered_NK = columns_in_order(task.weight_NK, task.order);
   Matrix<std::uint8_t> codes_NK(q.out_features(), q.in_features());
-  const double loss = gptq_sweep(ordered_NK, site.inverse_factor_KK, q.scales_NG, q.offsets_NG,
-                                 ordered_groups_K, q.grid.max_code(), block_size, codes_NK, exec);
+  const double loss = gptq_sweep({.weight_NK = ordered_NK,
+                                  .inverse_factor_KK = site.inverse_factor_KK,
+                                  .grid = {.scales_NG = q.scales_NG,
+                                           .offsets_NG = q.offsets_NG,
+                                           .group_of_column_K = ordered_groups_K,
+                                           .max_code = q.grid.max_code()},
+                                  .block_size = block_size,
+                                  .codes_NK = codes_NK},
+                                 exec);
   restore_order(codes_NK, task.order, q.codes_NK);
   return loss;
 }
@@ -43,12 +50,17 @@ double round_task(const Task& task, const Grid& grid, const GptqOptions& options
   q = start_on_grid(task.weight_NK, grid, options.scale_rule, task.guide, exec);
   const double loss = sweep(task, site, options.block_size, q, exec);
   if (options.refine_passes == 0) return loss;
-  const RefineOptions refine = {.offset_kind = grid.offset_kind,
-                                .precision = grid.precision,
-                                .max_code = grid.max_code(),
-                                .passes = options.refine_passes};
-  return refine_grid(task.weight_NK, task.guide.hessian_KK, grid.group_size_for(q.in_features()),
-                     refine, q.scales_NG, q.offsets_NG, q.codes_NK, exec);
+  return refine_grid({.weight_NK = task.weight_NK,
+                      .hessian_KK = task.guide.hessian_KK,
+                      .group_size = grid.group_size_for(q.in_features()),
+                      .options = {.offset_kind = grid.offset_kind,
+                                  .precision = grid.precision,
+                                  .max_code = grid.max_code(),
+                                  .passes = options.refine_passes},
+                      .scales_NG = q.scales_NG,
+                      .offsets_NG = q.offsets_NG,
+                      .codes_NK = q.codes_NK},
+                     exec);
 }
 
 // Rows with their columns in the order of the Hessian's.

@@ -53,9 +53,13 @@ Site prepare(quant::InputStats stats, const RtnOptions& options) {
 QuantizedMatrix round_columns(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec) {
   QuantizedMatrix q = start_on_grid(weight_NK, grid, rule, guide, exec);
-  round_to_grid(weight_NK, q.scales_NG, q.offsets_NG,
-                consecutive_groups(q.in_features(), grid.group_size_for(q.in_features())),
-                grid.max_code(), q.codes_NK, exec);
+  const auto groups_K = consecutive_groups(q.in_features(), grid.group_size_for(q.in_features()));
+  round_to_grid(weight_NK,
+                {.scales_NG = q.scales_NG,
+                 .offsets_NG = q.offsets_NG,
+                 .group_of_column_K = groups_K,
+                 .max_code = grid.max_code()},
+                q.codes_NK, exec);
   return q;
 }
 

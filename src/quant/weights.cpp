@@ -77,18 +77,19 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
   q.codes_NK = Matrix<std::uint8_t>(weight_NK.rows(), weight_NK.cols());
   q.scales_NG = Matrix<float>(weight_NK.rows(), groups);
   q.offsets_NG = Matrix<float>(weight_NK.rows(), groups);
-  const ScaleSearchOptions options = {.bits = grid.bits,
-                                      .offset_kind = grid.offset_kind,
-                                      .precision = grid.precision,
-                                      .min_zero = grid.min_zero,
-                                      .rule = rule};
-  const Index group_size = grid.group_size_for(weight_NK.cols());
+  const ScaleSearch search = {.weight_NK = weight_NK,
+                              .group_size = grid.group_size_for(weight_NK.cols()),
+                              .options = {.bits = grid.bits,
+                                          .offset_kind = grid.offset_kind,
+                                          .precision = grid.precision,
+                                          .min_zero = grid.min_zero,
+                                          .rule = rule},
+                              .scales_NG = q.scales_NG,
+                              .offsets_NG = q.offsets_NG};
   if (rule == ScaleRule::kBlockSearch && !guide.hessian_KK.empty())
-    block_scale_search(weight_NK, guide.hessian_KK, group_size, options, q.scales_NG, q.offsets_NG,
-                       exec);
+    block_scale_search(search, guide.hessian_KK, exec);
   else
-    scale_search(weight_NK, guide.importance_K, group_size, options, q.scales_NG, q.offsets_NG,
-                 exec);
+    scale_search(search, guide.importance_K, exec);
   return q;
 }
 

@@ -34,9 +34,9 @@ Grids searched(const Problem& p, const ScaleSearchOptions& options, int threads 
   Grids found{Matrix<float>(p.rows, groups), Matrix<float>(p.rows, groups)};
   const Exec exec = open_exec("cpu", threads);
   if (options.rule == ScaleRule::kBlockSearch)
-    block_scale_search(p.weight, p.hessian, p.group, options, found.scales, found.offsets, exec);
+    block_scale_search({p.weight, p.group, options, found.scales, found.offsets}, p.hessian, exec);
   else
-    scale_search(p.weight, {}, p.group, options, found.scales, found.offsets, exec);
+    scale_search({p.weight, p.group, options, found.scales, found.offsets}, {}, exec);
   return found;
 }
 
@@ -186,8 +186,8 @@ TEST(BlockScaleSearch, DoesNotDependOnTheNumberOfThreads) {
 
 TEST(BlockScaleSearch, RefusesAHessianOfAnotherSize) {
   Matrix<float> weight(2, 10), hessian(9, 9), scales(2, 2), offsets(2, 2);
-  EXPECT_THROW(block_scale_search(weight, hessian, 5, {.rule = ScaleRule::kBlockSearch}, scales,
-                                  offsets, open_exec("cpu", 1)),
+  EXPECT_THROW(block_scale_search({weight, 5, {.rule = ScaleRule::kBlockSearch}, scales, offsets},
+                                  hessian, open_exec("cpu", 1)),
                Error);
 }
 

@@ -96,8 +96,12 @@ class GptqSweep : public ::testing::TestWithParam<std::string> {
     // The factor's own rounding is none of this operation's business: every device gets the same.
     const auto factor = inverse_cholesky(c.hessian, open_exec("cpu", 2));
     Swept swept{c.weight.clone(), Matrix<std::uint8_t>(c.weight.rows(), c.weight.cols()), 0};
-    swept.loss = gptq_sweep(swept.values, *factor, c.scales, c.offsets, c.groups, kMaxCode,
-                            block_size, swept.codes, open_exec(GetParam(), threads));
+    swept.loss = gptq_sweep({.weight_NK = swept.values,
+                             .inverse_factor_KK = *factor,
+                             .grid = {c.scales, c.offsets, c.groups, kMaxCode},
+                             .block_size = block_size,
+                             .codes_NK = swept.codes},
+                            open_exec(GetParam(), threads));
     return swept;
   }
 };
@@ -136,7 +140,7 @@ TEST_P(GptqSweep, ReturnsTheLoss) {
 TEST_P(GptqSweep, BeatsRoundingToNearest) {
   const Case c;
   Matrix<std::uint8_t> codes(kRows, kColumns);
-  round_to_grid(c.weight, c.scales, c.offsets, c.groups, kMaxCode, codes, open_exec("cpu", 1));
+  round_to_grid(c.weight, {c.scales, c.offsets, c.groups, kMaxCode}, codes, open_exec("cpu", 1));
   Matrix<float> error(kRows, kColumns);
   for (Index n = 0; n < kRows; ++n)
     for (Index k = 0; k < kColumns; ++k)
@@ -177,8 +181,12 @@ TEST_P(GptqSweep, TakesTheNearestLevelOfATable) {
   const auto factor = inverse_cholesky(c.hessian, open_exec("cpu", 2));
   Matrix<float> values = c.weight.clone();
   Matrix<std::uint8_t> codes(kRows, kColumns);
-  gptq_sweep(values, *factor, c.scales, c.offsets, c.groups, 3, 16, codes, open_exec(GetParam(), 2),
-             table);
+  gptq_sweep({.weight_NK = values,
+              .inverse_factor_KK = *factor,
+              .grid = {c.scales, c.offsets, c.groups, 3, table},
+              .block_size = 16,
+              .codes_NK = codes},
+             open_exec(GetParam(), 2));
   for (Index n = 0; n < kRows; ++n)
     for (Index k = 0; k < kColumns; ++k) {
       const float scale = c.scales(n, c.groups[k]), offset = c.offsets(n, c.groups[k]);

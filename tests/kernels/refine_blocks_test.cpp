@@ -37,7 +37,8 @@ class RefineBlocks : public ::testing::TestWithParam<std::tuple<GgmlBlock, Index
   std::vector<double> refine(MatrixView<const float> hessian, GgmlFields& fields, int passes,
                              int threads = 2) const {
     std::vector<double> losses(kRows);
-    refine_blocks(weight_, hessian, structure_, passes, fields, losses, open_exec("cpu", threads));
+    refine_blocks({weight_, hessian, structure_, passes, fields, losses},
+                  open_exec("cpu", threads));
     return losses;
   }
   std::vector<std::byte> bytes_of(const GgmlFields& fields) const {
@@ -151,7 +152,7 @@ TEST(RefineOneBlock, FindsTheLeastSquaresStep) {
   fields.scale_codes_NG(0, 0) = 1;
   fields.steps_NS(0, 0) = 1.0f;
   std::vector<double> losses(1);
-  refine_blocks(weight, {}, structure, 1, fields, losses, open_exec("cpu", 1));
+  refine_blocks({weight, {}, structure, 1, fields, losses}, open_exec("cpu", 1));
   EXPECT_EQ(fields.steps_NS(0, 0), rounded_to_half(0.99f));
   for (Index k = 0; k < 32; ++k) EXPECT_EQ(fields.codes_NK(0, k), k % 16);
 }

@@ -23,8 +23,8 @@ State rounded(const Matrix<float>& weight, Index group, OffsetKind kind) {
   const Index groups = weight.cols() / group;
   State s{Matrix<float>(weight.rows(), groups), Matrix<float>(weight.rows(), groups),
           Matrix<std::uint8_t>(weight.rows(), weight.cols())};
-  scale_search(weight, {}, group, {.bits = 3, .offset_kind = kind}, s.scales, s.offsets, exec);
-  round_to_grid(weight, s.scales, s.offsets, test::groups_of(weight.cols(), group), 7, s.codes,
+  scale_search({weight, group, {.bits = 3, .offset_kind = kind}, s.scales, s.offsets}, {}, exec);
+  round_to_grid(weight, {s.scales, s.offsets, test::groups_of(weight.cols(), group), 7}, s.codes,
                 exec);
   return s;
 }
@@ -59,7 +59,7 @@ TEST_P(RefineGrid, LowersTheLossWithEveryPassAndReturnsIt) {
   const double start = before;
   for (int pass = 0; pass < 4; ++pass) {
     const double returned =
-        refine_grid(weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes, exec_);
+        refine_grid({weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes}, exec_);
     const double now = loss_of(weight_, hessian_, s);
     EXPECT_NEAR(returned, now, 10 * kColumns * 0x1p-24 * start);
     EXPECT_LE(now, before * (1 + 1e-6)) << "pass " << pass;
@@ -71,7 +71,7 @@ TEST_P(RefineGrid, LowersTheLossWithEveryPassAndReturnsIt) {
 TEST_P(RefineGrid, KeepsTheGridAsItIsStored) {
   State s = rounded(weight_, group_, kind_);
   const State old = rounded(weight_, group_, kind_);
-  refine_grid(weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes, exec_);
+  refine_grid({weight_, hessian_, group_, options_, s.scales, s.offsets, s.codes}, exec_);
   bool moved = false;
   for (Index i = 0; i < s.scales.size(); ++i) {
     const float scale = s.scales.data()[i], offset = s.offsets.data()[i];
@@ -91,10 +91,12 @@ TEST_P(RefineGrid, KeepsTheGridAsItIsStored) {
 TEST_P(RefineGrid, DoesNotDependOnTheNumberOfThreads) {
   State one = rounded(weight_, group_, kind_);
   State three = rounded(weight_, group_, kind_);
-  const double a = refine_grid(weight_, hessian_, group_, options_, one.scales, one.offsets,
-                               one.codes, open_exec(device_, 1));
-  const double b = refine_grid(weight_, hessian_, group_, options_, three.scales, three.offsets,
-                               three.codes, open_exec(device_, 3));
+  const double a =
+      refine_grid({weight_, hessian_, group_, options_, one.scales, one.offsets, one.codes},
+                  open_exec(device_, 1));
+  const double b =
+      refine_grid({weight_, hessian_, group_, options_, three.scales, three.offsets, three.codes},
+                  open_exec(device_, 3));
   EXPECT_EQ(a, b);
   EXPECT_TRUE(test::same_bytes(one.codes, three.codes));
   EXPECT_TRUE(test::same_bytes(one.scales, three.scales));
@@ -122,8 +124,14 @@ TEST_P(RefineGridByHand, FindsTheLeastSquaresScale) {
   }
   scales(0, 0) = 1.0f;
   offsets(0, 0) = -4.0f;
-  refine_grid(weight, hessian, 8, {.precision = ScalePrecision::kF32, .max_code = 7}, scales,
-              offsets, codes, open_exec(GetParam(), 1));
+  refine_grid({weight,
+               hessian,
+               8,
+               {.precision = ScalePrecision::kF32, .max_code = 7},
+               scales,
+               offsets,
+               codes},
+              open_exec(GetParam(), 1));
   EXPECT_NEAR(scales(0, 0), 0.9f, 4 * 0x1p-24);
   EXPECT_EQ(offsets(0, 0), -4 * scales(0, 0));
 }

@@ -19,8 +19,9 @@ class RoundToGrid : public ::testing::TestWithParam<std::string> {
     const Index count = static_cast<Index>(weights.size());
     Matrix<std::uint8_t> codes(1, count);
     round_to_grid(MatrixView<const float>(weights.data(), 1, count),
-                  MatrixView<const float>(&scale, 1, 1), MatrixView<const float>(&offset, 1, 1),
-                  test::groups_of(count, count), max_code, codes, exec_);
+                  {MatrixView<const float>(&scale, 1, 1), MatrixView<const float>(&offset, 1, 1),
+                   test::groups_of(count, count), max_code},
+                  codes, exec_);
     return {codes.data(), codes.data() + count};
   }
 
@@ -55,7 +56,7 @@ TEST_P(RoundToGrid, UsesTheGroupOfEachColumn) {
   std::vector<std::int32_t> groups;
   for (Index k = 0; k < 31; ++k) groups.push_back(static_cast<std::int32_t>(k * k % 3));
   Matrix<std::uint8_t> codes(19, 31);
-  round_to_grid(weight, scales, offsets, groups, 6, codes, exec_);
+  round_to_grid(weight, {scales, offsets, groups, 6}, codes, exec_);
   for (Index n = 0; n < 19; ++n)
     for (Index k = 0; k < 31; ++k) {
       const float position = (weight(n, k) - offsets(n, groups[k])) / scales(n, groups[k]);
@@ -66,7 +67,7 @@ TEST_P(RoundToGrid, UsesTheGroupOfEachColumn) {
 TEST_P(RoundToGrid, RefusesAGroupThatDoesNotExist) {
   Matrix<float> weight(2, 4), scales(2, 1), offsets(2, 1);
   Matrix<std::uint8_t> codes(2, 4);
-  EXPECT_THROW(round_to_grid(weight, scales, offsets, test::groups_of(4, 2), 15, codes, exec_),
+  EXPECT_THROW(round_to_grid(weight, {scales, offsets, test::groups_of(4, 2), 15}, codes, exec_),
                Error);
 }
 

@@ -49,9 +49,9 @@ class ScaleSearch : public ::testing::TestWithParam<std::string> {
     const MatrixView<const float> row(weights.data(), 1, count);
     Matrix<float> scale(1, 1), offset(1, 1);
     Matrix<std::uint8_t> codes(1, count);
-    scale_search(row, importance, count, options, scale, offset, exec_);
-    round_to_grid(row, scale, offset, test::groups_of(count, count), (1 << options.bits) - 1, codes,
-                  exec_);
+    scale_search({row, count, options, scale, offset}, importance, exec_);
+    round_to_grid(row, {scale, offset, test::groups_of(count, count), (1 << options.bits) - 1},
+                  codes, exec_);
     Found found{scale(0, 0), offset(0, 0), {}};
     for (Index k = 0; k < count; ++k)
       found.values.push_back(found.scale * codes(0, k) + found.offset);
@@ -221,7 +221,7 @@ TEST_P(ScaleSearch, SurvivesImportanceOfZero) {
 TEST_P(ScaleSearch, TreatsRowsAndGroupsAlone) {
   const Matrix<float> weight = test::normal_matrix(21, 72, 103);
   Matrix<float> scales(21, 3), offsets(21, 3);
-  scale_search(weight, {}, 24, {.bits = 3}, scales, offsets, exec_);
+  scale_search({weight, 24, {.bits = 3}, scales, offsets}, {}, exec_);
   const std::vector<float> group(weight.row(13) + 24, weight.row(13) + 48);
   EXPECT_EQ(scales(13, 1), search(group, {.bits = 3}).scale);
 }
@@ -230,8 +230,9 @@ TEST_P(ScaleSearch, DoesNotDependOnTheNumberOfThreads) {
   const Matrix<float> weight = test::normal_matrix(53, 96, 104);
   for (const OffsetKind kind : kKinds) {
     Matrix<float> one(53, 3), three(53, 3), offsets_one(53, 3), offsets_three(53, 3);
-    scale_search(weight, {}, 32, {.offset_kind = kind}, one, offsets_one, open_exec(GetParam(), 1));
-    scale_search(weight, {}, 32, {.offset_kind = kind}, three, offsets_three,
+    scale_search({weight, 32, {.offset_kind = kind}, one, offsets_one}, {},
+                 open_exec(GetParam(), 1));
+    scale_search({weight, 32, {.offset_kind = kind}, three, offsets_three}, {},
                  open_exec(GetParam(), 3));
     EXPECT_TRUE(test::same_bytes(one, three) && test::same_bytes(offsets_one, offsets_three));
   }
@@ -239,7 +240,7 @@ TEST_P(ScaleSearch, DoesNotDependOnTheNumberOfThreads) {
 
 TEST_P(ScaleSearch, RefusesAGroupSizeThatDoesNotDivide) {
   Matrix<float> weight(2, 10), scales(2, 3), offsets(2, 3);
-  EXPECT_THROW(scale_search(weight, {}, 3, {}, scales, offsets, exec_), Error);
+  EXPECT_THROW(scale_search({weight, 3, {}, scales, offsets}, {}, exec_), Error);
 }
 
 CALQUE_ON_EVERY_DEVICE(ScaleSearch);

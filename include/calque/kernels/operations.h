@@ -1,26 +1,33 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "calque/core/exec.h"
+
+// The one list of operations: enumerator, function, what it returns and its arguments before the
+// device. The kernel tables, the declarations of both backends, the names and what a device
+// provides are made of it. CPU(...): operations that no GPU implements.
+#define CALQUE_OPERATIONS(ALL, CPU)                                                             \
+  ALL(kGram, gram, std::unique_ptr<GramSum::Sums>, Index)                                       \
+  ALL(kGramEnergy, gram_energy, double, MatrixView<const float>, MatrixView<const float>)       \
+  ALL(kInverseCholesky, inverse_cholesky, bool, MatrixView<float>)                              \
+  ALL(kRoundToGrid, round_to_grid, void, MatrixView<const float>, const GridView&,              \
+      MatrixView<std::uint8_t>)                                                                 \
+  ALL(kGptqSweep, gptq_sweep, double, const GptqSweep&)                                         \
+  ALL(kScaleSearch, scale_search, void, const ScaleSearch&, std::span<const float>)             \
+  CPU(kBlockScaleSearch, block_scale_search, void, const ScaleSearch&, MatrixView<const float>) \
+  ALL(kRefineGrid, refine_grid, double, const RefineGrid&)                                      \
+  CPU(kRefineBlocks, refine_blocks, void, const RefineBlocks&)                                  \
+  ALL(kPackBits, pack_bits, void, const PackBits&)
 
 namespace calque {
 
 // What a device may or may not implement: lets a plan refuse a stage before anything runs.
 enum class Operation {
-  kGram,
-  kGramEnergy,
-  kInverseCholesky,
-  kRoundToGrid,
-  kGptqSweep,
-  kScaleSearch,
-  kBlockScaleSearch,
-  kRefineGrid,
-  kRefineBlocks,
-  kPackBits,
+#define CALQUE_ENUMERATOR(enumerator, ...) enumerator,
+  CALQUE_OPERATIONS(CALQUE_ENUMERATOR, CALQUE_ENUMERATOR)
+#undef CALQUE_ENUMERATOR
 };
 
 // "gram", "gptq_sweep", ...: the name of its header.

@@ -8,6 +8,16 @@
 
 namespace calque {
 
+struct RefineBlocks {
+  MatrixView<const float> weight_NK;
+  // Symmetric with both triangles filled; empty: the identity, and no products with it.
+  MatrixView<const float> hessian_KK;
+  const GgmlStructure& structure;
+  int passes = 1;
+  GgmlFields& fields;          // in and out
+  std::span<double> losses_N;  // out: what each row reached
+};
+
 // Lowers tr(E H E^T), E = weight - value, of rows of GGUF blocks: codes, scale codes and steps.
 // A pass visits the super-blocks from left to right, and in each
 //   group after group: every code moves to the nearest level to the minimiser of the loss in that
@@ -15,11 +25,8 @@ namespace calque {
 //     the quadratic a A + b B, A = the levels of the codes, B = 1,
 //   then the super-block's steps likewise to their least-squares values, rounded to binary16.
 // Every move is kept only if it lowers the loss of its row, so passes never raise it beyond the
-// rounding of sums. `hessian_KK` must be symmetric with both triangles filled; empty: the identity,
-// and no products with it. `losses_N`: what each row reached. Cost about N K (K + 500)
-// multiply-adds a pass and N K^2 once, fp32. Does not depend on the number of threads.
-void refine_blocks(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
-                   const GgmlStructure& structure, int passes, GgmlFields& fields,
-                   std::span<double> losses_N, const Exec& exec);
+// rounding of sums. Cost about N K (K + 500) multiply-adds a pass and N K^2 once, fp32. Does not
+// depend on the number of threads.
+void refine_blocks(const RefineBlocks& task, const Exec& exec);
 
 }  // namespace calque

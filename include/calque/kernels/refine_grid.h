@@ -15,6 +15,15 @@ struct RefineOptions {
   int passes = 1;
 };
 
+struct RefineGrid {
+  MatrixView<const float> weight_NK;
+  MatrixView<const float> hessian_KK;  // symmetric with both triangles filled
+  Index group_size = 0;                // consecutive columns; divides K
+  RefineOptions options;
+  MatrixView<float> scales_NG, offsets_NG;  // in and out
+  MatrixView<std::uint8_t> codes_NK;        // in and out
+};
+
 // Lowers tr(E H E^T), E = weight - (scale * code + offset), starting from any codes on a grid of
 // consecutive groups. A pass visits the columns from left to right: each code moves to the nearest
 // grid value of the minimiser of the loss in that coordinate (QuantEase, arXiv 2309.01885), and
@@ -22,11 +31,8 @@ struct RefineOptions {
 //   scale += (q . R_g) / (q . H_gg q),  q = code - zero, R = E H,
 // rounded to `precision` (kMinimum: then the offset likewise, along ones). Zero points stay. Every
 // move is kept only if it lowers the loss, so passes never raise it beyond the rounding of sums.
-// `hessian_KK` must be symmetric with both triangles filled. Cost 2 N K^2 (1 + passes), fp32.
-// Returns the loss reached. Does not depend on the number of threads.
-double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
-                   Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
-                   MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
-                   const Exec& exec);
+// Cost 2 N K^2 (1 + passes), fp32. Returns the loss reached. Does not depend on the number of
+// threads.
+double refine_grid(const RefineGrid& task, const Exec& exec);
 
 }  // namespace calque

@@ -39,28 +39,30 @@ struct ScaleSearchOptions {
   ScaleRule rule = ScaleRule::kSearch;
 };
 
-// Scale and offset of every group of `group_size` consecutive columns (which divides K), already
-// rounded to `precision`, chosen to make sum_k importance_K[k] * (w - nearest grid value)^2 small
-// (an empty `importance_K`: all ones). Rows and groups are independent. A group of zeros gets a
-// scale from which every weight decodes to exactly 0. Scales are never denormal, infinite or zero
-// otherwise; magnitudes beyond binary16 saturate.
-void scale_search(MatrixView<const float> weight_NK, std::span<const float> importance_K,
-                  Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
-                  MatrixView<float> offsets_NG, const Exec& exec);
+struct ScaleSearch {
+  MatrixView<const float> weight_NK;
+  Index group_size = 0;  // consecutive columns; divides K
+  ScaleSearchOptions options;
+  MatrixView<float> scales_NG, offsets_NG;  // out
+};
+
+// Scale and offset of every group, already rounded to `precision`, chosen to make sum_k
+// importance_K[k] * (w - nearest grid value)^2 small (an empty `importance_K`: all ones). Rows and
+// groups are independent. A group of zeros gets a scale from which every weight decodes to exactly
+// 0. Scales are never denormal, infinite or zero otherwise; magnitudes beyond binary16 saturate.
+void scale_search(const ScaleSearch& search, std::span<const float> importance_K, const Exec& exec);
 
 // A scale, and an offset of its own (kMinimum), as `precision` stores them: rounded and saturated;
 // a scale keeps its sign and stays away from zero and denormal numbers.
 float rounded_scale(float scale, ScalePrecision precision);
 float rounded_offset(float offset, ScalePrecision precision);
 
-// The same with the error of a group measured as e H_gg e^T, `hessian_KK` [K, K] with both
+// As scale_search with the error of a group measured as e H_gg e^T, `hessian_KK` [K, K] with both
 // triangles filled: AWQ's clipped ranges, (1 - i / 20) of the weights' with i = 0..9, and the
-// result of kSearch, then least-squares scales for the codes of the best. `options.rule` is
-// kBlockSearch. Never worse than kMinMax or kSearch beyond the rounding of sums in fp32. Cost about
-// N K group_size multiplications a candidate.
-void block_scale_search(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
-                        Index group_size, const ScaleSearchOptions& options,
-                        MatrixView<float> scales_NG, MatrixView<float> offsets_NG,
+// result of kSearch, then least-squares scales for the codes of the best. The rule is kBlockSearch.
+// Never worse than kMinMax or kSearch beyond the rounding of sums in fp32. Cost about N K
+// group_size multiplications a candidate.
+void block_scale_search(const ScaleSearch& search, MatrixView<const float> hessian_KK,
                         const Exec& exec);
 
 }  // namespace calque

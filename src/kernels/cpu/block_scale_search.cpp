@@ -3,12 +3,11 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/cpu/grid_storage.h"
 #include "kernels/cpu/group_fit.h"
-#include "kernels/cpu/group_range.h"
-#include "kernels/cpu/kernels.h"
 #include "kernels/cpu/sgemm.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/grid_storage.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cpu {
 namespace {
@@ -19,11 +18,8 @@ constexpr int kRanges = 10;
 // Least-squares scales for the codes found so far.
 constexpr int kPolishRounds = 2;
 
-struct Search {
-  MatrixView<const float> weight_NK, hessian_KK;
-  Index group_size;
-  ScaleSearchOptions options;
-  MatrixView<float> scales_NG, offsets_NG;
+struct Search : ScaleSearch {
+  MatrixView<const float> hessian_KK;
   Matrix<float> diagonals_GB;  // of the Hessian: the importance of a group's weights
   Matrix<float> row_sums_GB;   // of each group's block, for the offsets of kMinimum
 };
@@ -202,25 +198,17 @@ class Block {
 
 }  // namespace
 
-void block_scale_search(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
-                        Index group_size, const ScaleSearchOptions& options,
-                        MatrixView<float> scales_NG, MatrixView<float> offsets_NG,
+void block_scale_search(const ScaleSearch& search, MatrixView<const float> hessian_KK,
                         const Exec::Backend& backend) {
-  Search search = {.weight_NK = weight_NK,
-                   .hessian_KK = hessian_KK,
-                   .group_size = group_size,
-                   .options = options,
-                   .scales_NG = scales_NG,
-                   .offsets_NG = offsets_NG,
-                   .diagonals_GB = diagonals(hessian_KK, group_size),
-                   .row_sums_GB = {}};
-  if (options.offset_kind == OffsetKind::kMinimum)
-    search.row_sums_GB = row_sums(hessian_KK, group_size);
-  const Index rows = weight_NK.rows();
-  backend.workers.for_each((rows + kRowsATask - 1) / kRowsATask, [&](Index task) {
-    const Index first = task * kRowsATask;
-    Block block(search, first, std::min(kRowsATask, rows - first));
-    for (Index g = 0; g < scales_NG.cols(); ++g) block.run(g);
+  const Search task = {search, hessian_KK, diagonals(hessian_KK, search.group_size),
+                       search.options.offset_kind == OffsetKind::kMinimum
+                           ? row_sums(hessian_KK, search.group_size)
+                           : Matrix<float>()};
+  const Index rows = search.weight_NK.rows();
+  backend.workers.for_each((rows + kRowsATask - 1) / kRowsATask, [&](Index part) {
+    const Index first = part * kRowsATask;
+    Block block(task, first, std::min(kRowsATask, rows - first));
+    for (Index g = 0; g < search.scales_NG.cols(); ++g) block.run(g);
   });
 }
 

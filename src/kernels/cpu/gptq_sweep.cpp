@@ -2,9 +2,9 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/cpu/kernels.h"
 #include "kernels/cpu/panel.h"
 #include "kernels/cpu/sgemm.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cpu {
 namespace {
@@ -12,19 +12,7 @@ namespace {
 // Columns that are worked on one by one between two products.
 constexpr Index kStepColumns = 32;
 
-struct Sweep {
-  MatrixView<float> weight_NK;
-  MatrixView<const float> factor_KK;
-  MatrixView<const float> scales_NG, offsets_NG;
-  std::span<const std::int32_t> group_of_column_K;
-  int max_code;
-  std::span<const float> table;
-  Index block_size;
-  MatrixView<std::uint8_t> codes_NK;
-  Matrix<float> columns_KS;  // row i: U[first..i][i] of i's step, so that a column is contiguous
-};
-
-// Every block begins a step.
+// Row i: U[first..i][i] of i's step, so that a column is contiguous. Every block begins a step.
 Matrix<float> step_columns(MatrixView<const float> factor_KK, Index block_size) {
   Matrix<float> columns_KS(factor_KK.rows(), kStepColumns);
   for (Index i = 0; i < factor_KK.rows(); ++i) {
@@ -38,12 +26,13 @@ Matrix<float> step_columns(MatrixView<const float> factor_KK, Index block_size) 
 // The sweep over the rows [first, first + count).
 class Panel {
  public:
-  Panel(const Sweep& sweep, Index first, Index count)
+  Panel(const GptqSweep& sweep, MatrixView<const float> columns_KS, Index first, Index count)
       : sweep_(sweep),
+        columns_KS_(columns_KS),
         weight_PK_(sweep.weight_NK.rows(first, count)),
         codes_PK_(sweep.codes_NK.rows(first, count)),
-        grid_(sweep.scales_NG.rows(first, count), sweep.offsets_NG.rows(first, count),
-              sweep.max_code, sweep.table),
+        grid_(sweep.grid.scales_NG.rows(first, count), sweep.grid.offsets_NG.rows(first, count),
+              sweep.grid.max_code, sweep.grid.table),
         values_(buffer()),
         codes_(buffer()),
         errors_(buffer()),
@@ -54,10 +43,10 @@ class Panel {
     const Index columns = weight_PK_.cols();
     for (Index begin = 0; begin < columns; begin += sweep_.block_size) {
       const Index width = std::min(sweep_.block_size, columns - begin);
-      turn(weight_PK_.cols(begin, width), 0.0f, values_.view().rows(0, width));
+      load_panel(weight_PK_.cols(begin, width), 0.0f, values_.view().rows(0, width));
       loss += sweep_block(begin, width);
-      turn_back(values_.view().rows(0, width), weight_PK_.cols(begin, width));
-      turn_back(codes_.view().rows(0, width), codes_PK_.cols(begin, width));
+      store_panel(values_.view().rows(0, width), weight_PK_.cols(begin, width));
+      store_panel(codes_.view().rows(0, width), codes_PK_.cols(begin, width));
       update_rest(begin, width);
     }
     return loss;
@@ -76,7 +65,8 @@ class Panel {
       const Index end = std::min(width, first + kStepColumns);
       loss += sweep_step(begin, first, end);
       sgemm_transposed(
-          -1.0f, sweep_.factor_KK.rows(begin + first, end - first).cols(begin + end, width - end),
+          -1.0f,
+          sweep_.inverse_factor_KK.rows(begin + first, end - first).cols(begin + end, width - end),
           errors_.view().rows(first, end - first), 1.0f, values_.view().rows(end, width - end));
     }
     return loss;
@@ -87,10 +77,10 @@ class Panel {
   double sweep_step(Index begin, Index first, Index end) {
     Floats squares[kStrips] = {};
     for (Index i = first; i < end; ++i) {
-      const float* factor_column = sweep_.columns_KS.row(begin + i);
+      const float* factor_column = columns_KS_.row(begin + i);
       const Column weight = compensated(first, i, factor_column);
       const Floats pivot = broadcast(factor_column[i - first]);
-      const Index group = sweep_.group_of_column_K[begin + i];
+      const Index group = sweep_.grid.group_of_column_K[begin + i];
       for (int s = 0; s < kStrips; ++s) {
         const auto [code, value] = grid_.nearest(weight[s], group, s);
         const Floats error = (weight[s] - value) / pivot;
@@ -120,42 +110,31 @@ class Panel {
     const Index rest = weight_PK_.cols() - end;
     if (rest == 0) return;
     const MatrixView<float> errors = errors_PB_.view().cols(0, width);
-    turn_back(errors_.view().rows(0, width), errors);
-    sgemm(-1.0f, errors, sweep_.factor_KK.rows(begin, width).cols(end, rest), 1.0f,
+    store_panel(errors_.view().rows(0, width), errors);
+    sgemm(-1.0f, errors, sweep_.inverse_factor_KK.rows(begin, width).cols(end, rest), 1.0f,
           weight_PK_.cols(end, rest));
   }
 
-  const Sweep& sweep_;
+  const GptqSweep& sweep_;
+  MatrixView<const float> columns_KS_;
   MatrixView<float> weight_PK_;
   MatrixView<std::uint8_t> codes_PK_;
   PanelGrid grid_;
-  Matrix<float> values_, codes_, errors_;  // turned: [block_size, kPanelRows]
+  Matrix<float> values_, codes_, errors_;  // transposed: [block_size, kPanelRows]
   Matrix<float> errors_PB_;
 };
 
 }  // namespace
 
-double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
-                  MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
-                  std::span<const std::int32_t> group_of_column_K, int max_code,
-                  std::span<const float> table, Index block_size, MatrixView<std::uint8_t> codes_NK,
-                  const Exec::Backend& backend) {
-  const Sweep sweep = {.weight_NK = weight_NK,
-                       .factor_KK = inverse_factor_KK,
-                       .scales_NG = scales_NG,
-                       .offsets_NG = offsets_NG,
-                       .group_of_column_K = group_of_column_K,
-                       .max_code = max_code,
-                       .table = table,
-                       .block_size = block_size,
-                       .codes_NK = codes_NK,
-                       .columns_KS = step_columns(inverse_factor_KK, block_size)};
-  const Index panels = (weight_NK.rows() + kPanelRows - 1) / kPanelRows;
+double gptq_sweep(const GptqSweep& sweep, const Exec::Backend& backend) {
+  const Matrix<float> columns_KS = step_columns(sweep.inverse_factor_KK, sweep.block_size);
+  const Index rows = sweep.weight_NK.rows();
+  const Index panels = (rows + kPanelRows - 1) / kPanelRows;
   std::vector<double> losses(static_cast<std::size_t>(panels));
   backend.workers.for_each(panels, [&](Index p) {
     const Index first = p * kPanelRows;
-    const Index count = std::min(kPanelRows, weight_NK.rows() - first);
-    losses[static_cast<std::size_t>(p)] = Panel(sweep, first, count).run();
+    const Index count = std::min(kPanelRows, rows - first);
+    losses[static_cast<std::size_t>(p)] = Panel(sweep, columns_KS, first, count).run();
   });
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }

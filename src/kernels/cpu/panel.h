@@ -8,12 +8,12 @@
 
 #include "calque/core/matrix.h"
 #include "kernels/cpu/simd.h"
-#include "kernels/cpu/turn.h"
+#include "kernels/cpu/transpose.h"
 
 namespace calque::cpu {
 
 // Rows of a weight matrix are independent in GPTQ and coordinate descent, columns are not. So the
-// column loops work on panels of this many rows, turned so that the rows of one column are
+// column loops work on panels of this many rows, transposed so that the rows of one column are
 // neighbours: every operation of the loop is a vector operation over rows.
 constexpr Index kPanelRows = 64;
 constexpr int kStrips = kPanelRows / kLanes;
@@ -30,29 +30,29 @@ inline void store_column(float* p, const Column& column) {
   for (int s = 0; s < kStrips; ++s) store(p + s * kLanes, column[s]);
 }
 
-// The rows of strip `s` in one column of a turned matrix.
-inline Floats load_strip(const Matrix<float>& turned, Index column, int s) {
-  return load(turned.row(column) + s * kLanes);
+// The rows of strip `s` in one column of a transposed matrix.
+inline Floats load_strip(const Matrix<float>& transposed, Index column, int s) {
+  return load(transposed.row(column) + s * kLanes);
 }
 
-// `turned` [cols, kPanelRows] = source^T; the missing rows of a last panel become `filler`.
+// `transposed` [cols, kPanelRows] = source^T; the missing rows of a last panel become `filler`.
 template <typename T>
-void turn(MatrixView<T> source, float filler, MatrixView<float> turned) {
-  transpose(MatrixView<const T>(source), turned.cols(0, source.rows()));
+void load_panel(MatrixView<T> source, float filler, MatrixView<float> transposed) {
+  transpose(MatrixView<const T>(source), transposed.cols(0, source.rows()));
   for (Index c = 0; c < source.cols(); ++c)
-    std::fill(turned.row(c) + source.rows(), turned.row(c) + kPanelRows, filler);
+    std::fill(transposed.row(c) + source.rows(), transposed.row(c) + kPanelRows, filler);
 }
 
-inline Matrix<float> turned(MatrixView<const float> source, float filler) {
+inline Matrix<float> loaded_panel(MatrixView<const float> source, float filler) {
   auto result = Matrix<float>::uninitialized(source.cols(), kPanelRows);
-  turn(source, filler, result.view());
+  load_panel(source, filler, result.view());
   return result;
 }
 
-// target [rows, cols] = turned^T, element by element converted to T.
+// target [rows, cols] = transposed^T, element by element converted to T.
 template <typename T>
-void turn_back(MatrixView<const float> turned, MatrixView<T> target) {
-  const auto used = turned.rows(0, target.cols()).cols(0, target.rows());
+void store_panel(MatrixView<const float> transposed, MatrixView<T> target) {
+  const auto used = transposed.rows(0, target.cols()).cols(0, target.rows());
   if constexpr (std::is_same_v<T, float>)
     transpose(used, target);
   else
@@ -67,14 +67,14 @@ inline Floats level_of(Floats code, std::span<const float> table) {
   return level;
 }
 
-// The grids of a panel's rows, turned: row g holds group g. Codes stand for themselves or, with a
-// table of rising levels, for table[code]. A zero scale divides as infinity, so its code is that of
-// 0 or of the level nearest to it.
+// The grids of a panel's rows, transposed: row g holds group g. Codes stand for themselves or, with
+// a table of rising levels, for table[code]. A zero scale divides as infinity, so its code is that
+// of 0 or of the level nearest to it.
 class PanelGrid {
  public:
   PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG, int max_code,
             std::span<const float> table = {});
-  // Of grids that are turned already.
+  // Of grids that are transposed already.
   PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code,
             std::span<const float> table);
 
@@ -112,7 +112,7 @@ class PanelGrid {
 
 inline PanelGrid::PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG,
                             int max_code, std::span<const float> table)
-    : PanelGrid(turned(scales_PG, 1.0f), turned(offsets_PG, 0.0f), max_code, table) {}
+    : PanelGrid(loaded_panel(scales_PG, 1.0f), loaded_panel(offsets_PG, 0.0f), max_code, table) {}
 
 inline PanelGrid::PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code,
                             std::span<const float> table)

@@ -6,10 +6,10 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/cpu/grid_storage.h"
-#include "kernels/cpu/kernels.h"
-#include "kernels/cpu/row_descent.h"
 #include "kernels/cpu/sgemm.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/grid_storage.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cpu {
 namespace {
@@ -23,12 +23,79 @@ Index panel_rows(Index columns) {
   return columns <= kNarrow ? 32 : 64;
 }
 
-struct Refinement {
-  MatrixView<const float> weight_NK, hessian_KK;
-  Index group_size;
-  RefineOptions options;
-  MatrixView<float> scales_NG, offsets_NG;
-  MatrixView<std::uint8_t> codes_NK;
+// The grid of one row's group.
+class RowGrid {
+ public:
+  RowGrid(float scale, float offset, int max_code)
+      : scale_(broadcast(scale)),
+        offset_(broadcast(offset)),
+        divisor_(broadcast(scale == 0.0f ? __builtin_inff() : scale)),
+        highest_(broadcast(static_cast<float>(max_code))) {}
+
+  struct Rounded {
+    Floats code, value;
+  };
+  Rounded nearest(Floats weight) const {
+    const Floats code = nearest_code((weight - offset_) / divisor_, Floats{}, highest_);
+    return {code, scale_ * code + offset_};
+  }
+
+ private:
+  Floats scale_, offset_, divisor_, highest_;
+};
+
+// Neighbouring columns of one row, `values` being what `codes` stand for and `residual` =
+// (weight - values) H; `hessian_BB` is H's block of these columns.
+struct RowBlock {
+  float* values;
+  std::uint8_t* codes;
+  float* residual;
+  MatrixView<const float> hessian_BB;
+  const float* curvature;  // its diagonal
+};
+
+// Moves the codes of columns [begin, end) of the block, all of one group, to the nearest value of
+// `grid` to the minimiser of the loss in that coordinate, where that lowers it, one after the other
+// from left to right; `residual` follows in the whole block.
+//
+// Few codes move (1 to 6 % after GPTQ), so sixteen columns are looked at together, and again from
+// the first that moves.
+class RowDescent {
+ public:
+  RowDescent(const RowBlock& block, const RowGrid& grid) : block_(block), grid_(grid) {}
+
+  void run(Index begin, Index end) const {
+    for (; begin < end; begin += kLanes) move_few(begin, std::min<Index>(kLanes, end - begin));
+  }
+
+ private:
+  void move_few(Index begin, Index count) const {
+    const Floats curvature = load_part(block_.curvature + begin, count, 1.0f);
+    for (unsigned waiting = (1u << count) - 1; waiting != 0;) {
+      const Floats value = load_part(block_.values + begin, count, 0.0f);
+      const Floats residual = load_part(block_.residual + begin, count, 0.0f);
+      const auto [code, target] = grid_.nearest(value + residual / curvature);
+      const Floats move = target - value;
+      waiting &= positive_lanes(2.0f * move * residual - move * move * curvature);
+      if (waiting == 0) return;
+      const int lane = __builtin_ctz(waiting);
+      take(begin + lane, code[lane], target[lane], move[lane]);
+      waiting = (~0u << lane << 1) & ((1u << count) - 1);
+    }
+  }
+
+  void take(Index k, float code, float value, float move) const {
+    block_.codes[k] = static_cast<std::uint8_t>(static_cast<int>(code));
+    block_.values[k] = value;
+    const float* coupling = block_.hessian_BB.row(k);
+    for (Index j = 0; j < block_.hessian_BB.cols(); ++j) block_.residual[j] -= move * coupling[j];
+  }
+
+  const RowBlock& block_;
+  const RowGrid& grid_;
+};
+
+struct Refinement : RefineGrid {
   std::vector<std::int32_t> group_of_column_K;
   std::vector<float> curvature_K;  // diagonal of the Hessian
 };
@@ -227,18 +294,15 @@ class Panel {
 
 }  // namespace
 
-double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
-                   Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
-                   MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
-                   const Exec::Backend& backend) {
-  Refinement task = {weight_NK,  hessian_KK, group_size, options, scales_NG,
-                     offsets_NG, codes_NK,   {},         {}};
-  for (Index k = 0; k < weight_NK.cols(); ++k) {
-    task.group_of_column_K.push_back(static_cast<std::int32_t>(k / group_size));
-    task.curvature_K.push_back(hessian_KK(k, k));
+double refine_grid(const RefineGrid& refined, const Exec::Backend& backend) {
+  Refinement task = {refined, {}, {}};
+  const Index rows = task.weight_NK.rows();
+  const Index columns = task.weight_NK.cols();
+  for (Index k = 0; k < columns; ++k) {
+    task.group_of_column_K.push_back(static_cast<std::int32_t>(k / task.group_size));
+    task.curvature_K.push_back(task.hessian_KK(k, k));
   }
-  const Index rows = weight_NK.rows();
-  const Index panel = panel_rows(weight_NK.cols());
+  const Index panel = panel_rows(columns);
   std::vector<double> losses(static_cast<std::size_t>((rows + panel - 1) / panel));
   backend.workers.for_each(static_cast<Index>(losses.size()), [&](Index p) {
     const Index first = p * panel;

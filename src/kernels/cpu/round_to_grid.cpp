@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/cpu/kernels.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cpu {
 namespace {
@@ -40,15 +40,13 @@ void round_run(const float* weight, const Run& run, float scale, float offset, i
 
 }  // namespace
 
-void round_to_grid(MatrixView<const float> weight_NK, MatrixView<const float> scales_NG,
-                   MatrixView<const float> offsets_NG,
-                   std::span<const std::int32_t> group_of_column_K, int max_code,
+void round_to_grid(MatrixView<const float> weight_NK, const GridView& grid,
                    MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend) {
-  const std::vector<Run> runs = runs_of(group_of_column_K);
+  const std::vector<Run> runs = runs_of(grid.group_of_column_K);
   backend.workers.for_each(weight_NK.rows(), [&](Index n) {
     for (const Run& run : runs)
-      round_run(weight_NK.row(n), run, scales_NG(n, run.group), offsets_NG(n, run.group), max_code,
-                codes_NK.row(n));
+      round_run(weight_NK.row(n), run, grid.scales_NG(n, run.group), grid.offsets_NG(n, run.group),
+                grid.max_code, codes_NK.row(n));
   });
 }
 

@@ -7,6 +7,12 @@
 namespace calque::cuda {
 namespace {
 
+constexpr KernelTable kKernels = {
+#define CALQUE_ENTRY(enumerator, name, ...) .name = cuda::name,
+    CALQUE_OPERATIONS(CALQUE_ENTRY, CALQUE_LEAVE_OUT)
+#undef CALQUE_ENTRY
+};
+
 int device_count() {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
@@ -50,7 +56,7 @@ std::shared_ptr<void> open(int index) { return std::make_shared<Device>(index); 
 
 const calque::CudaBackend* calque_cuda_backend() {
   using namespace calque::cuda;
-  static const calque::CudaBackend backend = {.kernels = &kernels(),
+  static const calque::CudaBackend backend = {.kernels = &kKernels,
                                               .device_count = device_count,
                                               .devices = devices,
                                               .open = open,

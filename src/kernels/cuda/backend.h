@@ -4,9 +4,6 @@
 
 namespace calque::cuda {
 
-// The entries that are implemented on a GPU.
-const KernelTable& kernels();
-
 // What libcalque_cuda.so exports, under this name; loader.cpp looks it up.
 using GetBackend = const CudaBackend* (*)();
 inline constexpr const char* kGetBackend = "calque_cuda_backend";

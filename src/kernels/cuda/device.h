@@ -11,7 +11,7 @@
 #include "calque/core/matrix.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/libraries.h"
-#include "kernels/exec_backend.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "calque/kernels/gptq_sweep.h"
+#include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/nearest.cuh"
-#include "kernels/cuda/triangle.cuh"
+#include "kernels/cuda/warp.cuh"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 namespace {
@@ -171,22 +171,18 @@ void update_rest(const Sweep& sweep, Index begin, Index width, Libraries& librar
 
 // ---- The operation
 
-double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_factor_KK,
-                  MatrixView<const float> scales_NG, MatrixView<const float> offsets_NG,
-                  std::span<const std::int32_t> group_of_column_K, int max_code,
-                  std::span<const float> table, Index block_size, MatrixView<std::uint8_t> codes_NK,
-                  const Exec::Backend& backend) {
-  if (weight_NK.empty()) return 0;
-  const Index rows = weight_NK.rows();
-  const Index columns = weight_NK.cols();
-  const Index block = std::min<Index>(block_size, kBlockColumns);
+double gptq_sweep(const GptqSweep& task, const Exec::Backend& backend) {
+  if (task.weight_NK.empty()) return 0;
+  const Index rows = task.weight_NK.rows();
+  const Index columns = task.weight_NK.cols();
+  const Index block = std::min<Index>(task.block_size, kBlockColumns);
   const Session session(backend);
-  auto weight = DeviceMatrix<float>::from(weight_NK, session);
-  const auto factor = DeviceMatrix<float>::from(inverse_factor_KK, session);
-  const auto scales = DeviceMatrix<float>::from(scales_NG, session);
-  const auto offsets = DeviceMatrix<float>::from(offsets_NG, session);
-  const auto groups = upload(group_of_column_K, session);
-  const auto levels = upload(table, session);
+  auto weight = DeviceMatrix<float>::from(task.weight_NK, session);
+  const auto factor = DeviceMatrix<float>::from(task.inverse_factor_KK, session);
+  const auto scales = DeviceMatrix<float>::from(task.grid.scales_NG, session);
+  const auto offsets = DeviceMatrix<float>::from(task.grid.offsets_NG, session);
+  const auto groups = upload(task.grid.group_of_column_K, session);
+  const auto levels = upload(task.grid.table, session);
   DeviceMatrix<std::uint8_t> codes(rows, columns);
   DeviceMatrix<float> errors(rows, block);
   DeviceMatrix<double> losses(1, rows);
@@ -196,7 +192,7 @@ double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_f
                        .scales_NG = scales.data(),
                        .offsets_NG = offsets.data(),
                        .group_of_column_K = groups.data(),
-                       .table = table.empty() ? nullptr : levels.data(),
+                       .table = task.grid.table.empty() ? nullptr : levels.data(),
                        .codes_NK = codes.data(),
                        .errors_NB = errors.data(),
                        .losses_N = losses.data(),
@@ -204,14 +200,14 @@ double gptq_sweep(MatrixView<float> weight_NK, MatrixView<const float> inverse_f
                        .columns = columns,
                        .groups = scales.cols(),
                        .error_stride = block,
-                       .max_code = max_code};
+                       .max_code = task.grid.max_code};
   for (Index begin = 0; begin < columns; begin += block) {
     const Index width = std::min(block, columns - begin);
     sweep_columns(sweep, begin, static_cast<int>(width), session.stream());
     update_rest(sweep, begin, width, session.libraries());
   }
-  weight.download(weight_NK, session);
-  codes.download(codes_NK, session);
+  weight.download(task.weight_NK, session);
+  codes.download(task.codes_NK, session);
   Matrix<double> row_losses(1, rows);
   losses.download(row_losses, session);
   return std::accumulate(row_losses.data(), row_losses.data() + rows, 0.0);

@@ -1,17 +1,56 @@
-// What gram_sums.cpp queues for each block of rows: the copy without rows that are not finite,
-// magnitudes, and X^T X; the reference is kernels/cpu/gram.cpp. Narrow Gram matrices by a kernel of
-// this file, wide ones by the libraries' products (tensor cores for 16-bit inputs).
+// Gram matrices on a GPU: rows come from the host or are there already, the sums stay there. The
+// reference is kernels/cpu/gram.cpp. Narrow Gram matrices by a kernel of this file, wide ones by
+// the libraries' products (tensor cores for 16-bit inputs).
+
+#include <cuda_fp16.h>
 
 #include <algorithm>
+#include <string>
 
-#include "kernels/cuda/elements.cuh"
-#include "kernels/cuda/gram.h"
+#include "calque/core/error.h"
+#include "calque/kernels/gram.h"
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/port.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 namespace {
 
-// Kernels.
+// ---- Elements as kernels read them
+
+// Exact.
+__device__ float as_float(float value) { return value; }
+__device__ float as_float(BFloat16 value) {
+  return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
+}
+__device__ float as_float(Half value) {
+  __half_raw raw;
+  raw.x = value.bits;
+  return __half2float(raw);
+}
+
+__device__ bool is_number(float value) {
+  return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u;
+}
+__device__ bool is_number(BFloat16 value) { return (value.bits & 0x7f80u) != 0x7f80u; }
+__device__ bool is_number(Half value) { return (value.bits & 0x7c00u) != 0x7c00u; }
+
+template <typename T>
+constexpr DType dtype_of();
+template <>
+constexpr DType dtype_of<float>() {
+  return DType::kF32;
+}
+template <>
+constexpr DType dtype_of<BFloat16>() {
+  return DType::kBF16;
+}
+template <>
+constexpr DType dtype_of<Half>() {
+  return DType::kF16;
+}
+
+// ---- Kernels
 
 constexpr int kRowThreads = 256;
 constexpr int kWarps = kRowThreads / 32;
@@ -30,7 +69,7 @@ __global__ void __launch_bounds__(kRowThreads)
   T* const to = target_TK + static_cast<Index>(row) * cols;
 
   bool finite = true;
-  for (int k = lane; k < cols; k += 32) finite = finite && is_finite(from[k]);
+  for (int k = lane; k < cols; k += 32) finite = finite && is_number(from[k]);
   finite = __all_sync(kAllLanes, finite);
   for (int k = lane; k < cols; k += 32) to[k] = finite ? from[k] : T{};
   if (!finite && lane == 0) atomicAdd(nonfinite_rows, 1ull);
@@ -49,7 +88,7 @@ __global__ void __launch_bounds__(kStripe* kSlices)
 
   double sum = 0;
   if (k < cols)
-    for (int t = slice; t < rows; t += kSlices) sum += fabsf(widened(rows_TK[t * stride + k]));
+    for (int t = slice; t < rows; t += kSlices) sum += fabsf(as_float(rows_TK[t * stride + k]));
   partial[slice][x] = sum;
   __syncthreads();
   if (slice > 0 || k >= cols) return;
@@ -69,7 +108,7 @@ __device__ void load_rows(const T* rows_TK, Index stride, int rows, int cols, in
   for (int e = t; e < kStep * kTile; e += kSide * kSide) {
     const int r = first_row + e / kTile, c = first_col + e % kTile;
     const bool inside = r < rows && c < cols;
-    stripe[e / kTile][e % kTile] = inside ? widened(rows_TK[r * stride + c]) : 0.0f;
+    stripe[e / kTile][e % kTile] = inside ? as_float(rows_TK[r * stride + c]) : 0.0f;
   }
 }
 
@@ -114,7 +153,7 @@ __global__ void __launch_bounds__(kRowThreads) clear_left(float* gram_KK, int co
     gram_KK[static_cast<Index>(row) * cols + c] = 0.0f;
 }
 
-// Launchers.
+// ---- Launchers
 
 // From here on the libraries' products beat add_tile by far; below, a launch costs more than
 // either.
@@ -127,8 +166,8 @@ unsigned blocks_for(Index count, Index each) {
   return static_cast<unsigned>((count + each - 1) / each);
 }
 
-}  // namespace
-
+// A copy without gaps, in which rows with an element that is not finite are zeros: they add nothing
+// to any sum. Such rows are counted. `target_TK` may be the source if that has no gaps.
 template <typename T>
 void copy_finite_rows(DeviceView<const T> source_TK, T* target_TK,
                       unsigned long long* nonfinite_rows, const Session& session) {
@@ -138,6 +177,7 @@ void copy_finite_rows(DeviceView<const T> source_TK, T* target_TK,
          target_TK, nonfinite_rows);
 }
 
+// Adds sum |x| of each column, in double.
 template <typename T>
 void add_magnitudes(DeviceView<const T> rows_TK, double* magnitude_K, const Session& session) {
   if (rows_TK.cols == 0) return;
@@ -145,6 +185,8 @@ void add_magnitudes(DeviceView<const T> rows_TK, double* magnitude_K, const Sess
          session.stream(), rows_TK.data, rows_TK.stride, rows_TK.rows, rows_TK.cols, magnitude_K);
 }
 
+// Adds rows^T rows to the upper triangle of `gram_KK` (no gaps), with fp32 sums over the rows; what
+// is below the diagonal is undefined afterwards.
 template <typename T>
 void add_products(DeviceView<const T> rows_TK, DeviceView<float> gram_KK, const Session& session) {
   const Index cols = rows_TK.cols;
@@ -165,22 +207,130 @@ void add_products(DeviceView<const T> rows_TK, DeviceView<float> gram_KK, const 
   }
 }
 
+// Zeros below the diagonal.
 void clear_lower(DeviceView<float> gram_KK, const Session& session) {
   if (gram_KK.rows == 0) return;
   launch(clear_left, dim3(static_cast<unsigned>(gram_KK.rows)), dim3(kRowThreads), 0,
          session.stream(), gram_KK.data, gram_KK.cols);
 }
 
-template void copy_finite_rows(DeviceView<const float>, float*, unsigned long long*,
-                               const Session&);
-template void add_magnitudes(DeviceView<const float>, double*, const Session&);
-template void add_products(DeviceView<const float>, DeviceView<float>, const Session&);
-template void copy_finite_rows(DeviceView<const BFloat16>, BFloat16*, unsigned long long*,
-                               const Session&);
-template void add_magnitudes(DeviceView<const BFloat16>, double*, const Session&);
-template void add_products(DeviceView<const BFloat16>, DeviceView<float>, const Session&);
-template void copy_finite_rows(DeviceView<const Half>, Half*, unsigned long long*, const Session&);
-template void add_magnitudes(DeviceView<const Half>, double*, const Session&);
-template void add_products(DeviceView<const Half>, DeviceView<float>, const Session&);
+// ---- Sums over blocks of rows
+
+// Inputs enter the sums in blocks of this many rows, counted from the first row of a call.
+constexpr Index kBlockRows = 2048;
+
+class DeviceSums : public GramSum::Sums {
+ public:
+  DeviceSums(Index features, std::shared_ptr<void> device)
+      : features_(features), device_(std::move(device)) {
+    const Session session = open();
+    gram_KK_ = DeviceMatrix<float>(features, features);
+    magnitude_K_ = DeviceMatrix<double>(1, features);
+    nonfinite_rows_ = DeviceMatrix<unsigned long long>(1, 1);
+    gram_KK_.fill_zero(session);
+    magnitude_K_.fill_zero(session);
+    nonfinite_rows_.fill_zero(session);
+  }
+
+  void start_from(MatrixView<const float> gram_KK, std::span<const double> magnitude_K) override {
+    const Session session = open();
+    gram_KK_.upload(gram_KK, session);
+    magnitude_K_.upload({magnitude_K.data(), 1, features_}, session);
+  }
+
+  void add(MatrixView<const float> inputs_TK) override { add_host(inputs_TK); }
+  void add(MatrixView<const BFloat16> inputs_TK) override { add_host(inputs_TK); }
+
+  void add(const DeviceRows& inputs_TK) override {
+    switch (inputs_TK.dtype) {
+      case DType::kF32:
+        return add_device<float>(inputs_TK);
+      case DType::kBF16:
+        return add_device<BFloat16>(inputs_TK);
+      case DType::kF16:
+        return add_device<Half>(inputs_TK);
+      default:
+        throw Error(ErrorKind::kInternal, "",
+                    "GramSum: rows on a device are F32, BF16 or F16, not " +
+                        std::string(name_of(inputs_TK.dtype)));
+    }
+  }
+
+  GramSum::Result finish() override {
+    const Session session = open();
+    clear_lower(gram_KK_.view(), session);
+    GramSum::Result result;
+    result.gram_KK = Matrix<float>::uninitialized(features_, features_);
+    gram_KK_.download(result.gram_KK, session);
+    result.magnitude_K.resize(static_cast<std::size_t>(features_));
+    magnitude_K_.download({result.magnitude_K.data(), 1, features_}, session);
+    unsigned long long skipped = 0;
+    nonfinite_rows_.download({&skipped, 1, 1}, session);
+    result.count.nonfinite_rows = static_cast<Index>(skipped);
+    result.count.rows = rows_ - result.count.nonfinite_rows;
+    return result;
+  }
+
+ private:
+  Session open() const { return Session(*static_cast<Device*>(device_.get())); }
+
+  template <typename T>
+  void add_host(MatrixView<const T> inputs_TK) {
+    const Session session = open();
+    for (Index begin = 0; begin < inputs_TK.rows(); begin += kBlockRows) {
+      const Index rows = std::min(kBlockRows, inputs_TK.rows() - begin);
+      T* const block = room_for<T>(rows);
+      const MatrixView<const T> from = inputs_TK.rows(begin, rows);
+      upload(block, from.data(), static_cast<std::size_t>(from.stride()) * sizeof(T),
+             static_cast<std::size_t>(features_) * sizeof(T), rows, session.stream());
+      add_block(static_cast<const T*>(block), features_, rows, session);
+    }
+  }
+
+  template <typename T>
+  void add_device(const DeviceRows& inputs_TK) {
+    const Session session = open();
+    wait_for(static_cast<cudaStream_t>(inputs_TK.stream), session);
+    const T* const data = static_cast<const T*>(inputs_TK.data);
+    for (Index begin = 0; begin < inputs_TK.rows; begin += kBlockRows)
+      add_block(data + begin * inputs_TK.stride, inputs_TK.stride,
+                std::min(kBlockRows, inputs_TK.rows - begin), session);
+  }
+
+  template <typename T>
+  void add_block(const T* source, Index stride, Index rows, const Session& session) {
+    rows_ += rows;
+    T* const block = room_for<T>(rows);
+    copy_finite_rows<T>({source, rows, features_, stride}, block, nonfinite_rows_.data(), session);
+    const DeviceView<const T> clean_TK{block, rows, features_, features_};
+    add_magnitudes(clean_TK, magnitude_K_.data(), session);
+    add_products(clean_TK, gram_KK_.view(), session);
+  }
+
+  // The block's own memory; what it held may be lost.
+  template <typename T>
+  T* room_for(Index rows) {
+    const Index bytes = rows * features_ * static_cast<Index>(sizeof(T));
+    if (block_.size() < bytes) {
+      block_ = {};
+      block_ = DeviceMatrix<std::byte>(1, bytes);
+    }
+    return reinterpret_cast<T*>(block_.data());
+  }
+
+  Index features_;
+  std::shared_ptr<void> device_;
+  DeviceMatrix<float> gram_KK_;
+  DeviceMatrix<double> magnitude_K_;
+  DeviceMatrix<unsigned long long> nonfinite_rows_;
+  DeviceMatrix<std::byte> block_;
+  Index rows_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<GramSum::Sums> gram(Index features, const Exec::Backend& backend) {
+  return std::make_unique<DeviceSums>(features, backend.device);
+}
 
 }  // namespace calque::cuda

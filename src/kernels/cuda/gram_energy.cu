@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kernels.h"
 #include "kernels/cuda/port.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 namespace {

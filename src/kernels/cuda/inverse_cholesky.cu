@@ -6,8 +6,8 @@
 
 #include "calque/kernels/inverse_cholesky.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kernels.h"
 #include "kernels/cuda/port.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 namespace {
@@ -43,7 +43,7 @@ void reverse(Kernel kernel, const DeviceMatrix<float>& source_KK, DeviceMatrix<f
          source_KK.data(), target_KK.data(), source_KK.rows());
 }
 
-bool is_positive_and_finite(const Matrix<float>& factor_KK) {
+bool is_positive_and_finite(MatrixView<const float> factor_KK) {
   for (Index i = 0; i < factor_KK.rows(); ++i)
     if (!std::isfinite(factor_KK(i, i)) || !(factor_KK(i, i) > 0.0f)) return false;
   return true;
@@ -53,23 +53,20 @@ bool is_positive_and_finite(const Matrix<float>& factor_KK) {
 
 // ---- The operation
 
-std::optional<Matrix<float>> inverse_cholesky(MatrixView<const float> hessian_KK,
-                                              const Exec::Backend& backend) {
+bool inverse_cholesky(MatrixView<float> hessian_KK, const Exec::Backend& backend) {
   const Index size = hessian_KK.rows();
-  if (size == 0) return Matrix<float>();
+  if (size == 0) return true;
   const Session session(backend);
   auto upper_KK = DeviceMatrix<float>::from(hessian_KK, session);
   DeviceMatrix<float> lower_KK(size, size);
   reverse(reverse_to_lower, upper_KK, lower_KK, session.stream());
   const DeviceView<float> lower = {lower_KK.data(), size, size, size};
-  if (!session.libraries().factor_lower(lower)) return std::nullopt;
+  if (!session.libraries().factor_lower(lower)) return false;
   session.libraries().invert_lower(lower);
   reverse(reverse_to_upper, lower_KK, upper_KK, session.stream());
-  auto factor_KK = Matrix<float>::uninitialized(size, size);
-  upper_KK.download(factor_KK, session);
+  upper_KK.download(hessian_KK, session);
   // An entry that is not finite reaches the pivot of its row, and 1 / pivot is on the diagonal.
-  if (!is_positive_and_finite(factor_KK)) return std::nullopt;
-  return factor_KK;
+  return is_positive_and_finite(hessian_KK);
 }
 
 }  // namespace calque::cuda

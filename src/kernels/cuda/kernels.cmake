@@ -12,5 +12,4 @@ set(CALQUE_CUDA_KERNEL_FILES
 
 # What the plug-in and the emulated backend have beside them.
 set(CALQUE_CUDA_HOST_FILES
-    ${CMAKE_CURRENT_LIST_DIR}/backend.cpp ${CMAKE_CURRENT_LIST_DIR}/device.cpp
-    ${CMAKE_CURRENT_LIST_DIR}/gram_sums.cpp ${CMAKE_CURRENT_LIST_DIR}/table.cpp)
+    ${CMAKE_CURRENT_LIST_DIR}/backend.cpp ${CMAKE_CURRENT_LIST_DIR}/device.cpp)

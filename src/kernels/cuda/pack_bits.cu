@@ -3,8 +3,8 @@
 
 #include "calque/kernels/pack_bits.h"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kernels.h"
 #include "kernels/cuda/port.h"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 namespace {
@@ -49,39 +49,25 @@ __global__ void __launch_bounds__(kThreads) pack_row(Packing task) {
         word_of_stream(task.codes + r * task.code_cols, 1, task.code_cols, task.bits, p);
 }
 
-// ---- Launchers
-
-using Kernel = void (*)(Packing);
-
-void pack(Kernel kernel, MatrixView<const std::uint8_t> codes, int bits,
-          MatrixView<std::int32_t> words, const Exec::Backend& backend) {
-  if (words.empty()) return;
-  const Session session(backend);
-  const auto device_codes = DeviceMatrix<std::uint8_t>::from(codes, session);
-  DeviceMatrix<std::int32_t> device_words(words.rows(), words.cols());
-  const Packing task = {.codes = device_codes.data(),
-                        .words = device_words.data(),
-                        .code_rows = codes.rows(),
-                        .code_cols = codes.cols(),
-                        .word_cols = words.cols(),
-                        .bits = bits};
-  launch(kernel, dim3(static_cast<unsigned>(words.rows())), dim3(kThreads), 0, session.stream(),
-         task);
-  device_words.download(words, session);
-}
-
 }  // namespace
 
-// ---- The operations
+// ---- The operation
 
-void pack_columns(MatrixView<const std::uint8_t> codes_KN, int bits,
-                  MatrixView<std::int32_t> words_PN, const Exec::Backend& backend) {
-  pack(pack_word_row_of_columns, codes_KN, bits, words_PN, backend);
-}
-
-void pack_rows(MatrixView<const std::uint8_t> codes_RC, int bits, MatrixView<std::int32_t> words_RP,
-               const Exec::Backend& backend) {
-  pack(pack_row, codes_RC, bits, words_RP, backend);
+void pack_bits(const PackBits& task, const Exec::Backend& backend) {
+  if (task.words.empty()) return;
+  const Session session(backend);
+  const auto codes = DeviceMatrix<std::uint8_t>::from(task.codes, session);
+  DeviceMatrix<std::int32_t> words(task.words.rows(), task.words.cols());
+  const Packing packing = {.codes = codes.data(),
+                           .words = words.data(),
+                           .code_rows = codes.rows(),
+                           .code_cols = codes.cols(),
+                           .word_cols = words.cols(),
+                           .bits = task.bits};
+  const auto kernel = task.vectors == PackedVectors::kColumns ? pack_word_row_of_columns : pack_row;
+  launch(kernel, dim3(static_cast<unsigned>(words.rows())), dim3(kThreads), 0, session.stream(),
+         packing);
+  words.download(task.words, session);
 }
 
 }  // namespace calque::cuda

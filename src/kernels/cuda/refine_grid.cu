@@ -7,11 +7,10 @@
 #include <numeric>
 
 #include "calque/kernels/refine_grid.h"
+#include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/nearest.cuh"
-#include "kernels/cuda/storage.cuh"
-#include "kernels/cuda/triangle.cuh"
+#include "kernels/cuda/warp.cuh"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 namespace {
@@ -315,21 +314,19 @@ class Passes {
 
 // ---- The operation
 
-double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> hessian_KK,
-                   Index group_size, const RefineOptions& options, MatrixView<float> scales_NG,
-                   MatrixView<float> offsets_NG, MatrixView<std::uint8_t> codes_NK,
-                   const Exec::Backend& backend) {
-  if (weight_NK.empty()) return 0;
-  const Index rows = weight_NK.rows();
-  const Index columns = weight_NK.cols();
+double refine_grid(const RefineGrid& task, const Exec::Backend& backend) {
+  if (task.weight_NK.empty()) return 0;
+  const Index rows = task.weight_NK.rows();
+  const Index columns = task.weight_NK.cols();
+  const Index group_size = task.group_size;
   const Index unit = std::max<Index>(group_size, kBlockColumns / group_size * group_size);
   const Index widest = std::max<Index>(group_size, kBlockColumns);
   const Session session(backend);
-  const auto weight = DeviceMatrix<float>::from(weight_NK, session);
-  const auto hessian = DeviceMatrix<float>::from(hessian_KK, session);
-  auto scales = DeviceMatrix<float>::from(scales_NG, session);
-  auto offsets = DeviceMatrix<float>::from(offsets_NG, session);
-  auto codes = DeviceMatrix<std::uint8_t>::from(codes_NK, session);
+  const auto weight = DeviceMatrix<float>::from(task.weight_NK, session);
+  const auto hessian = DeviceMatrix<float>::from(task.hessian_KK, session);
+  auto scales = DeviceMatrix<float>::from(task.scales_NG, session);
+  auto offsets = DeviceMatrix<float>::from(task.offsets_NG, session);
+  auto codes = DeviceMatrix<std::uint8_t>::from(task.codes_NK, session);
   DeviceMatrix<float> values(rows, columns), residual(rows, columns), moved(rows, unit);
   DeviceMatrix<float> moves(rows, widest), direction(rows, group_size), curved(rows, group_size);
   DeviceMatrix<double> losses(1, rows);
@@ -349,19 +346,19 @@ double refine_grid(MatrixView<const float> weight_NK, MatrixView<const float> he
                  .groups = scales.cols(),
                  .group_size = group_size,
                  .unit = unit,
-                 .max_code = options.max_code,
-                 .offset_kind = options.offset_kind,
-                 .storage = storage_of(options.precision)},
+                 .max_code = task.options.max_code,
+                 .offset_kind = task.options.offset_kind,
+                 .storage = storage_of(task.options.precision)},
                 session);
   {
     DeviceMatrix<float> errors(rows, columns);
     passes.start(errors.data());
   }
-  for (int pass = 0; pass < options.passes; ++pass) passes.run();
+  for (int pass = 0; pass < task.options.passes; ++pass) passes.run();
   passes.losses(losses.data());
-  scales.download(scales_NG, session);
-  offsets.download(offsets_NG, session);
-  codes.download(codes_NK, session);
+  scales.download(task.scales_NG, session);
+  offsets.download(task.offsets_NG, session);
+  codes.download(task.codes_NK, session);
   Matrix<double> row_losses(1, rows);
   losses.download(row_losses, session);
   return std::accumulate(row_losses.data(), row_losses.data() + rows, 0.0);

@@ -2,9 +2,9 @@
 // codes these are, bit for bit.
 
 #include "calque/kernels/round_to_grid.h"
+#include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/nearest.cuh"
+#include "kernels/kernel_table.h"
 
 namespace calque::cuda {
 namespace {
@@ -47,16 +47,14 @@ void round_rows(const Rounding& task, Index rows, cudaStream_t stream) {
 
 // ---- The operation
 
-void round_to_grid(MatrixView<const float> weight_NK, MatrixView<const float> scales_NG,
-                   MatrixView<const float> offsets_NG,
-                   std::span<const std::int32_t> group_of_column_K, int max_code,
+void round_to_grid(MatrixView<const float> weight_NK, const GridView& grid,
                    MatrixView<std::uint8_t> codes_NK, const Exec::Backend& backend) {
   if (weight_NK.empty()) return;
   const Session session(backend);
   const auto weight = DeviceMatrix<float>::from(weight_NK, session);
-  const auto scales = DeviceMatrix<float>::from(scales_NG, session);
-  const auto offsets = DeviceMatrix<float>::from(offsets_NG, session);
-  const auto groups = upload(group_of_column_K, session);
+  const auto scales = DeviceMatrix<float>::from(grid.scales_NG, session);
+  const auto offsets = DeviceMatrix<float>::from(grid.offsets_NG, session);
+  const auto groups = upload(grid.group_of_column_K, session);
   DeviceMatrix<std::uint8_t> codes(weight.rows(), weight.cols());
   const Rounding task = {.weight_NK = weight.data(),
                          .scales_NG = scales.data(),
@@ -65,7 +63,7 @@ void round_to_grid(MatrixView<const float> weight_NK, MatrixView<const float> sc
                          .codes_NK = codes.data(),
                          .columns = weight.cols(),
                          .groups = scales.cols(),
-                         .max_code = static_cast<float>(max_code)};
+                         .max_code = static_cast<float>(grid.max_code)};
   round_rows(task, weight.rows(), session.stream());
   codes.download(codes_NK, session);
 }

@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "calque/kernels/scale_search.h"
+#include "kernels/cuda/arithmetic.cuh"
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/nearest.cuh"
-#include "kernels/cuda/staged_group.cuh"
+#include "kernels/cuda/groups.cuh"
+#include "kernels/kernel_table.h"
 #include "kernels/search_candidates.h"
 
 namespace calque::cuda {
@@ -289,15 +289,14 @@ Ranges ranges_for(const ScaleSearchOptions& options) {
 
 // ---- The operation
 
-void scale_search(MatrixView<const float> weight_NK, std::span<const float> importance_K,
-                  Index group_size, const ScaleSearchOptions& options, MatrixView<float> scales_NG,
-                  MatrixView<float> offsets_NG, const Exec::Backend& backend) {
-  if (weight_NK.empty()) return;
+void scale_search(const ScaleSearch& task, std::span<const float> importance_K,
+                  const Exec::Backend& backend) {
+  if (task.weight_NK.empty()) return;
   const Session session(backend);
-  const auto weight = DeviceMatrix<float>::from(weight_NK, session);
+  const auto weight = DeviceMatrix<float>::from(task.weight_NK, session);
   const auto importance = upload(importance_K, session);
-  DeviceMatrix<float> scales(scales_NG.rows(), scales_NG.cols());
-  DeviceMatrix<float> offsets(scales_NG.rows(), scales_NG.cols());
+  DeviceMatrix<float> scales(task.scales_NG.rows(), task.scales_NG.cols());
+  DeviceMatrix<float> offsets(scales.rows(), scales.cols());
   Search search = {.weight_NK = weight.data(),
                    .importance_K = importance_K.empty() ? nullptr : importance.data(),
                    .scales_NG = scales.data(),
@@ -305,18 +304,18 @@ void scale_search(MatrixView<const float> weight_NK, std::span<const float> impo
                    .grids = scales.size(),
                    .columns = weight.cols(),
                    .groups = scales.cols(),
-                   .group_size = static_cast<int>(group_size),
-                   .rule = options.rule,
-                   .options = {.bits = options.bits,
-                               .min_zero = options.min_zero,
-                               .offset_kind = options.offset_kind,
-                               .storage = storage_of(options.precision)},
-                   .ranges = ranges_for(options),
+                   .group_size = static_cast<int>(task.group_size),
+                   .rule = task.options.rule,
+                   .options = {.bits = task.options.bits,
+                               .min_zero = task.options.min_zero,
+                               .offset_kind = task.options.offset_kind,
+                               .storage = storage_of(task.options.precision)},
+                   .ranges = ranges_for(task.options),
                    .trim = {}};
   std::copy(std::begin(kTrim), std::end(kTrim), search.trim);
   search_all(search, session.stream());
-  scales.download(scales_NG, session);
-  offsets.download(offsets_NG, session);
+  scales.download(task.scales_NG, session);
+  offsets.download(task.offsets_NG, session);
 }
 
 }  // namespace calque::cuda

@@ -27,4 +27,28 @@ __device__ inline double warp_sum(double value) {
   return value;
 }
 
+// A block of columns that a warp visits one after the other for a row of its own: lane l holds the
+// columns l, l + 32, l + 64, l + 96 in registers, and the block's upper triangle (of the factor or
+// the Hessian) is packed in shared memory, row after row.
+constexpr int kBlockColumns = 128;
+constexpr int kSlots = kBlockColumns / kWarp;
+
+// Where element (row, row) of a packed upper triangle of `width` columns is.
+__host__ __device__ inline int triangle_diagonal(int row, int width) {
+  return row * width - row * (row - 1) / 2;
+}
+inline std::size_t triangle_bytes(int width) {
+  return static_cast<std::size_t>(width) * static_cast<std::size_t>(width + 1) / 2 * sizeof(float);
+}
+
+// The upper triangle of `square` [width, width] by the whole block; __syncthreads() comes after.
+__device__ inline void load_triangle(const float* square, Index stride, int width,
+                                     float* triangle) {
+  for (int row = warp_of_thread(); row < width; row += kWarpsABlock) {
+    float* packed = triangle + triangle_diagonal(row, width) - row;
+    for (int col = row + lane_of_thread(); col < width; col += kWarp)
+      packed[col] = square[row * stride + col];
+  }
+}
+
 }  // namespace calque::cuda

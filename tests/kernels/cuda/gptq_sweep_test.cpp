@@ -55,8 +55,12 @@ Problem exact_problem(Index rows, Index columns) {
 
 Swept sweep(const Problem& p, Index block_size, const Exec& exec) {
   Swept swept{p.weight.clone(), Matrix<std::uint8_t>(p.weight.rows(), p.weight.cols()), 0};
-  swept.loss = gptq_sweep(swept.values, p.factor, p.scales, p.offsets, p.groups, p.max_code,
-                          block_size, swept.codes, exec, p.table);
+  swept.loss = gptq_sweep({.weight_NK = swept.values,
+                           .inverse_factor_KK = p.factor,
+                           .grid = {p.scales, p.offsets, p.groups, p.max_code, p.table},
+                           .block_size = block_size,
+                           .codes_NK = swept.codes},
+                          exec);
   return swept;
 }
 
@@ -133,8 +137,12 @@ TEST_F(CudaGptqSweep, WorksOnViewsWithAStride) {
   Matrix<float> wide(10, 70);
   Matrix<std::uint8_t> codes(10, 66);
   for (Index n = 0; n < 10; ++n) std::copy_n(p.weight.row(n), 60, wide.row(n) + 4);
-  gptq_sweep(wide.view().cols(4, 60), p.factor, p.scales, p.offsets, p.groups, p.max_code, 32,
-             codes.view().cols(1, 60), gpu_);
+  gptq_sweep({.weight_NK = wide.view().cols(4, 60),
+              .inverse_factor_KK = p.factor,
+              .grid = {p.scales, p.offsets, p.groups, p.max_code},
+              .block_size = 32,
+              .codes_NK = codes.view().cols(1, 60)},
+             gpu_);
   for (Index n = 0; n < 10; ++n) {
     EXPECT_TRUE(std::equal(expected.codes.row(n), expected.codes.row(n) + 60, codes.row(n) + 1));
     EXPECT_TRUE(std::equal(expected.values.row(n), expected.values.row(n) + 60, wide.row(n) + 4));

@@ -49,7 +49,8 @@ struct ExactProblem {
 
   State refined(Index group_size, const RefineOptions& options, const Exec& exec) const {
     State s{start.scales.clone(), start.offsets.clone(), start.codes.clone()};
-    s.loss = refine_grid(weight, hessian, group_size, options, s.scales, s.offsets, s.codes, exec);
+    s.loss =
+        refine_grid({weight, hessian, group_size, options, s.scales, s.offsets, s.codes}, exec);
     return s;
   }
 };
@@ -99,13 +100,18 @@ TEST_F(CudaRefineGrid, ReachesTheLossOfTheCpu) {
       const auto refined = [&](int passes, const Exec& exec) {
         State s{Matrix<float>(rows, columns / group_size),
                 Matrix<float>(rows, columns / group_size), Matrix<std::uint8_t>(rows, columns)};
-        scale_search(weight, {}, group_size, {.bits = 3, .offset_kind = kind}, s.scales, s.offsets,
-                     cpu_);
-        round_to_grid(weight, s.scales, s.offsets, test::groups_of(columns, group_size), 7, s.codes,
-                      cpu_);
-        return refine_grid(weight, hessian, group_size,
-                           {.offset_kind = kind, .max_code = 7, .passes = passes}, s.scales,
-                           s.offsets, s.codes, exec);
+        scale_search({weight, group_size, {.bits = 3, .offset_kind = kind}, s.scales, s.offsets},
+                     {}, cpu_);
+        round_to_grid(weight, {s.scales, s.offsets, test::groups_of(columns, group_size), 7},
+                      s.codes, cpu_);
+        return refine_grid({weight,
+                            hessian,
+                            group_size,
+                            {.offset_kind = kind, .max_code = 7, .passes = passes},
+                            s.scales,
+                            s.offsets,
+                            s.codes},
+                           exec);
       };
       const double start = refined(0, cpu_);
       EXPECT_NEAR(refined(0, gpu_), start, 10 * columns * 0x1p-24 * start);

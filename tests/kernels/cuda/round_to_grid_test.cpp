@@ -27,8 +27,8 @@ TEST_F(CudaRoundToGrid, GivesTheCodesOfTheCpu) {
       for (Index k = 0; k < columns; ++k) groups.push_back(static_cast<std::int32_t>(k * 7 % 3));
       Matrix<std::uint8_t> expected(rows, columns), codes(rows, columns);
       const MatrixView<const float> weight = wide.view().cols(2, columns);
-      round_to_grid(weight, scales, offsets, groups, max_code, expected, cpu_);
-      round_to_grid(weight, scales, offsets, groups, max_code, codes, gpu_);
+      round_to_grid(weight, {scales, offsets, groups, max_code}, expected, cpu_);
+      round_to_grid(weight, {scales, offsets, groups, max_code}, codes, gpu_);
       EXPECT_TRUE(test::same_bytes(codes, expected)) << rows << " x " << columns;
     }
 }

@@ -22,8 +22,8 @@ class CudaScaleSearch : public test::BothDevices {
     const Index groups = weight.cols() / group_size;
     Matrix<float> scales(weight.rows(), groups), offsets(weight.rows(), groups);
     Matrix<float> gpu_scales(weight.rows(), groups), gpu_offsets(weight.rows(), groups);
-    scale_search(weight, importance, group_size, options, scales, offsets, cpu_);
-    scale_search(weight, importance, group_size, options, gpu_scales, gpu_offsets, gpu_);
+    scale_search({weight, group_size, options, scales, offsets}, importance, cpu_);
+    scale_search({weight, group_size, options, gpu_scales, gpu_offsets}, importance, gpu_);
     EXPECT_TRUE(test::same_bytes(gpu_scales, scales) && test::same_bytes(gpu_offsets, offsets))
         << "kind " << static_cast<int>(options.offset_kind) << ", precision "
         << static_cast<int>(options.precision) << ", rule " << static_cast<int>(options.rule)

@@ -23,7 +23,7 @@ inline void store_four(float* p, Four v) { std::memcpy(p, &v, sizeof(v)); }
 
 // to[c][r] = from[r][c] for r, c < 4; the arguments are the addresses of both [0][0] and the
 // distances between rows.
-inline void turn_square(const float* from, Index from_stride, float* to, Index to_stride) {
+inline void transpose_square(const float* from, Index from_stride, float* to, Index to_stride) {
   const Four a = load_four(from), b = load_four(from + from_stride);
   const Four c = load_four(from + 2 * from_stride), d = load_four(from + 3 * from_stride);
   const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
@@ -41,7 +41,7 @@ inline void transpose(MatrixView<const float> from, MatrixView<float> to) {
   const Index rows = from.rows() / 4 * 4, cols = from.cols() / 4 * 4;
   for (Index r = 0; r < rows; r += 4)
     for (Index c = 0; c < cols; c += 4)
-      turn_square(from.row(r) + c, from.stride(), to.row(c) + r, to.stride());
+      transpose_square(from.row(r) + c, from.stride(), to.row(c) + r, to.stride());
   for (Index r = 0; r < from.rows(); ++r)
     for (Index c = r < rows ? cols : 0; c < from.cols(); ++c) to(c, r) = from(r, c);
 }
@@ -83,7 +83,7 @@ Floats quarters(Floats a, Floats b) {
 }
 
 // Four rows to four vectors whose quarter i holds lane 4 i + j of each row, for vector j.
-inline std::array<Floats, 4> turned_quarters(const Floats* rows) {
+inline std::array<Floats, 4> transposed_quarters(const Floats* rows) {
   const Floats a = rows[0], b = rows[1], c = rows[2], d = rows[3];
   const Floats ab_low =
       __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
@@ -106,8 +106,8 @@ inline std::array<Floats, 4> turned_quarters(const Floats* rows) {
 // Lane i of the result is sum(parts[i]), for the first `count` of them: as many sums at once as
 // there are lanes, in the same order of additions.
 inline Floats sums_of(const std::array<Floats, kLanes>& parts, std::size_t /*count*/) {
-  const auto a = turned_quarters(&parts[0]), b = turned_quarters(&parts[4]);
-  const auto c = turned_quarters(&parts[8]), d = turned_quarters(&parts[12]);
+  const auto a = transposed_quarters(&parts[0]), b = transposed_quarters(&parts[4]);
+  const auto c = transposed_quarters(&parts[8]), d = transposed_quarters(&parts[12]);
   Floats lanes[kLanes];
   for (int j = 0; j < 4; ++j) {
     const Floats ab_even = quarters<0>(a[j], b[j]), ab_odd = quarters<1>(a[j], b[j]);
