@@ -67,7 +67,7 @@ JobPlan describe_plan(const job::Job& job, const pipeline::SourceModel& source,
   const JobShapes shapes(job, source.family, plans);
   plan.disk = disk_of(shapes, memory, plan.exports);
   if (shapes.runs) {
-    plan.forward_dtype = model::name_of(forward::compute_dtype_from(job.runtime.forward_dtype));
+    plan.forward_dtype = forward::name_of(forward::compute_dtype_from(job.runtime.forward_dtype));
     plan.calibration_rows = job.calibration.packing.n_samples;
     plan.seqlen = job.calibration.packing.seqlen;
   }
