@@ -15,12 +15,12 @@ namespace {
 
 void check_given(const job::Job& job) {
   const std::filesystem::path& path = job.quantization.imatrix;
-  if (job.quantization.method != "rtn")
+  if (job.quantization.needs_text())
     refuse("E114",
            fmt::format("quantization.imatrix says what each column counts, which method '{}' "
                        "measures itself. Set method: rtn, or remove imatrix and give calibration "
                        "text",
-                       job.quantization.method));
+                       job.quantization.method()));
   for (const formats::ExportRequest& request : job.exports)
     if (request.format != "gguf")
       refuse("E114", fmt::format("quantization.imatrix is for GGUF's block types; export '{}' is "

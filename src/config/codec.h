@@ -78,6 +78,28 @@ Codec<std::optional<V>> or_null(const Codec<V>& inner) {
   return codec;
 }
 
+// `inner`, or auto for "as belongs to the rest of the job".
+template <typename V>
+Codec<std::optional<V>> or_auto(const Codec<V>& inner) {
+  Codec<std::optional<V>> codec;
+  codec.type = "auto, or " + inner.type;
+  codec.parse = [inner](const YamlNode& node, const std::filesystem::path& folder,
+                        std::optional<V>& value) {
+    if (node.kind == YamlNode::Kind::kScalar && !node.quoted && node.text == "auto") {
+      value.reset();
+      return Problem{};
+    }
+    V given{};
+    Problem problem = inner.parse(node, folder, given);
+    if (problem.empty()) value = given;
+    return problem;
+  };
+  codec.show = [inner](const std::optional<V>& value) {
+    return value ? inner.show(*value) : std::string("auto");
+  };
+  return codec;
+}
+
 Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& names);
 
 template <typename V>

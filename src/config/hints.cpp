@@ -28,7 +28,6 @@ constexpr std::array kForeignKeys{
     ForeignKey{"act_group_aware", "GPTQModel's", "act_order: {}", "quantization"},
     ForeignKey{"dampening_frac", "llm-compressor's", "damp_percent: {}", "quantization"},
     ForeignKey{"percdamp", "GPTQ's", "damp_percent: {}", "quantization"},
-    ForeignKey{"blocksize", "GPTQ's", "block_size: {}", "quantization"},
     ForeignKey{"true_sequential", "AutoGPTQ's", "propagate_error: {}", "quantization"},
     ForeignKey{"nsamples", "GPTQ's", "n_samples: {}", "calibration"},
     ForeignKey{"num_calibration_samples", "llm-compressor's", "n_samples: {}", "calibration"},

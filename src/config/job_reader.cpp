@@ -12,7 +12,8 @@ using Kind = YamlNode::Kind;
 
 std::vector<std::string> names_in(const Section& section) {
   std::vector<std::string> names;
-  for (const Key& key : section.keys) names.push_back(key.name);
+  for (const Key& key : section.keys)
+    if (key.documented) names.push_back(key.name);
   for (const Section* child : children_of(section))
     names.push_back(child->path.substr(child->path.rfind('.') + 1));
   return names;
@@ -77,9 +78,16 @@ void JobReader::read_map(const YamlNode& node, const Mark& mark, const Section& 
   }
   void* target = section.open(job_);
   std::vector<Given> given;
-  for (const YamlEntry& entry : node.entries) read_entry(entry, section, target, given);
+  const auto is_shorthand = [&](const YamlEntry& entry) {
+    const Key* key = section.find(entry.key);
+    return key != nullptr && key->shorthand;
+  };
+  for (const bool shorthand : {true, false})
+    for (const YamlEntry& entry : node.entries)
+      if (is_shorthand(entry) == shorthand) read_entry(entry, section, target, given);
   refuse_duplicates(node, diagnostics_);
   refuse_inapplicable(given, target);
+  refuse_contradictions(given, target);
   require_all(node, mark, section);
 }
 
@@ -129,6 +137,16 @@ void JobReader::refuse_inapplicable(const std::vector<Given>& given, const void*
   }
 }
 
+void JobReader::refuse_contradictions(const std::vector<Given>& given, const void* target) {
+  for (const auto& [key, entry] : given)
+    if (key->shorthand && key->show && key->show(target) != entry->value.text)
+      diagnostics_.add(
+          entry->mark,
+          {"E109", fmt::format("'{}: {}' and the keys beside it that it stands for disagree: they "
+                               "make it {}. Remove it or them.",
+                               key->name, entry->value.text, key->show(target))});
+}
+
 void JobReader::require_all(const YamlNode& map, const Mark& mark, const Section& section) {
   const auto has = [&](const std::string& name) {
     for (const YamlEntry& entry : map.entries)
@@ -151,13 +169,13 @@ void JobReader::check_choices_between_keys() {
   if (!calibration.sources.empty() && !calibration.tokens.empty())
     diagnostics_.add(mark_of("calibration.tokens"),
                      {"E109", "calibration has both sources and tokens; keep one of them"});
-  const std::string& method = job_.quantization.method;
-  if (needs_calibration(method) && !calibration.given() && !marks_.count("calibration.sources"))
+  if (job_.quantization.needs_text() && !calibration.given() &&
+      !marks_.count("calibration.sources"))
     diagnostics_.add(mark_of("calibration"),
                      {"E108", fmt::format("method {} needs calibration data: give "
                                           "calibration.sources or calibration.tokens, or use "
                                           "method: rtn",
-                                          method)});
+                                          job_.quantization.method())});
   if (marks_.count("export") && job_.exports.empty())
     diagnostics_.add(mark_of("export"), {"E108", "export must have at least one entry"});
   if (!job_.evaluate) return;
@@ -172,7 +190,7 @@ void JobReader::fill_names() {
   if (job_.name.empty())
     job_.name =
         fit_for_a_file_name(fmt::format("{}-{}-{}bit", name_of_model(job_.model.path),
-                                        job_.quantization.method, job_.quantization.grid.bits));
+                                        job_.quantization.method(), job_.quantization.grid.bits));
   if (job_.run_dir.empty()) job_.run_dir = folder_ / "runs" / job_.name;
 }
 

@@ -35,6 +35,7 @@ class JobReader {
                   std::vector<Given>& given);
   void refuse_unknown(const YamlEntry& entry, const Section& section);
   void refuse_inapplicable(const std::vector<Given>& given, const void* target);
+  void refuse_contradictions(const std::vector<Given>& given, const void* target);
   void require_all(const YamlNode& map, const Mark& mark, const Section& section);
   void check_choices_between_keys();
   void fill_names();

@@ -13,7 +13,10 @@ std::string last_name(const Section& section) {
   return section.path.substr(section.path.rfind('.') + 1);
 }
 
-bool belongs(const Key& key, const void* target) { return !key.applies || key.applies(target); }
+// Whether a resolved job has the key.
+bool belongs(const Key& key, const void* target) {
+  return !key.shorthand && (!key.applies || key.applies(target));
+}
 
 std::string keys_yaml(const Section& section, const void* target, const std::string& indent) {
   std::string yaml;
@@ -87,6 +90,7 @@ std::string key_reference() {
     page += heading(section);
     page += "| Key | Value | Default | Meaning |\n|---|---|---|---|\n";
     for (const Key& key : section.keys) {
+      if (!key.documented) continue;
       const std::string when =
           key.applies_when.empty() ? "" : fmt::format("With `{}`: ", key.applies_when);
       page += fmt::format("| `{}` | {} | {} | {}{} |\n", key.name, key.type, default_cell(key),

@@ -52,6 +52,4 @@ std::vector<const Section*> children_of(const Section& section) {
   return children;
 }
 
-bool needs_calibration(std::string_view method) { return method != "rtn"; }
-
 }  // namespace calque::config

@@ -21,6 +21,10 @@ struct Key {
   std::string default_value;  // as YAML, or in words; empty: required
   std::function<Problem(const YamlNode&, const std::filesystem::path& folder, void* target)> store;
   std::function<std::string(const void* target)> show;  // as YAML
+  // A short way to write several of its neighbours, or an earlier name of one: read before them, so
+  // that they are stronger, and not part of the resolved job.
+  bool shorthand = false;
+  bool documented = true;  // false: an earlier name
   // For which values of its neighbours the key means something ("format: gguf"); null: always.
   std::function<bool(const void* target)> applies;
   std::string applies_when;
@@ -56,8 +60,5 @@ const Section* find_section(std::string_view path);
 std::string join_path(std::string_view section, std::string_view name);
 // Sections directly inside `section`.
 std::vector<const Section*> children_of(const Section& section);
-
-// Whether quantization.method needs calibration data.
-bool needs_calibration(std::string_view method);
 
 }  // namespace calque::config

@@ -1,3 +1,6 @@
+#include <span>
+
+#include "calque/quant/methods.h"
 #include "config/sections.h"
 
 namespace calque::config {
@@ -5,6 +8,85 @@ namespace calque::config {
 using job::Job;
 using job::QuantizationSettings;
 using Presence = Section::Presence;
+
+namespace {
+
+template <typename Row>
+Codec<const Row*> row_of(std::span<const Row* const> rows) {
+  std::vector<Choice<const Row*>> choices;
+  for (const Row* row : rows) choices.push_back({std::string(row->name), row});
+  return choice<const Row*>(std::move(choices));
+}
+
+// "`rtn`: round every weight ...; `gptq`: ..."
+template <typename Rows>
+std::string summaries(const Rows& rows) {
+  std::string text;
+  for (const auto& row : rows)
+    text += fmt::format("{}`{}`: {}", text.empty() ? "" : "; ", row.name, row.summary);
+  return text;
+}
+
+template <typename Row>
+std::vector<Row> values_of(std::span<const Row* const> rows) {
+  std::vector<Row> values;
+  for (const Row* row : rows) values.push_back(*row);
+  return values;
+}
+
+// A usual pair of the two keys after it.
+Key method_key() {
+  std::vector<Choice<std::size_t>> choices;
+  const std::vector<quant::Method> methods = quant::methods();
+  for (std::size_t i = 0; i < methods.size(); ++i)
+    choices.push_back({std::string(methods[i].name), i});
+  Key result;
+  result.name = "method";
+  result.shorthand = true;
+  result.default_value = QuantizationSettings().method();
+  result.doc =
+      "Short for `transform` and `rounding`: " + summaries(methods) +
+      fmt::format(", then `{}`. With `rounding` beside it, the method is the transform alone.",
+                  QuantizationSettings().rounding->name);
+  const Codec<std::size_t> codec = choice<std::size_t>(std::move(choices));
+  result.type = codec.type;
+  result.store = [=](const YamlNode& node, const std::filesystem::path& folder, void* target) {
+    std::size_t chosen = 0;
+    Problem problem = codec.parse(node, folder, chosen);
+    if (!problem.empty()) return problem;
+    auto& settings = *static_cast<QuantizationSettings*>(target);
+    settings.transform = methods[chosen].transform;
+    settings.rounding = methods[chosen].rounding;
+    return problem;
+  };
+  result.show = [](const void* target) {
+    return static_cast<const QuantizationSettings*>(target)->method();
+  };
+  return result;
+}
+
+// What `quantization.rounding` was called when only awq had a choice; with no transform it never
+// meant anything.
+Key earlier_rounding_key() {
+  const Codec<const quant::Rounding*> codec = row_of(quant::roundings());
+  Key result;
+  result.name = "rounding";
+  result.shorthand = true;
+  result.documented = false;
+  result.type = codec.type;
+  result.doc = "Earlier name of `quantization.rounding`.";
+  result.default_value = QuantizationSettings().rounding->name;
+  result.store = [=](const YamlNode& node, const std::filesystem::path& folder, void* target) {
+    auto& settings = *static_cast<QuantizationSettings*>(target);
+    const quant::Rounding* given = settings.rounding;
+    Problem problem = codec.parse(node, folder, given);
+    if (settings.transform->rescales_channels()) settings.rounding = given;
+    return problem;
+  };
+  return result;
+}
+
+}  // namespace
 
 Section quantization_section() {
   using S = QuantizationSettings;
@@ -20,11 +102,15 @@ Section quantization_section() {
   s.open = [](Job& job) -> void* { return &job.quantization; };
   s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization}; };
   s.keys = {
+      method_key(),
       key<S>(
-          "method", one_of({"rtn", "awq", "gptq"}), [](const S& q) -> auto& { return q.method; },
-          "`rtn`: round to nearest; `gptq`: round column by column and move each column's error "
-          "onto the next; `awq`: scale channels so that those that matter are rounded more finely, "
-          "then round (see `quantization.awq`)."),
+          "transform", row_of(quant::transforms()),
+          [](const S& q) -> auto& { return q.transform; },
+          "What is done to channels before rounding; " + summaries(values_of(quant::transforms())) +
+              "."),
+      key<S>(
+          "rounding", row_of(quant::roundings()), [](const S& q) -> auto& { return q.rounding; },
+          "How values are rounded then; " + summaries(values_of(quant::roundings())) + "."),
       key<S>(
           "bits", small_integer(2, 8), [](const S& q) -> auto& { return q.grid.bits; },
           "Bits of a code; formats hold some of these (gptq: 2, 3, 4, 8; compressed-tensors: 4, 8; "
@@ -37,27 +123,27 @@ Section quantization_section() {
           "sym", boolean(), [](const S& q) -> auto& { return q.grid.sym; },
           "Symmetric: no zero points."),
       key<S>(
-          "scale_rule", choice<ScaleRule>(rules), [](const S& q) -> auto& { return q.scale_rule; },
+          "scale_rule", or_auto(choice<ScaleRule>(rules)),
+          [](const S& q) -> auto& { return q.scale_rule; },
           "A group's scale: from its extremes (`minmax`), with the largest magnitude on the "
           "outermost code (`full_range`), the best of candidates under the inputs' mean squares "
-          "(`search`), or under the group's block of the Gram matrix (`block_search`)."),
+          "(`search`), or under the group's block of the Gram matrix (`block_search`); `auto`: "
+          "`search`, behind channel scales `block_search`."),
       key<S>(
-          "act_order", boolean(), [](const S& q) -> auto& { return q.act_order; },
+          "act_order", boolean(), [](const S& q) -> auto& { return q.options.act_order; },
           "gptq: visit columns by falling activation; groups stay consecutive, so it costs "
           "nothing when the model is used."),
       key<S>(
-          "damp_percent", number(0, 1), [](const S& q) -> auto& { return q.damp_percent; },
+          "damp_percent", number(0, 1), [](const S& q) -> auto& { return q.options.damp_percent; },
           "gptq: added to the Hessian's diagonal, as a share of its mean (0.01 is 1 %)."),
       key<S>(
           "damp_auto_increment", number(0, 1),
-          [](const S& q) -> auto& { return q.damp_auto_increment; },
+          [](const S& q) -> auto& { return q.options.damp_auto_increment; },
           "gptq: first increase of `damp_percent` when the Hessian is not positive definite, "
           "doubled each time; 0: no retries."),
       key<S>(
-          "block_size", integer(1, 1 << 20), [](const S& q) -> auto& { return q.block_size; },
-          "gptq: columns a block; speed and memory, not the format."),
-      key<S>(
-          "refine_passes", integer(0, 1000), [](const S& q) -> auto& { return q.refine_passes; },
+          "refine_passes", small_integer(0, 1000),
+          [](const S& q) -> auto& { return q.options.refine_passes; },
           "gptq: passes over the codes and scales after rounding; each lowers the error or leaves "
           "it."),
       key<S>(
@@ -92,28 +178,24 @@ Section fallback_section() {
 }
 
 Section awq_section() {
-  using S = job::AwqSettings;
+  using S = QuantizationSettings;
+  const std::vector<Choice<quant::AwqLoss>> losses = {{"gram", quant::AwqLoss::kGram},
+                                                      {"output", quant::AwqLoss::kOutput}};
   Section s;
   s.path = "quantization.awq";
-  s.doc = "Method `awq`: channel scales, folded into the norm or the linear before.";
-  s.open = [](Job& job) -> void* { return &job.quantization.awq; };
-  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization.awq}; };
+  s.doc = "Channel scales of `transform: awq`, folded into the norm or the linear before.";
+  s.open = [](Job& job) -> void* { return &job.quantization; };
+  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization}; };
   s.keys = {
+      earlier_rounding_key(),
       key<S>(
-          "rounding", one_of({"gptq", "rtn"}), [](const S& a) -> auto& { return a.rounding; },
-          "How the scaled weights are rounded."),
-      key<S>(
-          "loss", one_of({"gram", "output"}), [](const S& a) -> auto& { return a.loss; },
+          "loss", choice<quant::AwqLoss>(losses), [](const S& q) -> auto& { return q.awq.loss; },
           "What the search makes small: the error of the linears' outputs, from their Gram matrix "
           "(`gram`), or of the attention's and the MLP's as a whole, run for every candidate "
           "(`output`, as in the paper)."),
       key<S>(
-          "n_grid", integer(1, 1000), [](const S& a) -> auto& { return a.n_grid; },
+          "n_grid", small_integer(1, 1000), [](const S& q) -> auto& { return q.awq.n_grid; },
           "Ratios tried besides the identity."),
-      key<S>(
-          "clip", boolean(), [](const S& a) -> auto& { return a.clip; },
-          "Search each group's range under its block of the Gram matrix (`scale_rule: "
-          "block_search`)."),
   };
   return s;
 }

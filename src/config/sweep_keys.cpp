@@ -76,7 +76,6 @@ const std::vector<ShortName>& short_names() {
   static const std::vector<ShortName> names = {
       {"bits", "quantization.bits"},
       {"group_size", "quantization.group_size"},
-      {"block_size", "quantization.block_size"},
       {"sym", "quantization.sym"},
       {"method", "quantization.method"},
       {"damp_percent", "quantization.damp_percent"},
@@ -118,7 +117,8 @@ std::vector<std::string> known_paths() {
   std::vector<std::string> paths;
   for (const ShortName& known : short_names()) paths.emplace_back(known.name);
   for (const Section& section : sections())
-    for (const Key& key : section.keys) paths.push_back(join_path(indexed(section), key.name));
+    for (const Key& key : section.keys)
+      if (key.documented) paths.push_back(join_path(indexed(section), key.name));
   return paths;
 }
 

@@ -1,6 +1,4 @@
-#include "calque/ggml/fields.h"
 #include "calque/quant/methods.h"
-#include "job/pass_method.h"
 #include "forecast/stage_work.h"
 
 // What rounding one matrix takes.
@@ -54,13 +52,13 @@ Work blocks_work(const job::QuantizationSettings& settings, const formats::Tenso
                  bool calibrated) {
   Work work;
   const double K = columns_of(planned), weights = rows_of(planned) * K;
-  const double passes = static_cast<double>(settings.refine_passes);
+  const double passes = static_cast<double>(settings.options.refine_passes);
   const double nanoseconds = nanoseconds_a_weight(*planned.grid->block) * weights;
   work[WorkKind::kBlockNanoseconds] = nanoseconds;
   if (calibrated) work[WorkKind::kEnergies] = 2 * weights * K;
-  if (settings.rounding() != "gptq" || !takes_feedback(*planned.grid)) return work;
+  if (!settings.rounding->feeds_back || !quant::takes_feedback(*planned.grid)) return work;
   if (calibrated) {
-    const double rounds = passes > 0 ? quant::GptqOptions{}.rounds : 1;
+    const double rounds = passes > 0 ? settings.options.rounds : 1;
     work[WorkKind::kSweep] = rounds * weights * K;
     if (passes > 0)
       work[WorkKind::kBlockRefinement] =
@@ -77,7 +75,7 @@ Work groups_work(const job::QuantizationSettings& settings, const formats::Tenso
                  bool calibrated) {
   Work work;
   const double K = columns_of(planned), weights = rows_of(planned) * K;
-  const ScaleRule rule = rounding_scale_rule(settings);
+  const ScaleRule rule = settings.rounding_options().scale_rule;
   if (rule == ScaleRule::kSearch || (!calibrated && rule == ScaleRule::kBlockSearch))
     work[WorkKind::kSearchedWeights] = weights;
   if (!calibrated) return work;
@@ -87,19 +85,15 @@ Work groups_work(const job::QuantizationSettings& settings, const formats::Tenso
     work[WorkKind::kClippedProducts] = 2 * kClipCandidates * weights * group;
   }
   work[WorkKind::kEnergies] = 2 * weights * K;
-  if (settings.rounding() != "gptq") return work;
+  if (!settings.rounding->feeds_back) return work;
   work[WorkKind::kSweep] = weights * K;
-  if (settings.refine_passes > 0)
+  if (settings.options.refine_passes > 0)
     work[WorkKind::kRefinement] =
-        2 * weights * K * (1 + static_cast<double>(settings.refine_passes));
+        2 * weights * K * (1 + static_cast<double>(settings.options.refine_passes));
   return work;
 }
 
 }  // namespace
-
-bool takes_feedback(const quant::Grid& grid) {
-  return !grid.block || find_ggml_structure(*grid.block) != nullptr;
-}
 
 Work linear_work(const job::QuantizationSettings& settings, const formats::TensorPlan& planned,
                  bool calibrated) {

@@ -9,7 +9,7 @@ namespace {
 
 constexpr Bytes kInDouble = 256;  // kernels/cpu/inverse_cholesky.cpp
 constexpr Bytes kPanelRows = 64;   // kernels/cpu/panel.h
-const Bytes kStripWeights = bytes_of(quant::GptqOptions{}.strip_weights);
+const Bytes kStripWeights = bytes_of(quant::RoundingOptions{}.strip_weights);
 
 // quant/gptq.cpp, quant/rtn.cpp: one matrix, after the Hessian and its factor are there.
 Bytes rounding_bytes(const JobShapes& shapes, const formats::TensorPlan& planned, bool gptq) {
@@ -60,7 +60,7 @@ Moment writing(const formats::TensorPlan& planned, Moment moment) {
 void at_site(const JobShapes& shapes, const formats::ExportPlan& plan,
              const model::BlockSpec& block, const model::SiteSpec& site,
              std::optional<Moment>& worst) {
-  const bool gptq = shapes.runs && shapes.job.quantization.rounding() == "gptq";
+  const bool gptq = shapes.runs && shapes.job.quantization.rounding->feeds_back;
   Moment start = with_block(shapes, block, shapes.runs ? &site : &block.sites.front());
   if (shapes.runs) start.add(square("Hessian", block, site), gram(site));
   if (gptq) start.add(square("factor", block, site), gram(site));

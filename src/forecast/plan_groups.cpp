@@ -95,15 +95,23 @@ std::string module_name(const std::string& tensor) {
   return tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : tensor;
 }
 
+bool feeds_back(const job::Job& job, const formats::TensorPlan& planned) {
+  return job.quantization.rounding->feeds_back && job.calibration.given() &&
+         planned.in_block_linear && quant::takes_feedback(*planned.grid);
+}
+
 // quant/gptq.cpp, pipeline/site_rounding.cpp.
 std::string method_of(const job::Job& job, const formats::TensorPlan& planned) {
   const job::QuantizationSettings& settings = job.quantization;
   const bool calibrated = job.calibration.given() && planned.in_block_linear;
   const bool weighed = calibrated || !settings.imatrix.empty();
-  const bool gptq = settings.rounding() == "gptq" && calibrated && takes_feedback(*planned.grid);
-  if (planned.grid->block) return gptq ? "gptq" : weighed ? "imatrix" : "rtn";
-  if (settings.method == "awq" && calibrated) return "awq+" + settings.awq.rounding;
-  return gptq ? "gptq" : "rtn";
+  if (planned.grid->block)
+    return std::string(feeds_back(job, planned) ? settings.rounding->name
+                       : weighed                ? quant::kByImportance
+                                                : quant::kRtn.name);
+  if (!calibrated) return std::string(quant::kRtn.name);
+  if (!settings.transform->rescales_channels()) return std::string(settings.rounding->name);
+  return fmt::format("{}+{}", settings.transform->name, settings.rounding->name);
 }
 
 PlannedModules described(const job::Job& job, const formats::TensorPlan& planned) {
@@ -116,9 +124,9 @@ PlannedModules described(const job::Job& job, const formats::TensorPlan& planned
   if (!planned.grid) return modules;
   const quant::Grid& grid = *planned.grid;
   modules.method = method_of(job, planned);
-  if (modules.method.ends_with("gptq"))
+  if (feeds_back(job, planned))
     modules.order = grid.desc_act                ? "desc_act"
-                    : job.quantization.act_order ? "static act order"
+                    : job.quantization.options.act_order ? "static act order"
                                                  : "left to right";
   if (grid.block) modules.block = planned.stored_as;
   modules.bits = grid.bits;

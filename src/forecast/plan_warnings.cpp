@@ -114,7 +114,7 @@ std::vector<std::string> plan_warnings(const job::Job& job, const pipeline::Sour
   const bool runs =
       job.calibration.given() && std::any_of(plans.begin(), plans.end(), job::quantizes_a_linear);
   if (runs) warn_of_precision(job, warnings);
-  if (runs && job.quantization.rounding() == "gptq") warn_of_few_tokens(job, source, warnings);
+  if (runs && job.quantization.rounding->feeds_back) warn_of_few_tokens(job, source, warnings);
   if (!runs && !job.calibration.save_imatrix.empty())
     add("calibration.save_imatrix: no export quantizes a linear, nothing will be measured",
         warnings);

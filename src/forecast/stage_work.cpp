@@ -49,7 +49,7 @@ Work trials_work(const job::Job& job, const model::SiteSpec& site) {
   const double K = static_cast<double>(site.features());
   const double trials = static_cast<double>(job.quantization.awq.n_grid) + 1;
   const bool whole =
-      job.quantization.awq.loss == "output" &&
+      job.quantization.awq.loss == quant::AwqLoss::kOutput &&
       (site.kind == model::SiteKind::kAttnIn || site.kind == model::SiteKind::kMlpIn);
   const double sampled = static_cast<double>(quant::AwqOptions{}.sampled_rows);
   for (const model::LinearSpec& linear : site.readers) {
@@ -65,7 +65,7 @@ Work trials_work(const job::Job& job, const model::SiteSpec& site) {
 }
 
 bool has_scales(const job::Job& job, const model::BlockSpec& block, const model::SiteSpec& site) {
-  return job.quantization.method == "awq" && block.fold_of(site) != nullptr;
+  return job.quantization.transform->rescales_channels() && block.fold_of(site) != nullptr;
 }
 
 double tokens_at(const job::Job& job, const model::BlockSpec& block, const model::SiteSpec& site) {
@@ -116,9 +116,9 @@ Work site_work(const job::Job& job, const formats::ExportPlan& plan, const model
   work[WorkKind::kRows] = K * tokens;
   const auto needs_factor = [&](const model::LinearSpec& linear) {
     const auto& grid = plan.at(linear.weight.name).grid;
-    return grid && takes_feedback(*grid);
+    return grid && quant::takes_feedback(*grid);
   };
-  if (job.quantization.rounding() == "gptq" &&
+  if (job.quantization.rounding->feeds_back &&
       std::any_of(site.readers.begin(), site.readers.end(), needs_factor))
     work[K > kInDouble ? WorkKind::kFactorisation : WorkKind::kDoubleFactorisation] =
         2.0 / 3 * square(K) * K;

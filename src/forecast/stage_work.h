@@ -68,9 +68,6 @@ class Work {
 // Keys that the positions of a sequence see, together. `window` 0: all before, and their own.
 double visible_keys(double length, double window);
 
-// Whether GPTQ's error feedback rounds onto it; some of GGUF's blocks go without.
-bool takes_feedback(const quant::Grid& grid);
-
 // What a pass does with the settings of the job. `linear` is on `planned.grid`; one factorisation a
 // site comes on top (site_work).
 Work linear_work(const job::QuantizationSettings& settings, const formats::TensorPlan& planned,

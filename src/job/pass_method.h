@@ -15,7 +15,7 @@ bool quantizes_a_linear(const formats::ExportPlan& plan);
 // "gptq", "imatrix" (by importance, as llama.cpp does), or "rtn".
 std::string method_of(const Job& job, const formats::ExportPlan& plan);
 
-// How groups of the linears in blocks get their ranges: awq.clip has a search of its own.
-ScaleRule rounding_scale_rule(const QuantizationSettings& settings);
+// Whether a pass over `plan` looks for channel scales: GGUF blocks take none.
+bool rescales_channels(const Job& job, const formats::ExportPlan& plan);
 
 }  // namespace calque::job

@@ -66,7 +66,7 @@ std::string choose(const Wish& wish, const std::vector<Operation>& needs, const 
                 fmt::format("{}: '{}' does not provide {}, which stage '{}' needs for method {}. "
                             "Set runtime.stages.{}: cpu",
                             wish.key(), wish.device, name_of(*missing), wish.stage,
-                            job.quantization.method, wish.stage));
+                            job.quantization.method(), wish.stage));
   return wish.device;
 }
 

@@ -1,10 +1,9 @@
 #include "job/stage_needs.h"
 
 #include <algorithm>
-#include <initializer_list>
 #include <set>
+#include <span>
 
-#include "calque/ggml/fields.h"
 #include "job/pass_method.h"
 #include "job/upstream_settings.h"
 
@@ -13,46 +12,24 @@ namespace {
 
 using Operations = std::set<Operation>;
 
-void add(Operations& to, std::initializer_list<Operation> operations) { to.insert(operations); }
+void add(Operations& to, std::span<const Operation> operations) {
+  to.insert(operations.begin(), operations.end());
+}
 
 bool is_calibrated(const Job& job, const formats::TensorPlan& tensor) {
   return job.calibration.given() && tensor.in_block_linear;
 }
 
-Operation search_of(ScaleRule rule) {
-  return rule == ScaleRule::kBlockSearch ? Operation::kBlockScaleSearch : Operation::kScaleSearch;
-}
-
-// llama.cpp's rounding is the host's; what gptq does with its scale codes is not.
-void add_blocks(const Job& job, const formats::TensorPlan& tensor, Operations& to) {
-  const bool calibrated = is_calibrated(job, tensor);
-  if (calibrated) add(to, {Operation::kGramEnergy});
-  const bool chosen =
-      job.quantization.rounding() == "gptq" && find_ggml_structure(*tensor.grid->block) != nullptr;
-  if (!chosen) return;
-  if (calibrated) add(to, {Operation::kInverseCholesky, Operation::kGptqSweep});
-  if (job.quantization.refine_passes > 0) add(to, {Operation::kRefineBlocks});
-}
-
-// GPTQ's fallback is RTN, so whatever that takes may be called.
-void add_groups(const Job& job, const formats::TensorPlan& tensor, Operations& to) {
-  const QuantizationSettings& settings = job.quantization;
-  add(to, {Operation::kRoundToGrid});
-  if (!is_calibrated(job, tensor)) return add(to, {Operation::kScaleSearch});
-  add(to, {search_of(rounding_scale_rule(settings)), Operation::kGramEnergy});
-  if (settings.rounding() != "gptq") return;
-  add(to, {Operation::kInverseCholesky, Operation::kGptqSweep, Operation::kScaleSearch});
-  if (settings.refine_passes > 0) add(to, {Operation::kRefineGrid});
-}
-
 Operations quantize_needs(const Job& job, const std::vector<formats::ExportPlan>& plans) {
+  const QuantizationSettings& settings = job.quantization;
   Operations needs;
   for (const formats::ExportPlan& plan : plans)
-    for (const formats::TensorPlan& tensor : plan.tensors)
-      if (tensor.grid && tensor.grid->block)
-        add_blocks(job, tensor, needs);
-      else if (tensor.grid)
-        add_groups(job, tensor, needs);
+    for (const formats::TensorPlan& tensor : plan.tensors) {
+      if (!tensor.grid) continue;
+      const bool calibrated = is_calibrated(job, tensor);
+      add(needs, settings.rounding->operations(settings.rounding_options(),
+                                               {*tensor.grid, calibrated}));
+    }
   return needs;
 }
 
@@ -60,9 +37,8 @@ Operations transform_needs(const Job& job, const std::vector<formats::ExportPlan
   Operations needs;
   for (const formats::ExportPlan& plan : plans) {
     if (!quantizes_a_linear(plan)) continue;
-    if (method_of(job, plan) == "awq")
-      add(needs, {Operation::kScaleSearch, Operation::kRoundToGrid, Operation::kGramEnergy});
-    if (upstream_correction_for(job, plan) > 0) add(needs, {Operation::kInverseCholesky});
+    if (rescales_channels(job, plan)) add(needs, job.quantization.transform->operations);
+    if (upstream_correction_for(job, plan) > 0) needs.insert(Operation::kInverseCholesky);
   }
   return needs;
 }

@@ -15,7 +15,7 @@ namespace {
 constexpr int kFewBits = 4;
 
 bool can_correct(const Job& job) {
-  return job.quantization.rounding() == "gptq" && job.quantization.propagate_error &&
+  return job.quantization.rounding->feeds_back && job.quantization.propagate_error &&
          job.calibration.given();
 }
 
@@ -31,7 +31,7 @@ void check_upstream_settings(const Job& job) {
   const QuantizationSettings& settings = job.quantization;
   if (settings.upstream_correction.value_or(0) == 0 || can_correct(job)) return;
   const std::string reason =
-      settings.rounding() != "gptq" ? fmt::format("rounding is '{}'", settings.rounding())
+      !settings.rounding->feeds_back ? fmt::format("rounding is '{}'", settings.rounding->name)
       : !settings.propagate_error   ? "propagate_error is false: no layer sees the others' errors"
                                     : "there is no calibration text";
   throw Error(ErrorKind::kConfig, "E116",

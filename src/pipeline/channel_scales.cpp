@@ -159,7 +159,7 @@ std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
                                              const quant::InputStats& stats,
                                              model::BlockWeights& weights,
                                              const forward::HiddenStates* hidden) {
-  if (pass_.job.quantization.method != "awq") return {};
+  if (!pass_.job.quantization.transform->rescales_channels()) return {};
   const model::FoldSpec* fold = block.fold_of(site);
   if (fold == nullptr) return {};
   if (block_ != &block) scales_.clear();
@@ -172,18 +172,19 @@ std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
 }
 
 std::vector<float> ChannelScales::search(const Search& search) {
-  const job::AwqSettings& settings = pass_.job.quantization.awq;
+  const job::QuantizationSettings& settings = pass_.job.quantization;
   const std::vector<quant::AwqReader> readers = readers_of(pass_, search.fold, search.weights);
   if (readers.empty() || touches_blocks(pass_, search.fold)) return {};
   // The whole linears see their outputs alone; only norms feed an attention or an MLP.
   quant::ScaleLoss loss;
-  if (settings.loss == "output" && search.fold.kind != Absorber::kRows && search.hidden != nullptr)
+  if (settings.awq.loss == quant::AwqLoss::kOutput && search.fold.kind != Absorber::kRows &&
+      search.hidden != nullptr)
     loss = [output = std::make_shared<OutputLoss>(pass_, search.block, search.fold, search.weights,
                                                   *search.hidden)](
                const quant::TrialWeights& trial) { return (*output)(trial); };
   const bool all_rounded = readers.size() == search.fold.consumers.size();
-  quant::AwqScales found = quant::search_scales(
-      readers, search.stats, {.n_grid = static_cast<int>(settings.n_grid)},
+  quant::AwqScales found = settings.transform->choose_scales(
+      readers, search.stats, settings.awq,
       snap_for(pass_, search.fold, search.weights, all_rounded), loss, pass_.execs.transform);
   return all_ones(found.scales_K) ? std::vector<float>{} : std::move(found.scales_K);
 }

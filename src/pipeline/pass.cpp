@@ -24,7 +24,7 @@ class QuantizingObserver : public forward::BlockObserver {
 
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     // Only channel scales look at an input that nothing rounded reads (a router's).
-    if (site.readers.empty() && pass_.job.quantization.method != "awq") return;
+    if (site.readers.empty() && !pass_.job.quantization.transform->rescales_channels()) return;
     const TimedScope timed(seconds_inside_);
     const TimedScope statistics(pass_.stages.statistics);
     const MemoryMeter::Scope memory(pass_.memory, "statistics");

@@ -29,21 +29,16 @@ void check_exists(const std::filesystem::path& path, const char* key) {
 }
 
 void check_method(const job::QuantizationSettings& settings, const job::CalibrationSettings& calibration) {
-  for (const quant::MethodInfo& method : quant::methods()) {
-    if (method.name != settings.method) continue;
-    if (method.needs_calibration && !calibration.given())
-      throw Error(ErrorKind::kConfig, "E203",
-                  fmt::format("method '{}' needs calibration text: give calibration.sources or "
-                              "calibration.tokens, or use method: rtn",
-                              settings.method));
-    return;
-  }
-  throw Error(ErrorKind::kConfig, "E112",
-              fmt::format("unknown quantization.method '{}'", settings.method));
+  if (settings.needs_text() && !calibration.given())
+    throw Error(ErrorKind::kConfig, "E203",
+                fmt::format("method '{}' needs calibration text: give calibration.sources or "
+                            "calibration.tokens, or use method: rtn",
+                            settings.method()));
 }
 
 void check_awq(const job::QuantizationSettings& settings) {
-  if (settings.method == "awq" && settings.awq.loss == "output" && !settings.propagate_error)
+  if (settings.transform->rescales_channels() && settings.awq.loss == quant::AwqLoss::kOutput &&
+      !settings.propagate_error)
     throw Error(ErrorKind::kConfig, "E113",
                 "awq.loss: output runs parts of a block while its inputs are there, which "
                 "propagate_error: false does not keep. Use awq.loss: gram, or propagate_error: "
@@ -142,7 +137,8 @@ std::vector<formats::ExportPlan> plan_exports(const job::Job& job, const SourceM
 
   formats::QuantizationRequest quantization = job.quantization.grid;
   quantization.calibrated = job.calibration.given() || !job.quantization.imatrix.empty();
-  quantization.reference_rounding = job.quantization.method == "rtn";
+  quantization.reference_rounding = !job.quantization.transform->rescales_channels() &&
+                                    job.quantization.rounding->llama_cpp_types;
   std::vector<formats::ExportPlan> plans;
   for (const formats::ExportRequest& request : job.exports) {
     check_folder_export(source, request);

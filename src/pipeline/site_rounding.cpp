@@ -17,30 +17,6 @@ namespace {
 
 using Absorber = model::FoldSpec::Absorber;
 
-quant::GptqOptions gptq_options(const job::QuantizationSettings& settings) {
-  quant::GptqOptions options;
-  options.scale_rule = rounding_scale_rule(settings);
-  options.act_order = settings.act_order;
-  options.damp_percent = settings.damp_percent;
-  options.damp_auto_increment = settings.damp_auto_increment;
-  options.block_size = settings.block_size;
-  options.refine_passes = static_cast<int>(settings.refine_passes);
-  return options;
-}
-
-quant::Rounder make_rounder(const job::QuantizationSettings& settings) {
-  if (settings.rounding() == "rtn")
-    return quant::make_rtn({.scale_rule = rounding_scale_rule(settings)});
-  return quant::make_gptq(gptq_options(settings));
-}
-
-// Of what has no statistics: llama.cpp's bytes with rtn, else with scales refined for the squared
-// error.
-quant::Rounder make_plain_blocks(const job::QuantizationSettings& settings) {
-  if (settings.rounding() == "rtn") return quant::make_rtn({});
-  return quant::make_gptq(gptq_options(settings));
-}
-
 // What each row of a rounded linear is divided by; rows that make no channel of the fold by 1.
 std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
                                     Index rows) {
@@ -62,9 +38,9 @@ record::ModuleReport describe(const std::string& module, const std::string& role
 
 SiteRounding::SiteRounding(const Pass& pass)
     : pass_(pass),
-      rounder_(make_rounder(pass.job.quantization)),
-      plain_(quant::make_rtn({.scale_rule = pass.job.quantization.scale_rule})),
-      plain_blocks_(make_plain_blocks(pass.job.quantization)),
+      rounder_(pass.job.quantization.rounding->make(pass.job.quantization.rounding_options())),
+      plain_(quant::kRtn.make(pass.job.quantization.plain_options())),
+      plain_blocks_(pass.job.quantization.rounding->make(pass.job.quantization.plain_options())),
       channel_scales_(pass) {}
 
 void SiteRounding::restore(resume::RoundingState state) {
@@ -81,7 +57,7 @@ void SiteRounding::correct_site(const model::BlockSpec& block, const model::Site
   const TimedScope timed(pass_.stages.transform);
   const auto correction =
       quant::upstream_correction(stats, std::move(shift), pass_.upstream_correction,
-                                 gptq_options(pass_.job.quantization), pass_.execs.transform);
+                                 pass_.job.quantization.options, pass_.execs.transform);
   if (!correction || correction->trust == 0) return warn_about_uncorrected(block, site, stats);
   for (const model::LinearSpec& linear : site.readers)
     if (pass_.plan.at(linear.weight.name).grid)

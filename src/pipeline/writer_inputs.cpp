@@ -26,9 +26,9 @@ formats::Provenance provenance_of(const job::Job& job, const SourceModel& source
   return {.quantizer = kQuantizer,
           .model_name = name_of_model(job.model.path),
           .method = method,
-          .rounding = method == "awq" ? job.quantization.awq.rounding : method,
-          .damp_percent = job.quantization.damp_percent,
-          .act_order = job.quantization.act_order,
+          .rounding = rescales_channels(job, plan) ? std::string(job.quantization.rounding->name) : method,
+          .damp_percent = job.quantization.options.damp_percent,
+          .act_order = job.quantization.options.act_order,
           .imatrix = imatrix_note(job, source.family, plan, importance, rows),
           .license = job.publish.license == "inherit" ? publish::license_of(job.model.path).id
                                                       : job.publish.license,
@@ -49,10 +49,11 @@ std::string missing_tokenizer(const job::Job& job, const formats::ExportRequest&
 }
 
 std::string unused_scales(const job::Job& job, const formats::ExportPlan& plan) {
-  const std::string method = method_of(job, plan);
-  if (job.quantization.method != "awq" || method == "awq") return "";
-  return fmt::format("{}: type {} takes no channel scales; method awq only rounds it ({})",
-                     plan.request.path.filename().string(), plan.request.type, method);
+  const quant::Transform& transform = *job.quantization.transform;
+  if (!transform.rescales_channels() || rescales_channels(job, plan)) return "";
+  return fmt::format("{}: type {} takes no channel scales; method {} only rounds it ({})",
+                     plan.request.path.filename().string(), plan.request.type, transform.name,
+                     method_of(job, plan));
 }
 
 }  // namespace calque::pipeline

@@ -125,9 +125,8 @@ std::string quality(const record::Report& report, std::size_t index) {
 
 std::string method_text(const job::Job& job) {
   const job::QuantizationSettings& q = job.quantization;
-  if (q.method == "awq") return fmt::format("AWQ channel scales, rounded by {}", q.awq.rounding);
-  if (q.method == "gptq") return "GPTQ";
-  return q.method == "rtn" ? "round to nearest" : q.method;
+  if (!q.transform->rescales_channels()) return std::string(q.rounding->title);
+  return fmt::format("{}, rounded by {}", q.transform->title, q.rounding->name);
 }
 
 std::string making(const job::Job& job, const std::string& resolved_yaml) {

@@ -5,7 +5,7 @@
 
 #include "calque/kernels/round_to_grid.h"
 #include "calque/quant/awq.h"
-#include "calque/quant/rounder.h"
+#include "calque/quant/methods.h"
 #include "quant/awq_candidates.h"
 #include "quant/weights.h"
 
@@ -99,7 +99,20 @@ class Trials {
   std::vector<Matrix<float>> samples_;
 };
 
+constexpr Operation kOperations[] = {Operation::kScaleSearch, Operation::kRoundToGrid,
+                                     Operation::kGramEnergy};
+
 }  // namespace
+
+const Transform kAwq = {
+    .name = "awq",
+    .title = "AWQ channel scales",
+    .summary = "scale channels so that those that matter are rounded more finely",
+    .needs_text = true,
+    .scale_rule = ScaleRule::kBlockSearch,
+    .choose_scales = search_scales,
+    .operations = kOperations,
+};
 
 AwqScales search_scales(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,

@@ -19,7 +19,7 @@ struct Task {
   MatrixView<const float> weight_NK;
   GgmlBlock type;
   const GgmlStructure& structure;
-  const GptqOptions& options;
+  const RoundingOptions& options;
   const GptqSite& site;
   const Exec& exec;
 };
@@ -75,7 +75,7 @@ double sweep(const Task& task, GgmlFields& fields) {
                            .group_of_column_K = ordered_groups_K,
                            .max_code = static_cast<int>(task.structure.levels.size()) - 1,
                            .table = task.structure.table()},
-                  .block_size = task.options.block_size,
+                  .block_size = kColumnBlock,
                   .codes_NK = codes_NK},
                  task.exec);
   restore_order(codes_NK, task.site.order, fields.codes_NK);
@@ -135,7 +135,7 @@ bool has_block_structure(const Grid& grid) {
 }
 
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
-                           const GptqOptions& options, const GptqSite& site,
+                           const RoundingOptions& options, const GptqSite& site,
                            const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec) {
   q = reference_blocks(weight_NK, grid, block_importance(stats), exec);
   const Task task = {weight_NK, *grid.block, *find_ggml_structure(*grid.block),
@@ -152,7 +152,7 @@ GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
 }
 
 Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
-                           const GptqOptions& options, const Exec& exec) {
+                           const RoundingOptions& options, const Exec& exec) {
   Rounded rounded = round_to_blocks(weight_NK, grid, {}, {}, exec);
   if (options.refine_passes == 0) return rounded;
   // The format's search with columns of equal importance is nearer to the squared error than the

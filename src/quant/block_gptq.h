@@ -16,11 +16,11 @@ bool has_block_structure(const Grid& grid);
 // search on the original weights, weighted with the mean square of the inputs; codes by the sweep;
 // then codes, scale codes and steps by refine_blocks.
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
-                           const GptqOptions& options, const GptqSite& site,
+                           const RoundingOptions& options, const GptqSite& site,
                            const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec);
 
 // Without statistics: the format's own rounding, then refine_blocks for the squared error.
 Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
-                           const GptqOptions& options, const Exec& exec);
+                           const RoundingOptions& options, const Exec& exec);
 
 }  // namespace calque::quant

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "calque/ggml/quantize.h"
+#include "calque/quant/methods.h"
 #include "quant/weights.h"
 
 namespace calque::quant {
@@ -47,7 +48,7 @@ Rounded round_to_blocks(MatrixView<const float> weight_NK, const Grid& grid,
   const std::vector<float> importance_K = block_importance(stats);
   Rounded rounded;
   rounded.matrix = reference_blocks(weight_NK, grid, importance_K, exec);
-  rounded.report.method = importance_K.empty() ? "rtn" : "imatrix";
+  rounded.report.method = importance_K.empty() ? kRtn.name : kByImportance;
   measure_error(weight_NK, rounded.matrix, measure, exec, rounded.report);
   return rounded;
 }

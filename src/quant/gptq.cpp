@@ -24,8 +24,7 @@ struct Task {
 };
 
 // Codes of `q` by the sweep; returns tr(E H E^T).
-double sweep(const Task& task, const GptqSite& site, Index block_size, QuantizedMatrix& q,
-             const Exec& exec) {
+double sweep(const Task& task, const GptqSite& site, QuantizedMatrix& q, const Exec& exec) {
   const auto groups = consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()));
   std::vector<std::int32_t> ordered_groups_K;
   for (const Index k : task.order) ordered_groups_K.push_back(groups[static_cast<std::size_t>(k)]);
@@ -37,7 +36,7 @@ double sweep(const Task& task, const GptqSite& site, Index block_size, Quantized
                                            .offsets_NG = q.offsets_NG,
                                            .group_of_column_K = ordered_groups_K,
                                            .max_code = q.grid.max_code()},
-                                  .block_size = block_size,
+                                  .block_size = kColumnBlock,
                                   .codes_NK = codes_NK},
                                  exec);
   restore_order(codes_NK, task.order, q.codes_NK);
@@ -45,10 +44,10 @@ double sweep(const Task& task, const GptqSite& site, Index block_size, Quantized
 }
 
 // Scales, sweep and refinement; returns tr(E H E^T).
-double round_task(const Task& task, const Grid& grid, const GptqOptions& options,
+double round_task(const Task& task, const Grid& grid, const RoundingOptions& options,
                   const GptqSite& site, QuantizedMatrix& q, const Exec& exec) {
   q = start_on_grid(task.weight_NK, grid, options.scale_rule, task.guide, exec);
-  const double loss = sweep(task, site, options.block_size, q, exec);
+  const double loss = sweep(task, site, q, exec);
   if (options.refine_passes == 0) return loss;
   return refine_grid({.weight_NK = task.weight_NK,
                       .hessian_KK = task.guide.hessian_KK,
@@ -64,7 +63,7 @@ double round_task(const Task& task, const Grid& grid, const GptqOptions& options
 }
 
 // Rows with their columns in the order of the Hessian's.
-GptqSums round_rows(const Task& task, const Grid& grid, const GptqOptions& options,
+GptqSums round_rows(const Task& task, const Grid& grid, const RoundingOptions& options,
                     const GptqSite& site, QuantizedMatrix& q, const Exec& exec) {
   GptqSums sums;
   sums.loss = round_task(task, grid, options, site, q, exec);
@@ -75,7 +74,7 @@ GptqSums round_rows(const Task& task, const Grid& grid, const GptqOptions& optio
 
 // Activation-ordered groups: everything happens in visiting order, where groups are consecutive.
 GptqSums round_rows_in_order(MatrixView<const float> weight_NK, const Grid& grid,
-                             const GptqOptions& options, const GptqSite& site,
+                             const RoundingOptions& options, const GptqSite& site,
                              std::span<const float> ordered_importance_K, QuantizedMatrix& q,
                              const Exec& exec) {
   const Matrix<float> ordered_NK = columns_in_order(weight_NK, site.order);
@@ -87,7 +86,7 @@ GptqSums round_rows_in_order(MatrixView<const float> weight_NK, const Grid& grid
 }
 
 // A strip of rows after another: each has the copies of its own weights that the steps need.
-Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const GptqOptions& options,
+Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const RoundingOptions& options,
                    const GptqSite& site, const quant::InputStats& stats, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
@@ -111,7 +110,7 @@ Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const GptqO
   return rounded;
 }
 
-Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid, const GptqOptions& options,
+Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid, const RoundingOptions& options,
                      const GptqSite& site, const quant::InputStats& stats, const Exec& exec) {
   Rounded rounded;
   GptqSums sums;
@@ -130,7 +129,7 @@ Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid, const Gpt
 
 // A mean square that somebody else measured weighs the format's own search, and is no Hessian.
 Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid& grid,
-                                  const GptqOptions& options, const quant::InputStats& stats,
+                                  const RoundingOptions& options, const quant::InputStats& stats,
                                   const Exec& exec) {
   if (!stats.mean_square_K().empty()) return round_to_blocks(weight_NK, grid, stats, {}, exec);
   return round_blocks_alone(weight_NK, grid, options, exec);
@@ -139,7 +138,7 @@ Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid&
 // Prepared for the first matrix that needs it: some block grids do without.
 class GptqRounder {
  public:
-  GptqRounder(quant::InputStats stats, const GptqOptions& options, const Exec& exec)
+  GptqRounder(quant::InputStats stats, const RoundingOptions& options, const Exec& exec)
       : stats_(std::move(stats)), options_(options), exec_(exec) {}
 
   Rounded operator()(Matrix<float> weight_NK, const Grid& grid) {
@@ -176,16 +175,41 @@ class GptqRounder {
   }
 
   quant::InputStats stats_;  // without the Gram matrix once the site is prepared
-  GptqOptions options_;
+  RoundingOptions options_;
   Exec exec_;
   bool prepared_ = false;
   GptqSite site_;
   SiteRounder rtn_;  // where there is a failure
 };
 
+// Those of kRtn, which is the fallback, and its own.
+std::vector<Operation> operations(const RoundingOptions& options, const PlannedRounding& planned) {
+  std::vector<Operation> called = kRtn.operations(options, planned);
+  const bool block = planned.grid.block.has_value();
+  if (!takes_feedback(planned.grid) || (!block && !planned.calibrated)) return called;
+  if (planned.calibrated)
+    called.insert(called.end(), {Operation::kInverseCholesky, Operation::kGptqSweep});
+  if (!block) called.push_back(Operation::kScaleSearch);
+  if (options.refine_passes > 0)
+    called.push_back(block ? Operation::kRefineBlocks : Operation::kRefineGrid);
+  return called;
+}
+
 }  // namespace
 
-Rounder make_gptq(const GptqOptions& options) {
+const Rounding kGptq = {
+    .name = "gptq",
+    .title = "GPTQ",
+    .summary = "round column by column and move each column's error onto the next",
+    .needs_text = true,
+    .feeds_back = true,
+    .make = make_gptq,
+    .operations = operations,
+};
+
+bool takes_feedback(const Grid& grid) { return !grid.block || has_block_structure(grid); }
+
+Rounder make_gptq(const RoundingOptions& options) {
   return [options](quant::InputStats stats, const Exec& exec) -> SiteRounder {
     const auto rounder = std::make_shared<GptqRounder>(std::move(stats), options, exec);
     return [rounder](Matrix<float> weight_NK, const Grid& grid) {

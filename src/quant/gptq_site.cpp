@@ -24,7 +24,7 @@ double mean_of_live(const std::vector<float>& diagonal_K) {
 }
 
 // damp, damp + step, damp + 3 step, damp + 7 step, ..., at last 1.
-std::vector<double> damping_ladder(const GptqOptions& options) {
+std::vector<double> damping_ladder(const RoundingOptions& options) {
   std::vector<double> ladder = {options.damp_percent};
   for (double step = options.damp_auto_increment; step > 0 && ladder.back() < 1.0; step *= 2)
     ladder.push_back(std::min(1.0, ladder.back() + step));
@@ -49,7 +49,7 @@ std::vector<double> damped_diagonal(const GptqSite& site, const std::vector<floa
 }
 
 void factor(GptqSite& site, const quant::InputStats& stats, const std::vector<float>& diagonal_K,
-            double mean, const GptqOptions& options, const Exec& exec) {
+            double mean, const RoundingOptions& options, const Exec& exec) {
   const std::vector<double> ladder = damping_ladder(options);
   for (const double damp : ladder) {
     site.damp_percent = damp;
@@ -70,7 +70,7 @@ void factor(GptqSite& site, const quant::InputStats& stats, const std::vector<fl
 
 }  // namespace
 
-GptqSite factor_site(const quant::InputStats& stats, const GptqOptions& options, const Exec& exec) {
+GptqSite factor_site(const quant::InputStats& stats, const RoundingOptions& options, const Exec& exec) {
   GptqSite site;
   if (stats.empty()) {
     site.failure = "no calibration statistics";
@@ -89,7 +89,7 @@ GptqSite factor_site(const quant::InputStats& stats, const GptqOptions& options,
   return site;
 }
 
-GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const GptqOptions& options,
+GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const RoundingOptions& options,
                       const Exec& exec) {
   fill_lower(stats.gram_KK);
   GptqSite site = factor_site(stats, options, exec);
@@ -115,7 +115,7 @@ void GptqSums::operator+=(const GptqSums& other) {
 // tr(E G E^T) / tokens = tr(E H E^T) - damping |E|^2: no product with G needed.
 RoundingReport gptq_report(const GptqSums& sums, const GptqSite& site) {
   RoundingReport report;
-  report.method = "gptq";
+  report.method = kGptq.name;
   report.loss = std::max(0.0, sums.loss - site.damping * sums.error);
   report.relative_error = sums.energy > 0 ? report.loss / sums.energy : 0;
   report.damp_percent = site.damp_percent;

@@ -39,7 +39,7 @@ void make_site_hessian(Site& site) {
   make_hessian(site.hessian_KK, site.stats.tokens, diagonal_K);
 }
 
-Site prepare(quant::InputStats stats, const RtnOptions& options) {
+Site prepare(quant::InputStats stats, const RoundingOptions& options) {
   Site site;
   site.importance_K = channel_importance(stats, kUnseenChannel);
   site.stats = std::move(stats);
@@ -78,12 +78,12 @@ QuantizedMatrix round_in_order(MatrixView<const float> weight_NK, const Grid& gr
   return q;
 }
 
-Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RtnOptions& options,
+Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RoundingOptions& options,
                   const Site& site, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
   Rounded rounded;
-  rounded.report.method = "rtn";
+  rounded.report.method = kRtn.name;
   rounded.matrix = grid.desc_act ? round_in_order(weight_NK, grid, options.scale_rule, site, exec)
                                  : round_columns(weight_NK, grid, options.scale_rule,
                                                  {site.importance_K, site.hessian_KK.view()}, exec);
@@ -91,9 +91,28 @@ Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RtnOpt
   return rounded;
 }
 
+std::vector<Operation> operations(const RoundingOptions& options, const PlannedRounding& planned) {
+  std::vector<Operation> called;
+  if (planned.calibrated) called.push_back(Operation::kGramEnergy);
+  if (planned.grid.block) return called;  // llama.cpp's rounding is the host's
+  called.push_back(Operation::kRoundToGrid);
+  const bool by_blocks = planned.calibrated && options.scale_rule == ScaleRule::kBlockSearch;
+  called.push_back(by_blocks ? Operation::kBlockScaleSearch : Operation::kScaleSearch);
+  return called;
+}
+
 }  // namespace
 
-Rounder make_rtn(const RtnOptions& options) {
+const Rounding kRtn = {
+    .name = "rtn",
+    .title = "round to nearest",
+    .summary = "round every weight to the nearest value of its grid",
+    .llama_cpp_types = true,
+    .make = make_rtn,
+    .operations = operations,
+};
+
+Rounder make_rtn(const RoundingOptions& options) {
   return [options](quant::InputStats stats, const Exec& exec) -> SiteRounder {
     const auto site = std::make_shared<const Site>(prepare(std::move(stats), options));
     return [options, site, exec](Matrix<float> weight_NK, const Grid& grid) {

@@ -46,7 +46,7 @@ double coefficients_of(const GptqSite& site) {
   return channels - site.damping * sum_of_squares(site.inverse_factor_KK);
 }
 
-GptqSite factored_in_stored_order(const quant::InputStats& stats, GptqOptions options,
+GptqSite factored_in_stored_order(const quant::InputStats& stats, RoundingOptions options,
                                   const Exec& exec) {
   options.act_order = false;
   return factor_site(stats, options, exec);
@@ -56,7 +56,7 @@ GptqSite factored_in_stored_order(const quant::InputStats& stats, GptqOptions op
 
 std::optional<UpstreamCorrection> upstream_correction(const quant::InputStats& stats,
                                                       InputShift shift, double strength,
-                                                      const GptqOptions& options,
+                                                      const RoundingOptions& options,
                                                       const Exec& exec) {
   GptqSite site = factored_in_stored_order(stats, options, exec);
   if (!site.failure.empty()) return std::nullopt;

@@ -50,7 +50,7 @@ ErrorMeasure measure_of(const quant::InputStats& stats);
 // strip by strip has the same bits.
 template <typename Body>
 void for_each_strip(Index rows, Index columns, const Body& body,
-                    Index elements = GptqOptions{}.strip_weights) {
+                    Index elements = RoundingOptions{}.strip_weights) {
   constexpr Index kRows = 128;
   const Index strip = std::max<Index>(1, elements / columns / kRows) * kRows;
   for (Index first = 0; first < rows; first += strip) body(first, std::min(strip, rows - first));

@@ -13,7 +13,7 @@ namespace {
 // Channel scales also look at inputs that nothing rounded reads (routers').
 bool measures_all_sites(const job::Job& job, const model::FamilySpec& family) {
   const auto has_none = [](const model::SiteSpec& site) { return site.readers.empty(); };
-  return job.quantization.method == "awq" &&
+  return job.quantization.transform->rescales_channels() &&
          std::any_of(family.blocks.begin(), family.blocks.end(), [&](const auto& block) {
            return std::any_of(block.sites.begin(), block.sites.end(), has_none);
          });

@@ -96,7 +96,7 @@ class RowWriter {
     const auto& exports = run().job.exports;
     const bool known = artifact_ < exports.size();
     const bool gguf = known && exports[artifact_].format == "gguf";
-    line_.put("method", known ? settings.method : "");
+    line_.put("method", known ? settings.method() : "");
     line_.put("format", known ? exports[artifact_].format : "");
     line_.put("type", artifact_ > 0 ? exports[artifact_].path.filename().string()
                       : gguf        ? exports[artifact_].type
@@ -105,7 +105,6 @@ class RowWriter {
     line_.put("bits", grid ? std::to_string(settings.grid.bits) : "");
     line_.put("group_size", grid ? std::to_string(settings.grid.group_size) : "");
     line_.put("sym", grid ? (settings.grid.sym ? "true" : "false") : "");
-    line_.put("block_size", known ? std::to_string(settings.block_size) : "");
   }
 
   void put_sizes() {

@@ -36,7 +36,6 @@ Json json_of(const RunResult& r) {
           {"bits", r.bits},
           {"group_size", r.group_size},
           {"sym", r.sym},
-          {"block_size", r.block_size},
           {"source_bytes", r.source_bytes},
           {"artifacts", Json(r.artifacts)},
           {"seconds", r.seconds},
@@ -59,7 +58,6 @@ RunResult result_from(const Json& json) {
   json.at("bits").get_to(r.bits);
   json.at("group_size").get_to(r.group_size);
   json.at("sym").get_to(r.sym);
-  json.at("block_size").get_to(r.block_size);
   json.at("source_bytes").get_to(r.source_bytes);
   json.at("artifacts").get_to(r.artifacts);
   json.at("seconds").get_to(r.seconds);
@@ -114,11 +112,10 @@ RunResult result_of(const Run& run, const record::Report* report) {
   r.replicate = run.replicate;
   r.hash = run.hash;
   r.failure = run.refusal;
-  r.method = settings.method;
+  r.method = settings.method();
   r.bits = settings.grid.bits;
   r.group_size = settings.grid.group_size;
   r.sym = settings.grid.sym;
-  r.block_size = settings.block_size;
   if (!report) return r;
   r.source_bytes = report->source_bytes;
   for (std::size_t i = 0; i < report->artifacts.size(); ++i)

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "calque/formats/plan.h"
-#include "calque/kernels/scale_search.h"
 #include "calque/quant/methods.h"
 #include "calque/text/corpus.h"
 
@@ -31,33 +30,27 @@ struct CalibrationSettings {
   bool given() const { return !sources.empty() || !tokens.empty(); }
 };
 
-// Channel scales before rounding (quant/awq.h).
-struct AwqSettings {
-  std::string rounding = "gptq";  // how the scaled weights are rounded: "gptq" or "rtn"
-  std::string loss = "gram";  // "gram": of the linears' outputs, from their Gram matrix; "output":
-                              // of the attention and the MLP as a whole, the paper's
-  Index n_grid = 20;
-  bool clip = true;  // rtn: search each group's range under its block of the Gram matrix
-};
-
 struct QuantizationSettings {
-  std::string method = "gptq";  // see quant::methods()
+  // The method: two rows of quant/methods.h, never null.
+  const quant::Transform* transform = &quant::kNoTransform;
+  const quant::Rounding* rounding = &quant::kGptq;
+  quant::AwqOptions awq;                // of the transform
+  quant::RoundingOptions options;       // of the rounding; `scale_rule` decides its scale rule
+  std::optional<ScaleRule> scale_rule;  // nullopt: the transform's
   formats::QuantizationRequest grid;
-  ScaleRule scale_rule = ScaleRule::kSearch;
-  bool act_order = true;
-  double damp_percent = 0.01;
-  double damp_auto_increment = 0.01;
-  Index block_size = 128;
-  Index refine_passes = 4;
   bool propagate_error = true;  // false: statistics from the unquantized model
   // How much of what rounding did upstream each linear makes up for (quant/upstream.h), 0..1;
   // nullopt: 1 in passes with codes below 4 bits that can, else 0.
   std::optional<double> upstream_correction;
   Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
-  AwqSettings awq;                 // method awq
 
-  // What rounds in the end: "gptq" or "rtn".
-  const std::string& rounding() const { return method == "awq" ? awq.rounding : method; }
+  // "gptq", "rtn", or the transform's name: what the pair is called for short.
+  std::string method() const { return std::string(quant::method_name(*transform, *rounding)); }
+  bool needs_text() const { return transform->needs_text || rounding->needs_text; }
+  // How linears with statistics are rounded; and matrices without, which no transform has seen.
+  quant::RoundingOptions rounding_options() const;
+  quant::RoundingOptions plain_options() const;
+
   // Importance that was measured before (io/imatrix.h), instead of calibration text: method rtn,
   // exports to GGUF.
   std::filesystem::path imatrix;

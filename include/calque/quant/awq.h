@@ -17,7 +17,14 @@ namespace calque::quant {
 // AWQ's channel scales (arXiv 2306.00978): columns of the linears that read one input are
 // multiplied by s_k before rounding and the input divided by it, so that channels that matter more
 // lie on a finer part of their group's grid.
+// What its search makes small.
+enum class AwqLoss {
+  kGram,    // the error of the linears' outputs, from their Gram matrix
+  kOutput,  // that of the attention's and the MLP's as a whole, run for every candidate: the paper's
+};
+
 struct AwqOptions {
+  AwqLoss loss = AwqLoss::kGram;  // for those who can run a block; search_scales takes a ScaleLoss
   int n_grid = 20;  // ratios tried: s = magnitude^r / weight_magnitude^(1 - r), r = i / n_grid
   ScaleRule scale_rule = ScaleRule::kMinMax;  // of the trial roundings
   Index sampled_rows = 256;  // rows of each reader that the losses are measured on, evenly spread
@@ -51,6 +58,11 @@ struct AwqScales {
 AwqScales search_scales(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec);
+
+// How a transform chooses channel scales (methods.h); search_scales is AWQ's way.
+using ChooseScales = AwqScales (*)(const std::vector<AwqReader>& readers, const InputStats& stats,
+                                   const AwqOptions& options, const ScaleSnap& snap,
+                                   const ScaleLoss& loss, const Exec& exec);
 
 // Statistics of the input after division by `scales_K`, in their own memory: gram_ij / (s_i s_j),
 // magnitude_i / s_i.

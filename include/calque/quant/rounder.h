@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
@@ -10,9 +11,12 @@
 
 namespace calque::quant {
 
+// RoundingReport::method of GGUF blocks that were rounded as llama.cpp does with an importance matrix.
+inline constexpr std::string_view kByImportance = "imatrix";
+
 // What happened to one matrix, for the report; nothing here is silent.
 struct RoundingReport {
-  std::string method;  // what really ran: "gptq", "rtn"
+  std::string method;  // what really ran: a Rounding's name, or kByImportance
   double loss = 0;     // tr(E G E^T) / tokens, E = dequantized - original; 0 without statistics
   double relative_error = 0;  // tr(E G E^T) / tr(W G W^T); without statistics |E|^2 / |W|^2
   double damp_percent =

@@ -46,7 +46,6 @@ struct RunResult {
   int bits = 0;
   std::int64_t group_size = 0;
   bool sym = true;
-  std::int64_t block_size = 0;
   std::uint64_t source_bytes = 0;
   std::vector<ArtifactResult> artifacts;
   double seconds = 0;
