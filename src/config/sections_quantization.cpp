@@ -36,10 +36,9 @@ std::vector<Row> values_of(std::span<const Row* const> rows) {
 
 // A usual pair of the two keys after it.
 Key method_key() {
-  std::vector<Choice<std::size_t>> choices;
   const std::vector<quant::Method> methods = quant::methods();
-  for (std::size_t i = 0; i < methods.size(); ++i)
-    choices.push_back({std::string(methods[i].name), i});
+  std::vector<std::string> names;
+  for (const quant::Method& method : methods) names.emplace_back(method.name);
   Key result;
   result.name = "method";
   result.shorthand = true;
@@ -48,15 +47,12 @@ Key method_key() {
       "Short for `transform` and `rounding`: " + summaries(methods) +
       fmt::format(", then `{}`. With `rounding` beside it, the method is the transform alone.",
                   QuantizationSettings().rounding->name);
-  const Codec<std::size_t> codec = choice<std::size_t>(std::move(choices));
+  const Codec<std::string> codec = one_of(std::move(names));
   result.type = codec.type;
   result.store = [=](const YamlNode& node, const std::filesystem::path& folder, void* target) {
-    std::size_t chosen = 0;
+    std::string chosen;
     Problem problem = codec.parse(node, folder, chosen);
-    if (!problem.empty()) return problem;
-    auto& settings = *static_cast<QuantizationSettings*>(target);
-    settings.transform = methods[chosen].transform;
-    settings.rounding = methods[chosen].rounding;
+    if (problem.empty()) static_cast<QuantizationSettings*>(target)->set_method(chosen);
     return problem;
   };
   result.show = [](const void* target) {

@@ -1,7 +1,10 @@
 #include "job/pass_method.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "calque/core/error.h"
 #include "calque/quant/rounder.h"
 
 
@@ -26,6 +29,16 @@ bool rounds_only_blocks(const formats::ExportPlan& plan) {
 }
 
 }  // namespace
+
+void QuantizationSettings::set_method(std::string_view name) {
+  for (const quant::Method& candidate : quant::methods()) {
+    if (candidate.name != name) continue;
+    transform = candidate.transform;
+    rounding = candidate.rounding;
+    return;
+  }
+  throw Error(ErrorKind::kConfig, "E112", fmt::format("unknown quantization.method '{}'", name));
+}
 
 quant::RoundingOptions QuantizationSettings::rounding_options() const {
   quant::RoundingOptions result = options;

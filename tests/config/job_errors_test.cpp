@@ -93,7 +93,7 @@ TEST(JobErrors, EverythingIsReportedAtOnceInTheOrderOfTheFile) {
   const char* in_order[] = {
       "job.yaml:1:10: error[E110]: version must be 1",
       "job.yaml:2:1: error[E108]: model needs the key 'path'",
-      "job.yaml:3:24: error[E107]: quantization.method must be one of rtn, awq, gptq, not 'gptp'",
+      "job.yaml:3:24: error[E107]: quantization.method must be one of rtn, gptq, awq, not 'gptp'",
       "job.yaml:3:36: error[E106]: quantization.bits must be 2 to 8, not 9",
       "job.yaml:4:10: error[E108]: export needs the key 'path'"};
   std::size_t at = 0;
@@ -121,6 +121,14 @@ TEST(JobErrors, MissingSectionsAreNamed) {
   EXPECT_THAT(message, HasSubstr("the top level needs the key 'model'"));
   EXPECT_THAT(message, HasSubstr("the top level needs the key 'export'"));
   EXPECT_THAT(folder.refusal(""), HasSubstr("error[E108]: the top level needs the key 'version'"));
+}
+
+TEST(JobErrors, AMethodAndAKeyThatContradictsItAreRefused) {
+  const JobFolder folder;
+  EXPECT_THAT(folder.refusal("version: 1\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n"
+                             "quantization: {method: rtn, transform: awq}\n"),
+              HasSubstr("job.yaml:4:16: error[E109]: 'method: rtn' and the keys beside it that it "
+                        "stands for disagree: they make it awq"));
 }
 
 TEST(JobErrors, GptqWithoutCalibrationDataIsRefused) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "config/job_text.h"
 
 namespace calque::config {
@@ -29,7 +31,7 @@ quantization:
   act_order: false
   damp_percent: 0.05
   damp_auto_increment: 0
-  block_size: 64
+  refine_passes: 1
   propagate_error: false
   fallback: {max_modules: 2}
 export:
@@ -63,15 +65,16 @@ TEST(LoadJob, StoresEveryValueWhereThePipelineReadsIt) {
   EXPECT_EQ(job.calibration.sources[1].split_on, std::nullopt);
 
   const job::QuantizationSettings& quantization = job.quantization;
-  EXPECT_EQ(quantization.method, "gptq");
+  EXPECT_EQ(quantization.transform, &quant::kNoTransform);
+  EXPECT_EQ(quantization.rounding, &quant::kGptq);
   EXPECT_EQ(quantization.grid.bits, 3);
   EXPECT_EQ(quantization.grid.group_size, -1);
   EXPECT_FALSE(quantization.grid.sym);
   EXPECT_EQ(quantization.scale_rule, ScaleRule::kFullRange);
-  EXPECT_FALSE(quantization.act_order);
-  EXPECT_EQ(quantization.damp_percent, 0.05);
-  EXPECT_EQ(quantization.damp_auto_increment, 0);
-  EXPECT_EQ(quantization.block_size, 64);
+  EXPECT_FALSE(quantization.options.act_order);
+  EXPECT_EQ(quantization.options.damp_percent, 0.05);
+  EXPECT_EQ(quantization.options.damp_auto_increment, 0);
+  EXPECT_EQ(quantization.options.refine_passes, 1);
   EXPECT_FALSE(quantization.propagate_error);
   EXPECT_EQ(quantization.fallback_max_modules, 2);
 
@@ -103,11 +106,50 @@ TEST(LoadJob, LeavesTheDefaultsOfTheStructsWhereTheFileIsSilent) {
   const job::Job job = folder.load(kSmallJob);
   const job::QuantizationSettings defaults;
   EXPECT_EQ(job.quantization.grid.bits, defaults.grid.bits);
-  EXPECT_EQ(job.quantization.damp_percent, defaults.damp_percent);
+  EXPECT_EQ(job.quantization.options.damp_percent, defaults.options.damp_percent);
   EXPECT_EQ(job.calibration.packing.n_samples, 128);
   EXPECT_FALSE(job.calibration.given());
   EXPECT_FALSE(job.evaluate);
   EXPECT_EQ(job.runtime.threads, 0);
+}
+
+TEST(LoadJob, TakesAMethodAsShortForTwoKeys) {
+  const JobFolder folder;
+  const auto loaded = [&](const std::string& keys) {
+    return folder
+        .load("version: 1\nmodel: {path: m}\ncalibration: {tokens: t.safetensors}\nquantization: {" +
+              keys + "}\nexport: [{format: gptq, path: o}]\n")
+        .quantization;
+  };
+  for (const auto& [keys, transform, rounding] :
+       {std::tuple{"method: rtn", &quant::kNoTransform, &quant::kRtn},
+        {"method: gptq", &quant::kNoTransform, &quant::kGptq},
+        {"method: awq", &quant::kAwq, &quant::kGptq},
+        {"rounding: rtn, method: awq", &quant::kAwq, &quant::kRtn},
+        {"transform: awq", &quant::kAwq, &quant::kGptq},
+        {"awq: {rounding: rtn}, method: awq", &quant::kAwq, &quant::kRtn},
+        {"awq: {rounding: gptq}, method: rtn", &quant::kNoTransform, &quant::kRtn}}) {
+    EXPECT_EQ(loaded(keys).transform, transform) << keys;
+    EXPECT_EQ(loaded(keys).rounding, rounding) << keys;
+  }
+}
+
+// Before, awq had a key of its own for the second.
+TEST(LoadJob, ChoosesTheScaleRuleByTheTransform) {
+  job::QuantizationSettings settings;
+  EXPECT_EQ(settings.rounding_options().scale_rule, ScaleRule::kSearch);
+  settings.set_method("awq");
+  EXPECT_EQ(settings.rounding_options().scale_rule, ScaleRule::kBlockSearch);
+  EXPECT_EQ(settings.plain_options().scale_rule, ScaleRule::kSearch);
+  settings.scale_rule = ScaleRule::kMinMax;
+  EXPECT_EQ(settings.rounding_options().scale_rule, ScaleRule::kMinMax);
+}
+
+TEST(ResolvedYaml, IsTheSameHoweverTheMethodWasWritten) {
+  const JobFolder folder;
+  const std::string head = "version: 1\nname: x\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n";
+  EXPECT_EQ(resolved_yaml(folder.load(head + "quantization: {method: rtn}\n")),
+            resolved_yaml(folder.load(head + "quantization: {rounding: rtn}\n")));
 }
 
 TEST(LoadJob, NamesTheJobAfterModelMethodAndBits) {

@@ -137,7 +137,7 @@ TEST(SweepFile, ReportsEverythingAtOnce) {
       "grid: {bits: 4, sym: [], seed: [1, 1]}\n"
       "set: {bits: 4, name: other}\n"
       "paired: [{method: rtn}, {damp_percent: 0.1}]\n"
-      "exclude: [{method: gptq}, {block_size: 3}]\n"
+      "exclude: [{method: gptq}, {group_size: 3}]\n"
       "keep_artifacts: some\n"
       "keep_artifacts: all\n"
       "share: [weights]\n");
@@ -148,7 +148,7 @@ TEST(SweepFile, ReportsEverythingAtOnce) {
         "3:7: error[E181]: 'quantization.bits' is given in grid already (line 2)",
         "3:16: error[E183]: 'name' is not for a sweep to set",
         "4:25: error[E105]: every entry of paired must set the same keys",
-        "5:28: error[E182]: exclude names 'block_size', which neither grid nor paired changes",
+        "5:28: error[E182]: exclude names 'group_size', which neither grid nor paired changes",
         "6:17: error[E107]: keep_artifacts", "7:1: error[E102]: 'keep_artifacts' is set twice",
         "8:9: error[E107]: share"})
     EXPECT_THAT(message, HasSubstr(part));

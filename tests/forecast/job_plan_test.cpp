@@ -28,7 +28,7 @@ job::Job rounding_job(const TempFolder& folder) {
   job::Job job;
   job.name = "sizes";
   job.model.path = folder / "tiny";
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.publish.model_card = false;
   job.runtime.threads = 1;
   return job;

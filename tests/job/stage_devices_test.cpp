@@ -79,7 +79,7 @@ TEST(StageNeeds, OfGptqAreWhatItsRounderCalls) {
 
 TEST(StageNeeds, LeaveOutRefinementThatIsNotAskedFor) {
   Job job = gptq_job();
-  job.quantization.refine_passes = 0;
+  job.quantization.options.refine_passes = 0;
   job.quantization.scale_rule = ScaleRule::kBlockSearch;
   const StageNeeds needs = stage_needs(job, {plan_with("awq", {{}})});
   EXPECT_THAT(needs.quantize, ElementsAre(Operation::kGramEnergy, Operation::kInverseCholesky,
@@ -90,7 +90,7 @@ TEST(StageNeeds, LeaveOutRefinementThatIsNotAskedFor) {
 
 TEST(StageNeeds, OfRtnWithoutTextAreSearchAndRounding) {
   Job job;
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   const StageNeeds needs = stage_needs(job, {plan_with("gptq", {{}})});
   EXPECT_FALSE(needs.forward);
   EXPECT_THAT(needs.statistics, IsEmpty());
@@ -107,7 +107,7 @@ TEST(StageNeeds, OfGgufBlocksAreWhatMovesTheirScaleCodes) {
 
 TEST(StageNeeds, OfAwqHaveASearchForChannelScales) {
   Job job = gptq_job();
-  job.quantization.method = "awq";
+  job.quantization.set_method("awq");
   const StageNeeds needs = stage_needs(job, {plan_with("awq", {{}})});
   EXPECT_THAT(needs.transform, ElementsAre(Operation::kGramEnergy, Operation::kRoundToGrid,
                                            Operation::kScaleSearch));
@@ -181,7 +181,7 @@ TEST(StageDevices, RefuseAForwardPassThatLibTorchCannotRun) {
 
 TEST(StageDevices, LeaveLibTorchAloneWhereNothingIsRun) {
   Job job;
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.runtime.device = "cuda:0";
   Machine machine = machine_with({"cpu", "cuda:0"});
   machine.forward_gpus = []() -> int { throw Error(ErrorKind::kInternal, "", "asked"); };
@@ -204,7 +204,7 @@ TEST(StageDevices, LetAJobRunOnTensors) {
   const calque::testing::TempFolder out;
   Job job = demo_job();
   job.calibration.packing.n_samples = 2;
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.quantization.scale_rule = ScaleRule::kMinMax;
   job.quantization.propagate_error = false;
   job.exports = {folder_export("gptq", out / "cpu")};

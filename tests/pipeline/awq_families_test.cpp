@@ -125,13 +125,13 @@ TEST_P(AwqOnEveryFamily, KeepsTheModelItself) {
   job.calibration.packing.seqlen = 96;
   job.runtime.forward_dtype = "float32";
   job.quantization.grid = {.bits = 8, .group_size = 32, .sym = true};
-  job.quantization.method = "awq";
-  job.quantization.awq.rounding = "rtn";
+  job.quantization.set_method("awq");
+  job.quantization.rounding = &quant::kRtn;
   job.quantization.fallback_max_modules = 100;
   job.exports = {folder_export("compressed-tensors", out / "awq")};
   job.exports[0].scale_dtype = "float16";
   run(job);
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.quantization.scale_rule = ScaleRule::kMinMax;
   job.exports[0].path = out / "rtn";
   run(job);

@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 
 job::Job awq_job(const TempFolder& out) {
   job::Job job = demo_job();
-  job.quantization.method = "awq";
+  job.quantization.set_method("awq");
   job.quantization.grid.sym = false;
   job.exports = {folder_export("awq", out / "awq")};
   job.evaluate = small_evaluation();
@@ -37,9 +37,9 @@ double divergence_of(job::Job job, const TempFolder& out, const std::string& nam
 TEST(AwqJob, DivergesLessThanRoundingToNearest) {
   const TempFolder out;
   job::Job job = awq_job(out);
-  job.quantization.awq.rounding = "rtn";
+  job.quantization.rounding = &quant::kRtn;
   const double awq = divergence_of(job, out, "awq");
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.quantization.scale_rule = ScaleRule::kMinMax;
   const double rtn = divergence_of(job, out, "rtn");
   EXPECT_LT(awq, 0.9 * rtn);
@@ -66,11 +66,11 @@ TEST(AwqJob, ScalesSomeNormsAndKeepsTheDtypeOfThem) {
 TEST(AwqJob, SearchesWithTheLossOfTheWholeHalfToo) {
   const TempFolder out;
   job::Job job = awq_job(out);
-  job.quantization.awq.loss = "output";
-  job.quantization.awq.rounding = "rtn";
+  job.quantization.awq.loss = quant::AwqLoss::kOutput;
+  job.quantization.rounding = &quant::kRtn;
   job.quantization.awq.n_grid = 6;
   const double output = divergence_of(job, out, "output");
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.quantization.scale_rule = ScaleRule::kMinMax;
   EXPECT_LT(output, divergence_of(job, out, "rtn"));
 }
@@ -78,7 +78,7 @@ TEST(AwqJob, SearchesWithTheLossOfTheWholeHalfToo) {
 TEST(AwqJob, RefusesTheOutputLossWithoutPropagatedInputs) {
   const TempFolder out;
   job::Job job = awq_job(out);
-  job.quantization.awq.loss = "output";
+  job.quantization.awq.loss = quant::AwqLoss::kOutput;
   job.quantization.propagate_error = false;
   try {
     run(job);
@@ -135,7 +135,7 @@ TEST(AwqJob, LeavesTheFunctionAloneWhereModulesAreSkipped) {
   const TempFolder out;
   job::Job job = awq_job(out);
   job.quantization.grid.bits = 8;
-  job.quantization.awq.rounding = "rtn";
+  job.quantization.rounding = &quant::kRtn;
   job.exports = {folder_export("compressed-tensors", out / "ct")};
   const double without_rules = divergence_of(job, out, "all");
   job.quantization.grid.rules = {{.match = "*.layers.1.*", .skip = true},

@@ -71,7 +71,7 @@ TEST(BlockJob, FeedbackLowersLlamaCppsErrors) {
   std::map<std::string, double> errors[2];
   const char* methods[] = {"gptq", "rtn"};
   for (const int m : {0, 1}) {
-    job.quantization.method = methods[m];
+    job.quantization.set_method(methods[m]);
     job.exports = {gguf_export(out, "Q2_K")};
     job.exports[0].overwrite = true;
     const record::Report report = run(job);
@@ -90,7 +90,7 @@ TEST(BlockJob, ScalesNoChannels) {
   for (const char* method : {"awq", "gptq"}) {
     job.exports = {gguf_export(out, "Q4_K_M")};
     job.exports[0].overwrite = true;
-    job.quantization.method = method;
+    job.quantization.set_method(method);
     run(job);
     const io::GgufFile file(job.exports[0].path);
     for (const io::GgufTensor& tensor : file.tensors())
@@ -104,7 +104,7 @@ TEST(BlockJob, SaysThatChannelScalesAreNotUsedAndHowItRounded) {
   const TempFolder out;
   job::Job job = demo_job();
   job.calibration.packing.n_samples = 4;
-  job.quantization.method = "awq";
+  job.quantization.set_method("awq");
   job.exports = {gguf_export(out, "Q4_K_M")};
   const record::Report report = run(job);
   ASSERT_EQ(report.warnings.size(), 1u);

@@ -38,7 +38,7 @@ job::Job tiny_job(const fs::path& model, const fs::path& out, const std::string&
   job::Job job;
   job.name = "test";
   job.model.path = model;
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.exports = {gguf_export(out, type)};
   return job;
 }

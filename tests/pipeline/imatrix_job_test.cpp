@@ -34,7 +34,7 @@ class ImatrixJob : public ::testing::Test {
     job::Job job;
     job.name = "by-importance";
     job.model.path = folder_ / "tiny";
-    job.quantization.method = "rtn";
+    job.quantization.set_method("rtn");
     job.quantization.imatrix = fixture("gguf/tiny-imatrix.gguf");
     job.exports = {gguf("out.gguf", type)};
     job.runtime.forward_dtype = "float32";
@@ -186,10 +186,10 @@ TEST_F(ImatrixJob, RefusesAnotherModelsImatrix) {
 
 TEST_F(ImatrixJob, RefusesSettingsThatSayTwoThings) {
   job::Job job = this->job("Q4_K_M");
-  job.quantization.method = "gptq";
+  job.quantization.set_method("gptq");
   job.calibration.tokens = fixture("gguf/README.md");
   EXPECT_THAT(error_of(job), HasSubstr("Set method: rtn"));
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   EXPECT_THAT(error_of(job), HasSubstr("keep one of them"));
   job.calibration.tokens.clear();
   job.exports.push_back(folder_export("gptq", folder_ / "gptq"));

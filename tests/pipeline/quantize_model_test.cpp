@@ -63,7 +63,7 @@ TEST(QuantizeModel, GptqDivergesLessThanRoundingToNearest) {
   const double gptq = run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;
 
   job.exports[0].path = out / "rtn";
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.quantization.scale_rule = ScaleRule::kMinMax;
   job.calibration = {};
   const double rtn = run(job).evaluations.at(0).artifact(0)->divergence.kl_mean;

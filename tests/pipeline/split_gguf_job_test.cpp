@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 job::Job split_job(const TempFolder& out, std::uint64_t limit) {
   job::Job job = demo_job();
   job.calibration = {};
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   formats::ExportRequest request;
   request.format = "gguf";
   request.path = out / "demo.gguf";

@@ -60,8 +60,8 @@ TEST(UpstreamCorrection, WarnsWhereTextIsTooShort) {
   job::Job job = three_bit_job(out);
   job.calibration.packing.n_samples = 1;
   job.quantization.upstream_correction = 1;
-  job.quantization.damp_percent = 0;
-  job.quantization.damp_auto_increment = 0;
+  job.quantization.options.damp_percent = 0;
+  job.quantization.options.damp_auto_increment = 0;
   job.quantization.fallback_max_modules = 100;
   std::string warnings;
   const record::Report report = run(job);
@@ -125,7 +125,7 @@ TEST(UpstreamCorrection, IsRefusedWhereNothingCouldBeCorrected) {
   job.quantization.propagate_error = false;
   EXPECT_NE(refusal(job).find("propagate_error is false"), std::string::npos);
   job.quantization.propagate_error = true;
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   EXPECT_NE(refusal(job).find("rounding is 'rtn'"), std::string::npos);
   job.quantization.upstream_correction = 0;
   EXPECT_EQ(refusal(job), "");

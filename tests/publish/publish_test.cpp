@@ -28,7 +28,7 @@ job::Job rtn_job(const TempFolder& out) {
   job::Job job;
   job.name = "rtn";
   job.model.path = CALQUE_DEMO_MODEL;
-  job.quantization.method = "rtn";
+  job.quantization.set_method("rtn");
   job.quantization.grid.group_size = 64;
   formats::ExportRequest gptq;
   gptq.format = "gptq";

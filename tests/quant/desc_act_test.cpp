@@ -41,7 +41,7 @@ Matrix<float> balanced_weight(const quant::InputStats& stats) {
 TEST(ActivationOrder, PutsColumnsOfSimilarInputsIntoOneGroup) {
   const quant::InputStats stats = sample_stats();
   const std::vector<float> squares = stats.mean_square_K();
-  for (const Rounder& rounder : {make_rtn({}), make_gptq({}), make_gptq({.refine_passes = 1})}) {
+  for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 0}), make_gptq({.refine_passes = 1})}) {
     const QuantizedMatrix q =
         round(rounder, stats, balanced_weight(stats), {.group_size = 32, .desc_act = true}).matrix;
     ASSERT_EQ(q.group_of_column_K.size(), static_cast<std::size_t>(kColumns));
@@ -92,7 +92,7 @@ TEST(ActivationOrder, IsConsecutiveGroupsOfThePermutedProblem) {
   const Permuted permuted = in_falling_order(stats, weight);
   const Grid grid = {.bits = 3, .group_size = 32};
   for (const ScaleRule rule : {ScaleRule::kSearch, ScaleRule::kBlockSearch})
-    for (const Rounder& rounder : {make_rtn({.scale_rule = rule}), make_gptq({.scale_rule = rule}),
+    for (const Rounder& rounder : {make_rtn({.scale_rule = rule}), make_gptq({.scale_rule = rule, .refine_passes = 0}),
                                    make_gptq({.scale_rule = rule, .refine_passes = 2})}) {
       const double loss = round(rounder, permuted.stats, permuted.weight, grid).report.loss;
       EXPECT_NEAR(round(rounder, stats, weight, activation_ordered(grid)).report.loss, loss,
@@ -108,7 +108,7 @@ TEST(ActivationOrder, ReportsTheLossOfWhatItDequantizesTo) {
     for (const OffsetKind kind :
          {OffsetKind::kMiddleCode, OffsetKind::kZeroPoint, OffsetKind::kMinimum})
       for (const Rounder& rounder :
-           {make_rtn({.scale_rule = rule}), make_gptq({.scale_rule = rule}),
+           {make_rtn({.scale_rule = rule}), make_gptq({.scale_rule = rule, .refine_passes = 0}),
             make_gptq({.scale_rule = rule, .refine_passes = 2})}) {
         const Rounded rounded =
             round(rounder, stats, weight,
@@ -126,7 +126,7 @@ TEST(ActivationOrder, GainsWhereColumnsDiffer) {
   const Matrix<float> weight = balanced_weight(stats);
   for (const int bits : {3, 4}) {
     const Grid grid = {.bits = bits, .group_size = 32};
-    for (const Rounder& rounder : {make_rtn({}), make_gptq({}), make_gptq({.refine_passes = 2})})
+    for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 0}), make_gptq({.refine_passes = 2})})
       EXPECT_LT(round(rounder, stats, weight, activation_ordered(grid)).report.loss,
                 round(rounder, stats, weight, grid).report.loss);
   }
@@ -137,7 +137,7 @@ TEST(ActivationOrder, GptqBeatsRoundingToNearest) {
   const Matrix<float> weight = balanced_weight(stats);
   for (const Index group : {32, 64, -1}) {
     const Grid grid = {.bits = 3, .group_size = group, .desc_act = true};
-    EXPECT_LT(round(make_gptq({}), stats, weight, grid).report.loss,
+    EXPECT_LT(round(make_gptq({.refine_passes = 0}), stats, weight, grid).report.loss,
               0.7 * round(make_rtn({}), stats, weight, grid).report.loss);
   }
 }
@@ -154,7 +154,7 @@ TEST(ActivationOrder, HasOneGroupForWholeRows) {
 
 TEST(ActivationOrder, IsTheStoredOrderWithoutStatistics) {
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 63);
-  for (const Rounder& rounder : {make_rtn({}), make_gptq({})}) {
+  for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 0})}) {
     const Rounded plain = round(rounder, {}, weight, {.group_size = 32});
     const Rounded ordered = round(rounder, {}, weight, {.group_size = 32, .desc_act = true});
     EXPECT_TRUE(test::same_bytes(plain.matrix.codes_NK, ordered.matrix.codes_NK));

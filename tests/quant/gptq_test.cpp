@@ -34,7 +34,7 @@ TEST(Gptq, BeatsRoundingToNearestOnEveryGrid) {
       for (const OffsetKind kind :
            {OffsetKind::kMiddleCode, OffsetKind::kZeroPoint, OffsetKind::kMinimum}) {
         const Grid grid = {.bits = bits, .group_size = group, .offset_kind = kind};
-        EXPECT_LT(report_of(make_gptq({}), stats, grid).loss,
+        EXPECT_LT(report_of(make_gptq({.refine_passes = 0}), stats, grid).loss,
                   0.7 * report_of(make_rtn({}), stats, grid).loss)
             << grid.description();
       }
@@ -42,13 +42,13 @@ TEST(Gptq, BeatsRoundingToNearestOnEveryGrid) {
 
 TEST(Gptq, GainsFromVisitingImportantColumnsFirst) {
   const quant::InputStats stats = sample_stats();
-  EXPECT_LT(report_of(make_gptq({}), stats).loss,
-            report_of(make_gptq({.act_order = false}), stats).loss);
+  EXPECT_LT(report_of(make_gptq({.refine_passes = 0}), stats).loss,
+            report_of(make_gptq({.act_order = false, .refine_passes = 0}), stats).loss);
 }
 
 TEST(Gptq, GainsFromRefinement) {
   const quant::InputStats stats = sample_stats();
-  const double swept = report_of(make_gptq({}), stats).loss;
+  const double swept = report_of(make_gptq({.refine_passes = 0}), stats).loss;
   const double once = report_of(make_gptq({.refine_passes = 1}), stats).loss;
   EXPECT_LT(once, swept);
   EXPECT_LE(report_of(make_gptq({.refine_passes = 3}), stats).loss, once * (1 + 1e-6));
@@ -58,7 +58,7 @@ TEST(Gptq, GainsFromRefinement) {
 TEST(Gptq, RaisesTheDampingUntilTheHessianCanBeFactored) {
   const quant::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
   const RoundingReport report =
-      report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0.02}), stats);
+      report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0.02, .refine_passes = 0}), stats);
   EXPECT_EQ(report.method, "gptq");
   EXPECT_EQ(report.damp_percent, 0.02);
 }
@@ -66,7 +66,7 @@ TEST(Gptq, RaisesTheDampingUntilTheHessianCanBeFactored) {
 TEST(Gptq, FallsBackToRoundingToNearestAndSaysSo) {
   const quant::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
   const RoundingReport report =
-      report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0}), stats);
+      report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0, .refine_passes = 0}), stats);
   EXPECT_EQ(report.method, "rtn");
   EXPECT_THAT(report.fallback_reason, HasSubstr("not positive definite"));
   EXPECT_THAT(report.fallback_reason, HasSubstr("192 inputs over 4 tokens"));
@@ -74,17 +74,17 @@ TEST(Gptq, FallsBackToRoundingToNearestAndSaysSo) {
 }
 
 TEST(Gptq, FallsBackWithoutUsableStatistics) {
-  EXPECT_EQ(report_of(make_gptq({}), {}).fallback_reason, "no calibration statistics");
+  EXPECT_EQ(report_of(make_gptq({.refine_passes = 0}), {}).fallback_reason, "no calibration statistics");
 
   quant::InputStats broken = sample_stats();
   broken.gram_KK(5, 9) = std::numeric_limits<float>::infinity();
-  EXPECT_THAT(report_of(make_gptq({}), broken).fallback_reason, HasSubstr("not positive definite"));
+  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), broken).fallback_reason, HasSubstr("not positive definite"));
 
   broken.gram_KK(7, 7) = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THAT(report_of(make_gptq({}), broken).fallback_reason, HasSubstr("is nan"));
+  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), broken).fallback_reason, HasSubstr("is nan"));
 
   const quant::InputStats silent = test::stats_of(Matrix<float>(10, kColumns));
-  EXPECT_THAT(report_of(make_gptq({}), silent).fallback_reason, HasSubstr("mean square"));
+  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), silent).fallback_reason, HasSubstr("mean square"));
 }
 
 TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
@@ -94,7 +94,7 @@ TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
   for (const double damping : {0.0, 0.01}) {
     const Matrix<float> weight = sample_weight();
     const Rounded rounded =
-        make_gptq({.damp_percent = damping})(stats.clone(), cpu())(weight.clone(), kGrid);
+        make_gptq({.damp_percent = damping, .refine_passes = 0})(stats.clone(), cpu())(weight.clone(), kGrid);
     EXPECT_EQ(rounded.report.method, "gptq");
     EXPECT_EQ(rounded.report.dead_columns, 2);
     const Matrix<float> values = dequantize(rounded.matrix);
@@ -111,7 +111,7 @@ TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
 
 TEST(Gptq, RoundsSeveralMatricesOfOneSite) {
   const quant::InputStats stats = sample_stats();
-  const SiteRounder site = make_gptq({})(stats.clone(), cpu());
+  const SiteRounder site = make_gptq({.refine_passes = 0})(stats.clone(), cpu());
   const Rounded first = site(sample_weight(), kGrid);
   site(test::normal_matrix(5, kColumns, 25), {.bits = 4, .group_size = -1});
   const Rounded again = site(sample_weight(), kGrid);
@@ -119,7 +119,7 @@ TEST(Gptq, RoundsSeveralMatricesOfOneSite) {
 }
 
 TEST(Gptq, ReportsTheDampingOfTheJobFile) {
-  EXPECT_EQ(report_of(make_gptq({.damp_percent = 0.05}), sample_stats()).damp_percent, 0.05);
+  EXPECT_EQ(report_of(make_gptq({.damp_percent = 0.05, .refine_passes = 0}), sample_stats()).damp_percent, 0.05);
 }
 
 // 300 rows in strips of 128, 128 and 44, against all in one.

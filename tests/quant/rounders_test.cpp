@@ -15,11 +15,10 @@ namespace {
 constexpr Index kRows = 67;
 constexpr Index kColumns = 384;
 
-Rounder rounder_named(std::string_view name) {
-  if (name == "rtn") return make_rtn({});
-  if (name == "gptq") return make_gptq({});
-  ADD_FAILURE() << "this test does not know the method " << name;
-  return make_rtn({});
+const Rounding& rounding_named(std::string_view name) {
+  for (const Rounding* rounding : roundings())
+    if (rounding->name == name) return *rounding;
+  throw Error(ErrorKind::kInternal, "", "no such rounding");
 }
 
 std::vector<Grid> grids() {
@@ -40,7 +39,7 @@ const quant::InputStats& sample_stats() {
 
 Rounded round(std::string_view method, const Matrix<float>& weight_NK, const Grid& grid,
               int threads = 2) {
-  return rounder_named(method)(sample_stats().clone(), open_exec("cpu", threads))(weight_NK.clone(),
+  return rounding_named(method).make({.refine_passes = 0})(sample_stats().clone(), open_exec("cpu", threads))(weight_NK.clone(),
                                                                                   grid);
 }
 
@@ -183,15 +182,13 @@ TEST_P(EveryRounder, RefusesAGroupSizeThatDoesNotDivide) {
   }
 }
 
-// AWQ rescales what another method then rounds.
-std::vector<std::string> method_names() {
+std::vector<std::string> rounding_names() {
   std::vector<std::string> names;
-  for (const MethodInfo& method : methods())
-    if (method.name != "awq") names.emplace_back(method.name);
+  for (const Rounding* rounding : roundings()) names.emplace_back(rounding->name);
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, EveryRounder, ::testing::ValuesIn(method_names()),
+INSTANTIATE_TEST_SUITE_P(Methods, EveryRounder, ::testing::ValuesIn(rounding_names()),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

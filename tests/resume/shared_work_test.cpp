@@ -41,7 +41,7 @@ class SharedWorkTest : public ::testing::Test {
     job.calibration.tokens = folder_ / "ids" / "model.safetensors";
     job.calibration.packing.n_samples = 8;
     job.calibration.packing.seqlen = 128;
-    job.quantization.method = method;
+    job.quantization.set_method(method);
     job.quantization.grid.bits = bits;
     job.quantization.grid.group_size = 32;
     job.quantization.propagate_error = false;

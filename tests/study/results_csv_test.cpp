@@ -67,15 +67,15 @@ TEST(ResultsCsv, HasOneRowAPointWithMeansOfItsReplicates) {
       lines_of(results_csv(sweep.plan, sweep.results)),
       ElementsAre(
           "point,hash,status,error,quantization.bits,method,format,type,bits,group_size,sym,"
-          "block_size,artifact_bytes,tensor_bytes,bits_per_weight,source_bytes,text,seqlen,ppl,"
+          "artifact_bytes,tensor_bytes,bits_per_weight,source_bytes,text,seqlen,ppl,"
           "ppl_uncertainty,ppl_original,kl_mean,kl_mean_uncertainty,kl_mean_sd,kl_median,kl_p99,"
           "top1_agreement,replicates,seconds,quantize_seconds,statistics_seconds,forward_seconds,"
           "evaluate_seconds,peak_bytes,shared",
-          "1,2-0,done,,2,gptq,gptq,,2,128,true,128,100,92,4.5,0,prose,64,20,0,0,0.5,0,0.353553,0,"
+          "1,2-0,done,,2,gptq,gptq,,2,128,true,100,92,4.5,0,prose,64,20,0,0,0.5,0,0.353553,0,"
           "0,0,2,2,0,0,0,0,1100,",
-          "2,4-0,failed,\"E401: no \"\"luck\"\", said the matrix\",4,gptq,gptq,,4,128,true,128,,,,"
+          "2,4-0,failed,\"E401: no \"\"luck\"\", said the matrix\",4,gptq,gptq,,4,128,true,,,,"
           ",,,,,,,,,,,,1,,,,,,1200,",
-          "3,8-0,pending,,8,gptq,gptq,,8,128,true,128,,,,,,,,,,,,,,,,0,,,,,,,"));
+          "3,8-0,pending,,8,gptq,gptq,,8,128,true,,,,,,,,,,,,,,,,0,,,,,,,"));
 }
 
 TEST(ResultsCsv, NamesWhatWasShared) {

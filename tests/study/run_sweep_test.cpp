@@ -128,7 +128,7 @@ TEST(RunSweep, KeepsArtifactsAsAsked) {
 TEST(RunSweep, SharingChangesNoByte) {
   const SweepFolder folder;
   folder.write_measuring_job();
-  const std::string grid = "grid: {bits: [3, 4], block_size: [32, 128]}\nkeep_artifacts: all\n";
+  const std::string grid = "grid: {bits: [3, 4], quantization.refine_passes: [0, 4]}\nkeep_artifacts: all\n";
   const SweepPlan sharing = folder.plan(grid);
   run(sharing);
   const Results shared = read_results(sharing);

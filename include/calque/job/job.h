@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calque/formats/plan.h"
@@ -46,6 +47,8 @@ struct QuantizationSettings {
 
   // "gptq", "rtn", or the transform's name: what the pair is called for short.
   std::string method() const { return std::string(quant::method_name(*transform, *rounding)); }
+  // To the pair that `name` is short for; Error(kConfig, "E112") if there is none.
+  void set_method(std::string_view name);
   bool needs_text() const { return transform->needs_text || rounding->needs_text; }
   // How linears with statistics are rounded; and matrices without, which no transform has seen.
   quant::RoundingOptions rounding_options() const;
