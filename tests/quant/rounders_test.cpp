@@ -148,7 +148,7 @@ TEST_P(EveryRounder, WorksWithoutStatistics) {
   const quant::InputStats none;
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 7, 0.02f);
   const Rounded rounded =
-      rounder_named(GetParam())(none.clone(), open_exec("cpu", 1))(weight.clone(), Grid{});
+      rounding_named(GetParam()).make({.refine_passes = 0})(none.clone(), open_exec("cpu", 1))(weight.clone(), Grid{});
   double error = 0, energy = 0;
   const Matrix<float> difference = error_of(rounded.matrix, weight);
   for (Index i = 0; i < weight.size(); ++i) {
