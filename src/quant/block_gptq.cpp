@@ -75,7 +75,6 @@ double sweep(const Task& task, GgmlFields& fields) {
                            .group_of_column_K = ordered_groups_K,
                            .max_code = static_cast<int>(task.structure.levels.size()) - 1,
                            .table = task.structure.table()},
-                  .block_size = kColumnBlock,
                   .codes_NK = codes_NK},
                  task.exec);
   restore_order(codes_NK, task.site.order, fields.codes_NK);

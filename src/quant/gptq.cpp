@@ -36,7 +36,6 @@ double sweep(const Task& task, const GptqSite& site, QuantizedMatrix& q, const E
                                            .offsets_NG = q.offsets_NG,
                                            .group_of_column_K = ordered_groups_K,
                                            .max_code = q.grid.max_code()},
-                                  .block_size = kColumnBlock,
                                   .codes_NK = codes_NK},
                                  exec);
   restore_order(codes_NK, task.order, q.codes_NK);

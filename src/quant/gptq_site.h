@@ -37,10 +37,6 @@ GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const RoundingOpt
 // For weights with their columns in the order of the Hessian's.
 ErrorMeasure measure_of(const GptqSite& site);
 
-// Columns that the sweep updates one by one before a matrix product brings the rest up to date;
-// changes results by the rounding of sums alone, and time by a few per cent.
-inline constexpr Index kColumnBlock = 128;
-
 // Sums over rows that were rounded.
 struct GptqSums {
   double loss = 0;    // tr(E H E^T)
