@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "calque/formats/format.h"
 #include "calque/core/error.h"
 #include "calib/imatrix_entries.h"
 #include "calib/importance.h"
@@ -22,7 +23,7 @@ void check_given(const job::Job& job) {
                        "text",
                        job.quantization.method()));
   for (const formats::ExportRequest& request : job.exports)
-    if (request.format != "gguf")
+    if (!format_of(request).has_block_types)
       refuse("E114", fmt::format("quantization.imatrix is for GGUF's block types; export '{}' is "
                                  "{}. Put it into a job of its own",
                                  request.path.string(), request.format));

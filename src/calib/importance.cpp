@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "calque/formats/format.h"
 #include "calque/core/error.h"
 #include "calque/core/names.h"
 #include "calib/imatrix_entries.h"
@@ -129,7 +130,7 @@ std::optional<formats::ImatrixNote> imatrix_note(const job::Job& job, const mode
                                                   const formats::ExportPlan& plan,
                                                   const std::optional<Importance>& importance,
                                                   Index chunks) {
-  if (plan.request.format != "gguf" || !rounds_to_blocks(plan)) return std::nullopt;
+  if (!format_of(plan.request).has_block_types || !rounds_to_blocks(plan)) return std::nullopt;
   if (importance) return importance->note();
   if (chunks == 0) return std::nullopt;
   return formats::ImatrixNote{

@@ -7,6 +7,7 @@
 #include "cli/tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
+#include "calque/formats/format.h"
 
 namespace calque::cli {
 namespace {
@@ -46,7 +47,7 @@ void add_expert(PlannedTensor& stack, Index expert) {
 }
 
 std::vector<PlannedTensor> tensors_of(const formats::ExportPlan& plan) {
-  const bool gguf = plan.request.format == "gguf";
+  const bool gguf = !format_of(plan.request).is_folder;
   std::vector<PlannedTensor> tensors;
   std::map<std::string, std::size_t> places;
   for (const formats::TensorPlan& planned : plan.tensors) {

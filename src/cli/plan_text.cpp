@@ -7,6 +7,7 @@
 #include "cli/tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
+#include "calque/formats/format.h"
 
 namespace calque::cli {
 namespace {
@@ -66,7 +67,7 @@ std::string files_text(const forecast::PlannedExport& planned) {
       fmt::format("Weights: {} bytes ({}) in {}, {:.3f} bits/weight\n",
                   with_commas(planned.weights_bytes()), decimal_bytes_text(planned.weights_bytes()),
                   count_text(weights, "file"), planned.plan.bits_per_weight);
-  if (planned.plan.request.format == "gguf") return text;
+  if (!format_of(planned.plan.request).is_folder) return text;
   return text +
          fmt::format("Beside them: {} in {}; README.md, calque/ and SHA256SUMS come on top\n",
                      decimal_bytes_text(planned.other_bytes()),

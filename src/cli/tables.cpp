@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "calque/formats/format.h"
 #include "calque/formats/reader.h"
 #include "cli/evaluation_tables.h"
 #include "cli/text_table.h"
@@ -90,8 +91,7 @@ std::string costs(const record::Report& report) {
 
 std::string load_command(const formats::ExportRequest& request) {
   const std::string path = shell_quoted(formats::weights_path(request.path));
-  if (request.format == "gguf") return fmt::format("llama-cli -m {} -p \"Once upon a time\"", path);
-  return fmt::format("vllm serve {}", path);
+  return fmt::format(fmt::runtime(format_of(request).run_command), path);
 }
 
 std::string files(const record::Report& report, const std::filesystem::path& run_dir) {
@@ -105,7 +105,8 @@ std::string files(const record::Report& report, const std::filesystem::path& run
 }  // namespace
 
 std::string format_text(const formats::ExportPlan& plan) {
-  if (plan.request.format == "gguf") return "GGUF " + plan.request.type;
+  const formats::Format& format = format_of(plan.request);
+  if (format.has_block_types) return fmt::format("{} {}", format.label, plan.request.type);
   std::string first;
   int others = 0;
   for (const formats::TensorPlan& tensor : plan.tensors) {

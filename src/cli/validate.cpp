@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "calque/formats/format.h"
 #include "calque/config/job_file.h"
 #include "calque/forecast/job_plan.h"
 #include "calque/forecast/memory_plan.h"
@@ -54,7 +55,7 @@ std::string details(const std::vector<formats::ExportPlan>& plans, bool tensors)
   for (const formats::ExportPlan& plan : plans) {
     const std::string name = printable(plan.request.path.filename().string());
     if (tensors) text += fmt::format("\n{}\n{}", name, tensors_table(plan));
-    if (plan.request.format == "gguf") text += fmt::format("\n{}\n{}", name, types_table(plan));
+    if (format_of(plan.request).has_block_types) text += fmt::format("\n{}\n{}", name, types_table(plan));
   }
   return text;
 }

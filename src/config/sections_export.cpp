@@ -1,3 +1,9 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "calque/formats/format.h"
 #include "config/sections.h"
 
 namespace calque::config {
@@ -8,9 +14,46 @@ using Presence = Section::Presence;
 
 namespace {
 
-bool is_gptq(const formats::ExportRequest& e) { return e.format == "gptq"; }
-bool is_gguf(const formats::ExportRequest& e) { return e.format == "gguf"; }
-bool is_folder(const formats::ExportRequest& e) { return e.format != "gguf"; }
+using formats::Format;
+
+std::vector<std::string> names_where(bool (*applies)(const Format&)) {
+  std::vector<std::string> names;
+  for (const Format* format : formats::formats())
+    if (applies(*format)) names.emplace_back(format->name);
+  return names;
+}
+
+// "format: gptq, awq or compressed-tensors"
+std::string when_text(bool (*applies)(const Format&)) {
+  const std::vector<std::string> names = names_where(applies);
+  if (names.size() == 1) return "format: " + names.front();
+  return fmt::format("format: {} or {}", fmt::join(names.begin(), names.end() - 1, ", "),
+                     names.back());
+}
+
+// A key of those formats only.
+template <bool (*applies)(const Format&)>
+Key only_of(Key key) {
+  return only_when<formats::ExportRequest>(
+      std::move(key), when_text(applies), [](const formats::ExportRequest& e) {
+        const Format* format = formats::find_format(e.format);
+        return format != nullptr && applies(*format);
+      });
+}
+
+bool any_format(const Format&) { return true; }
+bool has_versions(const Format& format) { return !format.checkpoint_formats.empty(); }
+bool has_desc_act(const Format& format) { return format.has_desc_act; }
+bool is_folder(const Format& format) { return format.is_folder; }
+bool is_gguf(const Format& format) { return !format.is_folder; }
+
+std::vector<std::string> checkpoint_formats() {
+  std::vector<std::string> names;
+  for (const Format* format : formats::formats())
+    for (const std::string_view name : format->checkpoint_formats)
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.emplace_back(name);
+  return names;
+}
 
 }  // namespace
 
@@ -23,14 +66,11 @@ Section export_section() {
   s.list = true;
   s.open = [](Job& job) -> void* { return &job.exports.emplace_back(); };
   s.instances = [](const Job& job) { return pointers_to(job.exports); };
-  const auto gptq_only = [](Key k) { return only_when<S>(std::move(k), "format: gptq", is_gptq); };
-  const auto gguf_only = [](Key k) { return only_when<S>(std::move(k), "format: gguf", is_gguf); };
-  const auto folders_only = [](Key k) {
-    return only_when<S>(std::move(k), "format: gptq, awq or compressed-tensors", is_folder);
-  };
+  const auto gguf_only = only_of<is_gguf>;
+  const auto folders_only = only_of<is_folder>;
   s.keys = {
       required(key<S>(
-          "format", one_of({"gptq", "awq", "compressed-tensors", "gguf"}),
+          "format", one_of(names_where(any_format)),
           [](const S& e) -> auto& { return e.format; }, "Format of the artifact.")),
       required(key<S>(
           "path", path(), [](const S& e) -> auto& { return e.path; },
@@ -38,11 +78,11 @@ Section export_section() {
       key<S>(
           "overwrite", boolean(), [](const S& e) -> auto& { return e.overwrite; },
           "Replace what is there; false: what is there is an error."),
-      gptq_only(key<S>(
-          "checkpoint_format", one_of({"auto", "gptq", "gptq_v2"}),
+      only_of<has_versions>(key<S>(
+          "checkpoint_format", one_of(checkpoint_formats()),
           [](const S& e) -> auto& { return e.checkpoint_format; },
           "How zero points are stored; `auto`: gptq when symmetric, else gptq_v2.")),
-      gptq_only(key<S>(
+      only_of<has_desc_act>(key<S>(
           "desc_act", boolean(), [](const S& e) -> auto& { return e.desc_act; },
           "Groups in the order of activations, with a g_idx: slower kernels, and tensor "
           "parallelism is limited.")),

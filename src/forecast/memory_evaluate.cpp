@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "calque/formats/format.h"
 #include "calque/forward/block_runner.h"
 #include "job/evaluation_settings.h"
 #include "forecast/memory_moment.h"
@@ -74,7 +75,7 @@ bool has_other_heads(const JobShapes& shapes) {
   return shapes.job.evaluate->noise_floor ||
          std::any_of(
              shapes.plans.begin(), shapes.plans.end(), [&](const formats::ExportPlan& plan) {
-               return plan.request.format == "gguf" || plan.at(shapes.family.head().name).grid;
+               return !format_of(plan.request).is_folder || plan.at(shapes.family.head().name).grid;
              });
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "forecast/memory_moment.h"
+#include "calque/formats/format.h"
 
 // Every function below follows the code that it speaks of, moment by moment; the stage is the
 // moment that holds most. `4 *` is fp32.
@@ -122,7 +123,7 @@ std::optional<StageMemory> write_memory(const JobShapes& shapes) {
     for (const formats::TensorPlan& planned : plan.tensors) {
       if (planned.in_block_linear) continue;
       const Bytes count = elements(planned.tensor);
-      const bool gguf = plan.request.format == "gguf";
+      const bool casts = !format_of(plan.request).is_folder;
       Moment moment = program(shapes.runs);
       const Bytes source = shapes.source_bytes * count;
       if (planned.grid && planned.grid->block)
@@ -131,8 +132,8 @@ std::optional<StageMemory> write_memory(const JobShapes& shapes) {
         moment.add(fmt::format("{} in fp32, its codes and what is written", planned.tensor.name),
                    4 * count + count + planned.bytes);
       else
-        moment.add(fmt::format("{} as stored{}", planned.tensor.name, gguf ? ", twice" : ""),
-                   gguf ? source + planned.bytes : source);
+        moment.add(fmt::format("{} as stored{}", planned.tensor.name, casts ? ", twice" : ""),
+                   casts ? source + planned.bytes : source);
       keep_larger(std::move(moment), worst);
     }
   return as_stage(std::move(worst), "write");

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "calque/formats/format.h"
 #include "calque/forecast/job_plan.h"
 #include "forecast/predicted_json.h"
 
@@ -27,7 +28,7 @@ Json json_of(const PlannedModules& m) {
 Json json_of(const PlannedExport& planned) {
   const formats::ExportRequest& request = planned.plan.request;
   Json json = {{"path", request.path.string()}, {"format", request.format}};
-  if (request.format == "gguf") json["type"] = request.type;
+  if (format_of(request).has_block_types) json["type"] = request.type;
   json["tensor_bytes"] = planned.plan.tensor_bytes;
   json["bits_per_weight"] = planned.plan.bits_per_weight;
   json["weights_file_bytes"] = planned.weights_bytes();

@@ -7,7 +7,7 @@
 #include "calque/formats/reader.h"
 #include "calque/forward/block_runner.h"
 #include "job/pass_method.h"
-#include "publish/runtime_notes.h"
+#include "calque/formats/format.h"
 #include "job/stage_devices.h"
 #include "pipeline/writer_inputs.h"
 
@@ -29,7 +29,7 @@ void warn_of_export(const job::Job& job, const formats::ExportPlan& plan, Warnin
     if (!text.empty()) add(name + ": " + text, warnings);
   };
   for (const std::string& remark : plan.remarks) about(remark);
-  if (plan.request.format != "gguf") about(publish::runtime_limit(plan));
+  about(formats::runtime_limit(plan));
   if (plan.request.desc_act) about("desc_act: kernels for activation-ordered groups are slower");
   add(pipeline::missing_tokenizer(job, plan.request), warnings);
   add(pipeline::unused_scales(job, plan), warnings);
@@ -43,7 +43,7 @@ void warn_of_precision(const job::Job& job, Warnings& warnings) {
   if (forward::compute_dtype_from(dtype) == fast) return;
   add(fmt::format("runtime.forward_dtype: {} is the slower precision on this processor; {} is the "
                   "faster",
-                  dtype, model::name_of(fast)),
+                  dtype, forward::name_of(fast)),
       warnings);
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "formats/packed_layout.h"
+#include "formats/packed_format.h"
 #include "calque/core/error.h"
 
 namespace calque::formats {
@@ -70,6 +70,7 @@ std::vector<FolderContents::Group> FolderContents::groups() const {
 FolderContents contents_of(const ExportPlan& plan, const model::FamilySpec& family) {
   FolderContents contents;
   contents.modules = modules_of(plan, family);
+  contents.checkpoint_format = plan.request.checkpoint_format;
   const std::vector<FolderContents::Group> groups = contents.groups();
   if (groups.empty())
     throw Error(ErrorKind::kInternal, "",

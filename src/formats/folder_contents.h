@@ -22,6 +22,7 @@ struct FolderContents {
   ModuleSettings usual;         // of most modules
   bool lm_head = false;         // is quantized
   bool all_sym = true;
+  std::string checkpoint_format = "auto";  // as ExportRequest has it
   bool desc_act = false;  // some module has groups that are not consecutive
 
   std::vector<std::string> names() const;
@@ -35,11 +36,5 @@ struct FolderContents {
 };
 
 FolderContents contents_of(const ExportPlan& plan, const model::FamilySpec& family);
-
-// quantization_config of each kind of folder, as JSON.
-std::string gptq_settings_json(const FolderContents& contents, const std::string& checkpoint_format,
-                               const Provenance& provenance);
-std::string awq_settings_json(const FolderContents& contents);
-std::string compressed_tensors_settings_json(const FolderContents& contents);
 
 }  // namespace calque::formats

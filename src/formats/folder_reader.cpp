@@ -5,18 +5,40 @@
 #include <set>
 
 #include "formats/open.h"
-#include "formats/packed_folder.h"
+#include "formats/packed_config.h"
+#include "formats/packed_format.h"
 #include "calque/core/error.h"
 
 namespace calque::formats {
 namespace {
 
-std::string format_of(const std::optional<PackedSettings>& settings) {
-  using Layout = PackedSettings::Layout;
+std::string format_name(const std::optional<PackedSettings>& settings) {
   if (!settings) return "safetensors";
-  if (settings->layout == Layout::kAwqGemm) return "awq";
-  if (settings->layout == Layout::kCompressedTensors) return "compressed-tensors";
-  return settings->v2 ? "gptq_v2" : "gptq";
+  return settings->stored_format.empty() ? std::string(settings->format->name)
+                                         : settings->stored_format;
+}
+
+// Finds and checks every quantized linear, from headers alone: missing parts, dtypes and shapes
+// that contradict the settings or each other are Error(kInput) naming tensor and values. The
+// results borrow from `checkpoint`.
+std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkpoint,
+                                         const PackedSettings& settings) {
+  const PackedFormat& format = *settings.format->packed;
+  std::vector<PackedModule> modules;
+  for (const io::TensorRef& tensor : checkpoint.tensors()) {
+    if (!tensor.name.ends_with(format.marker)) continue;
+    const std::string module = tensor.name.substr(0, tensor.name.size() - format.marker.size());
+    if (checkpoint.find(module + ".weight") != nullptr)
+      throw Error(ErrorKind::kInput, "",
+                  fmt::format("module '{}' is stored twice: as '{}' and as '{}.weight'", module,
+                              tensor.name, module));
+    modules.push_back(format.open(checkpoint, module, settings));
+  }
+  if (modules.empty())
+    throw Error(ErrorKind::kInput, "",
+                fmt::format("{} announces quantized modules, but no tensor is named '*{}'",
+                            settings.where, format.marker));
+  return modules;
 }
 
 class FolderReader : public ArtifactReader {
@@ -24,7 +46,7 @@ class FolderReader : public ArtifactReader {
   explicit FolderReader(const std::filesystem::path& folder)
       : checkpoint_(folder), config_(model::load_config(folder)) {
     const std::optional<PackedSettings> settings = packed_settings(folder, checkpoint_);
-    format_ = format_of(settings);
+    format_ = format_name(settings);
     if (!settings) return;
     for (PackedModule& module :
          with_context(folder.string(), [&] { return packed_modules(checkpoint_, *settings); })) {

@@ -8,7 +8,7 @@
 
 #include "formats/gguf_mix.h"
 #include "formats/gguf_types.h"
-#include "formats/module_matcher.h"
+#include "formats/module_patterns.h"
 #include "calque/core/error.h"
 
 namespace calque::formats {

@@ -3,7 +3,7 @@
 #include <map>
 #include <string>
 
-#include "formats/formats.h"
+#include "formats/plan_inputs.h"
 #include "calque/io/gguf.h"
 
 namespace calque::formats {

@@ -4,12 +4,12 @@
 #include <map>
 #include <set>
 
-#include "formats/formats.h"
+#include "formats/gguf.h"
 #include "formats/gguf_choice.h"
 #include "formats/gguf_gaps.h"
 #include "formats/gguf_mix.h"
 #include "formats/gguf_types.h"
-#include "formats/wording.h"
+#include "formats/messages.h"
 #include "calque/core/names.h"
 
 namespace calque::formats {

@@ -13,7 +13,7 @@
 #include "formats/gguf_config.h"
 #include "formats/gguf_types.h"
 #include "formats/open.h"
-#include "formats/wording.h"
+#include "formats/messages.h"
 #include "calque/core/error.h"
 #include "calque/ggml/quantize.h"
 #include "calque/model/weight_source.h"

@@ -6,11 +6,11 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "formats/formats.h"
+#include "formats/gguf.h"
 #include "formats/ggml_blocks.h"
 #include "formats/gguf_metadata.h"
 #include "formats/gguf_types.h"
-#include "formats/intake.h"
+#include "formats/written_tensors.h"
 #include "calque/formats/reader.h"
 #include "calque/core/error.h"
 
@@ -110,16 +110,16 @@ std::uint64_t limit_of(const ExportRequest& request) {
 class GgufArtifactWriter : public ArtifactWriter {
  public:
   GgufArtifactWriter(const ExportPlan& plan, const WriterInputs& inputs)
-      : plan_(plan), inputs_(inputs), intake_(plan_), file_(open_file(plan_, inputs_)) {
+      : plan_(plan), inputs_(inputs), written_(plan_), file_(open_file(plan_, inputs_)) {
     if (inputs_.kept != nullptr)
       for (const std::string& name : inputs_.kept->tensors) {
-        const TensorPlan& planned = intake_.mark_given(name);
+        const TensorPlan& planned = written_.mark_given(name);
         file_.mark_written(planned.tensor.gguf_name, planned.bytes);
       }
   }
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
-    const TensorPlan& planned = intake_.accept(tensor_name, q);
+    const TensorPlan& planned = written_.accept(tensor_name, q);
     const std::vector<Index> order = order_of(planned.tensor);
     if (planned.grid->block) {
       store(planned, reordered(bytes_of(q.blocks_NB), order));
@@ -133,7 +133,7 @@ class GgufArtifactWriter : public ArtifactWriter {
 
   void write_rows(const std::string& tensor_name, Index first_row,
                   const quant::QuantizedMatrix& rows) override {
-    const TensorPlan& planned = intake_.accept_rows(tensor_name, first_row, rows);
+    const TensorPlan& planned = written_.accept_rows(tensor_name, first_row, rows);
     const model::TensorSpec& tensor = planned.tensor;
     const auto row_bytes = static_cast<std::uint64_t>(rows.blocks_NB.cols());
     const std::uint64_t slab =
@@ -152,16 +152,16 @@ class GgufArtifactWriter : public ArtifactWriter {
   }
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
-    const TensorPlan& planned = intake_.accept_dense(tensor_name, values);
+    const TensorPlan& planned = written_.accept_dense(tensor_name, values);
     const Matrix<float> packed = Matrix<float>::copy_of(values);
     store_values(planned, {packed.data(), packed.data() + packed.size()});
   }
 
   void finish() override {
-    intake_.require_complete();
+    written_.require_complete();
     for (const RopeTensor& tensor : rope_tensors(inputs_.family.config))
       file_.write(tensor.name, std::as_bytes(std::span(tensor.divisors)));
-    for (const TensorPlan* planned : intake_.to_copy()) copy(*planned);
+    for (const TensorPlan* planned : written_.to_copy()) copy(*planned);
     file_.finish();
   }
 
@@ -208,7 +208,7 @@ class GgufArtifactWriter : public ArtifactWriter {
 
   const ExportPlan plan_;
   const WriterInputs inputs_;
-  Intake intake_;
+  WrittenTensors written_;
   io::GgufWriter file_;
 };
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "formats/module_matcher.h"
+#include "formats/module_patterns.h"
 #include "calque/core/error.h"
 
 namespace calque::formats {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "formats/refusals.h"
+#include "formats/messages.h"
 #include "calque/formats/plan.h"
 #include "calque/model/family.h"
 

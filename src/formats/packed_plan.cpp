@@ -1,4 +1,4 @@
-// What folders of packed tensors cannot hold, and the plan of what they can.
+// What folders of packed linears cannot hold, and the plan of what they can.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -7,15 +7,16 @@
 #include <numeric>
 #include <set>
 
-#include "formats/packed_containers.h"
+#include "formats/packed_format.h"
 #include "formats/requirements.h"
-#include "formats/wording.h"
+#include "formats/messages.h"
+#include "formats/module_patterns.h"
 #include "calque/core/names.h"
 
 namespace calque::formats {
 namespace {
 
-// Sizes that the loaders' kernels know (formats_gptq_awq.md section 5).
+// Sizes that the loaders' kernels know.
 constexpr Index kGroupSizes[] = {32, 64, 128, 256, 512, 1024};
 
 // A linear that is to be quantized.
@@ -42,38 +43,58 @@ LinearsByKey linears_by(const std::vector<Quantized>& modules, KeyOf key_of) {
   return result;
 }
 
-std::string instead_of_width(const PackedContainer& container, int bits) {
+bool holds(const Format& format, int bits) {
+  const std::vector<int>& widths = format.packed->widths;
+  return std::find(widths.begin(), widths.end(), bits) != widths.end();
+}
+
+std::string widths_text(const Format& format) {
+  std::vector<std::string> widths;
+  for (const int width : format.packed->widths) widths.push_back(std::to_string(width));
+  return alternatives(widths);
+}
+
+// The folder that holds most widths, unless it is `format` itself.
+const Format* widest(const Format& format) {
+  const Format* found = &format;
+  for (const Format* other : formats())
+    if (other->packed != nullptr && other->packed->widths.size() > found->packed->widths.size())
+      found = other;
+  return found == &format ? nullptr : found;
+}
+
+std::string instead_of_width(const Format& format, int bits) {
   std::vector<std::string> choices;
-  const auto holds = [&](int width) {
-    return std::find(container.widths.begin(), container.widths.end(), width) !=
-           container.widths.end();
-  };
-  if (container.format != "gptq")
-    choices.push_back(bits == 8 && !holds(8) ? "gptq or compressed-tensors"
-                                             : "gptq (2, 3, 4 or 8 bits)");
+  if (const Format* other = widest(format)) {
+    std::vector<std::string> names;
+    for (const Format* each : formats())
+      if (each->packed != nullptr && holds(*each, bits)) names.emplace_back(each->name);
+    choices.push_back(bits == 8 && !holds(format, 8)
+                          ? alternatives(names)
+                          : fmt::format("{} ({} bits)", other->name, widths_text(*other)));
+  }
   if (bits == 5) choices.emplace_back("gguf Q5_0");
   if (bits == 6) choices.emplace_back("gguf Q8_0");
-  std::string text = fmt::format("Use bits: {}", bits > 4 && holds(8) ? 8 : 4);
+  std::string text = fmt::format("Use bits: {}", bits > 4 && holds(format, 8) ? 8 : 4);
   return choices.empty() ? text : fmt::format("{}, or export {}", text, fmt::join(choices, " or "));
 }
 
-void check_widths(const PackedContainer& container, const std::vector<Quantized>& modules,
+void check_widths(const Format& format, const std::vector<Quantized>& modules,
                   Refusals& refusals) {
   const auto by_bits = linears_by(
       modules, [](const Quantized& m) { return std::pair<Index, Index>(m.settings.bits, 0); });
-  std::vector<std::string> widths;
-  for (const int width : container.widths) widths.push_back(std::to_string(width));
-  const std::string stores =
-      widths.size() == 1 ? widths.front() + "-bit weights only" : alternatives(widths) + " bits";
+  const std::string stores = widths_text(format) + (format.packed->widths.size() == 1
+                                                        ? "-bit weights only"
+                                                        : " bits");
   for (const auto& [key, linears] : by_bits) {
     const int bits = static_cast<int>(key.first);
-    if (std::count(container.widths.begin(), container.widths.end(), bits) > 0) continue;
+    if (holds(format, bits)) continue;
     const std::string where =
         by_bits.size() == 1
             ? ""
             : fmt::format(" for {} ({} modules)", module_pattern(linears), linears.size());
-    refusals.add("E121", fmt::format("format '{}' stores {}, bits is {}{}. {}.", container.format,
-                                     stores, bits, where, instead_of_width(container, bits)));
+    refusals.add("E121", fmt::format("format '{}' stores {}, bits is {}{}. {}.", format.name,
+                                     stores, bits, where, instead_of_width(format, bits)));
   }
 }
 
@@ -107,20 +128,20 @@ void check_group_size(const std::vector<Quantized>& modules, Index group_size, R
                                key.first, factorisation(key.first), sizes_that_fit(modules)));
 }
 
-void check_group_sizes(const PackedContainer& container, const std::vector<Quantized>& modules,
+void check_group_sizes(const Format& format, const std::vector<Quantized>& modules,
                        Refusals& refusals) {
   std::map<Index, std::vector<Quantized>> by_size;
   for (const Quantized& module : modules) by_size[module.settings.group_size].push_back(module);
   for (const auto& [group_size, same] : by_size) check_group_size(same, group_size, refusals);
-  if (!container.one_group_size || by_size.size() < 2) return;
+  if (!format.packed->one_group_size || by_size.size() < 2) return;
   std::vector<std::string> sizes;
   for (const auto& [group_size, same] : by_size) sizes.push_back(std::to_string(group_size));
   refusals.add("E131", fmt::format("format '{}' has one group_size for all modules; the rules give "
                                    "{}. Use one, or export gptq or compressed-tensors.",
-                                   container.format, fmt::join(sizes, ", ")));
+                                   format.name, fmt::join(sizes, ", ")));
 }
 
-void check_multiples(const PackedContainer& container, const std::vector<Quantized>& modules,
+void check_multiples(const Format& format, const std::vector<Quantized>& modules,
                      std::string_view what, Index (model::LinearSpec::*channels)() const,
                      Index (*multiple)(const ModuleSettings&), Refusals& refusals) {
   const auto by_size = linears_by(modules, [&](const Quantized& m) {
@@ -133,7 +154,7 @@ void check_multiples(const PackedContainer& container, const std::vector<Quantiz
                               "{}; {} has {} ({} modules; {} = {}). Export gguf F16 "
                               "instead, or leave these modules as they are (a rule with "
                               "skip: true).",
-                              container.label, what, key.second, module_pattern(linears), key.first,
+                              format.label, what, key.second, module_pattern(linears), key.first,
                               linears.size(), key.first, factorisation(key.first)));
 }
 
@@ -161,42 +182,37 @@ std::string groups_text(Index group_size) {
   return group_size < 0 ? "per row" : fmt::format("g{}", group_size);
 }
 
-}  // namespace
+// Every choice of any format is known to all of them.
+std::vector<std::string_view> checkpoint_formats() {
+  std::vector<std::string_view> known;
+  for (const Format* format : formats())
+    for (const std::string_view name : format->checkpoint_formats)
+      if (std::find(known.begin(), known.end(), name) == known.end()) known.push_back(name);
+  return known;
+}
 
 void check_packed(const PlanInputs& inputs, Refusals& refusals) {
-  const PackedContainer& container = packed_container(inputs.request.format);
+  const Format& format = format_of(inputs.request);
   const std::vector<Quantized> modules = quantized_of(inputs);
   check_modules(inputs, modules, refusals);
-  check_widths(container, modules, refusals);
-  check_name("checkpoint_format", inputs.request.checkpoint_format, {"auto", "gptq", "gptq_v2"},
-             refusals);
+  check_widths(format, modules, refusals);
+  check_name("checkpoint_format", inputs.request.checkpoint_format, checkpoint_formats(), refusals);
   check_name("scale_dtype", inputs.request.scale_dtype, {"auto", "float16", "bfloat16"}, refusals);
-  check_group_sizes(container, modules, refusals);
-  check_multiples(container, modules, "in_features", &model::LinearSpec::in_features,
-                  container.input_multiple, refusals);
-  check_multiples(container, modules, "out_features", &model::LinearSpec::out_features,
-                  container.output_multiple, refusals);
+  check_group_sizes(format, modules, refusals);
+  check_multiples(format, modules, "in_features", &model::LinearSpec::in_features,
+                  format.packed->input_multiple, refusals);
+  check_multiples(format, modules, "out_features", &model::LinearSpec::out_features,
+                  format.packed->output_multiple, refusals);
 }
 
-// Of the sizes that people run, those that the shapes do not allow; none if one rank has trouble
-// already.
 std::vector<std::string> packed_remarks(const PlanInputs& inputs,
                                         const std::vector<TensorPlan>& tensors) {
-  const PlannedGrids grids(tensors);
-  std::vector<std::string> fit, others;
-  for (const Index ranks : {1, 2, 4, 8}) {
-    ExportRequest request = inputs.request;
-    request.require.tensor_parallel = {ranks};
-    Refusals refusals;
-    check_rank_shapes(inputs.family, request, grids, refusals);
-    (refusals.empty() ? fit : others).push_back(std::to_string(ranks));
-  }
-  if (others.empty() || fit.empty() || fit.front() != "1") return {};
-  return {fmt::format("tensor parallelism: the shapes allow {} of 1, 2, 4 and 8 ranks",
-                      fmt::join(fit, ", "))};
+  const std::string remark = rank_remark(inputs.family, inputs.request, tensors);
+  if (remark.empty()) return {};
+  return {remark};
 }
 
-// Biases are copied in the checkpoint's dtype by every container: loaders convert them to the dtype
+// Biases are copied in the checkpoint's dtype by every format: loaders convert them to the dtype
 // that they run in, and binary16 would cut off what bfloat16 holds.
 TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
                               bool in_block_linear) {
@@ -204,17 +220,33 @@ TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec&
   const std::string module = module_of(tensor.name);
   const auto found = inputs.modules.find(module);
   if (found == inputs.modules.end() || !(in_block_linear || head)) return plan_copy(inputs, tensor);
-  const PackedContainer& container = packed_container(inputs.request.format);
+  const Format& format = format_of(inputs.request);
   TensorPlan plan;
   plan.tensor = tensor;
-  plan.grid = container.grid(inputs, tensor, found->second);
-  plan.stored_as = fmt::format("{} {} bit {}", container.label, plan.grid->bits,
+  plan.grid = format.packed->grid(inputs, tensor, found->second);
+  plan.stored_as = fmt::format("{} {} bit {}", format.label, plan.grid->bits,
                                groups_text(plan.grid->group_size));
-  const auto layout = container.layout(inputs.request.checkpoint_format, open_exec("cpu"));
   for (const io::TensorDeclaration& part :
-       layout->declare(module, tensor.shape[0], tensor.shape[1], *plan.grid))
+       format.packed->declare(module, tensor.shape[0], tensor.shape[1], *plan.grid))
     plan.bytes += part.byte_count();
   return plan;
+}
+
+TensorPlanner packed_planner(const PlanInputs& inputs) {
+  return [&inputs](const model::TensorSpec& tensor, bool in_block_linear) {
+    return plan_packed_tensor(inputs, tensor, in_block_linear);
+  };
+}
+
+}  // namespace
+
+Format packed_row(Format facts) {
+  facts.check = check_packed;
+  facts.planner = packed_planner;
+  facts.remarks = packed_remarks;
+  facts.open = open_packed_writer;
+  facts.files = packed_files;
+  return facts;
 }
 
 }  // namespace calque::formats

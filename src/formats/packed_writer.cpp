@@ -1,12 +1,10 @@
-// Folders of safetensors in which linears are packed: one writer for all layouts.
+// Folders of safetensors in which linears are packed: one writer for all formats.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
-#include "formats/folder_contents.h"
-#include "formats/gptq_layout.h"
-#include "formats/intake.h"
-#include "formats/packed_containers.h"
+#include "formats/packed_format.h"
+#include "formats/written_tensors.h"
 #include "calque/formats/side_files.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -18,18 +16,18 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // What a tensor of the plan is stored in.
-std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const PackedLayout& layout,
+std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const PackedFormat& format,
                                             const model::ModelSource& source) {
   const model::TensorSpec& tensor = planned.tensor;
   if (!planned.grid) return {{tensor.name, source.at(tensor.name).dtype, tensor.shape}};
-  return layout.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid);
+  return format.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid);
 }
 
-std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedLayout& layout,
+std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedFormat& format,
                                                 const model::ModelSource& source) {
   std::vector<io::TensorDeclaration> result;
   for (const TensorPlan& planned : plan.tensors)
-    for (io::TensorDeclaration& part : parts_of(planned, layout, source))
+    for (io::TensorDeclaration& part : parts_of(planned, format, source))
       result.push_back(std::move(part));
   return result;
 }
@@ -48,14 +46,12 @@ Json config_with(const std::filesystem::path& model_folder, const Json& quantiza
 using SettingsFiles = std::vector<std::pair<std::string, std::string>>;
 
 SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
-                             const FolderContents& contents, const std::string& checkpoint_format) {
-  const Json quantization =
-      Json::parse(packed_container(plan.request.format)
-                      .settings(contents, checkpoint_format, inputs.provenance));
+                             const FolderContents& contents) {
+  const PackedFormat& format = *format_of(plan.request).packed;
+  const Json quantization = format.write_config(contents, inputs.provenance);
   SettingsFiles files = {
       {"config.json", config_with(inputs.model_folder, quantization).dump(2) + "\n"}};
-  // Older GPTQ loaders know this file only.
-  if (plan.request.format == "gptq")
+  if (format.writes_quantize_config)
     files.emplace_back("quantize_config.json", quantization.dump(2) + "\n");
   return files;
 }
@@ -74,20 +70,18 @@ class PackedWriter : public ArtifactWriter {
   PackedWriter(const ExportPlan& plan, const WriterInputs& inputs)
       : plan_(plan),
         inputs_(inputs),
-        intake_(plan_),
+        written_(plan_),
         contents_(contents_of(plan_, inputs_.family)),
-        checkpoint_format_(
-            gptq_checkpoint_format(contents_.all_sym, plan_.request.checkpoint_format)),
-        layout_(packed_container(plan_.request.format).layout(checkpoint_format_, inputs_.pack)),
+        format_(*format_of(plan_.request).packed),
         folder_(open_folder(plan_.request, inputs_.kept)),
-        weights_(open_weights(declarations(plan_, *layout_, inputs_.source))) {
+        weights_(open_weights(declarations(plan_, format_, inputs_.source))) {
     if (inputs_.kept != nullptr) go_on_from(*inputs_.kept);
   }
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
-    intake_.accept(tensor_name, q);
+    written_.accept(tensor_name, q);
     const std::vector<NamedBytes> parts =
-        with_context(tensor_name, [&] { return layout_->pack(module_of(tensor_name), q); });
+        with_context(tensor_name, [&] { return pack(tensor_name, q); });
     for (const NamedBytes& part : parts) weights_->write(part.name, part.bytes);
     const Index group_size = q.grid.group_size_for(q.in_features());
     contents_.desc_act |=
@@ -96,7 +90,7 @@ class PackedWriter : public ArtifactWriter {
   }
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
-    intake_.accept_dense(tensor_name, values);
+    written_.accept_dense(tensor_name, values);
     const DType dtype = inputs_.source.at(tensor_name).dtype;
     const auto count = static_cast<std::size_t>(values.size());
     std::vector<std::byte> bytes(count * size_of(dtype));
@@ -111,8 +105,8 @@ class PackedWriter : public ArtifactWriter {
   }
 
   void finish() override {
-    intake_.require_complete();
-    for (const TensorPlan* planned : intake_.to_copy()) copy(planned->tensor.name);
+    written_.require_complete();
+    for (const TensorPlan* planned : written_.to_copy()) copy(planned->tensor.name);
     weights_->finish();
     write_settings();
     for (const std::filesystem::path& file : side_files(inputs_.model_folder))
@@ -140,10 +134,16 @@ class PackedWriter : public ArtifactWriter {
   void go_on_from(const KeptArtifact& kept) {
     contents_.desc_act = Json::parse(kept.notes).at("desc_act");
     for (const std::string& name : kept.tensors) {
-      const TensorPlan& planned = intake_.mark_given(name);
-      for (const io::TensorDeclaration& part : parts_of(planned, *layout_, inputs_.source))
+      const TensorPlan& planned = written_.mark_given(name);
+      for (const io::TensorDeclaration& part : parts_of(planned, format_, inputs_.source))
         weights_->mark_written(part.name);
     }
+  }
+
+  std::vector<NamedBytes> pack(const std::string& tensor_name,
+                               const quant::QuantizedMatrix& q) const {
+    const Packing packing = {contents_.checkpoint_format, contents_.all_sym, inputs_.pack};
+    return format_.pack(module_of(tensor_name), q, packing);
   }
 
   void copy(const std::string& tensor_name) {
@@ -152,16 +152,15 @@ class PackedWriter : public ArtifactWriter {
   }
 
   void write_settings() const {
-    for (const auto& [name, text] : settings_files(plan_, inputs_, contents_, checkpoint_format_))
+    for (const auto& [name, text] : settings_files(plan_, inputs_, contents_))
       io::write_file(folder_->staging() / name, text);
   }
 
   const ExportPlan plan_;
   const WriterInputs inputs_;
-  Intake intake_;
+  WrittenTensors written_;
   FolderContents contents_;
-  const std::string checkpoint_format_;
-  const std::unique_ptr<PackedLayout> layout_;
+  const PackedFormat& format_;
   // In this order: the unfinished weights go before the folder that they are in.
   const std::unique_ptr<io::AtomicFolder> folder_;
   const std::unique_ptr<io::SafetensorsWriter> weights_;
@@ -178,15 +177,12 @@ std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
 std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs& inputs) {
   FolderContents contents = contents_of(plan, inputs.family);
   contents.desc_act = plan.request.desc_act;
-  const std::string checkpoint_format =
-      gptq_checkpoint_format(contents.all_sym, plan.request.checkpoint_format);
-  const auto layout =
-      packed_container(plan.request.format).layout(checkpoint_format, open_exec("cpu"));
+  const PackedFormat& format = *format_of(plan.request).packed;
   std::vector<PlannedFile> files;
   for (const auto& [name, bytes] : io::safetensors_file_sizes(
-           declarations(plan, *layout, inputs.source), plan.request.max_shard_bytes))
+           declarations(plan, format, inputs.source), plan.request.max_shard_bytes))
     files.push_back({name, bytes, name.ends_with(".safetensors")});
-  for (const auto& [name, text] : settings_files(plan, inputs, contents, checkpoint_format))
+  for (const auto& [name, text] : settings_files(plan, inputs, contents))
     files.push_back({name, text.size()});
   for (const std::filesystem::path& file : side_files(inputs.model_folder))
     files.push_back({file.filename().string(), std::filesystem::file_size(file)});

@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "formats/formats.h"
-#include "formats/module_rules.h"
+#include "formats/plan_inputs.h"
 #include "formats/requirements.h"
 #include "calque/core/error.h"
 
@@ -47,7 +46,7 @@ TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor) 
 
 ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource& source,
                        const QuantizationRequest& quantization, const ExportRequest& request) {
-  const Format& format = format_named(request.format);
+  const Format& format = format_of(request);
   Refusals refusals;
   const SettingsOfModule modules = resolve_rules(family, quantization, refusals);
   const PlanInputs inputs{family, source, quantization, request, modules};

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "calque/formats/format.h"
 #include "formats/open.h"
 #include "calque/core/error.h"
 #include "calque/io/gguf.h"
@@ -49,7 +50,7 @@ std::filesystem::path weights_path(const std::filesystem::path& path) {
 }
 
 std::vector<std::filesystem::path> files_at(const ExportRequest& request) {
-  if (request.format == "gguf") return io::gguf_files_of(request.path);
+  if (!format_of(request).is_folder) return io::gguf_files_of(request.path);
   std::vector<std::filesystem::path> there;
   if (std::filesystem::exists(request.path)) there.push_back(request.path);
   return there;
@@ -63,7 +64,7 @@ std::vector<std::filesystem::path> partial_files_at(const ExportRequest& request
   for (const auto& entry : std::filesystem::directory_iterator(path.parent_path(), none)) {
     const std::string name = entry.path().filename().string();
     if (name == path.filename().string() + ".partial" ||
-        (request.format == "gguf" && is_partial_shard(name, path.stem().string())))
+        (!format_of(request).is_folder && is_partial_shard(name, path.stem().string())))
       there.push_back(entry.path());
   }
   return there;

@@ -4,6 +4,7 @@
 #include <set>
 #include <span>
 
+#include "calque/formats/format.h"
 #include "job/pass_method.h"
 #include "job/upstream_settings.h"
 
@@ -44,7 +45,7 @@ Operations transform_needs(const Job& job, const std::vector<formats::ExportPlan
 }
 
 bool packs_bits(const formats::ExportPlan& plan) {
-  return plan.request.format == "gptq" || plan.request.format == "compressed-tensors";
+  return format_of(plan.request).packs_on_device;
 }
 
 std::vector<Operation> listed(const Operations& operations) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "calque/formats/format.h"
 #include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -86,7 +87,7 @@ void check_target(const formats::ExportRequest& request) {
 }
 
 void check_folder_export(const SourceModel& source, const formats::ExportRequest& request) {
-  if (!source.is_gguf() || request.format == "gguf") return;
+  if (!source.is_gguf() || !format_of(request).is_folder) return;
   throw Error(
       ErrorKind::kConfig, "E126",
       fmt::format("format '{}' is a folder with config.json and tokenizer files, and the "

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "calque/formats/format.h"
 #include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
 #include "publish/model_card.h"
@@ -38,13 +39,13 @@ formats::Provenance provenance_of(const job::Job& job, const SourceModel& source
 
 std::optional<text::Vocabulary> vocabulary_for(const job::Job& job, const SourceModel& source,
                                                const formats::ExportRequest& request) {
-  if (request.format != "gguf" || source.is_gguf() || !text::has_tokenizer(job.model.path))
+  if (format_of(request).is_folder || source.is_gguf() || !text::has_tokenizer(job.model.path))
     return std::nullopt;
   return text::load_vocabulary(job.model.path, source.family.config.vocab_size, request.pre);
 }
 
 std::string missing_tokenizer(const job::Job& job, const formats::ExportRequest& request) {
-  if (request.format != "gguf" || text::has_tokenizer(job.model.path)) return "";
+  if (format_of(request).is_folder || text::has_tokenizer(job.model.path)) return "";
   return "the model has no tokenizer: the GGUF file will have none either";
 }
 

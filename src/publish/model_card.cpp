@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "publish/runtime_notes.h"
+#include "calque/formats/format.h"
 
 namespace calque::publish {
 namespace {
@@ -186,7 +186,7 @@ std::string model_card(const record::Report& report, std::size_t artifact_index,
       artifact.bits_per_weight, size_text(artifact.file_bytes), size_text(report.source_bytes));
   card += "\n## Files\n\n" + files_table(plan) + "\n" + tensors_table(plan);
   card += "\n## Quality\n\n" + quality(report, artifact_index);
-  card += "\n## How to run\n\n" + runtime_notes(plan);
+  card += "\n## How to run\n\n" + formats::runtime_notes(plan);
   card += "\n## How it was made\n\n" + making(job, resolved_yaml);
   card += "\n## Calibration data\n\n" + calibration(report);
   card += "\n## Limits\n\n" + limits(report, artifact_index);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "calque/formats/format.h"
 #include "calque/verify/verify.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -42,7 +43,7 @@ std::string metrics_text(const record::Report& report, std::size_t index, const 
 void publish_folder(const record::Report& report, std::size_t artifact_index, const job::Job& job,
                     const std::string& resolved_yaml) {
   const formats::ExportRequest& request = report.artifacts[artifact_index].plan.request;
-  if (request.format == "gguf") return;
+  if (!format_of(request).is_folder) return;
   const fs::path facts = request.path / "calque";
   fs::create_directories(facts);
   io::write_file(facts / "job.resolved.yaml", without_local_paths(resolved_yaml));

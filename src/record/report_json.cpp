@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "forecast/predicted_json.h"
+#include "calque/formats/format.h"
 
 namespace calque::record {
 namespace {
@@ -82,7 +83,7 @@ Json json_of(const std::vector<EvaluationReport>& evaluations) {
 Json json_of(const ArtifactReport& artifact) {
   const formats::ExportRequest& request = artifact.plan.request;
   Json json = {{"name", request.path.filename().string()}, {"format", request.format}};
-  if (request.format == "gguf") json["type"] = request.type;
+  if (format_of(request).has_block_types) json["type"] = request.type;
   json["tensor_bytes"] = artifact.plan.tensor_bytes;
   json["file_bytes"] = artifact.file_bytes;
   json["bits_per_weight"] = artifact.bits_per_weight;

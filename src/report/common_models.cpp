@@ -78,7 +78,7 @@ const std::vector<UsualExport>& usual_exports() {
   static const std::vector<UsualExport> kExports = {
       {"Q8_0", "gguf", "Q8_0"},        {"Q6_K", "gguf", "Q6_K"},     {"Q5_K_M", "gguf", "Q5_K_M"},
       {"Q4_K_M", "gguf", "Q4_K_M"},    {"Q3_K_M", "gguf", "Q3_K_M"}, {"Q2_K", "gguf", "Q2_K"},
-      {"GPTQ 4 bit g128", "gptq", ""}, {"AWQ 4 bit g128", "awq", ""}};
+      {"GPTQ 4 bit g128", "gptq", ""}, {"AWQ 4 bit g128", "awq", "", /*sym=*/false}};
   return kExports;
 }
 
@@ -86,7 +86,7 @@ ExportSize export_size(const CommonModel& model, const UsualExport& usual) {
   const model::FamilySpec family = family_of(shape_of(model));
   const ShapeSource source(family);
   formats::QuantizationRequest quantization{.bits = 4, .group_size = 128};
-  quantization.sym = usual.format != "awq";
+  quantization.sym = usual.sym;
   formats::ExportRequest request{.format = std::string(usual.format), .path = "planned"};
   if (!usual.type.empty()) request.type = usual.type;
   const formats::ExportPlan plan = plan_export(family, source, quantization, request);

@@ -1,4 +1,5 @@
 #include "calque/report/points.h"
+#include "calque/formats/format.h"
 
 #include <fmt/format.h>
 
@@ -42,9 +43,8 @@ std::string usual_name(const Run& run, std::size_t i) {
   const Artifact& artifact = run.artifacts[i];
   const std::string grid = grid_text(run.pass_of(i));
   if (!artifact.type.empty()) return artifact.type;
-  if (artifact.format == "gptq") return "GPTQ" + grid;
-  if (artifact.format == "awq") return "AWQ" + grid;
-  return artifact.format + grid;
+  const formats::Format* format = formats::find_format(artifact.format);
+  return (format == nullptr ? artifact.format : std::string(format->label)) + grid;
 }
 
 Quality main_quality(const SweepPoint& point) {
@@ -88,7 +88,8 @@ void add_what_is_common(const Sweep& sweep, Point& point) {
 // "type" where the format has types, else method, bits and group size.
 std::string usual_name(const SweepPoint& point) {
   const std::string type = point.cell("type");
-  if (point.cell("format") == "gguf" && !type.empty()) return type;
+  const formats::Format* format = formats::find_format(point.cell("format"));
+  if (format != nullptr && format->has_block_types && !type.empty()) return type;
   const std::string group = point.cell("group_size");
   std::string method = point.cell("method");
   std::ranges::transform(method, method.begin(),

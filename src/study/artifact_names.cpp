@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "calque/formats/format.h"
 #include "calque/config/job_file.h"
 
 namespace calque::study {
@@ -16,15 +17,12 @@ std::string model_name(const fs::path& path) {
   return fs::is_directory(whole) ? whole.filename().string() : whole.stem().string();
 }
 
-std::string container_name(const std::string& format) {
-  return format == "gptq" ? "GPTQ" : format == "awq" ? "AWQ" : "CT";
-}
-
 std::string artifact_name(const job::Job& job, const formats::ExportRequest& request) {
   const formats::QuantizationRequest& grid = job.quantization.grid;
   const std::string model = model_name(job.model.path);
-  if (request.format == "gguf") return fmt::format("{}-{}", model, request.type);
-  return fmt::format("{}-{}-Int{}-{}", model, container_name(request.format), grid.bits,
+  const formats::Format& format = format_of(request);
+  if (format.has_block_types) return fmt::format("{}-{}", model, request.type);
+  return fmt::format("{}-{}-Int{}-{}", model, format.short_label, grid.bits,
                      grid.group_size > 0 ? fmt::format("g{}", grid.group_size) : "channel");
 }
 
@@ -36,7 +34,7 @@ void name_artifacts(job::Job& job, const fs::path& folder) {
     const std::string name = artifact_name(job, request);
     std::string unique = name;
     for (int n = 2; !names.insert(unique).second; ++n) unique = fmt::format("{}-{}", name, n);
-    request.path = folder / (request.format == "gguf" ? unique + ".gguf" : unique);
+    request.path = folder / (format_of(request).is_folder ? unique : unique + ".gguf");
     request.overwrite = true;
   }
 }

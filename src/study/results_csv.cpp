@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "calque/formats/format.h"
 #include "calque/study/fold.h"
 
 namespace calque::study {
@@ -95,7 +96,7 @@ class RowWriter {
     const job::QuantizationSettings& settings = run().job.quantization;
     const auto& exports = run().job.exports;
     const bool known = artifact_ < exports.size();
-    const bool gguf = known && exports[artifact_].format == "gguf";
+    const bool gguf = known && format_of(exports[artifact_]).has_block_types;
     line_.put("method", known ? settings.method() : "");
     line_.put("format", known ? exports[artifact_].format : "");
     line_.put("type", artifact_ > 0 ? exports[artifact_].path.filename().string()

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "calque/formats/format.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "study/host.h"
@@ -93,7 +94,7 @@ ArtifactResult artifact_result(const record::Report& report, std::size_t index) 
   ArtifactResult a;
   a.name = request.path.filename().string();
   a.format = request.format;
-  a.type = request.format == "gguf" ? request.type : "";
+  a.type = format_of(request).has_block_types ? request.type : "";
   a.file_bytes = artifact.file_bytes;
   a.tensor_bytes = artifact.plan.tensor_bytes;
   a.bits_per_weight = artifact.bits_per_weight;

@@ -9,7 +9,7 @@
 
 #include "text/json_node.h"
 #include "text/normalizer.h"
-#include "text/regex.h"
+#include "calque/text/regex.h"
 
 namespace calque::text {
 

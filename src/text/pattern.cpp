@@ -15,9 +15,9 @@ std::vector<Span> literal_matches(const std::string& wanted, std::string_view te
   return found;
 }
 
-Regex compile(const JsonNode& node) {
+TokenizerRegex compile(const JsonNode& node) {
   try {
-    return Regex(node.string());
+    return TokenizerRegex(node.string());
   } catch (const Error& error) {
     if (error.code() != "E211") throw;
     unsupported(node, error.what());
@@ -40,7 +40,7 @@ Pattern::Pattern(const JsonNode& node) {
 std::vector<Span> Pattern::matches(std::string_view text) const {
   if (const auto* literal = std::get_if<std::string>(&what_))
     return literal_matches(*literal, text);
-  return std::get<Regex>(what_).matches(text);
+  return std::get<TokenizerRegex>(what_).matches(text);
 }
 
 std::vector<MarkedSpan> cut_at_matches(const Pattern& pattern, std::string_view text) {

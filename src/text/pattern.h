@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "text/json_node.h"
-#include "text/regex.h"
+#include "text/regex_dialect.h"
 
 namespace calque::text {
 
@@ -13,13 +13,13 @@ namespace calque::text {
 class Pattern {
  public:
   explicit Pattern(const JsonNode& node);
-  explicit Pattern(Regex regex) : what_(std::move(regex)) {}
+  explicit Pattern(TokenizerRegex regex) : what_(std::move(regex)) {}
   explicit Pattern(std::string literal) : what_(std::move(literal)) {}
 
   std::vector<Span> matches(std::string_view text) const;
 
  private:
-  std::variant<std::string, Regex> what_;
+  std::variant<std::string, TokenizerRegex> what_;
 };
 
 // A part of a text, and whether the pattern matched it or it lies between matches.

@@ -76,7 +76,7 @@ PreTokenizer digits(const JsonNode& node) {
 PreTokenizer byte_level(const JsonNode& node) {
   const bool add_space = node.flag_or("add_prefix_space", true);
   const bool use_regex = node.flag_or("use_regex", true);
-  const Cutter cut = cut_by(std::make_shared<const Pattern>(Regex(kGpt2Regex)));
+  const Cutter cut = cut_by(std::make_shared<const Pattern>(TokenizerRegex(kGpt2Regex)));
   return [=](Pieces& pieces) {
     for (Piece& piece : pieces)
       if (add_space && !piece.text.starts_with(' ')) piece.text.insert(0, 1, ' ');

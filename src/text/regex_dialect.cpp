@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <vector>
 
 #include "calque/core/error.h"
+#include "text/unicode.h"
 
 namespace calque::text {
 namespace {
@@ -187,8 +189,58 @@ class Translator {
   std::vector<bool> caseless_{false};  // by open group
 };
 
+constexpr std::size_t kMaxPatternBytes = 1 << 16;
+
+[[noreturn]] void refuse(const std::string& reason) {
+  throw Error(ErrorKind::kInput, "E211", reason);
+}
+
+Regex compile(std::string_view pattern) {
+  if (pattern.size() > kMaxPatternBytes)
+    refuse(
+        fmt::format("is {} bytes long; at most {} are accepted", pattern.size(), kMaxPatternBytes));
+  const std::string translated = to_pcre2(pattern);
+  try {
+    return {translated, {.unicode_lines = true}};
+  } catch (const RegexError& error) {
+    const std::size_t offset = error.offset();
+    refuse(fmt::format("cannot be compiled: {} (near '{}')", error.what(),
+                       translated.substr(offset > 8 ? offset - 8 : 0, 16)));
+  }
+}
+
+std::optional<Span> find(Regex::Search& search, std::size_t start) {
+  try {
+    return search.from(start);
+  } catch (const RegexError& error) {
+    refuse(fmt::format("cannot be matched: {}", error.what()));
+  }
+}
+
 }  // namespace
 
 std::string to_pcre2(std::string_view pattern) { return Translator(pattern).run(); }
+
+TokenizerRegex::TokenizerRegex(std::string_view pattern) : regex_(compile(pattern)) {}
+
+std::vector<Span> TokenizerRegex::matches(std::string_view text) const {
+  std::vector<Span> found;
+  Regex::Search search(regex_, text);
+  std::size_t start = 0;
+  std::optional<std::size_t> last_end;
+  while (start <= text.size()) {
+    const auto match = find(search, start);
+    if (!match) break;
+    if (match->begin == match->end && match->end == last_end) {
+      if (start == text.size()) break;
+      next_code_point(text, start);
+      continue;
+    }
+    found.push_back(*match);
+    start = match->end;
+    last_end = start;
+  }
+  return found;
+}
 
 }  // namespace calque::text

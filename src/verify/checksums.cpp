@@ -1,8 +1,9 @@
-#include "verify/checksums.h"
+#include "verify/verify_parts.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <string>

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "verify/checksums.h"
 #include "formats/ggml_faults.h"
 #include "verify/verify_parts.h"
 #include "calque/formats/reader.h"
@@ -19,12 +18,7 @@ namespace fs = std::filesystem;
 
 void verify_folder(const fs::path& folder, Findings& findings) {
   check_checksums(folder, findings);
-  const LooseTensors tensors = load_loosely(folder, findings);
-  const std::unique_ptr<MeantModules> meant = meant_modules(folder, findings);
-  const std::vector<StoredModule> modules =
-      stored_modules(tensors, meant != nullptr && meant->awq, findings);
-  check_config(tensors, modules, meant.get(), findings);
-  check_values(tensors, modules, meant.get(), findings);
+  check_modules(folder, load_loosely(folder, findings), findings);
 }
 
 void verify_gguf(const fs::path& path, Findings& findings) {

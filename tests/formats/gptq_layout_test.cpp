@@ -1,7 +1,10 @@
-#include "formats/gptq_layout.h"
+#include "formats/gptq.h"
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
+#include "formats/packed_format.h"
 #include "formats/support.h"
 #include "calque/kernels/pack_bits.h"
 
@@ -33,15 +36,37 @@ quant::QuantizedMatrix row_of(const std::vector<std::uint8_t>& codes, int bits) 
   return q;
 }
 
-std::vector<std::uint32_t> unsigned_words(const Matrix<std::int32_t>& words) {
-  std::vector<std::uint32_t> result;
-  for (Index i = 0; i < words.size(); ++i)
-    result.push_back(static_cast<std::uint32_t>(words.data()[i]));
-  return result;
+using Words = std::vector<std::uint32_t>;
+
+const PackedFormat& gptq() { return *format_named("gptq").packed; }
+
+std::vector<NamedBytes> pack(const quant::QuantizedMatrix& q, bool v2) {
+  return gptq().pack("m", q, {.checkpoint_format = v2 ? "gptq_v2" : "gptq"});
 }
 
-std::vector<std::uint32_t> qweight_words(const std::vector<std::uint8_t>& codes, int bits) {
-  return unsigned_words(pack_gptq(row_of(codes, bits), false).qweight);
+Words words_in(const std::vector<NamedBytes>& tensors, const std::string& name) {
+  for (const NamedBytes& tensor : tensors) {
+    if (tensor.name != "m." + name) continue;
+    Words words(tensor.bytes.size() / 4);
+    std::memcpy(words.data(), tensor.bytes.data(), tensor.bytes.size());
+    return words;
+  }
+  ADD_FAILURE() << "no tensor " << name;
+  return {};
+}
+
+Words qzeros_of(const quant::QuantizedMatrix& q, bool v2) {
+  return words_in(pack(q, v2), "qzeros");
+}
+
+Words qweight_words(const std::vector<std::uint8_t>& codes, int bits) {
+  return words_in(pack(row_of(codes, bits), false), "qweight");
+}
+
+Matrix<std::int32_t> as_matrix(const Words& words, Index rows) {
+  Matrix<std::int32_t> matrix(rows, static_cast<Index>(words.size()) / rows);
+  std::memcpy(matrix.data(), words.data(), 4 * words.size());
+  return matrix;
 }
 
 // One group, zero points 0, 1, 2, ... of as many outputs.
@@ -61,14 +86,11 @@ quant::QuantizedMatrix with_zeros(const std::vector<int>& zeros, int bits, int m
 
 std::vector<int> unpacked_zeros(const std::vector<std::uint32_t>& words, Index N, int bits,
                                 bool v2) {
-  Matrix<std::int32_t> qzeros(1, static_cast<Index>(words.size()));
-  for (std::size_t i = 0; i < words.size(); ++i)
-    qzeros(0, static_cast<Index>(i)) = static_cast<std::int32_t>(words[i]);
-  const Matrix<std::uint8_t> zeros = unpack_gptq_zeros(qzeros, N, bits, v2);
+  const Matrix<std::uint8_t> zeros = unpack_gptq_zeros(as_matrix(words, 1), N, bits, v2);
   return {zeros.data(), zeros.data() + zeros.size()};
 }
 
-// Words of formats_gptq_awq.md section 1.2, worked out by hand from the bit-stream rule.
+// Worked out by hand from the bit-stream rule.
 TEST(GptqLayout, PacksFourBitCodesFromTheLowEnd) {
   EXPECT_EQ(qweight_words({1, 2, 3, 4, 5, 6, 7, 8}, 4), std::vector<std::uint32_t>{0x87654321u});
 }
@@ -101,14 +123,14 @@ TEST(GptqLayout, StoresTheMiddleCodeAsZeroPointOfSymmetricFiles) {
   for (const SymZeros& c : cases) {
     const Index N = static_cast<Index>(c.v1.size()) * 32 / c.bits;
     const quant::QuantizedMatrix q = random_quantized(gptq_grid(c.bits, -1, true), N, 32, 3);
-    EXPECT_EQ(unsigned_words(pack_gptq(q, false).qzeros), c.v1) << c.bits << " bits, v1";
-    EXPECT_EQ(unsigned_words(pack_gptq(q, true).qzeros), c.v2) << c.bits << " bits, v2";
+    EXPECT_EQ(qzeros_of(q, false), c.v1) << c.bits << " bits, v1";
+    EXPECT_EQ(qzeros_of(q, true), c.v2) << c.bits << " bits, v2";
   }
 }
 
-// K = 64, N = 96, groups of 32 (section 9).
+// K = 64, N = 96, groups of 32.
 TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
-  const auto four = gptq_layout(false)->declare("a.q_proj", 96, 64, gptq_grid(4, 32, true));
+  const auto four = gptq().declare("a.q_proj", 96, 64, gptq_grid(4, 32, true));
   ASSERT_EQ(four.size(), 4u);
   EXPECT_EQ(four[0].name, "a.q_proj.qweight");
   EXPECT_EQ(four[0].shape, (std::vector<Index>{8, 96}));
@@ -120,7 +142,7 @@ TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
   EXPECT_EQ(four[3].name, "a.q_proj.g_idx");
   EXPECT_EQ(four[3].shape, (std::vector<Index>{64}));
   EXPECT_EQ(four[3].dtype, DType::kI32);
-  const auto three = gptq_layout(false)->declare("a.q_proj", 96, 64, gptq_grid(3, 32, true));
+  const auto three = gptq().declare("a.q_proj", 96, 64, gptq_grid(3, 32, true));
   EXPECT_EQ(three[0].shape, (std::vector<Index>{6, 96}));
   EXPECT_EQ(three[1].shape, (std::vector<Index>{2, 9}));
 }
@@ -128,30 +150,31 @@ TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
 TEST(GptqLayout, PacksToTheDeclaredShapes) {
   for (const int bits : {2, 3, 4, 8}) {
     const quant::Grid grid = gptq_grid(bits, 32, true);
-    const GptqTensors packed = pack_gptq(random_quantized(grid, 96, 64, 5), false);
-    const auto declared = gptq_layout(false)->declare("m", 96, 64, grid);
-    EXPECT_EQ((std::vector<Index>{packed.qweight.rows(), packed.qweight.cols()}),
-              declared[0].shape);
-    EXPECT_EQ((std::vector<Index>{packed.qzeros.rows(), packed.qzeros.cols()}), declared[1].shape);
-    EXPECT_EQ((std::vector<Index>{packed.scales.rows(), packed.scales.cols()}), declared[2].shape);
-    EXPECT_EQ(static_cast<Index>(packed.g_idx.size()), 64);
-    EXPECT_EQ(packed.g_idx[31], 0);
-    EXPECT_EQ(packed.g_idx[32], 1);
+    const std::vector<NamedBytes> packed = pack(random_quantized(grid, 96, 64, 5), false);
+    const auto declared = gptq().declare("m", 96, 64, grid);
+    ASSERT_EQ(packed.size(), declared.size());
+    for (std::size_t i = 0; i < packed.size(); ++i) {
+      EXPECT_EQ(packed[i].name, declared[i].name);
+      EXPECT_EQ(packed[i].bytes.size(), declared[i].byte_count()) << packed[i].name;
+    }
+    const Words g_idx = words_in(packed, "g_idx");
+    ASSERT_EQ(g_idx.size(), 64u);
+    EXPECT_EQ(g_idx[31], 0u);
+    EXPECT_EQ(g_idx[32], 1u);
   }
 }
 
-// The table of section 1.3.
 TEST(GptqLayout, WritesZeroPointsAsTheyAreInV2) {
   const auto q = with_zeros({0, 1, 2, 3, 4, 5, 6, 7}, 4, 0);
-  EXPECT_EQ(unsigned_words(pack_gptq(q, true).qzeros), std::vector<std::uint32_t>{0x76543210u});
+  EXPECT_EQ(qzeros_of(q, true), std::vector<std::uint32_t>{0x76543210u});
 }
 TEST(GptqLayout, WritesZeroPointsMinusOneInV1) {
   const auto q = with_zeros({1, 2, 3, 4, 5, 6, 7, 15}, 4, 1);
-  EXPECT_EQ(unsigned_words(pack_gptq(q, false).qzeros), std::vector<std::uint32_t>{0xE6543210u});
+  EXPECT_EQ(qzeros_of(q, false), std::vector<std::uint32_t>{0xE6543210u});
 }
 TEST(GptqLayout, RefusesAZeroPointOfZeroInV1) {
   const auto q = with_zeros({1, 2, 0, 4, 5, 6, 7, 8}, 4, 0);
-  const Error error = error_of([&] { pack_gptq(q, false); });
+  const Error error = error_of([&] { pack(q, false); });
   EXPECT_EQ(error.kind(), ErrorKind::kInternal);
   EXPECT_NE(std::string(error.what()).find("row 2"), std::string::npos) << error.what();
 }
@@ -171,14 +194,14 @@ TEST(GptqLayout, AddsOneToEachThreeBitField) {
   }
   Matrix<std::int32_t> words(1, 3);
   pack_rows(fields, 3, words);
-  EXPECT_EQ(unpacked_zeros(unsigned_words(words), 32, 3, false), zeros);
+  EXPECT_EQ(unpacked_zeros({words.data(), words.data() + words.size()}, 32, 3, false), zeros);
 }
 // With no zero point of 0 the two rules for v1, by field and by word, agree.
 TEST(GptqLayout, V1AndV2ReadBackTheSameZeroPoints) {
   for (const int bits : {2, 3, 4, 8}) {
     const auto q = random_quantized(gptq_grid(bits, 32, false, 1), 96, 64, 11);
-    const Matrix<std::uint8_t> v1 = unpack_gptq_zeros(pack_gptq(q, false).qzeros, 96, bits, false);
-    const Matrix<std::uint8_t> v2 = unpack_gptq_zeros(pack_gptq(q, true).qzeros, 96, bits, true);
+    const Matrix<std::uint8_t> v1 = unpack_gptq_zeros(as_matrix(qzeros_of(q, false), 2), 96, bits, false);
+    const Matrix<std::uint8_t> v2 = unpack_gptq_zeros(as_matrix(qzeros_of(q, true), 2), 96, bits, true);
     for (Index g = 0; g < v1.rows(); ++g)
       for (Index n = 0; n < 96; ++n) {
         ASSERT_EQ(v1(g, n), v2(g, n)) << bits << " bits";
@@ -190,16 +213,9 @@ TEST(GptqLayout, V1AndV2ReadBackTheSameZeroPoints) {
 TEST(GptqLayout, RefusesAScaleThatBinary16CannotHold) {
   auto q = row_of(std::vector<std::uint8_t>(32, 1), 4);
   q.scales_NG(0, 0) = 0.1f;
-  const Error error = error_of([&] { pack_gptq(q, true); });
+  const Error error = error_of([&] { pack(q, true); });
   EXPECT_EQ(error.kind(), ErrorKind::kInternal);
   EXPECT_NE(std::string(error.what()).find("binary16"), std::string::npos) << error.what();
-}
-
-TEST(GptqLayout, MeansV1BySymmetricAndV2ByAsymmetricAuto) {
-  EXPECT_EQ(gptq_checkpoint_format(true, "auto"), "gptq");
-  EXPECT_EQ(gptq_checkpoint_format(false, "auto"), "gptq_v2");
-  EXPECT_EQ(gptq_checkpoint_format(false, "gptq"), "gptq");
-  EXPECT_EQ(gptq_checkpoint_format(true, "gptq_v2"), "gptq_v2");
 }
 
 }  // namespace

@@ -3,8 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "formats/module_matcher.h"
-#include "formats/module_regex.h"
+#include "formats/module_patterns.h"
 #include "formats/support.h"
 #include "support/temp_folder.h"
 

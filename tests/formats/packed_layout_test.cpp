@@ -1,6 +1,5 @@
-// AWQ and compressed-tensors, word by word. Expected words and shapes: formats_gptq_awq.md sections
-// 3.1, 4 and 9.
-#include "formats/packed_layout.h"
+// AWQ and compressed-tensors, word by word. Expected words and shapes: worked out by hand.
+#include "formats/packed_format.h"
 
 #include <gtest/gtest.h>
 
@@ -61,60 +60,67 @@ std::vector<std::uint32_t> words_in(const std::vector<NamedBytes>& tensors,
 }
 using Words = std::vector<std::uint32_t>;
 
+const PackedFormat& awq() { return *format_named("awq").packed; }
+const PackedFormat& compressed_tensors() { return *format_named("compressed-tensors").packed; }
+
+std::vector<NamedBytes> pack(const PackedFormat& format, const quant::QuantizedMatrix& q) {
+  return format.pack("m", q, {.checkpoint_format = "gptq_v2"});
+}
+
 TEST(AwqLayout, InterleavesTheNibblesOfEightOutputs) {
   const auto packed = [](const std::vector<int>& codes) {
-    return words_in(awq_layout()->pack("m", column_of(codes, {})), "qweight");
+    return words_in(pack(awq(), column_of(codes, {})), "qweight");
   };
   EXPECT_EQ(packed({0, 1, 2, 3, 4, 5, 6, 7}), Words{0x75316420u});
   EXPECT_EQ(packed({1, 2, 3, 4, 5, 6, 7, 8}), Words{0x86427531u});
 }
 TEST(AwqLayout, StoresZeroPointsAsTheyAreInTheSameOrder) {
   const auto tensors =
-      awq_layout()->pack("m", column_of(std::vector<int>(8, 3), {0, 1, 2, 3, 4, 5, 6, 7}));
+      pack(awq(), column_of(std::vector<int>(8, 3), {0, 1, 2, 3, 4, 5, 6, 7}));
   EXPECT_EQ(words_in(tensors, "qzeros"), Words{0x75316420u});
 }
 TEST(AwqLayout, StoresEightForSymmetricGrids) {
-  const auto tensors = awq_layout()->pack("m", column_of(std::vector<int>(8, 3), {}));
+  const auto tensors = pack(awq(), column_of(std::vector<int>(8, 3), {}));
   EXPECT_EQ(words_in(tensors, "qzeros"), Words{0x88888888u});
 }
 
 TEST(CompressedTensorsLayout, PacksRowsFromTheLowEnd) {
   std::vector<int> codes(16);  // -8..7, stored plus 8
   for (int k = 0; k < 16; ++k) codes[static_cast<std::size_t>(k)] = k;
-  EXPECT_EQ(words_in(compressed_tensors_layout()->pack("m", row_of(codes, 4)), "weight_packed"),
+  EXPECT_EQ(words_in(pack(compressed_tensors(), row_of(codes, 4)), "weight_packed"),
             (Words{0x76543210u, 0xFEDCBA98u}));
-  EXPECT_EQ(words_in(compressed_tensors_layout()->pack("m", row_of({0, 127, 128, 255}, 8)),
+  EXPECT_EQ(words_in(pack(compressed_tensors(), row_of({0, 127, 128, 255}, 8)),
                      "weight_packed"),
             Words{0xFF807F00u});
 }
 TEST(CompressedTensorsLayout, PacksZeroPointsAlongTheOutputs) {
-  const auto tensors = compressed_tensors_layout()->pack(
-      "m", column_of(std::vector<int>(8, 1), {0, 1, 2, 3, 4, 5, 6, 7}));
+  const auto tensors = pack(compressed_tensors(), column_of(std::vector<int>(8, 1), {0, 1, 2, 3, 4, 5, 6, 7}));
   EXPECT_EQ(words_in(tensors, "weight_zero_point"), Words{0x76543210u});
 }
 
-std::vector<std::vector<Index>> shapes_of(const PackedLayout& layout, const quant::Grid& grid) {
+std::vector<std::vector<Index>> shapes_of(const PackedFormat& format, const quant::Grid& grid) {
   std::vector<std::vector<Index>> shapes;
-  for (const io::TensorDeclaration& tensor : layout.declare("m", 96, 64, grid))
+  for (const io::TensorDeclaration& tensor : format.declare("m", 96, 64, grid))
     shapes.push_back(tensor.shape);
   return shapes;
 }
 using Shapes = std::vector<std::vector<Index>>;
 
 TEST(PackedLayouts, HaveTheShapesOfTheFormats) {
-  EXPECT_EQ(shapes_of(*awq_layout(), grid_of(4, 32, true)), (Shapes{{64, 12}, {2, 12}, {2, 96}}));
-  EXPECT_EQ(shapes_of(*compressed_tensors_layout(), grid_of(4, 32, false)),
+  EXPECT_EQ(shapes_of(awq(), grid_of(4, 32, true)), (Shapes{{64, 12}, {2, 12}, {2, 96}}));
+  EXPECT_EQ(shapes_of(compressed_tensors(), grid_of(4, 32, false)),
             (Shapes{{96, 8}, {96, 2}, {2}, {12, 2}}));
-  EXPECT_EQ(shapes_of(*compressed_tensors_layout(), grid_of(8, -1, true)),
+  EXPECT_EQ(shapes_of(compressed_tensors(), grid_of(8, -1, true)),
             (Shapes{{96, 16}, {96, 1}, {2}}));
 }
 
 TEST(PackedLayouts, PackWhatTheyDeclare) {
   for (const bool sym : {true, false})
-    for (const auto& layout : {gptq_layout(true), awq_layout(), compressed_tensors_layout()}) {
+    for (const PackedFormat* format :
+         {format_named("gptq").packed, &awq(), &compressed_tensors()}) {
       const quant::Grid grid = grid_of(4, 32, sym);
-      const auto declared = layout->declare("m", 96, 64, grid);
-      const auto packed = layout->pack("m", random_quantized(grid, 96, 64, 3));
+      const auto declared = format->declare("m", 96, 64, grid);
+      const auto packed = pack(*format, random_quantized(grid, 96, 64, 3));
       ASSERT_EQ(packed.size(), declared.size());
       for (std::size_t i = 0; i < packed.size(); ++i) {
         EXPECT_EQ(packed[i].name, declared[i].name);
@@ -127,8 +133,8 @@ TEST(PackedLayouts, RefuseActivationOrderWhereItHasNoPlace) {
   quant::Grid grid = grid_of(4, 32, true);
   grid.desc_act = true;
   const auto q = random_quantized(grid, 96, 64, 3);
-  for (const auto& layout : {awq_layout(), compressed_tensors_layout()}) {
-    const Error error = error_of([&] { layout->pack("m", q); });
+  for (const PackedFormat* format : {&awq(), &compressed_tensors()}) {
+    const Error error = error_of([&] { pack(*format, q); });
     EXPECT_EQ(error.kind(), ErrorKind::kInternal);
   }
 }
@@ -137,7 +143,7 @@ TEST(PackedLayouts, StoreScalesInTheTypeOfTheGrid) {
   quant::Grid grid = grid_of(4, 32, true);
   const auto dtype = [&](ScalePrecision precision) {
     grid.precision = precision;
-    return compressed_tensors_layout()->declare("m", 96, 64, grid)[1].dtype;
+    return compressed_tensors().declare("m", 96, 64, grid)[1].dtype;
   };
   EXPECT_EQ(dtype(ScalePrecision::kF16), DType::kF16);
   EXPECT_EQ(dtype(ScalePrecision::kBF16), DType::kBF16);

@@ -4,7 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "formats/support.h"
-#include "formats/wording.h"
+#include "calque/formats/format.h"
+#include "formats/messages.h"
 #include "calque/io/file.h"
 #include "support/temp_folder.h"
 
@@ -273,12 +274,12 @@ TEST_F(PlanTiny, RefusesAScaleTypeThatDoesNotExist) {
 
 TEST(Formats, AreListedWithASummary) {
   std::vector<std::string_view> names;
-  for (const FormatInfo& format : formats()) names.push_back(format.name);
+  for (const Format* format : formats()) names.push_back(format->name);
   EXPECT_THAT(names, ::testing::ElementsAre("gptq", "awq", "compressed-tensors", "gguf"));
-  for (const FormatInfo& format : formats()) EXPECT_FALSE(format.summary.empty());
+  for (const Format* format : formats()) EXPECT_FALSE(format->summary.empty());
 }
 
-TEST(Wording, FactorisesSizes) {
+TEST(Messages, FactorisesSizes) {
   EXPECT_EQ(factorisation(2880), "2^6·3^2·5");
   EXPECT_EQ(factorisation(1), "1");
   EXPECT_EQ(factorisation(7), "7");

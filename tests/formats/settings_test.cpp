@@ -1,11 +1,10 @@
-// quantization_config of every kind of folder, as loaders read it (formats_gptq_awq.md
-// sections 2.3, 3.2 and 4).
+// quantization_config of every kind of folder, as loaders read it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "formats/folder_contents.h"
+#include "formats/packed_format.h"
 
 namespace calque::formats {
 namespace {
@@ -28,6 +27,7 @@ class Settings : public ::testing::Test {
         contents_.modules.push_back({name(layer, role), kUsual});
     contents_.modules.push_back({"lm_head", std::nullopt});
     contents_.usual = kUsual;
+    contents_.checkpoint_format = "gptq";
   }
   static std::string name(int layer, const std::string& role) {
     return "model.layers." + std::to_string(layer) + "." + role;
@@ -51,11 +51,12 @@ class Settings : public ::testing::Test {
     contents_.modules.push_back({name(3, "mlp.shared_expert_gate"), std::nullopt});
     contents_.modules.push_back({"lm_head", std::nullopt});
   }
-  Json gptq() const {
-    return Json::parse(gptq_settings_json(contents_, "gptq", {"calque:0", "Tiny", "rtn", "rtn"}));
+  Json gptq() const { return config("gptq", contents_); }
+  Json awq() const { return config("awq", contents_); }
+  Json ct() const { return config("compressed-tensors", contents_); }
+  static Json config(const char* format, const FolderContents& contents) {
+    return format_named(format).packed->write_config(contents, {"calque:0", "Tiny", "rtn", "rtn"});
   }
-  Json awq() const { return Json::parse(awq_settings_json(contents_)); }
-  Json ct() const { return Json::parse(compressed_tensors_settings_json(contents_)); }
 
   FolderContents contents_;
 };
@@ -70,6 +71,18 @@ TEST_F(Settings, OfGptqNeedNoRulesWhereAllModulesAreAlike) {
   EXPECT_FALSE(gptq().contains("dynamic"));
   EXPECT_FALSE(gptq().contains("modules_in_block_to_quantize"));
   EXPECT_EQ(gptq().at("lm_head"), false);
+}
+
+TEST_F(Settings, OfGptqMeanV1BySymmetricAndV2ByAsymmetricAuto) {
+  const auto format = [&](bool all_sym, const char* requested) {
+    contents_.all_sym = all_sym;
+    contents_.checkpoint_format = requested;
+    return gptq().at("checkpoint_format").get<std::string>();
+  };
+  EXPECT_EQ(format(true, "auto"), "gptq");
+  EXPECT_EQ(format(false, "auto"), "gptq_v2");
+  EXPECT_EQ(format(false, "gptq"), "gptq");
+  EXPECT_EQ(format(true, "gptq_v2"), "gptq_v2");
 }
 
 TEST_F(Settings, OfGptqNameFusedModulesToo) {

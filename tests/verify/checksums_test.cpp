@@ -1,4 +1,4 @@
-#include "verify/checksums.h"
+#include "verify/verify_parts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -55,7 +55,7 @@ struct TensorTypeRule {
 
 // One thing to write.
 struct ExportRequest {
-  std::string format;          // "gptq", "awq", "compressed-tensors", "gguf"; see formats()
+  std::string format;          // the name of a row (format.h): "gptq"
   std::filesystem::path path;  // the folder; gguf: the file
   bool overwrite = false;
   // folders
@@ -112,12 +112,5 @@ struct ExportPlan {
 // quantized lm_head that is tied to the embedding (E124), what `require` rules out (E141 to E146).
 ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource& source,
                        const QuantizationRequest& quantization, const ExportRequest& request);
-
-// One row a format, for --help and the job file.
-struct FormatInfo {
-  std::string_view name;
-  std::string_view summary;
-};
-const std::vector<FormatInfo>& formats();
 
 }  // namespace calque::formats

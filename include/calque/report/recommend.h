@@ -46,6 +46,7 @@ struct UsualExport {
   std::string_view name;  // "Q4_K_M", "GPTQ 4 bit g128"
   std::string_view format;
   std::string_view type;  // gguf
+  bool sym = true;        // folders
 };
 const std::vector<UsualExport>& usual_exports();
 

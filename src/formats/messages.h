@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "calque/core/matrix.h"
+
 namespace calque::formats {
 
 // Reasons why an export cannot be made, collected so that the user sees all of them at once.
@@ -19,5 +21,14 @@ class Refusals {
  private:
   std::vector<std::pair<std::string, std::string>> reasons_;
 };
+
+// "2^6·3^2·5" for 2880.
+std::string factorisation(Index n);
+
+// "[14336, 4096]"
+std::string shape_text(const std::vector<Index>& shape);
+
+// "a, b or c"
+std::string alternatives(const std::vector<std::string>& items);
 
 }  // namespace calque::formats

@@ -1,8 +1,8 @@
-#include "formats/intake.h"
+#include "formats/written_tensors.h"
 
 #include <fmt/format.h>
 
-#include "formats/wording.h"
+#include "formats/messages.h"
 #include "calque/formats/writer.h"
 #include "calque/core/error.h"
 
@@ -28,7 +28,7 @@ void ArtifactWriter::write_rows(const std::string& tensor_name, Index /*first_ro
   refuse(tensor_name, "given row by row, but the format takes whole matrices");
 }
 
-const TensorPlan& Intake::accept_rows(const std::string& tensor_name, Index first_row,
+const TensorPlan& WrittenTensors::accept_rows(const std::string& tensor_name, Index first_row,
                                       const quant::QuantizedMatrix& rows) {
   const TensorPlan& planned = plan_.at(tensor_name);
   require_grid(planned, rows);
@@ -45,7 +45,7 @@ const TensorPlan& Intake::accept_rows(const std::string& tensor_name, Index firs
   return planned;
 }
 
-const TensorPlan& Intake::accept(const std::string& tensor_name, const quant::QuantizedMatrix& q) {
+const TensorPlan& WrittenTensors::accept(const std::string& tensor_name, const quant::QuantizedMatrix& q) {
   const TensorPlan& planned = plan_.at(tensor_name);
   require_grid(planned, q);
   const std::vector<Index> shape = {q.out_features(), q.in_features()};
@@ -56,7 +56,7 @@ const TensorPlan& Intake::accept(const std::string& tensor_name, const quant::Qu
   return planned;
 }
 
-const TensorPlan& Intake::accept_dense(const std::string& tensor_name,
+const TensorPlan& WrittenTensors::accept_dense(const std::string& tensor_name,
                                        MatrixView<const float> values) {
   const TensorPlan& planned = plan_.at(tensor_name);
   if (planned.grid) refuse(tensor_name, "given to the writer unquantized, but planned with a grid");
@@ -69,19 +69,19 @@ const TensorPlan& Intake::accept_dense(const std::string& tensor_name,
   return planned;
 }
 
-const TensorPlan& Intake::mark_given(const std::string& tensor_name) {
+const TensorPlan& WrittenTensors::mark_given(const std::string& tensor_name) {
   accepted_.insert(tensor_name);
   return plan_.at(tensor_name);
 }
 
-std::vector<const TensorPlan*> Intake::to_copy() const {
+std::vector<const TensorPlan*> WrittenTensors::to_copy() const {
   std::vector<const TensorPlan*> tensors;
   for (const TensorPlan& tensor : plan_.tensors)
     if (!tensor.grid && accepted_.count(tensor.tensor.name) == 0) tensors.push_back(&tensor);
   return tensors;
 }
 
-void Intake::require_complete() const {
+void WrittenTensors::require_complete() const {
   for (const TensorPlan& tensor : plan_.tensors)
     if (tensor.grid && accepted_.count(tensor.tensor.name) == 0)
       refuse(tensor.tensor.name, "never given to the writer");

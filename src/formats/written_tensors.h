@@ -12,9 +12,9 @@ namespace calque::formats {
 
 // Holds a writer's callers to the plan: every tensor with a grid once, on that grid, of that shape.
 // Everything else is Error(kInternal).
-class Intake {
+class WrittenTensors {
  public:
-  explicit Intake(const ExportPlan& plan) : plan_(plan) {}
+  explicit WrittenTensors(const ExportPlan& plan) : plan_(plan) {}
 
   const TensorPlan& accept(const std::string& tensor_name, const quant::QuantizedMatrix& q);
   // Some of its rows; it counts as given when all have come.

@@ -1,13 +1,22 @@
-// What quantization_config means against what is stored.
+// The modules of a folder: what is stored, what quantization_config says of it, and the numbers.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
 #include <set>
 
 #include "verify/verify_parts.h"
 
 namespace calque::verify {
 namespace {
+
+using formats::ConfiguredModules;
+using formats::ConfiguredSettings;
+using formats::StoredModule;
+
+// ---- What quantization_config means against what is stored
 
 // Linears that decide which expert a token goes to: loaders keep them as they are.
 bool is_router(const std::string& module) {
@@ -46,10 +55,10 @@ class ConfigCheck {
               Findings& findings)
       : tensors_(tensors), modules_(modules), findings_(findings) {}
 
-  void against(const MeantModules& meant) {
-    for (const StoredModule& module : modules_) check_packed(module, meant);
+  void against(const ConfiguredModules& configured) {
+    for (const StoredModule& module : modules_) check_packed(module, configured);
     if (tensors_.complete)
-      for (const std::string& name : dense_linears(tensors_)) check_dense(name, meant);
+      for (const std::string& name : dense_linears(tensors_)) check_dense(name, configured);
   }
 
   void routers() {
@@ -71,8 +80,8 @@ class ConfigCheck {
   }
 
  private:
-  void check_packed(const StoredModule& module, const MeantModules& meant) {
-    const std::optional<MeantSettings> settings = meant.of(module.name);
+  void check_packed(const StoredModule& module, const ConfiguredModules& configured) {
+    const std::optional<ConfiguredSettings> settings = configured.of(module.name);
     if (!settings)
       return findings_.fault("config",
                              fmt::format("'{}' is stored packed, but quantization_config leaves it "
@@ -90,8 +99,8 @@ class ConfigCheck {
                                   group_count(module.K, settings->group_size)));
   }
 
-  void check_dense(const std::string& name, const MeantModules& meant) {
-    if (!meant.of(name)) return;
+  void check_dense(const std::string& name, const ConfiguredModules& configured) {
+    if (!configured.of(name)) return;
     // Some loaders know these by their class, others ask for the list.
     if (is_router(name) || name == "lm_head")
       return findings_.warning("config", fmt::format("'{}' is not packed, but quantization_config "
@@ -126,27 +135,129 @@ class ConfigCheck {
   Findings& findings_;
 };
 
-}  // namespace
-
 void check_config(const LooseTensors& tensors, const std::vector<StoredModule>& modules,
-                  const MeantModules* meant, Findings& findings) {
+                  const ConfiguredModules* configured, Findings& findings) {
   const std::size_t before = findings.faults();
   ConfigCheck check(tensors, modules, findings);
-  if (meant != nullptr) check.against(*meant);
-  if (meant == nullptr && !modules.empty())
+  if (configured != nullptr) check.against(*configured);
+  if (configured == nullptr && !modules.empty())
     findings.fault("config", fmt::format("{} modules are stored packed ('{}', ...), but no "
                                          "quantization_config that calque knows describes them",
                                          modules.size(), modules.front().name));
-  if (meant != nullptr && modules.empty() && tensors.complete)
+  if (configured != nullptr && modules.empty() && tensors.complete)
     findings.fault("config", "there is a quantization_config, but no module is stored packed");
   check.routers();
   check.fused_parts();
   if (findings.faults() == before)
-    findings.ok("config", meant == nullptr
+    findings.ok("config", configured == nullptr
                               ? "a plain checkpoint: no quantization_config, nothing packed"
                               : fmt::format("quantization_config means the {} modules that are "
                                             "packed",
                                             modules.size()));
+}
+
+// ---- What the tensors hold: numbers that a loader could compute with
+
+// Elements widened at a time: an embedding needs no copy of its own.
+constexpr std::size_t kChunk = std::size_t{1} << 16;
+
+std::string place_of(const io::TensorRef& tensor, std::size_t element) {
+  if (tensor.shape.size() != 2) return fmt::format("[{}]", element);
+  const auto columns = static_cast<std::size_t>(tensor.shape[1]);
+  return fmt::format("[{}, {}]", element / columns, element % columns);
+}
+
+template <typename Bad>
+std::string first_bad(const io::TensorRef& tensor, const Bad& bad) {
+  const auto count = static_cast<std::size_t>(tensor.element_count());
+  std::vector<float> values(std::min(kChunk, count));
+  for (std::size_t start = 0; start < count; start += kChunk) {
+    const std::size_t n = std::min(kChunk, count - start);
+    const auto bytes = tensor.bytes.subspan(start * size_of(tensor.dtype));
+    convert_to_float(bytes.data(), tensor.dtype, n, values.data());
+    for (std::size_t i = 0; i < n; ++i)
+      if (bad(values[i]))
+        return fmt::format("tensor '{}' holds {} at {}", tensor.name, values[i],
+                           place_of(tensor, start + i));
+  }
+  return "";
+}
+
+void check_scales(const io::TensorRef& scales, Findings& findings) {
+  const std::string infinite = first_bad(scales, [](float v) { return !std::isfinite(v); });
+  if (!infinite.empty())
+    findings.fault("values", infinite + ": a scale must be a number. Fetch or write it again.");
+  const std::string zero = first_bad(scales, [](float v) { return v == 0.0f; });
+  if (!zero.empty())
+    findings.fault("values", zero + ": the whole group would be zero. Fetch or write it again.");
+}
+
+void check_group_indices(const StoredModule& module, Findings& findings) {
+  if (module.g_idx == nullptr) return;
+  if (module.g_idx->dtype != DType::kI32)
+    return findings.fault("layout", fmt::format("tensor '{}' is {}, expected I32",
+                                                module.g_idx->name, name_of(module.g_idx->dtype)));
+  std::vector<std::int32_t> groups(static_cast<std::size_t>(module.K));
+  std::memcpy(groups.data(), module.g_idx->bytes.data(), module.g_idx->bytes.size());
+  for (std::size_t k = 0; k < groups.size(); ++k)
+    if (groups[k] < 0 || groups[k] >= module.groups)
+      return findings.fault("values",
+                            fmt::format("tensor '{}' puts input {} into group {}; there are {}",
+                                        module.g_idx->name, k, groups[k], module.groups));
+}
+
+std::set<std::string> parts_of(const std::vector<StoredModule>& modules) {
+  std::set<std::string> names;
+  for (const StoredModule& module : modules) names.insert(module.scales->name);
+  return names;
+}
+
+void check_values(const LooseTensors& tensors, const std::vector<StoredModule>& modules,
+                  const ConfiguredModules* configured, Findings& findings) {
+  const std::size_t before = findings.faults();
+  std::string ambiguity;  // one is enough
+  for (const StoredModule& module : modules) {
+    check_scales(*module.scales, findings);
+    check_group_indices(module, findings);
+    if (ambiguity.empty() && configured != nullptr && configured->format == module.format)
+      ambiguity = configured->ambiguity_of(module);
+  }
+  if (!ambiguity.empty()) findings.warning("values", ambiguity);
+  const std::set<std::string> scales = parts_of(modules);
+  std::size_t dense = 0;
+  for (const auto& [name, tensor] : tensors.by_name) {
+    if (!is_floating(tensor->dtype) || scales.count(name) > 0) continue;
+    ++dense;
+    const std::string bad = first_bad(*tensor, [](float v) { return !std::isfinite(v); });
+    if (!bad.empty()) findings.fault("values", bad + ". Fetch or write it again.");
+  }
+  if (findings.faults() == before)
+    findings.ok("values", fmt::format("scales of {} modules finite and not zero, {} dense tensors "
+                                      "finite",
+                                      modules.size(), dense));
+}
+
+void add_faults(const char* check, const std::vector<std::string>& faults, Findings& findings) {
+  for (const std::string& fault : faults) findings.fault(check, fault);
+}
+
+}  // namespace
+
+void check_modules(const std::filesystem::path& folder, const LooseTensors& tensors,
+                   Findings& findings) {
+  std::vector<std::string> faults;
+  const std::unique_ptr<ConfiguredModules> configured =
+      formats::configured_modules(folder, faults);
+  add_faults("config", faults, findings);
+  faults.clear();
+  const std::vector<StoredModule> modules =
+      formats::stored_modules(tensors, configured.get(), faults);
+  add_faults("layout", faults, findings);
+  if (faults.empty())
+    findings.ok("layout",
+                fmt::format("{} packed modules, each with all its parts", modules.size()));
+  check_config(tensors, modules, configured.get(), findings);
+  check_values(tensors, modules, configured.get(), findings);
 }
 
 }  // namespace calque::verify

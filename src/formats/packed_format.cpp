@@ -1,4 +1,4 @@
-#include "formats/packed_folder.h"
+#include "formats/packed_format.h"
 
 #include <fmt/format.h>
 
@@ -6,18 +6,27 @@
 #include <cmath>
 #include <cstring>
 
-#include "formats/wording.h"
 #include "calque/core/error.h"
 #include "calque/kernels/pack_bits.h"
+#include "formats/messages.h"
 
 namespace calque::formats {
 namespace {
 
-using Layout = PackedSettings::Layout;
+std::uint8_t zero_of(const quant::QuantizedMatrix& q, Index n, Index g) {
+  const int middle = 1 << (q.grid.bits - 1);
+  if (q.grid.offset_kind == OffsetKind::kMiddleCode) return static_cast<std::uint8_t>(middle);
+  if (q.scales_NG(n, g) == 0.0f) return static_cast<std::uint8_t>(middle);
+  const float zero = std::nearbyint(-q.offsets_NG(n, g) / q.scales_NG(n, g));
+  if (!(zero >= 0.0f && zero <= static_cast<float>(q.grid.max_code())))
+    throw Error(ErrorKind::kInternal, "",
+                fmt::format("zero point {} of row {}, group {} is outside 0..{}", zero, n, g,
+                            q.grid.max_code()));
+  return static_cast<std::uint8_t>(zero);
+}
 
-// The tensor that every quantized module has, and plain ones have not.
-std::string_view marker_of(Layout layout) {
-  return layout == Layout::kCompressedTensors ? ".weight_packed" : ".qweight";
+std::string_view number_name(DType dtype) {
+  return dtype == DType::kF16 ? "binary16" : name_of(dtype);
 }
 
 template <typename T>
@@ -36,29 +45,55 @@ std::string names_of(const std::vector<DType>& dtypes) {
 
 }  // namespace
 
-std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkpoint,
-                                         const PackedSettings& settings) {
-  const std::string_view marker = marker_of(settings.layout);
-  std::vector<PackedModule> modules;
-  for (const io::TensorRef& tensor : checkpoint.tensors()) {
-    if (!tensor.name.ends_with(marker)) continue;
-    const std::string module = tensor.name.substr(0, tensor.name.size() - marker.size());
-    if (checkpoint.find(module + ".weight") != nullptr)
-      throw Error(ErrorKind::kInput, "",
-                  fmt::format("module '{}' is stored twice: as '{}' and as '{}.weight'", module,
-                              tensor.name, module));
-    if (settings.layout == Layout::kGptq)
-      modules.push_back(gptq_module(checkpoint, module, settings));
-    else if (settings.layout == Layout::kAwqGemm)
-      modules.push_back(awq_module(checkpoint, module, settings));
-    else
-      modules.push_back(compressed_tensors_module(checkpoint, module, settings));
-  }
-  if (modules.empty())
-    throw Error(ErrorKind::kInput, "",
-                fmt::format("{} announces quantized modules, but no tensor is named '*{}'",
-                            settings.where, marker));
-  return modules;
+std::string module_of(std::string_view weight_name) {
+  constexpr std::string_view kSuffix = ".weight";
+  if (weight_name.ends_with(kSuffix)) weight_name.remove_suffix(kSuffix.size());
+  return std::string(weight_name);
+}
+
+quant::Grid basic_grid(const ModuleSettings& settings, ScalePrecision precision) {
+  quant::Grid grid;
+  grid.bits = settings.bits;
+  grid.group_size = settings.group_size;
+  grid.offset_kind = settings.sym ? OffsetKind::kMiddleCode : OffsetKind::kZeroPoint;
+  grid.precision = precision;
+  return grid;
+}
+
+ScalePrecision half_precision(const ExportRequest& request) {
+  return request.scale_dtype == "bfloat16" ? ScalePrecision::kF16AndBF16 : ScalePrecision::kF16;
+}
+
+Matrix<std::uint8_t> stored_zeros(const quant::QuantizedMatrix& q) {
+  auto zeros_NG = Matrix<std::uint8_t>::uninitialized(q.out_features(), q.scales_NG.cols());
+  for (Index n = 0; n < zeros_NG.rows(); ++n)
+    for (Index g = 0; g < zeros_NG.cols(); ++g) zeros_NG(n, g) = zero_of(q, n, g);
+  return zeros_NG;
+}
+
+std::vector<std::byte> stored_scales(MatrixView<const float> scales, DType dtype) {
+  const Matrix<float> given = Matrix<float>::copy_of(scales);
+  const auto count = static_cast<std::size_t>(given.size());
+  std::vector<std::byte> bytes(count * size_of(dtype));
+  convert_from_float(given.data(), dtype, count, bytes.data());
+  Matrix<float> kept = Matrix<float>::uninitialized(given.rows(), given.cols());
+  convert_to_float(bytes.data(), dtype, count, kept.data());
+  for (Index r = 0; r < given.rows(); ++r)
+    for (Index c = 0; c < given.cols(); ++c)
+      if (kept(r, c) != given(r, c))
+        throw Error(ErrorKind::kInternal, "",
+                    fmt::format("scale {} at [{}, {}] is not a {} number", given(r, c), r, c,
+                                number_name(dtype)));
+  return bytes;
+}
+
+void require_consecutive_groups(const quant::QuantizedMatrix& q, std::string_view layout) {
+  const Index K = q.in_features();
+  if (q.group_of_column_K.empty() ||
+      q.group_of_column_K == quant::consecutive_groups(K, q.grid.group_size_for(K)))
+    return;
+  throw Error(ErrorKind::kInternal, "",
+              fmt::format("activation-ordered groups have no place in {}", layout));
 }
 
 int width_of(const PackedSettings& settings, const std::string& module, Index words, Index count) {
@@ -115,11 +150,19 @@ Index group_count(Index in_features, Index group_size) {
   return in_features / group_size + (in_features % group_size != 0 ? 1 : 0);
 }
 
-void add_parts(PackedModule& module, const std::vector<const io::TensorRef*>& parts) {
+PackedModule packed_module(const std::string& module, Index N, Index K, std::string stored_as,
+                           const std::vector<const io::TensorRef*>& parts) {
+  PackedModule result;
+  result.weight_name = module + ".weight";
+  result.out_features = N;
+  result.in_features = K;
+  result.stored_as = std::move(stored_as);
   for (const io::TensorRef* part : parts) {
-    module.parts.push_back(part->name);
-    module.bytes += part->bytes.size();
+    if (part == nullptr) continue;
+    result.parts.push_back(part->name);
+    result.bytes += part->bytes.size();
   }
+  return result;
 }
 
 Matrix<std::int32_t> words_of(const io::TensorRef& tensor) {

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace calque::text {
+
+// Bytes [begin, end) of a text.
+struct Span {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+// Why a pattern cannot be compiled, or not be matched; the caller knows whose pattern it is.
+class RegexError : public std::runtime_error {
+ public:
+  RegexError(const std::string& reason, std::size_t offset)
+      : std::runtime_error(reason), offset_(offset) {}
+  std::size_t offset() const { return offset_; }  // in the pattern, where compiling stopped
+
+ private:
+  std::size_t offset_;
+};
+
+// A compiled regular expression of PCRE2. Immutable, so safe to share between threads.
+class Regex {
+ public:
+  struct Options {
+    // Patterns and texts are valid UTF-8; classes follow Unicode; ^ and $ match at every line.
+    bool unicode_lines = false;
+    bool anchored = false;  // matches begin where the search begins
+    // Steps after which a match is given up (RegexError); 0: PCRE2's own limit, and machine code
+    // where the processor has a just-in-time compiler, with the same matches.
+    std::uint32_t match_limit = 0;
+  };
+  // Throws RegexError if `pattern` is no regular expression.
+  Regex(std::string_view pattern, const Options& options);
+
+  // Searches one text again and again, in scratch memory of its own. Borrows both arguments.
+  class Search {
+   public:
+    Search(const Regex& regex, std::string_view text);
+    ~Search();
+    Search(const Search&) = delete;
+    Search& operator=(const Search&) = delete;
+    // The first match that begins at `start` or after. Throws RegexError if the search is given up.
+    std::optional<Span> from(std::size_t start);
+
+   private:
+    int match(std::size_t start, std::uint32_t options);
+
+    const Regex& regex_;
+    std::string_view text_;
+    struct Scratch;
+    std::unique_ptr<Scratch> scratch_;
+  };
+
+  // Whether there is a match from the beginning of `text` on.
+  bool matches(std::string_view text) const { return Search(*this, text).from(0).has_value(); }
+
+ private:
+  struct Code;
+  std::shared_ptr<const Code> code_;
+  Options options_;
+};
+
+}  // namespace calque::text

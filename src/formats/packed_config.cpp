@@ -1,0 +1,250 @@
+#include "formats/packed_config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <nlohmann/json.hpp>
+
+#include "calque/core/error.h"
+#include "calque/io/file.h"
+
+namespace calque::formats {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr KeyNames kMethod = {"quant_method", "method"};
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// Discarded if it is no JSON; nullopt if there is no such file.
+std::optional<Json> parse(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  return Json::parse(io::read_file(path), nullptr, /*allow_exceptions=*/false);
+}
+
+std::optional<Json> read_object(const std::filesystem::path& path) {
+  std::optional<Json> json = parse(path);
+  if (json && !json->is_object()) refuse_config(path.string(), "no JSON object");
+  return json;
+}
+
+std::int64_t integer_of(const Json& object, KeyNames names, const std::string& where,
+                        std::optional<std::int64_t> fallback) {
+  const Json* value = find_any(object, names);
+  if (value == nullptr && fallback) return *fallback;
+  if (value == nullptr) refuse_config(where, fmt::format("'{}' is missing", *names.begin()));
+  if (!value->is_number_integer())
+    refuse_config(where,
+                  fmt::format("'{}' is {}, expected an integer", *names.begin(), value->dump()));
+  return value->get<std::int64_t>();
+}
+
+bool has_gptq_tensors(const io::SafetensorsCheckpoint& checkpoint) {
+  return std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
+                     [](const io::TensorRef& t) { return t.name.ends_with(".g_idx"); });
+}
+
+const Format* packed_format_named(const std::string& name) {
+  const Format* format = find_format(name);
+  return format != nullptr && format->packed != nullptr ? format : nullptr;
+}
+
+std::vector<std::string_view> packed_names() {
+  std::vector<std::string_view> names;
+  for (const Format* format : formats())
+    if (format->packed != nullptr) names.push_back(format->name);
+  return names;
+}
+
+// "gptq, awq (gemm) and compressed-tensors (pack-quantized)"
+std::string known_methods() {
+  std::vector<std::string> methods;
+  for (const std::string_view name : packed_names()) {
+    const std::string_view variant = find_format(name)->packed->variant;
+    methods.push_back(variant.empty() ? std::string(name) : fmt::format("{} ({})", name, variant));
+  }
+  return fmt::format("{} and {}", fmt::join(methods.begin(), methods.end() - 1, ", "),
+                     methods.back());
+}
+
+// AutoGPTQ's files do not name the method.
+constexpr const char* kUnnamed = "gptq";
+
+// GPTQModel reads quantize_config.json before config.json.
+void compare_files(const Json& config, const Json& older, std::vector<std::string>& faults) {
+  ConfiguredSettings here;
+  ConfiguredSettings there;
+  read_widths_in(config, here);
+  read_widths_in(older, there);
+  if (here.bits != there.bits || here.group_size != there.group_size)
+    faults.push_back(fmt::format("config.json says bits {}, group_size {}; quantize_config.json "
+                                 "says bits {}, group_size {}. Some loaders read the one, some the "
+                                 "other: make them agree.",
+                                 here.bits, here.group_size, there.bits, there.group_size));
+}
+
+}  // namespace
+
+const Json* find_any(const Json& object, KeyNames names) {
+  if (!object.is_object()) return nullptr;
+  for (const char* name : names) {
+    const auto found = object.find(name);
+    if (found != object.end() && !found->is_null()) return &*found;
+  }
+  return nullptr;
+}
+
+void refuse_config(const std::string& where, const std::string& reason) {
+  throw Error(ErrorKind::kInput, "", where + ": " + reason);
+}
+
+std::string text_of(const Json& object, KeyNames names, const std::string& where,
+                    std::string fallback) {
+  const Json* value = find_any(object, names);
+  if (value == nullptr) return fallback;
+  if (!value->is_string())
+    refuse_config(where, fmt::format("'{}' is {}, expected a string", *names.begin(),
+                                     value->dump()));
+  return lower(value->get<std::string>());
+}
+
+std::optional<bool> flag_of(const Json& object, KeyNames names, const std::string& where) {
+  const Json* value = find_any(object, names);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_boolean())
+    refuse_config(where, fmt::format("'{}' is {}, expected true or false", *names.begin(),
+                                     value->dump()));
+  return value->get<bool>();
+}
+
+void read_widths(const Json& json, KeyNames bits_names, Index default_group_size,
+                 PackedSettings& settings) {
+  const std::vector<int>& widths = settings.format->packed->read_widths;
+  const std::int64_t bits = integer_of(json, bits_names, settings.where, std::nullopt);
+  if (std::find(widths.begin(), widths.end(), bits) == widths.end()) {
+    std::vector<std::string> known;
+    for (const int width : widths) known.push_back(std::to_string(width));
+    refuse_config(settings.where, fmt::format("bits is {}; this layout stores {} bits", bits,
+                                              alternatives(known)));
+  }
+  settings.bits = static_cast<int>(bits);
+  settings.group_size =
+      integer_of(json, {"group_size", "q_group_size"}, settings.where, default_group_size);
+  if (settings.group_size == 0 || settings.group_size < -1)
+    refuse_config(settings.where, fmt::format("group_size is {}", settings.group_size));
+}
+
+void read_dynamic_rules(const Json& json, PackedSettings& settings) {
+  const Json* rules = find_any(json, {"dynamic"});
+  if (rules == nullptr || !rules->is_object()) return;
+  bool some_differ = false;  // symmetric modules and others: the zero points of each have to tell
+  for (const auto& [pattern, change] : rules->items()) {
+    if (pattern.starts_with("-:") || change.empty()) continue;
+    settings.mixed = true;
+    const bool own_sym = change.is_object() && change.contains("sym") && settings.sym &&
+                         change["sym"] != *settings.sym;
+    some_differ |= own_sym;
+  }
+  if (some_differ) settings.sym.reset();
+}
+
+std::optional<PackedSettings> packed_settings(const std::filesystem::path& folder,
+                                              const io::SafetensorsCheckpoint& checkpoint) {
+  // config.json is what every loader reads; the others are older tools' only place.
+  std::optional<Json> json = read_object(folder / "config.json");
+  std::string where = (folder / "config.json").string() + ", quantization_config";
+  const Json* nested = json ? find_any(*json, {"quantization_config"}) : nullptr;
+  if (nested != nullptr) {
+    json = Json(*nested);
+  } else {
+    json.reset();
+    for (const char* name : {"quantize_config.json", "quant_config.json"})
+      if (!json && (json = read_object(folder / name))) where = (folder / name).string();
+  }
+  if (!json) return std::nullopt;
+  if (!json->is_object()) refuse_config(where, "no JSON object");
+
+  const std::string method =
+      text_of(*json, kMethod, where, has_gptq_tensors(checkpoint) ? kUnnamed : "");
+  if (const Format* format = packed_format_named(method))
+    return format->packed->read_config(*json, where);
+  refuse_config(where, fmt::format("quant_method '{}' cannot be read; calque reads {}", method,
+                                   known_methods()));
+}
+
+std::string text_in(const Json& object, KeyNames names) {
+  const Json* value = find_any(object, names);
+  return value != nullptr && value->is_string() ? lower(value->get<std::string>()) : "";
+}
+
+bool flag_in(const Json& object, KeyNames names) {
+  const Json* value = find_any(object, names);
+  return value != nullptr && value->is_boolean() && value->get<bool>();
+}
+
+std::vector<std::string> strings_in(const Json* list) {
+  std::vector<std::string> result;
+  if (list == nullptr || !list->is_array()) return result;
+  for (const Json& item : *list)
+    if (item.is_string()) result.push_back(item.get<std::string>());
+  return result;
+}
+
+void read_widths_in(const Json& object, ConfiguredSettings& settings) {
+  const Json* bits = find_any(object, {"bits", "w_bit", "wbits", "num_bits"});
+  if (bits != nullptr && bits->is_number_integer()) settings.bits = bits->get<int>();
+  const Json* group_size = find_any(object, {"group_size", "q_group_size"});
+  if (group_size != nullptr && group_size->is_number_integer())
+    settings.group_size = group_size->get<Index>();
+}
+
+std::optional<ModuleMatcher> regex_in_config(const std::string& pattern,
+                                             std::vector<std::string>& faults) {
+  try {
+    return ModuleMatcher("re:" + pattern);
+  } catch (const Error& error) {
+    faults.push_back(std::string("quantization_config: ") + error.what());
+    return std::nullopt;
+  }
+}
+
+bool safely_matches(const ModuleMatcher& matcher, const std::string& module) {
+  try {
+    return matcher.matches(module);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+std::unique_ptr<ConfiguredModules> configured_modules(const std::filesystem::path& folder,
+                                                      std::vector<std::string>& faults) {
+  const Json config = parse(folder / "config.json").value_or(Json());
+  if (!config.is_object()) {
+    faults.emplace_back("config.json is missing or no JSON object. Fetch it again.");
+    return nullptr;
+  }
+  Json older = parse(folder / "quantize_config.json").value_or(Json());
+  if (!older.is_object()) older = parse(folder / "quant_config.json").value_or(Json());
+  const Json* nested = find_any(config, {"quantization_config"});
+  if (nested == nullptr && !older.is_object()) return nullptr;
+  const Json json = nested != nullptr ? *nested : older;
+  if (nested != nullptr && older.is_object()) compare_files(json, older, faults);
+
+  const std::string method = text_in(json, kMethod);
+  if (const Format* format = packed_format_named(method.empty() ? kUnnamed : method)) {
+    std::unique_ptr<ConfiguredModules> configured = format->packed->configured(json, faults);
+    configured->format = format;
+    return configured;
+  }
+  faults.push_back(fmt::format("quant_method '{}' is none that calque knows ({})", method,
+                               fmt::join(packed_names(), ", ")));
+  return nullptr;
+}
+
+}  // namespace calque::formats
