@@ -31,6 +31,12 @@ def shapes(a):
         yield "lm_head.weight", (a.vocab, a.hidden)
 
 
+def write_header(file, header):
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+
+
 def config(a):
     return {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": a.hidden,
@@ -53,7 +59,7 @@ def main():
     p.add_argument("--head-dim", type=int, default=64)
     p.add_argument("--vocab", type=int, default=49152)
     p.add_argument("--tied", action=argparse.BooleanOptionalAction, default=True)
-    p.add_argument("--tokens", type=int, default=65536, help="ids in tokens.npy, one row")
+    p.add_argument("--tokens", type=int, default=65536, help="ids in tokens.safetensors, one row")
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
 
@@ -63,10 +69,8 @@ def main():
         size = 2 * int(np.prod(shape))
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     with open(a.out / "model.safetensors", "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        write_header(file, header)
         for name, shape in shapes(a):
             if len(shape) == 1:
                 values = 1 + 0.1 * random.standard_normal(shape, dtype=np.float32)
@@ -74,7 +78,10 @@ def main():
                 values = random.standard_normal(shape, dtype=np.float32) / np.sqrt(shape[1], dtype=np.float32)
             file.write(to_bf16(values).tobytes())
     (a.out / "config.json").write_text(json.dumps(config(a), indent=2) + "\n")
-    np.save(a.out / "tokens.npy", random.integers(3, a.vocab, a.tokens, dtype=np.int32))
+    ids = random.integers(3, a.vocab, a.tokens, dtype=np.int32)
+    with open(a.out / "tokens.safetensors", "wb") as file:
+        write_header(file, {"input_ids": {"dtype": "I32", "shape": [a.tokens], "data_offsets": [0, ids.nbytes]}})
+        file.write(ids.tobytes())
     print(f"{a.out}: {offset / 2 / 1e6:.1f} M weights")
 
 

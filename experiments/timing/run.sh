@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 calque=${CALQUE:-build/release/calque}
-[ -e /tmp/calque-timing/model/tokens.npy ] || /usr/bin/python3 scripts/make_checkpoint.py --out /tmp/calque-timing/model
+[ -e /tmp/calque-timing/model/tokens.safetensors ] || /usr/bin/python3 scripts/make_checkpoint.py --out /tmp/calque-timing/model
 for threads in 2 1; do
   for dtype in float32 bfloat16; do
     "$calque" run experiments/timing/job.yaml --progress none --set "runtime.forward_dtype=$dtype" \

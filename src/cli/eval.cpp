@@ -121,7 +121,7 @@ void add_eval(CLI::App& program) {
                    "measured by itself, under its file's name.")
       ->allow_extra_args(false);
   input->add_option("--tokens", arguments->tokens,
-                    "Token ids (.safetensors or .npy), when the tokenizer is not supported.");
+                    "Token ids (.safetensors), when the tokenizer is not supported.");
   input->require_option(1);
   command->add_option("--seqlen", arguments->seqlen, "Tokens a window.")
       ->check(CLI::Range(2, 1 << 20))

@@ -222,7 +222,7 @@ constexpr ErrorEntry kErrors[] = {
      "A tokenizer that is read almost right gives other ids, and every measurement on them is "
      "wrong; so "
      "calque does not guess.",
-     "Give token ids made with the model's own tokenizer (.safetensors or .npy) in place of text."},
+     "Give token ids made with the model's own tokenizer (.safetensors) in place of text."},
 
     // evaluation
     {"E231", 2, "Reference and artifact have different vocabularies.",

@@ -60,8 +60,7 @@ io::Json parse_line(const std::string& line, const std::string& place) {
   try {
     return io::parse_json(line);
   } catch (const Error& error) {
-    refuse(fmt::format("{}: {}. A .jsonl file holds one object a line.", place,
-                       error.what()));
+    refuse(fmt::format("{}: {}. A .jsonl file holds one object a line.", place, error.what()));
   }
 }
 

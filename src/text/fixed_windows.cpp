@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "calque/core/error.h"
-#include "calque/io/npy.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
 #include "calque/text/corpus.h"
@@ -121,19 +120,11 @@ Matrix<std::int32_t> read_tensor_ids(const std::filesystem::path& path, std::int
   return ids;
 }
 
-Matrix<std::int32_t> read_npy_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
-  Matrix<std::int32_t> ids = io::read_npy_integers(path);
-  for (Index i = 0; i < ids.size(); ++i)
-    if (ids.data()[i] < 0 || ids.data()[i] >= vocab_size)
-      refuse(path, fmt::format("holds id {} at position {}, outside the vocabulary [0, {})",
-                               ids.data()[i], i, vocab_size));
-  return ids;
-}
-
 Matrix<std::int32_t> read_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
   if (path.extension() == ".safetensors") return read_tensor_ids(path, vocab_size);
-  if (path.extension() == ".npy") return read_npy_ids(path, vocab_size);
-  refuse(path, "token ids are read from .safetensors and .npy files");
+  refuse(path,
+         "token ids are read from .safetensors files. In Python: "
+         "safetensors.numpy.save_file({\"input_ids\": ids}, \"tokens.safetensors\")");
 }
 
 // The first `rows` blocks of `seqlen` tokens; no block spans two rows of `ids_RW`.

@@ -1,15 +1,277 @@
 #include "text/gguf_tokenizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <unordered_set>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
+#include "calque/io/gguf.h"
+#include "text/bpe.h"
 #include "text/json_tokenizer.h"
 #include "text/pre_name.h"
-#include "text/token_kinds.h"
-#include "text/vocabulary_readers.h"
+#include "text/sentencepiece_tokenizer.h"
+#include "text/vocabulary_parts.h"
 
 namespace calque::text {
+
+// ---- The vocabulary of a file
+
+namespace {
+
+using TokenType = Vocabulary::TokenType;
+
+constexpr std::string_view kPrefix = "tokenizer.ggml.";
+constexpr std::string_view kModelKey = "tokenizer.ggml.model";
+
+[[noreturn]] void refuse(const io::GgufFile& file, const std::string& reason,
+                         const char* code = "") {
+  throw Error(ErrorKind::kInput, code, file.path().string() + ": " + reason);
+}
+
+// Null if there is no such key; one that is no array of T is refused.
+template <typename T>
+const std::vector<T>* find_list(const io::GgufFile& file, const std::string& name) {
+  const std::string key = std::string(kPrefix) + name;
+  const io::GgufValue* value = file.find(key);
+  if (value == nullptr) return nullptr;
+  const auto* array = std::get_if<io::GgufValue::Array>(&value->value);
+  const auto* list = array != nullptr ? std::get_if<std::vector<T>>(array) : nullptr;
+  if (list == nullptr) refuse(file, fmt::format("key '{}' is no list of the right type", key));
+  return list;
+}
+
+void require_one_each(const io::GgufFile& file, const char* name, std::size_t count,
+                      std::size_t tokens) {
+  if (count != tokens)
+    refuse(file,
+           fmt::format("key '{}{}' has {} entries for {} tokens", kPrefix, name, count, tokens));
+}
+
+void read_tokens(const io::GgufFile& file, Vocabulary& vocabulary) {
+  const auto* tokens = find_list<std::string>(file, "tokens");
+  if (tokens == nullptr) refuse(file, "key 'tokenizer.ggml.tokens' is missing");
+  if (tokens->size() > static_cast<std::size_t>(kMaxTokenId))
+    refuse(file, fmt::format("{} tokens, at most {} can be read", tokens->size(), kMaxTokenId));
+  vocabulary.tokens = *tokens;
+}
+
+void read_types(const io::GgufFile& file, Vocabulary& vocabulary) {
+  const std::size_t count = vocabulary.tokens.size();
+  vocabulary.types.assign(count, TokenType::kNormal);
+  const auto* types = find_list<std::int32_t>(file, "token_type");
+  if (types == nullptr) return;
+  require_one_each(file, "token_type", types->size(), count);
+  for (std::size_t id = 0; id < count; ++id) {
+    const std::int32_t type = (*types)[id];
+    if (type < 1 || type > 6)
+      refuse(file, fmt::format("token {} is of type {}, expected 1 to 6", id, type));
+    vocabulary.types[id] = static_cast<TokenType>(type);
+  }
+}
+
+void read_scores(const io::GgufFile& file, Vocabulary& vocabulary) {
+  const auto* scores = find_list<float>(file, "scores");
+  if (scores == nullptr) refuse(file, "key 'tokenizer.ggml.scores' is missing");
+  require_one_each(file, "scores", scores->size(), vocabulary.tokens.size());
+  for (std::size_t id = 0; id < scores->size(); ++id)
+    if (!std::isfinite((*scores)[id]))
+      refuse(file, fmt::format("token {} has the score {}", id, (*scores)[id]));
+  vocabulary.scores = *scores;
+}
+
+void read_merges(const io::GgufFile& file, Vocabulary& vocabulary) {
+  const auto* merges = find_list<std::string>(file, "merges");
+  if (merges == nullptr) refuse(file, "key 'tokenizer.ggml.merges' is missing");
+  vocabulary.merges = *merges;
+}
+
+// "tokenizer.ggml.bos_token_id": "bos". An id beyond the tokens means that there is none.
+void read_ids(const io::GgufFile& file, Vocabulary& vocabulary) {
+  constexpr std::string_view kEnding = "_token_id";
+  for (const auto& [key, value] : file.metadata()) {
+    if (!key.starts_with(kPrefix) || !key.ends_with(kEnding)) continue;
+    if (key.size() <= kPrefix.size() + kEnding.size()) continue;
+    const std::int64_t id = *file.integer(key);
+    if (id < 0 || std::cmp_greater_equal(id, vocabulary.tokens.size())) continue;
+    const std::size_t length = key.size() - kPrefix.size() - kEnding.size();
+    vocabulary.special_ids[key.substr(kPrefix.size(), length)] = static_cast<std::int32_t>(id);
+  }
+}
+
+Vocabulary::Kind kind_of(const io::GgufFile& file) {
+  const std::string model = file.string(kModelKey).value_or("none");
+  if (model == "llama") return Vocabulary::Kind::kSentencePiece;
+  if (model == "gpt2") return Vocabulary::Kind::kByteLevelBpe;
+  if (model == "none")
+    refuse(file,
+           "the file holds no tokenizer (tokenizer.ggml.model is missing or \"none\"). Give token "
+           "ids in place of text, or a file that was converted with its tokenizer.");
+  refuse(file,
+         fmt::format("tokenizer.ggml.model {} is not implemented; calque reads \"llama\" "
+                     "(SentencePiece's BPE) and \"gpt2\" (byte-level BPE). Give token ids in place "
+                     "of text.",
+                     quote_name(model)),
+         "E211");
+}
+
+}  // namespace
+
+Vocabulary gguf_vocabulary(const std::filesystem::path& path) {
+  const io::GgufFile file(io::gguf_entry_of(path));
+  Vocabulary vocabulary;
+  vocabulary.kind = kind_of(file);
+  vocabulary.pre = file.string("tokenizer.ggml.pre").value_or("default");
+  read_tokens(file, vocabulary);
+  read_types(file, vocabulary);
+  if (vocabulary.kind == Vocabulary::Kind::kSentencePiece)
+    read_scores(file, vocabulary);
+  else
+    read_merges(file, vocabulary);
+  read_ids(file, vocabulary);
+  vocabulary.add_bos = file.boolean("tokenizer.ggml.add_bos_token");
+  vocabulary.add_eos = file.boolean("tokenizer.ggml.add_eos_token");
+  vocabulary.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix");
+  vocabulary.chat_template = file.string("tokenizer.chat_template").value_or("");
+  return vocabulary;
+}
+
+bool is_gguf(const std::filesystem::path& model) {
+  return std::filesystem::is_regular_file(io::gguf_entry_of(model));
+}
+
+bool gguf_has_tokenizer(const std::filesystem::path& path) {
+  const io::GgufFile file(io::gguf_entry_of(path));
+  return file.string(kModelKey).value_or("none") != "none";
+}
+
+// ---- A tokenizer of scored pieces
+
+namespace {
+
+using TokenType = Vocabulary::TokenType;
+
+constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
+
+void put_varint(std::string& message, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) message += static_cast<char>((value & 0x7F) | 0x80);
+  message += static_cast<char>(value);
+}
+
+void put_number(std::string& message, unsigned field, std::uint64_t value) {
+  put_varint(message, field << 3);
+  put_varint(message, value);
+}
+
+void put_float(std::string& message, unsigned field, float value) {
+  put_varint(message, field << 3 | 5);
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  for (int shift = 0; shift < 32; shift += 8) message += static_cast<char>(bits >> shift & 0xFF);
+}
+
+void put_bytes(std::string& message, unsigned field, std::string_view bytes) {
+  put_varint(message, field << 3 | 2);
+  put_varint(message, bytes.size());
+  message += bytes;
+}
+
+// Converters give this score to tokens that are cut out before the model sees the text; what the
+// model itself knows as user-defined keeps its own.
+bool is_added(const Vocabulary& vocabulary, std::size_t id) {
+  const TokenType type = vocabulary.types[id];
+  if (type == TokenType::kUserDefined) return vocabulary.scores[id] <= kAddedScore;
+  return type == TokenType::kControl || type == TokenType::kUnknown;
+}
+
+// Rows of the embedding without a token.
+std::size_t without_padding(const Vocabulary& vocabulary) {
+  std::size_t count = vocabulary.tokens.size();
+  while (count > 0 && vocabulary.types[count - 1] == TokenType::kUnused &&
+         vocabulary.tokens[count - 1] == pad_token(count - 1))
+    --count;
+  return count;
+}
+
+std::string with_metaspaces(const std::string& text) {
+  std::string result;
+  for (const char c : text) c == ' ' ? result += kMetaspace : result += c;
+  return result;
+}
+
+std::string piece_message(const Vocabulary& vocabulary, std::size_t id) {
+  const TokenType type = vocabulary.types[id];
+  const bool hidden = type == TokenType::kUserDefined && is_added(vocabulary, id);
+  std::string piece;
+  put_bytes(piece, 1, with_metaspaces(vocabulary.tokens[id]));
+  put_float(piece, 2, vocabulary.scores[id]);
+  put_number(piece, 3, static_cast<std::uint64_t>(hidden ? TokenType::kControl : type));
+  return piece;
+}
+
+std::string trainer_message(const Vocabulary& vocabulary) {
+  const bool bytes =
+      std::count(vocabulary.types.begin(), vocabulary.types.end(), TokenType::kByte) > 0;
+  std::string trainer;
+  put_number(trainer, 3, static_cast<std::uint64_t>(SentencePieceModel::Algorithm::kBpe));
+  put_number(trainer, 35, bytes ? 1 : 0);  // byte_fallback
+  return trainer;
+}
+
+// The text as it is, but for spaces, as readers of these files take it.
+std::string normalizer_message(const Vocabulary& vocabulary) {
+  std::string normalizer;
+  put_bytes(normalizer, 1, "identity");
+  put_number(normalizer, 3, vocabulary.add_space_prefix.value_or(true) ? 1 : 0);
+  put_number(normalizer, 4, 0);  // remove_extra_whitespaces
+  put_number(normalizer, 5, 1);  // escape_whitespaces
+  return normalizer;
+}
+
+std::string serialized_model(const Vocabulary& vocabulary, std::size_t count) {
+  std::string model;
+  for (std::size_t id = 0; id < count; ++id) put_bytes(model, 1, piece_message(vocabulary, id));
+  put_bytes(model, 2, trainer_message(vocabulary));
+  put_bytes(model, 3, normalizer_message(vocabulary));
+  return model;
+}
+
+std::vector<AddedToken> added_tokens(const Vocabulary& vocabulary, std::size_t count) {
+  std::vector<AddedToken> added;
+  for (std::size_t id = 0; id < count; ++id)
+    if (is_added(vocabulary, id))
+      added.push_back({.id = static_cast<std::int32_t>(id),
+                       .content = vocabulary.tokens[id],
+                       .special = vocabulary.types[id] != TokenType::kUserDefined});
+  return added;
+}
+
+TokenIds special_ids(const Vocabulary& vocabulary, const char* name, bool wanted) {
+  const auto id = vocabulary.special_ids.find(name);
+  if (!wanted || id == vocabulary.special_ids.end()) return {};
+  return {id->second};
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> piece_tokenizer(const Vocabulary& vocabulary, const std::string& name) {
+  if (std::count(vocabulary.types.begin(), vocabulary.types.end(), TokenType::kUnknown) != 1)
+    throw Error(ErrorKind::kInput, "E211",
+                "the tokenizer needs exactly one unknown token (tokenizer.ggml.token_type 2)");
+  const std::size_t count = without_padding(vocabulary);
+  // The flags that are not in the file are the ones that llama.cpp takes.
+  return make_sentencepiece_tokenizer(
+      parse_sentencepiece_model(serialized_model(vocabulary, count)),
+      added_tokens(vocabulary, count),
+      {.prefix = special_ids(vocabulary, "bos", vocabulary.add_bos.value_or(true)),
+       .suffix = special_ids(vocabulary, "eos", vocabulary.add_eos.value_or(false))},
+      name);
+}
+
+// ---- Loading
+
 namespace {
 
 using TokenType = Vocabulary::TokenType;

@@ -11,6 +11,16 @@
 
 namespace calque::text {
 
+// The ids that a post-processor puts around one sequence.
+struct Surroundings {
+  TokenIds prefix;
+  TokenIds suffix;
+};
+
+// From the "post_processor" of a tokenizer.json; null gives none. TemplateProcessing, ByteLevel
+// (which only changes offsets) and Sequence; others are refused by name.
+Surroundings read_post_processor(const JsonNode& node);
+
 // The "added_tokens" of a tokenizer.json. An id that contradicts the model's vocabulary, or that
 // two tokens share, is refused.
 std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model);

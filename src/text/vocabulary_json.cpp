@@ -3,15 +3,11 @@
 #include <algorithm>
 #include <map>
 
-#include "text/byte_alphabet.h"
 #include "text/json_tokenizer.h"
-#include "text/post_processor.h"
 #include "text/pre_name.h"
 #include "text/pre_tokenizer.h"
-#include "text/special_ids.h"
-#include "text/token_kinds.h"
 #include "text/unicode.h"
-#include "text/vocabulary_readers.h"
+#include "text/vocabulary_parts.h"
 
 namespace calque::text {
 namespace {

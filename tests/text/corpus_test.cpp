@@ -7,9 +7,8 @@
 
 #include "calque/io/sha256.h"
 #include "text/byte_tokenizer.h"
-#include "text/shuffle.h"
-#include "text/support.h"
 #include "text/token_stream.h"
+#include "text/support.h"
 
 namespace calque::text {
 namespace {

@@ -118,23 +118,9 @@ TEST(LoadTokens, RefusesTensorsThatAreNoIds) {
   EXPECT_THAT(error_of([&] { load_tokens(write_ids(empty, "x", DType::kI32, {0}, {}), 0, 0, 9); }),
               HasSubstr("holds no token ids"));
   EXPECT_THAT(error_of([&] { load_tokens("ids.txt", 0, 0, 9); }),
-              HasSubstr("read from .safetensors and .npy files"));
-}
-
-// The format's first version: magic, 1.0, header length, a Python dict, padding to 64 bytes.
-TEST(LoadTokens, ReadsNpy) {
-  std::string header = "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 2), }";
-  header.resize(117, ' ');
-  header += '\n';
-  std::string bytes("\x93NUMPY\x01\x00\x76\x00", 10);
-  bytes += header;
-  for (const std::int32_t id : {5, 6, 7, 8}) bytes.append(reinterpret_cast<const char*>(&id), 4);
-  const Folder folder;
-  const auto path = folder.write("ids.npy", bytes);
-  EXPECT_THAT(rows_of(load_tokens(path, 0, 0, 9)),
-              ElementsAre(ElementsAre(5, 6), ElementsAre(7, 8)));
-  EXPECT_THAT(error_of([&] { load_tokens(path, 0, 0, 8); }),
-              HasSubstr("holds id 8 at position 3, outside the vocabulary [0, 8)"));
+              HasSubstr("read from .safetensors files"));
+  EXPECT_THAT(error_of([&] { load_tokens("ids.npy", 0, 0, 9); }),
+              HasSubstr("safetensors.numpy.save_file({\"input_ids\": ids}"));
 }
 
 }  // namespace

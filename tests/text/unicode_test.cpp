@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "text/byte_alphabet.h"
 #include "text/regex_dialect.h"
 
 namespace calque::text {

@@ -80,7 +80,7 @@ PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer
 PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                  std::int64_t seqlen, std::int64_t windows);
 
-// Pre-tokenized ids: a .safetensors file (tensor "input_ids", or its only integer tensor) or .npy,
+// Pre-tokenized ids: a .safetensors file (tensor "input_ids", or its only integer tensor) of
 // rank 1 (cut into full rows of `seqlen`) or 2 (rows as they are; `seqlen` 0 or equal to its width,
 // or smaller: cut). `n_samples` 0: all; more than there are is E201. Ids outside [0, vocab_size)
 // are Error(kInput).
