@@ -1,7 +1,10 @@
+#include <memory>
+
 #include "cli/interrupts.h"
 #include "cli/program.h"
 
 int main(int argc, char** argv) {
-  calque::cli::clean_up_when_interrupted();
-  return calque::cli::run_program(argc, argv);
+  const auto saved = std::make_shared<calque::resume::SavedRun>();
+  calque::cli::clean_up_when_interrupted(saved);
+  return calque::cli::run_program(argc, argv, *saved);
 }

@@ -148,7 +148,7 @@ void run(const std::string& job_file, const std::string& csv,
   const job::Job job = config::load_job(job_file, overrides);
   const int threads = job.runtime.threads > 0 ? job.runtime.threads : available_threads();
   const Rates before = measure(threads, {});
-  pipeline::Observer quiet;
+  record::Observer quiet;
   const record::Report report = pipeline::quantize_model(job, quiet);
   const Rates rates = measure(threads, before);
   const formats::OpenedModel source = formats::open_model(job.model.path);

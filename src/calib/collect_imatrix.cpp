@@ -7,18 +7,42 @@
 #include <memory>
 
 #include "calque/calib/collect_squares.h"
+#include "calque/calib/importance.h"
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
+#include "calque/formats/source.h"
+#include "calque/io/text_lines.h"
 #include "calque/forward/block_runner.h"
 #include "calque/forward/token_rows.h"
 #include "calque/text/tokenizer.h"
-#include "calib/imatrix_chunks.h"
-#include "calib/imatrix_entries.h"
-#include "pipeline/plan_job.h"
-#include "pipeline/stopwatch.h"
+#include "calque/core/stopwatch.h"
 
 namespace calque::calib {
 namespace {
+
+// What llama.cpp reads: the file less one newline at its end, with the tokens around it.
+text::TokenIds ids_of(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
+                      bool parse_special) {
+  std::string content = io::read_text(path);
+  if (content.ends_with('\n')) content.pop_back();
+  text::TokenIds ids = tokenizer.prefix();
+  const text::TokenIds inside = tokenizer.encode(content, parse_special);
+  const text::TokenIds suffix = tokenizer.suffix();
+  ids.insert(ids.end(), inside.begin(), inside.end());
+  ids.insert(ids.end(), suffix.begin(), suffix.end());
+  return ids;
+}
+
+// How many chunks the text gives.
+Index chunk_count(const std::filesystem::path& path, Index tokens, const ImatrixRequest& request) {
+  const Index available = tokens / request.chunk_size;
+  if (available == 0)
+    throw Error(ErrorKind::kInput, "E201",
+                fmt::format("{}: gives {} tokens, not one chunk of {}; use a longer text, or a "
+                            "smaller chunk size",
+                            path.string(), tokens, request.chunk_size));
+  return request.chunks > 0 ? std::min(request.chunks, available) : available;
+}
 
 // Sums at the sites of one block, while rows of one batch after another pass by.
 class BlockSums : public forward::BlockObserver {
@@ -31,14 +55,14 @@ class BlockSums : public forward::BlockObserver {
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
   bool wants_output() const override { return wants_output_; }
 
-  void move_to(const model::BlockSpec& block, io::Imatrix& imatrix, pipeline::Observer& observer) const {
+  void move_to(const model::BlockSpec& block, io::Imatrix& imatrix, record::Observer& observer) const {
     for (const model::SiteSpec& site : block.sites) {
       const auto found = sums_.find(&site);
       if (found == sums_.end()) {
         add_to_imatrix(block, site, {}, 0, imatrix);
         continue;
       }
-      const calib::SquareCollector& seen = found->second;
+      const SquareCollector& seen = found->second;
       add_to_imatrix(block, site, seen.sums_K(), seen.tokens(), imatrix);
       if (seen.nonfinite_tokens() > 0)
         observer.warning(
@@ -51,14 +75,14 @@ class BlockSums : public forward::BlockObserver {
 
  private:
   bool wants_output_;
-  std::map<const model::SiteSpec*, calib::SquareCollector> sums_;
+  std::map<const model::SiteSpec*, SquareCollector> sums_;
 };
 
 // Chunks go through a block some at a time: what the runner keeps between the stages of a block is
 // several times as wide as the hidden states. A sequence is one thread's work.
 class Collection {
  public:
-  Collection(const ImatrixRequest& request, const pipeline::SourceModel& source, pipeline::Observer& observer)
+  Collection(const ImatrixRequest& request, const formats::SourceModel& source, record::Observer& observer)
       : request_(request),
         source_(source),
         observer_(observer),
@@ -83,7 +107,7 @@ class Collection {
   }
 
   void run_block(const model::BlockSpec& block, io::Imatrix& imatrix) {
-    const pipeline::Stopwatch watch;
+    const Stopwatch watch;
     model::BlockWeights weights = model::load_block(*source_.weights, block);
     BlockSums sums(request_.process_output || !source_.family.is_last(block));
     for (const auto& hidden : batches_) runner_->run_block(block, weights, *hidden, &sums);
@@ -99,7 +123,7 @@ class Collection {
     for (Index k = 0; k < hidden_size; ++k) identity_HH(k, k) = 1.0f;
     const auto head =
         runner_->make_head(source_.weights->load(source_.family.final_norm.name), identity_HH);
-    calib::SquareCollector sums(hidden_size);
+    SquareCollector sums(hidden_size);
     auto normed_TH = Matrix<float>::uninitialized(request_.chunk_size, hidden_size);
     for (const auto& hidden : batches_)
       for (Index sequence = 0; sequence < hidden->sequences(); ++sequence) {
@@ -113,8 +137,8 @@ class Collection {
 
  private:
   const ImatrixRequest& request_;
-  const pipeline::SourceModel& source_;
-  pipeline::Observer& observer_;
+  const formats::SourceModel& source_;
+  record::Observer& observer_;
   std::unique_ptr<forward::BlockRunner> runner_;
   std::vector<std::unique_ptr<forward::HiddenStates>> batches_;
 };
@@ -137,8 +161,26 @@ void check(const ImatrixRequest& request, const model::ModelConfig& config) {
 
 }  // namespace
 
-io::Imatrix collect_imatrix(const ImatrixRequest& request, pipeline::Observer& observer) {
-  const pipeline::SourceModel source(request.model, /*allow_requantize=*/true);  // nothing is quantized
+text::TokenBlocks imatrix_chunks(const ImatrixRequest& request, const text::Tokenizer& tokenizer) {
+  text::TokenIds kept;
+  for (const std::filesystem::path& path : request.texts) {
+    const text::TokenIds ids = ids_of(path, tokenizer, request.parse_special);
+    const Index count = chunk_count(path, static_cast<Index>(ids.size()), request);
+    kept.insert(kept.end(), ids.begin(), ids.begin() + count * request.chunk_size);
+  }
+  const Index rows = static_cast<Index>(kept.size()) / request.chunk_size;
+  const MatrixView<const std::int32_t> kept_BS(kept.data(), rows, request.chunk_size);
+  text::TokenBlocks blocks;
+  blocks.ids_BS = Matrix<std::int32_t>::copy_of(kept_BS);
+  blocks.lengths_B.assign(static_cast<std::size_t>(rows), request.chunk_size);
+  const text::TokenIds prefix = tokenizer.prefix();
+  if (!prefix.empty())
+    for (Index b = 0; b < rows; ++b) blocks.ids_BS(b, 0) = prefix.front();
+  return blocks;
+}
+
+io::Imatrix collect_imatrix(const ImatrixRequest& request, record::Observer& observer) {
+  const formats::SourceModel source(request.model, /*allow_requantize=*/true);  // nothing is quantized
   check(request, source.family.config);
   check_has_gguf_names(source.family);
   const text::TokenBlocks chunks = imatrix_chunks(request, *text::load_tokenizer(request.model));

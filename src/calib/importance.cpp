@@ -1,4 +1,4 @@
-#include "calib/importance.h"
+#include "calque/calib/importance.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -6,10 +6,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "calque/formats/format.h"
 #include "calque/core/error.h"
 #include "calque/core/names.h"
-#include "calib/imatrix_entries.h"
 
 namespace calque::calib {
 namespace {
@@ -36,29 +34,42 @@ std::string size_text(Index matrices, Index columns) {
                        : fmt::format("{} matrices of {} columns", matrices, columns);
 }
 
-std::vector<std::string> file_names(const job::CalibrationSettings& calibration) {
-  std::vector<std::string> names;
-  for (const text::TextSource& source : calibration.sources)
-    names.push_back(source.path.filename().string());
-  if (!calibration.tokens.empty()) names.push_back(calibration.tokens.filename().string());
-  return names;
-}
-
-bool rounds_to_blocks(const formats::ExportPlan& plan) {
-  return std::any_of(plan.tensors.begin(), plan.tensors.end(),
-                     [](const formats::TensorPlan& tensor) {
-                       return tensor.in_block_linear && tensor.grid && tensor.grid->block;
-                     });
-}
-
-std::size_t matrix_names(const model::FamilySpec& family) {
-  std::vector<std::string> names;
-  for (const model::LinearSpec& linear : family.linears()) names.push_back(linear.weight.gguf_name);
-  std::sort(names.begin(), names.end());
-  return static_cast<std::size_t>(std::unique(names.begin(), names.end()) - names.begin());
+io::ImatrixEntry empty_entry(Index matrices, Index columns) {
+  io::ImatrixEntry entry;
+  entry.matrices = matrices;
+  entry.sums.assign(static_cast<std::size_t>(matrices * columns), 0.0);
+  entry.counts.assign(static_cast<std::size_t>(matrices), 0.0);
+  return entry;
 }
 
 }  // namespace
+
+void check_has_gguf_names(const model::FamilySpec& family) {
+  if (!family.gguf_architecture.empty()) return;
+  throw Error(ErrorKind::kConfig, "E123",
+              fmt::format("an importance matrix names tensors as GGUF does, which has no names for "
+                          "models of the family '{}' here",
+                          family.name));
+}
+
+Index matrices_of(const model::BlockSpec& block, const model::TensorSpec& weight) {
+  return weight.gguf_expert < 0 || block.experts.empty() ? 1 : block.experts.front().count;
+}
+
+void add_to_imatrix(const model::BlockSpec& block, const model::SiteSpec& site,
+                    std::span<const double> sums_K, Index tokens, io::Imatrix& imatrix) {
+  for (const model::LinearSpec& linear : site.readers) {
+    const model::TensorSpec& weight = linear.weight;
+    const Index columns = linear.in_features();
+    io::ImatrixEntry& entry =
+        imatrix.entries
+            .try_emplace(weight.gguf_name, empty_entry(matrices_of(block, weight), columns))
+            .first->second;
+    const Index slab = std::max<Index>(weight.gguf_expert, 0);
+    std::copy(sums_K.begin(), sums_K.end(), entry.sums.begin() + slab * columns);
+    entry.counts[static_cast<std::size_t>(slab)] = static_cast<double>(tokens);
+  }
+}
 
 Importance::Importance(io::Imatrix imatrix, const model::FamilySpec& family, std::string name)
     : imatrix_(std::move(imatrix)), name_(std::move(name)) {
@@ -120,24 +131,17 @@ formats::ImatrixNote Importance::note() const {
           .chunks = static_cast<std::uint32_t>(imatrix_.chunks)};
 }
 
-std::optional<Importance> load_importance(const job::Job& job, const model::FamilySpec& family) {
-  const std::filesystem::path& path = job.quantization.imatrix;
+std::optional<Importance> load_importance(const std::filesystem::path& path,
+                                          const model::FamilySpec& family) {
   if (path.empty()) return std::nullopt;
   return Importance(io::read_imatrix(path), family, path.filename().string());
 }
 
-std::optional<formats::ImatrixNote> imatrix_note(const job::Job& job, const model::FamilySpec& family,
-                                                  const formats::ExportPlan& plan,
-                                                  const std::optional<Importance>& importance,
-                                                  Index chunks) {
-  if (!format_of(plan.request).has_block_types || !rounds_to_blocks(plan)) return std::nullopt;
-  if (importance) return importance->note();
-  if (chunks == 0) return std::nullopt;
-  return formats::ImatrixNote{
-      .file = job.name.empty() ? "calque" : job.name,
-      .dataset = fmt::format("{}", fmt::join(file_names(job.calibration), ", ")),
-      .entries = static_cast<std::uint32_t>(matrix_names(family)),
-      .chunks = static_cast<std::uint32_t>(chunks)};
+std::size_t matrix_names(const model::FamilySpec& family) {
+  std::vector<std::string> names;
+  for (const model::LinearSpec& linear : family.linears()) names.push_back(linear.weight.gguf_name);
+  std::sort(names.begin(), names.end());
+  return static_cast<std::size_t>(std::unique(names.begin(), names.end()) - names.begin());
 }
 
 void ImatrixRecorder::add(const model::BlockSpec& block, const model::SiteSpec& site,
@@ -148,11 +152,12 @@ void ImatrixRecorder::add(const model::BlockSpec& block, const model::SiteSpec& 
   add_to_imatrix(block, site, sums_K, stats.tokens, imatrix_);
 }
 
-void ImatrixRecorder::write(const job::Job& job, Index chunks, Index chunk_size) {
-  imatrix_.datasets = file_names(job.calibration);
+void ImatrixRecorder::write(const std::filesystem::path& path, std::vector<std::string> datasets,
+                            Index chunks, Index chunk_size) {
+  imatrix_.datasets = std::move(datasets);
   imatrix_.chunks = chunks;
   imatrix_.chunk_size = chunk_size;
-  io::write_imatrix(imatrix_, job.calibration.save_imatrix);
+  io::write_imatrix(imatrix_, path);
   written_ = true;
 }
 

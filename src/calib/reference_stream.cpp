@@ -1,4 +1,4 @@
-#include "calib/reference_stream.h"
+#include "calque/calib/reference_stream.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "calque/core/finite.h"
 #include "calque/kernels/products.h"
 #include "calque/forward/token_rows.h"
-#include "pipeline/stopwatch.h"
+#include "calque/core/stopwatch.h"
 
 namespace calque::calib {
 namespace {
@@ -20,6 +20,12 @@ constexpr Index kBlockRows = 2048;
 void widen(const forward::ActivationView& rows_TK, Index t, float* out) {
   for (Index k = 0; k < rows_TK.cols(); ++k)
     out[k] = rows_TK.is_bf16() ? to_float(rows_TK.bf16_TK(t, k)) : rows_TK.f32_TK(t, k);
+}
+
+ReferenceStream::Inputs with_scratch(ReferenceStream::Inputs inputs) {
+  if (inputs.scratch == nullptr)
+    inputs.scratch = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
+  return inputs;
 }
 
 }  // namespace
@@ -117,8 +123,8 @@ class ReferenceStream::Recorder : public forward::BlockObserver {
     std::shared_ptr<Comparison>& comparison = stream_.sites_[site.kind];
     if (!comparison)
       comparison =
-          std::make_shared<Comparison>(stream_.pass_.calibration->token_count(), site.features(),
-                                       stream_.pass_.execs.statistics, *stream_.scratch_);
+          std::make_shared<Comparison>(stream_.inputs_.calibration.token_count(), site.features(),
+                                       stream_.inputs_.statistics, *stream_.inputs_.scratch);
     comparison->record(inputs_TK);
   }
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
@@ -129,37 +135,32 @@ class ReferenceStream::Recorder : public forward::BlockObserver {
   bool wants_output_;
 };
 
-ReferenceStream::ReferenceStream(const pipeline::Pass& pass) : pass_(pass), scratch_(pass.scratch) {
-  if (scratch_ == nullptr)
-    scratch_ = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
-  const pipeline::TimedScope timed(pass.stages.forward);
-  hidden_ = forward::embed_tokens(*pass.runner, *pass.source.weights, pass.source.family.embedding,
-                                pass.calibration->ids_BS, pass.calibration->lengths_B);
+ReferenceStream::ReferenceStream(const Inputs& inputs) : inputs_(with_scratch(inputs)) {
+  const TimedScope timed(inputs.forward_seconds);
+  hidden_ = forward::embed_tokens(inputs.runner, inputs.weights, inputs.family.embedding,
+                                  inputs.calibration.ids_BS, inputs.calibration.lengths_B);
 }
 
-ReferenceStream::ReferenceStream(const pipeline::Pass& pass, const io::ByteSource& source)
-    : pass_(pass), scratch_(pass.scratch) {
-  if (scratch_ == nullptr)
-    scratch_ = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
-  hidden_ = pass.runner->load_states(pass.calibration->lengths_B,
-                                     pass.source.family.embedding.shape[1], source);
-}
+ReferenceStream::ReferenceStream(const Inputs& inputs, const io::ByteSource& source)
+    : inputs_(with_scratch(inputs)),
+      hidden_(inputs.runner.load_states(inputs.calibration.lengths_B,
+                                        inputs.family.embedding.shape[1], source)) {}
 
 void ReferenceStream::save(const io::ByteSink& sink) const {
-  pass_.runner->save_states(*hidden_, sink);
+  inputs_.runner.save_states(*hidden_, sink);
 }
 
 void ReferenceStream::run_block(const model::BlockSpec& block, model::BlockWeights& weights) {
-  const pipeline::TimedScope timed(pass_.stages.forward);
+  const TimedScope timed(inputs_.forward_seconds);
   sites_.clear();
-  Recorder recorder(*this, !pass_.source.family.is_last(block));
-  pass_.runner->run_block(block, weights, *hidden_, &recorder);
+  Recorder recorder(*this, !inputs_.family.is_last(block));
+  inputs_.runner.run_block(block, weights, *hidden_, &recorder);
 }
 
 bool ReferenceStream::is_compared(const model::SiteSpec& site) const {
   return site.expert < 0 && std::any_of(site.readers.begin(), site.readers.end(),
                                         [&](const model::LinearSpec& linear) {
-                                          return pass_.plan.at(linear.weight.name).grid.has_value();
+                                          return inputs_.plan.at(linear.weight.name).grid.has_value();
                                         });
 }
 

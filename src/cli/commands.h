@@ -6,11 +6,15 @@ namespace CLI {
 class App;
 }
 
+namespace calque::resume {
+class SavedRun;
+}
 namespace calque::cli {
 
 // Each adds its command to the program, with what it does when it is chosen.
-void add_run(CLI::App& program);
-void add_resume(CLI::App& program);
+// `saved`: told what the run has saved.
+void add_run(CLI::App& program, resume::SavedRun& saved);
+void add_resume(CLI::App& program, resume::SavedRun& saved);
 void add_validate(CLI::App& program);
 void add_plan(CLI::App& program);
 void add_eval(CLI::App& program);

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "calque/core/paths.h"
 #include "calque/formats/reader.h"
 #include "calque/eval/evaluate.h"
+#include "calque/job/evaluation_settings.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/record/report_json.h"
 #include "cli/commands.h"
@@ -33,15 +35,8 @@ struct EvalArguments {
   bool json = false;
 };
 
-// "out/demo/" and "." have names too.
-std::string label_of(const std::filesystem::path& path) {
-  std::filesystem::path whole = std::filesystem::absolute(path).lexically_normal();
-  if (!whole.has_filename()) whole = whole.parent_path();
-  return whole.filename().string();
-}
-
 eval::EvalModel model_of(const std::string& path, const formats::ArtifactReader& reader) {
-  return {label_of(path), &reader, &reader.config()};
+  return {last_name(path), &reader, &reader.config()};
 }
 
 // "q8_0", "q8_0/q4_0", "q4_0/-", each perhaps with "@0-3".
@@ -84,13 +79,14 @@ void evaluate(const EvalArguments& arguments) {
     candidates.push_back(model_of(path, *readers.back()));
   }
   const job::EvaluationSettings settings = settings_of(arguments);
-  pipeline::check_evaluation(settings);
+  job::check_evaluation(settings);
+  job::Tokens tokens(arguments.reference);
   std::vector<record::EvaluationReport> evaluations;
   {
     Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
     evaluations =
         pipeline::evaluate_texts({.settings = settings,
-                                  .tokenizer = arguments.reference,
+                                  .tokens = tokens,
                                   .original = model_of(arguments.reference, *reference),
                                   .artifacts = candidates,
                                   .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "calque/forecast/job_plan.h"
+#include "calque/pipeline/forecast_job.h"
 
 namespace calque::cli {
 
@@ -11,6 +12,6 @@ namespace calque::cli {
 std::string job_plan_text(const forecast::JobPlan& plan);
 
 // The plan of a job on standard output. Writes no file.
-void print_job_plan(const job::Job& job, const forecast::PlanOptions& options, bool json);
+void print_job_plan(const job::Job& job, const pipeline::PlanOptions& options, bool json);
 
 }  // namespace calque::cli

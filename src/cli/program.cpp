@@ -32,12 +32,12 @@ constexpr const char* kExamples =
     "  calque verify out/demo-GPTQ-Int4\n"
     "  calque COMMAND --help";
 
-void add_commands(CLI::App& program) {
+void add_commands(CLI::App& program, resume::SavedRun& saved) {
   program.set_version_flag("--version", "calque " CALQUE_VERSION);
   program.require_subcommand(1);
   program.footer(help_footer(kExamples));
-  add_run(program);
-  add_resume(program);
+  add_run(program, saved);
+  add_resume(program, saved);
   add_validate(program);
   add_plan(program);
   add_eval(program);
@@ -118,10 +118,10 @@ bool is_lack_of_memory(const std::error_code& code) {
   return code == std::errc::not_enough_memory || code == std::errc::resource_unavailable_try_again;
 }
 
-int parse_and_run(int argc, char** argv) {
+int parse_and_run(int argc, char** argv, resume::SavedRun& saved) {
   CLI::App program("Quantizes language models: GPTQ and GGUF files from a Hugging Face folder.",
                    "calque");
-  add_commands(program);
+  add_commands(program, saved);
   check_command(program, argc, argv);
   try {
     program.parse(argc, argv);
@@ -155,7 +155,7 @@ std::string help_footer(const std::string& examples) {
   return fmt::format("Examples:\n{}\n\n{}", examples, kExitCodes);
 }
 
-int run_program(int argc, char** argv) {
+int run_program(int argc, char** argv, resume::SavedRun& saved) {
   // Matrices of their own pages go back to the system when they are freed. Left to itself, glibc
   // takes up to 32 MiB from heaps, which came to 450 MiB where 338 are in use and grew with the
   // number of layers.
@@ -164,7 +164,7 @@ int run_program(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);
   tell_out_of_memory_without_unwinding();
   try {
-    const int code = parse_and_run(argc, argv);
+    const int code = parse_and_run(argc, argv, saved);
     if (std::fflush(stdout) == 0) return code;
     print_error("", "cannot write to standard output");
     return exit_code(ErrorKind::kResource);

@@ -1,12 +1,14 @@
 #pragma once
 
 #include "calque/core/error.h"
+#include "calque/resume/saved_run.h"
 
 namespace calque::cli {
 
 // The program: parses the arguments, runs one command, and turns whatever went wrong into one
 // message on stderr and an exit code. Results go to stdout, everything else to stderr.
-int run_program(int argc, char** argv);
+// `saved`: told what a run has saved, for whoever ends the process.
+int run_program(int argc, char** argv, resume::SavedRun& saved);
 
 // 1 to 6, in the order of the kinds: see error.h and kExitCodes.
 int exit_code(ErrorKind kind);

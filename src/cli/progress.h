@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "calque/pipeline/observer.h"
+#include "calque/record/observer.h"
 
 namespace calque::cli {
 
@@ -26,7 +26,7 @@ std::string block_line(Index block, Index blocks,
 
 // Shows a running job, on stderr. On a terminal the last line is redrawn with every module; plain
 // output is one line a block. Warnings always show, but for kNone.
-class Progress : public pipeline::Observer {
+class Progress : public record::Observer {
  public:
   // `width`: columns of the terminal, for the redrawn line.
   Progress(ProgressMode mode, std::ostream& out, int width = 80);

@@ -28,9 +28,10 @@ struct RunArguments {
   bool quiet = false;
   bool json = false;
   bool dry_run = false;
+  resume::SavedRun* saved = nullptr;
 };
 
-void run_job(const job::Job& job, pipeline::Resume resume, const RunArguments& arguments) {
+void run_job(const job::Job& job, resume::Resume resume, const RunArguments& arguments) {
   const std::string mode = arguments.quiet ? "none" : arguments.progress;
   record::Report report;
   {
@@ -38,7 +39,8 @@ void run_job(const job::Job& job, pipeline::Resume resume, const RunArguments& a
     report = pipeline::quantize_model(job, progress,
                                       {.resume = resume,
                                        .settings = config::settings_of(job),
-                                       .resolved_yaml = config::resolved_yaml(job)});
+                                       .resolved_yaml = config::resolved_yaml(job),
+                                       .saved = arguments.saved});
   }
   fmt::print("{}",
              arguments.json ? record::report_json(report) : report_text(report, job.run_dir));
@@ -47,7 +49,7 @@ void run_job(const job::Job& job, pipeline::Resume resume, const RunArguments& a
 void run(const RunArguments& arguments) {
   const job::Job job = config::load_job(arguments.job_file, arguments.overrides);
   if (arguments.dry_run) return print_job_plan(job, {}, arguments.json);
-  run_job(job, arguments.resume == "never" ? pipeline::Resume::kNever : pipeline::Resume::kAuto,
+  run_job(job, arguments.resume == "never" ? resume::Resume::kNever : resume::Resume::kAuto,
           arguments);
 }
 
@@ -63,12 +65,12 @@ void resume(const RunArguments& arguments) {
   if (!std::filesystem::exists(job_file))
     refuse_to_resume(fmt::format("'{}' is not the folder of a run (it has no job.resolved.yaml)",
                                  arguments.run_dir));
-  if (std::filesystem::exists(folder / "metrics.json") && !pipeline::can_resume(folder))
+  if (std::filesystem::exists(folder / "metrics.json") && !resume::can_resume(folder))
     refuse_to_resume(fmt::format("the run in '{}' is finished; to do it again: calque run {}",
                                  arguments.run_dir, shell_quoted(job_file)));
   job::Job job = config::load_job(job_file);
   job.run_dir = folder;
-  run_job(job, pipeline::Resume::kAuto, arguments);
+  run_job(job, resume::Resume::kAuto, arguments);
 }
 
 void add_output_options(CLI::App& command, RunArguments& arguments) {
@@ -83,10 +85,11 @@ void add_output_options(CLI::App& command, RunArguments& arguments) {
 
 }  // namespace
 
-void add_run(CLI::App& program) {
+void add_run(CLI::App& program, resume::SavedRun& saved) {
   CLI::App* command =
       program.add_subcommand("run", "Quantize a model, write every export, evaluate them.");
   auto arguments = std::make_shared<RunArguments>();
+  arguments->saved = &saved;
   command->add_option("job", arguments->job_file, "The job file (configs/README.md).")->required();
   command
       ->add_option("--set", arguments->overrides,
@@ -107,10 +110,11 @@ void add_run(CLI::App& program) {
   command->callback([arguments] { run(*arguments); });
 }
 
-void add_resume(CLI::App& program) {
+void add_resume(CLI::App& program, resume::SavedRun& saved) {
   CLI::App* command =
       program.add_subcommand("resume", "Go on with a run that was interrupted; same result.");
   auto arguments = std::make_shared<RunArguments>();
+  arguments->saved = &saved;
   command->add_option("run_dir", arguments->run_dir, "The folder of the run.")->required();
   add_output_options(*command, *arguments);
   command->footer(help_footer("  calque resume runs/demo"));

@@ -10,7 +10,7 @@
 #include "calque/config/job_file.h"
 #include "calque/forecast/job_plan.h"
 #include "calque/forecast/memory_plan.h"
-#include "calque/pipeline/quantize_model.h"
+#include "calque/pipeline/open_job.h"
 #include "cli/commands.h"
 #include "cli/tables.h"
 #include "cli/units.h"
@@ -62,15 +62,14 @@ std::string details(const std::vector<formats::ExportPlan>& plans, bool tensors)
 
 void validate(const ValidateArguments& arguments) {
   const job::Job job = config::load_job(arguments.job_file, arguments.overrides);
-  const std::vector<formats::ExportPlan> plans = pipeline::plan_job(job);
-  const forecast::MemoryPlan memory = forecast::plan_memory(job);
+  const pipeline::OpenedJob opened = pipeline::open_job(job);
   if (arguments.resolved)
     fmt::print("{}", config::resolved_yaml(job));
   else if (arguments.json)
-    fmt::print("{}", plans_json(plans, memory));
+    fmt::print("{}", plans_json(opened.plans, opened.memory));
   else
-    fmt::print("{}{}\n{}ok\n", plan_table(plans), details(plans, arguments.tensors),
-               memory_text(memory));
+    fmt::print("{}{}\n{}ok\n", plan_table(opened.plans),
+               details(opened.plans, arguments.tensors), memory_text(opened.memory));
 }
 
 }  // namespace

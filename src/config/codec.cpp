@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "calque/core/paths.h"
+#include "calque/core/quote.h"
 #include "config/codec_parts.h"
 #include "config/hints.h"
 
@@ -31,29 +33,13 @@ bool is_safe_plain(const std::string& text) {
 }
 
 fs::path resolve(const fs::path& folder, const std::string& text) {
-  fs::path path = (folder / text).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();  // "out/" means "out"
-  return path;
+  return without_end_slash(folder / text);
 }
 
 }  // namespace
 
 std::string quoted_if_needed(const std::string& text) {
-  if (is_safe_plain(text)) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\')
-      quoted += fmt::format("\\{}", c);
-    else if (c == '\n')
-      quoted += "\\n";
-    else if (c == '\t')
-      quoted += "\\t";
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
-      quoted += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
-    else
-      quoted += c;
-  }
-  return quoted + "\"";
+  return is_safe_plain(text) ? text : yaml_quoted(text);
 }
 
 Codec<bool> boolean() {

@@ -5,7 +5,7 @@
 #include <system_error>
 #include <vector>
 
-#include "job/evaluation_settings.h"
+#include "calque/job/evaluation_settings.h"
 
 namespace calque::forecast {
 namespace {

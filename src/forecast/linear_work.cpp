@@ -1,4 +1,5 @@
 #include "calque/quant/methods.h"
+#include "calque/job/passes.h"
 #include "forecast/stage_work.h"
 
 // What rounding one matrix takes.

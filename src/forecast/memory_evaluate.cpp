@@ -6,7 +6,7 @@
 
 #include "calque/formats/format.h"
 #include "calque/forward/block_runner.h"
-#include "job/evaluation_settings.h"
+#include "calque/job/evaluation_settings.h"
 #include "forecast/memory_moment.h"
 #include "forecast/memory_stages.h"
 

@@ -4,8 +4,8 @@
 
 #include "calque/core/parallel.h"
 #include "calque/forward/block_runner.h"
-#include "job/pass_method.h"
-#include "job/upstream_settings.h"
+#include "calque/job/passes.h"
+#include "calque/job/passes.h"
 
 namespace calque::forecast {
 namespace {

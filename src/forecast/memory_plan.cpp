@@ -7,7 +7,6 @@
 
 #include "calque/core/error.h"
 #include "forecast/memory_stages.h"
-#include "pipeline/plan_job.h"
 
 namespace calque::forecast {
 namespace {
@@ -123,11 +122,6 @@ MemoryPlan plan_memory(const job::Job& job, const model::FamilySpec& family,
     plan.peak_bytes = std::max(plan.peak_bytes, stage.peak_bytes());
   }
   return plan;
-}
-
-MemoryPlan plan_memory(const job::Job& job) {
-  const pipeline::SourceModel source(job.model.path, job.model.allow_requantize);
-  return plan_memory(job, source.family, plan_exports(job, source));
 }
 
 }  // namespace calque::forecast

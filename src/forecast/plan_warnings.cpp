@@ -6,10 +6,9 @@
 
 #include "calque/formats/reader.h"
 #include "calque/forward/block_runner.h"
-#include "job/pass_method.h"
 #include "calque/formats/format.h"
-#include "job/stage_devices.h"
-#include "pipeline/writer_inputs.h"
+#include "calque/job/passes.h"
+#include "calque/job/stage_devices.h"
 
 namespace calque::forecast {
 namespace {
@@ -31,8 +30,8 @@ void warn_of_export(const job::Job& job, const formats::ExportPlan& plan, Warnin
   for (const std::string& remark : plan.remarks) about(remark);
   about(formats::runtime_limit(plan));
   if (plan.request.desc_act) about("desc_act: kernels for activation-ordered groups are slower");
-  add(pipeline::missing_tokenizer(job, plan.request), warnings);
-  add(pipeline::unused_scales(job, plan), warnings);
+  add(job::missing_tokenizer(job, plan.request), warnings);
+  add(job::unused_scales(job, plan), warnings);
   if (!formats::files_at(plan.request).empty()) about("is there already and will be replaced");
 }
 
@@ -48,10 +47,10 @@ void warn_of_precision(const job::Job& job, Warnings& warnings) {
 }
 
 // Below as many tokens as inputs the Gram matrix is singular and damping decides.
-void warn_of_few_tokens(const job::Job& job, const pipeline::SourceModel& source, Warnings& warnings) {
+void warn_of_few_tokens(const job::Job& job, const model::FamilySpec& family, Warnings& warnings) {
   const std::int64_t tokens = job.calibration.packing.n_samples * job.calibration.packing.seqlen;
   Index widest = 0;
-  for (const model::BlockSpec& block : source.family.blocks)
+  for (const model::BlockSpec& block : family.blocks)
     for (const model::SiteSpec& site : block.sites)
       if (site.expert < 0) widest = std::max(widest, site.features());
   if (tokens > 0 && tokens < widest)
@@ -104,22 +103,22 @@ void warn_of_devices(const job::StageDevices& devices, Warnings& warnings) {
 
 }  // namespace
 
-std::vector<std::string> plan_warnings(const job::Job& job, const pipeline::SourceModel& source,
-                                       const std::vector<formats::ExportPlan>& plans,
-                                       const std::optional<calib::Importance>& importance,
-                                       const MemoryPlan& memory, const DiskPlan& disk) {
+std::vector<std::string> plan_warnings(const DecidedJob& decided, const DiskPlan& disk) {
+  const job::Job& job = decided.job;
   Warnings warnings;
-  for (const formats::ExportPlan& plan : plans) warn_of_export(job, plan, warnings);
-  if (importance) add(importance->warning(), warnings);
-  const bool runs =
-      job.calibration.given() && std::any_of(plans.begin(), plans.end(), job::quantizes_a_linear);
+  for (const formats::ExportPlan& plan : decided.plans) warn_of_export(job, plan, warnings);
+  add(decided.importance_warning, warnings);
+  const bool runs = job.calibration.given() && std::any_of(decided.plans.begin(),
+                                                           decided.plans.end(),
+                                                           job::quantizes_a_linear);
   if (runs) warn_of_precision(job, warnings);
-  if (runs && job.quantization.rounding->feeds_back) warn_of_few_tokens(job, source, warnings);
+  if (runs && job.quantization.rounding->feeds_back)
+    warn_of_few_tokens(job, decided.family, warnings);
   if (!runs && !job.calibration.save_imatrix.empty())
     add("calibration.save_imatrix: no export quantizes a linear, nothing will be measured",
         warnings);
-  warn_of_files(job, memory, disk, warnings);
-  warn_of_devices(choose_devices(job, plans, job::this_machine()), warnings);
+  warn_of_files(job, decided.memory, disk, warnings);
+  warn_of_devices(decided.devices, warnings);
   return warnings;
 }
 

@@ -6,9 +6,8 @@
 #include "calque/kernels/gram.h"
 #include "calque/kernels/products.h"
 #include "calque/forward/block_runner.h"
-#include "pipeline/plan_job.h"
 #include "record/stage_seconds.h"
-#include "pipeline/stopwatch.h"
+#include "calque/core/stopwatch.h"
 
 namespace calque::forecast {
 namespace {
@@ -31,8 +30,8 @@ template <typename Product>
 double rate_of(double operations, double at_least, Product product) {
   product();
   std::vector<double> seconds;
-  for (const pipeline::Stopwatch all; all.seconds() < at_least || seconds.size() < 3;) {
-    const pipeline::Stopwatch watch;
+  for (const Stopwatch all; all.seconds() < at_least || seconds.size() < 3;) {
+    const Stopwatch watch;
     product();
     seconds.push_back(watch.seconds());
   }
@@ -65,6 +64,12 @@ double rate_against(Against against, const job::Job& job, const MachineRates& ra
 }
 
 }  // namespace
+
+}  // namespace calque::forecast
+
+namespace calque::record {
+
+using namespace forecast;
 
 const std::array<record::NamedStage, 8>& named_stages() {
   static const std::array<record::NamedStage, 8> stages = {{{"tokenize", &record::StageSeconds::tokenize},
@@ -117,6 +122,10 @@ TimePrediction prediction_of(const record::StageSeconds& stages, std::string fro
   return {sum(stages) + kOutsideStages, std::move(from), stages};
 }
 
+}  // namespace calque::record
+
+namespace calque::forecast {
+
 MachineRates measure_rates(const job::Job& job, double seconds) {
   const Exec exec = open_exec("cpu", job.runtime.threads);
   const bool bf16 = (job.calibration.given() && is_bf16(job.runtime.forward_dtype)) ||
@@ -131,14 +140,7 @@ MachineRates measure_rates(const job::Job& job, double seconds) {
 TimePrediction predict_time(const job::Job& job, const model::FamilySpec& family,
                             const std::vector<formats::ExportPlan>& plans,
                             const MachineRates& rates) {
-  return prediction_of(seconds_of(job_work(job, family, plans), job, rates), "estimate");
+  return record::prediction_of(record::seconds_of(job_work(job, family, plans), job, rates), "estimate");
 }
-
-TimePrediction predict_time(const job::Job& job, const MachineRates& rates) {
-  const pipeline::SourceModel source(job.model.path, job.model.allow_requantize);
-  return predict_time(job, source.family, plan_exports(job, source), rates);
-}
-
-TimePrediction predict_time(const job::Job& job) { return predict_time(job, measure_rates(job)); }
 
 }  // namespace calque::forecast

@@ -5,9 +5,8 @@
 
 #include "calque/quant/awq.h"
 #include "forecast/evaluation_work.h"
-#include "job/pass_method.h"
-#include "pipeline/plan_job.h"
-#include "job/upstream_settings.h"
+#include "calque/job/passes.h"
+#include "calque/job/passes.h"
 
 namespace calque::forecast {
 namespace {
@@ -182,7 +181,7 @@ Work tokenizing_work(const job::Job& job) {
 Work job_work(const job::Job& job, const model::FamilySpec& family,
               const std::vector<formats::ExportPlan>& plans) {
   Work work = tokenizing_work(job);
-  for (const std::vector<std::size_t>& exports : pipeline::group_by_grids(plans)) {
+  for (const std::vector<std::size_t>& exports : job::group_by_grids(plans)) {
     const formats::ExportPlan& plan = plans[exports.front()];
     for (const model::BlockSpec& block : family.blocks)
       work += block_work(job, family, plan, block, exports.size());

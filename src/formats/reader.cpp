@@ -10,6 +10,7 @@
 #include "calque/formats/format.h"
 #include "formats/open.h"
 #include "calque/core/error.h"
+#include "calque/core/paths.h"
 #include "calque/io/gguf.h"
 
 namespace calque::formats {
@@ -57,8 +58,7 @@ std::vector<std::filesystem::path> files_at(const ExportRequest& request) {
 }
 
 std::vector<std::filesystem::path> partial_files_at(const ExportRequest& request) {
-  const std::filesystem::path whole = std::filesystem::absolute(request.path).lexically_normal();
-  const std::filesystem::path path = whole.has_filename() ? whole : whole.parent_path();
+  const std::filesystem::path path = without_end_slash(std::filesystem::absolute(request.path));
   std::vector<std::filesystem::path> there;
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(path.parent_path(), none)) {

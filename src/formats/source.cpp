@@ -117,4 +117,21 @@ OpenedModel open_model(const std::filesystem::path& given, bool allow_requantize
   return open_gguf_model(path, allow_requantize);
 }
 
+SourceModel::SourceModel(const std::filesystem::path& path, bool allow_requantize)
+    : SourceModel(open_model(path, allow_requantize)) {}
+
+SourceModel::SourceModel(OpenedModel opened)
+    : weights(std::move(opened.weights)),
+      family(model::family_of(opened.config)),
+      metadata(std::move(opened.metadata)) {
+  model::check_against_family(*weights, family);
+}
+
+double SourceModel::bits_per_weight() const {
+  double elements = 0;
+  for (const model::SourceTensor& tensor : weights->tensors())
+    elements += static_cast<double>(tensor.element_count());
+  return 8.0 * static_cast<double>(weights->total_bytes()) / elements;
+}
+
 }  // namespace calque::formats

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -55,6 +56,30 @@ void require_header(const AtomicFile& file, std::string_view header,
   std::string there(header.size(), '\0');
   file.read_at(0, std::as_writable_bytes(std::span(there.data(), there.size())));
   if (there != header) throw_missing_part(partial_of(path), "is another run's");
+}
+
+namespace {
+
+std::string stamp_of_file(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  const auto time = std::filesystem::last_write_time(path, error);
+  return error ? fmt::format("{} missing\n", path.string())
+               : fmt::format("{} {} {}\n", path.string(), size, time.time_since_epoch().count());
+}
+
+}  // namespace
+
+std::string stamp_of(const std::filesystem::path& path) {
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(path);
+  if (!std::filesystem::is_directory(whole)) return stamp_of_file(whole);
+  std::vector<std::filesystem::path> files;
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(whole))
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  std::string stamp;
+  for (const std::filesystem::path& file : files) stamp += stamp_of_file(file);
+  return stamp;
 }
 
 std::string identity_of(const std::filesystem::path& path) {

@@ -1,4 +1,4 @@
-#include "job/evaluation_settings.h"
+#include "calque/job/evaluation_settings.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,6 @@
 #include <string_view>
 
 #include "calque/core/error.h"
-#include "calque/pipeline/evaluate_texts.h"
 
 namespace calque::job {
 namespace {
@@ -134,6 +133,11 @@ void check_evaluation(const EvaluationSettings& settings) {
     check_source(text, settings.texts.empty() ? "evaluate" : "evaluate.texts");
     check_name(text, names);
   }
+}
+
+bool reads_text(const EvaluationSettings& settings) {
+  const std::vector<EvaluationText> texts = settings.named_texts();
+  return std::any_of(texts.begin(), texts.end(), [](const auto& text) { return !text.text.empty(); });
 }
 
 }  // namespace calque::job

@@ -1,4 +1,4 @@
-#include "job/stage_devices.h"
+#include "calque/job/stage_devices.h"
 
 #include <fmt/format.h>
 
@@ -93,18 +93,22 @@ std::string choose_forward(const Wish& wish, bool needed, const Machine& machine
 
 }  // namespace
 
-Machine this_machine() {
+Machine this_machine(int threads) {
   const auto opened = std::make_shared<std::map<std::string, Exec>>();
+  const auto open = [opened, threads](const std::string& device) {
+    const auto found = opened->find(device);
+    return found != opened->end()
+               ? found->second
+               : opened->emplace(device, open_exec(device, threads)).first->second;
+  };
   return {.devices = available_devices(),
           .why_no_gpu = why_no_accelerator(),
           .provides =
-              [opened](const std::string& device, Operation operation) {
-                auto found = opened->find(device);
-                if (found == opened->end())
-                  found = opened->emplace(device, open_exec(device)).first;
-                return calque::provides(found->second, operation);
+              [open](const std::string& device, Operation operation) {
+                return calque::provides(open(device), operation);
               },
-          .forward_gpus = forward::runner_gpus};
+          .forward_gpus = forward::runner_gpus,
+          .open = open};
 }
 
 StageDevices choose_devices(const Job& job, const std::vector<formats::ExportPlan>& plans,
@@ -130,18 +134,18 @@ std::string shown(const StageDevices& devices) {
                      devices.pack);
 }
 
-StageExecs open_devices(const StageDevices& devices, int threads) {
-  std::map<std::string, Exec> opened;
-  const auto open = [&](const std::string& device) {
-    const auto found = opened.find(device);
-    return found != opened.end() ? found->second
-                                 : opened.emplace(device, open_exec(device, threads)).first->second;
-  };
-  return {.statistics = open(devices.statistics),
-          .transform = open(devices.transform),
-          .quantize = open(devices.quantize),
-          .pack = open(devices.pack),
+StageExecs open_devices(const StageDevices& devices, const Machine& machine) {
+  return {.statistics = machine.open(devices.statistics),
+          .transform = machine.open(devices.transform),
+          .quantize = machine.open(devices.quantize),
+          .pack = machine.open(devices.pack),
           .forward = devices.forward};
+}
+
+forward::ComputeDType forward_dtype(const std::string& name, const std::string& device) {
+  const bool on_gpu = device.starts_with("cuda");
+  return name == "auto" && on_gpu ? forward::ComputeDType::kBFloat16
+                                  : forward::compute_dtype_from(name);
 }
 
 }  // namespace calque::job

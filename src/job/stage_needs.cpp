@@ -5,8 +5,7 @@
 #include <span>
 
 #include "calque/formats/format.h"
-#include "job/pass_method.h"
-#include "job/upstream_settings.h"
+#include "calque/job/passes.h"
 
 namespace calque::job {
 namespace {

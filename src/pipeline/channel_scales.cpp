@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/core/stopwatch.h"
 #include "calque/quant/awq.h"
-#include "pipeline/stopwatch.h"
 
 namespace calque::pipeline {
 namespace {
@@ -77,7 +77,7 @@ quant::ScaleSnap snap_for(const Pass& pass, const model::FoldSpec& fold,
       tie(fold, scales_K);
       to_powers_of_two(scales_K);
     };
-  const DType dtype = pass.source.weights->at(fold.absorber.name).dtype;
+  const DType dtype = pass.weights().at(fold.absorber.name).dtype;
   const bool plus_one = fold.kind == Absorber::kNormPlusOne;
   const float* norm = weights.at(fold.absorber.name).data();
   return [=](std::span<float> scales_K) {
@@ -159,7 +159,7 @@ std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
                                              const quant::InputStats& stats,
                                              model::BlockWeights& weights,
                                              const forward::HiddenStates* hidden) {
-  if (!pass_.job.quantization.transform->rescales_channels()) return {};
+  if (!pass_.job().quantization.transform->rescales_channels()) return {};
   const model::FoldSpec* fold = block.fold_of(site);
   if (fold == nullptr) return {};
   if (block_ != &block) scales_.clear();
@@ -167,12 +167,12 @@ std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
   const auto known = scales_.find(fold);
   if (known != scales_.end()) return known->second;
   if (stats.empty()) return {};
-  const TimedScope timed(pass_.stages.transform);
+  const TimedScope timed(pass_.run.stages.transform);
   return scales_[fold] = search({block, *fold, stats, weights, hidden});
 }
 
 std::vector<float> ChannelScales::search(const Search& search) {
-  const job::QuantizationSettings& settings = pass_.job.quantization;
+  const job::QuantizationSettings& settings = pass_.job().quantization;
   const std::vector<quant::AwqReader> readers = readers_of(pass_, search.fold, search.weights);
   if (readers.empty() || touches_blocks(pass_, search.fold)) return {};
   // The whole linears see their outputs alone; only norms feed an attention or an MLP.
@@ -185,7 +185,7 @@ std::vector<float> ChannelScales::search(const Search& search) {
   const bool all_rounded = readers.size() == search.fold.consumers.size();
   quant::AwqScales found = settings.transform->choose_scales(
       readers, search.stats, settings.awq,
-      snap_for(pass_, search.fold, search.weights, all_rounded), loss, pass_.execs.transform);
+      snap_for(pass_, search.fold, search.weights, all_rounded), loss, pass_.execs().transform);
   return all_ones(found.scales_K) ? std::vector<float>{} : std::move(found.scales_K);
 }
 

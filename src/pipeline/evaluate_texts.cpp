@@ -6,8 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "job/evaluation_settings.h"
-#include "job/job_tokens.h"
+#include "calque/job/evaluation_settings.h"
 
 namespace calque::pipeline {
 namespace {
@@ -37,7 +36,7 @@ Index windows_for(const job::EvaluationText& text, const record::EvaluationRepor
 
 class TextsEvaluation {
  public:
-  TextsEvaluation(const EvaluationWork& work, Observer& observer)
+  TextsEvaluation(const EvaluationWork& work, record::Observer& observer)
       : work_(work),
         settings_(work.settings),
         observer_(observer),
@@ -99,8 +98,8 @@ class TextsEvaluation {
   }
 
   void evaluate(const job::EvaluationText& text, Index seqlen) {
-    text::PackedTokens packed = evaluation_tokens(text, seqlen, work_.tokenizer,
-                                                  work_.original.config->vocab_size, work_.shared);
+    text::PackedTokens packed =
+        work_.tokens.evaluation(text, seqlen, work_.original.config->vocab_size);
     const std::vector<Index> with_caches = cache_seqlens_of(text, packed.manifest);
     const std::vector<eval::EvalModel> models =
         candidates(std::find(with_caches.begin(), with_caches.end(), seqlen) != with_caches.end());
@@ -112,7 +111,7 @@ class TextsEvaluation {
     report.windows = packed.blocks.rows();
     report.models = eval::evaluate(work_.original, models, packed.blocks,
                                    {.runner = work_.runner,
-                                    .llamacpp_bos = bos_of(text, work_.tokenizer),
+                                    .llamacpp_bos = work_.tokens.bos(text),
                                     .reference_states = work_.reference_states,
                                     .progress = [&](Index done, Index) { observer_.step(done); }});
     report.manifest = std::move(packed.manifest);
@@ -121,7 +120,7 @@ class TextsEvaluation {
 
   const EvaluationWork& work_;
   const job::EvaluationSettings& settings_;
-  Observer& observer_;
+  record::Observer& observer_;
   std::vector<job::EvaluationText> texts_;
   std::vector<eval::KvCacheSpec> caches_;
   std::vector<record::EvaluationReport> reports_;
@@ -129,16 +128,8 @@ class TextsEvaluation {
 
 }  // namespace
 
-std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work, Observer& observer) {
+std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work, record::Observer& observer) {
   return TextsEvaluation(work, observer).run();
-}
-
-const eval::ModelMetrics* record::EvaluationReport::artifact(std::size_t index) const {
-  for (const eval::ModelMetrics& model : models) {
-    if (model.kind != eval::ModelKind::kArtifact || !model.kv_cache.empty()) continue;
-    if (index-- == 0) return &model;
-  }
-  return nullptr;
 }
 
 }  // namespace calque::pipeline

@@ -2,20 +2,15 @@
 
 #include <fmt/format.h>
 
+#include "forecast/stage_work.h"
 #include "record/stage_seconds.h"
 
 namespace calque::pipeline {
 
-FirstBlock::FirstBlock(Observer& next, const job::Job& job, const model::FamilySpec& family,
-                       const std::vector<formats::ExportPlan>& plans, const forecast::MachineRates& rates,
-                       const record::StageSeconds& measured, forecast::TimePrediction& prediction)
-    : next_(next),
-      job_(job),
-      family_(family),
-      plans_(plans),
-      rates_(rates),
-      measured_(measured),
-      prediction_(prediction) {}
+FirstBlock::FirstBlock(record::Observer& next, const OpenedJob& opened,
+                       const forecast::MachineRates& rates, const record::StageSeconds& measured,
+                       forecast::TimePrediction& prediction)
+    : next_(next), opened_(opened), rates_(rates), measured_(measured), prediction_(prediction) {}
 
 void FirstBlock::start_pass(const formats::ExportPlan& plan, std::size_t exports) {
   plan_ = &plan;
@@ -38,15 +33,19 @@ void FirstBlock::block_done(Index block, Index blocks, double seconds) {
 }
 
 void FirstBlock::predict(Index block) {
+  const job::Job& job = opened_.job;
+  const model::FamilySpec& family = opened_.source.family;
   const record::StageSeconds taken = difference(measured_, before_);
   const record::StageSeconds expected = record::seconds_of(
-      forecast::block_work(job_, family_, *plan_, family_.blocks[static_cast<std::size_t>(block)], exports_),
-      job_, rates_);
-  const record::StageSeconds whole = record::seconds_of(forecast::job_work(job_, family_, plans_), job_, rates_);
+      forecast::block_work(job, family, *plan_, family.blocks[static_cast<std::size_t>(block)],
+                           exports_),
+      job, rates_);
+  const record::StageSeconds whole =
+      record::seconds_of(forecast::job_work(job, family, opened_.plans), job, rates_);
   record::StageSeconds predicted = corrected(whole, expected, taken);
   if (sum(expected) > 0) predicted.evaluate *= sum(taken) / sum(expected);
   predicted.tokenize = before_.tokenize;
-  prediction_ = prediction_of(predicted, "first block");
+  prediction_ = record::prediction_of(predicted, "first block");
 }
 
 }  // namespace calque::pipeline

@@ -1,22 +1,21 @@
 #pragma once
 
-#include <vector>
+#include <cstddef>
 
-#include "calque/pipeline/observer.h"
 #include "calque/forecast/predict_time.h"
-#include "forecast/stage_work.h"
+#include "calque/pipeline/open_job.h"
+#include "calque/record/observer.h"
 
 namespace calque::pipeline {
 
 // Passes on what a pass tells, and predicts the whole job's time anew when the first block is done:
 // its stages by what they took against what was predicted of them, those that it has not (writing
 // the rest, evaluating) by what all of it took.
-class FirstBlock : public Observer {
+class FirstBlock : public record::Observer {
  public:
   // `measured`: the job's seconds so far, which grow; `prediction` is replaced once. All must
   // outlive this.
-  FirstBlock(Observer& next, const job::Job& job, const model::FamilySpec& family,
-             const std::vector<formats::ExportPlan>& plans, const forecast::MachineRates& rates,
+  FirstBlock(record::Observer& next, const OpenedJob& opened, const forecast::MachineRates& rates,
              const record::StageSeconds& measured, forecast::TimePrediction& prediction);
 
   // A pass over `plan`, for `exports` files, starts.
@@ -32,10 +31,8 @@ class FirstBlock : public Observer {
  private:
   void predict(Index block);
 
-  Observer& next_;
-  const job::Job& job_;
-  const model::FamilySpec& family_;
-  const std::vector<formats::ExportPlan>& plans_;
+  record::Observer& next_;
+  const OpenedJob& opened_;
   forecast::MachineRates rates_;
   const record::StageSeconds& measured_;
   forecast::TimePrediction& prediction_;

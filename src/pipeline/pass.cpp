@@ -1,21 +1,25 @@
 #include "pipeline/pass.h"
 
+#include <fmt/format.h>
+
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "calque/calib/collect.h"
+#include "calque/calib/reference_stream.h"
 #include "calque/core/error.h"
+#include "calque/core/stopwatch.h"
 #include "calque/forward/token_rows.h"
-#include "pipeline/pass_saving.h"
-#include "calib/reference_stream.h"
-#include "pipeline/site_rounding.h"
-#include "pipeline/stopwatch.h"
+#include "calque/job/passes.h"
+#include "pipeline/site.h"
 
 namespace calque::pipeline {
 namespace {
 
-// Collects statistics site by site and quantizes each site before its linears run, so that what
-// follows sees the weights that ship (propagate_error); or keeps the statistics until the block has
-// run with its original weights.
+// Measures site by site, and rounds each site before its linears run, so that what follows sees the
+// weights that ship (propagate_error); or keeps the statistics until the block has run with its
+// original weights.
 class QuantizingObserver : public forward::BlockObserver {
  public:
   QuantizingObserver(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
@@ -24,25 +28,25 @@ class QuantizingObserver : public forward::BlockObserver {
 
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     // Only channel scales look at an input that nothing rounded reads (a router's).
-    if (site.readers.empty() && !pass_.job.quantization.transform->rescales_channels()) return;
+    if (site.readers.empty() && !pass_.job().quantization.transform->rescales_channels()) return;
     const TimedScope timed(seconds_inside_);
-    const TimedScope statistics(pass_.stages.statistics);
-    const MemoryMeter::Scope memory(pass_.memory, "statistics");
-    if (!collector_) collector_.emplace(site.features(), pass_.execs.statistics);
+    const TimedScope statistics(pass_.run.stages.statistics);
+    const MemoryMeter::Scope memory(pass_.run.memory, "statistics");
+    if (!collector_) collector_.emplace(site.features(), pass_.execs().statistics);
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
   }
 
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
     const TimedScope timed(seconds_inside_);
-    const MemoryMeter::Scope memory(pass_.memory, "quantize");
+    const MemoryMeter::Scope memory(pass_.run.memory, "quantize");
     quant::InputStats stats = collector_ ? collector_->finish() : quant::InputStats{};
     collector_.reset();
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (reference_ != nullptr)
       if (auto shift = reference_->take(site))
         rounding_.correct_site(block_, site, stats, std::move(*shift), weights);
-    if (pass_.job.quantization.propagate_error)
+    if (pass_.job().quantization.propagate_error)
       rounding_.round_site(block_, site, std::move(stats), weights, &hidden_);
     else
       kept_.emplace_back(&site, std::move(stats));
@@ -50,15 +54,15 @@ class QuantizingObserver : public forward::BlockObserver {
 
   void round_kept(model::BlockWeights& weights) {
     if (pass_.statistics) {
-      const TimedScope timed(pass_.stages.write);
+      const TimedScope timed(pass_.run.stages.write);
       pass_.statistics->save(block_, kept_);
     }
-    const MemoryMeter::Scope memory(pass_.memory, "quantize");
+    const MemoryMeter::Scope memory(pass_.run.memory, "quantize");
     for (auto& [site, stats] : kept_)
       rounding_.round_site(block_, *site, std::move(stats), weights, nullptr);
   }
 
-  bool wants_output() const override { return !pass_.source.family.is_last(block_); }
+  bool wants_output() const override { return !pass_.family().is_last(block_); }
 
   double seconds_inside() const { return seconds_inside_; }
 
@@ -73,109 +77,247 @@ class QuantizingObserver : public forward::BlockObserver {
   double seconds_inside_ = 0;
 };
 
-model::BlockWeights load(const Pass& pass, const model::BlockSpec& block) {
-  const TimedScope timed(pass.stages.load);
-  return model::load_block(*pass.source.weights, block);
-}
+// A pass on its way from block to block.
+class PassRun {
+ public:
+  explicit PassRun(const Pass& pass) : pass_(pass), rounding_(pass) {}
 
-// The embedding is rounded first where the original model runs beside: the blocks can make up for
-// its error, too.
-std::unique_ptr<forward::HiddenStates> embed(const Pass& pass, SiteRounding& rounding) {
-  const std::string& name = pass.source.family.embedding.name;
-  const text::TokenBlocks& rows = *pass.calibration;
-  if (pass.upstream_correction > 0 && pass.plan.at(name).grid) {
-    const Matrix<float> rounded_VH = rounding.round_outside_blocks(pass.plan.at(name));
-    const TimedScope timed(pass.stages.forward);
-    return pass.runner->embed(rows.ids_BS, rows.lengths_B, rounded_VH);
+  std::vector<record::ModuleReport> run() {
+    const MemoryMeter::Scope memory(pass_.run.memory, pass_.runner ? "forward" : "quantize");
+    const resume::PassProgress before = take_up();
+    if (before.complete) return rounding_.state().modules;
+    if (before.blocks == 0 && pass_.runner != nullptr) begin_streams();
+    for (const model::BlockSpec& block : pass_.family().blocks)
+      if (block.layer >= before.blocks) do_block(block);
+    hidden_.reset();
+    reference_.reset();
+    const MemoryMeter::Scope write(pass_.run.memory, "write");
+    rounding_.round_outside_blocks();
+    if (folder() != nullptr && folder()->saves()) save(block_count(), true);
+    return rounding_.state().modules;
   }
-  const TimedScope timed(pass.stages.forward);
-  return forward::embed_tokens(*pass.runner, *pass.source.weights, pass.source.family.embedding,
-                             rows.ids_BS, rows.lengths_B);
-}
 
-void begin(const Pass& pass, SiteRounding& rounding, Streams& streams) {
-  if (pass.runner == nullptr) return;
-  streams.hidden = with_context("embedding", [&] { return embed(pass, rounding); });
-  if (pass.upstream_correction > 0) streams.reference.emplace(pass);
-}
+ private:
+  Index block_count() const { return static_cast<Index>(pass_.family().blocks.size()); }
+  resume::RunFolder* folder() const { return pass_.run.folder; }
+  record::StageSeconds& stages() const { return pass_.run.stages; }
 
-void calibrate_and_round(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
-                         Streams& streams) {
-  forward::HiddenStates& hidden = *streams.hidden;
-  calib::ReferenceStream* const reference = streams.reference ? &*streams.reference : nullptr;
-  model::BlockWeights weights = load(pass, block);
-  if (reference != nullptr) reference->run_block(block, weights);
-  QuantizingObserver observer(pass, rounding, block, hidden, reference);
-  const Stopwatch watch;
-  pass.runner->run_block(block, weights, hidden, &observer);
-  pass.stages.forward += watch.seconds() - observer.seconds_inside();
-  observer.round_kept(weights);
-}
-
-// What another job has measured, one site at a time: nothing runs.
-void round_with_shared_statistics(const Pass& pass, SiteRounding& rounding,
-                                  const model::BlockSpec& block) {
-  model::BlockWeights weights = load(pass, block);
-  for (const model::SiteSpec* site : pass.statistics->sites(block)) {
-    quant::InputStats stats = [&] {
-      const TimedScope timed(pass.stages.load);
-      return pass.statistics->load(block, *site);
-    }();
-    if (pass.recorder) pass.recorder->add(block, *site, stats);
-    rounding.round_site(block, *site, std::move(stats), weights, nullptr);
+  void do_block(const model::BlockSpec& block) {
+    const Stopwatch watch;
+    prefetch(static_cast<std::size_t>(block.layer) + 1);
+    with_context(block.name, [&] {
+      if (hidden_)
+        measure_and_round(block);
+      else if (pass_.statistics)
+        round_with_shared_statistics(block);
+      else if (rounds_by_rows(pass_))
+        rounding_.round_block_by_rows(block);
+      else
+        round_without_statistics(block);
+      rounding_.finish_block();
+    });
+    pass_.run.observer.block_done(block.layer, block_count(), watch.seconds());
+    if (block.layer + 1 < block_count()) save_if_due(block.layer + 1);
   }
-}
 
-void round_without_statistics(const Pass& pass, SiteRounding& rounding,
-                              const model::BlockSpec& block) {
-  model::BlockWeights weights = load(pass, block);
-  for (const model::SiteSpec& site : block.sites)
-    rounding.round_site(block, site, {}, weights, nullptr);
-}
+  // Its weights come from disk while the block before it runs.
+  void prefetch(std::size_t block) const {
+    const std::vector<model::BlockSpec>& blocks = pass_.family().blocks;
+    if (block >= blocks.size()) return;
+    for (const model::TensorSpec& tensor : blocks[block].tensors())
+      pass_.weights().prefetch(tensor.name);
+  }
 
-// Its weights come from disk while the block before it runs.
-void prefetch(const Pass& pass, std::size_t block) {
-  const std::vector<model::BlockSpec>& blocks = pass.source.family.blocks;
-  if (block >= blocks.size()) return;
-  for (const model::TensorSpec& tensor : blocks[block].tensors())
-    pass.source.weights->prefetch(tensor.name);
-}
+  model::BlockWeights load(const model::BlockSpec& block) const {
+    const TimedScope timed(stages().load);
+    return model::load_block(pass_.weights(), block);
+  }
+
+  void measure_and_round(const model::BlockSpec& block) {
+    calib::ReferenceStream* const reference = reference_ ? &*reference_ : nullptr;
+    model::BlockWeights weights = load(block);
+    if (reference != nullptr) reference->run_block(block, weights);
+    QuantizingObserver observer(pass_, rounding_, block, *hidden_, reference);
+    const Stopwatch watch;
+    pass_.runner->run_block(block, weights, *hidden_, &observer);
+    stages().forward += watch.seconds() - observer.seconds_inside();
+    observer.round_kept(weights);
+  }
+
+  // What another job has measured, one site at a time: nothing runs.
+  void round_with_shared_statistics(const model::BlockSpec& block) {
+    model::BlockWeights weights = load(block);
+    for (const model::SiteSpec* site : pass_.statistics->sites(block)) {
+      quant::InputStats stats = [&] {
+        const TimedScope timed(stages().load);
+        return pass_.statistics->load(block, *site);
+      }();
+      if (pass_.recorder) pass_.recorder->add(block, *site, stats);
+      rounding_.round_site(block, *site, std::move(stats), weights, nullptr);
+    }
+  }
+
+  void round_without_statistics(const model::BlockSpec& block) {
+    model::BlockWeights weights = load(block);
+    for (const model::SiteSpec& site : block.sites)
+      rounding_.round_site(block, site, {}, weights, nullptr);
+  }
+
+  // The calibration text on its way through the models ------------------------------------------
+
+  void begin_streams() {
+    hidden_ = with_context("embedding", [&] { return embed(); });
+    if (pass_.upstream_correction() > 0) reference_.emplace(reference_inputs());
+  }
+
+  // The embedding is rounded first where the original model runs beside: the blocks can make up for
+  // its error, too.
+  std::unique_ptr<forward::HiddenStates> embed() {
+    const std::string& name = pass_.family().embedding.name;
+    const text::TokenBlocks& rows = pass_.run.calibration;
+    if (pass_.upstream_correction() > 0 && pass_.plan.at(name).grid) {
+      const Matrix<float> rounded_VH = rounding_.round_outside_blocks(pass_.plan.at(name));
+      const TimedScope timed(stages().forward);
+      return pass_.runner->embed(rows.ids_BS, rows.lengths_B, rounded_VH);
+    }
+    const TimedScope timed(stages().forward);
+    return forward::embed_tokens(*pass_.runner, pass_.weights(), pass_.family().embedding,
+                                 rows.ids_BS, rows.lengths_B);
+  }
+
+  calib::ReferenceStream::Inputs reference_inputs() const {
+    return {.runner = *pass_.runner,
+            .weights = pass_.weights(),
+            .family = pass_.family(),
+            .calibration = pass_.run.calibration,
+            .plan = pass_.plan,
+            .statistics = pass_.execs().statistics,
+            .scratch = pass_.run.scratch,
+            .forward_seconds = stages().forward};
+  }
+
+  // What a pass carries from block to block, saved and taken up again ---------------------------
+
+  // All of it but what rounding keeps (resume::RoundingState, in the journal). Whatever else
+  // outlives a block is registered here, and nowhere else.
+  std::vector<resume::StatePart> parts() {
+    const Index width = pass_.family().embedding.shape[1];
+    const auto bytes = static_cast<std::uint64_t>(pass_.run.calibration.token_count() * width) *
+                       sizeof(float);
+    std::vector<resume::StatePart> parts;
+    if (pass_.runner != nullptr)
+      parts.push_back({"hidden states", bytes,
+                       [this](const auto& sink) { pass_.runner->save_states(*hidden_, sink); },
+                       [this, width](const auto& source) {
+                         hidden_ = pass_.runner->load_states(pass_.run.calibration.lengths_B, width,
+                                                             source);
+                       }});
+    if (pass_.runner != nullptr && pass_.upstream_correction() > 0)
+      parts.push_back({"the original's hidden states", bytes,
+                       [this](const auto& sink) { reference_->save(sink); },
+                       [this](const auto& source) {
+                         reference_.emplace(reference_inputs(), source);
+                       }});
+    if (pass_.recorder != nullptr) parts.push_back(importance_part());
+    return parts;
+  }
+
+  resume::StatePart importance_part() const {
+    return {"importance", 0, [this](const auto& sink) { pass_.recorder->save(sink); },
+            [this](const auto& source) { pass_.recorder->load(source); }};
+  }
+
+  // Of a pass that is complete, only what was measured is left.
+  std::vector<resume::StatePart> parts(bool complete) {
+    if (!complete) return parts();
+    return pass_.recorder != nullptr ? std::vector{importance_part()}
+                                     : std::vector<resume::StatePart>{};
+  }
+
+  std::uint64_t bytes_to_save(bool complete) {
+    std::uint64_t bytes = 0;
+    for (const resume::StatePart& part : parts(complete)) bytes += part.bytes;
+    return bytes + bytes_given() * pass_.writers.size();
+  }
+
+  // Of the tensors that the writers were given since the last time.
+  std::uint64_t bytes_given() const {
+    const std::vector<std::string>& given = rounding_.state().given;
+    std::uint64_t bytes = 0;
+    for (std::size_t i = folder()->pass(pass_.number).rounding.given.size(); i < given.size(); ++i)
+      bytes += pass_.plan.at(given[i]).bytes;
+    return bytes;
+  }
+
+  void save_if_due(Index blocks) {
+    if (folder() != nullptr && folder()->is_due(bytes_to_save(false))) save(blocks, false);
+  }
+
+  void save(Index blocks, bool complete) {
+    const TimedScope timed(stages().write);
+    const Stopwatch watch;
+    const std::uint64_t bytes = bytes_to_save(complete);
+    resume::PassProgress now{.blocks = blocks, .complete = complete, .rounding = rounding_.state()};
+    now.streams = folder()->write_parts(
+        fmt::format("pass-{}-blocks-{}.bin", pass_.number, complete ? -1 : blocks),
+        parts(complete));
+    for (const auto& writer : pass_.writers) now.notes.push_back(writer->keep());
+    folder()->save(pass_.number, std::move(now), bytes, watch.seconds());
+  }
+
+  // What an earlier process had finished of this pass.
+  resume::PassProgress take_up() {
+    if (folder() == nullptr || folder()->pass(pass_.number).blocks == 0) return {};
+    const TimedScope timed(stages().load);
+    const resume::PassProgress before = folder()->pass(pass_.number);
+    resume::RoundingState state = before.rounding;
+    state.modules = with_grids(std::move(state.modules), pass_.family(), pass_.plan);
+    rounding_.restore(std::move(state));
+    if (!before.streams.empty()) folder()->read_parts(before.streams, parts(before.complete));
+    return before;
+  }
+
+  const Pass& pass_;
+  SiteRounding rounding_;
+  std::unique_ptr<forward::HiddenStates> hidden_;  // null: nothing is run
+  std::optional<calib::ReferenceStream> reference_;
+};
 
 }  // namespace
 
-std::vector<record::ModuleReport> run_pass(const Pass& pass) {
-  const MemoryMeter::Scope memory(pass.memory, pass.runner ? "forward" : "quantize");
-  SiteRounding rounding(pass);
-  Streams streams;
-  const ResumedPass resumed = resume_pass(pass, rounding, streams);
-  if (resumed.complete) return rounding.state().modules;
-  if (resumed.blocks == 0) begin(pass, rounding, streams);
+double Pass::upstream_correction() const { return job::upstream_correction_for(job(), plan); }
 
-  const auto blocks = static_cast<Index>(pass.source.family.blocks.size());
-  for (const model::BlockSpec& block : pass.source.family.blocks) {
-    if (block.layer < resumed.blocks) continue;
-    const Stopwatch watch;
-    prefetch(pass, static_cast<std::size_t>(block.layer) + 1);
-    with_context(block.name, [&] {
-      if (streams.hidden)
-        calibrate_and_round(pass, rounding, block, streams);
-      else if (pass.statistics)
-        round_with_shared_statistics(pass, rounding, block);
-      else if (rounds_by_rows(pass))
-        rounding.round_block_by_rows(block);
-      else
-        round_without_statistics(pass, rounding, block);
-      rounding.finish_block();
-    });
-    pass.observer.block_done(block.layer, blocks, watch.seconds());
-    if (block.layer + 1 < blocks) save_if_due(pass, rounding, streams, block.layer + 1);
+// What is compared with the original's stream, or summed on another device, comes to the host.
+std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
+                                                 const formats::ExportPlan& plan,
+                                                 std::shared_ptr<io::ScratchSpace> scratch) {
+  const job::Job& job = opened.job;
+  const job::StageDevices& devices = opened.devices;
+  return forward::make_block_runner(
+      opened.source.family.config,
+      {.dtype = job::forward_dtype(job.runtime.forward_dtype, devices.forward),
+       .threads = job.runtime.threads,
+       .device = devices.forward,
+       .scratch = std::move(scratch),
+       .host_views = devices.statistics != devices.forward ||
+                     job::upstream_correction_for(job, plan) > 0});
+}
+
+std::vector<record::ModuleReport> run_pass(const Pass& pass) { return PassRun(pass).run(); }
+
+// A module of a block is named after its linear, others after their tensor.
+std::vector<record::ModuleReport> with_grids(std::vector<record::ModuleReport> modules,
+                                             const model::FamilySpec& family,
+                                             const formats::ExportPlan& plan) {
+  std::map<std::string, std::string> tensors;
+  for (const model::LinearSpec& linear : family.linears())
+    tensors[linear.name] = linear.weight.name;
+  for (record::ModuleReport& module : modules) {
+    const auto found = tensors.find(module.module);
+    const bool in_block = module.block >= 0 && found != tensors.end();
+    module.grid = *plan.at(in_block ? found->second : module.module).grid;
   }
-  streams.hidden.reset();
-  streams.reference.reset();
-  const MemoryMeter::Scope write(pass.memory, "write");
-  rounding.round_outside_blocks();
-  save_complete(pass, rounding);
-  return rounding.state().modules;
+  return modules;
 }
 
 }  // namespace calque::pipeline

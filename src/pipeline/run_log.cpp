@@ -44,7 +44,7 @@ double bits_per_weight(const quant::Grid& grid, Index in_features) {
 
 }  // namespace
 
-RunLog::RunLog(const std::filesystem::path& folder, Observer& next, const resume::RunProgress& before)
+RunLog::RunLog(const std::filesystem::path& folder, record::Observer& next, const resume::RunProgress& before)
     : folder_(folder),
       next_(next),
       seconds_before_(before.totals.seconds),

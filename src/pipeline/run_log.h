@@ -3,10 +3,10 @@
 #include <filesystem>
 #include <fstream>
 
-#include "calque/pipeline/observer.h"
+#include "calque/record/observer.h"
 #include "calque/record/report.h"
-#include "resume/run_records.h"
-#include "pipeline/stopwatch.h"
+#include "calque/resume/progress.h"
+#include "calque/core/stopwatch.h"
 
 namespace calque::pipeline {
 
@@ -14,11 +14,11 @@ namespace calque::pipeline {
 // log.jsonl (an object an event), both flushed line by line so that an interrupted run leaves what
 // it knew; and at the end calibration_manifest.json and metrics.json. An empty folder path writes
 // nothing. A disk that is full is Error(kResource, "E302").
-class RunLog : public Observer {
+class RunLog : public record::Observer {
  public:
   // `before`: what an earlier process has done. Its lines of log.jsonl stay, later ones go; the
   // rows of modules.csv are to be given again.
-  RunLog(const std::filesystem::path& folder, Observer& next, const resume::RunProgress& before);
+  RunLog(const std::filesystem::path& folder, record::Observer& next, const resume::RunProgress& before);
 
   void phase_started(const std::string& title, Index steps) override;
   void step(Index done) override { next_.step(done); }
@@ -38,7 +38,7 @@ class RunLog : public Observer {
   void log(const std::string& event, const std::string& fields);
 
   std::filesystem::path folder_;
-  Observer& next_;
+  record::Observer& next_;
   Stopwatch watch_;
   double seconds_before_;
   std::string phase_;

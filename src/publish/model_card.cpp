@@ -4,30 +4,79 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
+#include "calque/core/paths.h"
+#include "calque/core/quote.h"
 #include "calque/formats/format.h"
+#include "calque/io/file.h"
 
 namespace calque::publish {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Any string as a YAML scalar: JSON's strings are YAML's, too.
-std::string yaml_string(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+// Where a value of YAML or a word of a message may begin.
+bool begins_value(const std::string& text, std::size_t at) {
+  if (at == 0) return true;
+  const char before = text[at - 1];
+  return std::isspace(static_cast<unsigned char>(before)) != 0 || before == '"' || before == '\'' ||
+         before == '[' || before == '{' || before == ',' || before == '(';
 }
 
-std::string name_of(const fs::path& path) {
-  fs::path whole = fs::absolute(path).lexically_normal();
-  if (!whole.has_filename()) whole = whole.parent_path();
-  return whole.filename().string();
+std::size_t end_of_path(const std::string& text, std::size_t at) {
+  const char before = at == 0 ? '\n' : text[at - 1];
+  const bool quoted = before == '"' || before == '\'';
+  for (std::size_t end = at; end < text.size(); ++end) {
+    const char c = text[end];
+    if (quoted && c == '\\' && before == '"') {
+      ++end;
+      continue;
+    }
+    if (quoted ? c == before : c == '\n' || c == ',' || c == ']' || c == '}') return end;
+  }
+  return text.size();
+}
+
+std::string last_part(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  const std::string part = path.substr(path.rfind('/') + 1);
+  return part.empty() ? "." : part;
+}
+
+// Licence identifiers are made of these; anything else in the place of one is left out.
+bool is_identifier(const std::string& text) {
+  return !text.empty() && text.size() <= 64 &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
+         });
+}
+
+std::string unquoted(std::string text) {
+  const auto drop = [](char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '"' || c == '\'';
+  };
+  while (!text.empty() && drop(text.back())) text.pop_back();
+  while (!text.empty() && drop(text.front())) text.erase(0, 1);
+  return text;
+}
+
+// "license:" between the two lines of dashes that a card begins with.
+std::string license_in_front_matter(const std::string& card) {
+  constexpr std::string_view kKey = "license:";
+  std::istringstream lines(card);
+  std::string line;
+  if (!std::getline(lines, line) || !line.starts_with("---")) return "";
+  while (std::getline(lines, line) && !line.starts_with("---"))
+    if (line.starts_with(kKey)) return unquoted(line.substr(kKey.size()));
+  return "";
 }
 
 std::string base_model(const job::Job& job) {
-  return job.publish.base_model.empty() ? name_of(job.model.path) : job.publish.base_model;
+  return job.publish.base_model.empty() ? last_name(job.model.path) : job.publish.base_model;
 }
 
 std::set<int> bits_of(const formats::ExportPlan& plan) {
@@ -39,7 +88,7 @@ std::set<int> bits_of(const formats::ExportPlan& plan) {
 
 std::string license_lines(const job::Job& job) {
   if (job.publish.license != "inherit")
-    return fmt::format("license: {}\n", yaml_string(job.publish.license));
+    return fmt::format("license: {}\n", yaml_quoted(job.publish.license));
   const SourceLicense source = license_of(job.model.path);
   if (!source.id.empty()) return fmt::format("license: {}\n", source.id);
   if (source.file.empty()) return "";
@@ -49,13 +98,13 @@ std::string license_lines(const job::Job& job) {
 
 std::string front_matter(const formats::ExportPlan& plan, const job::Job& job) {
   std::string text = fmt::format("---\nbase_model: {}\nbase_model_relation: quantized\n",
-                                 yaml_string(base_model(job)));
+                                 yaml_quoted(base_model(job)));
   text += license_lines(job);
   text += "library_name: transformers\npipeline_tag: text-generation\ntags:\n";
   text += fmt::format("- {}\n- calque\n", plan.request.format);
   for (const int bits : bits_of(plan)) text += fmt::format("- {}-bit\n", bits);
   if (!job.publish.quantized_by.empty())
-    text += fmt::format("quantized_by: {}\n", yaml_string(job.publish.quantized_by));
+    text += fmt::format("quantized_by: {}\n", yaml_quoted(job.publish.quantized_by));
   return text + "---\n";
 }
 
@@ -173,12 +222,36 @@ std::string license_text(const job::Job& job) {
 
 }  // namespace
 
+std::string without_local_paths(const std::string& text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    if (text[at] != '/' || !begins_value(text, at)) {
+      result += text[at++];
+      continue;
+    }
+    const std::size_t end = end_of_path(text, at);
+    result += last_part(text.substr(at, end - at));
+    at = end;
+  }
+  return result;
+}
+
+SourceLicense license_of(const fs::path& model_folder) {
+  SourceLicense license;
+  if (fs::is_regular_file(model_folder / "README.md"))
+    license.id = license_in_front_matter(io::read_file(model_folder / "README.md"));
+  if (!is_identifier(license.id)) license.id.clear();
+  for (const char* name : {"LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"})
+    if (license.file.empty() && fs::is_regular_file(model_folder / name)) license.file = name;
+  return license;
+}
+
 std::string model_card(const record::Report& report, std::size_t artifact_index, const job::Job& job,
                        const std::string& resolved_yaml) {
   const record::ArtifactReport& artifact = report.artifacts[artifact_index];
   const formats::ExportPlan& plan = artifact.plan;
   std::string card = front_matter(plan, job);
-  card += fmt::format("\n# {}\n\n", name_of(plan.request.path));
+  card += fmt::format("\n# {}\n\n", last_name(plan.request.path));
   card += fmt::format(
       "{} quantized to {} bits ({} format): {:.3f} bits a weight over all tensors, "
       "{} instead of {}.\n",

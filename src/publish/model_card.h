@@ -4,6 +4,7 @@
 #include <string>
 
 #include "calque/job/job.h"
+#include "calque/publish/publish.h"
 #include "calque/record/report.h"
 
 namespace calque::publish {
@@ -15,12 +16,5 @@ std::string model_card(const record::Report& report, std::size_t artifact_index,
 
 // `text` with every absolute path cut down to its last part.
 std::string without_local_paths(const std::string& text);
-
-// What the source folder says about its licence.
-struct SourceLicense {
-  std::string id;    // "apache-2.0" from the card of the source; "": it says none
-  std::string file;  // "LICENSE"; "": none
-};
-SourceLicense license_of(const std::filesystem::path& model_folder);
 
 }  // namespace calque::publish

@@ -155,4 +155,12 @@ std::string evaluations_json(const std::vector<EvaluationReport>& evaluations) {
   return json_of(evaluations).dump(2) + "\n";
 }
 
+const eval::ModelMetrics* EvaluationReport::artifact(std::size_t index) const {
+  for (const eval::ModelMetrics& model : models) {
+    if (model.kind != eval::ModelKind::kArtifact || !model.kv_cache.empty()) continue;
+    if (index-- == 0) return &model;
+  }
+  return nullptr;
+}
+
 }  // namespace calque::record

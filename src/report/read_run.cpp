@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "calque/core/paths.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
@@ -42,10 +43,7 @@ bool is_sweep(const fs::path& folder) {
   return fs::exists(folder / "results.csv") || fs::exists(folder / "sweep.resolved.yaml");
 }
 
-std::string name_of(const fs::path& folder) {
-  const fs::path path = fs::absolute(folder).lexically_normal();
-  return (path.has_filename() ? path.filename() : path.parent_path().filename()).string();
-}
+std::string name_of(const fs::path& folder) { return last_name(folder); }
 
 // An artifact's record tells of all exports of its run; the folder is one of them.
 void keep_only(const std::string& name, Run& run) {

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "calque/core/paths.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/report/record.h"
@@ -87,9 +88,7 @@ double SweepPoint::number_in(const std::string& column) const {
 Sweep load_sweep(const fs::path& folder) {
   Sweep sweep;
   sweep.folder = folder;
-  const fs::path absolute = fs::absolute(folder).lexically_normal();
-  sweep.name =
-      (absolute.has_filename() ? absolute.filename() : absolute.parent_path().filename()).string();
+  sweep.name = last_name(folder);
   if (fs::exists(folder / "sweep.resolved.yaml"))
     sweep.resolved = io::read_file(folder / "sweep.resolved.yaml");
   const fs::path path = folder / "results.csv";

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
-#include "pipeline/plan_job.h"
-#include "resume/statistics_store.h"
-#include "pipeline/stopwatch.h"
+#include "calque/core/stopwatch.h"
+#include "calque/io/file.h"
+#include "calque/io/sha256.h"
 
 namespace calque::resume {
 namespace {
@@ -22,12 +23,23 @@ text::PackedTokens copy_of(const text::PackedTokens& packed) {
   return copy;
 }
 
-std::string identity_of_file(const fs::path& path) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  const auto time = fs::last_write_time(path, error);
-  return error ? fmt::format("{} missing\n", path.string())
-               : fmt::format("{} {} {}\n", path.string(), size, time.time_since_epoch().count());
+// Channel scales also look at inputs that nothing rounded reads (routers').
+bool measures_all_sites(const job::Job& job, const model::FamilySpec& family) {
+  const auto has_none = [](const model::SiteSpec& site) { return site.readers.empty(); };
+  return job.quantization.transform->rescales_channels() &&
+         std::any_of(family.blocks.begin(), family.blocks.end(), [&](const auto& block) {
+           return std::any_of(block.sites.begin(), block.sites.end(), has_none);
+         });
+}
+
+std::string statistics_key(const job::Job& job, const Measurement& m) {
+  const auto lengths = std::as_bytes(std::span(m.tokens.lengths_B));
+  return fmt::format(
+      "statistics of calque " CALQUE_VERSION
+      "\ntokens {} as {} x {}, lengths {}\nforward {} on {}\nsums on {}\nsites {}\nmodel {}",
+      m.calibration.tokens_sha256, m.tokens.rows(), m.tokens.seqlen(), io::sha256_hex(lengths),
+      m.forward_dtype, m.devices.forward, m.devices.statistics,
+      measures_all_sites(job, m.family) ? "all" : "with readers", io::stamp_of(job.model.path));
 }
 
 }  // namespace
@@ -43,7 +55,7 @@ text::PackedTokens SharedWork::tokens(const std::string& key,
     took("tokens", found->second.seconds);
     return copy_of(found->second.packed);
   }
-  const pipeline::Stopwatch watch;
+  const Stopwatch watch;
   Tokens made{make(), 0};
   made.seconds = watch.seconds();
   return copy_of(tokens_.emplace(key, std::move(made)).first->second.packed);
@@ -58,7 +70,7 @@ StatisticsStore* SharedWork::statistics(const std::string& key) {
 
 std::shared_ptr<eval::ReferenceStates> SharedWork::reference(const job::Job& job) {
   if (!options_.reference) return nullptr;
-  auto& states = references_[identity_of(job.model.path)];
+  auto& states = references_[io::stamp_of(job.model.path)];
   if (!states) {
     const bool in_files = job.runtime.max_ram > 0;
     states = std::make_shared<eval::ReferenceStates>(
@@ -76,20 +88,12 @@ void SharedWork::took(const std::string& what, double seconds) {
     found->seconds += seconds;
 }
 
-std::uint64_t shared_statistics_bytes(const job::Job& job) {
-  return statistics_bytes(pipeline::SourceModel(job.model.path, job.model.allow_requantize).family);
-}
-
-std::string identity_of(const fs::path& path) {
-  const fs::path whole = fs::weakly_canonical(path);
-  if (!fs::is_directory(whole)) return identity_of_file(whole);
-  std::vector<fs::path> files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(whole))
-    if (entry.is_regular_file()) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  std::string identity;
-  for (const fs::path& file : files) identity += identity_of_file(file);
-  return identity;
+StatisticsStore* shared_statistics(const job::Job& job, const Measurement& measurement,
+                                   SharedWork* shared) {
+  if (!shared || job.quantization.propagate_error) return nullptr;
+  StatisticsStore* store = shared->statistics(statistics_key(job, measurement));
+  if (store && store->complete()) shared->took("statistics", store->seconds());
+  return store;
 }
 
 }  // namespace calque::resume

@@ -1,4 +1,4 @@
-#include "resume/statistics_store.h"
+#include "calque/resume/statistics_store.h"
 
 #include <fmt/format.h>
 #include <unistd.h>

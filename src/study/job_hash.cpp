@@ -3,7 +3,7 @@
 
 #include "calque/config/job_file.h"
 #include "calque/io/sha256.h"
-#include "calque/resume/shared_work.h"
+#include "calque/io/file.h"
 #include "calque/study/sweep_plan.h"
 
 namespace calque::study {
@@ -25,14 +25,14 @@ job::Job without_outputs(job::Job job) {
 }
 
 std::string inputs_of(const job::Job& job) {
-  std::string identity = resume::identity_of(job.model.path);
+  std::string identity = io::stamp_of(job.model.path);
   for (const text::TextSource& source : job.calibration.sources)
-    identity += resume::identity_of(source.path);
+    identity += io::stamp_of(source.path);
   for (const auto& path : {job.calibration.tokens, job.quantization.imatrix})
-    if (!path.empty()) identity += resume::identity_of(path);
+    if (!path.empty()) identity += io::stamp_of(path);
   if (job.evaluate)
     for (const job::EvaluationText& text : job.evaluate->named_texts())
-      identity += resume::identity_of(text.file());
+      identity += io::stamp_of(text.file());
   return identity;
 }
 

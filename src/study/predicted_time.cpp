@@ -6,6 +6,7 @@
 #include <string>
 
 #include "calque/forecast/predict_time.h"
+#include "calque/pipeline/open_job.h"
 
 namespace calque::study {
 namespace {
@@ -34,7 +35,9 @@ class Sum {
 
   void add(const job::Job& job) {
     if (!rates_) rates_ = forecast::measure_rates(job);
-    const forecast::TimePrediction run = forecast::predict_time(job, *rates_);
+    const pipeline::OpenedJob opened = pipeline::open_job(job);
+    const forecast::TimePrediction run =
+        forecast::predict_time(job, opened.source.family, opened.plans, *rates_);
     const record::StageSeconds& stages = run.stages;
     seconds_ += run.seconds;
     if (sharing_.tokens && !tokens_.insert(calibration_of(job)).second) seconds_ -= stages.tokenize;

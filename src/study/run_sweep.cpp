@@ -115,7 +115,7 @@ class SweepRun {
     const bool keeps = plan_.sweep.keep_artifacts != KeepArtifacts::kNone;
     const record::Report report =
         pipeline::quantize_model(run.job, observer_,
-                                 {.resume = pipeline::Resume::kNever,
+                                 {.resume = resume::Resume::kNever,
                                   .shared = &shared_,
                                   .resolved_yaml = keeps ? yaml : std::string()});
     RunResult result = result_of(run, &report);

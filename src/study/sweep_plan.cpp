@@ -9,8 +9,8 @@
 
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
-#include "calque/pipeline/quantize_model.h"
-#include "calque/resume/shared_work.h"
+#include "calque/pipeline/open_job.h"
+#include "calque/resume/statistics_store.h"
 #include "study/artifact_names.h"
 
 namespace calque::study {
@@ -44,9 +44,10 @@ void move_outputs(job::Job& job, const std::filesystem::path& folder) {
 }
 
 void predict(Run& run) {
-  const auto plans = pipeline::plan_job(run.job);
-  run.tensor_bytes = plans.front().tensor_bytes;
-  run.bits_per_weight = plans.front().bits_per_weight;
+  const pipeline::OpenedJob opened = pipeline::open_job(run.job);
+  run.tensor_bytes = opened.plans.front().tensor_bytes;
+  run.bits_per_weight = opened.plans.front().bits_per_weight;
+  run.statistics_bytes = resume::statistics_bytes(opened.source.family);
 }
 
 Run make_run(const config::SweepFile& sweep, const Point& point, int replicate) {
@@ -60,7 +61,7 @@ Run make_run(const config::SweepFile& sweep, const Point& point, int replicate) 
     move_outputs(run.job, sweep.output / "points" / run.hash);
     predict(run);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kConfig) throw;
+    if (error.kind() != ErrorKind::kConfig && error.code() != "E301") throw;
     run.refusal = {error.code(), error.what()};
     if (run.hash.empty()) run.hash = fmt::format("invalid-{}-{}", point.number, replicate);
   }
@@ -133,7 +134,7 @@ void settle_sharing(SweepPlan& plan) {
     for (const Run& run : planned.runs)
       if (measures_the_original(run)) {
         std::uint64_t& bytes = sets.at(calibration_identity(run.job));
-        if (bytes == 0) plan.statistics_bytes += bytes = resume::shared_statistics_bytes(run.job);
+        if (bytes == 0) plan.statistics_bytes += bytes = run.statistics_bytes;
       }
 }
 

@@ -20,7 +20,7 @@ using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 
 io::Imatrix collect(const ImatrixRequest& request) {
-  pipeline::Observer silent;
+  record::Observer silent;
   return collect_imatrix(request, silent);
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "calque/io/file.h"
+#include "calque/pipeline/forecast_job.h"
 #include "pipeline/demo_job.h"
 #include "forecast/plan_groups.h"
 #include "pipeline/shapes_only.h"
@@ -58,7 +59,7 @@ void expect_exactly(const PlannedExport& planned, const record::ArtifactReport& 
 }
 
 void expect_sizes(const job::Job& job) {
-  const JobPlan plan = make_job_plan(job, {.seconds_to_measure = 0.01});
+  const JobPlan plan = pipeline::make_job_plan(job, {.seconds_to_measure = 0.01});
   const record::Report report = run(job);
   ASSERT_EQ(plan.exports.size(), report.artifacts.size());
   for (std::size_t i = 0; i < plan.exports.size(); ++i) {
@@ -106,7 +107,7 @@ TEST(JobPlan, KnowsTheSizeOfEveryGgufType) {
   job.exports = {gguf_export(folder / "none.gguf", "Q4_0")};
   expect_sizes(job);
   job.exports.front().overwrite = true;
-  EXPECT_THAT(make_job_plan(job).warnings,
+  EXPECT_THAT(pipeline::make_job_plan(job).warnings,
               ::testing::Contains(HasSubstr("the model has no tokenizer")));
 }
 
@@ -120,7 +121,7 @@ TEST(JobPlan, KnowsTheSizesOfACalibratedJob) {
   job.exports = {folder_export("gptq", folder / "gptq"), gguf_export(folder / "k.gguf", "Q4_K_M")};
   job.exports.front().desc_act = true;
   job.exports.front().require = {};
-  const JobPlan plan = make_job_plan(job, {.seconds_to_measure = 0.01});
+  const JobPlan plan = pipeline::make_job_plan(job, {.seconds_to_measure = 0.01});
   EXPECT_FALSE(fs::exists(job.run_dir));
   const record::Report report = run(job);
   for (std::size_t i = 0; i < 2; ++i) {
@@ -151,7 +152,7 @@ TEST(JobPlan, ProbesOneBlockAndWritesNothing) {
   job.evaluate->windows = 2;
   job.run_dir = folder / "run";
   job.exports = {folder_export("gptq", folder / "gptq")};
-  const JobPlan plan = make_job_plan(job, {.probe = true, .seconds_to_measure = 0.01});
+  const JobPlan plan = pipeline::make_job_plan(job, {.probe = true, .seconds_to_measure = 0.01});
   EXPECT_EQ(plan.time.from, "probe");
   EXPECT_GT(plan.time.stages.forward, 0);
   EXPECT_GT(plan.time.stages.evaluate, 0);

@@ -1,4 +1,4 @@
-#include "job/stage_devices.h"
+#include "calque/job/stage_devices.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -191,7 +191,7 @@ TEST(StageDevices, LeaveLibTorchAloneWhereNothingIsRun) {
 TEST(StageDevices, OpenSharesEqualOnes) {
   const StageExecs execs = open_devices(
       {.forward = "cpu", .statistics = "cpu", .transform = "cpu", .quantize = "cpu", .pack = "cpu"},
-      1);
+      this_machine(1));
   EXPECT_EQ(&execs.statistics.backend(), &execs.pack.backend());
   EXPECT_EQ(execs.forward, "cpu");
 }

@@ -10,7 +10,7 @@ namespace calque::pipeline {
 // Jobs that take seconds, not minutes.
 
 inline record::Report run(const job::Job& job) {
-  Observer silent;
+  record::Observer silent;
   return quantize_model(job, silent);
 }
 

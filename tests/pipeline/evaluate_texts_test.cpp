@@ -7,7 +7,7 @@
 #include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "job/evaluation_settings.h"
+#include "calque/job/evaluation_settings.h"
 #include "pipeline/tiny_model.h"
 #include "support/temp_folder.h"
 
@@ -17,7 +17,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class PhaseNames : public Observer {
+class PhaseNames : public record::Observer {
  public:
   void phase_started(const std::string& title, Index steps) override {
     names.push_back(title);
@@ -47,8 +47,9 @@ class EvaluateTexts : public ::testing::Test {
   std::vector<record::EvaluationReport> run() {
     const auto original = formats::open_artifact(fixture("artifacts/gguf/tiny-f16.gguf"));
     const auto artifact = formats::open_artifact(fixture("artifacts/gguf/tiny-1layer-Q4_0.gguf"));
+    job::Tokens tokens(fixture("artifacts/source"));
     return evaluate_texts({.settings = settings,
-                           .tokenizer = fixture("artifacts/source"),
+                           .tokens = tokens,
                            .original = {"original", original.get(), &original->config()},
                            .artifacts = {{"tiny-q4_0", artifact.get(), &artifact->config()}},
                            .runner = {}},

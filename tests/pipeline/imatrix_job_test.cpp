@@ -208,7 +208,7 @@ TEST_F(ImatrixJob, SavesWhatItMeasured) {
   job::Job job = measuring_job();
   job.quantization.propagate_error = false;
   run(job);
-  Observer silent;
+  record::Observer silent;
   const io::Imatrix expected = collect_imatrix(golden_request(folder_ / "tiny"), silent);
   const io::Imatrix saved = io::read_imatrix(folder_ / "saved.gguf");
   EXPECT_EQ(saved.entries.size(), 14u);
@@ -227,7 +227,7 @@ TEST_F(ImatrixJob, SavesWhatItMeasured) {
 TEST_F(ImatrixJob, SavesTheInputsOfTheQuantizedModelByDefault) {
   job::Job job = measuring_job();
   run(job);
-  Observer silent;
+  record::Observer silent;
   const io::Imatrix original = collect_imatrix(golden_request(folder_ / "tiny"), silent);
   const io::Imatrix saved = io::read_imatrix(folder_ / "saved.gguf");
   const auto relative = [&](const char* name) {

@@ -5,6 +5,7 @@
 #include "calque/formats/reader.h"
 #include "calque/verify/verify.h"
 #include "calque/core/error.h"
+#include "calque/pipeline/open_job.h"
 #include "calque/pipeline/quantize_model.h"
 #include "pipeline/demo_job.h"
 #include "support/temp_folder.h"
@@ -48,7 +49,7 @@ TEST(SplitGguf, IsNotWrittenOverShardsUnlessTold) {
   run(split_job(out, 1'000'000));
   job::Job whole = split_job(out, 0);
   try {
-    plan_job(whole);
+    open_job(whole);
     ADD_FAILURE() << "planned";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "E209");

@@ -10,7 +10,7 @@
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
 #include "pipeline/demo_job.h"
-#include "calib/imatrix_chunks.h"
+#include "calque/calib/collect_imatrix.h"
 
 namespace calque::pipeline {
 

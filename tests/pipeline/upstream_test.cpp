@@ -5,6 +5,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/sha256.h"
+#include "calque/pipeline/open_job.h"
 #include "pipeline/demo_job.h"
 #include "support/temp_folder.h"
 
@@ -109,7 +110,7 @@ TEST(UpstreamCorrection, GivesTheSameBytesWithOneAndTwoThreads) {
 
 std::string refusal(const job::Job& job) {
   try {
-    plan_job(job);
+    open_job(job);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "E116");
     return error.what();

@@ -49,9 +49,9 @@ class Published : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     out_ = new TempFolder;
-    pipeline::Observer silent;
+    record::Observer silent;
     const job::Job job = rtn_job(*out_);
-    const record::Report report = quantize_model(job, silent);
+    const record::Report report = pipeline::quantize_model(job, silent);
     publish_folder(report, 0, job, "model:\n  path: \"" + (*out_ / "source").string() + "\"\n");
   }
   static void TearDownTestSuite() { delete out_; }
@@ -133,11 +133,11 @@ TEST_F(Published, RefusesAProbeThatIsNone) {
 
 TEST(Publish, LeavesOutWhatTheJobDoesNotWant) {
   const TempFolder out;
-  pipeline::Observer silent;
+  record::Observer silent;
   job::Job job = rtn_job(out);
   job.publish.model_card = false;
   job.publish.checksums = false;
-  publish_folder(quantize_model(job, silent), 0, job, "name: x\n");
+  publish_folder(pipeline::quantize_model(job, silent), 0, job, "name: x\n");
   EXPECT_FALSE(fs::exists(out / "demo-Int4/README.md"));
   EXPECT_FALSE(fs::exists(out / "demo-Int4/SHA256SUMS"));
   EXPECT_TRUE(fs::exists(out / "demo-Int4/calque/metrics.json"));

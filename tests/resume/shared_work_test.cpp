@@ -7,7 +7,9 @@
 #include <iterator>
 
 #include "calque/core/error.h"
-#include "resume/statistics_store.h"
+#include "calque/formats/source.h"
+#include "calque/io/file.h"
+#include "calque/resume/statistics_store.h"
 #include "pipeline/tiny_model.h"
 #include "support/temp_folder.h"
 
@@ -51,7 +53,7 @@ class SharedWorkTest : public ::testing::Test {
     return job;
   }
   record::Report run_with(SharedWork* shared, const job::Job& job) const {
-    pipeline::Observer silent;
+    record::Observer silent;
     return quantize_model(job, silent, {.shared = shared});
   }
   SharedWork::Options options() const { return {.folder = folder_ / "shared"}; }
@@ -146,7 +148,7 @@ TEST_F(SharedWorkTest, SaysHowMuchDiskStatisticsTake) {
   const model::ModelConfig config = model::load_config(folder_ / "model");
   const auto site = [](Index k) { return k * (k + 1) / 2 * 4 + k * 8; };
   const Index block = 3 * site(config.hidden_size) + site(config.intermediate_size);
-  EXPECT_EQ(shared_statistics_bytes(job("gptq", 4, "x")),
+  EXPECT_EQ(statistics_bytes(formats::SourceModel(job("gptq", 4, "x").model.path).family),
             static_cast<std::uint64_t>(config.num_layers * block));
 }
 
@@ -159,10 +161,10 @@ TEST_F(SharedWorkTest, StatisticsWithoutRoomOnTheDiskAreNotWritten) {
 }
 
 TEST_F(SharedWorkTest, IdentityFollowsTheFilesOfAFolder) {
-  const std::string before = identity_of(folder_ / "model");
-  EXPECT_EQ(identity_of(folder_ / "model"), before);
+  const std::string before = io::stamp_of(folder_ / "model");
+  EXPECT_EQ(io::stamp_of(folder_ / "model"), before);
   std::ofstream(folder_ / "model" / "config.json", std::ios::app) << "\n";
-  EXPECT_NE(identity_of(folder_ / "model"), before);
+  EXPECT_NE(io::stamp_of(folder_ / "model"), before);
 }
 
 }  // namespace

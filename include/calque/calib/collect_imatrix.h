@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "calque/io/imatrix.h"
-#include "calque/pipeline/observer.h"
+#include "calque/record/observer.h"
+#include "calque/text/corpus.h"
+#include "calque/text/tokenizer.h"
 
 namespace calque::calib {
 
@@ -21,10 +23,14 @@ struct ImatrixRequest {
   int threads = 0;
 };
 
+// Rows of the request's chunk size, in the order of the texts. Error(kInput, "E201") for a text
+// that does not fill one.
+text::TokenBlocks imatrix_chunks(const ImatrixRequest& request, const text::Tokenizer& tokenizer);
+
 // Measures the inputs of the unquantized model's linears as llama-imatrix does: each text tokenized
 // whole, cut into chunks, the first token of each overwritten by BOS where the tokenizer adds one
 // (formats_gguf.md section 6.5). Streams the model block by block: beside one block's weights, the
 // hidden states of all chunks are in memory. Does not depend on the number of threads.
-io::Imatrix collect_imatrix(const ImatrixRequest& request, pipeline::Observer& observer);
+io::Imatrix collect_imatrix(const ImatrixRequest& request, record::Observer& observer);
 
 }  // namespace calque::calib

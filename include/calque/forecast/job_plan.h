@@ -60,14 +60,23 @@ struct JobPlan {
   std::vector<std::string> warnings;
 };
 
-struct PlanOptions {
-  bool probe = false;               // time from one block that is really run (probe_time)
-  bool every_module = false;        // PlannedModules of one module each
-  double seconds_to_measure = 0.3;  // the machine's rates
+// What a job was decided to be, as it was opened.
+struct DecidedJob {
+  const job::Job& job;
+  const model::FamilySpec& family;
+  const std::vector<formats::ExportPlan>& plans;
+  const job::StageDevices& devices;
+  const MemoryPlan& memory;
+  MachineRates rates;                                    // for the time
+  std::vector<std::vector<formats::PlannedFile>> files;  // of each export
+  std::string importance_warning;                        // "": none
+  bool every_module = false;                             // PlannedModules of one module each
 };
+JobPlan describe_plan(DecidedJob decided);
 
-// Errors as plan_job and plan_memory. Writes nothing.
-JobPlan make_job_plan(const job::Job& job, const PlanOptions& options = {});
+// For the report: what was predicted of sizes, memory, disk and time.
+record::Predicted predicted_of(const JobPlan& plan);
+record::Predicted with_time(record::Predicted predicted, const TimePrediction& time);
 
 // As plan.json holds it.
 std::string job_plan_json(const JobPlan& plan);

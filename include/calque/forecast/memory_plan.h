@@ -50,7 +50,4 @@ struct MemoryPlan {
 MemoryPlan plan_memory(const job::Job& job, const model::FamilySpec& family,
                        const std::vector<formats::ExportPlan>& plans);
 
-// Of the whole job, from headers alone, as plan_job.
-MemoryPlan plan_memory(const job::Job& job);
-
 }  // namespace calque::forecast

@@ -32,13 +32,5 @@ struct TimePrediction {
 TimePrediction predict_time(const job::Job& job, const model::FamilySpec& family,
                             const std::vector<formats::ExportPlan>& plans,
                             const MachineRates& rates);
-TimePrediction predict_time(const job::Job& job, const MachineRates& rates);
-// Measures the rates first: half a second.
-TimePrediction predict_time(const job::Job& job);
-
-// The same after the first block of every set of grids has been run with the job's own calibration
-// tokens (some of the rows if that would take long), and a short evaluation of it: what each stage
-// took against what was predicted of it corrects the prediction of that stage. Writes nothing.
-TimePrediction probe_time(const job::Job& job, const MachineRates& rates);
 
 }  // namespace calque::forecast

@@ -35,6 +35,10 @@ class MappedFile {
 // Which file or folder a name stands for ("device:inode", the same after a rename); "": none.
 std::string identity_of(const std::filesystem::path& path);
 
+// A file or folder as it is now: its path, and size and time of change of its files. Two equal
+// texts mean unchanged contents, as for make.
+std::string stamp_of(const std::filesystem::path& path);
+
 // Goes on with a partial file that an earlier process kept: at least `bytes` long.
 struct GoOn {
   std::uint64_t bytes = 0;

@@ -29,6 +29,7 @@ struct CalibrationSettings {
   std::filesystem::path save_imatrix;  // what was measured, for llama.cpp (io/imatrix.h); "": not
 
   bool given() const { return !sources.empty() || !tokens.empty(); }
+  std::vector<std::string> file_names() const;  // of the texts, without their folders
 };
 
 struct QuantizationSettings {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <string>
 
 #include "calque/job/job.h"
@@ -13,5 +14,12 @@ namespace calque::publish {
 // SHA256SUMS last, as job.publish says. No local paths. Does nothing for gguf, which is one file.
 void publish_folder(const record::Report& report, std::size_t artifact_index, const job::Job& job,
                     const std::string& resolved_yaml);
+
+// What the source folder says about its licence.
+struct SourceLicense {
+  std::string id;    // "apache-2.0" from the card of the source; "": it says none
+  std::string file;  // "LICENSE"; "": none
+};
+SourceLicense license_of(const std::filesystem::path& model_folder);
 
 }  // namespace calque::publish

@@ -10,11 +10,11 @@
 
 #include "calque/eval/reference_states.h"
 #include "calque/job/job.h"
+#include "calque/model/family.h"
+#include "calque/resume/statistics_store.h"
 #include "calque/text/corpus.h"
 
 namespace calque::resume {
-
-class StatisticsStore;
 
 // What one job of a sweep has computed and others need as well, bit for bit: a job that takes it
 // from here writes the same artifacts as one that computes it. Kept in memory (tokens, reference)
@@ -66,12 +66,18 @@ class SharedWork {
   std::vector<Taken> taken_;
 };
 
-// The bytes on disk of one set of statistics of this model: for each input site the upper triangle
-// of its Gram matrix and the sums of its channels' magnitudes.
-std::uint64_t shared_statistics_bytes(const job::Job& job);
+// What the statistics of a pass depend on, beside the job.
+struct Measurement {
+  const model::FamilySpec& family;
+  const text::Manifest& calibration;
+  const text::TokenBlocks& tokens;
+  std::string forward_dtype;  // what `auto` became
+  const job::StageDevices& devices;
+};
 
-// A file or folder as it is now: its path, and size and time of change of its files. Two equal
-// texts mean unchanged contents, as for make.
-std::string identity_of(const std::filesystem::path& path);
+// Where the statistics of this pass are or go; null if nothing is shared, or if no other job could
+// use them: with propagate_error they feel the codes.
+StatisticsStore* shared_statistics(const job::Job& job, const Measurement& measurement,
+                                   SharedWork* shared);
 
 }  // namespace calque::resume

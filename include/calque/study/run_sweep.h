@@ -4,7 +4,7 @@
 #include <set>
 #include <string>
 
-#include "calque/pipeline/observer.h"
+#include "calque/record/observer.h"
 #include "calque/study/state.h"
 
 namespace calque::study {
@@ -26,7 +26,7 @@ std::set<int> parse_points(const std::string& text, std::size_t points);
 void parse_shard(const std::string& text, Selection& selection);
 
 // What a sweep tells beside what its jobs tell.
-class SweepObserver : public pipeline::Observer {
+class SweepObserver : public record::Observer {
  public:
   // `position` of `count`, from 1: among the runs that this process may do.
   virtual void run_started(const PlannedPoint& /*point*/, const Run& /*run*/,

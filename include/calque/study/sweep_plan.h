@@ -30,6 +30,7 @@ struct Run {
   Failure refusal;                 // with on_invalid: skip, why it cannot work
   std::uint64_t tensor_bytes = 0;  // predicted, exact; of the first export
   double bits_per_weight = 0;
+  std::uint64_t statistics_bytes = 0;  // that statistics of its model take on the disk
 };
 
 struct PlannedPoint {

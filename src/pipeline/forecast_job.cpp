@@ -1,0 +1,213 @@
+#include "calque/pipeline/forecast_job.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "calque/core/stopwatch.h"
+#include "calque/eval/evaluate.h"
+#include "calque/formats/planned_files.h"
+#include "calque/job/passes.h"
+#include "forecast/evaluation_work.h"
+#include "forecast/memory_stages.h"
+#include "forecast/stage_work.h"
+#include "pipeline/pass.h"
+#include "record/stage_seconds.h"
+
+namespace calque::pipeline {
+namespace {
+
+// A part that is predicted to take longer is probed with fewer rows or windows.
+constexpr double kProbedSeconds = 4;
+
+// As many of `all` as are predicted to take kProbedSeconds where all take `seconds`; as many for
+// each thread, so that none is idle.
+Index some_of(Index all, double seconds, int threads) {
+  const auto fit =
+      static_cast<Index>(static_cast<double>(all) * std::min(1.0, kProbedSeconds / seconds));
+  const Index for_all_threads = std::max<Index>(1, fit / threads) * threads;
+  return std::min(all, for_all_threads);
+}
+
+text::TokenBlocks first_rows(const text::TokenBlocks& blocks, Index rows) {
+  rows = std::min(rows, blocks.rows());
+  text::TokenBlocks first;
+  if (rows == 0) return first;
+  first.ids_BS = Matrix<std::int32_t>::copy_of(blocks.ids_BS.view().rows(0, rows));
+  first.lengths_B.assign(blocks.lengths_B.begin(), blocks.lengths_B.begin() + rows);
+  return first;
+}
+
+// Only the linears of the blocks: nothing outside is rounded in a probe.
+formats::ExportPlan without_outside(formats::ExportPlan plan) {
+  for (formats::TensorPlan& planned : plan.tensors)
+    if (!planned.in_block_linear) planned.grid.reset();
+  return plan;
+}
+
+class Probe {
+ public:
+  Probe(OpenedJob opened, const forecast::MachineRates& rates)
+      : opened_(std::move(opened)),
+        rates_(rates),
+        whole_(record::seconds_of(forecast::job_work(job(), family(), opened_.plans), job(), rates)),
+        evaluation_(split(forecast::evaluation_work(job(), family(), opened_.plans))) {
+    std::vector<model::BlockSpec>& blocks = opened_.source.family.blocks;
+    blocks.erase(blocks.begin() + 1, blocks.end());
+    threads_ = static_cast<int>(forecast::JobShapes(job(), family(), opened_.plans).threads);
+  }
+
+  forecast::TimePrediction run() {
+    read_calibration();
+    for (const std::vector<std::size_t>& exports : job::group_by_grids(opened_.plans))
+      run_first_block(opened_.plans[exports.front()]);
+    record::StageSeconds predicted = corrected(whole_, expected_, measured_);
+    if (job().calibration.given()) predicted.tokenize = measured_.tokenize;
+    if (job().evaluate) predicted.evaluate = evaluate();
+    return prediction_of(predicted, "probe");
+  }
+
+ private:
+  // The evaluation's two parts: its blocks, and its heads. Its text is read in full.
+  struct Parts {
+    forecast::Work blocks, heads;
+  };
+  static Parts split(const forecast::Work& work) {
+    Parts parts{work, {}};
+    for (const forecast::WorkKind kind : {forecast::WorkKind::kHeads, forecast::WorkKind::kProbabilities}) {
+      parts.heads[kind] = work[kind];
+      parts.blocks[kind] = 0;
+    }
+    parts.blocks[forecast::WorkKind::kEvaluatedBytes] = 0;
+    return parts;
+  }
+  double evaluate_seconds(const forecast::Work& work) const {
+    return record::seconds_of(work, job(), rates_).evaluate;
+  }
+
+  void read_calibration() {
+    if (!job().calibration.given()) return;
+    const TimedScope timed(measured_.tokenize);
+    calibration_ = opened_.tokens.calibration(job().calibration, family().config.vocab_size).blocks;
+  }
+
+  record::StageSeconds of_first_block(const formats::ExportPlan& plan, const job::Job& part) const {
+    return record::seconds_of(forecast::block_work(part, family(), plan, family().blocks.front(), 0), part,
+                      rates_);
+  }
+
+  void run_first_block(const formats::ExportPlan& whole_plan) {
+    const formats::ExportPlan plan = without_outside(whole_plan);
+    const record::StageSeconds all = of_first_block(plan, job());
+    const bool runs = job().calibration.given() && job::quantizes_a_linear(plan);
+    job::Job part = job();
+    if (runs)
+      part.calibration.packing.n_samples =
+          some_of(calibration_.rows(), all.forward + all.statistics, threads_);
+    const text::TokenBlocks rows = first_rows(calibration_, part.calibration.packing.n_samples);
+    const std::unique_ptr<forward::BlockRunner> runner = runs ? runner_for(opened_, plan, nullptr) : nullptr;
+    Writers no_writers;
+    const RunContext run{.opened = opened_,
+                         .calibration = rows,
+                         .observer = silent_,
+                         .stages = measured_,
+                         .memory = memory_};
+    run_pass({.run = run, .plan = plan, .writers = no_writers, .runner = runner.get()});
+    expected_ += of_first_block(plan, part);
+  }
+
+  // The original against itself, a few windows of the first text through one block and the head.
+  double evaluate() {
+    const Stopwatch reading;
+    const job::EvaluationText first = job().evaluate->named_texts().front();
+    const text::TokenBlocks windows =
+        opened_.tokens
+            .evaluation(first, job().evaluate->seqlen, family().config.vocab_size)
+            .blocks;
+    const double read = reading.seconds();
+    model::ModelConfig config = opened_.source.family.config;
+    config.num_layers = 1;
+    job::Job part = job();
+    part.evaluate = job::EvaluationSettings{.text = {}, .tokens = {}, .texts = {first}};
+    part.evaluate->seqlen = job().evaluate->seqlen;
+    const Parts whole = split(one_block_evaluation(part));
+    const double all = evaluate_seconds(whole.blocks) + evaluate_seconds(whole.heads);
+    part.evaluate->texts.front().windows = some_of(windows.rows(), all, threads_);
+    const Parts expected = split(one_block_evaluation(part));
+
+    const eval::EvalModel original{"original", opened_.source.weights.get(), &config};
+    const Stopwatch watch;
+    double blocks = 0;
+    eval::evaluate(original, {original}, first_rows(windows, *part.evaluate->texts.front().windows),
+                   {.runner = {.dtype = job::forward_dtype(job().evaluate->dtype, opened_.execs.forward),
+                               .threads = job().runtime.threads,
+                               .device = opened_.execs.forward},
+                    .llamacpp_bos = opened_.tokens.bos(first),
+                    .progress = [&](Index done, Index) {
+                      if (done == 2) blocks = watch.seconds();  // one for each model
+                    }});
+    const double heads = watch.seconds() - blocks;
+    return read +
+           evaluate_seconds(evaluation_.blocks) * blocks / evaluate_seconds(expected.blocks) +
+           evaluate_seconds(evaluation_.heads) * heads / evaluate_seconds(expected.heads);
+  }
+
+  // Of two models with the same head.
+  forecast::Work one_block_evaluation(const job::Job& part) const {
+    formats::ExportPlan same;
+    same.tensors.push_back({opened_.source.family.head()});
+    return forecast::evaluation_work(part, family(), {same});
+  }
+
+  const job::Job& job() const { return opened_.job; }
+  const model::FamilySpec& family() const { return opened_.source.family; }
+
+  OpenedJob opened_;  // its family ends after the first block
+  const forecast::MachineRates& rates_;
+  record::StageSeconds whole_;
+  Parts evaluation_;
+  int threads_ = 1;
+  text::TokenBlocks calibration_;
+  record::Observer silent_;
+  MemoryMeter memory_;
+  record::StageSeconds expected_, measured_;
+};
+
+std::vector<std::vector<formats::PlannedFile>> planned_files(const OpenedJob& opened) {
+  const job::CalibrationSettings& calibration = opened.job.calibration;
+  const Index rows = calibration.given() ? calibration.packing.n_samples : 0;
+  std::vector<std::vector<formats::PlannedFile>> files;
+  for (const formats::ExportPlan& plan : opened.plans)
+    files.push_back(formats::planned_files(plan, opened.writer_inputs(plan, rows)));
+  return files;
+}
+
+}  // namespace
+
+forecast::JobPlan forecast_job(const OpenedJob& opened, const forecast::MachineRates& rates,
+                               bool every_module) {
+  return forecast::describe_plan({.job = opened.job,
+                                  .family = opened.source.family,
+                                  .plans = opened.plans,
+                                  .devices = opened.devices,
+                                  .memory = opened.memory,
+                                  .rates = rates,
+                                  .files = planned_files(opened),
+                                  .importance_warning =
+                                      opened.importance ? opened.importance->warning() : "",
+                                  .every_module = every_module});
+}
+
+forecast::TimePrediction probe_time(OpenedJob opened, const forecast::MachineRates& rates) {
+  return Probe(std::move(opened), rates).run();
+}
+
+forecast::JobPlan make_job_plan(const job::Job& job, const PlanOptions& options) {
+  OpenedJob opened = open_job(job);
+  forecast::JobPlan plan =
+      forecast_job(opened, forecast::measure_rates(job, options.seconds_to_measure),
+                   options.every_module);
+  if (options.probe) plan.time = probe_time(std::move(opened), plan.rates);
+  return plan;
+}
+
+}  // namespace calque::pipeline

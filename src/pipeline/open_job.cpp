@@ -1,0 +1,131 @@
+#include "calque/pipeline/open_job.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "calque/formats/format.h"
+#include "calque/job/check_job.h"
+#include "calque/job/passes.h"
+#include "calque/text/tokenizer.h"
+
+namespace calque::pipeline {
+namespace {
+
+constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
+
+std::vector<formats::ExportPlan> plan_exports(const job::Job& job,
+                                              const formats::SourceModel& source) {
+  formats::QuantizationRequest quantization = job.quantization.grid;
+  quantization.calibrated = job.calibration.given() || !job.quantization.imatrix.empty();
+  quantization.reference_rounding = !job.quantization.transform->rescales_channels() &&
+                                    job.quantization.rounding->llama_cpp_types;
+  std::vector<formats::ExportPlan> plans;
+  for (const formats::ExportRequest& request : job.exports)
+    plans.push_back(formats::plan_export(source.family, *source.weights, quantization, request));
+  return plans;
+}
+
+// The tokenizers that GGUF files of this model get; none for other formats, for a model without
+// one, and where the source is a GGUF file whose own keys are carried over.
+std::map<std::string, text::Vocabulary> load_vocabularies(const job::Job& job,
+                                                          const formats::SourceModel& source) {
+  std::map<std::string, text::Vocabulary> vocabularies;
+  if (source.is_gguf() || !text::has_tokenizer(job.model.path)) return vocabularies;
+  for (const formats::ExportRequest& request : job.exports)
+    if (!format_of(request).is_folder && vocabularies.count(request.pre) == 0)
+      vocabularies.emplace(request.pre,
+                           text::load_vocabulary(job.model.path, source.family.config.vocab_size,
+                                                 request.pre));
+  return vocabularies;
+}
+
+bool rounds_to_blocks(const formats::ExportPlan& plan) {
+  return std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                     [](const formats::TensorPlan& tensor) {
+                       return tensor.in_block_linear && tensor.grid && tensor.grid->block;
+                     });
+}
+
+// What a GGUF file says of the importance that its matrices were rounded by: the file's, or what
+// `chunks` rows of calibration text gave; none for a plan without matrices of block types.
+std::optional<formats::ImatrixNote> imatrix_note(const OpenedJob& opened,
+                                                 const formats::ExportPlan& plan, Index chunks) {
+  if (!format_of(plan.request).has_block_types || !rounds_to_blocks(plan)) return std::nullopt;
+  if (opened.importance) return opened.importance->note();
+  if (chunks == 0) return std::nullopt;
+  return formats::ImatrixNote{
+      .file = opened.job.name.empty() ? "calque" : opened.job.name,
+      .dataset = fmt::format("{}", fmt::join(opened.job.calibration.file_names(), ", ")),
+      .entries = static_cast<std::uint32_t>(calib::matrix_names(opened.source.family)),
+      .chunks = static_cast<std::uint32_t>(chunks)};
+}
+
+formats::Provenance provenance_of(const OpenedJob& opened, const formats::ExportPlan& plan,
+                                  Index rows) {
+  const job::Job& job = opened.job;
+  const std::string method = job::method_of(job, plan);
+  return {.quantizer = kQuantizer,
+          .model_name = opened.source_name(),
+          .method = method,
+          .rounding = job::rescales_channels(job, plan)
+                          ? std::string(job.quantization.rounding->name)
+                          : method,
+          .damp_percent = job.quantization.options.damp_percent,
+          .act_order = job.quantization.options.act_order,
+          .imatrix = imatrix_note(opened, plan, rows),
+          .license =
+              job.publish.license == "inherit" ? opened.license.id : job.publish.license,
+          .base_model = job.publish.base_model,
+          .quantized_by = job.publish.quantized_by};
+}
+
+}  // namespace
+
+OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
+  formats::SourceModel source(job.model.path, job.model.allow_requantize);
+  job::check_job(job, source);
+  if (options.targets == Targets::kOthers) job::check_targets(job);
+  std::optional<calib::Importance> importance =
+      calib::load_importance(job.quantization.imatrix, source.family);
+  job::Tokens tokens(job.model.path, options.sharing);
+  if (job::reads_text(job)) tokens.tokenizer();
+  std::vector<formats::ExportPlan> plans = plan_exports(job, source);
+  const job::Machine machine = job::this_machine(job.runtime.threads);
+  const job::StageDevices devices = job::choose_devices(job, plans, machine);
+  job::StageExecs execs = job::open_devices(devices, machine);
+  std::map<std::string, text::Vocabulary> vocabularies = load_vocabularies(job, source);
+  forecast::MemoryPlan memory = forecast::plan_memory(job, source.family, plans);
+  return {.job = job,
+          .source = std::move(source),
+          .plans = std::move(plans),
+          .importance = std::move(importance),
+          .vocabularies = std::move(vocabularies),
+          .tokens = std::move(tokens),
+          .license = publish::license_of(job.model.path),
+          .devices = devices,
+          .execs = std::move(execs),
+          .memory = std::move(memory)};
+}
+
+std::string OpenedJob::source_name() const {
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(job.model.path);
+  return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
+}
+
+formats::WriterInputs OpenedJob::writer_inputs(const formats::ExportPlan& plan,
+                                               Index calibration_rows) const {
+  const auto vocabulary = vocabularies.find(plan.request.pre);
+  const bool has_vocabulary = !format_of(plan.request).is_folder && vocabulary != vocabularies.end();
+  return {.family = source.family,
+          .source = *source.weights,
+          .model_folder = job.model.path,
+          .vocabulary = has_vocabulary ? &vocabulary->second : nullptr,
+          .provenance = provenance_of(*this, plan, calibration_rows),
+          .carried = source.is_gguf() ? &source.metadata : nullptr,
+          .pack = execs.pack};
+}
+
+}  // namespace calque::pipeline

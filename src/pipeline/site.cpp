@@ -1,0 +1,331 @@
+#include "pipeline/site.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "calque/core/error.h"
+#include "calque/core/stopwatch.h"
+#include "calque/model/fold.h"
+#include "calque/quant/awq.h"
+#include "calque/quant/methods.h"
+#include "calque/job/passes.h"
+
+namespace calque::pipeline {
+namespace {
+
+using Absorber = model::FoldSpec::Absorber;
+
+// What each row of a rounded linear is divided by; rows that make no channel of the fold by 1.
+std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
+                                    Index rows) {
+  std::vector<float> divisors_N(static_cast<std::size_t>(rows), 1.0f);
+  for (std::size_t k = 0; k < scales_K.size(); ++k)
+    divisors_N[static_cast<std::size_t>(fold.source_of(static_cast<Index>(k)))] = scales_K[k];
+  return divisors_N;
+}
+
+record::ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
+  record::ModuleReport report;
+  report.module = module;
+  report.role = role;
+  report.grid = grid;
+  return report;
+}
+
+// What was measured before of the matrix's inputs (quantization.imatrix); empty without.
+const quant::InputStats& importance_of(const Pass& pass, const model::TensorSpec& weight) {
+  static const quant::InputStats kNone;
+  const auto& importance = pass.run.opened.importance;
+  return importance ? importance->stats_of(weight) : kNone;
+}
+
+constexpr Index kStripWeights = 1 << 19;  // 2 MiB of fp32
+
+// Strips of a matrix of the model, widened one after another.
+class RowReader {
+ public:
+  RowReader(const model::ModelSource& source, const std::string& tensor)
+      : source_(source.at(tensor)), bytes_(source.bytes(tensor)) {
+    if (!is_floating(source_.dtype))
+      throw Error(ErrorKind::kInput, "",
+                  fmt::format("tensor '{}' is {}, not floating", tensor, name_of(source_.dtype)));
+  }
+  Index rows() const { return source_.shape[0]; }
+  Index columns() const { return source_.shape[1]; }
+  Matrix<float> read(Index first, Index count) const {
+    auto strip_NK = Matrix<float>::uninitialized(count, columns());
+    const std::size_t row_bytes = static_cast<std::size_t>(columns()) * size_of(source_.dtype);
+    const std::size_t begin = static_cast<std::size_t>(first) * row_bytes;
+    convert_to_float(bytes_.get().data() + begin, source_.dtype,
+                     static_cast<std::size_t>(strip_NK.size()), strip_NK.data());
+    bytes_.drop(begin, static_cast<std::size_t>(count) * row_bytes);
+    return strip_NK;
+  }
+
+ private:
+  const model::SourceTensor& source_;
+  model::TensorBytes bytes_;
+};
+
+}  // namespace
+
+bool rounds_by_rows(const Pass& pass) {
+  return pass.runner == nullptr &&
+         std::all_of(pass.plan.tensors.begin(), pass.plan.tensors.end(),
+                     [](const auto& planned) { return !planned.grid || planned.grid->block; });
+}
+
+SiteRounding::SiteRounding(const Pass& pass)
+    : pass_(pass),
+      rounder_(pass.job().quantization.rounding->make(pass.job().quantization.rounding_options())),
+      plain_(quant::kRtn.make(pass.job().quantization.plain_options())),
+      plain_blocks_(pass.job().quantization.rounding->make(pass.job().quantization.plain_options())),
+      channel_scales_(pass) {}
+
+void SiteRounding::restore(resume::RoundingState state) {
+  state_ = std::move(state);
+  for (const record::ModuleReport& module : state_.modules) {
+    if (module.block < 0) rounded_outside_.insert(module.module);
+    if (!module.rounding.fallback_reason.empty()) ++fallbacks_;
+  }
+}
+
+void SiteRounding::correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
+                                const quant::InputStats& stats, quant::InputShift shift,
+                                model::BlockWeights& weights) {
+  const TimedScope timed(pass_.run.stages.transform);
+  const auto correction =
+      quant::upstream_correction(stats, std::move(shift), pass_.upstream_correction(),
+                                 pass_.job().quantization.options, pass_.execs().transform);
+  if (!correction || correction->trust == 0) return warn_about_uncorrected(block, site, stats);
+  for (const model::LinearSpec& linear : site.readers)
+    if (pass_.plan.at(linear.weight.name).grid)
+      upstream_shifts_[linear.name] = quant::correct_upstream(
+          *correction, weights.at(linear.weight.name), pass_.execs().transform);
+}
+
+void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSpec& site,
+                              quant::InputStats stats, model::BlockWeights& weights,
+                              const forward::HiddenStates* hidden) {
+  const std::span<const float> scales_K =
+      channel_scales_.choose(block, site, stats, weights, hidden);
+  if (!scales_K.empty()) {
+    const model::FoldSpec& fold = *block.fold_of(site);
+    absorb(fold, scales_K, weights);
+  }
+  const SeenTokens seen = {stats.tokens, stats.nonfinite_tokens};
+  if (!scales_K.empty()) stats = quant::rescaled(std::move(stats), scales_K);
+  quant::SiteRounder round_one = [&] {
+    const TimedScope timed(pass_.run.stages.quantize);
+    return rounder_(std::move(stats), pass_.execs().quantize);
+  }();
+  for (const model::LinearSpec& linear : site.readers) {
+    const std::string& name = linear.weight.name;
+    const auto& grid = pass_.plan.at(name).grid;
+    if (!grid) continue;
+    record::ModuleReport report = describe(linear.name, linear.role, *grid);
+    report.block = block.layer;
+    report.tokens = seen.tokens;
+    report.nonfinite_tokens = seen.nonfinite;
+    report.upstream_shift = upstream_shifts_[linear.name];
+    Matrix<float> weight_NK = weights.take(name);
+    if (!scales_K.empty()) quant::multiply_columns(weight_NK, scales_K);
+    Matrix<float> rounded_NK = round_and_write(
+        round_one, name, ChannelScales::is_absorber(block, name), std::move(weight_NK), report);
+    if (!scales_K.empty()) quant::divide_columns(rounded_NK, scales_K);
+    weights.put(name, std::move(rounded_NK));
+  }
+  warn_about_nonfinite(block, site, seen);
+}
+
+// The other side of a fold, once: the norm, or the rows of the linear before, which is rounded
+// already: its codes stay and its scales are divided. Linears of the fold that stay unrounded (a
+// router) are multiplied here as well.
+void SiteRounding::absorb(const model::FoldSpec& fold, std::span<const float> scales_K,
+                          model::BlockWeights& weights) {
+  if (std::find(absorbed_.begin(), absorbed_.end(), &fold) != absorbed_.end()) return;
+  absorbed_.push_back(&fold);
+  scale_unrounded(fold, scales_K, weights);
+  const std::string& absorber = fold.absorber.name;
+  const auto held = held_.find(absorber);
+  if (held != held_.end()) {
+    quant::divide_rows(held->second, divisors_of_rows(fold, scales_K, held->second.out_features()));
+    write(absorber, held->second);
+    held_.erase(held);
+  } else {
+    model::divide_absorber(fold, scales_K, changed(absorber, weights));
+  }
+  for (const model::TensorSpec& bias : fold.bias)
+    model::divide_bias(fold, scales_K, changed(bias.name, weights));
+}
+
+void SiteRounding::scale_unrounded(const model::FoldSpec& fold, std::span<const float> scales_K,
+                                   const model::BlockWeights& weights) {
+  for (const model::TensorSpec& consumer : fold.consumers) {
+    if (pass_.plan.at(consumer.name).grid) continue;
+    quant::multiply_columns(changed(consumer.name, weights), scales_K);
+  }
+}
+
+Matrix<float>& SiteRounding::changed(const std::string& tensor,
+                                     const model::BlockWeights& weights) {
+  const auto found = changed_.find(tensor);
+  if (found != changed_.end()) return found->second;
+  return changed_[tensor] = Matrix<float>::copy_of(weights.at(tensor));
+}
+
+void SiteRounding::finish_block() {
+  for (const auto& [tensor, q] : held_) write(tensor, q);
+  for (const auto& [tensor, values] : changed_) write_dense(tensor, values);
+  held_.clear();
+  changed_.clear();
+  absorbed_.clear();
+}
+
+void SiteRounding::round_outside_blocks() {
+  for (const formats::TensorPlan& planned : pass_.plan.tensors) {
+    const std::string& name = planned.tensor.name;
+    if (!planned.grid || planned.in_block_linear || rounded_outside_.count(name) > 0) continue;
+    if (!planned.grid->block) {
+      round_outside_blocks(planned);
+      continue;
+    }
+    record::ModuleReport report = describe(name, "", *planned.grid);
+    report.block = -1;
+    round_rows(planned, plain_blocks_,
+               importance_of(pass_, planned.tensor),
+               std::move(report));
+  }
+}
+
+Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& planned) {
+  Matrix<float> weight = [&] {
+    const TimedScope timed(pass_.run.stages.load);
+    return pass_.weights().load(planned.tensor.name);
+  }();
+  record::ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
+  report.block = -1;
+  const quant::InputStats& stats = importance_of(pass_, planned.tensor);
+  const quant::Rounder& rounder = planned.grid->block ? plain_blocks_ : plain_;
+  rounded_outside_.insert(planned.tensor.name);
+  return round_and_write(rounder(stats.clone(), pass_.execs().quantize), planned.tensor.name, false,
+                         std::move(weight), report);
+}
+
+// Matrices whose rows are rounded by themselves, a strip of rows at a time: what is in memory does
+// not grow with the matrix.
+void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::Rounder& rounder,
+                              const quant::InputStats& stats, record::ModuleReport report) {
+  const std::string& tensor = planned.tensor.name;
+  const Stopwatch watch;
+  const RowReader reader(pass_.weights(), tensor);
+  const quant::SiteRounder round_one = rounder(stats.clone(), pass_.execs().quantize);
+  const Index strip = std::max<Index>(1, kStripWeights / reader.columns());
+  double energy = 0, error = 0;
+  for (Index first = 0; first < reader.rows(); first += strip) {
+    Matrix<float> strip_NK = reader.read(first, std::min(strip, reader.rows() - first));
+    const double strip_energy = sum_of_squares(strip_NK);
+    const quant::Rounded rounded = with_context(fmt::format("{}, from row {}", tensor, first), [&] {
+      return round_one(std::move(strip_NK), *planned.grid);
+    });
+    energy += strip_energy;
+    error += rounded.report.relative_error * strip_energy;
+    report.rounding = rounded.report;
+    write_rows(tensor, first, rounded.matrix);
+  }
+  state_.given.push_back(tensor);
+  report.out_features = reader.rows();
+  report.in_features = reader.columns();
+  report.rounding.relative_error = energy > 0 ? error / energy : 0;
+  report.seconds = watch.seconds();
+  pass_.run.stages.quantize += report.seconds;
+  finish_module(report);
+}
+
+void SiteRounding::round_block_by_rows(const model::BlockSpec& block) {
+  for (const model::SiteSpec& site : block.sites)
+    for (const model::LinearSpec& linear : site.readers) {
+      const formats::TensorPlan& planned = pass_.plan.at(linear.weight.name);
+      if (!planned.grid) continue;
+      record::ModuleReport report = describe(linear.name, linear.role, *planned.grid);
+      report.block = block.layer;
+      const quant::InputStats& stats = importance_of(pass_, linear.weight);
+      round_rows(planned, rounder_, stats, std::move(report));
+    }
+}
+
+void SiteRounding::write_rows(const std::string& tensor, Index first_row,
+                              const quant::QuantizedMatrix& rows) {
+  for (const auto& writer : pass_.writers) writer->write_rows(tensor, first_row, rows);
+}
+
+// Returns the values of the rounded matrix.
+Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
+                                            const std::string& tensor, bool hold,
+                                            Matrix<float> weight_NK, record::ModuleReport& report) {
+  const Stopwatch watch;
+  report.out_features = weight_NK.rows();
+  report.in_features = weight_NK.cols();
+  quant::Rounded rounded =
+      with_context(tensor, [&] { return round_one(std::move(weight_NK), report.grid); });
+  report.rounding = rounded.report;
+  report.seconds = watch.seconds();
+  pass_.run.stages.quantize += report.seconds;
+  finish_module(report);
+  Matrix<float> values_NK = quant::dequantize(rounded.matrix);
+  if (hold)
+    held_[tensor] = std::move(rounded.matrix);
+  else
+    write(tensor, rounded.matrix);
+  return values_NK;
+}
+
+void SiteRounding::write(const std::string& tensor, const quant::QuantizedMatrix& q) {
+  const TimedScope timed(pass_.run.stages.write);
+  for (const auto& writer : pass_.writers) writer->write(tensor, q);
+  state_.given.push_back(tensor);
+}
+
+void SiteRounding::write_dense(const std::string& tensor, MatrixView<const float> values) {
+  const TimedScope timed(pass_.run.stages.write);
+  for (const auto& writer : pass_.writers) writer->write_dense(tensor, values);
+  state_.given.push_back(tensor);
+}
+
+void SiteRounding::finish_module(const record::ModuleReport& report) {
+  state_.modules.push_back(report);
+  pass_.run.observer.module_done(report);
+  if (report.rounding.fallback_reason.empty()) return;
+  ++fallbacks_;
+  const std::string what = fmt::format("{}: {}", report.module, report.rounding.fallback_reason);
+  if (fallbacks_ > pass_.job().quantization.fallback_max_modules)
+    throw Error(ErrorKind::kNumerical, "E401",
+                fmt::format("{}. Allowed fallbacks: {}. Try more calibration text (n_samples), a "
+                            "larger damp_percent, or set quantization.fallback.max_modules",
+                            what, pass_.job().quantization.fallback_max_modules));
+  pass_.run.observer.warning(what);
+}
+
+// Once a kind of site: other blocks will not fare better.
+void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
+                                          const model::SiteSpec& site,
+                                          const quant::InputStats& stats) {
+  if (!state_.uncorrected.insert(std::string(name_of(site.kind))).second) return;
+  pass_.run.observer.warning(
+      fmt::format("{} {}: errors of earlier layers are not made up for: {} calibration tokens say "
+                  "too little about {} channels (later blocks: see upstream_shift in modules.csv). "
+                  "Try more calibration text (n_samples)",
+                  block.name, name_of(site.kind), stats.tokens, site.features()));
+}
+
+void SiteRounding::warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
+                                        const SeenTokens& seen) {
+  if (seen.nonfinite == 0) return;
+  pass_.run.observer.warning(fmt::format(
+      "{} {}: {} of {} calibration tokens had NaN or infinite activations and were left out",
+      block.name, name_of(site.kind), seen.nonfinite, seen.tokens + seen.nonfinite));
+}
+
+}  // namespace calque::pipeline

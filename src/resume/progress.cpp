@@ -1,0 +1,171 @@
+#include "calque/resume/progress.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "calque/core/error.h"
+
+namespace calque::resume {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Every bit comes back; JSON has no NaN.
+Json number(double value) {
+  if (std::isfinite(value)) return value;
+  return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+}
+
+double number_in(const Json& json) {
+  return json.is_string() ? std::strtod(json.get<std::string>().c_str(), nullptr)
+                          : json.get<double>();
+}
+
+std::string line(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json json_of(const record::ModuleReport& m) {
+  const quant::RoundingReport& r = m.rounding;
+  return {m.block,
+          m.module,
+          m.role,
+          m.out_features,
+          m.in_features,
+          m.tokens,
+          m.nonfinite_tokens,
+          number(m.seconds),
+          number(m.upstream_shift),
+          r.method,
+          number(r.loss),
+          number(r.relative_error),
+          number(r.damp_percent),
+          r.dead_columns,
+          r.fallback_reason};
+}
+
+record::ModuleReport module_in(const Json& json) {
+  record::ModuleReport m;
+  m.block = json.at(0);
+  m.module = json.at(1);
+  m.role = json.at(2);
+  m.out_features = json.at(3);
+  m.in_features = json.at(4);
+  m.tokens = json.at(5);
+  m.nonfinite_tokens = json.at(6);
+  m.seconds = number_in(json.at(7));
+  m.upstream_shift = number_in(json.at(8));
+  m.rounding.method = json.at(9);
+  m.rounding.loss = number_in(json.at(10));
+  m.rounding.relative_error = number_in(json.at(11));
+  m.rounding.damp_percent = number_in(json.at(12));
+  m.rounding.dead_columns = json.at(13);
+  m.rounding.fallback_reason = json.at(14);
+  return m;
+}
+
+constexpr double record::StageSeconds::*kStages[] = {&record::StageSeconds::tokenize,  &record::StageSeconds::load,
+                                             &record::StageSeconds::forward,   &record::StageSeconds::statistics,
+                                             &record::StageSeconds::transform, &record::StageSeconds::quantize,
+                                             &record::StageSeconds::write,     &record::StageSeconds::evaluate};
+
+Json json_of(const RunTotals& totals) {
+  Json stages = Json::array();
+  for (const auto stage : kStages) stages.push_back(totals.stages.*stage);
+  return {{"seconds", totals.seconds},
+          {"stages", stages},
+          {"warnings", totals.warnings},
+          {"log_bytes", totals.log_bytes},
+          {"peak_bytes", totals.peak_bytes}};
+}
+
+RunTotals totals_in(const Json& json) {
+  RunTotals totals;
+  totals.seconds = json.at("seconds");
+  for (std::size_t i = 0; i < std::size(kStages); ++i)
+    totals.stages.*kStages[i] = json.at("stages").at(i);
+  totals.warnings = json.at("warnings").get<std::vector<std::string>>();
+  totals.log_bytes = json.at("log_bytes");
+  totals.peak_bytes = json.at("peak_bytes");
+  return totals;
+}
+
+void add_pass(const Json& json, RunProgress& progress) {
+  PassProgress& pass = progress.passes[json.at("pass").get<std::size_t>()];
+  pass.blocks = json.at("blocks");
+  pass.complete = json.at("complete");
+  pass.notes = json.at("notes").get<std::vector<std::string>>();
+  pass.streams = json.at("streams");
+  pass.rounding.uncorrected = json.at("uncorrected").get<std::set<std::string>>();
+  for (const Json& name : json.at("given")) pass.rounding.given.push_back(name);
+  for (const Json& module : json.at("modules")) pass.rounding.modules.push_back(module_in(module));
+  progress.totals = totals_in(json.at("totals"));
+}
+
+void add_record(const Json& json, RunProgress& progress) {
+  const std::string kind = json.at("record");
+  if (kind == "begin") {
+    progress.id = json.at("id");
+  } else if (kind == "resumed") {
+    ++progress.resumed;
+  } else if (kind == "fields") {
+    progress.fields[json.at("group")] = json.at("fields").get<Fields>();
+  } else if (kind == "pass") {
+    add_pass(json, progress);
+  } else if (kind == "export") {
+    progress.exports.insert(json.at("export").get<std::size_t>());
+    progress.totals = totals_in(json.at("totals"));
+  } else {
+    throw Error(ErrorKind::kInput, "E307", "unknown record '" + kind + "'");
+  }
+}
+
+}  // namespace
+
+std::string begin_record(const std::string& run_id) {
+  return line({{"record", "begin"}, {"id", run_id}});
+}
+
+std::string resumed_record() { return line({{"record", "resumed"}}); }
+
+std::string fields_record(const std::string& group, const Fields& fields) {
+  return line({{"record", "fields"}, {"group", group}, {"fields", Json(fields)}});
+}
+
+std::string export_record(std::size_t index, const RunTotals& totals) {
+  return line({{"record", "export"}, {"export", index}, {"totals", json_of(totals)}});
+}
+
+std::string pass_record(std::size_t pass, const PassProgress& now, const PassProgress& before,
+                        const RunTotals& totals) {
+  Json given = Json::array(), modules = Json::array();
+  for (std::size_t i = before.rounding.given.size(); i < now.rounding.given.size(); ++i)
+    given.push_back(now.rounding.given[i]);
+  for (std::size_t i = before.rounding.modules.size(); i < now.rounding.modules.size(); ++i)
+    modules.push_back(json_of(now.rounding.modules[i]));
+  return line({{"record", "pass"},
+               {"pass", pass},
+               {"blocks", now.blocks},
+               {"complete", now.complete},
+               {"notes", now.notes},
+               {"streams", now.streams},
+               {"uncorrected", now.rounding.uncorrected},
+               {"given", given},
+               {"modules", modules},
+               {"totals", json_of(totals)}});
+}
+
+RunProgress read_progress(const std::vector<std::string>& records) {
+  RunProgress progress;
+  try {
+    for (const std::string& record : records) add_record(Json::parse(record), progress);
+  } catch (const Json::exception& error) {
+    throw Error(ErrorKind::kInput, "E307",
+                std::string("state/journal was not written by this version: ") + error.what() +
+                    ". Start anew with --resume never");
+  }
+  return progress;
+}
+
+}  // namespace calque::resume

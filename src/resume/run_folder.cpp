@@ -1,0 +1,393 @@
+#include "calque/resume/run_folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <random>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "calque/formats/reader.h"
+#include "calque/core/error.h"
+#include "calque/core/paths.h"
+#include "calque/core/quote.h"
+#include "calque/io/file.h"
+#include "calque/io/gguf.h"
+#include "calque/io/sha256.h"
+
+namespace calque::resume {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kShareOfSaving = 0.03;    // of the run's time, with checkpoint: auto
+constexpr double kBytesPerSecond = 500e6;  // until the first save has measured it
+constexpr double kSmallestSave = 0.01;     // seconds: three files are synced
+
+std::string new_run_id() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", device(), device(), device(), device());
+}
+
+fs::path lock_of(const formats::ExportRequest& request) {
+  return without_end_slash(request.path) += ".partial.lock";
+}
+
+std::string saved_blocks(const PassProgress& pass) {
+  if (pass.complete) return "All blocks are";
+  return pass.blocks == 1 ? "Block 0 is" : fmt::format("Blocks 0-{} are", pass.blocks - 1);
+}
+
+constexpr std::uint64_t kHashedWhole = std::uint64_t{8} << 30;
+constexpr std::string_view kSha256 = "sha256 ";
+constexpr std::string_view kSampled = "sampled sha256 ";
+
+bool cannot_change_the_result(const std::string& key) {
+  static const std::set<std::string> kKeys = {"run_dir", "runtime.threads", "runtime.max_ram",
+                                              "runtime.offload_dir", "runtime.checkpoint"};
+  return kKeys.count(key) > 0;
+}
+
+bool is_weights(const fs::path& file) {
+  return file.extension() == ".safetensors" || file.extension() == ".gguf";
+}
+
+// Other formats of the weights that lie beside are not read.
+std::vector<fs::path> files_of_model(const fs::path& model) {
+  if (!fs::is_directory(model)) return io::gguf_files_of(model);
+  constexpr std::uint64_t kLargestSideFile = std::uint64_t{256} << 20;
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(model))
+    if (entry.is_regular_file() &&
+        (is_weights(entry.path()) || entry.file_size() <= kLargestSideFile))
+      files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::string sampled_sha256(const fs::path& path) {
+  constexpr std::size_t kStep = std::size_t{1} << 20, kSample = 4096;
+  const io::MappedFile file(path);
+  const auto bytes = file.bytes();
+  std::vector<std::byte> samples;
+  for (std::size_t at = 0; at < bytes.size(); at += kStep) {
+    const auto part = bytes.subspan(at, std::min(kSample, bytes.size() - at));
+    samples.insert(samples.end(), part.begin(), part.end());
+  }
+  const auto changed = fs::last_write_time(path).time_since_epoch().count();
+  const std::string facts = fmt::format("{} {}", bytes.size(), changed);
+  const auto facts_bytes = std::as_bytes(std::span(facts.data(), facts.size()));
+  samples.insert(samples.end(), facts_bytes.begin(), facts_bytes.end());
+  return std::string(kSampled) + io::sha256_hex(samples);
+}
+
+std::string sha256_of(const fs::path& path) {
+  return std::string(kSha256) + io::sha256_hex_of_file(path);
+}
+
+[[noreturn]] void refuse(const std::string& difference) {
+  throw Error(ErrorKind::kConfig, "E305",
+              fmt::format("cannot resume: {}. Put it back to go on, or start anew with --resume "
+                          "never",
+                          difference));
+}
+
+// "sha256 ab12cd..": the first digits tell enough.
+std::string shortened(const std::string& value, std::string_view kind) {
+  return value.substr(kind.size(), 12) + "..";
+}
+
+[[noreturn]] void refuse(const std::string& name, const std::string& now,
+                         const std::string& before) {
+  for (const std::string_view kind : {kSha256, kSampled})
+    if (now.starts_with(kind) && before.starts_with(kind))
+      refuse(fmt::format("{} changed ({}{} -> {})", name, kind, shortened(before, kind),
+                         shortened(now, kind)));
+  refuse(fmt::format("{} is {}, was {}", name, now, before));
+}
+
+// Keys of the job file that cannot change the result (threads, max_ram, ...) are left out.
+Fields settings_fields(const Fields& settings) {
+  Fields fields;
+  for (const auto& [key, value] : settings)
+    if (!cannot_change_the_result(key)) fields.emplace_back(key, value);
+  if (!fields.empty()) fields.emplace_back("the version of calque", CALQUE_VERSION);
+  return fields;
+}
+
+// Files of the model, and the imatrix. Above 8 GiB in all, the weights are compared by size, time
+// of the last change, header and 4 KiB of every MiB instead of all bytes.
+Fields model_fields(const job::Job& job) {
+  Fields fields;
+  const std::vector<fs::path> files = files_of_model(job.model.path);
+  std::uint64_t bytes = 0;
+  for (const fs::path& file : files) bytes += fs::file_size(file);
+  for (const fs::path& file : files) {
+    const bool sampled = bytes > kHashedWhole && is_weights(file);
+    fields.emplace_back(
+        (is_weights(file) ? "model shard " : "model file ") + file.filename().string(),
+        sampled ? sampled_sha256(file) : sha256_of(file));
+  }
+  if (fs::exists(job.quantization.imatrix))
+    fields.emplace_back("imatrix " + job.quantization.imatrix.filename().string(),
+                        sha256_of(job.quantization.imatrix));
+  return fields;
+}
+
+Fields device_fields(const job::StageDevices& devices, const std::string& forward_dtype) {
+  return {{"the device of forward", devices.forward},
+          {"the device of statistics", devices.statistics},
+          {"the device of transform", devices.transform},
+          {"the device of quantize", devices.quantize},
+          {"the device of pack", devices.pack},
+          {"the precision of the forward pass", forward_dtype}};
+}
+
+Fields calibration_fields(const text::Manifest& manifest) {
+  Fields fields;
+  for (const text::SourceReport& source : manifest.sources)
+    fields.emplace_back("calibration text " + source.path, std::string(kSha256) + source.sha256);
+  fields.emplace_back("the calibration tokens", std::string(kSha256) + manifest.tokens_sha256);
+  return fields;
+}
+
+// Error(kConfig, "E305") naming the first field that differs, with both values.
+void require_same(const Fields& now, const Fields& before) {
+  const auto find = [](const Fields& fields, const std::string& name) {
+    return std::find_if(fields.begin(), fields.end(),
+                        [&](const auto& field) { return field.first == name; });
+  };
+  for (const auto& [name, value] : before) {
+    const auto there = find(now, name);
+    if (there == now.end()) refuse(fmt::format("{} is gone, was {}", name, value));
+    if (there->second != value) refuse(name, there->second, value);
+  }
+  for (const auto& [name, value] : now)
+    if (find(before, name) == before.end()) refuse(fmt::format("{} is new ({})", name, value));
+}
+
+constexpr std::size_t kTitle = 32;
+
+// What comes before a part in a file: its name and zeros.
+std::array<char, kTitle> title_of(const StatePart& part) {
+  std::array<char, kTitle> title{};
+  part.name.copy(title.data(), kTitle);
+  return title;
+}
+
+}  // namespace
+
+bool can_resume(const fs::path& run_dir) { return fs::exists(run_dir / "state" / "journal"); }
+
+RunFolder::RunFolder(const job::Job& job, Resume resume, const Fields& settings, SavedRun& saved)
+    : job_(job), saved_(saved) {
+  saved_.tell("");
+  if (job.run_dir.empty()) return;
+  folder_ = job.run_dir / "state";
+  lock_ = std::make_unique<io::LockFile>(folder_ / "lock", "run_dir " + job.run_dir.string());
+  open_journal(resume);
+  lock_->hold_as(progress_.id);
+  if (!settings.empty()) require("settings", settings_fields(settings));
+  if (journal_) require("model", model_fields(job));
+  try {
+    lock_exports();
+  } catch (...) {
+    if (!goes_on_) clear();
+    if (!goes_on_) remove_folder();
+    throw;
+  }
+  if (!goes_on_) return;
+  journal_->append(resumed_record());
+  ++progress_.resumed;
+  tell_what_is_saved();
+}
+
+void RunFolder::open_journal(Resume resume) {
+  const fs::path path = folder_ / "journal";
+  if (resume == Resume::kAuto && fs::exists(path)) {
+    io::Journal journal(path);
+    RunProgress progress = read_progress(journal.records());
+    if (progress.has_finished_something()) {
+      progress_ = std::move(progress);
+      journal_.emplace(std::move(journal));
+      goes_on_ = true;
+      return;
+    }
+  }
+  clear();
+  progress_.id = new_run_id();
+  if (job_.runtime.checkpoint != "off") journal_.emplace(path, begin_record(progress_.id));
+}
+
+// Exports of a run are locked one by one, so that two jobs that write other files do not meet.
+void RunFolder::lock_exports() {
+  for (std::size_t i = 0; i < job_.exports.size(); ++i) {
+    const formats::ExportRequest& request = job_.exports[i];
+    auto lock = std::make_unique<io::LockFile>(lock_of(request), request.path.string());
+    const bool finished = progress_.exports.count(i) > 0;
+    if (finished && lock->last_holder() != progress_.id) continue;
+    if (goes_on_ && !lock->last_holder().empty() && lock->last_holder() != progress_.id)
+      throw Error(ErrorKind::kInput, "E308",
+                  fmt::format("cannot go on: another run has begun {} since. Start anew with "
+                              "--resume never",
+                              request.path.string()));
+    lock->hold_as(progress_.id);
+    if (goes_on_)
+      lock->keep();
+    else
+      lock->drop();
+    export_locks_.push_back(std::move(lock));
+  }
+}
+
+// What was saved is told of until the next run begins: the error that ends this one wants it.
+RunFolder::~RunFolder() {
+  if (!journal_ || progress_.has_finished_something()) return;
+  remove_partial_files();
+  clear();
+  remove_folder();
+}
+
+// When it is empty but for the lock.
+void RunFolder::remove_folder() {
+  lock_->drop();
+  lock_.reset();
+  std::error_code ignored;
+  fs::remove(folder_, ignored);
+}
+
+void RunFolder::clear() {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder_, ignored))
+    if (entry.path().filename() != "lock") fs::remove_all(entry.path(), ignored);
+}
+
+// What the writers had kept for a record that could not be written.
+void RunFolder::remove_partial_files() const {
+  std::error_code ignored;
+  for (const formats::ExportRequest& request : job_.exports)
+    for (const fs::path& path : formats::partial_files_at(request)) fs::remove_all(path, ignored);
+}
+
+const PassProgress& RunFolder::pass(std::size_t number) const {
+  static const PassProgress kNothing;
+  const auto found = progress_.passes.find(number);
+  return found == progress_.passes.end() ? kNothing : found->second;
+}
+
+void RunFolder::require(const std::string& group, const Fields& fields) {
+  if (!journal_) return;
+  const auto before = progress_.fields.find(group);
+  if (before != progress_.fields.end()) return require_same(fields, before->second);
+  journal_->append(fields_record(group, fields));
+  progress_.fields[group] = fields;
+}
+
+void RunFolder::require_devices(const job::StageDevices& devices,
+                                const std::string& forward_dtype) {
+  require("devices", device_fields(devices, forward_dtype));
+}
+
+void RunFolder::require_calibration(const text::Manifest& manifest) {
+  require("calibration", calibration_fields(manifest));
+}
+
+bool RunFolder::is_due(std::uint64_t bytes) const {
+  if (!journal_ || job_.runtime.checkpoint == "off") return false;
+  if (job_.runtime.checkpoint == "block") return true;
+  const double rate =
+      saved_bytes_ > 0 ? static_cast<double>(saved_bytes_) / saving_seconds_ : kBytesPerSecond;
+  const double seconds = kSmallestSave + static_cast<double>(bytes) / rate;
+  return saving_seconds_ + seconds <= kShareOfSaving * watch_.seconds();
+}
+
+// Told first: a signal may come as soon as the record is there.
+void RunFolder::save(std::size_t pass, PassProgress now, std::uint64_t bytes, double seconds) {
+  const PassProgress before = this->pass(pass);
+  const std::string told = saved_.sentence();
+  const std::string record = pass_record(pass, now, before, totals_());
+  progress_.passes[pass] = std::move(now);
+  tell_what_is_saved();
+  for (const auto& lock : export_locks_) lock->keep();
+  try {
+    journal_->append(record);
+  } catch (...) {
+    progress_.passes[pass] = before;
+    if (before.blocks == 0) progress_.passes.erase(pass);
+    saved_.tell(told);
+    if (!progress_.has_finished_something())
+      for (const auto& lock : export_locks_) lock->drop();
+    throw;
+  }
+  saved_bytes_ += bytes;
+  saving_seconds_ += seconds;
+  std::error_code ignored;
+  if (!before.streams.empty() && before.streams != progress_.passes[pass].streams)
+    fs::remove(folder_ / before.streams, ignored);
+}
+
+void RunFolder::export_finished(std::size_t index) {
+  if (journal_) journal_->append(export_record(index, totals_()));
+  progress_.exports.insert(index);
+  if (journal_) tell_what_is_saved();
+}
+
+std::string RunFolder::write_parts(const std::string& file,
+                                   const std::vector<StatePart>& parts) const {
+  if (parts.empty()) return "";
+  io::StateFileWriter writer(folder_ / file);
+  const io::ByteSink sink = [&](std::span<const std::byte> bytes) { writer.write(bytes); };
+  for (const StatePart& part : parts) {
+    const std::array<char, kTitle> title = title_of(part);
+    writer.write(std::as_bytes(std::span(title)));
+    part.save(sink);
+  }
+  writer.commit();
+  return file;
+}
+
+void RunFolder::read_parts(const std::string& file, const std::vector<StatePart>& parts) const {
+  io::StateFileReader reader(folder_ / file);
+  const io::ByteSource source = [&](std::span<std::byte> bytes) { reader.read(bytes); };
+  for (const StatePart& part : parts) {
+    std::array<char, kTitle> title;
+    reader.read(std::as_writable_bytes(std::span(title)));
+    if (title != title_of(part))
+      throw Error(ErrorKind::kInput, "E307",
+                  fmt::format("{} does not hold the {}. Start anew with --resume never",
+                              (folder_ / file).string(), part.name));
+    part.load(source);
+  }
+  reader.finish();
+}
+
+void RunFolder::tell_what_is_saved() const {
+  std::string sentence;
+  const std::size_t exports = progress_.exports.size();
+  if (exports > 0)
+    sentence = fmt::format("{} of {} exports {} finished. ", exports, job_.exports.size(),
+                           exports == 1 ? "is" : "are");
+  if (exports < job_.exports.size() && !progress_.passes.empty())
+    sentence += saved_blocks(progress_.passes.rbegin()->second) + " saved";
+  else
+    sentence += "What is left can be done later";
+  saved_.tell(fmt::format("{}: calque resume {}", sentence, shell_quoted(job_.run_dir)));
+}
+
+void RunFolder::finish() {
+  for (const auto& lock : export_locks_) lock->drop();
+  export_locks_.clear();
+  if (lock_ == nullptr) return;
+  // The journal goes first: without it, the rest means nothing.
+  std::error_code ignored;
+  fs::remove(folder_ / "journal", ignored);
+  clear();
+  journal_.reset();
+  remove_folder();
+  saved_.tell("");
+}
+
+}  // namespace calque::resume
