@@ -10,9 +10,6 @@
 namespace calque::calib {
 namespace {
 
-// Enough to spread the cost of a pass over the Gram matrix; 32 MiB of fp32 at 4096 features.
-constexpr Index kBlockRows = 2048;
-
 quant::InputStats stats_of(GramSum::Result sums) {
   quant::InputStats stats;
   stats.gram_KK = std::move(sums.gram_KK);
@@ -44,13 +41,13 @@ template <typename T>
 void StatsCollector::gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK) {
   Index t = 0;
   // Whole blocks need no copy.
-  for (; pending_rows_ == 0 && t + kBlockRows <= inputs_TK.rows(); t += kBlockRows)
-    add_block(inputs_TK.rows(t, kBlockRows));
+  for (; pending_rows_ == 0 && t + kGramRows <= inputs_TK.rows(); t += kGramRows)
+    add_block(inputs_TK.rows(t, kGramRows));
   if (t < inputs_TK.rows() && pending_TK.empty())
-    pending_TK = Matrix<T>::uninitialized(kBlockRows, features_);
+    pending_TK = Matrix<T>::uninitialized(kGramRows, features_);
   for (; t < inputs_TK.rows(); ++t) {
     std::copy_n(inputs_TK.row(t), features_, pending_TK.row(pending_rows_++));
-    if (pending_rows_ == kBlockRows) flush();
+    if (pending_rows_ == kGramRows) flush();
   }
 }
 

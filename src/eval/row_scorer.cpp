@@ -2,20 +2,15 @@
 
 #include <algorithm>
 
+#include "calque/eval/cost.h"
+
 namespace calque::eval {
-namespace {
-
-// Elements of a logits buffer: enough rows for an efficient product, small beside a block's
-// weights.
-constexpr Index kLogitsElements = Index{1} << 20;
-
-}  // namespace
 
 RowScorer::RowScorer(Lane& reference, const std::vector<Lane*>& candidates,
                      const text::TokenBlocks& rows)
     : reference_(reference), candidates_(candidates), rows_(rows) {
   vocab_size_ = reference.model->config->vocab_size;
-  chunk_ = std::clamp<Index>(kLogitsElements / vocab_size_, 1, rows.seqlen() - 1);
+  chunk_ = scored_rows(vocab_size_, rows.seqlen());
 }
 
 void RowScorer::score(Index row, Index begin) const {

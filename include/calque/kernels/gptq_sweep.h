@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/kernels/round_to_grid.h"
@@ -25,5 +26,9 @@ struct GptqSweep {
 // Returns sum e^2: the layer loss tr(E H E^T) that the sweep expects. `block_size` changes speed,
 // and the result only by the rounding of sums. Does not depend on the number of threads.
 double gptq_sweep(const GptqSweep& sweep, const Exec& exec);
+
+constexpr Cost gptq_sweep_cost(Index N, Index K) {
+  return {.flops = static_cast<double>(N) * static_cast<double>(K) * static_cast<double>(K)};
+}
 
 }  // namespace calque

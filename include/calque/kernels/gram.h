@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "calque/core/cost.h"
 #include "calque/core/device_rows.h"
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
@@ -55,5 +57,25 @@ class GramSum {
 // `gram_KK`. fp32 products, summed in double. Cost N K^2. Does not depend on the number of threads.
 double gram_energy(MatrixView<const float> rows_NK, MatrixView<const float> gram_KK,
                    const Exec& exec);
+
+// Inputs enter the sum in blocks of this many rows, counted from the first row of a call: enough to
+// spread the cost of a pass over the Gram matrix; 32 MiB of fp32 at 4096 channels. Callers that
+// gather blocks of this size get sums that do not depend on how their rows came.
+inline constexpr Index kGramRows = 2048;
+
+constexpr Cost gram_cost(double rows, Index K) {
+  const auto channels = static_cast<double>(K);
+  return {.flops = channels * (channels + 1) * rows, .elements = channels * rows};
+}
+
+// bfloat16 rows are widened where the processor does not multiply them fast.
+constexpr std::uint64_t gram_scratch_bytes(Index K, bool bfloat16) {
+  return bfloat16 ? sizeof(float) * static_cast<std::uint64_t>(kGramRows * K) : 0;
+}
+
+// Half of the products: the Gram matrix is symmetric.
+constexpr Cost gram_energy_cost(Index N, Index K) {
+  return {.flops = static_cast<double>(N) * static_cast<double>(K) * static_cast<double>(K)};
+}
 
 }  // namespace calque

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 
@@ -15,5 +16,7 @@ Matrix<float> multiply(MatrixView<const float> a_NK, MatrixView<const float> b_K
 // calls shows in the last bits.
 void accumulate_product(MatrixView<const float> a_TK, MatrixView<const float> b_TM,
                         MatrixView<float> sum_KM, const Exec& exec);
+
+constexpr Cost product_cost(double N, double K, double M) { return {.flops = 2 * N * K * M}; }
 
 }  // namespace calque

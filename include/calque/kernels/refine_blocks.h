@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/ggml/fields.h"
@@ -28,5 +29,18 @@ struct RefineBlocks {
 // rounding of sums. Cost about N K (K + 500) multiply-adds a pass and N K^2 once, fp32. Does not
 // depend on the number of threads.
 void refine_blocks(const RefineBlocks& task, const Exec& exec);
+
+// Multiply-adds a weight and pass that choosing scale codes takes, whatever K is.
+inline constexpr double kScaleCodeSearch = 500;
+
+// With a Hessian, and without.
+constexpr Cost refine_blocks_cost(Index N, Index K, int passes) {
+  const auto columns = static_cast<double>(K);
+  return {.flops = 2 * static_cast<double>(N) * columns *
+                   (columns + (columns + kScaleCodeSearch) * passes)};
+}
+constexpr Cost refine_blocks_alone_cost(Index N, Index K, int passes) {
+  return {.flops = 2 * static_cast<double>(N) * static_cast<double>(K) * kScaleCodeSearch * passes};
+}
 
 }  // namespace calque

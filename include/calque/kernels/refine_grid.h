@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/kernels/scale_search.h"
@@ -34,5 +35,11 @@ struct RefineGrid {
 // Cost 2 N K^2 (1 + passes), fp32. Returns the loss reached. Does not depend on the number of
 // threads.
 double refine_grid(const RefineGrid& task, const Exec& exec);
+
+// R = E H once and, in every pass, as it changes.
+constexpr Cost refine_grid_cost(Index N, Index K, int passes) {
+  return {.flops = 2 * static_cast<double>(N) * static_cast<double>(K) * static_cast<double>(K) *
+                   (1 + passes)};
+}
 
 }  // namespace calque

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 
@@ -64,5 +65,19 @@ float rounded_offset(float offset, ScalePrecision precision);
 // group_size multiplications a candidate.
 void block_scale_search(const ScaleSearch& search, MatrixView<const float> hessian_KK,
                         const Exec& exec);
+
+constexpr Cost scale_search_cost(Index N, Index K) {
+  return {.searched_weights = static_cast<double>(N) * static_cast<double>(K)};
+}
+
+// Ranges that block_scale_search clips to, 1 - i / 20 of the weights'; its candidates are these and
+// what kSearch finds.
+inline constexpr int kClippedRanges = 10;
+
+constexpr Cost block_scale_search_cost(Index N, Index K, Index group_size) {
+  const double weights = static_cast<double>(N) * static_cast<double>(K);
+  return {.flops = 2 * (kClippedRanges + 1) * weights * static_cast<double>(group_size),
+          .searched_weights = weights};
+}
 
 }  // namespace calque

@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "calque/forward/cost.h"
 #include "forward/cpu/activation.h"
 #include "forward/cpu/products.h"
 #include "forward/cpu/rows.h"
@@ -13,11 +14,7 @@
 namespace calque::forward {
 namespace {
 
-// Scores computed at a time: 1.5 MiB stay in a core's second-level cache.
-constexpr Index kScoreElements = 393'216;
-// Rows of a product (positions times heads that share their keys), and positions, at a time: enough
-// rows for an efficient product, few enough that little is computed above the diagonal.
-constexpr Index kRows = 192;
+// Positions of a product at a time.
 constexpr Index kFewestPositions = 16;
 constexpr Index kMostPositions = 128;
 
@@ -97,7 +94,7 @@ SequenceAttention<T>::SequenceAttention(const AttentionSpec& spec, const Rotary&
       values_(buffers.values.matrix(spec.kv_heads * length, spec.head_dim)),
       buffer_(static_cast<std::size_t>(spec.head_dim)),
       turned_(static_cast<std::size_t>(spec.head_dim)) {
-  const Index fitting = std::min(kRows, kScoreElements / longest_span()) / group_;
+  const Index fitting = std::min(kScoreRows, kScoreElements / longest_span()) / group_;
   positions_ =
       std::clamp(fitting / kFewestPositions * kFewestPositions, kFewestPositions, kMostPositions);
   sums_ = buffers.sums.matrix(positions_ * group_, spec.head_dim);

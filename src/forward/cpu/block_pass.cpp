@@ -2,23 +2,16 @@
 
 #include <algorithm>
 
+#include "calque/forward/cost.h"
+
 namespace calque::forward {
 namespace {
 
-// What an observer gets at a time: enough for an efficient Gram matrix, small beside the rest.
-constexpr Index kObservedRows = 4096;
-constexpr Index kObservedBytes = Index{64} << 20;
 // Rows that one thread norms at a time.
 constexpr Index kNormedRows = 256;
 
 ActivationView activation_view(MatrixView<const float> rows) { return {rows, {}, {}}; }
 ActivationView activation_view(MatrixView<const BFloat16> rows) { return {{}, rows, {}}; }
-
-template <typename T>
-Index observed_rows(Index width) {
-  const auto row_bytes = width * static_cast<Index>(sizeof(T));
-  return std::clamp<Index>(kObservedBytes / row_bytes, 1, kObservedRows);
-}
 
 }  // namespace
 
@@ -56,7 +49,7 @@ void BlockPass<T>::show(BlockObserver& observer, const model::SiteSpec& site,
                         const SequenceRows<T>& inputs) {
   math_.free_workspaces();  // the observer may need the memory
   const MatrixView<const T> inputs_TK = inputs.all();
-  const Index step = observed_rows<T>(inputs_TK.cols());
+  const Index step = observed_rows(inputs_TK.cols() * Index{sizeof(T)});
   for (Index first = 0; first < inputs_TK.rows(); first += step) {
     const Index count = std::min(step, inputs_TK.rows() - first);
     observer.site_input(site, activation_view(inputs_TK.rows(first, count)));
@@ -75,7 +68,7 @@ template <typename T>
 void BlockPass<T>::show_norm(BlockObserver& observer, model::SiteKind kind) {
   const model::SiteSpec& site = block_.site(kind);
   const MatrixView<const float> hidden_TH = hidden_.all_TH();
-  const Index step = std::min(observed_rows<T>(hidden_TH.cols()), hidden_TH.rows());
+  const Index step = std::min(observed_rows(hidden_TH.cols() * Index{sizeof(T)}), hidden_TH.rows());
   Matrix<T> normed_TH = Matrix<T>::uninitialized(step, hidden_TH.cols());
   for (Index first = 0; first < hidden_TH.rows(); first += step) {
     const Index count = std::min(step, hidden_TH.rows() - first);

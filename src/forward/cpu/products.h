@@ -6,16 +6,13 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/matrix.h"
+#include "calque/forward/cost.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
 
 // Matrix products of the forward pass, by oneDNN, on the calling thread (core/openmp.h). Errors:
 // kResource, "E304", where memory was lacking, else kInternal.
 namespace calque::forward {
-
-// Rows that are taken through a block's linears at a time: what one linear leaves is still in the
-// core's second-level cache when the next reads it.
-inline constexpr Index kChunkRows = 256;
 
 // c_MN = a_MK * b_NK^T, or with `add` c_MN += ... ; fp32, on the calling thread.
 //

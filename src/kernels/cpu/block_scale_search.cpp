@@ -13,8 +13,6 @@ namespace calque::cpu {
 namespace {
 
 constexpr Index kRowsATask = 32;
-// Ranges to try: 1 - i / 20 of the weights', as AWQ clips.
-constexpr int kRanges = 10;
 // Least-squares scales for the codes found so far.
 constexpr int kPolishRounds = 2;
 
@@ -93,7 +91,7 @@ class Block {
   }
 
   void list_shrunk(const std::vector<GroupRange>& ranges, ScaleRule rule) {
-    for (int i = 0; i < kRanges; ++i)
+    for (int i = 0; i < kClippedRanges; ++i)
       for (const GroupRange& range : ranges)
         candidates_.push_back(covering_grid(range.times(1.0f - static_cast<float>(i) / 20.0f), rule,
                                             search_.options));

@@ -152,8 +152,6 @@ void add_gram(MatrixView<const BFloat16> block_TK, MatrixView<float> gram_KK,
 
 // ---- Sums over blocks
 
-// Inputs enter the sums in blocks of this many rows, counted from the first row of a call.
-constexpr Index kBlockRows = 2048;
 constexpr Index kStripeColumns = 64;
 
 // Rows of `inputs_TK` without NaN and infinity.
@@ -256,8 +254,8 @@ class Accumulation {
   // Calls add(rows) with the finite rows of each block.
   template <typename AddProducts>
   GramCount run(MatrixView<const T> inputs_TK, const AddProducts& add) {
-    for (Index begin = 0; begin < inputs_TK.rows(); begin += kBlockRows) {
-      const auto block = inputs_TK.rows(begin, std::min(kBlockRows, inputs_TK.rows() - begin));
+    for (Index begin = 0; begin < inputs_TK.rows(); begin += kGramRows) {
+      const auto block = inputs_TK.rows(begin, std::min(kGramRows, inputs_TK.rows() - begin));
       if (add_magnitudes(block))
         add(block);
       else

@@ -7,15 +7,14 @@
 #include <utility>
 
 #include "calque/core/matrix.h"
+#include "calque/kernels/panels.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/transpose.h"
 
 namespace calque::cpu {
 
-// Rows of a weight matrix are independent in GPTQ and coordinate descent, columns are not. So the
-// column loops work on panels of this many rows, transposed so that the rows of one column are
-// neighbours: every operation of the loop is a vector operation over rows.
-constexpr Index kPanelRows = 64;
+// Panels of rows (kernels/panels.h) are transposed, so that the rows of one column are neighbours:
+// every operation of a column loop is a vector operation over rows.
 constexpr int kStrips = kPanelRows / kLanes;
 
 // One column of a panel.

@@ -216,9 +216,6 @@ void clear_lower(DeviceView<float> gram_KK, const Session& session) {
 
 // ---- Sums over blocks of rows
 
-// Inputs enter the sums in blocks of this many rows, counted from the first row of a call.
-constexpr Index kBlockRows = 2048;
-
 class DeviceSums : public GramSum::Sums {
  public:
   DeviceSums(Index features, std::shared_ptr<void> device)
@@ -277,8 +274,8 @@ class DeviceSums : public GramSum::Sums {
   template <typename T>
   void add_host(MatrixView<const T> inputs_TK) {
     const Session session = open();
-    for (Index begin = 0; begin < inputs_TK.rows(); begin += kBlockRows) {
-      const Index rows = std::min(kBlockRows, inputs_TK.rows() - begin);
+    for (Index begin = 0; begin < inputs_TK.rows(); begin += kGramRows) {
+      const Index rows = std::min(kGramRows, inputs_TK.rows() - begin);
       T* const block = room_for<T>(rows);
       const MatrixView<const T> from = inputs_TK.rows(begin, rows);
       upload(block, from.data(), static_cast<std::size_t>(from.stride()) * sizeof(T),
@@ -292,9 +289,9 @@ class DeviceSums : public GramSum::Sums {
     const Session session = open();
     wait_for(static_cast<cudaStream_t>(inputs_TK.stream), session);
     const T* const data = static_cast<const T*>(inputs_TK.data);
-    for (Index begin = 0; begin < inputs_TK.rows; begin += kBlockRows)
+    for (Index begin = 0; begin < inputs_TK.rows; begin += kGramRows)
       add_block(data + begin * inputs_TK.stride, inputs_TK.stride,
-                std::min(kBlockRows, inputs_TK.rows - begin), session);
+                std::min(kGramRows, inputs_TK.rows - begin), session);
   }
 
   template <typename T>
