@@ -32,9 +32,11 @@ ALLOWED = {
     "cli": ["core", "io", "ggml", "kernels", "text", "model", "forward", "quant", "calib", "formats", "eval", "record", "job",
             "verify", "forecast", "resume", "publish", "pipeline", "report", "config", "study"],
 }
+# A mixer's folder, src/mixers/<name>, holds what two rooms and the plug-in need of it.
+MIXERS = {"spec": "model", "cpu": "forward", "tensors": "forward"}
 # third-party headers and the places that may know them
 KEPT_TO = {
-    r"torch/|ATen/|c10/": ["src/forward/torch/"],
+    r"torch/|ATen/|c10/": ["src/forward/torch/", "src/mixers/"],
     r"Eigen/": ["src/kernels/cpu/"],
     r"tbb/": ["src/core/"],
     r"dnnl|oneapi/": ["src/kernels/cpu/", "src/forward/cpu/"],
@@ -51,6 +53,8 @@ def breaches(path):
     relative = path.relative_to(ROOT).as_posix()
     room = re.match(r"(?:include/calque|src)/(\w+)/", relative)
     module = room.group(1) if room else "cli"  # src/main.cpp
+    if module == "mixers":
+        module = MIXERS[path.stem]
     public = relative.startswith("include/")
     for number, line in enumerate(path.read_text().splitlines(), 1):
         match = re.match(r'\s*#include\s+[<"]([^>"]+)[>"]', line)
@@ -69,6 +73,10 @@ def breaches(path):
                 yield f"{where}; only {', '.join(home)} may"
         if public and ("/" in header or header.endswith(".h")):
             yield f"{where}; public headers include the standard library and calque/ only"
+        if header.startswith("mixers/") and MIXERS[pathlib.Path(header).stem] != module and module != "forward":
+            yield f"{where}; that is a private header of {MIXERS[pathlib.Path(header).stem]}"
+        if relative.startswith("src/mixers/") and header.startswith("model/") and module == "forward":
+            yield f"{where}; that is a private header of model"
         if not public and "/" in header and header.split("/")[0] in ALLOWED and header.split("/")[0] != module:
             yield f"{where}; that is a private header of {header.split('/')[0]}"
         for one, other in (("cpu", "cuda"), ("cuda", "cpu")):

@@ -39,14 +39,13 @@ Work count(const model::FamilySpec& family, const job::Job& job,
            const formats::ExportPlan& plan, const TokensOfModule& tokens) {
   Work work;
   const auto length = static_cast<double>(job.calibration.packing.seqlen);
-  const double heads = static_cast<double>(family.config.num_heads * family.config.head_dim);
   for (const model::BlockSpec& block : family.blocks) {
     for (const model::SiteSpec& site : block.sites)
       if (!site.readers.empty())
         work += site_work(job, plan, site, tokens.at(site.readers.front().name));
     const double sequences = tokens.at(block.sites.front().readers.front().name) / length;
-    work[WorkKind::kAttention] +=
-        4 * heads * sequences * forecast::visible_keys(length, static_cast<double>(block.window));
+    for (const model::HalfSpec& half : block.halves)
+      work[WorkKind::kAttention] += half.mixer->cost(sequences, length).flops;
   }
   return work;
 }

@@ -59,16 +59,16 @@ class BlockSums : public forward::BlockObserver {
     for (const model::SiteSpec& site : block.sites) {
       const auto found = sums_.find(&site);
       if (found == sums_.end()) {
-        add_to_imatrix(block, site, {}, 0, imatrix);
+        add_to_imatrix(site, {}, 0, imatrix);
         continue;
       }
       const SquareCollector& seen = found->second;
-      add_to_imatrix(block, site, seen.sums_K(), seen.tokens(), imatrix);
+      add_to_imatrix(site, seen.sums_K(), seen.tokens(), imatrix);
       if (seen.nonfinite_tokens() > 0)
         observer.warning(
             fmt::format("{} {}: {} of {} tokens had NaN or infinite activations and "
                         "were left out",
-                        block.name, name_of(site.kind), seen.nonfinite_tokens(),
+                        block.name, site.name, seen.nonfinite_tokens(),
                         seen.tokens() + seen.nonfinite_tokens()));
     }
   }

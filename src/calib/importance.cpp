@@ -52,18 +52,14 @@ void check_has_gguf_names(const model::FamilySpec& family) {
                           family.name));
 }
 
-Index matrices_of(const model::BlockSpec& block, const model::TensorSpec& weight) {
-  return weight.gguf_expert < 0 || block.experts.empty() ? 1 : block.experts.front().count;
-}
-
-void add_to_imatrix(const model::BlockSpec& block, const model::SiteSpec& site,
-                    std::span<const double> sums_K, Index tokens, io::Imatrix& imatrix) {
+void add_to_imatrix(const model::SiteSpec& site, std::span<const double> sums_K, Index tokens,
+                    io::Imatrix& imatrix) {
   for (const model::LinearSpec& linear : site.readers) {
     const model::TensorSpec& weight = linear.weight;
     const Index columns = linear.in_features();
     io::ImatrixEntry& entry =
         imatrix.entries
-            .try_emplace(weight.gguf_name, empty_entry(matrices_of(block, weight), columns))
+            .try_emplace(weight.gguf_name, empty_entry(weight.gguf_slabs, columns))
             .first->second;
     const Index slab = std::max<Index>(weight.gguf_expert, 0);
     std::copy(sums_K.begin(), sums_K.end(), entry.sums.begin() + slab * columns);
@@ -74,10 +70,8 @@ void add_to_imatrix(const model::BlockSpec& block, const model::SiteSpec& site,
 Importance::Importance(io::Imatrix imatrix, const model::FamilySpec& family, std::string name)
     : imatrix_(std::move(imatrix)), name_(std::move(name)) {
   imatrix_.drop_folders();
-  for (const model::BlockSpec& block : family.blocks)
-    for (const model::SiteSpec& site : block.sites)
-      for (const model::LinearSpec& linear : site.readers)
-        take(linear.weight, matrices_of(block, linear.weight), true);
+  for (const model::LinearSpec& linear : family.linears())
+    take(linear.weight, linear.weight.gguf_slabs, true);
   if (stats_.empty())
     refuse(
         fmt::format("{} holds nothing for this model: none of its {} entries ({}, ...) is one "
@@ -144,12 +138,12 @@ std::size_t matrix_names(const model::FamilySpec& family) {
   return static_cast<std::size_t>(std::unique(names.begin(), names.end()) - names.begin());
 }
 
-void ImatrixRecorder::add(const model::BlockSpec& block, const model::SiteSpec& site,
+void ImatrixRecorder::add(const model::BlockSpec&, const model::SiteSpec& site,
                           const quant::InputStats& stats) {
   std::vector<double> sums_K;
   for (Index k = 0; !stats.empty() && k < stats.features(); ++k)
     sums_K.push_back(stats.gram_KK(k, k));
-  add_to_imatrix(block, site, sums_K, stats.tokens, imatrix_);
+  add_to_imatrix(site, sums_K, stats.tokens, imatrix_);
 }
 
 void ImatrixRecorder::write(const std::filesystem::path& path, std::vector<std::string> datasets,

@@ -120,7 +120,7 @@ class ReferenceStream::Recorder : public forward::BlockObserver {
       : stream_(stream), wants_output_(wants_output) {}
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     if (!stream_.is_compared(site)) return;
-    std::shared_ptr<Comparison>& comparison = stream_.sites_[site.kind];
+    std::shared_ptr<Comparison>& comparison = stream_.sites_[site.name];
     if (!comparison)
       comparison =
           std::make_shared<Comparison>(stream_.inputs_.calibration.token_count(), site.features(),
@@ -165,7 +165,7 @@ bool ReferenceStream::is_compared(const model::SiteSpec& site) const {
 }
 
 ReferenceStream::Comparison* ReferenceStream::find(const model::SiteSpec& site) {
-  const auto found = is_compared(site) ? sites_.find(site.kind) : sites_.end();
+  const auto found = is_compared(site) ? sites_.find(site.name) : sites_.end();
   return found == sites_.end() ? nullptr : found->second.get();
 }
 
@@ -177,7 +177,7 @@ std::optional<quant::InputShift> ReferenceStream::take(const model::SiteSpec& si
   Comparison* comparison = find(site);
   if (comparison == nullptr) return std::nullopt;
   quant::InputShift shift = comparison->finish();
-  sites_.erase(site.kind);
+  sites_.erase(site.name);
   return shift;
 }
 

@@ -5,6 +5,7 @@
 #include <system_error>
 #include <vector>
 
+#include "calque/forward/cost.h"
 #include "calque/job/evaluation_settings.h"
 
 namespace calque::forecast {
@@ -65,10 +66,7 @@ Work lane_work(const model::FamilySpec& family, double sequences, double length)
   for (const model::BlockSpec& block : family.blocks) {
     lane += between_linears(family.config, block, sequences, length);
     for (const model::SiteSpec& site : block.sites) {
-      double tokens = sequences * length;
-      if (site.expert >= 0)
-        tokens *= static_cast<double>(block.experts.front().used) /
-                  static_cast<double>(block.experts.front().count);
+      const double tokens = forward::tokens_at(block, site, sequences * length);
       for (const model::LinearSpec& linear : site.readers)
         lane[WorkKind::kLinears] += 2 * static_cast<double>(linear.out_features()) *
                                     static_cast<double>(linear.in_features()) * tokens;
@@ -86,21 +84,11 @@ Work lane_work(const model::FamilySpec& family, double sequences, double length)
 
 Work between_linears(const model::ModelConfig& config, const model::BlockSpec& block,
                      double sequences, double length) {
+  const Cost cost = forward::between_linears_cost(block, config.hidden_size, sequences, length);
   Work work;
-  const auto heads = static_cast<double>(config.num_heads);
-  const auto head_dim = static_cast<double>(config.head_dim);
-  const double keys = sequences * visible_keys(length, static_cast<double>(block.window));
-  work[WorkKind::kAttention] = 4 * heads * head_dim * keys;
-  work[WorkKind::kScores] = heads * keys;
-  double width = static_cast<double>(config.intermediate_size);
-  for (const model::ExpertsSpec& experts : block.experts)
-    width = static_cast<double>(experts.used * config.expert_intermediate_size);
-  // Norms twice (for the statistics, and on the way), residuals; rotated and reordered heads;
-  // SwiGLU.
-  work[WorkKind::kElements] =
-      sequences * length *
-      (6 * static_cast<double>(config.hidden_size) +
-       3 * head_dim * (heads + 2 * static_cast<double>(config.num_kv_heads)) + 3 * width);
+  work[WorkKind::kAttention] = cost.flops;
+  work[WorkKind::kScores] = cost.exponentials;
+  work[WorkKind::kElements] = cost.elements;
   return work;
 }
 

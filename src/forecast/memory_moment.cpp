@@ -4,7 +4,7 @@
 
 #include "calque/core/parallel.h"
 #include "calque/forward/block_runner.h"
-#include "calque/job/passes.h"
+#include "calque/forward/cost.h"
 #include "calque/job/passes.h"
 
 namespace calque::forecast {
@@ -78,22 +78,8 @@ Bytes being_read(const JobShapes& shapes, const model::BlockSpec& block) {
   return total;
 }
 
-// model/torch/block_math.cpp: queries, keys, values and, in one piece, what attention leaves are of
-// the whole sequence; scores (model/torch/attention.cpp) and what linears leave, of some rows.
 Bytes sequence_bytes(const JobShapes& shapes, Bytes length, Bytes compute_bytes, bool staged) {
-  constexpr Bytes kChunkRows = 256;
-  constexpr Bytes kScoreElements = 393'216, kScoreRows = 192;
-  const model::ModelConfig& config = shapes.family.config;
-  const Bytes hidden = bytes_of(config.hidden_size);
-  const Bytes heads = bytes_of(config.num_heads * config.head_dim);
-  const Bytes both = heads + 2 * bytes_of(config.num_kv_heads * config.head_dim);
-  const Bytes width = bytes_of(std::max(config.intermediate_size, config.expert_intermediate_size));
-  const Bytes rows = std::min(length, kChunkRows);
-  const Bytes attention = length * (both + (staged ? 0 : heads)) * compute_bytes +
-                          std::min(kScoreElements, kScoreRows * length) *
-                              (4 + (compute_bytes == 4 ? 0 : compute_bytes));
-  const Bytes linears = rows * (hidden + std::max(both, (staged ? 1 : 2) * width)) * compute_bytes;
-  return attention + linears;
+  return forward::sequence_bytes(shapes.family, static_cast<Index>(length), compute_bytes, staged);
 }
 
 Bytes calibration_tokens(const JobShapes& shapes) {
@@ -104,7 +90,7 @@ Bytes calibration_tokens(const JobShapes& shapes) {
 Bytes widest_stash(const model::BlockSpec& block) {
   Index width = 0;
   for (const model::SiteSpec& site : block.sites)
-    if (site.kind != model::SiteKind::kAttnIn && site.kind != model::SiteKind::kMlpIn)
+    if (!site.from_norm)
       width = std::max(width, site.features());
   return bytes_of(width);
 }
@@ -125,9 +111,7 @@ std::vector<Bytes> activations_of(const JobShapes& shapes, const model::BlockSpe
   return arrays;
 }
 
-bool is_norm(const model::SiteSpec& site) {
-  return site.kind == model::SiteKind::kAttnIn || site.kind == model::SiteKind::kMlpIn;
-}
+bool is_norm(const model::SiteSpec& site) { return site.from_norm; }
 
 std::vector<Bytes> activations_at(const JobShapes& shapes, const model::BlockSpec& block,
                                   const model::SiteSpec& site) {
@@ -135,7 +119,7 @@ std::vector<Bytes> activations_at(const JobShapes& shapes, const model::BlockSpe
 }
 
 std::string square(const char* what, const model::BlockSpec& block, const model::SiteSpec& site) {
-  return fmt::format("{} of {} {}, {} x {}", what, block.name, name_of(site.kind), site.features(),
+  return fmt::format("{} of {} {}, {} x {}", what, block.name, site.name, site.features(),
                      site.features());
 }
 

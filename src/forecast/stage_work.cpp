@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "calque/forward/cost.h"
 #include "calque/quant/awq.h"
 #include "forecast/evaluation_work.h"
 #include "calque/job/passes.h"
@@ -48,8 +49,7 @@ Work trials_work(const job::Job& job, const model::SiteSpec& site) {
   const double K = static_cast<double>(site.features());
   const double trials = static_cast<double>(job.quantization.awq.n_grid) + 1;
   const bool whole =
-      job.quantization.awq.loss == quant::AwqLoss::kOutput &&
-      (site.kind == model::SiteKind::kAttnIn || site.kind == model::SiteKind::kMlpIn);
+      job.quantization.awq.loss == quant::AwqLoss::kOutput && site.from_norm;
   const double sampled = static_cast<double>(quant::AwqOptions{}.sampled_rows);
   for (const model::LinearSpec& linear : site.readers) {
     const auto N = static_cast<double>(linear.out_features());
@@ -70,9 +70,7 @@ bool has_scales(const job::Job& job, const model::BlockSpec& block, const model:
 double tokens_at(const job::Job& job, const model::BlockSpec& block, const model::SiteSpec& site) {
   const text::PackingOptions& packing = job.calibration.packing;
   const auto tokens = static_cast<double>(packing.n_samples) * static_cast<double>(packing.seqlen);
-  if (site.expert < 0) return tokens;
-  const model::ExpertsSpec& experts = block.experts.front();
-  return tokens * static_cast<double>(experts.used) / static_cast<double>(experts.count);
+  return forward::tokens_at(block, site, tokens);
 }
 
 Work written_work(const formats::TensorPlan& planned, std::size_t exports) {
@@ -93,11 +91,6 @@ Work written_work(const formats::TensorPlan& planned, std::size_t exports) {
 Work& Work::operator+=(const Work& other) {
   for (std::size_t i = 0; i < kWorkKinds; ++i) amounts_[i] += other.amounts_[i];
   return *this;
-}
-
-double visible_keys(double length, double window) {
-  if (window == 0 || window >= length) return length * (length + 1) / 2;
-  return window * (window + 1) / 2 + (length - window) * window;
 }
 
 Work site_work(const job::Job& job, const formats::ExportPlan& plan, const model::SiteSpec& site,

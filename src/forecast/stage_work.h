@@ -65,8 +65,7 @@ class Work {
   std::array<double, kWorkKinds> amounts_{};
 };
 
-// Keys that the positions of a sequence see, together. `window` 0: all before, and their own.
-double visible_keys(double length, double window);
+using model::visible_keys;
 
 // What a pass does with the settings of the job. `linear` is on `planned.grid`; one factorisation a
 // site comes on top (site_work).

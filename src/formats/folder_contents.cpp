@@ -22,11 +22,8 @@ std::vector<Module> modules_of(const ExportPlan& plan, const model::FamilySpec& 
     for (const model::SiteSpec& site : block.sites)
       for (const model::LinearSpec& linear : site.readers)
         modules.push_back({linear.name, settings_of(plan.at(linear.weight.name))});
-    for (const model::ExpertsSpec& experts : block.experts) {
-      modules.push_back({module_of(experts.router.name), std::nullopt});
-      for (const model::TensorSpec& gate : experts.shared_gate)
-        modules.push_back({module_of(gate.name), std::nullopt});
-    }
+    for (const model::TensorSpec& matrix : block.unrounded())
+      modules.push_back({module_of(matrix.name), std::nullopt});
   }
   // A tied head is a Linear of the model, too, though it has no tensor.
   modules.push_back({"lm_head", family.lm_head.empty()

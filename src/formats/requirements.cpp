@@ -217,13 +217,13 @@ void check_experts(const model::FamilySpec& family, const ExportRequest& request
                    const PlannedGrids& grids, Refusals& refusals) {
   bool any = false;
   for (const model::BlockSpec& block : family.blocks)
-    for (const model::ExpertsSpec& experts : block.experts) {
+    for (const model::TensorSpec& router : block.unrounded()) {
       any = true;
-      if (grids.of(experts.router.name) != nullptr)
+      if (grids.of(router.name) != nullptr)
         refusals.add("E144",
                      fmt::format("'{}' is a router; vLLM loads it unquantized only. Skip it "
                                  "with a rule.",
-                                 experts.router.name));
+                                 router.name));
     }
   if (any && request.desc_act)
     refusals.add("E144",
@@ -319,26 +319,15 @@ class RankShapes {
   void check_site(const model::SiteSpec& site) {
     if (site.readers.empty() || grids_.of(site.readers.front()) == nullptr) return;
     const quant::Grid& grid = *grids_.of(site.readers.front());
-    switch (site.kind) {
-      case model::SiteKind::kAttnIn:
-      case model::SiteKind::kMlpIn:
-        return check_columns(site);
-      case model::SiteKind::kAttnOut:
-      case model::SiteKind::kMlpOut:
-        return check_rows(site.readers.front(), grid);
-      case model::SiteKind::kExpertIn:
-        return check_expert_in(site);
-      case model::SiteKind::kExpertOut:
-        return check_expert_out(site.readers.front(), grid);
-    }
+    const model::LinearSpec& first = site.readers.front();
+    if (site.expert >= 0)
+      return site.split_channels ? check_expert_out(first, grid) : check_expert_in(site);
+    return site.split_channels ? check_rows(first, grid) : check_columns(site);
   }
 
   // Outputs of a rank, with the K/V heads that it holds a copy of.
-  Index rank_outputs(const model::SiteSpec& site, const model::LinearSpec& linear,
-                     Index ranks) const {
-    const bool kv = site.kind == model::SiteKind::kAttnIn &&
-                    linear.out_features() == config_.num_kv_heads * config_.head_dim;
-    if (kv && ranks > config_.num_kv_heads) return config_.head_dim;
+  static Index rank_outputs(const model::LinearSpec& linear, Index ranks) {
+    if (linear.key_value && ranks > linear.heads) return linear.out_features() / linear.heads;
     return linear.out_features() % ranks == 0 ? linear.out_features() / ranks : -1;
   }
 
@@ -346,7 +335,7 @@ class RankShapes {
   Index fused_outputs(const model::SiteSpec& site, Index ranks) const {
     Index sum = 0;
     for (const model::LinearSpec& linear : site.readers) {
-      const Index outputs = rank_outputs(site, linear, ranks);
+      const Index outputs = rank_outputs(linear, ranks);
       if (outputs < 0) return -1;
       sum += outputs;
     }
@@ -355,7 +344,7 @@ class RankShapes {
 
   // Sizes that the heads rule out have been named already.
   bool settled(const model::SiteSpec& site, Index ranks) const {
-    return site.kind == model::SiteKind::kAttnIn && !heads_divide(ranks);
+    return site.readers.front().heads > 0 && !heads_divide(ranks);
   }
 
   void check_columns(const model::SiteSpec& site) {

@@ -5,50 +5,51 @@ namespace {
 
 std::uint64_t bytes_of(Index count) { return static_cast<std::uint64_t>(count); }
 
+// Of one block: what its mixers hold, and a chunk's rows on the way through the widest.
+std::uint64_t block_bytes(const model::BlockSpec& block, Index hidden, Index length,
+                          std::uint64_t compute_bytes, bool staged) {
+  std::uint64_t whole = 0;
+  Index channels = 0;
+  for (const model::HalfSpec& half : block.halves) {
+    whole += half.mixer->sequence_bytes(length, static_cast<Index>(compute_bytes), staged);
+    channels = std::max(channels, half.mixer->chunk_channels(staged));
+  }
+  return whole + bytes_of(std::min(length, kChunkRows) * (hidden + channels)) * compute_bytes;
+}
+
 }  // namespace
 
-double tokens_at(const model::BlockSpec& block, const model::SiteSpec& site, double tokens) {
-  if (site.expert < 0) return tokens;
-  const model::ExpertsSpec& experts = block.experts.front();
-  return tokens * static_cast<double>(experts.used) / static_cast<double>(experts.count);
+double tokens_at(const model::BlockSpec&, const model::SiteSpec& site, double tokens) {
+  return tokens * site.share;
 }
 
-Cost attention_cost(const model::ModelConfig& config, const model::BlockSpec& block,
-                    double sequences, double length) {
-  const auto heads = static_cast<double>(config.num_heads);
-  const double keys = sequences * visible_keys(length, static_cast<double>(block.window));
-  return {.flops = 4 * heads * static_cast<double>(config.head_dim) * keys,
-          .exponentials = heads * keys};
+// Norms twice (for the statistics, and on the way), residuals.
+Cost between_linears_cost(const model::BlockSpec& block, Index hidden, double sequences,
+                          double length) {
+  Cost cost;
+  for (const model::HalfSpec& half : block.halves) {
+    cost += half.mixer->cost(sequences, length);
+    cost.elements += sequences * length * 3 * static_cast<double>(hidden);
+  }
+  return cost;
 }
 
-// Norms twice (for the statistics, and on the way), residuals; rotated and reordered heads; SwiGLU.
-Cost elementwise_cost(const model::ModelConfig& config, const model::BlockSpec& block,
-                      double tokens) {
-  Index width = config.intermediate_size;
-  for (const model::ExpertsSpec& experts : block.experts)
-    width = experts.used * config.expert_intermediate_size;
-  const Index heads = config.head_dim * (config.num_heads + 2 * config.num_kv_heads);
-  return {.elements =
-              tokens * static_cast<double>(6 * config.hidden_size + 3 * heads + 3 * width)};
-}
-
-// Queries, keys, values and, in one piece, what attention leaves are of the whole sequence; scores
-// and what linears leave, of some rows.
-std::uint64_t sequence_bytes(const model::ModelConfig& config, Index length,
+std::uint64_t sequence_bytes(const model::FamilySpec& family, Index length,
                              std::uint64_t compute_bytes, bool staged) {
-  const Index heads = config.num_heads * config.head_dim;
-  const Index projected = heads + 2 * config.num_kv_heads * config.head_dim;
-  const Index width = std::max(config.intermediate_size, config.expert_intermediate_size);
-  const std::uint64_t attention =
-      bytes_of(length * (projected + (staged ? 0 : heads))) * compute_bytes +
-      bytes_of(std::min(kScoreElements, kScoreRows * length)) *
-          (sizeof(float) + (compute_bytes == sizeof(float) ? 0 : compute_bytes));
-  const Index left = config.hidden_size + std::max(projected, (staged ? 1 : 2) * width);
-  return attention + bytes_of(std::min(length, kChunkRows) * left) * compute_bytes;
+  std::uint64_t most = 0;
+  for (const model::BlockSpec& block : family.blocks)
+    most = std::max(most,
+                    block_bytes(block, family.config.hidden_size, length, compute_bytes, staged));
+  return most;
 }
 
-std::uint64_t rounded_cache_bytes(const model::ModelConfig& config, Index length) {
-  return sizeof(float) * bytes_of(length * config.num_kv_heads * config.head_dim);
+std::uint64_t rounded_cache_bytes(const model::FamilySpec& family, Index length) {
+  Index channels = 0;
+  for (const model::BlockSpec& block : family.blocks)
+    for (const model::HalfSpec& half : block.halves)
+      if (const auto cache = half.mixer->cache())
+        channels = std::max(channels, cache->heads * cache->head_dim);
+  return sizeof(float) * bytes_of(length * channels);
 }
 
 std::uint64_t prepared_bytes(const model::BlockSpec& block, std::uint64_t compute_bytes,

@@ -3,13 +3,24 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "model/config_parts.h"
+#include "calque/io/json.h"
 
 namespace calque::model {
 namespace {
+
+using JsonObject = io::JsonNode;
+
+// Far above any model, and low enough that a product of two of them fits an Index.
+constexpr Index kLargestSize = (Index{1} << 31) - 1;
+constexpr Index kMostLayers = 10'000;
+constexpr Index kLargestHead = 65'536;
+
+bool is_gemma(const ModelConfig& config) { return config.architecture.starts_with("Gemma"); }
 
 constexpr const char* kDamaged = "E162";
 
@@ -79,9 +90,270 @@ void read_activation(const JsonObject& json, ModelConfig& config) {
         key, fmt::format("is '{}'; supported are silu and gelu_pytorch_tanh", config.hidden_act));
 }
 
+// Rotary positions.
+
+// transformers 5 writes rope_parameters, older versions rope_theta beside rope_scaling, whose
+// "type" became "rope_type" on the way; longrope was called "su" first.
+std::string rope_type_of(const JsonObject& rope) {
+  const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
+  if (type == "su") return "longrope";
+  if (type != "default" && type != "linear" && type != "llama3" && type != "longrope")
+    rope.refuse("rope_type", fmt::format("is '{}', which is not supported; supported are default, "
+                                         "linear, llama3 and longrope",
+                                         type));
+  return type;
+}
+
+void read_llama3(const JsonObject& json, const JsonObject& rope, RopeSpec& spec) {
+  spec.scaling = RopeSpec::Scaling::kLlama3;
+  spec.factor = rope.positive("factor");
+  spec.low_freq_factor = rope.positive("low_freq_factor");
+  spec.high_freq_factor = rope.positive("high_freq_factor");
+  const char* const kOriginal = "original_max_position_embeddings";
+  spec.original_max_positions =
+      (rope.has(kOriginal) || !json.has(kOriginal) ? rope : json).size(kOriginal, kLargestSize);
+  if (spec.high_freq_factor <= spec.low_freq_factor)
+    rope.refuse("high_freq_factor", fmt::format("is {} and must be above low_freq_factor {}",
+                                                spec.high_freq_factor, spec.low_freq_factor));
+}
+
+std::vector<double> factors_of(const JsonObject& rope, const char* key, Index pairs) {
+  const io::Json& list = rope.value(key);
+  if (!list.is_array() || list.size() != static_cast<std::size_t>(pairs))
+    rope.refuse(key, fmt::format("must list {} numbers, one a pair of a head", pairs));
+  std::vector<double> factors;
+  for (const io::Json& entry : list.elements()) {
+    if (!entry.is_number() || !(entry.number() > 0))
+      rope.refuse(key, fmt::format("holds {}; its numbers must be above 0", entry.dump()));
+    factors.push_back(entry.number());
+  }
+  return factors;
+}
+
+// How much longer than the original context the model's is.
+double stretch_of(const JsonObject& json, const JsonObject& rope, const RopeSpec& spec) {
+  const auto positions = static_cast<double>(json.size("max_position_embeddings", kLargestSize));
+  return rope.positive_or("factor", positions / static_cast<double>(spec.original_max_positions));
+}
+
+// attention_factor is derived where it is not given: sqrt(1 + ln(stretch) / ln(original context)).
+void read_long_rope(const JsonObject& json, const JsonObject& rope, Index pairs, RopeSpec& spec) {
+  spec.scaling = RopeSpec::Scaling::kLongRope;
+  const char* const kOriginal = "original_max_position_embeddings";
+  spec.original_max_positions = (json.has(kOriginal) ? json : rope).size(kOriginal, kLargestSize);
+  spec.short_factors = factors_of(rope, "short_factor", pairs);
+  spec.long_factors = factors_of(rope, "long_factor", pairs);
+  const double stretch = stretch_of(json, rope, spec);
+  const double derived =
+      stretch <= 1.0
+          ? 1.0
+          : std::sqrt(1.0 + std::log(stretch) /
+                                std::log(static_cast<double>(spec.original_max_positions)));
+  spec.attention_factor = rope.positive_or("attention_factor", derived);
+}
+
+void read_scaling(const JsonObject& json, const JsonObject& rope, Index head_dim, RopeSpec& spec) {
+  spec.theta = rope.positive_or("rope_theta", spec.theta);
+  if (rope.positive_or("partial_rotary_factor", 1.0) != 1.0)
+    rope.refuse("partial_rotary_factor", "other than 1 is not supported");
+  const std::string type = rope_type_of(rope);
+  if (type == "llama3") read_llama3(json, rope, spec);
+  if (type == "longrope") read_long_rope(json, rope, head_dim / 2, spec);
+  if (type == "linear") {
+    spec.scaling = RopeSpec::Scaling::kLinear;
+    spec.factor = rope.positive("factor");
+  }
+}
+
+// Where rope_theta is absent: Mixtral's and Gemma 3's classes have defaults of their own.
+double default_theta(const ModelConfig& config) {
+  const bool million =
+      config.architecture == "MixtralForCausalLM" || config.architecture == "Gemma3ForCausalLM";
+  return million ? 1e6 : 1e4;
+}
+
+// Gemma 3 turns the positions of sliding layers by other frequencies: an object for each kind of
+// layer in rope_parameters, or rope_local_base_freq, which no scaling applies to.
+void read_rope(const JsonObject& json, ModelConfig& config) {
+  config.rope.theta = json.positive_or("rope_theta", default_theta(config));
+  config.local_rope.theta = json.positive_or("rope_local_base_freq", 1e4);
+  if (json.positive_or("partial_rotary_factor", 1.0) != 1.0)
+    json.refuse("partial_rotary_factor", "other than 1 is not supported");
+  const char* const key = json.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  if (!json.has(key)) return;
+  const JsonObject rope = json.object(key);
+  if (!rope.has("full_attention") && !rope.has("sliding_attention"))
+    return read_scaling(json, rope, config.head_dim, config.rope);
+  if (rope.has("full_attention"))
+    read_scaling(json, rope.object("full_attention"), config.head_dim, config.rope);
+  if (rope.has("sliding_attention"))
+    read_scaling(json, rope.object("sliding_attention"), config.head_dim, config.local_rope);
+}
+
+// Sliding windows.
+
+using Windows = std::vector<Index>;
+
+Windows everywhere(Index window, Index layers) {
+  return Windows(static_cast<std::size_t>(layers), window);
+}
+
+// `window` in the layers that layer_types calls sliding.
+Windows listed(const JsonObject& json, Index window, Index layers) {
+  Windows windows = everywhere(0, layers);
+  const io::Json& types = json.value("layer_types");
+  if (!types.is_array() || types.size() != windows.size())
+    json.refuse("layer_types", fmt::format("must list {} layers, as num_hidden_layers", layers));
+  for (std::size_t i = 0; i < windows.size(); ++i)
+    if (types.at(i) == "sliding_attention") windows[i] = window;
+  return windows;
+}
+
+// Mistral: every layer. transformers fills 4096 in where the key is absent; null means none.
+Windows mistral_windows(const JsonObject& json, Index layers) {
+  const Index absent = json.is_null("sliding_window") ? 0 : 4096;
+  return everywhere(json.size_or("sliding_window", kLargestSize, absent), layers);
+}
+
+// Qwen: only with use_sliding_window, and then where layer_types says so; before that key existed,
+// in layers from max_window_layers on.
+Windows qwen_windows(const JsonObject& json, Index layers) {
+  if (!json.flag_or("use_sliding_window", false)) return everywhere(0, layers);
+  const Index window = json.size_or("sliding_window", kLargestSize, 4096);
+  if (json.has("layer_types")) return listed(json, window, layers);
+  Windows windows = everywhere(0, layers);
+  const Index first = json.has("max_window_layers") && json.value("max_window_layers") == 0
+                          ? 0
+                          : json.size_or("max_window_layers", kLargestSize, 28);
+  for (Index i = first; i < layers; ++i) windows[static_cast<std::size_t>(i)] = window;
+  return windows;
+}
+
+// Gemma 2 and 3 without layer_types: one full layer after every `pattern` - 1 sliding ones.
+Windows gemma_windows(const JsonObject& json, Index layers, Index pattern) {
+  const Index window = json.size_or("sliding_window", kLargestSize, 4096);
+  if (json.has("layer_types")) return listed(json, window, layers);
+  pattern = json.size_or("sliding_window_pattern", kMostLayers,
+                         json.size_or("_sliding_window_pattern", kMostLayers, pattern));
+  Windows windows = everywhere(window, layers);
+  for (Index i = pattern - 1; i < layers; i += pattern) windows[static_cast<std::size_t>(i)] = 0;
+  return windows;
+}
+
+std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& config) {
+  const Index layers = config.num_layers;
+  const std::string& architecture = config.architecture;
+  if (architecture.starts_with("Mistral")) return mistral_windows(json, layers);
+  if (architecture.starts_with("Qwen")) return qwen_windows(json, layers);
+  if (architecture == "Gemma2ForCausalLM") return gemma_windows(json, layers, 2);
+  if (architecture == "Gemma3ForCausalLM") return gemma_windows(json, layers, 6);
+  if (architecture.starts_with("Mixtral") || architecture.starts_with("Phi3"))
+    return everywhere(json.size_or("sliding_window", kLargestSize, 0), layers);
+  return everywhere(0, layers);
+}
+
+// Gemma.
+
+// A cap that is absent has the class's default; null means none.
+double cap_of(const JsonObject& json, const char* key, double absent) {
+  return json.is_null(key) ? 0.0 : json.positive_or(key, absent);
+}
+
+// The embedding's scale is the exact root. transformers rounds it to the dtype of the embedding
+// (45.25 for a hidden size of 2048 in bf16, where the root is 45.2548); the RMSNorm that each half
+// starts with takes a common factor out again, up to what it is added to.
+void read_gemma(const JsonObject& json, ModelConfig& config) {
+  config.norm_plus_one = true;
+  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  if (config.architecture == "GemmaForCausalLM") return;
+  config.query_scale = 1.0 / std::sqrt(json.positive_or("query_pre_attn_scalar", 256.0));
+  const bool second = config.architecture == "Gemma2ForCausalLM";
+  config.attention_softcap = cap_of(json, "attn_logit_softcapping", second ? 50.0 : 0.0);
+  config.logit_softcap = cap_of(json, "final_logit_softcapping", second ? 30.0 : 0.0);
+}
+
+// Experts.
+
+// A model of 61 layers with 384 experts each has 23 thousand; every one becomes three linears, so a
+// lying config must not ask for more than memory holds.
+constexpr Index kMostExperts = 4096;
+constexpr Index kMostExpertsOfAllLayers = 200'000;
+
+void read_counts(const JsonObject& json, ModelConfig& config) {
+  const char* const key = json.has("num_experts") ? "num_experts" : "num_local_experts";
+  config.num_experts = json.size(key, kMostExperts);
+  config.experts_per_token = json.size("num_experts_per_tok", kMostExperts);
+  if (config.num_experts * config.num_layers > kMostExpertsOfAllLayers)
+    json.refuse(key, fmt::format("is {}, which in {} layers makes more than {} experts",
+                                 config.num_experts, config.num_layers, kMostExpertsOfAllLayers));
+  if (config.experts_per_token > config.num_experts)
+    json.refuse("num_experts_per_tok", fmt::format("is {} of only {} experts",
+                                                   config.experts_per_token, config.num_experts));
+}
+
+bool lists(const io::Json::Array& layers, Index layer) {
+  return std::find(layers.begin(), layers.end(), io::Json(layer)) != layers.end();
+}
+
+// Qwen: every decoder_sparse_step-th layer, but for those of mlp_only_layers.
+std::vector<bool> sparse_layers(const JsonObject& json, Index layers) {
+  static const io::Json none = io::Json::array();
+  const Index step = json.size_or("decoder_sparse_step", kMostLayers, 1);
+  const io::Json& dense = json.has("mlp_only_layers") ? json.value("mlp_only_layers") : none;
+  if (!dense.is_array()) json.refuse("mlp_only_layers", "must be a list of layers");
+  std::vector<bool> sparse;
+  for (Index layer = 0; layer < layers; ++layer)
+    sparse.push_back((layer + 1) % step == 0 && !lists(dense.elements(), layer));
+  return sparse;
+}
+
+void read_experts(const JsonObject& json, ModelConfig& config) {
+  const std::string& architecture = config.architecture;
+  const bool mixtral = architecture == "MixtralForCausalLM";
+  const bool qwen2 = architecture == "Qwen2MoeForCausalLM";
+  if (!mixtral && !qwen2 && architecture != "Qwen3MoeForCausalLM") return;
+  read_counts(json, config);
+  config.expert_intermediate_size =
+      mixtral ? config.intermediate_size : json.size("moe_intermediate_size", kLargestSize);
+  config.normalize_experts = mixtral || json.flag_or("norm_topk_prob", false);
+  config.experts_in_layer =
+      mixtral ? std::vector<bool>(static_cast<std::size_t>(config.num_layers), true)
+              : sparse_layers(json, config.num_layers);
+  if (qwen2) {
+    config.shared_intermediate_size = json.size("shared_expert_intermediate_size", kLargestSize);
+    config.attention_bias = json.flag_or("qkv_bias", true);
+  }
+}
+
+// What an inverse frequency is divided by: `factor` for wavelengths beyond the original context, 1
+// for short ones, and a blend between.
+double llama3_divisor(const RopeSpec& rope, double inverse_frequency) {
+  const double wavelength = 2 * std::numbers::pi / inverse_frequency;
+  const auto context = static_cast<double>(rope.original_max_positions);
+  if (wavelength < context / rope.high_freq_factor) return 1.0;
+  if (wavelength > context / rope.low_freq_factor) return rope.factor;
+  const double smooth = (context / wavelength - rope.low_freq_factor) /
+                        (rope.high_freq_factor - rope.low_freq_factor);
+  return 1.0 / ((1.0 - smooth) / rope.factor + smooth);
+}
+
 }  // namespace
 
-bool is_gemma(const ModelConfig& config) { return config.architecture.starts_with("Gemma"); }
+std::vector<double> RopeSpec::inverse_frequencies(Index head_dim, Index positions) const {
+  const std::vector<double>& long_rope =
+      positions > original_max_positions ? long_factors : short_factors;
+  std::vector<double> result;
+  for (Index i = 0; i < head_dim / 2; ++i) {
+    const double exponent = static_cast<double>(2 * i) / static_cast<double>(head_dim);
+    const double plain = std::pow(theta, -exponent);
+    double divisor = 1.0;
+    if (scaling == Scaling::kLinear) divisor = factor;
+    if (scaling == Scaling::kLlama3) divisor = llama3_divisor(*this, plain);
+    if (scaling == Scaling::kLongRope) divisor = long_rope.at(static_cast<std::size_t>(i));
+    result.push_back(plain / divisor);
+  }
+  return result;
+}
 
 ModelConfig parse_config(const std::string& json_text, const std::string& where) {
   const io::Json raw = parsed(json_text, where);

@@ -23,6 +23,11 @@ const std::vector<FamilyInfo>& families() {
   return registry;
 }
 
+NormSpec norm_of(const ModelConfig& config) {
+  return {.kind = config.norm_plus_one ? NormSpec::Kind::kOnePlusWeight : NormSpec::Kind::kWeight,
+          .epsilon = config.rms_norm_eps};
+}
+
 FamilySpec family_of(const ModelConfig& config) {
   std::string known;
   for (const FamilyInfo& info : families()) {
@@ -32,6 +37,30 @@ FamilySpec family_of(const ModelConfig& config) {
   throw Error(ErrorKind::kInput, "E161",
               fmt::format("architecture '{}' is not supported; supported are {}",
                           config.architecture, known));
+}
+
+std::vector<TensorSpec> FamilySpec::tensors() const {
+  std::vector<TensorSpec> result{embedding};
+  for (const BlockSpec& block : blocks) {
+    const std::vector<TensorSpec> inner = block.tensors();
+    result.insert(result.end(), inner.begin(), inner.end());
+  }
+  result.push_back(final_norm);
+  result.insert(result.end(), lm_head.begin(), lm_head.end());
+  return result;
+}
+
+std::vector<LinearSpec> FamilySpec::linears() const {
+  std::vector<LinearSpec> result;
+  for (const BlockSpec& block : blocks)
+    for (const SiteSpec& site : block.sites)
+      result.insert(result.end(), site.readers.begin(), site.readers.end());
+  return result;
+}
+
+bool FamilySpec::ignores(std::string_view tensor_name) const {
+  if (tensor_name.ends_with("rotary_emb.inv_freq")) return true;
+  return lm_head.empty() && tensor_name == "lm_head.weight";
 }
 
 }  // namespace calque::model

@@ -117,8 +117,7 @@ class OutputLoss {
         block_(block),
         weights_(weights),
         hidden_(hidden),
-        half_(fold.site == model::SiteKind::kAttnIn ? forward::BlockHalf::kAttention
-                                                    : forward::BlockHalf::kMlp),
+        half_(block.half_of(fold)),
         names_(names_of(pass, fold)) {
     for (Index s = 0; s < std::min(kOutputSequences, hidden.sequences()); ++s)
       originals_.push_back(output(s));
@@ -147,7 +146,7 @@ class OutputLoss {
   const model::BlockSpec& block_;
   model::BlockWeights& weights_;
   const forward::HiddenStates& hidden_;
-  forward::BlockHalf half_;
+  std::size_t half_;
   std::vector<std::string> names_;
   std::vector<Matrix<float>> originals_;
 };

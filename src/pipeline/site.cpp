@@ -312,12 +312,12 @@ void SiteRounding::finish_module(const record::ModuleReport& report) {
 void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
                                           const model::SiteSpec& site,
                                           const quant::InputStats& stats) {
-  if (!state_.uncorrected.insert(std::string(name_of(site.kind))).second) return;
+  if (!state_.uncorrected.insert(site.name).second) return;
   pass_.run.observer.warning(
       fmt::format("{} {}: errors of earlier layers are not made up for: {} calibration tokens say "
                   "too little about {} channels (later blocks: see upstream_shift in modules.csv). "
                   "Try more calibration text (n_samples)",
-                  block.name, name_of(site.kind), stats.tokens, site.features()));
+                  block.name, site.name, stats.tokens, site.features()));
 }
 
 void SiteRounding::warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
@@ -325,7 +325,7 @@ void SiteRounding::warn_about_nonfinite(const model::BlockSpec& block, const mod
   if (seen.nonfinite == 0) return;
   pass_.run.observer.warning(fmt::format(
       "{} {}: {} of {} calibration tokens had NaN or infinite activations and were left out",
-      block.name, name_of(site.kind), seen.nonfinite, seen.tokens + seen.nonfinite));
+      block.name, site.name, seen.nonfinite, seen.tokens + seen.nonfinite));
 }
 
 }  // namespace calque::pipeline

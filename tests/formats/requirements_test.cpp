@@ -210,38 +210,12 @@ TEST(Requirements, RefuseActivationOrderAcrossRanks) {
   EXPECT_EQ(refusal(llama3_8b(), ordered, all(grid())), "");
 }
 
-// Experts in the layout of family.h: expert_in and expert_out of each.
 model::FamilySpec with_experts(Index hidden, Index width) {
-  model::FamilySpec result =
-      family("LlamaForCausalLM",
-             fmt::format(R"("hidden_size": {}, "num_hidden_layers": 1, "intermediate_size": 256,
-                     "num_attention_heads": {}, "vocab_size": 64)",
-                         hidden, hidden / 64));
-  model::BlockSpec& block = result.blocks.front();
-  block.sites.resize(2);
-  const auto linear = [&](Index expert, const std::string& role, Index N, Index K) {
-    model::LinearSpec spec;
-    spec.name = fmt::format("model.layers.0.mlp.experts.{}.{}", expert, role);
-    spec.role = role;
-    spec.weight = {spec.name + ".weight", {N, K}, "", 0};
-    return spec;
-  };
-  block.sites.push_back({model::SiteKind::kMlpIn, -1, hidden, {}});
-  for (Index e = 0; e < 4; ++e)
-    block.sites.push_back(
-        {model::SiteKind::kExpertIn,
-         e,
-         hidden,
-         {linear(e, "gate_proj", width, hidden), linear(e, "up_proj", width, hidden)}});
-  for (Index e = 0; e < 4; ++e)
-    block.sites.push_back(
-        {model::SiteKind::kExpertOut, e, width, {linear(e, "down_proj", hidden, width)}});
-  model::ExpertsSpec experts;
-  experts.count = 4;
-  experts.used = 2;
-  experts.router = {"model.layers.0.mlp.gate.weight", {4, hidden}, "", 0};
-  block.experts = {experts};
-  return result;
+  return family("Qwen3MoeForCausalLM",
+                fmt::format(R"("hidden_size": {}, "num_hidden_layers": 1, "intermediate_size": 256,
+                     "num_attention_heads": {}, "vocab_size": 64, "num_experts": 4,
+                     "num_experts_per_tok": 2, "moe_intermediate_size": {})",
+                            hidden, hidden / 64, width));
 }
 
 TEST(Requirements, HoldAllExpertsOfALayerToOneSetting) {

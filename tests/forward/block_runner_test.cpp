@@ -10,8 +10,9 @@
 #include <utility>
 
 #include "calque/core/error.h"
-#include "model/naive_block.h"
+#include "forward/cpu/states.h"
 #include "forward/runner_fixture.h"
+#include "model/naive_block.h"
 
 namespace calque::forward {
 namespace {
@@ -22,8 +23,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr model::SiteKind kSites[] = {model::SiteKind::kAttnIn, model::SiteKind::kAttnOut, model::SiteKind::kMlpIn,
-                               model::SiteKind::kMlpOut};
+constexpr const char* kSites[] = {"attn_in", "attn_out", "mlp_in", "mlp_out"};
 
 class EveryFamilyRuns : public ::testing::TestWithParam<std::string> {
  protected:
@@ -33,8 +33,8 @@ class EveryFamilyRuns : public ::testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyRuns, ::testing::ValuesIn(model::family_folders()));
 
 // Largest difference between naive logits of all sequences and `logits_RV`.
-double difference_from_naive(const model::ModelFolder& model, const Tokens& tokens, const Buffers& buffers,
-                             MatrixView<const float> logits_RV) {
+double difference_from_naive(const model::ModelFolder& model, const Tokens& tokens,
+                             const Buffers& buffers, MatrixView<const float> logits_RV) {
   double largest = 0;
   for (Index b = 0; b < tokens.ids_BS.rows(); ++b) {
     const Index length = tokens.ids_BS.cols();
@@ -89,7 +89,7 @@ TEST_P(EveryFamilyRuns, DoesNotDependOnTheNumberOfThreads) {
     logits_of(model, reference.tokens, {dtype, 1}, &with_one);
     logits_of(model, reference.tokens, {dtype, 2}, &with_two);
     for (const model::SiteSpec& site : model.family.blocks.front().sites)
-      EXPECT_EQ(with_one.rows(site.kind, site.expert), with_two.rows(site.kind, site.expert));
+      EXPECT_EQ(with_one.rows(site.name, site.expert), with_two.rows(site.name, site.expert));
   }
 }
 
@@ -127,7 +127,7 @@ TEST_P(EveryFamilyRuns, ShowsTheInputsThatTheDefinitionGives) {
   runner->run_block(block, weights, *hidden, &observer);
 
   const Buffers buffers = exact_buffers(model.config);
-  std::map<std::pair<model::SiteKind, Index>, NaiveBlock::Rows> expected;
+  std::map<std::pair<std::string, Index>, NaiveBlock::Rows> expected;
   for (Index b = 0; b < 2; ++b) {
     const std::int32_t* const ids = reference.tokens.ids_BS.row(b);
     NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
@@ -136,14 +136,14 @@ TEST_P(EveryFamilyRuns, ShowsTheInputsThatTheDefinitionGives) {
       expected[site].insert(expected[site].end(), rows.begin(), rows.end());
   }
   for (const model::SiteSpec& site : block.sites) {
-    const std::vector<std::vector<float>>& shown = observer.rows(site.kind, site.expert);
-    const NaiveBlock::Rows& rows = expected[{site.kind, site.expert}];
-    ASSERT_EQ(shown.size(), rows.size()) << name_of(site.kind) << " " << site.expert;
+    const std::vector<std::vector<float>>& shown = observer.rows(site.name, site.expert);
+    const NaiveBlock::Rows& rows = expected[{site.name, site.expert}];
+    ASSERT_EQ(shown.size(), rows.size()) << site.name << " " << site.expert;
     for (std::size_t t = 0; t < rows.size(); ++t) {
       ASSERT_EQ(shown[t].size(), rows[t].size());
       for (std::size_t k = 0; k < shown[t].size(); ++k)
         ASSERT_NEAR(shown[t][k], rows[t][k], kSumTolerance)
-            << name_of(site.kind) << " " << site.expert << " row " << t << " column " << k;
+            << site.name << " " << site.expert << " row " << t << " column " << k;
     }
   }
 }
@@ -170,11 +170,11 @@ TEST_P(EveryFamilyRuns, TellsWhatEachHalfAdds) {
   const auto runner = make_block_runner(model.config, {});
   const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
                                     model.source.load(model.family.embedding.name));
-  std::map<model::SiteKind, Matrix<float>> halves;
+  std::map<std::string, Matrix<float>> halves;
   RecordingObserver observer([&](const model::SiteSpec& site, model::BlockWeights& current) {
-    if (site.kind != model::SiteKind::kAttnIn && site.kind != model::SiteKind::kMlpIn) return;
-    const BlockHalf half = site.kind == model::SiteKind::kAttnIn ? BlockHalf::kAttention : BlockHalf::kMlp;
-    halves[site.kind] = runner->half_output(block, current, *hidden, half, 1);
+    if (site.name != "attn_in" && site.name != "mlp_in") return;
+    const std::size_t half = site.name == "attn_in" ? 0 : 1;
+    halves[site.name] = runner->half_output(block, current, *hidden, half, 1);
   });
   runner->run_block(block, weights, *hidden, &observer);
 
@@ -183,8 +183,8 @@ TEST_P(EveryFamilyRuns, TellsWhatEachHalfAdds) {
   const NaiveBlock::Rows before = naive_embedding(model, {ids, ids + 96}, buffers);
   NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
   naive.run(before);
-  expect_near(halves[model::SiteKind::kAttnIn], difference(naive.attended, before));
-  expect_near(halves[model::SiteKind::kMlpIn], difference(naive.hidden, naive.attended));
+  expect_near(halves["attn_in"], difference(naive.attended, before));
+  expect_near(halves["mlp_in"], difference(naive.hidden, naive.attended));
 }
 
 // Weights replaced when a site is ready must act exactly as if the model had always had them, and
@@ -201,18 +201,17 @@ TEST_P(EveryFamilyRuns, ContinuesWithTheWeightsThatASiteGets) {
       }
     };
     RecordingObserver observer([&](const model::SiteSpec& site, model::BlockWeights& weights) {
-      if (site.kind == changed.kind && site.expert == changed.expert) change(site, weights);
+      if (site.name == changed.name && site.expert == changed.expert) change(site, weights);
     });
     const Matrix<float> replaced_RV = logits_of(model, reference.tokens, {}, &observer);
-    const Matrix<float> given_RV =
-        logits_of(model, reference.tokens, {}, nullptr, [&](Index layer, model::BlockWeights& weights) {
-          change(model.family.blocks[static_cast<std::size_t>(layer)].site(changed.kind,
+    const Matrix<float> given_RV = logits_of(
+        model, reference.tokens, {}, nullptr, [&](Index layer, model::BlockWeights& weights) {
+          change(model.family.blocks[static_cast<std::size_t>(layer)].site(changed.name,
                                                                            changed.expert),
                  weights);
         });
-    EXPECT_TRUE(same_bits(replaced_RV, given_RV)) << name_of(changed.kind);
-    EXPECT_GT(largest_difference(replaced_RV, unchanged_RV), 10 * kLogitTolerance)
-        << name_of(changed.kind);
+    EXPECT_TRUE(same_bits(replaced_RV, given_RV)) << changed.name;
+    EXPECT_GT(largest_difference(replaced_RV, unchanged_RV), 10 * kLogitTolerance) << changed.name;
   }
 }
 
@@ -224,7 +223,7 @@ TEST(BlockRunner, RunsGemma1AsDefined) {
   config.window_of_layer.assign(config.window_of_layer.size(), 0);
   const model::ModelFolder model(model::family_folder("gemma2"), config);
   const Reference reference{model::family_folder("gemma2")};
-  EXPECT_TRUE(model.family.blocks.front().mlp_post_norm.empty());
+  EXPECT_FALSE(model.family.blocks.front().halves[1].post_norm.has_value());
   const Matrix<float> logits_RV = logits_of(model, reference.tokens, {});
   EXPECT_LT(difference_from_naive(model, reference.tokens, exact_buffers(config), logits_RV),
             kLogitTolerance);
@@ -275,7 +274,7 @@ TEST(BlockRunner, LeavesPaddingOut) {
 
   RecordingObserver observer;
   const Matrix<float> logits_RV = logits_of(model, tokens, {}, &observer);
-  for (const model::SiteKind kind : kSites)
+  for (const char* const kind : kSites)
     EXPECT_EQ(observer.rows(kind).size(), model.family.blocks.size() * (96 + 50));
   EXPECT_LT(largest_difference(logits_RV.view(), whole_RV.view().rows(0, 96 + 50)), 1e-4f);
 }
@@ -309,7 +308,7 @@ TEST(BlockRunner, ShowsRowsInOrderAndInChunks) {
               ElementsAre("attn_in 4096", "attn_in 224", "attn_in ready", "attn_out 4096",
                           "attn_out 224", "attn_out ready", "mlp_in 4096", "mlp_in 224",
                           "mlp_in ready", "mlp_out 4096", "mlp_out 224", "mlp_out ready"));
-  for (const model::SiteKind kind : kSites) {
+  for (const char* const kind : kSites) {
     const auto& rows = observer.rows(kind);
     ASSERT_EQ(rows.size(), 4320u);
     EXPECT_NE(rows[1], rows[97]);
@@ -378,8 +377,7 @@ TEST(BlockRunner, LetsAnObserversErrorThrough) {
   const model::ModelFolder model(model::family_folder("llama"));
   const Reference reference{model::family_folder("llama")};
   RecordingObserver observer([](const model::SiteSpec& site, model::BlockWeights&) {
-    if (site.kind == model::SiteKind::kMlpIn)
-      throw Error(ErrorKind::kNumerical, "E401", "not positive definite");
+    if (site.name == "mlp_in") throw Error(ErrorKind::kNumerical, "E401", "not positive definite");
   });
   try {
     logits_of(model, reference.tokens, {}, &observer);
@@ -388,6 +386,34 @@ TEST(BlockRunner, LetsAnObserversErrorThrough) {
     EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
     EXPECT_STREQ(error.what(), "not positive definite");
   }
+}
+
+// A block may have any number of halves: here attention alone.
+TEST(BlockRunner, RunsBlocksOfOneHalf) {
+  const model::ModelFolder model(model::family_folder("llama"));
+  const Reference reference{model::family_folder("llama")};
+  model::BlockSpec block = model.family.blocks.front();
+  model::BlockWeights weights = load_block(model.source, block);
+  block.halves.resize(1);
+  block.sites.resize(2);
+  const auto runner = make_block_runner(model.config, {});
+  const auto run = [&](BlockObserver* observer) {
+    auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
+                                model.source.load(model.family.embedding.name));
+    runner->run_block(block, weights, *hidden, observer);
+    return hidden;
+  };
+  RecordingObserver observer;
+  const auto whole = run(nullptr), staged = run(&observer);
+  const MatrixView<const float> whole_TH = dynamic_cast<CpuStates&>(*whole).all_TH();
+  EXPECT_TRUE(same_bits(whole_TH, dynamic_cast<CpuStates&>(*staged).all_TH()));
+  EXPECT_EQ(observer.rows("mlp_in").size(), 0u);
+
+  const Buffers buffers = exact_buffers(model.config);
+  const std::int32_t* const ids = reference.tokens.ids_BS.row(0);
+  NaiveBlock naive{model.config, model.family.blocks.front(), weights, buffers, {}, {}};
+  naive.run(naive_embedding(model, {ids, ids + 96}, buffers));
+  expect_near(whole_TH.rows(0, 96), naive.attended);
 }
 
 TEST(BlockRunner, DescribesItself) {

@@ -19,19 +19,19 @@ TEST(ExpertSites, ShowsSitesOfExpertsInTheirOrder) {
   const auto runner = make_block_runner(model.config, {});
   const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
                                     model.source.load(model.family.embedding.name));
-  std::vector<std::pair<model::SiteKind, Index>> ready, wanted;
-  RecordingObserver observer(
-      [&](const model::SiteSpec& site, model::BlockWeights&) { ready.emplace_back(site.kind, site.expert); });
+  std::vector<std::pair<std::string, Index>> ready, wanted;
+  RecordingObserver observer([&](const model::SiteSpec& site, model::BlockWeights&) {
+    ready.emplace_back(site.name, site.expert);
+  });
   runner->run_block(block, weights, *hidden, &observer);
-  for (const model::SiteKind kind : {model::SiteKind::kAttnIn, model::SiteKind::kAttnOut, model::SiteKind::kMlpIn})
-    wanted.emplace_back(kind, -1);
-  for (const model::SiteKind kind : {model::SiteKind::kExpertIn, model::SiteKind::kExpertOut})
+  for (const char* const kind : {"attn_in", "attn_out", "mlp_in"}) wanted.emplace_back(kind, -1);
+  for (const char* const kind : {"expert_in", "expert_out"})
     for (Index e = 0; e < 8; ++e) wanted.emplace_back(kind, e);
-  wanted.emplace_back(model::SiteKind::kMlpOut, -1);
+  wanted.emplace_back("mlp_out", -1);
   EXPECT_EQ(ready, wanted);
-  EXPECT_EQ(observer.rows(model::SiteKind::kMlpIn).size(), 192u);
+  EXPECT_EQ(observer.rows("mlp_in").size(), 192u);
   std::size_t routed = 0;
-  for (Index e = 0; e < 8; ++e) routed += observer.rows(model::SiteKind::kExpertIn, e).size();
+  for (Index e = 0; e < 8; ++e) routed += observer.rows("expert_in", e).size();
   EXPECT_EQ(routed, 2 * 192u);
 }
 

@@ -20,9 +20,9 @@ Reference::Reference(const std::filesystem::path& folder) {
 }
 
 void RecordingObserver::site_input(const model::SiteSpec& site, const ActivationView& inputs_TK) {
-  events_.push_back(std::string(name_of(site.kind)) + " " + std::to_string(inputs_TK.rows()));
+  events_.push_back(site.name + " " + std::to_string(inputs_TK.rows()));
   for (Index t = 0; t < inputs_TK.rows(); ++t) {
-    std::vector<float>& row = rows_[{site.kind, site.expert}].emplace_back();
+    std::vector<float>& row = rows_[{site.name, site.expert}].emplace_back();
     for (Index k = 0; k < inputs_TK.cols(); ++k)
       row.push_back(inputs_TK.is_bf16() ? to_float(inputs_TK.bf16_TK(t, k))
                                         : inputs_TK.f32_TK(t, k));
@@ -30,7 +30,7 @@ void RecordingObserver::site_input(const model::SiteSpec& site, const Activation
 }
 
 void RecordingObserver::site_ready(const model::SiteSpec& site, model::BlockWeights& weights) {
-  events_.push_back(std::string(name_of(site.kind)) + " ready");
+  events_.push_back(site.name + " ready");
   if (change_) change_(site, weights);
 }
 

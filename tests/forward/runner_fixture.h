@@ -35,14 +35,14 @@ class RecordingObserver : public BlockObserver {
 
   // "attn_in 4096", "attn_in 224", "attn_in ready", ...
   const std::vector<std::string>& events() const { return events_; }
-  const std::vector<std::vector<float>>& rows(model::SiteKind kind, Index expert = -1) {
+  const std::vector<std::vector<float>>& rows(const std::string& kind, Index expert = -1) {
     return rows_[{kind, expert}];
   }
 
  private:
   Change change_;
   std::vector<std::string> events_;
-  std::map<std::pair<model::SiteKind, Index>, std::vector<std::vector<float>>> rows_;
+  std::map<std::pair<std::string, Index>, std::vector<std::vector<float>>> rows_;
 };
 
 // Changes the weights of block `layer` before it is run.

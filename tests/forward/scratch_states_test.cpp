@@ -7,8 +7,9 @@
 #include <string>
 
 #include "calque/forward/block_runner.h"
-#include "io/io_test_support.h"
+#include "forward/cpu/states.h"
 #include "forward/runner_fixture.h"
+#include "io/io_test_support.h"
 #include "support/temp_folder.h"
 
 // Hidden states and what is kept between a block's stages, in files instead of memory.
@@ -38,8 +39,8 @@ TEST_P(FamilyInFiles, HasTheSameBitsAsInMemory) {
     EXPECT_TRUE(same_bits(memory_RV, logits_of(model, reference.tokens, options)));
     EXPECT_EQ(seen_in_memory.events(), seen_in_files.events());
     for (const model::SiteSpec& site : model.family.blocks.front().sites)
-      EXPECT_EQ(seen_in_memory.rows(site.kind, site.expert),
-                seen_in_files.rows(site.kind, site.expert));
+      EXPECT_EQ(seen_in_memory.rows(site.name, site.expert),
+                seen_in_files.rows(site.name, site.expert));
     EXPECT_EQ(options.scratch->peak_ram_bytes(), 0u);
     EXPECT_GT(options.scratch->peak_file_bytes(), 0u);
   }
@@ -70,7 +71,7 @@ TEST_P(FamilyInFiles, NothingStaysInMemoryBetweenStages) {
   const model::BlockSpec& block = model.family.blocks.front();
   model::BlockWeights weights = load_block(model.source, block);
   RecordingObserver observer([&](const model::SiteSpec& site, model::BlockWeights&) {
-    EXPECT_EQ(resident_bytes(folder_.path()), 0) << name_of(site.kind) << " " << site.expert;
+    EXPECT_EQ(resident_bytes(folder_.path()), 0) << site.name << " " << site.expert;
   });
   runner->run_block(block, weights, *hidden, &observer);
   EXPECT_EQ(resident_bytes(folder_.path()), 0);
@@ -86,8 +87,9 @@ TEST(RunnerInFiles, TellsAFullDisk) {
       model.config, {.scratch = std::make_shared<io::ScratchSpace>(0, folder.path())});
   const Matrix<float> embedding_VH = model.source.load(model.family.embedding.name);
   const testing::FileSizeLimit limit(4096);
-  EXPECT_THAT(model::error_of([&] { runner->embed(tokens.ids_BS, tokens.lengths_B, embedding_VH); }),
-              ::testing::HasSubstr(folder.path().string()));
+  EXPECT_THAT(
+      model::error_of([&] { runner->embed(tokens.ids_BS, tokens.lengths_B, embedding_VH); }),
+      ::testing::HasSubstr(folder.path().string()));
 }
 
 class LastBlockObserver : public RecordingObserver {
@@ -111,7 +113,35 @@ TEST_P(FamilyInFiles, ShowsAllSitesOfABlockWhoseOutputIsNotWanted) {
   run(last);
   EXPECT_EQ(whole.events(), last.events());
   for (const model::SiteSpec& site : block.sites)
-    EXPECT_EQ(whole.rows(site.kind, site.expert), last.rows(site.kind, site.expert));
+    EXPECT_EQ(whole.rows(site.name, site.expert), last.rows(site.name, site.expert));
+}
+
+// As a mixer leaves them for later blocks: every sequence's rows under a name.
+TEST(KeptRows, GoWithTheHiddenStates) {
+  const model::ModelFolder model(model::family_folder("llama"));
+  const Reference reference{model::family_folder("llama")};
+  const auto runner = make_block_runner(model.config, {});
+  const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
+                                    model.source.load(model.family.embedding.name));
+  auto& states = dynamic_cast<CpuStates&>(*hidden);
+  const MatrixView<float> keys_TK = states.kept({"keys of layer 3", 5}).all();
+  for (Index i = 0; i < keys_TK.size(); ++i) keys_TK.data()[i] = static_cast<float>(i);
+  EXPECT_EQ(keys_TK.rows(), states.all_TH().rows());
+
+  std::vector<std::byte> saved;
+  runner->save_states(*hidden, [&](std::span<const std::byte> bytes) {
+    saved.insert(saved.end(), bytes.begin(), bytes.end());
+  });
+  auto next = saved.begin();
+  const auto loaded = runner->load_states(reference.tokens.lengths_B, states.all_TH().cols(),
+                                          [&](std::span<std::byte> bytes) {
+                                            std::copy_n(next, bytes.size(), bytes.begin());
+                                            next += static_cast<std::ptrdiff_t>(bytes.size());
+                                          });
+  EXPECT_EQ(next, saved.end());
+  auto& again = dynamic_cast<CpuStates&>(*loaded);
+  EXPECT_TRUE(same_bits(again.all_TH(), states.all_TH()));
+  EXPECT_TRUE(same_bits(again.kept({"keys of layer 3", 5}).all(), keys_TK));
 }
 
 }  // namespace

@@ -132,14 +132,14 @@ TEST_P(TensorRunner, ShowsTheSameRowsOfTheSameSitesInTheSameOrder) {
     RecordingObserver shown = watched(options_on(device));
     EXPECT_EQ(ready_sites(shown), ready_sites(expected));
     for (const model::SiteSpec& site : block.sites) {
-      const auto& rows = shown.rows(site.kind, site.expert);
-      const auto& wanted = expected.rows(site.kind, site.expert);
-      ASSERT_EQ(rows.size(), wanted.size()) << name_of(site.kind) << " " << site.expert;
+      const auto& rows = shown.rows(site.name, site.expert);
+      const auto& wanted = expected.rows(site.name, site.expert);
+      ASSERT_EQ(rows.size(), wanted.size()) << site.name << " " << site.expert;
       for (std::size_t t = 0; t < rows.size(); ++t) {
         ASSERT_EQ(rows[t].size(), wanted[t].size());
         for (std::size_t k = 0; k < rows[t].size(); ++k)
           ASSERT_NEAR(rows[t][k], wanted[t][k], kSumTolerance)
-              << name_of(site.kind) << " " << site.expert << " row " << t << " column " << k;
+              << site.name << " " << site.expert << " row " << t << " column " << k;
       }
     }
   }
@@ -150,12 +150,11 @@ TEST_P(TensorRunner, TellsWhatEachHalfAdds) {
     model::BlockWeights weights = load_block(model.source, block);
     const auto runner = make_block_runner(model.config, options);
     const auto hidden = embed(*runner);
-    std::map<model::SiteKind, Matrix<float>> outputs;
+    std::map<std::string, Matrix<float>> outputs;
     RecordingObserver observer([&](const model::SiteSpec& site, model::BlockWeights& current) {
-      if (site.kind != model::SiteKind::kAttnIn && site.kind != model::SiteKind::kMlpIn) return;
-      const BlockHalf half =
-          site.kind == model::SiteKind::kAttnIn ? BlockHalf::kAttention : BlockHalf::kMlp;
-      outputs[site.kind] = runner->half_output(block, current, *hidden, half, 1);
+      if (site.name != "attn_in" && site.name != "mlp_in") return;
+      const std::size_t half = site.name == "attn_in" ? 0 : 1;
+      outputs[site.name] = runner->half_output(block, current, *hidden, half, 1);
     });
     runner->run_block(block, weights, *hidden, &observer);
     return outputs;
@@ -163,9 +162,9 @@ TEST_P(TensorRunner, TellsWhatEachHalfAdds) {
   const auto expected = halves({});
   for (const std::string& device : tensor_devices()) {
     const auto given = halves(options_on(device));
-    for (const model::SiteKind kind : {model::SiteKind::kAttnIn, model::SiteKind::kMlpIn})
+    for (const char* const kind : {"attn_in", "mlp_in"})
       EXPECT_LT(largest_difference(given.at(kind), expected.at(kind)), kSumTolerance)
-          << name_of(kind) << " on " << device;
+          << kind << " on " << device;
   }
 }
 
@@ -184,7 +183,8 @@ TEST_P(TensorRunner, ContinuesWithTheWeightsThatASiteGets) {
     const Matrix<float> replaced_RV = logits_of(model, tokens, options, &observer);
     const Matrix<float> always_RV =
         logits_of(model, tokens, options, nullptr, [&](Index layer, model::BlockWeights& weights) {
-          for (const model::SiteSpec& site : model.family.blocks[static_cast<std::size_t>(layer)].sites)
+          for (const model::SiteSpec& site :
+               model.family.blocks[static_cast<std::size_t>(layer)].sites)
             halve(site, weights);
         });
     EXPECT_TRUE(same_bits(replaced_RV, always_RV)) << device;
@@ -257,11 +257,11 @@ TEST(TensorRunnerBatches, KeepSequencesInOrder) {
     auto [shown, logits_RV] = watched(options_on(device));
     EXPECT_LT(largest_difference(logits_RV, expected_RV), kLogitTolerance);
     for (const model::SiteSpec& site : model.family.blocks.front().sites) {
-      const auto& rows = shown.rows(site.kind, site.expert);
-      const auto& wanted = expected.rows(site.kind, site.expert);
+      const auto& rows = shown.rows(site.name, site.expert);
+      const auto& wanted = expected.rows(site.name, site.expert);
       ASSERT_EQ(rows.size(), wanted.size());
       for (std::size_t t = 0; t < rows.size(); t += 97)
-        ASSERT_NEAR(rows[t][0], wanted[t][0], kSumTolerance) << name_of(site.kind) << " " << t;
+        ASSERT_NEAR(rows[t][0], wanted[t][0], kSumTolerance) << site.name << " " << t;
     }
   }
 }

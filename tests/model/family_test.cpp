@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "calque/core/error.h"
+#include "mixers/attention/spec.h"
+#include "mixers/mlp/spec.h"
 #include "model/model_fixture.h"
 
 namespace calque::model {
@@ -81,7 +83,7 @@ TEST(Family, NamesTheRolesOfExperts) {
   const auto roles = [](const std::string& folder) {
     const ModelFolder model(family_folder(folder));
     std::vector<std::string> result;
-    for (const SiteKind kind : {SiteKind::kExpertIn, SiteKind::kExpertOut})
+    for (const char* const kind : {"expert_in", "expert_out"})
       for (const LinearSpec& linear : model.family.blocks[0].site(kind, 1).readers)
         result.push_back(linear.role);
     return result;
@@ -95,17 +97,18 @@ TEST(Family, MixesDenseLayersAndLayersWithExperts) {
   ModelConfig config = load_config(family_folder("qwen2_moe"));
   config.experts_in_layer = {false, true};
   const FamilySpec family = family_of(config);
-  EXPECT_TRUE(family.blocks[0].experts.empty());
-  EXPECT_EQ(family.blocks[0].site(SiteKind::kMlpOut).channels, 256);
-  EXPECT_EQ(family.blocks[1].site(SiteKind::kMlpOut).channels, 128);
-  EXPECT_EQ(family.blocks[1].experts.front().shared_gate.front().shape,
-            (std::vector<Index>{1, 128}));
+  EXPECT_EQ(family.blocks[0].halves[1].mixer->kind(), Mlp::kKind);
+  EXPECT_EQ(family.blocks[0].site("mlp_out").channels, 256);
+  EXPECT_EQ(family.blocks[1].site("mlp_out").channels, 128);
+  EXPECT_EQ(family.blocks[1].unrounded().back().shape, (std::vector<Index>{1, 128}));
 }
 
 TEST_P(EveryFamily, FoldsNormsIntoTheInputsOfEachHalf) {
   for (const BlockSpec& block : model.family.blocks) {
-    EXPECT_EQ(block.fold_of(block.site(SiteKind::kAttnIn))->absorber.name, block.attn_norm.name);
-    EXPECT_EQ(block.fold_of(block.site(SiteKind::kMlpIn))->absorber.name, block.mlp_norm.name);
+    EXPECT_EQ(block.fold_of(block.site("attn_in"))->absorber.name,
+              block.halves[0].norm->weight.name);
+    EXPECT_EQ(block.fold_of(block.site("mlp_in"))->absorber.name,
+              block.halves[1].norm->weight.name);
   }
 }
 
@@ -197,10 +200,28 @@ TEST(Family, RefusesAnUnknownArchitectureWithThoseItKnows) {
 }
 
 TEST(Family, NamesSitesAsReportsDo) {
-  EXPECT_EQ(name_of(SiteKind::kAttnIn), "attn_in");
-  EXPECT_EQ(name_of(SiteKind::kAttnOut), "attn_out");
-  EXPECT_EQ(name_of(SiteKind::kMlpIn), "mlp_in");
-  EXPECT_EQ(name_of(SiteKind::kMlpOut), "mlp_out");
+  const auto names = [](const std::string& folder) {
+    const ModelFolder model(family_folder(folder));
+    std::vector<std::string> result;
+    for (const SiteSpec& site : model.family.blocks[0].sites)
+      if (site.expert <= 0) result.push_back(site.name);
+    return result;
+  };
+  EXPECT_THAT(names("llama"), ElementsAre("attn_in", "attn_out", "mlp_in", "mlp_out"));
+  EXPECT_THAT(names("qwen2_moe"),
+              ElementsAre("attn_in", "attn_out", "mlp_in", "expert_in", "expert_out", "mlp_out"));
+}
+
+TEST(Family, GivesEveryLayerItsOwnShapesAndPositions) {
+  const ModelFolder model(family_folder("gemma3"));
+  const auto attention = [&](std::size_t layer) -> const Attention& {
+    return static_cast<const Attention&>(*model.family.blocks[layer].halves[0].mixer);
+  };
+  EXPECT_GT(attention(0).window, 0);
+  EXPECT_EQ(attention(0).rope, model.config.local_rope);
+  EXPECT_EQ(attention(5).window, 0);
+  EXPECT_EQ(attention(5).rope, model.config.rope);
+  EXPECT_EQ(attention(0).cache()->window, attention(0).window);
 }
 
 }  // namespace

@@ -41,6 +41,10 @@ Rows columns(const Rows& rows, Index first, Index count) {
   return result;
 }
 
+const Attention& attention_of(const BlockSpec& block) {
+  return static_cast<const Attention&>(*block.halves[0].mixer);
+}
+
 double to_bf16(double value) { return rounded_to_bfloat16(static_cast<float>(value)); }
 
 }  // namespace
@@ -74,29 +78,30 @@ Rows NaiveBlock::linear(const TensorSpec& weight, const std::vector<TensorSpec>&
   return outputs;
 }
 
-Row NaiveBlock::norm(const Row& x, const TensorSpec& spec) const {
-  return rms_norm(x, weights.at(spec.name), config);
+Row NaiveBlock::norm(const Row& x, const NormSpec& spec) const {
+  return rms_norm(x, weights.at(spec.weight.name), config);
 }
 
-Rows NaiveBlock::normed(const Rows& rows, const TensorSpec& spec) const {
+Rows NaiveBlock::normed(const Rows& rows, const NormSpec& spec) const {
   Rows result;
   for (const Row& row : rows) result.push_back(norm(row, spec));
   return result;
 }
 
-void NaiveBlock::add(Rows outputs, const std::vector<TensorSpec>& post_norm) {
-  if (!post_norm.empty()) outputs = normed(outputs, post_norm.front());
+void NaiveBlock::add(Rows outputs, const std::optional<NormSpec>& post_norm) {
+  if (post_norm) outputs = normed(outputs, *post_norm);
   for (std::size_t t = 0; t < hidden.size(); ++t)
     for (std::size_t i = 0; i < hidden[t].size(); ++i) hidden[t][i] += outputs[t][i];
 }
 
 // Head `index` of a row, normed where the family norms heads, and turned to its position.
-Row NaiveBlock::head(const Row& row, Index index, const std::vector<TensorSpec>& norm_spec,
+Row NaiveBlock::head(const Row& row, Index index, const std::optional<NormSpec>& norm_spec,
                      std::size_t position) const {
   const auto begin = row.begin() + index * config.head_dim;
   Row x(begin, begin + config.head_dim);
-  if (!norm_spec.empty()) x = norm(x, norm_spec.front());
-  const Row& inverse = block.local_rope ? buffers.local_frequencies : buffers.inverse_frequencies;
+  if (norm_spec) x = norm(x, *norm_spec);
+  const Row& inverse = attention_of(block).rope == config.rope ? buffers.inverse_frequencies
+                                                               : buffers.local_frequencies;
   Row turned(x.size());
   const std::size_t half = x.size() / 2;
   for (std::size_t i = 0; i < half; ++i) {
@@ -108,7 +113,7 @@ Row NaiveBlock::head(const Row& row, Index index, const std::vector<TensorSpec>&
 }
 
 Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN) const {
-  const Index dim = config.head_dim;
+  const Index dim = config.head_dim, window = attention_of(block).window;
   const double scale =
       config.query_scale > 0 ? config.query_scale : 1 / std::sqrt(static_cast<double>(dim));
   Rows result(q_TN.size(), Row(q_TN.front().size(), 0.0));
@@ -116,13 +121,13 @@ Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN)
     const Index kv = h / (config.num_heads / config.num_kv_heads);
     Rows keys;
     for (std::size_t s = 0; s < k_TN.size(); ++s)
-      keys.push_back(head(k_TN[s], kv, block.k_norm, s));
+      keys.push_back(head(k_TN[s], kv, attention_of(block).k_norm, s));
     for (std::size_t t = 0; t < q_TN.size(); ++t) {
-      const Row q = head(q_TN[t], h, block.q_norm, t);
+      const Row q = head(q_TN[t], h, attention_of(block).q_norm, t);
       Row probabilities(t + 1, 0.0);
       double total = 0;
       for (std::size_t s = 0; s <= t; ++s) {
-        if (block.window > 0 && static_cast<Index>(t - s) >= block.window) continue;
+        if (window > 0 && static_cast<Index>(t - s) >= window) continue;
         const double score = std::inner_product(q.begin(), q.end(), keys[s].begin(), 0.0);
         probabilities[s] = std::exp(capped(score * scale, config.attention_softcap));
         total += probabilities[s];
@@ -152,8 +157,7 @@ Rows NaiveBlock::gated(const SiteSpec& site, const Rows& inputs_TK) const {
 }
 
 // Each token goes to the experts that the router thinks most probable.
-Rows NaiveBlock::experts(const Rows& normed_TH) {
-  const ExpertsSpec& spec = block.experts.front();
+Rows NaiveBlock::experts(const Experts& spec, const Rows& normed_TH) {
   const Rows scores = linear(spec.router, {}, normed_TH);
   Rows sum(normed_TH.size(), Row(normed_TH.front().size(), 0.0));
   for (std::size_t t = 0; t < normed_TH.size(); ++t) {
@@ -169,19 +173,19 @@ Rows NaiveBlock::experts(const Rows& normed_TH) {
     double chosen = 0;
     for (const Index e : order) chosen += probability(e);
     for (const Index e : order) {
-      const Rows inner = gated(block.site(SiteKind::kExpertIn, e), {normed_TH[t]});
-      inputs[{SiteKind::kExpertIn, e}].push_back(normed_TH[t]);
-      inputs[{SiteKind::kExpertOut, e}].push_back(inner.front());
-      const Rows out = linear(block.site(SiteKind::kExpertOut, e).readers[0], inner);
+      const Rows inner = gated(block.site("expert_in", e), {normed_TH[t]});
+      inputs[{"expert_in", e}].push_back(normed_TH[t]);
+      inputs[{"expert_out", e}].push_back(inner.front());
+      const Rows out = linear(block.site("expert_out", e).readers[0], inner);
       const double weight = probability(e) / (spec.normalize ? chosen : all);
       for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += weight * out[0][i];
     }
   }
-  if (!block.has_site(SiteKind::kMlpOut)) return sum;
-  Rows& inner = inputs[{SiteKind::kMlpOut, -1}];
-  inner = gated(block.site(SiteKind::kMlpIn), normed_TH);
-  const Rows out = linear(block.site(SiteKind::kMlpOut).readers[0], inner);
-  const Rows gate = linear(spec.shared_gate.front(), {}, normed_TH);
+  if (!block.has_site("mlp_out")) return sum;
+  Rows& inner = inputs[{"mlp_out", -1}];
+  inner = gated(block.site("mlp_in"), normed_TH);
+  const Rows out = linear(block.site("mlp_out").readers[0], inner);
+  const Rows gate = linear(*spec.shared_gate, {}, normed_TH);
   for (std::size_t t = 0; t < sum.size(); ++t)
     for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += sigmoid(gate[t][0]) * out[t][i];
   return sum;
@@ -189,28 +193,29 @@ Rows NaiveBlock::experts(const Rows& normed_TH) {
 
 void NaiveBlock::run(const Rows& before) {
   hidden = before;
-  const auto at = [&](SiteKind kind) -> Rows& { return inputs[{kind, -1}]; };
-  at(SiteKind::kAttnIn) = normed(hidden, block.attn_norm);
+  const auto at = [&](const std::string& kind) -> Rows& { return inputs[{kind, -1}]; };
+  at("attn_in") = normed(hidden, *block.halves[0].norm);
   Rows qkv[3];
-  const std::vector<LinearSpec>& readers = block.site(SiteKind::kAttnIn).readers;
+  const std::vector<LinearSpec>& readers = block.site("attn_in").readers;
   if (readers.size() == 1) {
-    const Rows fused = linear(readers[0], at(SiteKind::kAttnIn));
+    const Rows fused = linear(readers[0], at("attn_in"));
     const Index q = config.num_heads * config.head_dim, k = config.num_kv_heads * config.head_dim;
     qkv[0] = columns(fused, 0, q);
     qkv[1] = columns(fused, q, k);
     qkv[2] = columns(fused, q + k, k);
   } else {
-    for (std::size_t i = 0; i < 3; ++i) qkv[i] = linear(readers[i], at(SiteKind::kAttnIn));
+    for (std::size_t i = 0; i < 3; ++i) qkv[i] = linear(readers[i], at("attn_in"));
   }
-  at(SiteKind::kAttnOut) = attention(qkv[0], qkv[1], qkv[2]);
-  add(linear(block.site(SiteKind::kAttnOut).readers[0], at(SiteKind::kAttnOut)),
-      block.attn_post_norm);
+  at("attn_out") = attention(qkv[0], qkv[1], qkv[2]);
+  add(linear(block.site("attn_out").readers[0], at("attn_out")), block.halves[0].post_norm);
 
   attended = hidden;
-  at(SiteKind::kMlpIn) = normed(hidden, block.mlp_norm);
-  if (!block.experts.empty()) return add(experts(at(SiteKind::kMlpIn)), block.mlp_post_norm);
-  at(SiteKind::kMlpOut) = gated(block.site(SiteKind::kMlpIn), at(SiteKind::kMlpIn));
-  add(linear(block.site(SiteKind::kMlpOut).readers[0], at(SiteKind::kMlpOut)), block.mlp_post_norm);
+  const HalfSpec& half = block.halves[1];
+  at("mlp_in") = normed(hidden, *half.norm);
+  if (half.mixer->kind() == Experts::kKind)
+    return add(experts(static_cast<const Experts&>(*half.mixer), at("mlp_in")), half.post_norm);
+  at("mlp_out") = gated(block.site("mlp_in"), at("mlp_in"));
+  add(linear(block.site("mlp_out").readers[0], at("mlp_out")), half.post_norm);
 }
 
 Rows naive_embedding(const ModelFolder& model, const std::vector<std::int32_t>& ids,

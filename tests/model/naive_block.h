@@ -7,6 +7,8 @@
 
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
+#include "mixers/attention/spec.h"
+#include "mixers/experts/spec.h"
 #include "model/model_fixture.h"
 
 namespace calque::model {
@@ -14,7 +16,7 @@ namespace calque::model {
 // What transformers keeps in buffers beside the weights.
 struct Buffers {
   std::vector<double> inverse_frequencies;
-  std::vector<double> local_frequencies;  // of blocks with local_rope
+  std::vector<double> local_frequencies;  // of blocks that turn by ModelConfig::local_rope
   double embedding_scale = 1;
 };
 Buffers exact_buffers(const ModelConfig& config);
@@ -31,9 +33,9 @@ struct NaiveBlock {
   const BlockWeights& weights;
   const Buffers& buffers;
 
-  std::map<std::pair<SiteKind, Index>, Rows> inputs;  // of the sites, by kind and expert
-  Rows hidden;                                        // after the block
-  Rows attended{};                                    // after its attention half
+  std::map<std::pair<std::string, Index>, Rows> inputs;  // of the sites, by name and expert
+  Rows hidden;                                           // after the block
+  Rows attended{};                                       // after its attention half
 
   // One sequence.
   void run(const Rows& before);
@@ -44,14 +46,14 @@ struct NaiveBlock {
   Rows linear(const LinearSpec& spec, const Rows& inputs_TK) const {
     return linear(spec.weight, spec.bias, inputs_TK);
   }
-  Row norm(const Row& x, const TensorSpec& spec) const;
-  Rows normed(const Rows& rows, const TensorSpec& spec) const;
-  void add(Rows outputs, const std::vector<TensorSpec>& post_norm);
-  Row head(const Row& row, Index index, const std::vector<TensorSpec>& norm_spec,
+  Row norm(const Row& x, const NormSpec& spec) const;
+  Rows normed(const Rows& rows, const NormSpec& spec) const;
+  void add(Rows outputs, const std::optional<NormSpec>& post_norm);
+  Row head(const Row& row, Index index, const std::optional<NormSpec>& norm_spec,
            std::size_t position) const;
   Rows attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN) const;
   Rows gated(const SiteSpec& site, const Rows& inputs_TK) const;
-  Rows experts(const Rows& normed_TH);
+  Rows experts(const Experts& spec, const Rows& normed_TH);
 };
 
 // A whole model, one sequence: logits of every position.

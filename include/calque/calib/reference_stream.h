@@ -50,7 +50,7 @@ class ReferenceStream {
 
   Inputs inputs_;
   std::unique_ptr<forward::HiddenStates> hidden_;
-  std::map<model::SiteKind, std::shared_ptr<Comparison>> sites_;
+  std::map<std::string, std::shared_ptr<Comparison>> sites_;
 };
 
 }  // namespace calque::calib

@@ -71,8 +71,6 @@ enum class ComputeDType {
   kBFloat16,  // linears in bf16 with fp32 sums; residual stream, norms and attention in fp32
 };
 
-enum class BlockHalf { kAttention, kMlp };
-
 struct RunnerOptions {
   ComputeDType dtype = ComputeDType::kFloat32;
   int threads = 0;  // 0: all the process may use
@@ -103,14 +101,15 @@ class BlockRunner {
   // piece.
   virtual void run_block(const model::BlockSpec& block, model::BlockWeights& weights,
                          HiddenStates& hidden, BlockObserver* observer) = 0;
-  // What one half of the block would add to the hidden states of sequence `sequence`, fp32, one row
-  // a token; `hidden` is what that half starts from and stays as it is. May be called from an
-  // observer's site_ready of the half's first site.
+  // What one half of the block (its index) would add to the hidden states of sequence `sequence`,
+  // fp32, one row a token; `hidden` is what that half starts from and stays as it is. May be called
+  // from an observer's site_ready of the half's first site.
   virtual Matrix<float> half_output(const model::BlockSpec& block,
                                     const model::BlockWeights& weights, const HiddenStates& hidden,
-                                    BlockHalf half, Index sequence) const = 0;
-  // The bits of the hidden states of all sequences, and hidden states of `width` channels with the
-  // bits that an earlier process saved.
+                                    std::size_t half, Index sequence) const = 0;
+  // The bits of the hidden states of all sequences and of what mixers keep for later blocks
+  // (model::KeptRows), and hidden states of `width` channels with the bits that an earlier process
+  // saved.
   virtual void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const = 0;
   virtual std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
                                                     const io::ByteSource& source) = 0;

@@ -29,9 +29,13 @@ struct RopeSpec {
   // sequences of up to `positions`. kLlama3 as in transformers' `_compute_llama3_parameters` and
   // formats_gguf.md 5.5, kLongRope as in `_compute_longrope_parameters`.
   std::vector<double> inverse_frequencies(Index head_dim, Index positions = 0) const;
+
+  bool operator==(const RopeSpec&) const = default;
 };
 
-// The numbers of a decoder-only transformer, whichever file they came from (config.json or GGUF).
+// The numbers of a decoder-only transformer, whichever file they came from (config.json or GGUF),
+// as the file tells them: for all layers at once. Families (family.h) turn them into layers, and
+// each layer then has its own shapes, norms, window and rotary settings (block.h): ask those.
 struct ModelConfig {
   std::string architecture;  // "LlamaForCausalLM"
   std::string model_type;    // "llama"

@@ -1,18 +1,95 @@
 #include "forward/cpu/cpu_runner.h"
 
+#include <type_traits>
+
 #include "calque/core/openmp.h"
+#include "calque/core/parallel.h"
 #include "calque/forward/token_rows.h"
-#include "forward/cpu/block_pass.h"
-#include "forward/cpu/head.h"
-#include "forward/cpu/sequences.h"
+#include "forward/cpu/activation.h"
+#include "forward/cpu/mixer.h"
+#include "forward/kept_rows.h"
 
 namespace calque::forward {
 namespace {
 
-BlockHalf half_of(model::SiteKind kind) {
-  return kind == model::SiteKind::kAttnIn || kind == model::SiteKind::kAttnOut
-             ? BlockHalf::kAttention
-             : BlockHalf::kMlp;
+// Final norm, output projection, and the cap of logits if there is one.
+template <typename T>
+class CpuHead : public Head {
+ public:
+  CpuHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
+          MatrixView<const float> head_VH);
+
+  void logits(const HiddenStates& hidden, Index sequence, Index first,
+              MatrixView<float> logits_TV) const override;
+
+ private:
+  void project(MatrixView<const T> normed_TH, MatrixView<float> logits_TV) const;
+
+  Matrix<float> norm_1H_;
+  Matrix<float> head_VH_;  // empty in bf16, where the linear has its own copy
+  PreparedLinear<T> linear_;
+  NormWeight norm_;
+  float softcap_;
+};
+
+template <>
+void CpuHead<float>::project(MatrixView<const float> normed_TH, MatrixView<float> logits_TV) const {
+  linear_.apply(normed_TH, logits_TV);
+}
+
+template <>
+void CpuHead<BFloat16>::project(MatrixView<const BFloat16> normed_TH,
+                                MatrixView<float> logits_TV) const {
+  auto rounded_TV = Matrix<BFloat16>::uninitialized(logits_TV.rows(), logits_TV.cols());
+  linear_.apply(normed_TH, rounded_TV);
+  widen_rows<BFloat16>(rounded_TV.view(), logits_TV);
+}
+
+template <typename T>
+CpuHead<T>::CpuHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
+                    MatrixView<const float> head_VH)
+    : norm_1H_(Matrix<float>::copy_of(norm_1H)),
+      head_VH_(std::is_same_v<T, float> ? Matrix<float>::copy_of(head_VH) : Matrix<float>()),
+      linear_(std::is_same_v<T, float> ? head_VH_.view() : head_VH, {}),
+      norm_{norm_1H_.view(), config.norm_plus_one ? 1.0f : 0.0f,
+            static_cast<float>(config.rms_norm_eps)},
+      softcap_(static_cast<float>(config.logit_softcap)) {}
+
+template <typename T>
+void CpuHead<T>::logits(const HiddenStates& hidden, Index sequence, Index first,
+                        MatrixView<float> logits_TV) const {
+  const OneOpenMpThread guard;
+  const auto& states = dynamic_cast<const CpuStates&>(hidden);
+  const MatrixView<const float> rows_TH =
+      states.sequence_TH(sequence).rows(first, logits_TV.rows());
+  auto normed_TH = Matrix<T>::uninitialized(rows_TH.rows(), rows_TH.cols());
+  rms_norm_rows<T>(rows_TH, norm_, normed_TH);
+  states.release(sequence, first, rows_TH.rows());
+  project(normed_TH.view(), logits_TV);
+  if (softcap_ != 0) cap_logits(softcap_, logits_TV);
+}
+
+// Whether a block's keys and values are rounded, and by what.
+const KvCacheRounding* cache_of(const model::BlockSpec& block, const RunnerOptions& options) {
+  const KvCacheRounding* const cache = options.kv_cache.get();
+  return cache != nullptr && cache->rounds(block.layer) ? cache : nullptr;
+}
+
+void write_rows(const SequenceRows<float>& rows, Index sequences, const io::ByteSink& sink) {
+  for (Index b = 0; b < sequences; ++b) {
+    const MatrixView<const float> values = rows.of(b);
+    sink(std::as_bytes(std::span(values.data(), static_cast<std::size_t>(values.size()))));
+    rows.release(b);
+  }
+}
+
+void read_rows(const SequenceRows<float>& rows, Index sequences, const io::ByteSource& source) {
+  for (Index b = 0; b < sequences; ++b) {
+    const MatrixView<float> values = rows.of(b);
+    source(
+        std::as_writable_bytes(std::span(values.data(), static_cast<std::size_t>(values.size()))));
+    rows.release(b);
+  }
 }
 
 class CpuRunner : public BlockRunner {
@@ -27,8 +104,7 @@ class CpuRunner : public BlockRunner {
                                       std::span<const Index> lengths_B,
                                       MatrixView<const float> embedding_VH) override {
     check_ids(ids_BS, lengths_B, embedding_VH.rows());
-    auto hidden =
-        std::make_unique<CpuStates>(config_, embedding_VH.cols(), lengths_B, *options_.scratch);
+    auto hidden = std::make_unique<CpuStates>(embedding_VH.cols(), lengths_B, *options_.scratch);
     const auto scale = static_cast<float>(config_.embedding_scale);
     parallel_for(hidden->sequences(), options_.threads, [&](Index b) {
       const MatrixView<float> rows_TH = hidden->sequence_TH(b);
@@ -51,7 +127,7 @@ class CpuRunner : public BlockRunner {
   }
 
   Matrix<float> half_output(const model::BlockSpec& block, const model::BlockWeights& weights,
-                            const HiddenStates& hidden, BlockHalf half,
+                            const HiddenStates& hidden, std::size_t half,
                             Index sequence) const override {
     const auto& states = dynamic_cast<const CpuStates&>(hidden);
     return options_.dtype == ComputeDType::kBFloat16
@@ -61,22 +137,20 @@ class CpuRunner : public BlockRunner {
 
   void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const override {
     const auto& states = dynamic_cast<const CpuStates&>(hidden);
-    for (Index b = 0; b < states.sequences(); ++b) {
-      const MatrixView<const float> rows_TH = states.sequence_TH(b);
-      sink(std::as_bytes(std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
-      states.release(b);
+    write_rows(states.rows(), states.sequences(), sink);
+    write_count(states.all_kept().size(), sink);
+    for (const auto& [name, rows] : states.all_kept()) {
+      write_kept({name, rows.all().cols()}, sink);
+      write_rows(rows, states.sequences(), sink);
     }
   }
 
   std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
                                             const io::ByteSource& source) override {
-    auto states = std::make_unique<CpuStates>(config_, width, lengths_B, *options_.scratch);
-    for (Index b = 0; b < states->sequences(); ++b) {
-      const MatrixView<float> rows_TH = states->sequence_TH(b);
-      source(std::as_writable_bytes(
-          std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
-      states->release(b);
-    }
+    auto states = std::make_unique<CpuStates>(width, lengths_B, *options_.scratch);
+    read_rows(states->rows(), states->sequences(), source);
+    for (std::size_t left = read_count(source); left > 0; --left)
+      read_rows(states->kept(read_kept(source)), states->sequences(), source);
     return states;
   }
 
@@ -90,14 +164,15 @@ class CpuRunner : public BlockRunner {
  private:
   template <typename T>
   Matrix<float> half_output_in(const model::BlockSpec& block, const model::BlockWeights& weights,
-                               const CpuStates& states, BlockHalf half, Index sequence) const {
+                               const CpuStates& states, std::size_t half, Index sequence) const {
     const OneOpenMpThread guard;
-    BlockMath<T> math(block, weights, config_, states.rotary(block), options_.kv_cache.get());
-    for (const model::SiteSpec& site : block.sites)
-      if (half_of(site.kind) == half) math.prepare(site);
+    WorkspacePool<T> workspaces;
+    const auto mixer = make_cpu_mixer<T>({block, block.halves[half], weights, states, nullptr,
+                                          cache_of(block, options_), workspaces});
+    mixer->prepare_all();
     const MatrixView<const float> hidden_TH = states.sequence_TH(sequence);
     Matrix<float> output_TH(hidden_TH.rows(), hidden_TH.cols());
-    math.add_half(half, hidden_TH, output_TH);
+    mixer->add(sequence, hidden_TH, output_TH);
     states.release(sequence);
     return output_TH;
   }
@@ -105,11 +180,29 @@ class CpuRunner : public BlockRunner {
   template <typename T>
   void run_block_in(const model::BlockSpec& block, model::BlockWeights& weights, CpuStates& states,
                     BlockObserver* observer) {
-    BlockPass<T> pass(block, weights, config_, options_, states);
-    if (observer == nullptr)
-      pass.run();
-    else
-      pass.run_staged(*observer);
+    WorkspacePool<T> workspaces;
+    std::vector<std::unique_ptr<CpuMixer<T>>> mixers;
+    for (const model::HalfSpec& half : block.halves)
+      mixers.push_back(make_cpu_mixer<T>(
+          {block, half, weights, states, &states, cache_of(block, options_), workspaces}));
+    if (observer == nullptr) return run_whole(mixers, states);
+    for (const auto& mixer : mixers) {
+      StagedPass<T> pass(states, *options_.scratch, options_.threads, *observer, weights,
+                         workspaces, mixer == mixers.back());
+      mixer->run_staged(pass);
+    }
+  }
+
+  // Every sequence in one piece.
+  template <typename T>
+  void run_whole(const std::vector<std::unique_ptr<CpuMixer<T>>>& mixers, CpuStates& states) {
+    for (const auto& mixer : mixers) mixer->prepare_all();
+    parallel_for(states.sequences(), options_.threads, [&](Index s) {
+      const MatrixView<float> hidden_TH = states.sequence_TH(s);
+      if (hidden_TH.rows() == 0) return;
+      for (const auto& mixer : mixers) mixer->add(s, hidden_TH, hidden_TH);
+      states.release(s);
+    });
   }
 
   model::ModelConfig config_;

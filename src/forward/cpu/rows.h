@@ -76,7 +76,8 @@ inline float mean_square(const float* x, Index count) {
   return sum / static_cast<float>(count);
 }
 
-// A norm's weight; rows are multiplied by `offset` + weight.
+// A norm ready to be applied: rows are multiplied by `offset` + weight, or where there is no weight
+// by nothing more.
 struct NormWeight {
   MatrixView<const float> weight_1N;
   float offset = 0;
@@ -88,6 +89,10 @@ template <typename T>
 void rms_norm(const float* x, const NormWeight& norm, Index count, T* out) {
   const float inverse = 1.0f / std::sqrt(mean_square(x, count) + norm.eps);
   const float* const weight = norm.weight_1N.data();
+  if (weight == nullptr) {
+    for (Index i = 0; i < count; ++i) store(x[i] * inverse, out[i]);
+    return;
+  }
   for (Index i = 0; i < count; ++i) store(x[i] * inverse * (norm.offset + weight[i]), out[i]);
 }
 

@@ -1,3 +1,4 @@
+#include <ATen/ops/mm.h>
 #include <fmt/format.h>
 #include <torch/csrc/api/include/torch/version.h>
 
@@ -5,10 +6,10 @@
 
 #include "calque/core/error.h"
 #include "calque/forward/token_rows.h"
+#include "forward/kept_rows.h"
 #include "forward/torch/plugin.h"
 #include "forward/torch/tensor_guard.h"
-#include "forward/torch/tensor_head.h"
-#include "forward/torch/tensor_pass.h"
+#include "forward/torch/tensor_mixer.h"
 #include "forward/torch/tensor_stream.h"
 #include "forward/torch/tensors.h"
 
@@ -29,9 +30,62 @@ at::ScalarType scalar_type_of(ComputeDType dtype) {
   return dtype == ComputeDType::kBFloat16 ? at::kBFloat16 : at::kFloat;
 }
 
-bool belongs_to(BlockHalf half, model::SiteKind kind) {
-  const bool attends = kind == model::SiteKind::kAttnIn || kind == model::SiteKind::kAttnOut;
-  return attends == (half == BlockHalf::kAttention);
+// Final norm and output projection on the device of the hidden states.
+class TensorHead : public Head {
+ public:
+  TensorHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
+             MatrixView<const float> head_VH, const at::Device& device, at::ScalarType compute);
+
+  void logits(const HiddenStates& hidden, Index sequence, Index first,
+              MatrixView<float> logits_TV) const override;
+
+ private:
+  at::Tensor norm_H_;
+  at::Tensor head_VH_;
+  double norm_offset_;
+  double norm_eps_;
+  double softcap_;
+};
+
+TensorHead::TensorHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
+                       MatrixView<const float> head_VH, const at::Device& device,
+                       at::ScalarType compute)
+    : norm_H_(on_device(norm_1H, device, at::kFloat).squeeze(0)),
+      head_VH_(on_device(head_VH, device, compute)),
+      norm_offset_(config.norm_plus_one ? 1.0 : 0.0),
+      norm_eps_(config.rms_norm_eps),
+      softcap_(config.logit_softcap) {}
+
+void TensorHead::logits(const HiddenStates& hidden, Index sequence, Index first,
+                        MatrixView<float> logits_TV) const {
+  guarded(head_VH_.device(), [&] {
+    const auto& states = dynamic_cast<const TensorStates&>(hidden);
+    const at::Tensor rows_TH = states.sequence_TH(sequence).narrow(0, first, logits_TV.rows());
+    const at::Tensor normed_TH = rms_norm(rows_TH, norm_H_, norm_offset_, norm_eps_);
+    at::Tensor made_TV = at::mm(normed_TH.to(head_VH_.scalar_type()), head_VH_.t()).to(at::kFloat);
+    if (softcap_ != 0) made_TV.div_(softcap_).tanh_().mul_(softcap_);
+    borrow(logits_TV).copy_(made_TV);
+  });
+}
+
+void write_rows(const TensorStates& states, const at::Tensor& rows_TK, const io::ByteSink& sink) {
+  for (Index b = 0; b < states.sequences(); ++b) {
+    auto copy_TK = Matrix<float>::uninitialized(states.length(b), rows_TK.size(1));
+    guarded(rows_TK.device(),
+            [&] { borrow(copy_TK.view()).copy_(states.of_sequence(rows_TK, b)); });
+    sink(std::as_bytes(std::span(copy_TK.data(), static_cast<std::size_t>(copy_TK.size()))));
+  }
+}
+
+void read_rows(const TensorStates& states, const at::Tensor& rows_TK,
+               const io::ByteSource& source) {
+  for (Index b = 0; b < states.sequences(); ++b) {
+    auto copy_TK = Matrix<float>::uninitialized(states.length(b), rows_TK.size(1));
+    source(std::as_writable_bytes(
+        std::span(copy_TK.data(), static_cast<std::size_t>(copy_TK.size()))));
+    guarded(rows_TK.device(),
+            [&] { states.of_sequence(rows_TK, b).copy_(borrow(copy_TK.view())); });
+  }
 }
 
 // A runner whose arithmetic is ATen's operators on the device that `options` name: "cuda:N", or
@@ -55,7 +109,7 @@ class TensorRunner : public BlockRunner {
     check_ids(ids_BS, lengths_B, embedding_VH.rows());
     std::unique_ptr<TensorStates> states;
     guarded(device_, [&] {
-      states = std::make_unique<TensorStates>(config_, embedding_VH.cols(), lengths_B, device_);
+      states = std::make_unique<TensorStates>(embedding_VH.cols(), lengths_B, device_);
       for (Index b = 0; b < states->sequences(); ++b) {
         const Matrix<float> rows_TH = embedded(ids_BS.row(b), states->length(b), embedding_VH);
         states->sequence_TH(b).copy_(borrow(rows_TH.view()));
@@ -68,51 +122,57 @@ class TensorRunner : public BlockRunner {
                  BlockObserver* observer) override {
     auto& states = dynamic_cast<TensorStates&>(hidden);
     guarded(device_, [&] {
-      TensorMath math = math_of(block, weights, states);
-      if (observer != nullptr)
-        return TensorPass(block, weights, math, states, states.batches(), observer, host_views_)
-            .run();
-      for (const model::SiteSpec& site : block.sites) math.prepare(site);
-      for (const TensorBatch& batch : states.batches())
-        TensorPass(block, weights, math, states, {&batch, 1}, nullptr, host_views_).run();
+      std::vector<std::unique_ptr<TensorMixer>> mixers;
+      for (const model::HalfSpec& half : block.halves)
+        mixers.push_back(make_tensor_mixer(half_of(block, half, weights, states, &states)));
+      const auto run = [&](std::span<const TensorBatch> batches) {
+        for (const auto& mixer : mixers) {
+          TensorPass pass(states, batches, observer, weights, host_views_);
+          mixer->run(pass);
+        }
+      };
+      if (observer != nullptr) return run(states.batches());
+      for (const auto& mixer : mixers) mixer->prepare_all();
+      for (const TensorBatch& batch : states.batches()) run({&batch, 1});
     });
   }
 
   Matrix<float> half_output(const model::BlockSpec& block, const model::BlockWeights& weights,
-                            const HiddenStates& hidden, BlockHalf half,
+                            const HiddenStates& hidden, std::size_t half,
                             Index sequence) const override {
     const auto& states = dynamic_cast<const TensorStates&>(hidden);
     Matrix<float> output_TH;
     guarded(device_, [&] {
-      TensorMath math = math_of(block, weights, states);
-      for (const model::SiteSpec& site : block.sites)
-        if (belongs_to(half, site.kind)) math.prepare(site);
+      const auto mixer =
+          make_tensor_mixer(half_of(block, block.halves[half], weights, states, nullptr));
+      mixer->prepare_all();
       const at::Tensor rows_TH = states.sequence_TH(sequence);
       output_TH = Matrix<float>(rows_TH.size(0), rows_TH.size(1));
-      if (rows_TH.size(0) > 0) borrow(output_TH.view()).copy_(half_of(math, block, half, rows_TH));
+      if (rows_TH.size(0) > 0)
+        borrow(output_TH.view()).copy_(mixer->output(rows_TH, states.batch_of(sequence)));
     });
     return output_TH;
   }
 
   void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const override {
     const auto& states = dynamic_cast<const TensorStates&>(hidden);
-    for (Index b = 0; b < states.sequences(); ++b) {
-      auto rows_TH = Matrix<float>::uninitialized(states.length(b), states.all_TH().size(1));
-      guarded(device_, [&] { borrow(rows_TH.view()).copy_(states.sequence_TH(b)); });
-      sink(std::as_bytes(std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
+    write_rows(states, states.all_TH(), sink);
+    write_count(states.all_kept().size(), sink);
+    for (const auto& [name, rows_TK] : states.all_kept()) {
+      write_kept({name, rows_TK.size(1)}, sink);
+      write_rows(states, rows_TK, sink);
     }
   }
 
   std::unique_ptr<HiddenStates> load_states(std::span<const Index> lengths_B, Index width,
                                             const io::ByteSource& source) override {
     std::unique_ptr<TensorStates> states;
-    guarded(device_,
-            [&] { states = std::make_unique<TensorStates>(config_, width, lengths_B, device_); });
-    for (Index b = 0; b < states->sequences(); ++b) {
-      auto rows_TH = Matrix<float>::uninitialized(states->length(b), width);
-      source(std::as_writable_bytes(
-          std::span(rows_TH.data(), static_cast<std::size_t>(rows_TH.size()))));
-      guarded(device_, [&] { states->sequence_TH(b).copy_(borrow(rows_TH.view())); });
+    guarded(device_, [&] { states = std::make_unique<TensorStates>(width, lengths_B, device_); });
+    read_rows(*states, states->all_TH(), source);
+    for (std::size_t left = read_count(source); left > 0; --left) {
+      const model::KeptRows rows = read_kept(source);
+      guarded(device_, [&] { states->kept(rows); });
+      read_rows(*states, states->kept(rows), source);
     }
     return states;
   }
@@ -127,9 +187,12 @@ class TensorRunner : public BlockRunner {
   }
 
  private:
-  TensorMath math_of(const model::BlockSpec& block, const model::BlockWeights& weights,
-                     const TensorStates& states) const {
-    return {block, weights, config_, states.rotary(block), kv_cache_.get(), device_, compute_};
+  TensorHalf half_of(const model::BlockSpec& block, const model::HalfSpec& half,
+                     const model::BlockWeights& weights, const TensorStates& states,
+                     TensorStates* keeps) const {
+    const bool rounds = kv_cache_ != nullptr && kv_cache_->rounds(block.layer);
+    return {block,   half,    weights, states, keeps, rounds ? kv_cache_.get() : nullptr,
+            device_, compute_};
   }
 
   Matrix<float> embedded(const std::int32_t* ids, Index length,
@@ -141,19 +204,6 @@ class TensorRunner : public BlockRunner {
       for (Index i = 0; i < rows_TH.cols(); ++i) rows_TH(t, i) = scale * row[i];
     }
     return rows_TH;
-  }
-
-  static at::Tensor half_of(const TensorMath& math, const model::BlockSpec& block, BlockHalf half,
-                            const at::Tensor& hidden_TH) {
-    if (half == BlockHalf::kAttention) {
-      const Index length = hidden_TH.size(0);
-      return math.output(model::SiteKind::kAttnOut,
-                         math.attention(math.attn_norm(hidden_TH), {&length, 1}));
-    }
-    const at::Tensor normed_TH = math.mlp_norm(hidden_TH);
-    if (!block.experts.empty()) return math.experts(normed_TH);
-    return math.output(model::SiteKind::kMlpOut,
-                       math.gated(model::SiteKind::kMlpIn, -1, normed_TH));
   }
 
   model::ModelConfig config_;

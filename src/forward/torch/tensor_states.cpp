@@ -73,13 +73,27 @@ at::Tensor TensorRotary::turn(const at::Tensor& heads_THD) const {
   return at::cat({left * cosine - right * sine, right * cosine + left * sine}, 2);
 }
 
-TensorStates::TensorStates(const model::ModelConfig& config, Index hidden_size,
-                           std::span<const Index> lengths, const at::Device& device)
+TensorStates::TensorStates(Index hidden_size, std::span<const Index> lengths,
+                           const at::Device& device)
     : lengths_(lengths.begin(), lengths.end()),
       firsts_(starts_of(lengths)),
       batches_(batches_of(lengths)),
-      rotary_(config.rope, config.head_dim, longest(lengths), device),
-      local_rotary_(config.local_rope, config.head_dim, longest(lengths), device),
       rows_TH_(at::empty({sum_of(lengths), hidden_size}, at::device(device).dtype(at::kFloat))) {}
+
+const at::Tensor& TensorStates::kept(const model::KeptRows& rows) {
+  at::Tensor& kept = kept_[rows.name];
+  if (!kept.defined()) kept = at::empty({this->rows(), rows.width}, rows_TH_.options());
+  return kept;
+}
+
+const TensorRotary& TensorStates::rotary(const model::RopeSpec& rope, Index head_dim) const {
+  const std::lock_guard lock(mutex_);
+  for (const Angles& angles : angles_)
+    if (angles.head_dim == head_dim && angles.rope == rope) return angles.rotary;
+  return angles_
+      .emplace_back(Angles{rope, head_dim,
+                           TensorRotary(rope, head_dim, longest(lengths_), rows_TH_.device())})
+      .rotary;
+}
 
 }  // namespace calque::forward

@@ -2,7 +2,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <list>
+#include <map>
+#include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "calque/forward/block_runner.h"
@@ -35,8 +39,7 @@ struct TensorBatch {
 // device.
 class TensorStates : public HiddenStates {
  public:
-  TensorStates(const model::ModelConfig& config, Index hidden_size, std::span<const Index> lengths,
-               const at::Device& device);
+  TensorStates(Index hidden_size, std::span<const Index> lengths, const at::Device& device);
 
   Index sequences() const override { return static_cast<Index>(lengths_.size()); }
   Index length(Index sequence) const override {
@@ -47,21 +50,36 @@ class TensorStates : public HiddenStates {
   const at::Tensor& all_TH() const { return rows_TH_; }
   // Views.
   at::Tensor rows_TH(Index first, Index count) const { return rows_TH_.narrow(0, first, count); }
-  at::Tensor sequence_TH(Index sequence) const {
-    return rows_TH(firsts_[static_cast<std::size_t>(sequence)], length(sequence));
+  at::Tensor sequence_TH(Index sequence) const { return of_sequence(rows_TH_, sequence); }
+  at::Tensor of_sequence(const at::Tensor& rows_TK, Index sequence) const {
+    return rows_TK.narrow(0, firsts_[static_cast<std::size_t>(sequence)], length(sequence));
+  }
+  TensorBatch batch_of(Index sequence) const {
+    return {firsts_[static_cast<std::size_t>(sequence)], length(sequence), {length(sequence)}};
   }
   // Sequences in order, cut where enough rows have come together; none without rows.
   const std::vector<TensorBatch>& batches() const { return batches_; }
-  const TensorRotary& rotary(const model::BlockSpec& block) const {
-    return block.local_rope ? local_rotary_ : rotary_;
-  }
+
+  // Rows for later blocks under this name, [rows, width], undefined when first asked for.
+  const at::Tensor& kept(const model::KeptRows& rows);
+  const std::map<std::string, at::Tensor>& all_kept() const { return kept_; }
+
+  // For the longest sequence; lives as long as this.
+  const TensorRotary& rotary(const model::RopeSpec& rope, Index head_dim) const;
 
  private:
+  struct Angles {
+    model::RopeSpec rope;
+    Index head_dim = 0;
+    TensorRotary rotary;
+  };
+
   std::vector<Index> lengths_;
   std::vector<Index> firsts_;
   std::vector<TensorBatch> batches_;
-  TensorRotary rotary_;  // for the longest
-  TensorRotary local_rotary_;
+  std::map<std::string, at::Tensor> kept_;
+  mutable std::mutex mutex_;  // of angles_
+  mutable std::list<Angles> angles_;
   at::Tensor rows_TH_;
 };
 

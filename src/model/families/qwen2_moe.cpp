@@ -1,4 +1,4 @@
-#include "model/decoder_layout.h"
+#include "model/decoder.h"
 #include "model/families/families.h"
 
 namespace calque::model {

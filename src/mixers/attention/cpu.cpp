@@ -1,0 +1,374 @@
+#include "mixers/attention/cpu.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <type_traits>
+#include <vector>
+
+#include "forward/cpu/activation.h"
+
+namespace calque::forward {
+namespace {
+
+// Positions whose scores are computed at a time.
+constexpr Index kFewestPositions = 16;
+constexpr Index kMostPositions = 128;
+
+// Four vector registers of independent sums, or largest values: as many as hide the instructions'
+// latency.
+constexpr Index kLanes = 64;
+using Lanes = std::array<float, kLanes>;
+
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+// What is left of `values` after whole lanes, and then the lowest number.
+Lanes padded(const float* values, Index count) {
+  Lanes lanes;
+  lanes.fill(kLowest);
+  std::copy_n(values, count, lanes.begin());
+  return lanes;
+}
+
+void keep_largest(const float* values, Lanes& largest) {
+  for (std::size_t j = 0; j < kLanes; ++j)
+    largest[j] = values[j] > largest[j] ? values[j] : largest[j];
+}
+
+float largest_of(const float* values, Index count) {
+  Lanes largest;
+  largest.fill(kLowest);
+  const Index whole = count - count % kLanes;
+  for (Index i = 0; i < whole; i += kLanes) keep_largest(values + i, largest);
+  keep_largest(padded(values + whole, count - whole).data(), largest);
+  return *std::max_element(largest.begin(), largest.end());
+}
+
+// weights = 2^(factor score + offset), rounded to T, and added to `sums`.
+template <typename T>
+void soften_lanes(const float* scores, float factor, float offset, T* weights, Lanes& sums) {
+  for (std::size_t j = 0; j < kLanes; ++j) {
+    T weight;
+    store(power_of_two(multiply_add(scores[j], factor, offset)), weight);
+    weights[j] = weight;
+    sums[j] += widened(weight);
+  }
+}
+
+// weights = e^(scale (score - largest score)), rounded to T; returns the sum of the rounded ones,
+// so that divided by it they add up to one. `weights` may be `scores`.
+template <typename T>
+float soften(const float* scores, Index count, float scale, T* weights) {
+  const float factor = scale * kLog2E;
+  const float offset = -factor * largest_of(scores, count);
+  Lanes sums{};
+  const Index whole = count - count % kLanes;
+  for (Index i = 0; i < whole; i += kLanes)
+    soften_lanes(scores + i, factor, offset, weights + i, sums);
+  std::array<T, kLanes> rest;
+  Lanes of_rest{};
+  soften_lanes(padded(scores + whole, count - whole).data(), factor, offset, rest.data(), of_rest);
+  std::copy_n(rest.begin(), count - whole, weights + whole);
+  for (Index j = 0; j < count - whole; ++j)
+    sums[static_cast<std::size_t>(j)] += of_rest[static_cast<std::size_t>(j)];
+  float sum = 0;
+  for (const float lane : sums) sum += lane;
+  return sum;
+}
+
+// What a sequence's attention needs of the block.
+struct AttentionSettings {
+  const model::Attention& spec;
+  const Rotary& rotary;
+  float scale = 1;  // of the scores
+  std::optional<NormWeight> q_norm;
+  std::optional<NormWeight> k_norm;
+  const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
+};
+
+// q, k and v of consecutive tokens of a sequence as the projections left them: heads side by side.
+template <typename T>
+struct Projections {
+  MatrixView<const T> q_TN;
+  MatrixView<const T> k_TN;
+  MatrixView<const T> v_TN;
+};
+
+// Slots of the workspace, in T and in fp32.
+template <typename T>
+struct AttentionSlots {
+  enum : std::size_t { kQueries = Workspace<T>::kOwn, kKeys, kValues, kWeights };
+  enum : std::size_t { kScores, kSums };
+};
+
+// Causal softmax attention of one sequence: norms of q and k (if any), rotation, scores, softmax
+// and sums in fp32; queries and keys after rotation, softmax weights and the result are rounded to
+// T, as a bf16 model's own implementations do; what `kv_cache` makes of keys and values is, too.
+// Runs on the calling thread.
+template <typename T>
+class SequenceAttention {
+ public:
+  // All must outlive it.
+  SequenceAttention(const AttentionSettings& settings, Index length, Workspace<T>& workspace);
+
+  // Tokens [first, first + rows) of the sequence, each once and in any order.
+  void take(Index first, const Projections<T>& in);
+  // When all have come.
+  void run(MatrixView<T> out_TN);
+
+ private:
+  struct Span {
+    Index first = 0;
+    Index count = 0;
+    Index end() const { return first + count; }
+  };
+
+  Span keys_of(Span rows) const;
+  Index longest_span() const;
+  void turn(const T* from, const std::optional<NormWeight>& norm, Index position, T* to);
+  void attend_rows(Index head, Span rows);
+  MatrixView<T> weights_for(MatrixView<float> scores);
+  float cap(MatrixView<float> scores) const;
+  float soften_visible(Index position, Span keys, const float* scores, float scale, T* weights);
+  void write_rows(Index head, Span rows, MatrixView<T> out_TN) const;
+
+  using Slots = AttentionSlots<T>;
+
+  const AttentionSettings& settings_;
+  const model::Attention& spec_;
+  Workspace<T>& workspace_;
+  Index length_;
+  Index group_;          // query heads that share a K/V head
+  Index positions_ = 0;  // whose scores are computed at a time
+  // Rows ready for products: queries grouped by the K/V head they share, position-major inside a
+  // group, so that a range of positions of one group is one matrix.
+  MatrixView<T> queries_;  // [kv_heads * length * group, head_dim]
+  MatrixView<T> keys_;     // [kv_heads * length, head_dim]
+  MatrixView<T> values_;   // [kv_heads * length, head_dim]
+  MatrixView<float> sums_;
+  std::vector<float> buffer_, turned_;
+  std::vector<float> totals_;
+};
+
+template <typename T>
+SequenceAttention<T>::SequenceAttention(const AttentionSettings& settings, Index length,
+                                        Workspace<T>& workspace)
+    : settings_(settings),
+      spec_(settings.spec),
+      workspace_(workspace),
+      length_(length),
+      group_(spec_.heads / spec_.kv_heads),
+      queries_(workspace.matrix(Slots::kQueries, spec_.heads * length, spec_.head_dim)),
+      keys_(workspace.matrix(Slots::kKeys, spec_.kv_heads * length, spec_.head_dim)),
+      values_(workspace.matrix(Slots::kValues, spec_.kv_heads * length, spec_.head_dim)),
+      buffer_(static_cast<std::size_t>(spec_.head_dim)),
+      turned_(static_cast<std::size_t>(spec_.head_dim)) {
+  using model::Attention;
+  const Index fitting =
+      std::min(Attention::kScoreRows, Attention::kScoreElements / longest_span()) / group_;
+  positions_ =
+      std::clamp(fitting / kFewestPositions * kFewestPositions, kFewestPositions, kMostPositions);
+  sums_ = workspace.matrix_f32(Slots::kSums, positions_ * group_, spec_.head_dim);
+  const MatrixView<float> widest =
+      workspace.matrix_f32(Slots::kScores, positions_ * group_, longest_span());
+  weights_for(widest);  // no later request is larger
+  totals_.resize(static_cast<std::size_t>(positions_ * group_));
+}
+
+template <typename T>
+void SequenceAttention<T>::take(Index first, const Projections<T>& in) {
+  const Index dim = spec_.head_dim;
+  for (Index r = 0; r < in.q_TN.rows(); ++r) {
+    const Index t = first + r;
+    for (Index h = 0; h < spec_.heads; ++h)
+      turn(in.q_TN.row(r) + h * dim, settings_.q_norm, t,
+           queries_.row(((h / group_) * length_ + t) * group_ + h % group_));
+    for (Index h = 0; h < spec_.kv_heads; ++h) {
+      turn(in.k_TN.row(r) + h * dim, settings_.k_norm, t, keys_.row(h * length_ + t));
+      std::copy_n(in.v_TN.row(r) + h * dim, dim, values_.row(h * length_ + t));
+    }
+  }
+}
+
+template <typename T>
+void through_cache(MatrixView<T> rows_SD, const KvCacheRounding& cache,
+                   void (KvCacheRounding::*round)(MatrixView<float>) const) {
+  if constexpr (std::is_same_v<T, float>) {
+    (cache.*round)(rows_SD);
+  } else {
+    Matrix<float> wide_SD = Matrix<float>::uninitialized(rows_SD.rows(), rows_SD.cols());
+    widen_rows<T>(rows_SD, wide_SD);
+    (cache.*round)(wide_SD.view());
+    for (Index i = 0; i < wide_SD.size(); ++i) store(wide_SD.data()[i], rows_SD.data()[i]);
+  }
+}
+
+template <typename T>
+void SequenceAttention<T>::run(MatrixView<T> out_TN) {
+  if (settings_.kv_cache != nullptr) {
+    through_cache(keys_, *settings_.kv_cache, &KvCacheRounding::round_keys);
+    through_cache(values_, *settings_.kv_cache, &KvCacheRounding::round_values);
+  }
+  for (Index head = 0; head < spec_.kv_heads; ++head)
+    for (Index first = 0; first < length_; first += positions_) {
+      const Span rows{first, std::min(positions_, length_ - first)};
+      attend_rows(head, rows);
+      write_rows(head, rows, out_TN);
+    }
+}
+
+// Keys that `rows` can see.
+template <typename T>
+auto SequenceAttention<T>::keys_of(Span rows) const -> Span {
+  const Index first = spec_.window == 0 ? 0 : std::max<Index>(0, rows.first - spec_.window + 1);
+  return {first, rows.end() - first};
+}
+
+template <typename T>
+Index SequenceAttention<T>::longest_span() const {
+  return spec_.window == 0 ? length_ : std::min(length_, spec_.window + kMostPositions);
+}
+
+template <typename T>
+void SequenceAttention<T>::turn(const T* from, const std::optional<NormWeight>& norm,
+                                Index position, T* to) {
+  for (Index i = 0; i < spec_.head_dim; ++i) buffer_.data()[i] = widened(from[i]);
+  if (norm) rms_norm(buffer_.data(), *norm, spec_.head_dim, buffer_.data());
+  settings_.rotary.turn(buffer_.data(), position, turned_.data());
+  for (Index i = 0; i < spec_.head_dim; ++i) store(turned_.data()[i], to[i]);
+}
+
+// Leaves the sums of `rows`, not yet divided by totals_, in sums_.
+template <typename T>
+void SequenceAttention<T>::attend_rows(Index head, Span rows) {
+  const Span keys = keys_of(rows);
+  const Index height = rows.count * group_;
+  const MatrixView<float> scores = workspace_.matrix_f32(Slots::kScores, height, keys.count);
+  const Index first_key = head * length_ + keys.first;
+  multiply_transposed(
+      MatrixView<const T>(queries_.rows((head * length_ + rows.first) * group_, height)),
+      MatrixView<const T>(keys_.rows(first_key, keys.count)), scores);
+  const float scale = cap(scores);
+  const MatrixView<T> weights = weights_for(scores);
+  for (Index r = 0; r < height; ++r)
+    totals_[static_cast<std::size_t>(r)] =
+        soften_visible(rows.first + r / group_, keys, scores.row(r), scale, weights.row(r));
+  multiply<T>(weights, MatrixView<const T>(values_.rows(first_key, keys.count)),
+              sums_.rows(0, height));
+}
+
+// In fp32 they replace the scores.
+template <typename T>
+MatrixView<T> SequenceAttention<T>::weights_for(MatrixView<float> scores) {
+  if constexpr (std::is_same_v<T, float>)
+    return scores;
+  else
+    return workspace_.matrix(Slots::kWeights, scores.rows(), scores.cols());
+}
+
+// What the scores are still to be multiplied by.
+template <typename T>
+float SequenceAttention<T>::cap(MatrixView<float> scores) const {
+  if (spec_.softcap == 0) return settings_.scale;
+  cap_scores(settings_.scale, static_cast<float>(spec_.softcap), scores);
+  return 1.0f;
+}
+
+// Keys after a position, and those that have left its window, weigh nothing.
+template <typename T>
+float SequenceAttention<T>::soften_visible(Index position, Span keys, const float* scores,
+                                           float scale, T* weights) {
+  const Index gone =
+      spec_.window == 0 ? 0 : std::max<Index>(0, position - spec_.window + 1 - keys.first);
+  const Index end = position + 1 - keys.first;
+  const float total = soften(scores + gone, end - gone, scale, weights + gone);
+  std::fill(weights, weights + gone, T{});
+  std::fill(weights + end, weights + keys.count, T{});
+  return total;
+}
+
+template <typename T>
+void SequenceAttention<T>::write_rows(Index head, Span rows, MatrixView<T> out_TN) const {
+  for (Index r = 0; r < rows.count * group_; ++r) {
+    T* const out =
+        out_TN.row(rows.first + r / group_) + (head * group_ + r % group_) * spec_.head_dim;
+    const float inverse = 1.0f / totals_[static_cast<std::size_t>(r)];
+    const float* const sums = sums_.row(r);
+    for (Index i = 0; i < spec_.head_dim; ++i) store(sums[i] * inverse, out[i]);
+  }
+}
+
+template <typename T>
+class CpuAttention : public TwoSiteMixer<T> {
+ public:
+  explicit CpuAttention(const CpuHalf<T>& half)
+      : TwoSiteMixer<T>(half),
+        spec_(half.template mixer<model::Attention>()),
+        rotary_(half.states.rotary(spec_.rope, spec_.head_dim)) {}
+
+  void add(Index sequence, MatrixView<const float> hidden_TH,
+           MatrixView<float> sum_TH) const override {
+    const Lease workspace(this->half_.workspaces);
+    const MatrixView<T> inner_TN =
+        workspace->matrix(Workspace<T>::kInner, hidden_TH.rows(), this->inner_channels());
+    inner(sequence, hidden_TH, inner_TN);
+    this->add_inner(inner_TN, sum_TH);
+  }
+
+ private:
+  using typename TwoSiteMixer<T>::Lease;
+
+  void inner(Index, MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const override {
+    const Lease workspace(this->half_.workspaces);
+    const AttentionSettings settings = this->settings();
+    SequenceAttention<T> attention(settings, hidden_TH.rows(), *workspace);
+    each_chunk(hidden_TH.rows(), [&](Index first, Index count) {
+      const MatrixView<T> normed_TH =
+          workspace->matrix(Workspace<T>::kNormed, count, hidden_TH.cols());
+      this->norm(hidden_TH.rows(first, count), normed_TH);
+      attention.take(first, project(normed_TH, *workspace));
+    });
+    attention.run(out_TN);
+  }
+
+  AttentionSettings settings() const {
+    AttentionSettings settings{.spec = spec_, .rotary = rotary_};
+    settings.scale = spec_.query_scale > 0 ? static_cast<float>(spec_.query_scale)
+                                           : 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
+    if (spec_.q_norm) settings.q_norm = this->norm_of(*spec_.q_norm);
+    if (spec_.k_norm) settings.k_norm = this->norm_of(*spec_.k_norm);
+    settings.kv_cache = this->half_.kv_cache;
+    return settings;
+  }
+
+  Projections<T> project(MatrixView<const T> normed_TH, Workspace<T>& workspace) const {
+    const std::vector<PreparedLinear<T>>& linears = this->linears(model::Attention::kIn);
+    const auto run = [&](const PreparedLinear<T>& linear, std::size_t slot) {
+      const MatrixView<T> out = workspace.matrix(slot, normed_TH.rows(), linear.out_features());
+      linear.apply(normed_TH, out);
+      return MatrixView<const T>(out);
+    };
+    if (linears.size() == 3)
+      return {run(linears[0], Workspace<T>::kLeft), run(linears[1], Workspace<T>::kRight),
+              run(linears[2], Workspace<T>::kThird)};
+    const MatrixView<const T> fused = run(linears.front(), Workspace<T>::kLeft);
+    const Index q = spec_.query_channels(), k = spec_.key_channels();
+    return {fused.cols(0, q), fused.cols(q, k), fused.cols(q + k, k)};
+  }
+
+  const model::Attention& spec_;
+  const Rotary& rotary_;
+};
+
+}  // namespace
+
+template <typename T>
+std::unique_ptr<CpuMixer<T>> make_attention(const CpuHalf<T>& half) {
+  return std::make_unique<CpuAttention<T>>(half);
+}
+template std::unique_ptr<CpuMixer<float>> make_attention(const CpuHalf<float>&);
+template std::unique_ptr<CpuMixer<BFloat16>> make_attention(const CpuHalf<BFloat16>&);
+
+}  // namespace calque::forward

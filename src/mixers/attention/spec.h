@@ -1,0 +1,61 @@
+#pragma once
+
+#include <optional>
+
+#include "calque/model/block.h"
+#include "calque/model/config.h"
+#include "model/layer_tensors.h"
+
+namespace calque::model {
+
+// Causal softmax attention, query heads in groups that share keys and values. Sites: attn_in (q, k
+// and v, or one linear with their rows below one another), attn_out (o).
+struct Attention : Mixer {
+  static constexpr std::string_view kKind = "attention";
+  enum Site : std::size_t { kIn, kOut };  // in the half's sites
+
+  Index heads = 0;
+  Index kv_heads = 0;
+  Index head_dim = 0;
+  Index window = 0;                // tokens seen, the own one included; 0: all before
+  RopeSpec rope;                   // turns queries and keys
+  double query_scale = 0;          // scores are multiplied by this; 0: 1 / sqrt(head_dim)
+  double softcap = 0;              // scores become cap * tanh(score / cap); 0: no cap
+  std::optional<NormSpec> q_norm;  // of each head, [head_dim], before it is turned
+  std::optional<NormSpec> k_norm;
+
+  Index query_channels() const { return heads * head_dim; }
+  Index key_channels() const { return kv_heads * head_dim; }
+
+  // The CPU computes scores of some rows at a time (positions times heads that share their keys):
+  // enough rows for an efficient product, few enough that little is computed above the diagonal;
+  // and no more scores than stay in a core's second-level cache (1.5 MiB).
+  static constexpr Index kScoreRows = 192;
+  static constexpr Index kScoreElements = 393'216;
+
+  std::string_view kind() const override { return kKind; }
+  std::vector<TensorSpec> tensors() const override;
+  std::optional<CacheShape> cache() const override {
+    return CacheShape{kv_heads, head_dim, window};
+  }
+  Cost cost(double sequences, double length) const override;
+  std::uint64_t sequence_bytes(Index length, Index compute_bytes, bool staged) const override;
+  Index chunk_channels(bool staged) const override;
+};
+
+// How families lay the same tensors out.
+struct AttentionLayout {
+  bool qkv_bias = false;
+  bool o_bias = false;
+  bool qk_norm = false;
+  bool fused = false;  // q, k and v are one linear
+  // GGUF runtimes rotate adjacent pairs for this architecture, so rows of q and k are interleaved.
+  bool gguf_permuted = false;
+};
+
+// Shapes and settings are those of `attention`, whose q_norm and k_norm this fills; `norm` is the
+// half's.
+DetachedHalf attention_half(const LayerTensors& tensors, const AttentionLayout& layout,
+                            Attention attention, Index hidden, const NormSpec& norm);
+
+}  // namespace calque::model

@@ -1,0 +1,141 @@
+#include "mixers/attention/tensors.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/_softmax.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "forward/torch/tensors.h"
+
+namespace calque::forward {
+namespace {
+
+// Scores at a time, over all heads: 128 MiB of fp32, and as much again for the probabilities.
+constexpr Index kScoreElements = Index{1} << 25;
+
+struct Span {
+  Index first = 0;
+  Index count = 0;
+  Index end() const { return first + count; }
+};
+
+// Where a key is not seen: after the position, or gone from its window. [positions, keys]
+at::Tensor hidden_keys(Span rows, Span keys, Index window, const at::Device& device) {
+  const auto options = at::device(device).dtype(at::kLong);
+  const at::Tensor position = at::arange(rows.first, rows.end(), options).unsqueeze(1);
+  const at::Tensor key = at::arange(keys.first, keys.end(), options).unsqueeze(0);
+  const at::Tensor after = key > position;
+  return window == 0 ? after : after.logical_or(key <= position - window);
+}
+
+// Causal softmax attention of one sequence. q_THD [T, heads, head_dim] with the scores' scale in
+// it, k_THD and v_THD [T, kv_heads, head_dim], normed and turned, fp32. Returns [T, heads *
+// head_dim].
+at::Tensor attend(const model::Attention& spec, const at::Tensor& q_THD, const at::Tensor& k_THD,
+                  const at::Tensor& v_THD) {
+  const Index length = q_THD.size(0), heads = q_THD.size(1), dim = q_THD.size(2);
+  const Index kv_heads = k_THD.size(1);
+  const Index group = heads / kv_heads;
+  // Queries of the heads that share keys are rows of one matrix, position-major.
+  const at::Tensor queries =
+      q_THD.reshape({length, kv_heads, group, dim}).permute({1, 0, 2, 3}).contiguous();
+  const at::Tensor keys_HSD = k_THD.permute({1, 0, 2}).contiguous();
+  const at::Tensor values_HSD = v_THD.permute({1, 0, 2}).contiguous();
+  const at::Tensor out_TN = at::empty({length, heads * dim}, q_THD.options());
+  const Index positions = std::clamp<Index>(kScoreElements / (heads * length), 1, length);
+  for (Index first = 0; first < length; first += positions) {
+    const Span rows{first, std::min(positions, length - first)};
+    const Index first_key = spec.window == 0 ? 0 : std::max<Index>(0, first - spec.window + 1);
+    const Span keys{first_key, rows.end() - first_key};
+    const at::Tensor chunk =
+        queries.narrow(1, rows.first, rows.count).reshape({kv_heads, rows.count * group, dim});
+    at::Tensor scores = at::bmm(chunk, keys_HSD.narrow(1, keys.first, keys.count).transpose(1, 2));
+    if (spec.softcap > 0) scores.div_(spec.softcap).tanh_().mul_(spec.softcap);
+    scores.view({kv_heads, rows.count, group, keys.count})
+        .masked_fill_(
+            hidden_keys(rows, keys, spec.window, q_THD.device()).unsqueeze(1).unsqueeze(0),
+            -std::numeric_limits<double>::infinity());
+    const at::Tensor sums = at::bmm(at::_softmax(scores, 2, /*half_to_float=*/false),
+                                    values_HSD.narrow(1, keys.first, keys.count));
+    out_TN.narrow(0, rows.first, rows.count)
+        .copy_(sums.view({kv_heads, rows.count, group, dim})
+                   .permute({1, 0, 2, 3})
+                   .reshape({rows.count, heads * dim}));
+  }
+  return out_TN;
+}
+
+class TensorAttention : public TwoSiteTensorMixer {
+ public:
+  explicit TensorAttention(const TensorHalf& half)
+      : TwoSiteTensorMixer(half),
+        spec_(half.mixer<model::Attention>()),
+        rotary_(half.states.rotary(spec_.rope, spec_.head_dim)) {}
+
+ private:
+  using RoundRows = void (KvCacheRounding::*)(MatrixView<float>) const;
+
+  at::Tensor inner(const at::Tensor& normed_TH, const TensorBatch& batch) const override {
+    std::vector<at::Tensor> qkv;
+    for (const Linear& linear : linears(model::Attention::kIn)) qkv.push_back(linear(normed_TH));
+    if (qkv.size() == 1) {
+      const Index q = spec_.query_channels(), k = spec_.key_channels();
+      qkv = qkv.front().split_with_sizes({q, k, k}, 1);
+    }
+    std::vector<at::Tensor> sequences;
+    Index first = 0;
+    for (const Index length : batch.lengths) {
+      sequences.push_back(attend_rows(qkv[0].narrow(0, first, length),
+                                      qkv[1].narrow(0, first, length),
+                                      qkv[2].narrow(0, first, length))
+                              .to(half_.compute));
+      first += length;
+    }
+    return at::cat(sequences, 0);
+  }
+
+  at::Tensor attend_rows(const at::Tensor& q_TN, const at::Tensor& k_TN,
+                         const at::Tensor& v_TN) const {
+    const double scale = spec_.query_scale > 0
+                             ? spec_.query_scale
+                             : 1.0 / std::sqrt(static_cast<double>(spec_.head_dim));
+    const Index kv_heads = spec_.kv_heads;
+    return attend(spec_, rotary_.turn(heads_of(q_TN, spec_.heads, spec_.q_norm)) * scale,
+                  through_cache(rotary_.turn(heads_of(k_TN, kv_heads, spec_.k_norm)),
+                                &KvCacheRounding::round_keys),
+                  through_cache(heads_of(v_TN, kv_heads, {}), &KvCacheRounding::round_values));
+  }
+
+  // On the host, where the block types' arithmetic is.
+  at::Tensor through_cache(const at::Tensor& rows_THD, RoundRows round) const {
+    if (half_.kv_cache == nullptr) return rows_THD;
+    at::Tensor rows_SD = rows_THD.cpu().contiguous().view({-1, spec_.head_dim}).clone();
+    (half_.kv_cache->*round)(view_of<float>(rows_SD));
+    return rows_SD.view(rows_THD.sizes()).to(half_.device);
+  }
+
+  at::Tensor heads_of(const at::Tensor& rows_TN, Index heads,
+                      const std::optional<model::NormSpec>& head_norm) const {
+    const at::Tensor rows_THD =
+        rows_TN.to(at::kFloat).reshape({rows_TN.size(0), heads, spec_.head_dim});
+    return head_norm ? apply_norm(*head_norm, rows_THD) : rows_THD;
+  }
+
+  const model::Attention& spec_;
+  const TensorRotary& rotary_;
+};
+
+}  // namespace
+
+std::unique_ptr<TensorMixer> make_tensor_attention(const TensorHalf& half) {
+  return std::make_unique<TensorAttention>(half);
+}
+
+}  // namespace calque::forward

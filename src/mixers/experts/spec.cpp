@@ -1,0 +1,116 @@
+#include "mixers/experts/spec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace calque::model {
+namespace {
+
+struct Expert {
+  std::string folder;  // "mlp.experts.3"
+  Index width = 0;
+  Index index = -1;  // -1: the shared one
+  Index count = 1;
+};
+
+// GGUF stacks the matrices of all routed experts.
+std::string gguf_name(const char* tensor, const Expert& expert) {
+  return std::string(tensor) + (expert.index < 0 ? "_shexp" : "_exps");
+}
+
+std::vector<LinearSpec> gate_and_up(const LayerTensors& tensors, const ExpertNames& names,
+                                    const Expert& expert, Index hidden) {
+  const LayerTensors::Shape shape{expert.width, hidden, false, 0, expert.index, expert.count};
+  return {tensors.linear(expert.folder + "." + names.gate, gguf_name("ffn_gate", expert), shape),
+          tensors.linear(expert.folder + "." + names.up, gguf_name("ffn_up", expert), shape)};
+}
+
+LinearSpec down(const LayerTensors& tensors, const ExpertNames& names, const Expert& expert,
+                Index hidden) {
+  const LayerTensors::Shape shape{hidden, expert.width, false, 0, expert.index, expert.count};
+  return tensors.linear(expert.folder + "." + names.down, gguf_name("ffn_down", expert), shape);
+}
+
+// Every expert reads the norm's output, and so do the router and the shared expert's gate.
+std::vector<FoldSpec> fold_of_all(const SiteSpec& in, const std::vector<SiteSpec>& ins,
+                                  const Experts& experts, const NormSpec& norm) {
+  std::vector<FoldSpec> folds = norm_fold(in, norm);
+  for (FoldSpec& fold : folds) {
+    for (const TensorSpec& tensor : experts.unrounded()) fold.consumers.push_back(tensor);
+    for (const SiteSpec& site : ins)
+      for (const LinearSpec& reader : site.readers) fold.consumers.push_back(reader.weight);
+  }
+  return folds;
+}
+
+}  // namespace
+
+std::vector<TensorSpec> Experts::tensors() const {
+  std::vector<TensorSpec> result{router};
+  if (shared_gate) result.push_back(*shared_gate);
+  return result;
+}
+
+Cost Experts::cost(double sequences, double length) const {
+  return {.elements = sequences * length * 3 * static_cast<double>(used * width)};
+}
+
+Index Experts::chunk_channels(bool staged) const {
+  return (staged ? 1 : 2) * std::max(width, shared_width);
+}
+
+DetachedHalf experts_half(const LayerTensors& tensors, const ExpertNames& names, Experts experts,
+                          Index hidden, const NormSpec& norm) {
+  const Expert shared{names.folder + ".shared_expert", experts.shared_width};
+  experts.router =
+      tensors.linear(names.folder + ".gate", "ffn_gate_inp", {experts.count, hidden}).weight;
+  SiteSpec in{.name = "mlp_in", .channels = hidden, .from_norm = true};
+  if (shared.width > 0) {
+    in.readers = gate_and_up(tensors, names, shared, hidden);
+    experts.shared_gate =
+        tensors.linear(names.folder + ".shared_expert_gate", "ffn_gate_inp_shexp", {1, hidden})
+            .weight;
+  }
+  const double share = static_cast<double>(experts.used) / static_cast<double>(experts.count);
+  std::vector<SiteSpec> ins, outs;
+  for (Index e = 0; e < experts.count; ++e) {
+    const Expert expert{fmt::format("{}.experts.{}", names.folder, e), experts.width, e,
+                        experts.count};
+    ins.push_back({.name = "expert_in", .expert = e, .channels = hidden, .share = share});
+    ins.back().readers = gate_and_up(tensors, names, expert, hidden);
+    outs.push_back({.name = "expert_out",
+                    .expert = e,
+                    .channels = expert.width,
+                    .split_channels = true,
+                    .share = share});
+    outs.back().readers = {down(tensors, names, expert, hidden)};
+  }
+
+  DetachedHalf result;
+  result.folds = fold_of_all(in, ins, experts, norm);
+  if (!result.folds.empty()) {
+    in.fold = 0;
+    for (SiteSpec& site : ins) site.fold = 0;
+  }
+  for (std::size_t e = 0; e < outs.size(); ++e) {
+    outs[e].fold = static_cast<Index>(result.folds.size());
+    result.folds.push_back(rows_fold(outs[e], ins[e].readers.back(), 0));
+  }
+  result.sites = {in};
+  result.sites.insert(result.sites.end(), ins.begin(), ins.end());
+  result.sites.insert(result.sites.end(), outs.begin(), outs.end());
+  if (shared.width > 0) {
+    SiteSpec out{.name = "mlp_out", .channels = shared.width, .split_channels = true};
+    out.readers = {down(tensors, names, shared, hidden)};
+    out.fold = static_cast<Index>(result.folds.size());
+    result.folds.push_back(rows_fold(out, in.readers.back(), 0));
+    result.sites.push_back(std::move(out));
+  }
+  result.half.norm = norm;
+  result.half.mixer = std::make_shared<Experts>(std::move(experts));
+  return result;
+}
+
+}  // namespace calque::model

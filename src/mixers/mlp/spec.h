@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "calque/model/block.h"
+#include "model/layer_tensors.h"
+
+namespace calque::model {
+
+// act(gate x) * up x, then down. Sites: mlp_in (gate and up, or one linear with gate above up),
+// mlp_out (down).
+struct Mlp : Mixer {
+  static constexpr std::string_view kKind = "mlp";
+  enum Site : std::size_t { kIn, kOut };
+
+  Index width = 0;                  // of gate and up
+  std::string activation = "silu";  // or "gelu_pytorch_tanh"
+
+  std::string_view kind() const override { return kKind; }
+  Cost cost(double sequences, double length) const override;
+  std::uint64_t sequence_bytes(Index, Index, bool) const override { return 0; }
+  // What gate and up leave; in one piece also what activates it.
+  Index chunk_channels(bool staged) const override { return (staged ? 1 : 2) * width; }
+};
+
+struct MlpLayout {
+  bool bias = false;
+  bool fused = false;  // gate and up are one linear
+};
+
+DetachedHalf mlp_half(const LayerTensors& tensors, const MlpLayout& layout, Mlp mlp, Index hidden,
+                      const NormSpec& norm);
+
+}  // namespace calque::model
