@@ -5,16 +5,16 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/io/json.h"
 
 namespace calque::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 Json rope_scaling_json(const model::RopeSpec& rope) {
   using Scaling = model::RopeSpec::Scaling;
@@ -93,9 +93,9 @@ std::string plain_config_json(const std::string& config_json, const std::string&
                               const std::string& where) {
   Json json;
   try {
-    json = Json::parse(config_json);
-  } catch (const Json::exception& error) {
-    throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not JSON: {}", where, error.what()));
+    json = io::parse_json(config_json);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kInput, "E162", fmt::format("{}: {}", where, error.what()));
   }
   if (!json.is_object())
     throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not a JSON object", where));
@@ -108,7 +108,7 @@ std::string plain_config_json(const std::string& config_json, const std::string&
 }
 
 std::string generated_config_json(const model::ModelConfig& config, const std::string& dtype) {
-  Json json = {{"architectures", {config.architecture}},
+  Json json = {{"architectures", Json::array({config.architecture})},
                {"model_type", config.model_type},
                {"hidden_size", config.hidden_size},
                {"intermediate_size", config.intermediate_size},

@@ -4,10 +4,10 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "calque/io/json.h"
 #include "cli/commands.h"
 #include "cli/point_text.h"
 #include "cli/text_table.h"
@@ -61,16 +61,16 @@ std::string legend_of(const report::Comparison& comparison) {
 }
 
 void print_json(const report::Comparison& comparison) {
-  nlohmann::ordered_json models = nlohmann::ordered_json::array();
+  io::Json models = io::Json::array();
   for (const report::ComparedModel& model : comparison.models) {
     models.push_back(json_of(model.point));
     models.back()["group"] = model.group;
     models.back()["best"] = model.best;
   }
-  const nlohmann::ordered_json json = {{"models", models},
-                                       {"kl_compares", comparison.kl_compares},
-                                       {"perplexity_compares", comparison.perplexity_compares},
-                                       {"warnings", comparison.warnings}};
+  const io::Json json = {{"models", models},
+                         {"kl_compares", comparison.kl_compares},
+                         {"perplexity_compares", comparison.perplexity_compares},
+                         {"warnings", comparison.warnings}};
   fmt::print("{}\n", json.dump(2));
 }
 

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,9 +10,10 @@
 
 #include "calque/core/exec.h"
 #include "calque/core/parallel.h"
-#include "calque/ggml/quantize.h"
-#include "calque/kernels/operations.h"
 #include "calque/forward/block_runner.h"
+#include "calque/ggml/quantize.h"
+#include "calque/io/json.h"
+#include "calque/kernels/operations.h"
 #include "cli/commands.h"
 #include "cli/system_facts.h"
 #include "cli/units.h"
@@ -24,9 +24,9 @@ namespace {
 using Facts = std::vector<std::pair<std::string, std::string>>;
 
 std::string header_libraries() {
-  return fmt::format("fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}", FMT_VERSION / 10000,
-                     FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR,
-                     NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION);
+  return fmt::format("fmt {}.{}.{}, nlohmann-json {}, CLI11 {}", FMT_VERSION / 10000,
+                     FMT_VERSION / 100 % 100, FMT_VERSION % 100, io::json_library_version(),
+                     CLI11_VERSION);
 }
 
 // "all operations", "all operations but refine_blocks".
@@ -81,7 +81,7 @@ Facts facts() {
 void doctor(bool json) {
   const Facts all = facts();
   if (json) {
-    nlohmann::ordered_json object;
+    io::Json object;
     for (const auto& [name, value] : all) object[name] = value;
     fmt::print("{}\n", object.dump(2));
     return;

@@ -12,22 +12,22 @@ namespace {
 using Align = TextTable::Align;
 using Evaluations = std::vector<record::EvaluationReport>;
 
-bool is_reference(const eval::ModelMetrics& m) { return m.kind == eval::ModelKind::kReference; }
+bool is_reference(const record::Measurement& m) { return m.kind == record::ModelKind::kReference; }
 
-std::string shown_label(const eval::ModelMetrics& m) {
-  if (m.kind == eval::ModelKind::kNoiseFloor) return "noise floor (bfloat16)";
+std::string shown_label(const record::Measurement& m) {
+  if (m.kind == record::ModelKind::kNoiseFloor) return "noise floor (bfloat16)";
   return printable(m.label);
 }
 
 bool has_cache(const record::EvaluationReport& evaluation) {
-  for (const eval::ModelMetrics& m : evaluation.models)
+  for (const record::Measurement& m : evaluation.models)
     if (!m.kv_cache.empty()) return true;
   return false;
 }
 
 bool has_noise_floor(const record::EvaluationReport& evaluation) {
-  for (const eval::ModelMetrics& m : evaluation.models)
-    if (m.kind == eval::ModelKind::kNoiseFloor) return true;
+  for (const record::Measurement& m : evaluation.models)
+    if (m.kind == record::ModelKind::kNoiseFloor) return true;
   return false;
 }
 
@@ -37,13 +37,13 @@ std::string heading(const record::EvaluationReport& e) {
                      e.seqlen);
 }
 
-std::string cache_size(const eval::ModelMetrics& m) {
+std::string cache_size(const record::Measurement& m) {
   if (m.kv_cache.empty()) return "-";
   return fmt::format("{:.3f}", static_cast<double>(m.kv_cache_bytes) / (1 << 20));
 }
 
-using Cells = std::function<std::vector<std::string>(const eval::ModelMetrics&)>;
-using Wanted = std::function<bool(const eval::ModelMetrics&)>;
+using Cells = std::function<std::vector<std::string>(const record::Measurement&)>;
+using Wanted = std::function<bool(const record::Measurement&)>;
 
 enum class Sizes { kShown, kLeftOut };  // of caches
 
@@ -59,7 +59,7 @@ std::string table_of(const record::EvaluationReport& e, Sizes sizes,
   append(std::move(columns), all);
   TextTable table(all);
   bool any = false;
-  for (const eval::ModelMetrics& m : e.models) {
+  for (const record::Measurement& m : e.models) {
     if (!wanted(m)) continue;
     any = true;
     std::vector<std::string> row = {shown_label(m)};
@@ -71,18 +71,18 @@ std::string table_of(const record::EvaluationReport& e, Sizes sizes,
   return any ? table.text() : "";
 }
 
-bool any_model(const eval::ModelMetrics& /*m*/) { return true; }
-bool is_compared(const eval::ModelMetrics& m) { return !is_reference(m); }
+bool any_model(const record::Measurement& /*m*/) { return true; }
+bool is_compared(const record::Measurement& m) { return !is_reference(m); }
 
-std::vector<std::string> perplexity_cells(const eval::ModelMetrics& m) {
+std::vector<std::string> perplexity_cells(const record::Measurement& m) {
   return {fmt::format("{:.4f}", m.perplexity_hf.value),
           fmt::format("{:.4f}", m.perplexity_hf.uncertainty),
           fmt::format("{:.4f}", m.perplexity_llamacpp.value),
           fmt::format("{:.4f}", m.perplexity_llamacpp.uncertainty)};
 }
 
-std::vector<std::string> divergence_cells(const eval::ModelMetrics& m) {
-  const eval::DivergenceResult& d = m.divergence;
+std::vector<std::string> divergence_cells(const record::Measurement& m) {
+  const record::DivergenceResult& d = m.divergence;
   return {fmt::format("{:.6f}", d.kl_mean),
           fmt::format("{:.6f}", d.kl_mean_uncertainty),
           fmt::format("{:.4f}", d.kl_max),
@@ -92,13 +92,13 @@ std::vector<std::string> divergence_cells(const eval::ModelMetrics& m) {
 }
 
 // In thousandths of a nat: short numbers.
-std::string percentile(double value, const eval::Interval& interval) {
+std::string percentile(double value, const record::Interval& interval) {
   return fmt::format("{:.3g} [{:.3g}, {:.3g}]", 1000 * value, 1000 * interval.low,
                      1000 * interval.high);
 }
 
-std::vector<std::string> percentile_cells(const eval::ModelMetrics& m) {
-  const eval::DivergenceResult& d = m.divergence;
+std::vector<std::string> percentile_cells(const record::Measurement& m) {
+  const record::DivergenceResult& d = m.divergence;
   return {percentile(d.kl_median, d.median_interval), percentile(d.kl_p90, d.p90_interval),
           percentile(d.kl_p99, d.p99_interval), percentile(d.kl_p999, d.p999_interval)};
 }
@@ -110,7 +110,7 @@ std::string texts_table(const Evaluations& evaluations) {
   TextTable table(columns);
   for (const record::EvaluationReport& e : evaluations) {
     if (e.seqlen != evaluations.front().seqlen) continue;
-    for (const eval::ModelMetrics& m : e.models) {
+    for (const record::Measurement& m : e.models) {
       if (!m.kv_cache.empty()) continue;
       std::vector<std::string> row = {e.text, shown_label(m)};
       append(metric_cells(m), row);
@@ -140,14 +140,14 @@ std::vector<TextTable::Column> metric_columns() {
   return {{"ppl"}, {"+/-"}, {"KL mean"}, {"+/-"}, {"KL p99"}, {"top-1 %"}};
 }
 
-std::vector<std::string> metric_cells(const eval::ModelMetrics& m) {
+std::vector<std::string> metric_cells(const record::Measurement& m) {
   std::vector<std::string> cells = {fmt::format("{:.4f}", m.perplexity_hf.value),
                                     fmt::format("{:.4f}", m.perplexity_hf.uncertainty)};
   if (is_reference(m)) {
     append<std::string>({"-", "-", "-", "-"}, cells);
     return cells;
   }
-  const eval::DivergenceResult& d = m.divergence;
+  const record::DivergenceResult& d = m.divergence;
   append<std::string>(
       {fmt::format("{:.5f}", d.kl_mean), fmt::format("{:.5f}", d.kl_mean_uncertainty),
        fmt::format("{:.4f}", d.kl_p99), fmt::format("{:.2f}", 100 * d.top1_agreement)},

@@ -12,7 +12,7 @@ namespace calque::cli {
 
 // One model's perplexity and divergence in a few columns: for the results of `calque run`.
 std::vector<TextTable::Column> metric_columns();
-std::vector<std::string> metric_cells(const eval::ModelMetrics& m);
+std::vector<std::string> metric_cells(const record::Measurement& m);
 
 template <typename T>
 void append(std::vector<T> more, std::vector<T>& to) {

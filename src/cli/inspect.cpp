@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
+#include "calque/io/json.h"
 #include "cli/commands.h"
 #include "cli/tensor_facts.h"
 #include "cli/text_table.h"
@@ -20,7 +20,7 @@ namespace calque::cli {
 namespace {
 
 using Align = TextTable::Align;
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 struct InspectArguments {
   std::string path;
@@ -119,7 +119,7 @@ Json artifact_json(const formats::ArtifactReader& reader,
 }
 
 const formats::StoredTensor& tensor_named(const std::vector<formats::StoredTensor>& tensors,
-                                           const std::string& name) {
+                                          const std::string& name) {
   std::vector<std::string> similar;
   for (const formats::StoredTensor& tensor : tensors) {
     if (tensor.name == name) return tensor;
@@ -157,16 +157,14 @@ Json tensor_json(const formats::ArtifactReader& reader, const formats::StoredTen
 // The same facts, a line each.
 std::string tensor_text(const Json& facts) {
   std::string text;
-  for (const auto& [key, value] : facts.items())
+  for (const auto& [key, value] : facts.members())
     text += fmt::format("{:<17} {}\n", key,
-                        value.is_string() ? printable(value.get<std::string>()) : value.dump());
+                        value.is_string() ? printable(value.string()) : value.dump());
   return text;
 }
 
 // Names come from untrusted files: bytes that are not UTF-8 are replaced.
-void print_json(const Json& json) {
-  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
-}
+void print_json(const Json& json) { fmt::print("{}\n", json.dump(2)); }
 
 void inspect(const InspectArguments& arguments) {
   const auto reader = formats::open_artifact(arguments.path);

@@ -25,8 +25,8 @@ std::vector<std::string> quality_cells(const report::Point& point) {
   return cells;
 }
 
-nlohmann::ordered_json json_of(const report::Point& point) {
-  nlohmann::ordered_json qualities = nlohmann::ordered_json::array();
+io::Json json_of(const report::Point& point) {
+  io::Json qualities = io::Json::array();
   for (const report::Quality& q : point.qualities) {
     qualities.push_back({{"text", q.text},
                          {"seqlen", q.seqlen},

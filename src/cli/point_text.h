@@ -1,9 +1,9 @@
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "calque/io/json.h"
 #include "calque/report/points.h"
 
 namespace calque::cli {
@@ -15,6 +15,6 @@ std::vector<report::Point> points_in(const std::vector<std::string>& folders);
 // none.
 std::vector<std::string> quality_cells(const report::Point& point);
 
-nlohmann::ordered_json json_of(const report::Point& point);
+io::Json json_of(const report::Point& point);
 
 }  // namespace calque::cli

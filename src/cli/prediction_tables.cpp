@@ -29,19 +29,10 @@ void add_sizes(const record::Report& report, TextTable& table) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, double>> stage_list(const record::StageSeconds& s) {
+std::vector<std::pair<std::string, double>> stage_list(const record::StageSeconds& seconds) {
   std::vector<std::pair<std::string, double>> list;
-  const auto add = [&](const char* name, double seconds) {
-    if (seconds > 0) list.emplace_back(name, seconds);
-  };
-  add("tokenize", s.tokenize);
-  add("load", s.load);
-  add("forward", s.forward);
-  add("statistics", s.statistics);
-  add("transform", s.transform);
-  add("quantize", s.quantize);
-  add("write", s.write);
-  add("evaluate", s.evaluate);
+  for (const record::NamedStage& stage : record::kStages)
+    if (seconds.*stage.seconds > 0) list.emplace_back(stage.name, seconds.*stage.seconds);
   return list;
 }
 

@@ -6,7 +6,6 @@
 #include <charconv>
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "calque/core/error.h"
+#include "calque/io/json.h"
 #include "cli/commands.h"
 #include "cli/point_text.h"
 #include "cli/text_table.h"
@@ -146,8 +146,8 @@ std::string sizes_table(const std::vector<report::Point>& points) {
   return table.text();
 }
 
-nlohmann::ordered_json sizes_json() {
-  nlohmann::ordered_json sizes = nlohmann::ordered_json::array();
+io::Json sizes_json() {
+  io::Json sizes = io::Json::array();
   for (const report::UsualExport& usual : report::usual_exports())
     for (const report::CommonModel& model : report::common_models()) {
       const report::ExportSize size = report::export_size(model, usual);
@@ -160,13 +160,12 @@ nlohmann::ordered_json sizes_json() {
 }
 
 void print_json(const report::Recommendation& recommendation) {
-  nlohmann::ordered_json advice = nlohmann::ordered_json::array();
+  io::Json advice = io::Json::array();
   for (const report::Advice& a : recommendation.advice)
     advice.push_back({{"need", a.need}, {"use", json_of(a.point)}});
-  nlohmann::ordered_json front = nlohmann::ordered_json::array();
+  io::Json front = io::Json::array();
   for (const report::Point& p : recommendation.front) front.push_back(json_of(p));
-  const nlohmann::ordered_json json = {
-      {"advice", advice}, {"front", front}, {"sizes", sizes_json()}};
+  const io::Json json = {{"advice", advice}, {"front", front}, {"sizes", sizes_json()}};
   fmt::print("{}\n", json.dump(2));
 }
 

@@ -3,8 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <nlohmann/json.hpp>
-
+#include "calque/io/json.h"
 #include "calque/study/fold.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
@@ -18,7 +17,7 @@ using study::PlannedPoint;
 using study::RunResult;
 using study::TextResult;
 using Align = TextTable::Align;
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 void add_swept_columns(const study::SweepPlan& plan, std::vector<TextTable::Column>& columns) {
   for (const config::Setting& setting : plan.points.front().point.settings)

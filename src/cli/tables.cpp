@@ -28,7 +28,7 @@ std::string results_table(const record::Report& report) {
       report.evaluations.empty() ? nullptr : &report.evaluations.front();
   if (evaluation != nullptr) append(metric_columns(), columns);
   TextTable table(columns);
-  const auto add = [&](std::vector<std::string> cells, const eval::ModelMetrics* measured) {
+  const auto add = [&](std::vector<std::string> cells, const record::Measurement* measured) {
     if (measured != nullptr) append(metric_cells(*measured), cells);
     table.add(std::move(cells));
   };
@@ -73,14 +73,14 @@ std::string memory_costs(const record::Report& report) {
 }
 
 std::string costs(const record::Report& report) {
-  const record::StageSeconds& s = report.stages;
-  std::string text = fmt::format(
-      "Seconds: tokenize {:.1f}, load {:.1f}, forward {:.1f}, statistics {:.1f}, {}quantize "
-      "{:.1f}, "
-      "write {:.1f}, evaluate {:.1f}; total {:.1f}\n",
-      s.tokenize, s.load, s.forward, s.statistics,
-      s.transform > 0 ? fmt::format("transform {:.1f}, ", s.transform) : "", s.quantize, s.write,
-      s.evaluate, report.seconds);
+  std::string text = "Seconds: ";
+  for (const record::NamedStage& stage : record::kStages) {
+    const double seconds = report.stages.*stage.seconds;
+    if (stage.seconds == &record::StageSeconds::transform && seconds == 0) continue;
+    text += fmt::format("{} {:.1f}{} ", stage.name, seconds,
+                        stage.seconds == &record::StageSeconds::evaluate ? ";" : ",");
+  }
+  text += fmt::format("total {:.1f}\n", report.seconds);
   text += memory_costs(report);
   text += predictions_text(report);
   if (!report.forward_dtype.empty())

@@ -4,9 +4,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
+#include "calque/io/json.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
 #include "cli/commands.h"
@@ -55,7 +55,7 @@ void tokenize(const TokenizeArguments& arguments) {
   const std::string input = from_file ? io::read_text(arguments.file) : arguments.string;
   const text::TokenIds ids = ids_of(arguments, *tokenizer, input);
   if (arguments.json)
-    fmt::print("{}\n", nlohmann::json(ids).dump());
+    fmt::print("{}\n", io::Json(ids).dump());
   else
     fmt::print("{}", ids_text(ids, *tokenizer, !from_file));
 }

@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "calque/config/job_file.h"
 #include "calque/forecast/job_plan.h"
 #include "calque/forecast/memory_plan.h"
+#include "calque/io/json.h"
 #include "calque/pipeline/open_job.h"
 #include "cli/commands.h"
 #include "cli/tables.h"
@@ -28,9 +28,9 @@ struct ValidateArguments {
 
 std::string plans_json(const std::vector<formats::ExportPlan>& plans,
                        const forecast::MemoryPlan& memory) {
-  auto exports = nlohmann::ordered_json::array();
+  auto exports = io::Json::array();
   for (const formats::ExportPlan& plan : plans) {
-    auto tensors = nlohmann::ordered_json::array();
+    auto tensors = io::Json::array();
     for (const formats::TensorPlan& tensor : plan.tensors)
       tensors.push_back({{"name", tensor.tensor.name},
                          {"shape", tensor.tensor.shape},
@@ -42,9 +42,9 @@ std::string plans_json(const std::vector<formats::ExportPlan>& plans,
                        {"bits_per_weight", plan.bits_per_weight},
                        {"tensors", tensors}});
   }
-  return nlohmann::ordered_json{
+  return io::Json{
              {"exports", exports},
-             {"memory", nlohmann::ordered_json::parse(forecast::memory_plan_json(memory))}}
+             {"memory", io::parse_json(forecast::memory_plan_json(memory))}}
              .dump(2) +
          "\n";
 }

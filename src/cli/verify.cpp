@@ -3,11 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "calque/core/error.h"
+#include "calque/io/json.h"
 #include "calque/verify/verify_artifact.h"
 #include "cli/commands.h"
 #include "cli/units.h"
@@ -37,13 +37,13 @@ std::string verdict_text(Finding::Verdict verdict) {
 }
 
 std::string findings_json(const std::vector<Finding>& findings) {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  io::Json list = io::Json::array();
   for (const Finding& f : findings) {
     const std::string verdict =
         f.verdict == Finding::Verdict::kFault ? "fault" : verdict_text(f.verdict);
     list.push_back({{"verdict", verdict}, {"check", f.check}, {"message", f.message}});
   }
-  return list.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return list.dump(2) + "\n";
 }
 
 std::string findings_text(const std::vector<Finding>& findings) {
@@ -56,8 +56,8 @@ std::string findings_text(const std::vector<Finding>& findings) {
 
 void verify(const VerifyArguments& arguments) {
   const std::vector<Finding> findings = verify::verify_artifact({.artifact = arguments.artifact,
-                                                                   .reference = arguments.reference,
-                                                                   .threads = arguments.threads});
+                                                                 .reference = arguments.reference,
+                                                                 .threads = arguments.threads});
   fmt::print("{}", arguments.json ? findings_json(findings) : findings_text(findings));
   const auto faults = std::count_if(findings.begin(), findings.end(), [](const Finding& f) {
     return f.verdict == Finding::Verdict::kFault;

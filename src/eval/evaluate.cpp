@@ -189,19 +189,6 @@ class Lanes {
 
 }  // namespace
 
-std::string_view name_of(ModelKind kind) {
-  switch (kind) {
-    case ModelKind::kReference:
-      return "reference";
-    case ModelKind::kNoiseFloor:
-      return "noise_floor";
-    case ModelKind::kOriginal:
-      return "original";
-    default:
-      return "artifact";
-  }
-}
-
 std::vector<ModelMetrics> evaluate(const EvalModel& reference,
                                    const std::vector<EvalModel>& candidates,
                                    const text::TokenBlocks& windows, const EvalOptions& options) {

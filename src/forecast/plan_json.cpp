@@ -1,13 +1,13 @@
-#include <nlohmann/json.hpp>
 
 #include "calque/formats/format.h"
 #include "calque/forecast/job_plan.h"
-#include "forecast/predicted_json.h"
+#include "calque/io/json.h"
+#include "calque/record/report_json.h"
 
 namespace calque::forecast {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 Json json_of(const PlannedModules& m) {
   Json json = {{"modules", m.names},       {"count", m.count},
@@ -79,7 +79,7 @@ std::string job_plan_json(const JobPlan& plan) {
                      {"time",
                       {{"seconds", plan.time.seconds},
                        {"from", plan.time.from},
-                       {"stage_seconds", Json::parse(stage_seconds_json(plan.time.stages))},
+                       {"stage_seconds", record::json_of(plan.time.stages)},
                        {"float32_operations_a_second", plan.rates.float32},
                        {"bfloat16_operations_a_second", plan.rates.bfloat16}}},
                      {"forward_dtype", plan.forward_dtype},

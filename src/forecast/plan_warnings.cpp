@@ -96,7 +96,7 @@ bool is_gpu(const std::string& device) { return device.starts_with("cuda"); }
 void warn_of_devices(const job::StageDevices& devices, Warnings& warnings) {
   if (is_gpu(devices.forward) || is_gpu(devices.statistics) || is_gpu(devices.transform) ||
       is_gpu(devices.quantize) || is_gpu(devices.pack))
-    add("some stages run on a GPU (" + shown(devices) +
+    add("some stages run on a GPU (" + job::shown(devices) +
             "): without --probe the time is that of the CPU, and GPU memory is not counted",
         warnings);
 }

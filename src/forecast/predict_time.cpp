@@ -6,7 +6,7 @@
 #include "calque/kernels/gram.h"
 #include "calque/kernels/products.h"
 #include "calque/forward/block_runner.h"
-#include "record/stage_seconds.h"
+#include "forecast/stage_costs.h"
 #include "calque/core/stopwatch.h"
 
 namespace calque::forecast {
@@ -65,42 +65,6 @@ double rate_against(Against against, const job::Job& job, const MachineRates& ra
 
 }  // namespace
 
-}  // namespace calque::forecast
-
-namespace calque::record {
-
-using namespace forecast;
-
-const std::array<record::NamedStage, 8>& named_stages() {
-  static const std::array<record::NamedStage, 8> stages = {{{"tokenize", &record::StageSeconds::tokenize},
-                                                    {"load", &record::StageSeconds::load},
-                                                    {"forward", &record::StageSeconds::forward},
-                                                    {"statistics", &record::StageSeconds::statistics},
-                                                    {"transform", &record::StageSeconds::transform},
-                                                    {"quantize", &record::StageSeconds::quantize},
-                                                    {"write", &record::StageSeconds::write},
-                                                    {"evaluate", &record::StageSeconds::evaluate}}};
-  return stages;
-}
-
-double sum(const record::StageSeconds& stages) {
-  double total = 0;
-  for (const record::NamedStage& stage : named_stages()) total += stages.*stage.seconds;
-  return total;
-}
-
-record::StageSeconds& operator+=(record::StageSeconds& to, const record::StageSeconds& stages) {
-  for (const record::NamedStage& stage : named_stages()) to.*stage.seconds += stages.*stage.seconds;
-  return to;
-}
-
-record::StageSeconds difference(const record::StageSeconds& after, const record::StageSeconds& before) {
-  record::StageSeconds result;
-  for (const record::NamedStage& stage : named_stages())
-    result.*stage.seconds = after.*stage.seconds - before.*stage.seconds;
-  return result;
-}
-
 record::StageSeconds seconds_of(const Work& work, const job::Job& job, const MachineRates& rates) {
   record::StageSeconds seconds;
   for (const WorkCost& cost : work_costs())
@@ -112,19 +76,15 @@ record::StageSeconds seconds_of(const Work& work, const job::Job& job, const Mac
 record::StageSeconds corrected(const record::StageSeconds& predicted, const record::StageSeconds& expected,
                        const record::StageSeconds& measured) {
   record::StageSeconds result = predicted;
-  for (const record::NamedStage& stage : named_stages())
+  for (const record::NamedStage& stage : record::kStages)
     if (expected.*stage.seconds > 0 && measured.*stage.seconds >= kTooShort)
       result.*stage.seconds *= measured.*stage.seconds / expected.*stage.seconds;
   return result;
 }
 
 TimePrediction prediction_of(const record::StageSeconds& stages, std::string from) {
-  return {sum(stages) + kOutsideStages, std::move(from), stages};
+  return {record::sum(stages) + kOutsideStages, std::move(from), stages};
 }
-
-}  // namespace calque::record
-
-namespace calque::forecast {
 
 MachineRates measure_rates(const job::Job& job, double seconds) {
   const Exec exec = open_exec("cpu", job.runtime.threads);
@@ -140,7 +100,7 @@ MachineRates measure_rates(const job::Job& job, double seconds) {
 TimePrediction predict_time(const job::Job& job, const model::FamilySpec& family,
                             const std::vector<formats::ExportPlan>& plans,
                             const MachineRates& rates) {
-  return record::prediction_of(record::seconds_of(job_work(job, family, plans), job, rates), "estimate");
+  return prediction_of(seconds_of(job_work(job, family, plans), job, rates), "estimate");
 }
 
 }  // namespace calque::forecast

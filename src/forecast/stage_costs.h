@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "calque/record/report.h"
+#include "calque/forecast/predict_time.h"
 #include "forecast/stage_work.h"
 
 namespace calque::forecast {
@@ -19,6 +19,9 @@ struct WorkCost {
   Against against;
   double operations;
 };
+
+// `work` by the table of costs.
+record::StageSeconds seconds_of(const Work& work, const job::Job& job, const MachineRates& rates);
 
 // The one table of efficiencies, and where they are from, is in stage_costs.cpp. By kind, in order.
 const std::array<WorkCost, kWorkKinds>& work_costs();

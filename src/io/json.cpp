@@ -244,6 +244,10 @@ void Json::push_back(Json element) {
   elements().push_back(std::move(element));
 }
 
+void Json::erase(std::string_view name) {
+  std::erase_if(members(), [&](const Member& member) { return member.name == name; });
+}
+
 void Json::append(std::string name, Json value) {
   members().push_back({std::move(name), std::move(value)});
 }
@@ -313,6 +317,11 @@ Json read_json_if_present(const std::filesystem::path& path) {
 }
 
 std::string json_string(std::string_view text) { return scalar(text); }
+
+std::string json_library_version() {
+  return fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
+                     NLOHMANN_JSON_VERSION_PATCH);
+}
 
 std::string JsonNode::place() const {
   return path_.empty() ? file_ : fmt::format("{}: {}", file_, path_);

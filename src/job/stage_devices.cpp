@@ -129,9 +129,10 @@ StageDevices choose_devices(const Job& job, const std::vector<formats::ExportPla
 }
 
 std::string shown(const StageDevices& devices) {
-  return fmt::format("forward {}, statistics {}, transform {}, quantize {}, pack {}",
-                     devices.forward, devices.statistics, devices.transform, devices.quantize,
-                     devices.pack);
+  std::string text;
+  for (const record::NamedStageDevice& stage : record::kStageDevices)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", stage.name, devices.*stage.device);
+  return text;
 }
 
 StageExecs open_devices(const StageDevices& devices, const Machine& machine) {

@@ -70,7 +70,7 @@ class TextsEvaluation {
     std::vector<eval::EvalModel> result;
     if (settings_.noise_floor) {
       result.push_back(work_.original);
-      result.back().kind = eval::ModelKind::kNoiseFloor;
+      result.back().kind = record::ModelKind::kNoiseFloor;
       result.back().dtype = forward::ComputeDType::kBFloat16;
     }
     const auto add_artifacts = [&](const std::optional<eval::KvCacheSpec>& cache) {
@@ -83,7 +83,7 @@ class TextsEvaluation {
     if (!with_caches) return result;
     for (const eval::KvCacheSpec& cache : caches_) {
       result.push_back(work_.original);
-      result.back().kind = eval::ModelKind::kOriginal;
+      result.back().kind = record::ModelKind::kOriginal;
       result.back().kv_cache = cache;
       add_artifacts(cache);
     }

@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include "forecast/stage_work.h"
-#include "record/stage_seconds.h"
+#include "calque/forecast/predict_time.h"
+#include "forecast/stage_costs.h"
 
 namespace calque::pipeline {
 
@@ -36,16 +37,16 @@ void FirstBlock::predict(Index block) {
   const job::Job& job = opened_.job;
   const model::FamilySpec& family = opened_.source.family;
   const record::StageSeconds taken = difference(measured_, before_);
-  const record::StageSeconds expected = record::seconds_of(
+  const record::StageSeconds expected = forecast::seconds_of(
       forecast::block_work(job, family, *plan_, family.blocks[static_cast<std::size_t>(block)],
                            exports_),
       job, rates_);
   const record::StageSeconds whole =
-      record::seconds_of(forecast::job_work(job, family, opened_.plans), job, rates_);
-  record::StageSeconds predicted = corrected(whole, expected, taken);
+      forecast::seconds_of(forecast::job_work(job, family, opened_.plans), job, rates_);
+  record::StageSeconds predicted = forecast::corrected(whole, expected, taken);
   if (sum(expected) > 0) predicted.evaluate *= sum(taken) / sum(expected);
   predicted.tokenize = before_.tokenize;
-  prediction_ = record::prediction_of(predicted, "first block");
+  prediction_ = forecast::prediction_of(predicted, "first block");
 }
 
 }  // namespace calque::pipeline

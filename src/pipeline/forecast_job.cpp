@@ -11,7 +11,8 @@
 #include "forecast/memory_stages.h"
 #include "forecast/stage_work.h"
 #include "pipeline/pass.h"
-#include "record/stage_seconds.h"
+#include "calque/forecast/predict_time.h"
+#include "forecast/stage_costs.h"
 
 namespace calque::pipeline {
 namespace {
@@ -49,7 +50,7 @@ class Probe {
   Probe(OpenedJob opened, const forecast::MachineRates& rates)
       : opened_(std::move(opened)),
         rates_(rates),
-        whole_(record::seconds_of(forecast::job_work(job(), family(), opened_.plans), job(), rates)),
+        whole_(forecast::seconds_of(forecast::job_work(job(), family(), opened_.plans), job(), rates)),
         evaluation_(split(forecast::evaluation_work(job(), family(), opened_.plans))) {
     std::vector<model::BlockSpec>& blocks = opened_.source.family.blocks;
     blocks.erase(blocks.begin() + 1, blocks.end());
@@ -60,10 +61,10 @@ class Probe {
     read_calibration();
     for (const std::vector<std::size_t>& exports : job::group_by_grids(opened_.plans))
       run_first_block(opened_.plans[exports.front()]);
-    record::StageSeconds predicted = corrected(whole_, expected_, measured_);
+    record::StageSeconds predicted = forecast::corrected(whole_, expected_, measured_);
     if (job().calibration.given()) predicted.tokenize = measured_.tokenize;
     if (job().evaluate) predicted.evaluate = evaluate();
-    return prediction_of(predicted, "probe");
+    return forecast::prediction_of(predicted, "probe");
   }
 
  private:
@@ -81,7 +82,7 @@ class Probe {
     return parts;
   }
   double evaluate_seconds(const forecast::Work& work) const {
-    return record::seconds_of(work, job(), rates_).evaluate;
+    return forecast::seconds_of(work, job(), rates_).evaluate;
   }
 
   void read_calibration() {
@@ -91,7 +92,7 @@ class Probe {
   }
 
   record::StageSeconds of_first_block(const formats::ExportPlan& plan, const job::Job& part) const {
-    return record::seconds_of(forecast::block_work(part, family(), plan, family().blocks.front(), 0), part,
+    return forecast::seconds_of(forecast::block_work(part, family(), plan, family().blocks.front(), 0), part,
                       rates_);
   }
 

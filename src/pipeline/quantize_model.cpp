@@ -96,7 +96,7 @@ class JobRun {
       std::filesystem::remove(job_.run_dir / "metrics.json");  // tells that a run is finished
       io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
     }
-    log_.note(fmt::format("devices: {}", shown(opened_.devices)));
+    log_.note(fmt::format("devices: {}", job::shown(opened_.devices)));
     folder_.require_devices(opened_.devices, forward_dtype());
   }
 

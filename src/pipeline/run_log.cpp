@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
+#include "calque/record/modules_csv.h"
 #include "calque/record/report_json.h"
 
 namespace calque::pipeline {
@@ -26,22 +27,6 @@ std::ofstream open_log(const std::filesystem::path& path, std::uint64_t bytes = 
   return stream;
 }
 
-std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
-
-double bits_per_weight(const quant::Grid& grid, Index in_features) {
-  if (grid.block)
-    return 8.0 * static_cast<double>(ggml_row_bytes(*grid.block, in_features)) /
-           static_cast<double>(in_features);
-  // A scale of 16 (or 32) bits a group, and an offset beside it unless the middle code stands for
-  // it.
-  const double scale_bits = grid.precision == ScalePrecision::kF32 ? 32 : 16;
-  const double offset_bits = grid.offset_kind == OffsetKind::kMinimum     ? scale_bits
-                             : grid.offset_kind == OffsetKind::kZeroPoint ? grid.bits
-                                                                          : 0;
-  return grid.bits +
-         (scale_bits + offset_bits) / static_cast<double>(grid.group_size_for(in_features));
-}
-
 }  // namespace
 
 RunLog::RunLog(const std::filesystem::path& folder, record::Observer& next, const resume::RunProgress& before)
@@ -53,10 +38,7 @@ RunLog::RunLog(const std::filesystem::path& folder, record::Observer& next, cons
   std::filesystem::create_directories(folder_);
   modules_csv_ = open_log(folder_ / "modules.csv");
   log_jsonl_ = open_log(folder_ / "log.jsonl", before.totals.log_bytes);
-  modules_csv_
-      << "block,module,method,bits,group_size,params,bpw,loss,rel_error,tokens,"
-         "nonfinite_tokens,damp_percent,dead_columns,seconds,fallback_reason,upstream_shift"
-      << std::endl;
+  modules_csv_ << record::modules_csv_header() << std::flush;
   check(modules_csv_, "modules.csv");
 }
 
@@ -74,23 +56,13 @@ void RunLog::check(const std::ofstream& stream, const char* name) const {
 
 void RunLog::phase_started(const std::string& title, Index steps) {
   phase_ = title;
-  log("phase", fmt::format(R"("title":{},"steps":{})", quoted(title), steps));
+  log("phase", fmt::format(R"("title":{},"steps":{})", io::json_string(title), steps));
   next_.phase_started(title, steps);
 }
 
 void RunLog::write_row(const record::ModuleReport& m) {
   if (!modules_csv_.is_open()) return;
-  const quant::RoundingReport& r = m.rounding;
-  const Index params = m.out_features * m.in_features;
-  const Index group_size = m.grid.group_size_for(m.in_features);
-  const double bpw = bits_per_weight(m.grid, m.in_features);
-  modules_csv_ << fmt::format(
-                      "{},{},{},{},{},{},{:.4f},{:.6g},{:.6g},{},{},{:g},{},{:.3f},{},{:.4g}\n",
-                      m.block, m.module, r.method, m.grid.bits, group_size, params, bpw, r.loss,
-                      r.relative_error, m.tokens, m.nonfinite_tokens, r.damp_percent,
-                      r.dead_columns, m.seconds,
-                      r.fallback_reason.empty() ? "" : quoted(r.fallback_reason), m.upstream_shift)
-               << std::flush;
+  modules_csv_ << record::modules_csv_row(m) << std::flush;
   check(modules_csv_, "modules.csv");
 }
 
@@ -99,7 +71,7 @@ void RunLog::module_done(const record::ModuleReport& m) {
   write_row(m);
   log("module",
       fmt::format(R"("block":{},"module":{},"method":{},"rel_error":{:.6g},"seconds":{:.3f})",
-                  m.block, quoted(m.module), quoted(r.method), r.relative_error, m.seconds));
+                  m.block, io::json_string(m.module), io::json_string(r.method), r.relative_error, m.seconds));
   next_.module_done(m);
 }
 
@@ -109,7 +81,7 @@ void RunLog::block_done(Index block, Index blocks, double seconds) {
 }
 
 void RunLog::note(const std::string& line) {
-  log("note", fmt::format(R"("text":{})", quoted(line)));
+  log("note", fmt::format(R"("text":{})", io::json_string(line)));
   next_.note(line);
 }
 
@@ -117,7 +89,7 @@ void RunLog::note(const std::string& line) {
 void RunLog::warning(const std::string& line) {
   if (seconds_before_ > 0 && std::count(warnings_.begin(), warnings_.end(), line) > 0) return;
   warnings_.push_back(line);
-  log("warning", fmt::format(R"("text":{})", quoted(line)));
+  log("warning", fmt::format(R"("text":{})", io::json_string(line)));
   next_.warning(line);
 }
 

@@ -145,8 +145,8 @@ std::string sources_text(const text::Manifest& manifest) {
 }
 
 // Of one text.
-std::string quality_table(const record::EvaluationReport& evaluation, const eval::ModelMetrics& own) {
-  const eval::ModelMetrics& source = evaluation.reference();
+std::string quality_table(const record::EvaluationReport& evaluation, const record::Measurement& own) {
+  const record::Measurement& source = evaluation.reference();
   std::string text = "| | original | this |\n|---|---|---|\n";
   text += fmt::format("| perplexity | {:.4f} ± {:.4f} | {:.4f} ± {:.4f} |\n",
                       source.perplexity_hf.value, source.perplexity_hf.uncertainty,
@@ -165,7 +165,7 @@ std::string quality_table(const record::EvaluationReport& evaluation, const eval
 std::string quality(const record::Report& report, std::size_t index) {
   std::string text;
   for (const record::EvaluationReport& evaluation : report.evaluations) {
-    const eval::ModelMetrics* own = evaluation.artifact(index);
+    const record::Measurement* own = evaluation.artifact(index);
     if (own == nullptr || evaluation.seqlen != report.evaluations.front().seqlen) continue;
     text += (text.empty() ? "" : "\n") + quality_table(evaluation, *own);
   }

@@ -1,13 +1,13 @@
 #include "calque/publish/publish.h"
 
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "calque/formats/format.h"
-#include "calque/verify/verify.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
 #include "calque/record/report_json.h"
+#include "calque/verify/verify.h"
 #include "calque/verify/verify_artifact.h"
 #include "publish/model_card.h"
 
@@ -15,13 +15,14 @@ namespace calque::publish {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 // Of the files as written. nullopt: this build cannot run a model.
 std::optional<verify::Probe> probe_of(const fs::path& folder, int threads) {
   const auto reader = formats::open_artifact(folder);
   try {
-    return verify::make_probe(*reader, verify::probe_prompt(folder, reader->config().vocab_size), threads);
+    return verify::make_probe(*reader, verify::probe_prompt(folder, reader->config().vocab_size),
+                              threads);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::kConfig) return std::nullopt;
     throw;
@@ -30,11 +31,11 @@ std::optional<verify::Probe> probe_of(const fs::path& folder, int threads) {
 
 std::string metrics_text(const record::Report& report, std::size_t index, const job::Job& job) {
   const fs::path& folder = report.artifacts[index].plan.request.path;
-  Json json = Json::parse(report_json(report));
+  Json json = io::parse_json(report_json(report));
   json["artifact"] = folder.filename().string();
-  for (Json& warning : json["warnings"]) warning = without_local_paths(warning.get<std::string>());
+  for (Json& warning : json["warnings"].elements()) warning = without_local_paths(warning.string());
   if (const std::optional<verify::Probe> probe = probe_of(folder, job.runtime.threads))
-    json["probe"] = Json::parse(probe_json(*probe));
+    json["probe"] = io::parse_json(probe_json(*probe));
   return json.dump(2) + "\n";
 }
 

@@ -1,22 +1,17 @@
 #include "calque/record/report_json.h"
 
-#include <nlohmann/json.hpp>
-
-#include "forecast/predicted_json.h"
-#include "calque/formats/format.h"
-
 namespace calque::record {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using io::Json;
 
-Json json_of(const eval::PerplexityResult& p) {
+Json json_of(const PerplexityResult& p) {
   return {{"value", p.value}, {"uncertainty", p.uncertainty}, {"predictions", p.predictions}};
 }
 
-Json json_of(const eval::Interval& interval) { return Json::array({interval.low, interval.high}); }
+Json json_of(const Interval& interval) { return Json::array({interval.low, interval.high}); }
 
-Json json_of(const eval::DivergenceResult& d) {
+Json json_of(const DivergenceResult& d) {
   return {{"kl_mean", d.kl_mean},
           {"kl_mean_uncertainty", d.kl_mean_uncertainty},
           {"kl_median", d.kl_median},
@@ -33,19 +28,19 @@ Json json_of(const eval::DivergenceResult& d) {
             {"p99", json_of(d.p99_interval)},
             {"p999", json_of(d.p999_interval)}}},
           {"kl_histogram",
-           {{"log10_first", eval::KlHistogram::kLog10First},
-            {"log10_step", eval::KlHistogram::kLog10Step},
+           {{"log10_first", d.kl_histogram.log10_first},
+            {"log10_step", d.kl_histogram.log10_step},
             {"counts", d.kl_histogram.counts}}}};
 }
 
-Json json_of(const eval::ModelMetrics& m) {
+Json json_of(const Measurement& m) {
   Json json = {{"label", m.label},
-               {"kind", eval::name_of(m.kind)},
+               {"kind", name_of(m.kind)},
                {"kv_cache", m.kv_cache},
                {"kv_cache_bytes", m.kv_cache_bytes},
                {"perplexity_huggingface", json_of(m.perplexity_hf)},
                {"perplexity_llamacpp", json_of(m.perplexity_llamacpp)}};
-  if (m.kind != eval::ModelKind::kReference) json["divergence"] = json_of(m.divergence);
+  if (m.kind != ModelKind::kReference) json["divergence"] = json_of(m.divergence);
   return json;
 }
 
@@ -70,7 +65,7 @@ Json json_of(const std::vector<EvaluationReport>& evaluations) {
   Json json = Json::array();
   for (const EvaluationReport& e : evaluations) {
     Json models = Json::array();
-    for (const eval::ModelMetrics& model : e.models) models.push_back(json_of(model));
+    for (const Measurement& model : e.models) models.push_back(json_of(model));
     json.push_back({{"text", e.text},
                     {"seqlen", e.seqlen},
                     {"windows", e.windows},
@@ -81,9 +76,8 @@ Json json_of(const std::vector<EvaluationReport>& evaluations) {
 }
 
 Json json_of(const ArtifactReport& artifact) {
-  const formats::ExportRequest& request = artifact.plan.request;
-  Json json = {{"name", request.path.filename().string()}, {"format", request.format}};
-  if (format_of(request).has_block_types) json["type"] = request.type;
+  Json json = {{"name", artifact.name()}, {"format", artifact.format()}};
+  if (!artifact.type().empty()) json["type"] = artifact.type();
   json["tensor_bytes"] = artifact.plan.tensor_bytes;
   json["file_bytes"] = artifact.file_bytes;
   json["bits_per_weight"] = artifact.bits_per_weight;
@@ -91,18 +85,11 @@ Json json_of(const ArtifactReport& artifact) {
   return json;
 }
 
-Json json_of(const StageSeconds& s) {
-  return {{"tokenize", s.tokenize},     {"load", s.load},           {"forward", s.forward},
-          {"statistics", s.statistics}, {"transform", s.transform}, {"quantize", s.quantize},
-          {"write", s.write},           {"evaluate", s.evaluate}};
-}
-
-Json json_of(const job::StageDevices& d) {
-  return {{"forward", d.forward},
-          {"statistics", d.statistics},
-          {"transform", d.transform},
-          {"quantize", d.quantize},
-          {"pack", d.pack}};
+Json json_of(const StageDevices& devices) {
+  Json json = Json::object();
+  for (const NamedStageDevice& stage : kStageDevices)
+    json.append(std::string(stage.name), devices.*stage.device);
+  return json;
 }
 
 Json json_of(const std::vector<StagePeak>& peaks) {
@@ -114,7 +101,159 @@ Json json_of(const std::vector<StagePeak>& peaks) {
   return json;
 }
 
+// Fields of objects that another version may have written: absent or null gives the default.
+template <typename T>
+T field(const Json& object, const char* name, T otherwise = {}) {
+  const Json* found = object.find(name);
+  return found == nullptr || found->is_null() ? otherwise : found->get<T>();
+}
+
+std::string text_in(const Json& object, const char* name) {
+  return field(object, name, std::string());
+}
+
+std::uint64_t bytes_in(const Json& object, const char* name) {
+  return field(object, name, std::uint64_t{0});
+}
+
+const Json& section(const Json& object, const char* name) {
+  static const Json kEmpty = Json::object();
+  const Json* found = object.find(name);
+  return found == nullptr || found->is_null() ? kEmpty : *found;
+}
+
+const Json::Array& list(const Json& object, const char* name) {
+  static const Json kEmpty = Json::array();
+  const Json* found = object.find(name);
+  return (found == nullptr || found->is_null() ? kEmpty : *found).elements();
+}
+
+PerplexityResult perplexity_from(const Json& json) {
+  return {field(json, "value", 0.0), field(json, "uncertainty", 0.0),
+          field(json, "predictions", std::int64_t{0})};
+}
+
+Interval interval_from(const Json& intervals, const char* name) {
+  const Json* found = intervals.find(name);
+  if (found == nullptr || found->is_null()) return {};
+  return {found->at(0).number(), found->at(1).number()};
+}
+
+KlHistogram histogram_from(const Json& json) {
+  return {.counts = field(json, "counts", std::vector<std::int64_t>()),
+          .log10_first = field(json, "log10_first", KlHistogram::kLog10First),
+          .log10_step = field(json, "log10_step", KlHistogram::kLog10Step)};
+}
+
+DivergenceResult divergence_from(const Json& json) {
+  const auto number = [&](const char* name) { return field(json, name, 0.0); };
+  const Json& intervals = section(json, "kl_intervals");
+  return {.kl_mean = number("kl_mean"),
+          .kl_mean_uncertainty = number("kl_mean_uncertainty"),
+          .kl_median = number("kl_median"),
+          .kl_p90 = number("kl_p90"),
+          .kl_p99 = number("kl_p99"),
+          .kl_p999 = number("kl_p999"),
+          .kl_max = number("kl_max"),
+          .median_interval = interval_from(intervals, "median"),
+          .p90_interval = interval_from(intervals, "p90"),
+          .p99_interval = interval_from(intervals, "p99"),
+          .p999_interval = interval_from(intervals, "p999"),
+          .top1_agreement = number("top1_agreement"),
+          .top1_agreement_uncertainty = number("top1_agreement_uncertainty"),
+          .rms_delta_p = number("rms_delta_p"),
+          .kl_histogram = histogram_from(section(json, "kl_histogram"))};
+}
+
+ModelKind kind_named(const std::string& name) {
+  for (const ModelKind kind : {ModelKind::kReference, ModelKind::kNoiseFloor, ModelKind::kOriginal})
+    if (name == name_of(kind)) return kind;
+  return ModelKind::kArtifact;
+}
+
+Measurement measurement_from(const Json& json) {
+  return {.label = text_in(json, "label"),
+          .kind = kind_named(text_in(json, "kind")),
+          .kv_cache = text_in(json, "kv_cache"),
+          .kv_cache_bytes = bytes_in(json, "kv_cache_bytes"),
+          .perplexity_hf = perplexity_from(section(json, "perplexity_huggingface")),
+          .perplexity_llamacpp = perplexity_from(section(json, "perplexity_llamacpp")),
+          .divergence = divergence_from(section(json, "divergence"))};
+}
+
+EvaluationReport evaluation_from(const Json& json) {
+  EvaluationReport result{.text = text_in(json, "text"),
+                          .seqlen = field(json, "seqlen", Index{0}),
+                          .windows = field(json, "windows", Index{0}),
+                          .manifest = manifest_from(section(json, "manifest")),
+                          .models = {}};
+  for (const Json& model : list(json, "models")) result.models.push_back(measurement_from(model));
+  return result;
+}
+
+ArtifactReport artifact_from(const Json& json) {
+  ArtifactReport artifact;
+  artifact.plan.request.path = text_in(json, "name");
+  artifact.plan.request.format = text_in(json, "format");
+  artifact.plan.request.type = text_in(json, "type");
+  artifact.plan.tensor_bytes = bytes_in(json, "tensor_bytes");
+  artifact.plan.bits_per_weight = artifact.bits_per_weight = field(json, "bits_per_weight", 0.0);
+  artifact.file_bytes = bytes_in(json, "file_bytes");
+  return artifact;
+}
+
+StageSeconds stages_from(const Json& json) {
+  StageSeconds stages;
+  for (const NamedStage& stage : kStages)
+    stages.*stage.seconds = field(json, stage.name.data(), 0.0);
+  return stages;
+}
+
+Predicted predicted_from(const Json& metrics) {
+  const Json& json = section(metrics, "predicted");
+  Predicted predicted{
+      .seconds = field(json, "seconds", 0.0),
+      .seconds_from = text_in(json, "seconds_from"),
+      .stages = stages_from(section(json, "stage_seconds")),
+      .peak_bytes = field(json, "peak_bytes", bytes_in(metrics, "predicted_peak_bytes")),
+      .disk_bytes = bytes_in(json, "disk_bytes"),
+      .file_bytes = {}};
+  for (const Json& artifact : list(metrics, "artifacts"))
+    predicted.file_bytes.push_back(bytes_in(artifact, "predicted_file_bytes"));
+  return predicted;
+}
+
+void read_costs(const Json& metrics, Report& report) {
+  report.seconds = field(metrics, "seconds", 0.0);
+  report.stages = stages_from(section(metrics, "stage_seconds"));
+  report.peak_bytes = bytes_in(metrics, "peak_bytes");
+  report.predicted_peak_bytes = bytes_in(metrics, "predicted_peak_bytes");
+  report.activation_file_bytes = bytes_in(metrics, "activation_file_bytes");
+  for (const Json& peak : list(metrics, "stage_peaks"))
+    report.stage_peaks.push_back({text_in(peak, "stage"), bytes_in(peak, "predicted_bytes"),
+                                  bytes_in(peak, "measured_bytes")});
+  report.predicted = predicted_from(metrics);
+  const Json& devices = section(metrics, "stage_devices");
+  for (const NamedStageDevice& stage : kStageDevices)
+    report.stage_devices.*stage.device = text_in(devices, stage.name.data());
+}
+
 }  // namespace
+
+Json json_of(const StageSeconds& stages) {
+  Json json = Json::object();
+  for (const NamedStage& stage : kStages)
+    json.append(std::string(stage.name), stages.*stage.seconds);
+  return json;
+}
+
+Json json_of(const Predicted& predicted) {
+  return {{"seconds", predicted.seconds},
+          {"seconds_from", predicted.seconds_from},
+          {"stage_seconds", json_of(predicted.stages)},
+          {"peak_bytes", predicted.peak_bytes},
+          {"disk_bytes", predicted.disk_bytes}};
+}
 
 std::string report_json(const Report& report) {
   Json artifacts = Json::array();
@@ -140,11 +279,51 @@ std::string report_json(const Report& report) {
                      {"predicted_peak_bytes", report.predicted_peak_bytes},
                      {"activation_file_bytes", report.activation_file_bytes},
                      {"stage_peaks", json_of(report.stage_peaks)},
-                     {"predicted", Json::parse(forecast::predicted_json(report.predicted))},
+                     {"predicted", json_of(report.predicted)},
                      {"shared", report.shared},
                      {"warnings", report.warnings},
                      {"resumed", report.resumed}};
   return json.dump(2) + "\n";
+}
+
+Report report_from(const Json& metrics) {
+  Report report;
+  report.job_name = text_in(metrics, "job");
+  report.calque_version = text_in(metrics, "calque_version");
+  const Json& source = section(metrics, "source");
+  report.source_name = text_in(source, "name");
+  report.source_bytes = bytes_in(source, "tensor_bytes");
+  report.source_bits_per_weight = field(source, "bits_per_weight", 0.0);
+  for (const Json& json : list(metrics, "artifacts"))
+    report.artifacts.push_back(artifact_from(json));
+  for (const Json& json : list(metrics, "evaluations"))
+    if (!list(json, "models").empty()) report.evaluations.push_back(evaluation_from(json));
+  report.forward_dtype = text_in(metrics, "forward_dtype");
+  report.threads = field(metrics, "threads", 0);
+  read_costs(metrics, report);
+  report.shared = field(metrics, "shared", std::vector<std::string>());
+  report.warnings = field(metrics, "warnings", std::vector<std::string>());
+  report.resumed = field(metrics, "resumed", 0);
+  return report;
+}
+
+text::Manifest manifest_from(const Json& json) {
+  text::Manifest manifest;
+  manifest.tokenizer = text_in(json, "tokenizer");
+  manifest.tokens_sha256 = text_in(json, "tokens_sha256");
+  manifest.first_ids = field(json, "first_ids", std::vector<std::int32_t>());
+  for (const Json& source : list(json, "sources")) {
+    text::SourceReport& s = manifest.sources.emplace_back();
+    s.path = text_in(source, "file");
+    s.sha256 = text_in(source, "sha256");
+    s.documents = field(source, "documents", s.documents);
+    s.documents_skipped = field(source, "documents_skipped", s.documents_skipped);
+    s.invalid_utf8 = field(source, "documents_with_invalid_utf8", s.invalid_utf8);
+    s.tokens = field(source, "tokens", s.tokens);
+    s.rows_available = field(source, "rows_available", s.rows_available);
+    s.rows_used = field(source, "rows_used", s.rows_used);
+  }
+  return manifest;
 }
 
 std::string manifest_json(const text::Manifest& manifest) {
@@ -153,14 +332,6 @@ std::string manifest_json(const text::Manifest& manifest) {
 
 std::string evaluations_json(const std::vector<EvaluationReport>& evaluations) {
   return json_of(evaluations).dump(2) + "\n";
-}
-
-const eval::ModelMetrics* EvaluationReport::artifact(std::size_t index) const {
-  for (const eval::ModelMetrics& model : models) {
-    if (model.kind != eval::ModelKind::kArtifact || !model.kv_cache.empty()) continue;
-    if (index-- == 0) return &model;
-  }
-  return nullptr;
 }
 
 }  // namespace calque::record

@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
-#include "calque/formats/plan.h"
 #include "calque/core/error.h"
+#include "calque/formats/plan.h"
 #include "calque/model/config.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"

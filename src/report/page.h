@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "report/csv.h"
+#include "calque/io/csv.h"
 #include "report/svg.h"
 
 namespace calque::report {
@@ -14,7 +14,7 @@ namespace calque::report {
 struct Figure {
   std::string name;  // "pareto_bits": of the .svg and the .csv
   Svg svg;
-  Csv data;
+  io::Csv data;
 };
 
 // A table of the page. Cells are HTML: made with escaped() or the helpers below.

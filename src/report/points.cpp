@@ -10,41 +10,41 @@
 namespace calque::report {
 namespace {
 
-Quality quality_of(const Evaluation& evaluation, const ModelResult& model) {
+Quality quality_of(const record::EvaluationReport& evaluation, const record::Measurement& model) {
   Quality q;
   q.text = evaluation.text;
   q.seqlen = evaluation.seqlen;
-  q.tokenizer = evaluation.tokens.tokenizer;
-  q.tokens_sha256 = evaluation.tokens.tokens_sha256;
-  q.perplexity = model.perplexity;
-  if (const ModelResult* reference = evaluation.reference())
-    q.perplexity_original = reference->perplexity.value;
-  if (model.divergence) {
+  q.tokenizer = evaluation.manifest.tokenizer;
+  q.tokens_sha256 = evaluation.manifest.tokens_sha256;
+  q.perplexity = {model.perplexity_hf.value, model.perplexity_hf.uncertainty};
+  if (const record::Measurement* reference = evaluation.find(record::ModelKind::kReference))
+    q.perplexity_original = reference->perplexity_hf.value;
+  if (model.compared()) {
+    const record::DivergenceResult& d = model.divergence;
     q.has_kl = true;
-    q.kl_mean = model.divergence->kl_mean;
-    q.kl_mean_sd = model.divergence->kl_mean_sd;
-    q.kl_median = model.divergence->kl_median.value;
-    q.kl_p99 = model.divergence->kl_p99.value;
-    q.top1_agreement = model.divergence->top1_agreement.value;
+    q.kl_mean = {d.kl_mean, d.kl_mean_uncertainty};
+    q.kl_median = d.kl_median;
+    q.kl_p99 = d.kl_p99;
+    q.top1_agreement = d.top1_agreement;
   }
   return q;
 }
 
 // Bits and group size of most modules.
-std::string grid_text(const std::vector<Module>* pass) {
+std::string grid_text(const std::vector<record::ModuleReport>* pass) {
   if (pass == nullptr || pass->empty()) return "";
   std::map<std::pair<int, std::int64_t>, int> counts;
-  for (const Module& m : *pass) ++counts[{m.bits, m.group_size}];
+  for (const record::ModuleReport& m : *pass) ++counts[{m.grid.bits, m.grid.group_size}];
   const auto most = std::ranges::max_element(counts, {}, [](const auto& c) { return c.second; });
   return fmt::format(" {} bit g{}", most->first.first, most->first.second);
 }
 
 std::string usual_name(const Run& run, std::size_t i) {
-  const Artifact& artifact = run.artifacts[i];
+  const record::ArtifactReport& artifact = run.artifacts[i];
   const std::string grid = grid_text(run.pass_of(i));
-  if (!artifact.type.empty()) return artifact.type;
-  const formats::Format* format = formats::find_format(artifact.format);
-  return (format == nullptr ? artifact.format : std::string(format->label)) + grid;
+  if (!artifact.type().empty()) return artifact.type();
+  const formats::Format* format = formats::find_format(artifact.format());
+  return (format == nullptr ? artifact.format() : std::string(format->label)) + grid;
 }
 
 Quality main_quality(const SweepPoint& point) {
@@ -78,10 +78,10 @@ void add_what_is_common(const Sweep& sweep, Point& point) {
   if (!sweep.first_run) return;
   point.base.name = sweep.first_run->source_name;
   for (Quality& q : point.qualities)
-    for (const Evaluation& evaluation : sweep.first_run->evaluations)
+    for (const record::EvaluationReport& evaluation : sweep.first_run->evaluations)
       if (evaluation.text == q.text && evaluation.seqlen == q.seqlen) {
-        q.tokenizer = evaluation.tokens.tokenizer;
-        q.tokens_sha256 = evaluation.tokens.tokens_sha256;
+        q.tokenizer = evaluation.manifest.tokenizer;
+        q.tokens_sha256 = evaluation.manifest.tokens_sha256;
       }
 }
 
@@ -144,17 +144,17 @@ Point point_of(const Sweep& sweep, const SweepPoint& row) {
 std::vector<Point> points_of(const Run& run) {
   std::vector<Point> points;
   for (std::size_t i = 0; i < run.artifacts.size(); ++i) {
-    const Artifact& artifact = run.artifacts[i];
-    Point point{artifact.name,
+    const record::ArtifactReport& artifact = run.artifacts[i];
+    Point point{artifact.name(),
                 run.name,
                 usual_name(run, i),
                 {run.source_name, run.source_bytes},
-                artifact.tensor_bytes,
+                artifact.plan.tensor_bytes,
                 artifact.bits_per_weight,
                 {},
                 {}};
-    for (const Evaluation& evaluation : run.evaluations)
-      if (const ModelResult* model = evaluation.artifact(artifact.name))
+    for (const record::EvaluationReport& evaluation : run.evaluations)
+      if (const record::Measurement* model = evaluation.artifact(artifact.name()))
         point.qualities.push_back(quality_of(evaluation, *model));
     points.push_back(std::move(point));
   }

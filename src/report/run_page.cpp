@@ -10,54 +10,56 @@
 namespace calque::report {
 namespace {
 
-std::string share_text(const Run& run, const Artifact& artifact) {
+std::string share_text(const Run& run, const record::ArtifactReport& artifact) {
   std::string text = fmt::format("{:.2f} bits/weight", artifact.bits_per_weight);
   if (run.source_bytes > 0)
-    text += fmt::format(
-        ", {:.0f} % of the original",
-        100.0 * static_cast<double>(artifact.tensor_bytes) / static_cast<double>(run.source_bytes));
+    text += fmt::format(", {:.0f} % of the original",
+                        100.0 * static_cast<double>(artifact.plan.tensor_bytes) /
+                            static_cast<double>(run.source_bytes));
   return text;
 }
 
-const Divergence* divergence_of(const Run& run, const Artifact& artifact) {
+const record::DivergenceResult* divergence_of(const Run& run,
+                                              const record::ArtifactReport& artifact) {
   if (run.evaluations.empty()) return nullptr;
-  const ModelResult* model = run.evaluations.front().artifact(artifact.name);
-  return model != nullptr && model->divergence ? &*model->divergence : nullptr;
+  const record::Measurement* model = run.evaluations.front().artifact(artifact.name());
+  return model != nullptr && model->compared() ? &model->divergence : nullptr;
 }
 
-std::string kl_text(const Divergence& d) {
-  return fmt::format("KL {}, same top-1 {:.1f} %", number_text(d.kl_mean.value),
-                     100 * d.top1_agreement.value);
+std::string kl_text(const record::DivergenceResult& d) {
+  return fmt::format("KL {}, same top-1 {:.1f} %", number_text(d.kl_mean), 100 * d.top1_agreement);
 }
 
-void add_quality_cards(const Run& run, const Artifact& artifact, std::vector<Card>& cards) {
-  const Divergence* d = divergence_of(run, artifact);
+void add_quality_cards(const Run& run, const record::ArtifactReport& artifact,
+                       std::vector<Card>& cards) {
+  const record::DivergenceResult* d = divergence_of(run, artifact);
   if (d == nullptr) return;
-  const ModelResult& model = *run.evaluations.front().artifact(artifact.name);
-  cards.push_back({"KL divergence, mean", number_text(d->kl_mean.value),
-                   fmt::format("nats; 99 % of tokens below {}", number_text(d->kl_p99.value))});
-  cards.push_back({"same most likely token", fmt::format("{:.1f} %", 100 * d->top1_agreement.value),
+  const record::Measurement& model = *run.evaluations.front().artifact(artifact.name());
+  cards.push_back({"KL divergence, mean", number_text(d->kl_mean),
+                   fmt::format("nats; 99 % of tokens below {}", number_text(d->kl_p99))});
+  cards.push_back({"same most likely token", fmt::format("{:.1f} %", 100 * d->top1_agreement),
                    "as the original"});
-  const ModelResult* reference = run.evaluations.front().reference();
+  const record::Measurement* reference =
+      run.evaluations.front().find(record::ModelKind::kReference);
   cards.push_back(
-      {"perplexity", fmt::format("{:.2f}", model.perplexity.value),
-       reference == nullptr ? "" : fmt::format("original {:.2f}", reference->perplexity.value)});
+      {"perplexity", fmt::format("{:.2f}", model.perplexity_hf.value),
+       reference == nullptr ? "" : fmt::format("original {:.2f}", reference->perplexity_hf.value)});
 }
 
 // Of several: which lost least, and which is smallest.
 void add_extremes(const Run& run, std::vector<Card>& cards) {
-  const auto smallest = std::ranges::min_element(run.artifacts, {}, &Artifact::tensor_bytes);
-  const Artifact* closest = nullptr;
-  for (const Artifact& a : run.artifacts) {
-    const Divergence* d = divergence_of(run, a);
-    if (d != nullptr &&
-        (closest == nullptr || d->kl_mean.value < divergence_of(run, *closest)->kl_mean.value))
+  const auto smallest = std::ranges::min_element(
+      run.artifacts, {}, [](const record::ArtifactReport& a) { return a.plan.tensor_bytes; });
+  const record::ArtifactReport* closest = nullptr;
+  for (const record::ArtifactReport& a : run.artifacts) {
+    const record::DivergenceResult* d = divergence_of(run, a);
+    if (d != nullptr && (closest == nullptr || d->kl_mean < divergence_of(run, *closest)->kl_mean))
       closest = &a;
   }
-  const auto card = [&](const std::string& title, const Artifact& a) {
-    const Divergence* d = divergence_of(run, a);
-    cards.push_back({title, a.name,
-                     bytes_text(a.tensor_bytes) + ", " + share_text(run, a) +
+  const auto card = [&](const std::string& title, const record::ArtifactReport& a) {
+    const record::DivergenceResult* d = divergence_of(run, a);
+    cards.push_back({title, a.name(),
+                     bytes_text(a.plan.tensor_bytes) + ", " + share_text(run, a) +
                          (d == nullptr ? "" : "; " + kl_text(*d))});
   };
   if (closest != nullptr) card("closest to the original", *closest);
@@ -67,18 +69,18 @@ void add_extremes(const Run& run, std::vector<Card>& cards) {
 std::vector<Card> cards_of(const Run& run) {
   std::vector<Card> cards;
   if (run.artifacts.size() == 1) {
-    const Artifact& only = run.artifacts.front();
-    cards.push_back({"size", bytes_text(only.tensor_bytes), share_text(run, only)});
+    const record::ArtifactReport& only = run.artifacts.front();
+    cards.push_back({"size", bytes_text(only.plan.tensor_bytes), share_text(run, only)});
     add_quality_cards(run, only, cards);
   } else if (!run.artifacts.empty()) {
     add_extremes(run, cards);
   }
   cards.push_back(
       {"time", duration_text(run.seconds),
-       run.predicted_seconds > 0 ? "predicted " + duration_text(run.predicted_seconds) : ""});
+       run.predicted.seconds > 0 ? "predicted " + duration_text(run.predicted.seconds) : ""});
   cards.push_back(
       {"peak memory", bytes_text(run.peak_bytes),
-       run.predicted_peak_bytes > 0 ? "predicted " + bytes_text(run.predicted_peak_bytes) : ""});
+       run.predicted.peak_bytes > 0 ? "predicted " + bytes_text(run.predicted.peak_bytes) : ""});
   return cards;
 }
 
@@ -95,9 +97,9 @@ std::string subtitle(const Run& run) {
 
 ParetoSeries by_format(const Run& run) {
   ParetoSeries series;
-  for (const Artifact& a : run.artifacts) {
-    const auto found = std::ranges::find(series.names, a.format) - series.names.begin();
-    if (found == std::ssize(series.names)) series.names.push_back(a.format);
+  for (const record::ArtifactReport& a : run.artifacts) {
+    const auto found = std::ranges::find(series.names, a.format()) - series.names.begin();
+    if (found == std::ssize(series.names)) series.names.push_back(a.format());
     series.of_point.push_back(static_cast<std::size_t>(found));
   }
   return series;
@@ -105,8 +107,8 @@ ParetoSeries by_format(const Run& run) {
 
 double noise_floor(const Run& run) {
   if (run.evaluations.empty()) return 0;
-  const ModelResult* floor = run.evaluations.front().noise_floor();
-  return floor != nullptr && floor->divergence ? floor->divergence->kl_mean.value : 0;
+  const record::Measurement* floor = run.evaluations.front().find(record::ModelKind::kNoiseFloor);
+  return floor != nullptr ? floor->divergence.kl_mean : 0;
 }
 
 void add_unfinished_banner(Page& page, const Run& run) {

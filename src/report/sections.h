@@ -24,7 +24,7 @@ void add_pareto(Page& page, const std::vector<Point>& points, const ParetoSeries
 // Several texts side by side; how KL divergence is spread over the tokens of `evaluation` (null:
 // not kept).
 void add_texts_and_spread(Page& page, const std::vector<Point>& points,
-                          const Evaluation* evaluation);
+                          const record::EvaluationReport* evaluation);
 // Heat maps of every pass over the model.
 void add_modules(Page& page, const Run& run);
 // Seconds, memory and bytes, measured beside predicted.
@@ -35,6 +35,6 @@ void add_provenance(Page& page, const Run& run);
 std::string data_table(const Run& run);
 
 // "text, 40 windows of 512 tokens"
-std::string evaluation_text(const Evaluation& evaluation);
+std::string evaluation_text(const record::EvaluationReport& evaluation);
 
 }  // namespace calque::report

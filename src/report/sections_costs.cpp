@@ -17,12 +17,14 @@ std::string deviation(double measured, double predicted) {
 
 BarPlot time_plot(const Run& run) {
   BarPlot plot{"Time by stage", "Seconds of each stage, measured and predicted.", {}};
-  for (const StageTime& t : run.times) {
-    if (t.measured < 0.005 && t.predicted < 0.005) continue;
+  for (const record::NamedStage& stage : record::kStages) {
+    const double measured = run.stages.*stage.seconds;
+    const double predicted = run.predicted.stages.*stage.seconds;
+    if (measured < 0.005 && predicted < 0.005) continue;
     plot.rows.push_back(
-        {t.stage, t.measured, t.predicted,
-         duration_text(t.measured) +
-             (t.predicted > 0 ? fmt::format(" (predicted {})", duration_text(t.predicted)) : "")});
+        {std::string(stage.name), measured, predicted,
+         duration_text(measured) +
+             (predicted > 0 ? fmt::format(" (predicted {})", duration_text(predicted)) : "")});
   }
   return plot;
 }
@@ -30,26 +32,28 @@ BarPlot time_plot(const Run& run) {
 BarPlot memory_plot(const Run& run) {
   BarPlot plot{
       "Peak memory by stage", "Resident memory of each stage, measured and predicted.", {}};
-  for (const StageMemory& m : run.memory)
+  for (const record::StagePeak& m : run.stage_peaks)
     plot.rows.push_back(
-        {m.stage, static_cast<double>(m.measured), static_cast<double>(m.predicted),
-         (m.measured > 0 ? bytes_text(m.measured) : std::string("not measured")) +
-             (m.predicted > 0 ? fmt::format(" (predicted {})", bytes_text(m.predicted)) : "")});
+        {m.stage, static_cast<double>(m.measured_bytes), static_cast<double>(m.predicted_bytes),
+         (m.measured_bytes > 0 ? bytes_text(m.measured_bytes) : std::string("not measured")) +
+             (m.predicted_bytes > 0 ? fmt::format(" (predicted {})", bytes_text(m.predicted_bytes))
+                                    : "")});
   return plot;
 }
 
-Csv time_data(const Run& run) {
-  Csv csv{{"stage", "seconds", "predicted_seconds"}, {}};
-  for (const StageTime& t : run.times)
-    csv.rows.push_back(
-        {t.stage, fmt::format("{:g}", t.measured), fmt::format("{:g}", t.predicted)});
+io::Csv time_data(const Run& run) {
+  io::Csv csv{{"stage", "seconds", "predicted_seconds"}, {}};
+  for (const record::NamedStage& stage : record::kStages)
+    csv.rows.push_back({std::string(stage.name), fmt::format("{:g}", run.stages.*stage.seconds),
+                        fmt::format("{:g}", run.predicted.stages.*stage.seconds)});
   return csv;
 }
 
-Csv memory_data(const Run& run) {
-  Csv csv{{"stage", "bytes", "predicted_bytes"}, {}};
-  for (const StageMemory& m : run.memory)
-    csv.rows.push_back({m.stage, std::to_string(m.measured), std::to_string(m.predicted)});
+io::Csv memory_data(const Run& run) {
+  io::Csv csv{{"stage", "bytes", "predicted_bytes"}, {}};
+  for (const record::StagePeak& m : run.stage_peaks)
+    csv.rows.push_back(
+        {m.stage, std::to_string(m.measured_bytes), std::to_string(m.predicted_bytes)});
   return csv;
 }
 
@@ -61,24 +65,26 @@ void add_row(HtmlTable& table, const std::string& what, const std::string& predi
 HtmlTable prediction_table(const Run& run) {
   HtmlTable table;
   table.columns = {{"", false}, {"predicted"}, {"measured"}, {"difference"}};
-  if (run.predicted_seconds > 0)
+  const record::Predicted& predicted = run.predicted;
+  if (predicted.seconds > 0)
+    add_row(table,
+            "time" + (predicted.seconds_from.empty()
+                          ? ""
+                          : " (predicted from: " + predicted.seconds_from + ")"),
+            duration_text(predicted.seconds), duration_text(run.seconds),
+            deviation(run.seconds, predicted.seconds));
+  if (predicted.peak_bytes > 0)
     add_row(
-        table,
-        "time" + (run.seconds_from.empty() ? "" : " (predicted from: " + run.seconds_from + ")"),
-        duration_text(run.predicted_seconds), duration_text(run.seconds),
-        deviation(run.seconds, run.predicted_seconds));
-  if (run.predicted_peak_bytes > 0)
-    add_row(table, "peak memory", bytes_text(run.predicted_peak_bytes), bytes_text(run.peak_bytes),
-            deviation(static_cast<double>(run.peak_bytes),
-                      static_cast<double>(run.predicted_peak_bytes)));
-  for (const Artifact& a : run.artifacts)
-    if (a.predicted_file_bytes > 0)
-      add_row(table, a.name, fmt::format("{} B", a.predicted_file_bytes),
-              fmt::format("{} B", a.file_bytes),
-              a.file_bytes == a.predicted_file_bytes
-                  ? "exact"
-                  : deviation(static_cast<double>(a.file_bytes),
-                              static_cast<double>(a.predicted_file_bytes)));
+        table, "peak memory", bytes_text(predicted.peak_bytes), bytes_text(run.peak_bytes),
+        deviation(static_cast<double>(run.peak_bytes), static_cast<double>(predicted.peak_bytes)));
+  for (std::size_t i = 0; i < run.artifacts.size(); ++i) {
+    const std::uint64_t bytes = run.artifacts[i].file_bytes, expected = predicted.file_bytes[i];
+    if (expected > 0)
+      add_row(
+          table, run.artifacts[i].name(), fmt::format("{} B", expected), fmt::format("{} B", bytes),
+          bytes == expected ? "exact"
+                            : deviation(static_cast<double>(bytes), static_cast<double>(expected)));
+  }
   return table;
 }
 

@@ -14,10 +14,10 @@ namespace {
 
 // The modules of one cell: one, or the experts of a layer.
 struct CellModules {
-  std::vector<const Module*> modules;
+  std::vector<const record::ModuleReport*> modules;
   double mean_error() const {
     double sum = 0;
-    for (const Module* m : modules) sum += m->rel_error;
+    for (const record::ModuleReport* m : modules) sum += m->rounding.relative_error;
     return sum / static_cast<double>(modules.size());
   }
 };
@@ -25,15 +25,15 @@ struct CellModules {
 // Roles in the order they come, blocks in theirs.
 struct Grid {
   std::vector<std::string> roles;
-  std::vector<int> blocks;
-  std::map<std::pair<std::string, int>, CellModules> cells;
+  std::vector<Index> blocks;
+  std::map<std::pair<std::string, Index>, CellModules> cells;
 };
 
-bool is_outside_blocks(const Module& m) { return m.role == m.name; }
+bool is_outside_blocks(const record::ModuleReport& m) { return m.role == m.module; }
 
-Grid grid_of(const std::vector<Module>& pass) {
+Grid grid_of(const std::vector<record::ModuleReport>& pass) {
   Grid grid;
-  for (const Module& m : pass) {
+  for (const record::ModuleReport& m : pass) {
     if (is_outside_blocks(m)) continue;
     if (std::ranges::find(grid.roles, m.role) == grid.roles.end()) grid.roles.push_back(m.role);
     if (std::ranges::find(grid.blocks, m.block) == grid.blocks.end())
@@ -65,10 +65,10 @@ struct ErrorRange {
 ErrorRange range_of(const Run& run) {
   ErrorRange range;
   for (const auto& pass : run.passes)
-    for (const Module& m : pass)
-      if (m.rel_error > 0 && !is_outside_blocks(m)) {
-        range.low = std::min(range.low, m.rel_error);
-        range.high = std::max(range.high, m.rel_error);
+    for (const record::ModuleReport& m : pass)
+      if (m.rounding.relative_error > 0 && !is_outside_blocks(m)) {
+        range.low = std::min(range.low, m.rounding.relative_error);
+        range.high = std::max(range.high, m.rounding.relative_error);
       }
   return range;
 }
@@ -76,7 +76,7 @@ ErrorRange range_of(const Run& run) {
 HeatStrip frame_of(const Grid& grid) {
   HeatStrip strip;
   strip.columns_title = "layer";
-  for (const int block : grid.blocks) strip.columns.push_back(std::to_string(block));
+  for (const Index block : grid.blocks) strip.columns.push_back(std::to_string(block));
   for (const std::string& role : grid.roles) strip.rows.push_back(short_role(role, grid));
   strip.cells.resize(grid.roles.size());
   for (auto& row : strip.cells) row.resize(grid.blocks.size());
@@ -93,9 +93,9 @@ void fill(HeatStrip& strip, const Grid& grid, const MakeCell& make_cell) {
 }
 
 std::string what(const CellModules& cell) {
-  const Module& first = *cell.modules.front();
+  const record::ModuleReport& first = *cell.modules.front();
   return cell.modules.size() == 1
-             ? first.name
+             ? first.module
              : fmt::format("layer {}, {} x {}", first.block, cell.modules.size(), first.role);
 }
 
@@ -112,7 +112,7 @@ HeatStrip error_strip(const Grid& grid, const ErrorRange& range, const std::stri
   strip.description = "A row a kind of module, a column a layer.";
   fill(strip, grid, [&](const CellModules& cell) {
     const double error = cell.mean_error();
-    const std::string& fallback = cell.modules.front()->fallback_reason;
+    const std::string& fallback = cell.modules.front()->rounding.fallback_reason;
     return HeatCell{range.share(error), fallback.empty() ? cell_text(error) : "!",
                     fmt::format("{}: {}{}", what(cell), number_text(error),
                                 fallback.empty() ? "" : "\nfell back: " + fallback)};
@@ -131,34 +131,35 @@ HeatStrip bits_strip(const Grid& grid, const std::string& pass) {
   strip.title = "Bits" + pass;
   strip.description = "Bits of a code in every module; scales come on top.";
   fill(strip, grid, [](const CellModules& cell) {
-    const Module& m = *cell.modules.front();
-    return HeatCell{
-        bits_share(m.bits), std::to_string(m.bits),
-        fmt::format("{}: {}, {} bits, groups of {}, {} bits/weight with scales", what(cell),
-                    m.method, m.bits, m.group_size, number_text(m.bits_per_weight))};
+    const record::ModuleReport& m = *cell.modules.front();
+    return HeatCell{bits_share(m.grid.bits), std::to_string(m.grid.bits),
+                    fmt::format("{}: {}, {} bits, groups of {}, {} bits/weight with scales",
+                                what(cell), m.rounding.method, m.grid.bits, m.grid.group_size,
+                                number_text(m.bits_per_weight))};
   });
   for (const int bits : {2, 3, 4, 5, 6, 8})
     strip.legend.emplace_back(bits_share(bits), std::to_string(bits));
   return strip;
 }
 
-Csv data_of(const std::vector<Module>& pass) {
-  Csv csv{{"block", "module", "method", "bits", "group_size", "bits_per_weight", "rel_error",
-           "fallback_reason"},
-          {}};
-  for (const Module& m : pass)
-    csv.rows.push_back({std::to_string(m.block), m.name, m.method, std::to_string(m.bits),
-                        std::to_string(m.group_size), fmt::format("{:g}", m.bits_per_weight),
-                        fmt::format("{:g}", m.rel_error), m.fallback_reason});
+io::Csv data_of(const std::vector<record::ModuleReport>& pass) {
+  io::Csv csv{{"block", "module", "method", "bits", "group_size", "bits_per_weight", "rel_error",
+               "fallback_reason"},
+              {}};
+  for (const record::ModuleReport& m : pass)
+    csv.rows.push_back(
+        {std::to_string(m.block), m.module, m.rounding.method, std::to_string(m.grid.bits),
+         std::to_string(m.grid.group_size), fmt::format("{:g}", m.bits_per_weight),
+         fmt::format("{:g}", m.rounding.relative_error), m.rounding.fallback_reason});
   return csv;
 }
 
 // Passes come in the order of their exports. Where some exports share one, only the grids are sure.
 std::string pass_text(const Run& run, std::size_t i) {
   if (run.passes.size() == 1) return "";
-  if (run.passes.size() == run.artifacts.size()) return ", " + run.artifacts[i].name;
+  if (run.passes.size() == run.artifacts.size()) return ", " + run.artifacts[i].name();
   double sum = 0;
-  for (const Module& m : run.passes[i]) sum += m.bits_per_weight;
+  for (const record::ModuleReport& m : run.passes[i]) sum += m.bits_per_weight;
   return fmt::format(", pass {} ({:.2f} bits)", i + 1,
                      sum / static_cast<double>(run.passes[i].size()));
 }
@@ -168,7 +169,7 @@ std::vector<Figure> strips_of(const Run& run, std::size_t i, const ErrorRange& r
   if (grid.roles.empty()) return {};
   const std::string pass = pass_text(run, i);
   const std::string suffix = run.passes.size() == 1 ? "" : fmt::format("_{}", i + 1);
-  const Csv data = data_of(run.passes[i]);
+  const io::Csv data = data_of(run.passes[i]);
   return {{"error_strip" + suffix, draw(error_strip(grid, range, pass)), data},
           {"bits_strip" + suffix, draw(bits_strip(grid, pass)), data}};
 }
@@ -176,8 +177,8 @@ std::vector<Figure> strips_of(const Run& run, std::size_t i, const ErrorRange& r
 std::string fallbacks_text(const Run& run) {
   std::size_t count = 0;
   for (const auto& pass : run.passes)
-    count += static_cast<std::size_t>(
-        std::ranges::count_if(pass, [](const Module& m) { return !m.fallback_reason.empty(); }));
+    count += static_cast<std::size_t>(std::ranges::count_if(
+        pass, [](const record::ModuleReport& m) { return !m.rounding.fallback_reason.empty(); }));
   if (count == 0) return "No module fell back to rounding to nearest.";
   return fmt::format("{} fell back to rounding to nearest (!): tooltips and CSV files say why.",
                      count == 1 ? "One module" : fmt::format("{} modules", count));

@@ -36,9 +36,9 @@ std::string tooltip_of(const Point& point) {
                      q.perplexity.value);
 }
 
-Csv pareto_data(const std::vector<Point>& points) {
-  Csv csv{{"label", "bits_per_weight", "bytes", "kl_mean", "kl_error", "top1_agreement", "ppl"},
-          {}};
+io::Csv pareto_data(const std::vector<Point>& points) {
+  io::Csv csv{{"label", "bits_per_weight", "bytes", "kl_mean", "kl_error", "top1_agreement", "ppl"},
+              {}};
   for (const Point& p : points) {
     const Quality& q = *p.main();
     csv.rows.push_back({p.label, fmt::format("{:.6g}", p.bits_per_weight), std::to_string(p.bytes),
@@ -52,7 +52,7 @@ Csv pareto_data(const std::vector<Point>& points) {
 // A row a model. None where there is only one text, or more rows than can be told apart.
 std::optional<Figure> texts_figure(const std::vector<Point>& points) {
   DotPlot plot;
-  Csv data{{"model", "text", "seqlen", "kl_mean", "kl_error"}, {}};
+  io::Csv data{{"model", "text", "seqlen", "kl_mean", "kl_error"}, {}};
   for (const Point& p : points) {
     std::size_t of_row = 0;
     for (const Quality& q : p.qualities) {
@@ -78,7 +78,7 @@ std::optional<Figure> texts_figure(const std::vector<Point>& points) {
   return Figure{"texts", draw(plot), data};
 }
 
-void add_bins(Csv& data, const std::string& label, const Histogram& h) {
+void add_bins(io::Csv& data, const std::string& label, const record::KlHistogram& h) {
   for (std::size_t b = 0; b < h.counts.size(); ++b) {
     const double from = h.log10_first + h.log10_step * static_cast<double>(b);
     data.rows.push_back({label, fmt::format("{:.4g}", std::pow(10.0, from)),
@@ -87,14 +87,15 @@ void add_bins(Csv& data, const std::string& label, const Histogram& h) {
   }
 }
 
-std::optional<Figure> spread_figure(const Evaluation& evaluation) {
+std::optional<Figure> spread_figure(const record::EvaluationReport& evaluation) {
   SpreadPlot plot;
-  Csv data{{"model", "kl_from", "kl_to", "tokens"}, {}};
-  for (const ModelResult& model : evaluation.models) {
-    if (!model.divergence || !model.kv_cache.empty()) continue;
-    const std::string label = model.kind == ModelKind::kNoiseFloor ? "noise floor" : model.label;
-    plot.rows.push_back({label, *model.divergence});
-    add_bins(data, label, model.divergence->histogram);
+  io::Csv data{{"model", "kl_from", "kl_to", "tokens"}, {}};
+  for (const record::Measurement& model : evaluation.models) {
+    if (!model.compared() || !model.kv_cache.empty()) continue;
+    const std::string label =
+        model.kind == record::ModelKind::kNoiseFloor ? "noise floor" : model.label;
+    plot.rows.push_back({label, model.divergence});
+    add_bins(data, label, model.divergence.kl_histogram);
   }
   if (plot.rows.empty()) return {};
   plot.title = "How KL divergence is spread over tokens";
@@ -188,7 +189,7 @@ void add_pareto(Page& page, const std::vector<Point>& all, const ParetoSeries& a
 }
 
 void add_texts_and_spread(Page& page, const std::vector<Point>& points,
-                          const Evaluation* evaluation) {
+                          const record::EvaluationReport* evaluation) {
   std::vector<Figure> figures;
   std::string caption;
   if (auto texts = texts_figure(points)) {

@@ -9,15 +9,15 @@ namespace {
 
 std::string code(const std::string& text) { return "<code>" + escaped(text) + "</code>"; }
 
-void add_token_rows(HtmlTable& table, const std::string& use, const TokenRecord& record) {
-  for (const SourceFile& source : record.sources)
+void add_token_rows(HtmlTable& table, const std::string& use, const text::Manifest& manifest) {
+  for (const text::SourceReport& source : manifest.sources)
     table.rows.push_back(
         {{escaped(use), escaped(source.path), std::to_string(source.tokens),
           source.rows_used > 0 ? std::to_string(source.rows_used) : "", code(source.sha256)},
          ""});
-  if (!record.tokens_sha256.empty())
+  if (!manifest.tokens_sha256.empty())
     table.rows.push_back(
-        {{escaped(use), "token ids that were used", "", "", code(record.tokens_sha256)}, ""});
+        {{escaped(use), "token ids that were used", "", "", code(manifest.tokens_sha256)}, ""});
 }
 
 std::string definition(const std::string& term, const std::string& html) {
@@ -26,8 +26,9 @@ std::string definition(const std::string& term, const std::string& html) {
 
 std::string devices_text(const Run& run) {
   std::string text;
-  for (const auto& [stage, device] : run.stage_devices)
-    text += (text.empty() ? "" : ", ") + stage + " " + device;
+  for (const record::NamedStageDevice& stage : record::kStageDevices)
+    if (const std::string& device = run.stage_devices.*stage.device; !device.empty())
+      text += (text.empty() ? "" : ", ") + std::string(stage.name) + " " + device;
   return text;
 }
 
@@ -57,9 +58,9 @@ std::string data_table(const Run& run) {
   HtmlTable table;
   table.columns = {{"used for", false}, {"file", false}, {"tokens"}, {"rows"}, {"SHA-256", false}};
   add_token_rows(table, "calibration", run.calibration);
-  for (const Evaluation& evaluation : run.evaluations)
+  for (const record::EvaluationReport& evaluation : run.evaluations)
     add_token_rows(table, fmt::format("evaluation: {}, {}", evaluation.text, evaluation.seqlen),
-                   evaluation.tokens);
+                   evaluation.manifest);
   return table.rows.empty() ? "" : html_of(table);
 }
 
@@ -75,7 +76,7 @@ void add_provenance(Page& page, const Run& run) {
   facts += definition("devices", escaped(devices_text(run)));
   facts +=
       definition("tokenizer", escaped(run.calibration.tokenizer.empty() && !run.evaluations.empty()
-                                          ? run.evaluations.front().tokens.tokenizer
+                                          ? run.evaluations.front().manifest.tokenizer
                                           : run.calibration.tokenizer));
   facts += definition("continued", times_continued(run.resumed));
   facts += definition("from other points", escaped(joined(run.shared)));

@@ -10,7 +10,7 @@ namespace calque::report {
 
 struct SpreadRow {
   std::string label;
-  Divergence divergence;
+  record::DivergenceResult divergence;
 };
 
 // A row a model: how many tokens have which KL divergence (logarithmic x), with the mean and,

@@ -126,8 +126,8 @@ KeyPlot key_plot(const Sweep& sweep, std::size_t key, const std::vector<Point>& 
   return plot;
 }
 
-Csv key_data(const KeyPlot& plot) {
-  Csv csv{{"value", "kl_mean"}, {}};
+io::Csv key_data(const KeyPlot& plot) {
+  io::Csv csv{{"value", "kl_mean"}, {}};
   for (const KeyPoint& p : plot.points)
     csv.rows.push_back({plot.values[p.value], fmt::format("{:.6g}", p.y)});
   return csv;
@@ -173,8 +173,9 @@ void add_provenance(Page& page, const Sweep& sweep) {
 
 double noise_floor(const Sweep& sweep) {
   if (!sweep.first_run || sweep.first_run->evaluations.empty()) return 0;
-  const ModelResult* floor = sweep.first_run->evaluations.front().noise_floor();
-  return floor != nullptr && floor->divergence ? floor->divergence->kl_mean.value : 0;
+  const record::Measurement* floor =
+      sweep.first_run->evaluations.front().find(record::ModelKind::kNoiseFloor);
+  return floor != nullptr ? floor->divergence.kl_mean : 0;
 }
 
 }  // namespace

@@ -2,14 +2,14 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
+#include "calque/io/json.h"
 
 namespace calque::resume {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 // Every bit comes back; JSON has no NaN.
 Json number(double value) {
@@ -18,61 +18,43 @@ Json number(double value) {
 }
 
 double number_in(const Json& json) {
-  return json.is_string() ? std::strtod(json.get<std::string>().c_str(), nullptr)
-                          : json.get<double>();
+  return json.is_string() ? std::strtod(json.string().c_str(), nullptr) : json.number();
 }
 
-std::string line(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string line(const Json& json) { return json.dump(); }
 
 Json json_of(const record::ModuleReport& m) {
   const quant::RoundingReport& r = m.rounding;
-  return {m.block,
-          m.module,
-          m.role,
-          m.out_features,
-          m.in_features,
-          m.tokens,
-          m.nonfinite_tokens,
-          number(m.seconds),
-          number(m.upstream_shift),
-          r.method,
-          number(r.loss),
-          number(r.relative_error),
-          number(r.damp_percent),
-          r.dead_columns,
-          r.fallback_reason};
+  return Json::array({m.block, m.module, m.role, m.out_features, m.in_features, m.tokens,
+                      m.nonfinite_tokens, number(m.seconds), number(m.upstream_shift), r.method,
+                      number(r.loss), number(r.relative_error), number(r.damp_percent),
+                      r.dead_columns, r.fallback_reason});
 }
 
 record::ModuleReport module_in(const Json& json) {
   record::ModuleReport m;
-  m.block = json.at(0);
-  m.module = json.at(1);
-  m.role = json.at(2);
-  m.out_features = json.at(3);
-  m.in_features = json.at(4);
-  m.tokens = json.at(5);
-  m.nonfinite_tokens = json.at(6);
+  m.block = json.at(0).integer();
+  m.module = json.at(1).string();
+  m.role = json.at(2).string();
+  m.out_features = json.at(3).integer();
+  m.in_features = json.at(4).integer();
+  m.tokens = json.at(5).integer();
+  m.nonfinite_tokens = json.at(6).integer();
   m.seconds = number_in(json.at(7));
   m.upstream_shift = number_in(json.at(8));
-  m.rounding.method = json.at(9);
+  m.rounding.method = json.at(9).string();
   m.rounding.loss = number_in(json.at(10));
   m.rounding.relative_error = number_in(json.at(11));
   m.rounding.damp_percent = number_in(json.at(12));
-  m.rounding.dead_columns = json.at(13);
-  m.rounding.fallback_reason = json.at(14);
+  m.rounding.dead_columns = json.at(13).integer();
+  m.rounding.fallback_reason = json.at(14).string();
   return m;
 }
 
-constexpr double record::StageSeconds::*kStages[] = {&record::StageSeconds::tokenize,  &record::StageSeconds::load,
-                                             &record::StageSeconds::forward,   &record::StageSeconds::statistics,
-                                             &record::StageSeconds::transform, &record::StageSeconds::quantize,
-                                             &record::StageSeconds::write,     &record::StageSeconds::evaluate};
-
 Json json_of(const RunTotals& totals) {
   Json stages = Json::array();
-  for (const auto stage : kStages) stages.push_back(totals.stages.*stage);
+  for (const record::NamedStage& stage : record::kStages)
+    stages.push_back(totals.stages.*stage.seconds);
   return {{"seconds", totals.seconds},
           {"stages", stages},
           {"warnings", totals.warnings},
@@ -82,35 +64,39 @@ Json json_of(const RunTotals& totals) {
 
 RunTotals totals_in(const Json& json) {
   RunTotals totals;
-  totals.seconds = json.at("seconds");
-  for (std::size_t i = 0; i < std::size(kStages); ++i)
-    totals.stages.*kStages[i] = json.at("stages").at(i);
+  totals.seconds = json.at("seconds").number();
+  for (std::size_t i = 0; i < record::kStages.size(); ++i)
+    totals.stages.*record::kStages[i].seconds = json.at("stages").at(i).number();
   totals.warnings = json.at("warnings").get<std::vector<std::string>>();
-  totals.log_bytes = json.at("log_bytes");
-  totals.peak_bytes = json.at("peak_bytes");
+  totals.log_bytes = json.at("log_bytes").natural();
+  totals.peak_bytes = json.at("peak_bytes").natural();
   return totals;
 }
 
 void add_pass(const Json& json, RunProgress& progress) {
   PassProgress& pass = progress.passes[json.at("pass").get<std::size_t>()];
-  pass.blocks = json.at("blocks");
-  pass.complete = json.at("complete");
+  pass.blocks = json.at("blocks").integer();
+  pass.complete = json.at("complete").boolean();
   pass.notes = json.at("notes").get<std::vector<std::string>>();
-  pass.streams = json.at("streams");
+  pass.streams = json.at("streams").get<decltype(pass.streams)>();
   pass.rounding.uncorrected = json.at("uncorrected").get<std::set<std::string>>();
-  for (const Json& name : json.at("given")) pass.rounding.given.push_back(name);
-  for (const Json& module : json.at("modules")) pass.rounding.modules.push_back(module_in(module));
+  for (const Json& name : json.at("given").elements()) pass.rounding.given.push_back(name.string());
+  for (const Json& module : json.at("modules").elements())
+    pass.rounding.modules.push_back(module_in(module));
   progress.totals = totals_in(json.at("totals"));
 }
 
 void add_record(const Json& json, RunProgress& progress) {
-  const std::string kind = json.at("record");
+  const std::string& kind = json.at("record").string();
   if (kind == "begin") {
-    progress.id = json.at("id");
+    progress.id = json.at("id").string();
   } else if (kind == "resumed") {
     ++progress.resumed;
   } else if (kind == "fields") {
-    progress.fields[json.at("group")] = json.at("fields").get<Fields>();
+    Fields& fields = progress.fields[json.at("group").string()];
+    fields.clear();
+    for (const Json& field : json.at("fields").elements())
+      fields.emplace_back(field.at(0).string(), field.at(1).string());
   } else if (kind == "pass") {
     add_pass(json, progress);
   } else if (kind == "export") {
@@ -130,7 +116,9 @@ std::string begin_record(const std::string& run_id) {
 std::string resumed_record() { return line({{"record", "resumed"}}); }
 
 std::string fields_record(const std::string& group, const Fields& fields) {
-  return line({{"record", "fields"}, {"group", group}, {"fields", Json(fields)}});
+  Json list = Json::array();
+  for (const auto& [name, value] : fields) list.push_back(Json::array({name, value}));
+  return line({{"record", "fields"}, {"group", group}, {"fields", list}});
 }
 
 std::string export_record(std::size_t index, const RunTotals& totals) {
@@ -159,8 +147,9 @@ std::string pass_record(std::size_t pass, const PassProgress& now, const PassPro
 RunProgress read_progress(const std::vector<std::string>& records) {
   RunProgress progress;
   try {
-    for (const std::string& record : records) add_record(Json::parse(record), progress);
-  } catch (const Json::exception& error) {
+    for (const std::string& record : records) add_record(io::parse_json(record), progress);
+  } catch (const Error& error) {
+    if (!error.code().empty()) throw;
     throw Error(ErrorKind::kInput, "E307",
                 std::string("state/journal was not written by this version: ") + error.what() +
                     ". Start anew with --resume never");

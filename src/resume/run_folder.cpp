@@ -138,12 +138,11 @@ Fields model_fields(const job::Job& job) {
 }
 
 Fields device_fields(const job::StageDevices& devices, const std::string& forward_dtype) {
-  return {{"the device of forward", devices.forward},
-          {"the device of statistics", devices.statistics},
-          {"the device of transform", devices.transform},
-          {"the device of quantize", devices.quantize},
-          {"the device of pack", devices.pack},
-          {"the precision of the forward pass", forward_dtype}};
+  Fields fields;
+  for (const record::NamedStageDevice& stage : record::kStageDevices)
+    fields.emplace_back("the device of " + std::string(stage.name), devices.*stage.device);
+  fields.emplace_back("the precision of the forward pass", forward_dtype);
+  return fields;
 }
 
 Fields calibration_fields(const text::Manifest& manifest) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calque/formats/format.h"
+#include "calque/io/csv.h"
 #include "calque/study/fold.h"
 
 namespace calque::study {
@@ -18,15 +19,15 @@ class Line {
  public:
   void put(const std::string& column, const std::string& value) {
     columns_.push_back(column);
-    values_.push_back(csv_field(value));
+    values_.push_back(value);
   }
   void put(const std::string& column, double value) { put(column, fmt::format("{:.6g}", value)); }
   void put_integer(const std::string& column, double value) {
     put(column, fmt::format("{:.0f}", value));
   }
 
-  std::string header() const { return fmt::format("{}\n", fmt::join(columns_, ",")); }
-  std::string text() const { return fmt::format("{}\n", fmt::join(values_, ",")); }
+  std::string header() const { return io::csv_line(columns_); }
+  std::string text() const { return io::csv_line(values_); }
 
  private:
   std::vector<std::string> columns_;
@@ -233,13 +234,6 @@ Line run_line(const PlannedPoint& planned, const Run& run, const RunResult* resu
 }
 
 }  // namespace
-
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
-}
 
 std::string results_csv(const SweepPlan& plan, const Results& results) {
   const std::vector<std::string> further = further_texts(plan);

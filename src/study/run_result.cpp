@@ -2,24 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "calque/formats/format.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
 #include "study/host.h"
 
 namespace calque::study {
 
-using Json = nlohmann::json;
-
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TextResult, text, seqlen, ppl, ppl_uncertainty, ppl_original,
-                                   kl_mean, kl_mean_uncertainty, kl_median, kl_p99, top1_agreement)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ArtifactResult, name, format, type, file_bytes, tensor_bytes,
-                                   bits_per_weight, texts)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Failure, code, message)
-
 namespace {
+
+using io::Json;
 
 Json shared_json(const std::vector<resume::SharedWork::Taken>& shared) {
   Json json = Json::object();
@@ -27,18 +20,45 @@ Json shared_json(const std::vector<resume::SharedWork::Taken>& shared) {
   return json;
 }
 
+Json json_of(const TextResult& t) {
+  return {{"text", t.text},
+          {"seqlen", t.seqlen},
+          {"ppl", t.ppl},
+          {"ppl_uncertainty", t.ppl_uncertainty},
+          {"ppl_original", t.ppl_original},
+          {"kl_mean", t.kl_mean},
+          {"kl_mean_uncertainty", t.kl_mean_uncertainty},
+          {"kl_median", t.kl_median},
+          {"kl_p99", t.kl_p99},
+          {"top1_agreement", t.top1_agreement}};
+}
+
+Json json_of(const ArtifactResult& a) {
+  Json texts = Json::array();
+  for (const TextResult& text : a.texts) texts.push_back(json_of(text));
+  return {{"name", a.name},
+          {"format", a.format},
+          {"type", a.type},
+          {"file_bytes", a.file_bytes},
+          {"tensor_bytes", a.tensor_bytes},
+          {"bits_per_weight", a.bits_per_weight},
+          {"texts", texts}};
+}
+
 Json json_of(const RunResult& r) {
+  Json artifacts = Json::array();
+  for (const ArtifactResult& artifact : r.artifacts) artifacts.push_back(json_of(artifact));
   return {{"point", r.point},
           {"replicate", r.replicate},
           {"hash", r.hash},
           {"status", r.done() ? "done" : "failed"},
-          {"error", Json(r.failure)},
+          {"error", {{"code", r.failure.code}, {"message", r.failure.message}}},
           {"method", r.method},
           {"bits", r.bits},
           {"group_size", r.group_size},
           {"sym", r.sym},
           {"source_bytes", r.source_bytes},
-          {"artifacts", Json(r.artifacts)},
+          {"artifacts", artifacts},
           {"seconds", r.seconds},
           {"quantize_seconds", r.quantize_seconds},
           {"statistics_seconds", r.statistics_seconds},
@@ -49,31 +69,65 @@ Json json_of(const RunResult& r) {
           {"artifacts_kept", r.artifacts_kept}};
 }
 
+template <typename T>
+void read(const Json& json, const char* name, T& value) {
+  value = json.at(name).get<T>();
+}
+
+TextResult text_from(const Json& json) {
+  TextResult t;
+  read(json, "text", t.text);
+  read(json, "seqlen", t.seqlen);
+  read(json, "ppl", t.ppl);
+  read(json, "ppl_uncertainty", t.ppl_uncertainty);
+  read(json, "ppl_original", t.ppl_original);
+  read(json, "kl_mean", t.kl_mean);
+  read(json, "kl_mean_uncertainty", t.kl_mean_uncertainty);
+  read(json, "kl_median", t.kl_median);
+  read(json, "kl_p99", t.kl_p99);
+  read(json, "top1_agreement", t.top1_agreement);
+  return t;
+}
+
+ArtifactResult artifact_from(const Json& json) {
+  ArtifactResult a;
+  read(json, "name", a.name);
+  read(json, "format", a.format);
+  read(json, "type", a.type);
+  read(json, "file_bytes", a.file_bytes);
+  read(json, "tensor_bytes", a.tensor_bytes);
+  read(json, "bits_per_weight", a.bits_per_weight);
+  for (const Json& text : json.at("texts").elements()) a.texts.push_back(text_from(text));
+  return a;
+}
+
 RunResult result_from(const Json& json) {
   RunResult r;
-  json.at("point").get_to(r.point);
-  json.at("replicate").get_to(r.replicate);
-  json.at("hash").get_to(r.hash);
-  json.at("error").get_to(r.failure);
-  json.at("method").get_to(r.method);
-  json.at("bits").get_to(r.bits);
-  json.at("group_size").get_to(r.group_size);
-  json.at("sym").get_to(r.sym);
-  json.at("source_bytes").get_to(r.source_bytes);
-  json.at("artifacts").get_to(r.artifacts);
-  json.at("seconds").get_to(r.seconds);
-  json.at("quantize_seconds").get_to(r.quantize_seconds);
-  json.at("statistics_seconds").get_to(r.statistics_seconds);
-  json.at("forward_seconds").get_to(r.forward_seconds);
-  json.at("evaluate_seconds").get_to(r.evaluate_seconds);
-  json.at("peak_bytes").get_to(r.peak_bytes);
-  for (const auto& [what, seconds] : json.at("shared_seconds").items())
-    r.shared.push_back({what, seconds.get<double>()});
-  json.at("artifacts_kept").get_to(r.artifacts_kept);
+  read(json, "point", r.point);
+  read(json, "replicate", r.replicate);
+  read(json, "hash", r.hash);
+  read(json.at("error"), "code", r.failure.code);
+  read(json.at("error"), "message", r.failure.message);
+  read(json, "method", r.method);
+  read(json, "bits", r.bits);
+  read(json, "group_size", r.group_size);
+  read(json, "sym", r.sym);
+  read(json, "source_bytes", r.source_bytes);
+  for (const Json& artifact : json.at("artifacts").elements())
+    r.artifacts.push_back(artifact_from(artifact));
+  read(json, "seconds", r.seconds);
+  read(json, "quantize_seconds", r.quantize_seconds);
+  read(json, "statistics_seconds", r.statistics_seconds);
+  read(json, "forward_seconds", r.forward_seconds);
+  read(json, "evaluate_seconds", r.evaluate_seconds);
+  read(json, "peak_bytes", r.peak_bytes);
+  for (const auto& [what, seconds] : json.at("shared_seconds").members())
+    r.shared.push_back({what, seconds.number()});
+  read(json, "artifacts_kept", r.artifacts_kept);
   return r;
 }
 
-TextResult text_result(const record::EvaluationReport& evaluation, const eval::ModelMetrics& m) {
+TextResult text_result(const record::EvaluationReport& evaluation, const record::Measurement& m) {
   TextResult t;
   t.text = evaluation.text;
   t.seqlen = evaluation.seqlen;
@@ -90,16 +144,15 @@ TextResult text_result(const record::EvaluationReport& evaluation, const eval::M
 
 ArtifactResult artifact_result(const record::Report& report, std::size_t index) {
   const record::ArtifactReport& artifact = report.artifacts[index];
-  const formats::ExportRequest& request = artifact.plan.request;
   ArtifactResult a;
-  a.name = request.path.filename().string();
-  a.format = request.format;
-  a.type = format_of(request).has_block_types ? request.type : "";
+  a.name = artifact.name();
+  a.format = artifact.format();
+  a.type = artifact.type();
   a.file_bytes = artifact.file_bytes;
   a.tensor_bytes = artifact.plan.tensor_bytes;
   a.bits_per_weight = artifact.bits_per_weight;
   for (const record::EvaluationReport& evaluation : report.evaluations)
-    if (const eval::ModelMetrics* metrics = evaluation.artifact(index))
+    if (const record::Measurement* metrics = evaluation.artifact(index))
       a.texts.push_back(text_result(evaluation, *metrics));
   return a;
 }
@@ -143,7 +196,7 @@ std::optional<RunResult> read_result(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "point.json";
   if (!std::filesystem::exists(path)) return std::nullopt;
   try {
-    return result_from(Json::parse(io::read_file(path)));
+    return result_from(io::parse_json(io::read_file(path)));
   } catch (const std::exception&) {
     return std::nullopt;
   }

@@ -11,8 +11,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-eval::ModelMetrics metrics(const std::string& label, eval::ModelKind kind, double kl) {
-  eval::ModelMetrics m;
+record::Measurement metrics(const std::string& label, record::ModelKind kind, double kl) {
+  record::Measurement m;
   m.label = label;
   m.kind = kind;
   m.perplexity_hf = {20 + 10 * kl, 0.0625, 20440};
@@ -34,15 +34,15 @@ eval::ModelMetrics metrics(const std::string& label, eval::ModelKind kind, doubl
   return m;
 }
 
-eval::ModelMetrics cached(eval::ModelMetrics m, const std::string& cache, std::uint64_t bytes) {
+record::Measurement cached(record::Measurement m, const std::string& cache, std::uint64_t bytes) {
   m.kv_cache = cache;
   m.kv_cache_bytes = bytes;
   return m;
 }
 
 record::EvaluationReport evaluation(const std::string& text, Index seqlen,
-                                      std::vector<eval::ModelMetrics> models) {
-  models.insert(models.begin(), metrics("original", eval::ModelKind::kReference, 0));
+                                      std::vector<record::Measurement> models) {
+  models.insert(models.begin(), metrics("original", record::ModelKind::kReference, 0));
   record::EvaluationReport e;
   e.text = text;
   e.seqlen = seqlen;
@@ -51,7 +51,7 @@ record::EvaluationReport evaluation(const std::string& text, Index seqlen,
   return e;
 }
 
-constexpr auto kArtifact = eval::ModelKind::kArtifact;
+constexpr auto kArtifact = record::ModelKind::kArtifact;
 
 TEST(EvaluationsText, NamesBothPerplexitiesAllDivergencesAndIntervals) {
   EXPECT_EQ(evaluations_text({evaluation("prose", 512, {metrics("demo", kArtifact, 0.025)})}),
@@ -76,8 +76,8 @@ TEST(EvaluationsText, HasAHeadingAnEvaluationAndTellsCachesApart) {
   const std::string text = evaluations_text(
       {evaluation(
            "prose", 512,
-           {metrics("original", eval::ModelKind::kNoiseFloor, 0.0001),
-            cached(metrics("original", eval::ModelKind::kOriginal, 0.001), "q8_0", 1 << 19)}),
+           {metrics("original", record::ModelKind::kNoiseFloor, 0.0001),
+            cached(metrics("original", record::ModelKind::kOriginal, 0.001), "q8_0", 1 << 19)}),
        evaluation("code", 2048, {metrics("demo", kArtifact, 0.05)})});
   EXPECT_EQ(text.find("prose: 40 windows of 512 tokens\n\nmodel "), 0u);
   EXPECT_THAT(text, HasSubstr("\n\ncode: 40 windows of 2048 tokens\n\nmodel     ppl"));

@@ -24,8 +24,8 @@ formats::ExportPlan plan(const std::string& format, const std::string& path,
   return result;
 }
 
-eval::ModelMetrics metrics(const std::string& label, double perplexity, double kl) {
-  eval::ModelMetrics m;
+record::Measurement metrics(const std::string& label, double perplexity, double kl) {
+  record::Measurement m;
   m.label = label;
   m.perplexity_hf = {perplexity, 0.0625, 20440};
   m.perplexity_llamacpp = {perplexity - 1, 0.125, 10240};
@@ -42,13 +42,13 @@ eval::ModelMetrics metrics(const std::string& label, double perplexity, double k
 }
 
 // The first is the reference.
-record::EvaluationReport evaluation(std::vector<eval::ModelMetrics> models) {
+record::EvaluationReport evaluation(std::vector<record::Measurement> models) {
   record::EvaluationReport e;
   e.text = "prose";
   e.seqlen = 512;
   e.windows = 40;
   e.models = std::move(models);
-  e.models.front().kind = eval::ModelKind::kReference;
+  e.models.front().kind = record::ModelKind::kReference;
   return e;
 }
 

@@ -4,7 +4,6 @@
 
 #include "calque/forecast/predict_time.h"
 #include "pipeline/shapes_only.h"
-#include "record/stage_seconds.h"
 
 namespace calque::forecast {
 namespace {

@@ -189,7 +189,7 @@ TEST(StageDevices, LeaveLibTorchAloneWhereNothingIsRun) {
 }
 
 TEST(StageDevices, OpenSharesEqualOnes) {
-  const StageExecs execs = open_devices(
+  const StageExecs execs = job::open_devices(
       {.forward = "cpu", .statistics = "cpu", .transform = "cpu", .quantize = "cpu", .pack = "cpu"},
       this_machine(1));
   EXPECT_EQ(&execs.statistics.backend(), &execs.pack.backend());

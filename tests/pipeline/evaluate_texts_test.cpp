@@ -77,8 +77,8 @@ class EvaluateTexts : public ::testing::Test {
 
 std::vector<std::string> rows_of(const record::EvaluationReport& evaluation) {
   std::vector<std::string> rows;
-  for (const eval::ModelMetrics& m : evaluation.models)
-    rows.push_back(fmt::format("{} {} {}", m.label, eval::name_of(m.kind), m.kv_cache));
+  for (const record::Measurement& m : evaluation.models)
+    rows.push_back(fmt::format("{} {} {}", m.label, record::name_of(m.kind), m.kv_cache));
   return rows;
 }
 

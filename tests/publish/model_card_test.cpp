@@ -95,7 +95,7 @@ TEST_F(ModelCard, ShowsWhatWasMeasured) {
   record::EvaluationReport evaluation;
   evaluation.manifest.sources = {{.path = "heldout.txt"}};
   evaluation.models.resize(2);
-  evaluation.models[0].kind = eval::ModelKind::kReference;
+  evaluation.models[0].kind = record::ModelKind::kReference;
   evaluation.models[0].perplexity_hf = {10.5, 0.25, 4088};
   evaluation.models[1].perplexity_hf = {11.25, 0.5, 4088};
   evaluation.models[1].divergence.kl_mean = 0.01234;

@@ -5,7 +5,7 @@
 
 #include "calque/core/error.h"
 #include "folders.h"
-#include "report/read_modules.h"
+#include "calque/record/modules_csv.h"
 
 namespace calque::report {
 namespace {
@@ -32,20 +32,19 @@ TEST(Record, ARunReadsBackWhatItWrote) {
   EXPECT_EQ(run.name, "demo <b>&\"");
   EXPECT_EQ(run.source_name, "tiny");
   ASSERT_EQ(run.artifacts.size(), 2u);
-  EXPECT_EQ(run.artifacts[1].type, "Q4_K_M");
+  EXPECT_EQ(run.artifacts[1].type(), "Q4_K_M");
   ASSERT_EQ(run.evaluations.size(), 2u);
-  const Evaluation& prose = run.evaluations[0];
-  EXPECT_EQ(prose.tokens.tokens_sha256, "aa11");
-  EXPECT_DOUBLE_EQ(prose.reference()->perplexity.value, 42.0);
-  EXPECT_DOUBLE_EQ(prose.noise_floor()->divergence->kl_mean.value, 1e-5);
-  const Divergence& d = *prose.artifact("tiny-GPTQ")->divergence;
-  EXPECT_DOUBLE_EQ(d.kl_mean.value, 0.0037);  // not that with the coarser cache
-  EXPECT_DOUBLE_EQ((*d.kl_median.interval)[0], 0.0019);
-  EXPECT_FALSE(d.kl_p99.interval);
-  EXPECT_THAT(d.histogram.counts, ElementsAre(10, 200, 30));
-  EXPECT_EQ(run.times[0].stage, "forward");
-  EXPECT_DOUBLE_EQ(run.times[0].predicted, 9.0);
-  EXPECT_EQ(run.predicted_peak_bytes, 553648128u);
+  const record::EvaluationReport& prose = run.evaluations[0];
+  EXPECT_EQ(prose.manifest.tokens_sha256, "aa11");
+  EXPECT_DOUBLE_EQ(prose.reference().perplexity_hf.value, 42.0);
+  EXPECT_DOUBLE_EQ(prose.find(record::ModelKind::kNoiseFloor)->divergence.kl_mean, 1e-5);
+  const record::DivergenceResult& d = prose.artifact("tiny-GPTQ")->divergence;
+  EXPECT_DOUBLE_EQ(d.kl_mean, 0.0037);  // not that with the coarser cache
+  EXPECT_DOUBLE_EQ(d.median_interval.low, 0.0019);
+  EXPECT_FALSE(d.p99_interval.known());
+  EXPECT_THAT(d.kl_histogram.counts, ElementsAre(10, 200, 30));
+  EXPECT_DOUBLE_EQ(run.predicted.stages.forward, 9.0);
+  EXPECT_EQ(run.predicted.peak_bytes, 553648128u);
 }
 
 TEST(Record, AModuleThatComesAgainBeginsAPass) {
@@ -54,14 +53,14 @@ TEST(Record, AModuleThatComesAgainBeginsAPass) {
   const auto run = load_run(folder / "run");
   ASSERT_EQ(run.passes.size(), 2u);
   EXPECT_EQ(run.passes[0].size(), 2u);
-  EXPECT_EQ(run.passes[0][1].fallback_reason, "a, b");
-  EXPECT_EQ(run.passes[1][0].bits, 6);
+  EXPECT_EQ(run.passes[0][1].rounding.fallback_reason, "a, b");
+  EXPECT_EQ(run.passes[1][0].grid.bits, 6);
 }
 
 TEST(Record, RolesLeaveOutLayersAndExperts) {
-  EXPECT_EQ(role_of("model.layers.3.self_attn.q_proj"), "self_attn.q_proj");
-  EXPECT_EQ(role_of("model.layers.3.mlp.experts.11.up_proj"), "mlp.experts.up_proj");
-  EXPECT_EQ(role_of("lm_head"), "lm_head");
+  EXPECT_EQ(record::role_of("model.layers.3.self_attn.q_proj"), "self_attn.q_proj");
+  EXPECT_EQ(record::role_of("model.layers.3.mlp.experts.11.up_proj"), "mlp.experts.up_proj");
+  EXPECT_EQ(record::role_of("lm_head"), "lm_head");
 }
 
 TEST(Record, AnUnfinishedRunHasItsModulesSoFar) {
@@ -93,7 +92,7 @@ TEST(Record, AnArtifactFolderKeepsOnlyItself) {
   write(folder / "tiny-GPTQ/calque/metrics.json", kMetrics);
   const auto run = load_run(folder / "tiny-GPTQ");
   ASSERT_EQ(run.artifacts.size(), 1u);
-  EXPECT_EQ(run.artifacts[0].name, "tiny-GPTQ");
+  EXPECT_EQ(run.artifacts[0].name(), "tiny-GPTQ");
   EXPECT_EQ(run.evaluations[0].artifact("tiny-Q4_K_M.gguf"), nullptr);
 }
 

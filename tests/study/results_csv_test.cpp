@@ -91,13 +91,6 @@ TEST(ResultsCsv, NamesWhatWasShared) {
   EXPECT_THAT(progress.remaining_seconds, Optional(4.0));  // two runs of 6 / 3 seconds
 }
 
-TEST(ResultsCsv, QuotesAsRfc4180Says) {
-  EXPECT_EQ(csv_field("plain"), "plain");
-  EXPECT_EQ(csv_field("a,b"), "\"a,b\"");
-  EXPECT_EQ(csv_field("say \"x\""), "\"say \"\"x\"\"\"");
-  EXPECT_EQ(csv_field("two\nlines"), "\"two\nlines\"");
-}
-
 TEST(Pareto, LeavesOutWhatIsBothLargerAndFarther) {
   SweepPlan plan;
   plan.points = {planned(1, "2", 1), planned(2, "3", 1), planned(3, "4", 1), planned(4, "8", 1)};

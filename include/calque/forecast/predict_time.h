@@ -27,6 +27,16 @@ struct TimePrediction {
   record::StageSeconds stages;
 };
 
+// With the seconds that belong to no stage: loading libraries, opening files.
+TimePrediction prediction_of(const record::StageSeconds& stages, std::string from);
+
+// `predicted` with every stage multiplied by measured / expected, what a part of the job took
+// against what it was predicted to take. A stage that the part has not, or that is too short to
+// tell anything (a hundredth of a second), stays as it is.
+record::StageSeconds corrected(const record::StageSeconds& predicted,
+                               const record::StageSeconds& expected,
+                               const record::StageSeconds& measured);
+
 // Work counted from shapes, times what each kind of it costs (src/pipeline/stage_costs.cpp). From
 // headers alone; of stages on a GPU it does not know. Grows with layers, tokens and windows.
 TimePrediction predict_time(const job::Job& job, const model::FamilySpec& family,

@@ -20,7 +20,7 @@ namespace calque::io {
 // front, so an object of very many members is walked, not asked. Whoever reads a value as another
 // kind than it has gets Error(kInput) with both kinds, without a place: JsonNode adds that.
 //   Json settings = {{"bits", 4}, {"sym", true}, {"names", names}};   // braces are an object
-//   Json pair = Json::array({1, 2});
+//   Json pair = Json::array({1, 2});   // a list is always said to be one: {x} alone is x
 class Json {
  public:
   struct Member;
@@ -77,6 +77,7 @@ class Json {
   Array& elements();
   const Object& members() const;
   Object& members();
+  Json& back() { return elements().back(); }
   // The member of this name; nullptr if there is none, or if this is no object.
   const Json* find(std::string_view name) const;
   bool contains(std::string_view name) const { return find(name) != nullptr; }
@@ -84,7 +85,8 @@ class Json {
   const Json& at(std::size_t index) const;
   // The member of this name, a null one if it is new; null becomes an object.
   Json& operator[](std::string_view name);
-  void push_back(Json element);  // null becomes an array
+  void push_back(Json element);       // null becomes an array
+  void erase(std::string_view name);  // the member of this name, if there is one
   // A member that is known to be new: nothing is looked up.
   void append(std::string name, Json value);
 
@@ -179,6 +181,9 @@ Json read_json_if_present(const std::filesystem::path& path);
 
 // `text` as a JSON string, quotes included (a YAML double-quoted scalar, too).
 std::string json_string(std::string_view text);
+
+// Of nlohmann/json, which parses, for calque doctor.
+std::string json_library_version();
 
 // A value inside a JSON file together with its place there, so that a refusal can say which one it
 // is about: "tokenizer.json: pre_tokenizer.pretokenizers[0].pattern: ...". Borrows the document. A

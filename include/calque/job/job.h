@@ -9,6 +9,7 @@
 
 #include "calque/formats/plan.h"
 #include "calque/quant/methods.h"
+#include "calque/record/stages.h"
 #include "calque/text/corpus.h"
 
 namespace calque::job {
@@ -69,15 +70,7 @@ struct PublishSettings {
   bool checksums = true;            // SHA256SUMS
 };
 
-// Where each stage runs: "cpu", "cuda", "cuda:N", "auto" (a GPU where this machine has one and it
-// can do all that the stage needs), or "": as RuntimeSettings::device says.
-struct StageDevices {
-  std::string forward;
-  std::string statistics;
-  std::string transform;  // channel scales, corrections for errors upstream
-  std::string quantize;
-  std::string pack;
-};
+using record::StageDevices;
 
 struct RuntimeSettings {
   int threads = 0;                     // 0: all the process may use

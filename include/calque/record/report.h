@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "calque/formats/plan.h"
-#include "calque/eval/evaluate.h"
-#include "calque/job/job.h"
 #include "calque/quant/rounder.h"
+#include "calque/record/measurement.h"
+#include "calque/record/stages.h"
 #include "calque/text/corpus.h"
 
 namespace calque::record {
@@ -16,29 +16,18 @@ namespace calque::record {
 struct ModuleReport {
   Index block = 0;     // -1: outside the blocks (embedding, head)
   std::string module;  // "model.layers.3.self_attn.q_proj"
-  std::string role;    // "q_proj"
-  quant::Grid grid;
+  std::string role;    // "q_proj"; read from a file: "self_attn.q_proj"
+  quant::Grid grid;    // read from a file: bits and group size only
   Index out_features = 0;
   Index in_features = 0;
   Index tokens = 0;            // calibration rows its statistics hold
   Index nonfinite_tokens = 0;  // rows that were left out
   quant::RoundingReport rounding;
   double seconds = 0;
+  double bits_per_weight = 0;  // scales and offsets included
   // How far the correction for what was rounded upstream moved the weights before they were rounded
   // (quant/upstream.h), relative; losses and errors are against the moved ones. 0: not corrected.
   double upstream_shift = 0;
-};
-
-// Wall seconds by stage, over the whole job.
-struct StageSeconds {
-  double tokenize = 0;
-  double load = 0;
-  double forward = 0;
-  double statistics = 0;
-  double transform = 0;  // search for channel scales, corrections for errors upstream
-  double quantize = 0;
-  double write = 0;
-  double evaluate = 0;
 };
 
 // Resident memory of one stage at its worst, as planned (pipeline/memory_plan.h) and as measured
@@ -63,8 +52,12 @@ struct Predicted {
 struct ArtifactReport {
   formats::ExportPlan plan;
   std::uint64_t file_bytes = 0;
-  double bits_per_weight = 0;
+  double bits_per_weight = 0;  // everything counts: embeddings, head, scales, norms
   std::vector<ModuleReport> modules;
+
+  std::string name() const { return plan.request.path.filename().string(); }
+  const std::string& format() const { return plan.request.format; }
+  std::string type() const;  // gguf: "Q4_K_M"
 };
 
 // All models over the windows of one text.
@@ -75,16 +68,19 @@ struct EvaluationReport {
   text::Manifest manifest;
   // The reference; its noise floor if asked for; the artifacts in order; then, for each rounding of
   // the key/value cache, the original and the artifacts again.
-  std::vector<eval::ModelMetrics> models;
+  std::vector<Measurement> models;
 
-  const eval::ModelMetrics& reference() const { return models.front(); }
-  // The i-th artifact with its cache as it is; null: not measured.
-  const eval::ModelMetrics* artifact(std::size_t index) const;
+  const Measurement& reference() const { return models.front(); }
+  // With keys and values at full precision; null: not measured.
+  const Measurement* find(ModelKind kind) const;
+  const Measurement* artifact(std::size_t index) const;
+  const Measurement* artifact(const std::string& label) const;
 };
 
 struct Report {
   std::string job_name;
-  std::string source_name;  // of the model's folder or file
+  std::string calque_version;  // read from a file: of the calque that wrote it
+  std::string source_name;     // of the model's folder or file
   int threads = 0;
   text::Manifest calibration;
   std::vector<ArtifactReport> artifacts;
@@ -94,7 +90,7 @@ struct Report {
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
   std::string forward_dtype;   // what `auto` became
-  job::StageDevices stage_devices;  // where each stage ran: "cpu", "cuda:0"
+  StageDevices stage_devices;  // where each stage ran: "cpu", "cuda:0"
   StageSeconds stages;
   double seconds = 0;
   std::uint64_t peak_bytes = 0;  // resident set, from the kernel

@@ -8,6 +8,11 @@
 
 namespace calque::report {
 
+struct Estimate {
+  double value = 0;
+  double uncertainty = 0;  // one standard error; 0: not known
+};
+
 // What one text says about one model.
 struct Quality {
   std::string text;

@@ -16,7 +16,4 @@ std::string results_csv(const SweepPlan& plan, const Results& results);
 // deviations are of.
 std::string runs_csv(const SweepPlan& plan, const Results& results);
 
-// A field as RFC 4180 has it: in quotes if it needs them.
-std::string csv_field(const std::string& text);
-
 }  // namespace calque::study

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-namespace calque::report {
+namespace calque::io {
 
-// A CSV file as RFC 4180 has it, titles apart from rows.
+// A CSV table as RFC 4180 has it, titles apart from rows.
 struct Csv {
   std::vector<std::string> titles;
   std::vector<std::vector<std::string>> rows;
@@ -24,7 +24,8 @@ struct Csv {
 Csv parse_csv(std::string_view text, const std::string& where, bool still_growing = false);
 Csv read_csv(const std::filesystem::path& path, bool still_growing = false);
 
-// Quotes cells that need it.
+// A line with its end; cells are quoted where they need it.
+std::string csv_line(const std::vector<std::string>& cells);
 std::string csv_text(const Csv& csv);
 
-}  // namespace calque::report
+}  // namespace calque::io

@@ -1,11 +1,11 @@
-#include "report/csv.h"
+#include "calque/io/csv.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "calque/core/error.h"
 
-namespace calque::report {
+namespace calque::io {
 namespace {
 
 using ::testing::ElementsAre;
@@ -22,6 +22,18 @@ TEST(Csv, WhatWasWrittenReadsBack) {
   const Csv csv{{"a", "b"}, {{"1,2", "say \"hi\""}, {"", "line\nend"}}};
   const Csv back = parse_csv(csv_text(csv), "t.csv");
   EXPECT_EQ(back.rows, csv.rows);
+}
+
+TEST(Csv, OnlyCellsThatNeedQuotesGetThem) {
+  EXPECT_EQ(csv_line({"plain", "a,b", "say \"x\"", "two\nlines", ""}),
+            "plain,\"a,b\",\"say \"\"x\"\"\",\"two\nlines\",\n");
+}
+
+TEST(Csv, AlsoReadsQuotesThatEarlierVersionsEscapedAsJson) {
+  const Csv csv = parse_csv("a,b\n1,\"no \\\"x\\\" here\"\n", "t.csv");
+  ASSERT_EQ(csv.rows.size(), 1u);
+  EXPECT_EQ(csv.rows[0][0], "1");
+  EXPECT_THAT(csv.rows[0][1], HasSubstr("here"));
 }
 
 TEST(Csv, ALineWithTooFewCellsIsRefusedByNumber) {
@@ -43,4 +55,4 @@ TEST(Csv, AHalfWrittenLastLineOfAFileThatGrowsIsLeftOut) {
 TEST(Csv, AnEmptyFileHasNothing) { EXPECT_TRUE(parse_csv("", "t.csv").titles.empty()); }
 
 }  // namespace
-}  // namespace calque::report
+}  // namespace calque::io

@@ -1,4 +1,4 @@
-#include "report/csv.h"
+#include "calque/io/csv.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 
-namespace calque::report {
+namespace calque::io {
 namespace {
 
 // Splits text into rows, character by character.
@@ -53,7 +53,7 @@ class CsvParser {
       value += text_[at_];
     }
     if (at_ < text_.size()) ++at_;
-    // What follows a closing quote belongs to the cell: a backslash before the quote, from JSON.
+    // What follows a closing quote belongs to the cell: earlier versions wrote quotes inside as \".
     const std::size_t end = std::min(text_.find_first_of(",\r\n", at_), text_.size());
     value += text_.substr(at_, end - at_);
     at_ = end;
@@ -78,13 +78,6 @@ std::string quoted_if_needed(const std::string& cell) {
   std::string quoted = "\"";
   for (const char c : cell) quoted += c == '"' ? "\"\"" : std::string(1, c);
   return quoted + "\"";
-}
-
-std::string line_of(const std::vector<std::string>& cells) {
-  std::string line;
-  for (const std::string& cell : cells)
-    line += (&cell == &cells.front() ? "" : ",") + quoted_if_needed(cell);
-  return line + "\n";
 }
 
 }  // namespace
@@ -119,13 +112,20 @@ Csv parse_csv(std::string_view text, const std::string& where, bool still_growin
 }
 
 Csv read_csv(const std::filesystem::path& path, bool still_growing) {
-  return parse_csv(io::read_file(path), path.string(), still_growing);
+  return parse_csv(read_file(path), path.string(), still_growing);
+}
+
+std::string csv_line(const std::vector<std::string>& cells) {
+  std::string line;
+  for (const std::string& cell : cells)
+    line += (&cell == &cells.front() ? "" : ",") + quoted_if_needed(cell);
+  return line + "\n";
 }
 
 std::string csv_text(const Csv& csv) {
-  std::string text = line_of(csv.titles);
-  for (const auto& row : csv.rows) text += line_of(row);
+  std::string text = csv_line(csv.titles);
+  for (const auto& row : csv.rows) text += csv_line(row);
   return text;
 }
 
-}  // namespace calque::report
+}  // namespace calque::io
