@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "formats/packed_config.h"
 #include "formats/packed_format.h"
@@ -16,7 +15,7 @@ const Format& awq_format();
 
 namespace {
 
-using Json = nlohmann::json;
+using io::Json;
 
 constexpr Index kPerWord = 8;
 // Nibble i of word c holds column 8c + kColumnOf[i].
@@ -117,13 +116,13 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 
 // Loaders look for the names of the list as parts of module paths, so it holds full paths: "gate"
 // alone would hit gate_proj, too.
-nlohmann::ordered_json write_config(const FolderContents& contents, const Provenance&) {
-  nlohmann::ordered_json json = {{"quant_method", "awq"},
-                                 {"bits", contents.usual.bits},
-                                 {"group_size", contents.usual.group_size},
-                                 {"zero_point", true},
-                                 {"version", "gemm"},
-                                 {"modules_to_not_convert", contents.untouched()}};
+Json write_config(const FolderContents& contents, const Provenance&) {
+  Json json = {{"quant_method", "awq"},
+               {"bits", contents.usual.bits},
+               {"group_size", contents.usual.group_size},
+               {"zero_point", true},
+               {"version", "gemm"},
+               {"modules_to_not_convert", contents.untouched()}};
   if (contents.lm_head) json["lm_head"] = true;
   return json;
 }

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
 #include "calque/kernels/pack_bits.h"
@@ -21,8 +20,7 @@ const Format& compressed_tensors_format();
 
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
-using Json = nlohmann::json;
+using io::Json;
 
 // ---- What it can hold
 
@@ -176,10 +174,10 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
   const PackedSettings settings = settings_of_module(stated, module, parts.packed->shape[1],
                                                      parts.K, parts.K, parts.scale->shape[1]);
   check_shapes(parts, settings);
-  PackedModule result = packed_module(
-      module, parts.N, parts.K,
-      description("compressed-tensors", settings, parts.zero_point == nullptr),
-      {parts.packed, parts.scale, parts.shape, parts.zero_point});
+  PackedModule result =
+      packed_module(module, parts.N, parts.K,
+                    description("compressed-tensors", settings, parts.zero_point == nullptr),
+                    {parts.packed, parts.scale, parts.shape, parts.zero_point});
   result.unpack = [parts, settings] { return unpack(parts, settings); };
   return result;
 }
@@ -190,17 +188,17 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 constexpr std::string_view kVersion = "0.9.4";
 
 // Readers refuse keys that they do not know.
-OrderedJson weights_of(const ModuleSettings& settings) {
+Json weights_of(const ModuleSettings& settings) {
   const bool channel = settings.group_size < 0;
   return {{"num_bits", settings.bits},
           {"type", "int"},
           {"symmetric", settings.sym},
           {"strategy", channel ? "channel" : "group"},
-          {"group_size", channel ? OrderedJson() : OrderedJson(settings.group_size)},
+          {"group_size", channel ? Json() : Json(settings.group_size)},
           {"dynamic", false},
           {"actorder", nullptr},
           {"observer", "minmax"},
-          {"observer_kwargs", OrderedJson::object()},
+          {"observer_kwargs", Json::object()},
           {"block_structure", nullptr}};
 }
 
@@ -209,10 +207,10 @@ std::vector<std::string> as_targets(std::vector<std::string> regexes) {
   return regexes;
 }
 
-OrderedJson config_groups(const FolderContents& contents) {
+Json config_groups(const FolderContents& contents) {
   const std::vector<std::string> all = contents.names();
   const std::vector<FolderContents::Group> groups = contents.groups();
-  OrderedJson result = OrderedJson::object();
+  Json result = Json::object();
   for (const FolderContents::Group& group : groups) {
     // Not every loader takes the head for a Linear, so it is named.
     std::vector<std::string> targets = {"Linear"};
@@ -228,7 +226,7 @@ OrderedJson config_groups(const FolderContents& contents) {
   return result;
 }
 
-OrderedJson write_config(const FolderContents& contents, const Provenance&) {
+Json write_config(const FolderContents& contents, const Provenance&) {
   std::vector<std::string> ignored = contents.untouched();
   const bool head = !ignored.empty() && ignored.back() == "lm_head";
   if (head) ignored.pop_back();
@@ -264,8 +262,8 @@ PackedSettings read_config(const Json& json, const std::string& where) {
   const Json* groups = find_any(json, {"config_groups"});
   if (groups == nullptr || !groups->is_object() || groups->empty())
     refuse_config(where, "'config_groups' must hold a group at least");
-  for (const Json& group : *groups) set_group(group, settings);
-  set_group(groups->front(), settings);
+  for (const auto& [name, group] : groups->members()) set_group(group, settings);
+  set_group(groups->members().front().value, settings);
   settings.mixed = groups->size() > 1;
   return settings;
 }
@@ -302,7 +300,7 @@ class Configured : public ConfiguredModules {
       : ignore_(strings_in(find_any(json, {"ignore"})), faults) {
     const Json* groups = find_any(json, {"config_groups"});
     if (groups == nullptr || !groups->is_object()) return;
-    for (const auto& [name, group] : groups->items()) {
+    for (const auto& [name, group] : groups->members()) {
       const Json* weights = find_any(group, {"weights"});
       if (weights == nullptr) continue;
       ConfiguredSettings settings{.group_size = -1};
@@ -335,9 +333,10 @@ class Configured : public ConfiguredModules {
 
 bool read_shape(StoredParts& parts, StoredModule& module, const io::TensorRef* tensor) {
   if (tensor == nullptr || tensor->dtype != DType::kI64 || tensor->shape != std::vector<Index>{2}) {
-    parts.add_fault(fmt::format("module '{}' is packed, but '{}.weight_shape' is missing or no "
-                                "pair of I64",
-                                module.name, module.name));
+    parts.add_fault(
+        fmt::format("module '{}' is packed, but '{}.weight_shape' is missing or no "
+                    "pair of I64",
+                    module.name, module.name));
     return false;
   }
   std::int64_t sizes[2] = {};
@@ -383,9 +382,8 @@ std::string runtime_limit(const std::vector<int>& bits, bool all_symmetric) {
   if (!std::all_of(bits.begin(), bits.end(), is_four_or_eight))
     return fmt::format("this folder has {} bits; most versions of vLLM load 4 and 8 only.",
                        fmt::join(bits, ", "));
-  return all_symmetric
-             ? ""
-             : "vLLM loads zero points in compressed-tensors folders since April 2025.";
+  return all_symmetric ? ""
+                       : "vLLM loads zero points in compressed-tensors folders since April 2025.";
 }
 
 }  // namespace
@@ -405,8 +403,8 @@ const Format& compressed_tensors_format() {
       .write_config = write_config,
       .read_config = read_config,
       .stored = stored,
-      .configured = [](const Json& json, std::vector<std::string>& faults)
-          -> std::unique_ptr<ConfiguredModules> {
+      .configured = [](const Json& json,
+                       std::vector<std::string>& faults) -> std::unique_ptr<ConfiguredModules> {
         return std::make_unique<Configured>(json, faults);
       },
       .vllm_loads = [](const quant::Grid& grid) { return is_four_or_eight(grid.bits); },
@@ -414,13 +412,13 @@ const Format& compressed_tensors_format() {
           "vLLM loads compressed-tensors folders of 4 or 8 bits only; write bits: 4 or bits: 8",
       .runtime_limit = runtime_limit,
       .python_packages = "compressed-tensors"};
-  static const Format row = packed_row(
-      {.name = "compressed-tensors",
-       .summary = "folder of safetensors for vLLM, SGLang, transformers: 4 or 8 bits",
-       .label = "compressed-tensors",
-       .short_label = "CT",
-       .packs_on_device = true,
-       .packed = &packed});
+  static const Format row =
+      packed_row({.name = "compressed-tensors",
+                  .summary = "folder of safetensors for vLLM, SGLang, transformers: 4 or 8 bits",
+                  .label = "compressed-tensors",
+                  .short_label = "CT",
+                  .packs_on_device = true,
+                  .packed = &packed});
   return row;
 }
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "formats/packed_format.h"
 #include "calque/core/error.h"
+#include "formats/packed_format.h"
 
 namespace calque::formats {
 namespace {

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "formats/module_rules.h"
 #include "calque/formats/plan.h"
 #include "calque/formats/writer.h"
 #include "calque/model/family.h"
+#include "formats/module_rules.h"
 
 namespace calque::formats {
 
@@ -23,7 +23,7 @@ struct FolderContents {
   bool lm_head = false;         // is quantized
   bool all_sym = true;
   std::string checkpoint_format = "auto";  // as ExportRequest has it
-  bool desc_act = false;  // some module has groups that are not consecutive
+  bool desc_act = false;                   // some module has groups that are not consecutive
 
   std::vector<std::string> names() const;
   std::vector<std::string> untouched() const;

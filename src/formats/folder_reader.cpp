@@ -4,10 +4,10 @@
 #include <map>
 #include <set>
 
+#include "calque/core/error.h"
 #include "formats/open.h"
 #include "formats/packed_config.h"
 #include "formats/packed_format.h"
-#include "calque/core/error.h"
 
 namespace calque::formats {
 namespace {

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
 #include "calque/kernels/pack_bits.h"
@@ -25,8 +24,7 @@ const Format& gptq_format();
 
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
-using Json = nlohmann::json;
+using io::Json;
 
 // ---- What it can hold
 
@@ -262,7 +260,7 @@ std::vector<std::string> names_where(const std::vector<Module>& modules,
 }
 
 // Modules left alone come first: some loaders take the first rule that matches, in file order.
-OrderedJson dynamic_rules(const FolderContents& contents) {
+Json dynamic_rules(const FolderContents& contents) {
   std::vector<Module> modules = with_fused(contents.modules);
   // The head is left alone because of "lm_head": false.
   if (!contents.lm_head)
@@ -270,9 +268,9 @@ OrderedJson dynamic_rules(const FolderContents& contents) {
   std::vector<std::string> all;
   for (const Module& module : modules) all.push_back(module.name);
 
-  OrderedJson rules = OrderedJson::object();
+  Json rules = Json::object();
   for (const std::string& regex : regexes_of(names_where(modules, std::nullopt), all))
-    rules["-:" + regex] = OrderedJson::object();
+    rules["-:" + regex] = Json::object();
   for (const FolderContents::Group& group : contents.groups()) {
     const ModuleSettings& own = group.settings;
     if (own == contents.usual) continue;
@@ -292,7 +290,7 @@ std::string name_in_block(const std::string& name) {
 
 // The loader of transformers replaces every Linear of a block that this list does not leave out,
 // and does not know "dynamic". Null: every Linear is quantized.
-OrderedJson modules_in_block(const FolderContents& contents) {
+Json modules_in_block(const FolderContents& contents) {
   std::vector<std::string> order;
   std::map<std::string, bool> quantized;
   for (const Module& module : contents.modules) {
@@ -301,15 +299,16 @@ OrderedJson modules_in_block(const FolderContents& contents) {
     if (quantized.count(name) == 0) order.push_back(name);
     quantized[name] |= module.settings.has_value();
   }
-  OrderedJson names = OrderedJson::array();
+  Json names = Json::array();
   for (const std::string& name : order)
     if (quantized[name]) names.push_back(name);
-  return names.size() == order.size() ? OrderedJson() : OrderedJson::array({names});
+  return names.size() == order.size() ? Json() : Json::array({names});
 }
 
 // What does not concern inference.
-OrderedJson meta_of(const FolderContents& contents, const Provenance& provenance) {
-  OrderedJson meta = {{"quantizer", {provenance.quantizer}}, {"algorithm", provenance.method}};
+Json meta_of(const FolderContents& contents, const Provenance& provenance) {
+  Json meta = {{"quantizer", Json::array({provenance.quantizer})},
+               {"algorithm", provenance.method}};
   if (provenance.method == "gptq" || provenance.rounding == "gptq") {
     meta["damp_percent"] = provenance.damp_percent;
     meta["static_groups"] = provenance.act_order && !contents.desc_act;
@@ -320,21 +319,15 @@ OrderedJson meta_of(const FolderContents& contents, const Provenance& provenance
 
 // Every key that some loader reads, in both spellings: old readers know only "quant_method" and
 // "checkpoint_format".
-OrderedJson write_config(const FolderContents& contents, const Provenance& provenance) {
+Json write_config(const FolderContents& contents, const Provenance& provenance) {
   const std::string format = checkpoint_format(contents.checkpoint_format, contents.all_sym);
-  OrderedJson json = {{"bits", contents.usual.bits},
-                      {"group_size", contents.usual.group_size},
-                      {"desc_act", contents.desc_act},
-                      {"sym", contents.usual.sym},
-                      {"lm_head", contents.lm_head},
-                      {"method", "gptq"},
-                      {"quant_method", "gptq"},
-                      {"format", format},
-                      {"checkpoint_format", format},
-                      {"pack_dtype", "int32"}};
-  if (OrderedJson rules = dynamic_rules(contents); !rules.empty())
-    json["dynamic"] = std::move(rules);
-  if (OrderedJson names = modules_in_block(contents); !names.is_null())
+  Json json = {{"bits", contents.usual.bits},   {"group_size", contents.usual.group_size},
+               {"desc_act", contents.desc_act}, {"sym", contents.usual.sym},
+               {"lm_head", contents.lm_head},   {"method", "gptq"},
+               {"quant_method", "gptq"},        {"format", format},
+               {"checkpoint_format", format},   {"pack_dtype", "int32"}};
+  if (Json rules = dynamic_rules(contents); !rules.empty()) json["dynamic"] = std::move(rules);
+  if (Json names = modules_in_block(contents); !names.is_null())
     json["modules_in_block_to_quantize"] = std::move(names);
   json["meta"] = meta_of(contents, provenance);
   return json;
@@ -376,12 +369,13 @@ class Configured : public ConfiguredModules {
       : v1_(text_in(json, {"checkpoint_format", "format"}) != "gptq_v2"),
         head_(flag_in(json, {"lm_head"})) {
     read_widths_in(json, all_);
-    if (const Json* lists = find_any(json, {"modules_in_block_to_quantize"}))
-      for (const Json& list : *lists)
+    const Json* lists = find_any(json, {"modules_in_block_to_quantize"});
+    if (lists != nullptr && lists->is_array())
+      for (const Json& list : lists->elements())
         for (const std::string& name : strings_in(&list)) in_block_.push_back("." + name);
     const Json* rules = find_any(json, {"dynamic"});
     if (rules == nullptr || !rules->is_object()) return;
-    for (const auto& [key, change] : rules->items()) add_rule(key, change, faults);
+    for (const auto& [key, change] : rules->members()) add_rule(key, change, faults);
     // GPTQModel looks at the negative rules first.
     std::stable_sort(rules_.begin(), rules_.end(),
                      [](const Rule& a, const Rule& b) { return a.skip && !b.skip; });
@@ -507,8 +501,8 @@ const Format& gptq_format() {
       .writes_quantize_config = true,
       .read_config = read_config,
       .stored = stored,
-      .configured = [](const Json& json, std::vector<std::string>& faults)
-          -> std::unique_ptr<ConfiguredModules> {
+      .configured = [](const Json& json,
+                       std::vector<std::string>& faults) -> std::unique_ptr<ConfiguredModules> {
         return std::make_unique<Configured>(json, faults);
       },
       // The unified GPTQ loader.

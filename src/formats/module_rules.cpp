@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "formats/module_patterns.h"
 #include "calque/core/error.h"
+#include "formats/module_patterns.h"
 
 namespace calque::formats {
 namespace {

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "formats/messages.h"
 #include "calque/formats/plan.h"
 #include "calque/model/family.h"
+#include "formats/messages.h"
 
 namespace calque::formats {
 

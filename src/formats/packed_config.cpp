@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <nlohmann/json.hpp>
+#include <cmath>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -13,7 +13,7 @@
 namespace calque::formats {
 namespace {
 
-using Json = nlohmann::json;
+using io::Json;
 
 constexpr KeyNames kMethod = {"quant_method", "method"};
 
@@ -22,10 +22,10 @@ std::string lower(std::string text) {
   return text;
 }
 
-// Discarded if it is no JSON; nullopt if there is no such file.
+// Null if it is no JSON; nullopt if there is no such file.
 std::optional<Json> parse(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
-  return Json::parse(io::read_file(path), nullptr, /*allow_exceptions=*/false);
+  return io::parse_json_if_valid(io::read_file(path)).value_or(Json());
 }
 
 std::optional<Json> read_object(const std::filesystem::path& path) {
@@ -39,10 +39,10 @@ std::int64_t integer_of(const Json& object, KeyNames names, const std::string& w
   const Json* value = find_any(object, names);
   if (value == nullptr && fallback) return *fallback;
   if (value == nullptr) refuse_config(where, fmt::format("'{}' is missing", *names.begin()));
-  if (!value->is_number_integer())
+  if (!value->is_integer())
     refuse_config(where,
                   fmt::format("'{}' is {}, expected an integer", *names.begin(), value->dump()));
-  return value->get<std::int64_t>();
+  return value->integer();
 }
 
 bool has_gptq_tensors(const io::SafetensorsCheckpoint& checkpoint) {
@@ -76,6 +76,14 @@ std::string known_methods() {
 // AutoGPTQ's files do not name the method.
 constexpr const char* kUnnamed = "gptq";
 
+std::optional<std::int64_t> integer_in(const Json& object, KeyNames names) {
+  constexpr double kLargest = 1LL << 30;  // of what could be a width or a group size
+  const Json* value = find_any(object, names);
+  if (value == nullptr || !value->is_integer() || std::abs(value->number()) > kLargest)
+    return std::nullopt;
+  return value->integer();
+}
+
 // GPTQModel reads quantize_config.json before config.json.
 void compare_files(const Json& config, const Json& older, std::vector<std::string>& faults) {
   ConfiguredSettings here;
@@ -83,19 +91,19 @@ void compare_files(const Json& config, const Json& older, std::vector<std::strin
   read_widths_in(config, here);
   read_widths_in(older, there);
   if (here.bits != there.bits || here.group_size != there.group_size)
-    faults.push_back(fmt::format("config.json says bits {}, group_size {}; quantize_config.json "
-                                 "says bits {}, group_size {}. Some loaders read the one, some the "
-                                 "other: make them agree.",
-                                 here.bits, here.group_size, there.bits, there.group_size));
+    faults.push_back(
+        fmt::format("config.json says bits {}, group_size {}; quantize_config.json "
+                    "says bits {}, group_size {}. Some loaders read the one, some the "
+                    "other: make them agree.",
+                    here.bits, here.group_size, there.bits, there.group_size));
 }
 
 }  // namespace
 
 const Json* find_any(const Json& object, KeyNames names) {
-  if (!object.is_object()) return nullptr;
   for (const char* name : names) {
-    const auto found = object.find(name);
-    if (found != object.end() && !found->is_null()) return &*found;
+    const Json* found = object.find(name);
+    if (found != nullptr && !found->is_null()) return found;
   }
   return nullptr;
 }
@@ -109,18 +117,18 @@ std::string text_of(const Json& object, KeyNames names, const std::string& where
   const Json* value = find_any(object, names);
   if (value == nullptr) return fallback;
   if (!value->is_string())
-    refuse_config(where, fmt::format("'{}' is {}, expected a string", *names.begin(),
-                                     value->dump()));
-  return lower(value->get<std::string>());
+    refuse_config(where,
+                  fmt::format("'{}' is {}, expected a string", *names.begin(), value->dump()));
+  return lower(value->string());
 }
 
 std::optional<bool> flag_of(const Json& object, KeyNames names, const std::string& where) {
   const Json* value = find_any(object, names);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_boolean())
-    refuse_config(where, fmt::format("'{}' is {}, expected true or false", *names.begin(),
-                                     value->dump()));
-  return value->get<bool>();
+  if (!value->is_bool())
+    refuse_config(where,
+                  fmt::format("'{}' is {}, expected true or false", *names.begin(), value->dump()));
+  return value->boolean();
 }
 
 void read_widths(const Json& json, KeyNames bits_names, Index default_group_size,
@@ -130,8 +138,8 @@ void read_widths(const Json& json, KeyNames bits_names, Index default_group_size
   if (std::find(widths.begin(), widths.end(), bits) == widths.end()) {
     std::vector<std::string> known;
     for (const int width : widths) known.push_back(std::to_string(width));
-    refuse_config(settings.where, fmt::format("bits is {}; this layout stores {} bits", bits,
-                                              alternatives(known)));
+    refuse_config(settings.where,
+                  fmt::format("bits is {}; this layout stores {} bits", bits, alternatives(known)));
   }
   settings.bits = static_cast<int>(bits);
   settings.group_size =
@@ -144,11 +152,11 @@ void read_dynamic_rules(const Json& json, PackedSettings& settings) {
   const Json* rules = find_any(json, {"dynamic"});
   if (rules == nullptr || !rules->is_object()) return;
   bool some_differ = false;  // symmetric modules and others: the zero points of each have to tell
-  for (const auto& [pattern, change] : rules->items()) {
-    if (pattern.starts_with("-:") || change.empty()) continue;
+  for (const auto& [pattern, change] : rules->members()) {
+    if (pattern.starts_with("-:") || change == Json() || change == Json::object()) continue;
     settings.mixed = true;
     const bool own_sym = change.is_object() && change.contains("sym") && settings.sym &&
-                         change["sym"] != *settings.sym;
+                         change.at("sym") != Json(*settings.sym);
     some_differ |= own_sym;
   }
   if (some_differ) settings.sym.reset();
@@ -180,28 +188,27 @@ std::optional<PackedSettings> packed_settings(const std::filesystem::path& folde
 
 std::string text_in(const Json& object, KeyNames names) {
   const Json* value = find_any(object, names);
-  return value != nullptr && value->is_string() ? lower(value->get<std::string>()) : "";
+  return value != nullptr && value->is_string() ? lower(value->string()) : "";
 }
 
 bool flag_in(const Json& object, KeyNames names) {
   const Json* value = find_any(object, names);
-  return value != nullptr && value->is_boolean() && value->get<bool>();
+  return value != nullptr && value->is_bool() && value->boolean();
 }
 
 std::vector<std::string> strings_in(const Json* list) {
   std::vector<std::string> result;
   if (list == nullptr || !list->is_array()) return result;
-  for (const Json& item : *list)
-    if (item.is_string()) result.push_back(item.get<std::string>());
+  for (const Json& item : list->elements())
+    if (item.is_string()) result.push_back(item.string());
   return result;
 }
 
 void read_widths_in(const Json& object, ConfiguredSettings& settings) {
-  const Json* bits = find_any(object, {"bits", "w_bit", "wbits", "num_bits"});
-  if (bits != nullptr && bits->is_number_integer()) settings.bits = bits->get<int>();
-  const Json* group_size = find_any(object, {"group_size", "q_group_size"});
-  if (group_size != nullptr && group_size->is_number_integer())
-    settings.group_size = group_size->get<Index>();
+  if (const auto bits = integer_in(object, {"bits", "w_bit", "wbits", "num_bits"}))
+    settings.bits = static_cast<int>(*bits);
+  if (const auto group_size = integer_in(object, {"group_size", "q_group_size"}))
+    settings.group_size = *group_size;
 }
 
 std::optional<ModuleMatcher> regex_in_config(const std::string& pattern,

@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +11,7 @@
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
 #include "calque/formats/stored_folder.h"
+#include "calque/io/json.h"
 #include "calque/io/safetensors.h"
 #include "calque/quant/quantized_matrix.h"
 #include "formats/folder_contents.h"
@@ -109,13 +109,13 @@ struct PackedFormat {
                        const PackedSettings& settings);
 
   // quantization_config, written and read. Error(kInput) for what calque does not read.
-  nlohmann::ordered_json (*write_config)(const FolderContents&, const Provenance&);
+  io::Json (*write_config)(const FolderContents&, const Provenance&);
   bool writes_quantize_config = false;  // the same in a file of its own, for older loaders
-  PackedSettings (*read_config)(const nlohmann::json&, const std::string& where);
+  PackedSettings (*read_config)(const io::Json&, const std::string& where);
 
   // A stored folder, for verification (stored_folder.h). `stored`: nullopt if a fault was reported.
   std::optional<StoredModule> (*stored)(StoredParts&, const std::string& module);
-  std::unique_ptr<ConfiguredModules> (*configured)(const nlohmann::json&,
+  std::unique_ptr<ConfiguredModules> (*configured)(const io::Json&,
                                                    std::vector<std::string>& faults);
 
   // What vLLM's loaders take of it in 2026, and what to write instead of the rest.

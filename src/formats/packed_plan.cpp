@@ -7,11 +7,11 @@
 #include <numeric>
 #include <set>
 
-#include "formats/packed_format.h"
-#include "formats/requirements.h"
+#include "calque/core/names.h"
 #include "formats/messages.h"
 #include "formats/module_patterns.h"
-#include "calque/core/names.h"
+#include "formats/packed_format.h"
+#include "formats/requirements.h"
 
 namespace calque::formats {
 namespace {
@@ -79,13 +79,11 @@ std::string instead_of_width(const Format& format, int bits) {
   return choices.empty() ? text : fmt::format("{}, or export {}", text, fmt::join(choices, " or "));
 }
 
-void check_widths(const Format& format, const std::vector<Quantized>& modules,
-                  Refusals& refusals) {
+void check_widths(const Format& format, const std::vector<Quantized>& modules, Refusals& refusals) {
   const auto by_bits = linears_by(
       modules, [](const Quantized& m) { return std::pair<Index, Index>(m.settings.bits, 0); });
-  const std::string stores = widths_text(format) + (format.packed->widths.size() == 1
-                                                        ? "-bit weights only"
-                                                        : " bits");
+  const std::string stores =
+      widths_text(format) + (format.packed->widths.size() == 1 ? "-bit weights only" : " bits");
   for (const auto& [key, linears] : by_bits) {
     const int bits = static_cast<int>(key.first);
     if (holds(format, bits)) continue;
@@ -149,13 +147,13 @@ void check_multiples(const Format& format, const std::vector<Quantized>& modules
   });
   for (const auto& [key, linears] : by_size)
     if (key.first % key.second != 0)
-      refusals.add(
-          "E132", fmt::format("{} packs words of 32 bits and needs {} in multiples of "
-                              "{}; {} has {} ({} modules; {} = {}). Export gguf F16 "
-                              "instead, or leave these modules as they are (a rule with "
-                              "skip: true).",
-                              format.label, what, key.second, module_pattern(linears), key.first,
-                              linears.size(), key.first, factorisation(key.first)));
+      refusals.add("E132",
+                   fmt::format("{} packs words of 32 bits and needs {} in multiples of "
+                               "{}; {} has {} ({} modules; {} = {}). Export gguf F16 "
+                               "instead, or leave these modules as they are (a rule with "
+                               "skip: true).",
+                               format.label, what, key.second, module_pattern(linears), key.first,
+                               linears.size(), key.first, factorisation(key.first)));
 }
 
 void check_name(std::string_view key, const std::string& name,

@@ -1,19 +1,17 @@
 // Folders of safetensors in which linears are packed: one writer for all formats.
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
-#include "formats/packed_format.h"
-#include "formats/written_tensors.h"
-#include "calque/formats/side_files.h"
 #include "calque/core/error.h"
+#include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
+#include "formats/packed_format.h"
+#include "formats/written_tensors.h"
 
 namespace calque::formats {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 // What a tensor of the plan is stored in.
 std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const PackedFormat& format,
@@ -35,7 +33,7 @@ std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const Pa
 // Keys and values of the source in their order; only the quantization is added.
 Json config_with(const std::filesystem::path& model_folder, const Json& quantization) {
   const std::filesystem::path path = model_folder / "config.json";
-  Json config = Json::parse(io::read_file(path), nullptr, /*allow_exceptions=*/false);
+  Json config = io::parse_json_if_valid(io::read_file(path)).value_or(Json());
   if (!config.is_object())
     throw Error(ErrorKind::kInput, "", fmt::format("{}: no JSON object", path.string()));
   config["quantization_config"] = quantization;
@@ -101,7 +99,8 @@ class PackedWriter : public ArtifactWriter {
 
   std::string keep() override {
     weights_->keep();
-    return Json{{"folder", folder_->keep()}, {"desc_act", contents_.desc_act}}.dump();
+    const Json notes = {{"folder", folder_->keep()}, {"desc_act", contents_.desc_act}};
+    return notes.dump();
   }
 
   void finish() override {
@@ -118,7 +117,7 @@ class PackedWriter : public ArtifactWriter {
   static std::unique_ptr<io::AtomicFolder> open_folder(const ExportRequest& request,
                                                        const KeptArtifact* kept) {
     if (kept == nullptr) return std::make_unique<io::AtomicFolder>(request.path, request.overwrite);
-    const std::string identity = Json::parse(kept->notes).at("folder");
+    const std::string identity = io::parse_json(kept->notes).at("folder").string();
     return std::make_unique<io::AtomicFolder>(request.path, request.overwrite, identity);
   }
 
@@ -132,7 +131,7 @@ class PackedWriter : public ArtifactWriter {
   }
 
   void go_on_from(const KeptArtifact& kept) {
-    contents_.desc_act = Json::parse(kept.notes).at("desc_act");
+    contents_.desc_act = io::parse_json(kept.notes).at("desc_act").boolean();
     for (const std::string& name : kept.tensors) {
       const TensorPlan& planned = written_.mark_given(name);
       for (const io::TensorDeclaration& part : parts_of(planned, format_, inputs_.source))

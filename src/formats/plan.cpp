@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <set>
 
+#include "calque/core/error.h"
 #include "formats/plan_inputs.h"
 #include "formats/requirements.h"
-#include "calque/core/error.h"
 
 namespace calque::formats {
 namespace {

@@ -7,11 +7,11 @@
 #include <cstring>
 #include <fstream>
 
-#include "calque/formats/format.h"
-#include "formats/open.h"
 #include "calque/core/error.h"
 #include "calque/core/paths.h"
+#include "calque/formats/format.h"
 #include "calque/io/gguf.h"
+#include "formats/open.h"
 
 namespace calque::formats {
 namespace {

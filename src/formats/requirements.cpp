@@ -98,10 +98,9 @@ void check_settings(const model::FamilySpec& family, const ExportRequest& reques
         const quant::Grid* grid = grids.of(linear);
         if (grid == nullptr) continue;
         if (!packed.vllm_loads(*grid))
-          together.add(
-              "E146", "'require.vllm: true' is not possible: ",
-              fmt::format(" would be {}. {}.", setting_text(grid), packed.vllm_advice),
-              linear);
+          together.add("E146", "'require.vllm: true' is not possible: ",
+                       fmt::format(" would be {}. {}.", setting_text(grid), packed.vllm_advice),
+                       linear);
         if (std::count(std::begin(kGroupSizes), std::end(kGroupSizes), grid->group_size) == 0)
           together.add("E146", "'require.vllm: true' is not possible: ",
                        fmt::format(" would have group_size {}; vLLM's kernels have 32, 64, 128 and "

@@ -17,9 +17,10 @@ const io::TensorRef* StoredParts::matrix(const std::string& module, const std::s
   const io::TensorRef* tensor = tensors_.find(name);
   if (tensor == nullptr) {
     if (tensors_.complete)
-      add_fault(fmt::format("module '{}' is packed, but its tensor '{}' is missing. Fetch the file "
-                            "again.",
-                            module, name));
+      add_fault(
+          fmt::format("module '{}' is packed, but its tensor '{}' is missing. Fetch the file "
+                      "again.",
+                      module, name));
     return nullptr;
   }
   for (const DType dtype : dtypes)
@@ -38,9 +39,10 @@ std::nullopt_t StoredParts::contradiction(const std::string& module,
     if (part != nullptr)
       shapes += fmt::format("{}{} {}", shapes.empty() ? "" : ", ",
                             part->name.substr(part->name.rfind('.') + 1), part->shape_text());
-  add_fault(fmt::format("the tensors of module '{}' contradict each other: {}. Write the artifact "
-                        "again.",
-                        module, shapes));
+  add_fault(
+      fmt::format("the tensors of module '{}' contradict each other: {}. Write the artifact "
+                  "again.",
+                  module, shapes));
   return std::nullopt;
 }
 
@@ -51,8 +53,7 @@ const Format* format_of_tensor(std::string_view tensor, const ConfiguredModules*
   const Format* told = configured == nullptr ? nullptr : configured->format;
   if (told != nullptr && tensor.ends_with(told->packed->marker)) return told;
   for (const Format* format : formats())
-    if (format->packed != nullptr && tensor.ends_with(format->packed->marker))
-      return format;
+    if (format->packed != nullptr && tensor.ends_with(format->packed->marker)) return format;
   return nullptr;
 }
 
@@ -73,9 +74,10 @@ std::vector<StoredModule> stored_modules(const StoredTensors& tensors,
     }
     // Loaders that look for ".weight" first would load the module unquantized.
     if (tensors.find(name + ".weight") != nullptr)
-      faults.push_back(fmt::format("module '{}' is stored twice: packed and as '{}.weight'. Remove "
-                                   "one of them.",
-                                   name, name));
+      faults.push_back(
+          fmt::format("module '{}' is stored twice: packed and as '{}.weight'. Remove "
+                      "one of them.",
+                      name, name));
   }
   return modules;
 }

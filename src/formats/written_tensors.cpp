@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "formats/messages.h"
-#include "calque/formats/writer.h"
 #include "calque/core/error.h"
+#include "calque/formats/writer.h"
+#include "formats/messages.h"
 
 namespace calque::formats {
 namespace {
@@ -29,7 +29,7 @@ void ArtifactWriter::write_rows(const std::string& tensor_name, Index /*first_ro
 }
 
 const TensorPlan& WrittenTensors::accept_rows(const std::string& tensor_name, Index first_row,
-                                      const quant::QuantizedMatrix& rows) {
+                                              const quant::QuantizedMatrix& rows) {
   const TensorPlan& planned = plan_.at(tensor_name);
   require_grid(planned, rows);
   const Index last_row = first_row + rows.out_features();
@@ -45,7 +45,8 @@ const TensorPlan& WrittenTensors::accept_rows(const std::string& tensor_name, In
   return planned;
 }
 
-const TensorPlan& WrittenTensors::accept(const std::string& tensor_name, const quant::QuantizedMatrix& q) {
+const TensorPlan& WrittenTensors::accept(const std::string& tensor_name,
+                                         const quant::QuantizedMatrix& q) {
   const TensorPlan& planned = plan_.at(tensor_name);
   require_grid(planned, q);
   const std::vector<Index> shape = {q.out_features(), q.in_features()};
@@ -57,7 +58,7 @@ const TensorPlan& WrittenTensors::accept(const std::string& tensor_name, const q
 }
 
 const TensorPlan& WrittenTensors::accept_dense(const std::string& tensor_name,
-                                       MatrixView<const float> values) {
+                                               MatrixView<const float> values) {
   const TensorPlan& planned = plan_.at(tensor_name);
   if (planned.grid) refuse(tensor_name, "given to the writer unquantized, but planned with a grid");
   std::vector<Index> shape = planned.tensor.shape;

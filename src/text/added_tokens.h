@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "calque/text/regex.h"
 #include "text/json_node.h"
 #include "text/normalizer.h"
-#include "calque/text/regex.h"
 
 namespace calque::text {
 

@@ -62,9 +62,7 @@ Regex::Regex(std::string_view pattern, const Options& options) : options_(option
 }
 
 Regex::Search::Search(const Regex& regex, std::string_view text)
-    : regex_(regex),
-      text_(text),
-      scratch_(std::make_unique<Scratch>(regex.code_->handle.get())) {
+    : regex_(regex), text_(text), scratch_(std::make_unique<Scratch>(regex.code_->handle.get())) {
   if (regex.options_.match_limit > 0)
     pcre2_set_match_limit(scratch_->limits.get(), regex.options_.match_limit);
 }

@@ -1,5 +1,3 @@
-#include "verify/verify_parts.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,11 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "calque/verify/verify.h"
 #include "calque/core/error.h"
 #include "calque/core/names.h"
 #include "calque/io/file.h"
 #include "calque/io/sha256.h"
+#include "calque/verify/verify.h"
+#include "verify/verify_parts.h"
 
 namespace calque::verify {
 namespace {

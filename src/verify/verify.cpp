@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
-#include "formats/ggml_faults.h"
-#include "verify/verify_parts.h"
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/core/names.h"
+#include "calque/formats/reader.h"
 #include "calque/io/gguf.h"
+#include "formats/ggml_faults.h"
+#include "verify/verify_parts.h"
 
 namespace calque::verify {
 namespace {

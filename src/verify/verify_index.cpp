@@ -2,13 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 
-#include "verify/verify_parts.h"
 #include "calque/core/error.h"
 #include "calque/core/names.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
+#include "verify/verify_parts.h"
 
 namespace calque::verify {
 namespace {
@@ -26,16 +26,17 @@ bool is_plain(const std::string& file) {
 }
 
 WeightMap weight_map(const fs::path& folder, Findings& findings) {
-  const auto index = nlohmann::json::parse(io::read_file(folder / kIndex), nullptr, false);
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+  const std::optional<io::Json> index = io::parse_json_if_valid(io::read_file(folder / kIndex));
+  const io::Json* entries = index ? index->find("weight_map") : nullptr;
+  if (entries == nullptr || !entries->is_object()) {
     findings.fault("index",
                    fmt::format("{} has no object \"weight_map\". Fetch it again.", kIndex));
     return {};
   }
   WeightMap map;
-  for (const auto& [tensor, file] : index["weight_map"].items()) {
-    if (file.is_string() && is_plain(file.get_ref<const std::string&>()))
-      map.emplace(tensor, file.get<std::string>());
+  for (const auto& [tensor, file] : entries->members()) {
+    if (file.is_string() && is_plain(file.string()))
+      map.emplace(tensor, file.string());
     else
       findings.fault("index", fmt::format("{} sends tensor {} to {}, which is no plain file name",
                                           kIndex, quote_name(tensor), file.dump()));

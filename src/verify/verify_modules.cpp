@@ -246,8 +246,7 @@ void add_faults(const char* check, const std::vector<std::string>& faults, Findi
 void check_modules(const std::filesystem::path& folder, const LooseTensors& tensors,
                    Findings& findings) {
   std::vector<std::string> faults;
-  const std::unique_ptr<ConfiguredModules> configured =
-      formats::configured_modules(folder, faults);
+  const std::unique_ptr<ConfiguredModules> configured = formats::configured_modules(folder, faults);
   add_faults("config", faults, findings);
   faults.clear();
   const std::vector<StoredModule> modules =

@@ -30,8 +30,8 @@ class Findings {
   std::vector<Finding> list_;
 };
 
-// The tensors of a folder and the files that hold them: unlike in a checkpoint, a damaged or missing
-// shard does not hide the others.
+// The tensors of a folder and the files that hold them: unlike in a checkpoint, a damaged or
+// missing shard does not hide the others.
 struct LooseTensors : formats::StoredTensors {
   std::vector<std::unique_ptr<io::SafetensorsFile>> files;
 };

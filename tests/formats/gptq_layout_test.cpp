@@ -1,12 +1,11 @@
-#include "formats/gptq.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "calque/kernels/pack_bits.h"
+#include "formats/gptq.h"
 #include "formats/packed_format.h"
 #include "formats/support.h"
-#include "calque/kernels/pack_bits.h"
 
 namespace calque::formats {
 namespace {
@@ -200,8 +199,10 @@ TEST(GptqLayout, AddsOneToEachThreeBitField) {
 TEST(GptqLayout, V1AndV2ReadBackTheSameZeroPoints) {
   for (const int bits : {2, 3, 4, 8}) {
     const auto q = random_quantized(gptq_grid(bits, 32, false, 1), 96, 64, 11);
-    const Matrix<std::uint8_t> v1 = unpack_gptq_zeros(as_matrix(qzeros_of(q, false), 2), 96, bits, false);
-    const Matrix<std::uint8_t> v2 = unpack_gptq_zeros(as_matrix(qzeros_of(q, true), 2), 96, bits, true);
+    const Matrix<std::uint8_t> v1 =
+        unpack_gptq_zeros(as_matrix(qzeros_of(q, false), 2), 96, bits, false);
+    const Matrix<std::uint8_t> v2 =
+        unpack_gptq_zeros(as_matrix(qzeros_of(q, true), 2), 96, bits, true);
     for (Index g = 0; g < v1.rows(); ++g)
       for (Index n = 0; n < 96; ++n) {
         ASSERT_EQ(v1(g, n), v2(g, n)) << bits << " bits";

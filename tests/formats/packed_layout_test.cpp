@@ -1,10 +1,9 @@
 // AWQ and compressed-tensors, word by word. Expected words and shapes: worked out by hand.
-#include "formats/packed_format.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "formats/packed_format.h"
 #include "formats/support.h"
 
 namespace calque::formats {
@@ -75,8 +74,7 @@ TEST(AwqLayout, InterleavesTheNibblesOfEightOutputs) {
   EXPECT_EQ(packed({1, 2, 3, 4, 5, 6, 7, 8}), Words{0x86427531u});
 }
 TEST(AwqLayout, StoresZeroPointsAsTheyAreInTheSameOrder) {
-  const auto tensors =
-      pack(awq(), column_of(std::vector<int>(8, 3), {0, 1, 2, 3, 4, 5, 6, 7}));
+  const auto tensors = pack(awq(), column_of(std::vector<int>(8, 3), {0, 1, 2, 3, 4, 5, 6, 7}));
   EXPECT_EQ(words_in(tensors, "qzeros"), Words{0x75316420u});
 }
 TEST(AwqLayout, StoresEightForSymmetricGrids) {
@@ -89,12 +87,12 @@ TEST(CompressedTensorsLayout, PacksRowsFromTheLowEnd) {
   for (int k = 0; k < 16; ++k) codes[static_cast<std::size_t>(k)] = k;
   EXPECT_EQ(words_in(pack(compressed_tensors(), row_of(codes, 4)), "weight_packed"),
             (Words{0x76543210u, 0xFEDCBA98u}));
-  EXPECT_EQ(words_in(pack(compressed_tensors(), row_of({0, 127, 128, 255}, 8)),
-                     "weight_packed"),
+  EXPECT_EQ(words_in(pack(compressed_tensors(), row_of({0, 127, 128, 255}, 8)), "weight_packed"),
             Words{0xFF807F00u});
 }
 TEST(CompressedTensorsLayout, PacksZeroPointsAlongTheOutputs) {
-  const auto tensors = pack(compressed_tensors(), column_of(std::vector<int>(8, 1), {0, 1, 2, 3, 4, 5, 6, 7}));
+  const auto tensors =
+      pack(compressed_tensors(), column_of(std::vector<int>(8, 1), {0, 1, 2, 3, 4, 5, 6, 7}));
   EXPECT_EQ(words_in(tensors, "weight_zero_point"), Words{0x76543210u});
 }
 

@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "formats/support.h"
 #include "calque/formats/format.h"
-#include "formats/messages.h"
 #include "calque/io/file.h"
+#include "formats/messages.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {

@@ -55,7 +55,9 @@ class Settings : public ::testing::Test {
   Json awq() const { return config("awq", contents_); }
   Json ct() const { return config("compressed-tensors", contents_); }
   static Json config(const char* format, const FolderContents& contents) {
-    return format_named(format).packed->write_config(contents, {"calque:0", "Tiny", "rtn", "rtn"});
+    return Json::parse(format_named(format)
+                           .packed->write_config(contents, {"calque:0", "Tiny", "rtn", "rtn"})
+                           .dump());
   }
 
   FolderContents contents_;

@@ -1,5 +1,3 @@
-#include "verify/verify_parts.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +5,7 @@
 
 #include "calque/io/file.h"
 #include "support/temp_folder.h"
+#include "verify/verify_parts.h"
 
 namespace calque::verify {
 namespace {
