@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
+#include "support/paths.h"
 
 namespace calque::cli {
 namespace {
@@ -97,7 +98,7 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
        {"gemma2", "gemma3", "phi3", "mixtral", "qwen2_moe", "qwen3_moe", "mistral_sliding"}) {
     SCOPED_TRACE(name);
     const model::ModelConfig c =
-        model::load_config(std::filesystem::path(CALQUE_FIXTURES) / "families" / name);
+        model::load_config(std::filesystem::path(test::fixtures()) / "families" / name);
     expect_reads_back(c);
     const model::ModelConfig read =
         model::parse_config(generated_config_json(c, "float16"), "generated");

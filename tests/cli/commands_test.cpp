@@ -3,11 +3,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "calque/formats/reader.h"
 #include "calque/config/job_file.h"
+#include "calque/formats/reader.h"
 #include "calque/model/config.h"
 #include "cli/program.h"
 #include "cli/run_program.h"
+#include "support/paths.h"
 
 // The built program on the demo model, without a forward pass: round to nearest needs none.
 
@@ -18,10 +19,11 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr const char* kRtnJob =
+const std::string kRtnJob =
     "version: 1\n"
     "name: rtn\n"
-    "model: {path: " CALQUE_DEMO_MODEL
+    "model: {path: " +
+    test::demo_model() +
     "}\n"
     "quantization: {method: rtn, bits: 4, group_size: 64, scale_rule: minmax}\n"
     "export:\n"
@@ -133,14 +135,14 @@ TEST_F(RtnRun, DequantizeWritesAPlainCheckpointWithTheSameValues) {
 TEST_F(RtnRun, DequantizeCopiesSideFilesOfAFolder) {
   ASSERT_EQ(run("dequantize " + path("gptq") + " --out " + path("side")).exit_code, 0);
   EXPECT_EQ(contents_of(*folder_ / "side/tokenizer.model"),
-            contents_of(CALQUE_DEMO_MODEL "/tokenizer.model"));
+            contents_of(test::demo_model() + "/tokenizer.model"));
   EXPECT_FALSE(std::filesystem::exists(*folder_ / "side/quantize_config.json"));
   EXPECT_THAT(contents_of(*folder_ / "side/config.json"),
               ::testing::Not(HasSubstr("quantization_config")));
 }
 
 TEST(Validate, DescribesTheExportsOfTheDemo) {
-  const Outcome outcome = run("validate " CALQUE_CONFIGS "/demo.yaml");
+  const Outcome outcome = run("validate " + test::configs() + "/demo.yaml");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, StartsWith("export"));
   EXPECT_TRUE(outcome.out.ends_with("\nok\n")) << outcome.out;
@@ -148,11 +150,11 @@ TEST(Validate, DescribesTheExportsOfTheDemo) {
 }
 
 TEST(Validate, ShowsHowAGgufFileIsMadeUp) {
-  const Outcome types = run("validate " CALQUE_CONFIGS "/demo.yaml");
+  const Outcome types = run("validate " + test::configs() + "/demo.yaml");
   EXPECT_THAT(types.out, HasSubstr("\ndemo-Q4_0.gguf\nstored as  tensors  % of weights"));
   EXPECT_THAT(types.out, HasSubstr("\nQ4_0 "));
   EXPECT_THAT(types.out, ::testing::Not(HasSubstr("blk.0.ffn_down.weight")));
-  const Outcome tensors = run("validate --tensors " CALQUE_CONFIGS "/demo.yaml");
+  const Outcome tensors = run("validate --tensors " + test::configs() + "/demo.yaml");
   EXPECT_EQ(tensors.exit_code, 0) << tensors.err;
   EXPECT_THAT(tensors.out, HasSubstr("\nblk.0.ffn_down.weight "));
   EXPECT_THAT(tensors.out, HasSubstr("\nmodel.layers.0.mlp.down_proj.weight "));
@@ -160,9 +162,9 @@ TEST(Validate, ShowsHowAGgufFileIsMadeUp) {
 }
 
 TEST(Validate, PrintsTheResolvedJobAndJson) {
-  const Outcome resolved = run("validate --resolved " CALQUE_CONFIGS "/demo.yaml");
-  EXPECT_EQ(resolved.out, config::resolved_yaml(config::load_job(CALQUE_CONFIGS "/demo.yaml")));
-  const json plans = json::parse(run("validate --json " CALQUE_CONFIGS "/demo.yaml").out);
+  const Outcome resolved = run("validate --resolved " + test::configs() + "/demo.yaml");
+  EXPECT_EQ(resolved.out, config::resolved_yaml(config::load_job(test::configs() + "/demo.yaml")));
+  const json plans = json::parse(run("validate --json " + test::configs() + "/demo.yaml").out);
   ASSERT_GE(plans["exports"].size(), 2u);
   for (const json& plan : plans["exports"]) EXPECT_GE(plan["tensors"].size(), 57u);
 }
@@ -170,7 +172,7 @@ TEST(Validate, PrintsTheResolvedJobAndJson) {
 TEST(Schema, PrintsTheKeyReference) { EXPECT_EQ(run("schema").out, config::key_reference()); }
 
 TEST(Tokenize, PrintsIdsAsJson) {
-  const std::string tokenizer = "tokenize --tokenizer " CALQUE_DEMO_MODEL " ";
+  const std::string tokenizer = "tokenize --tokenizer " + test::demo_model() + " ";
   const json ids = json::parse(run(tokenizer + "--json --string 'Once upon a time'").out);
   ASSERT_GT(ids.size(), 2u);
   const json framed =
@@ -181,16 +183,15 @@ TEST(Tokenize, PrintsIdsAsJson) {
 }
 
 TEST(Tokenize, CountsTheTokensOfAFile) {
-  const Outcome outcome =
-      run("tokenize --tokenizer " CALQUE_DEMO_MODEL " --text " CALQUE_CALIBRATION_DATA
-          "/heldout_pride_and_prejudice.txt");
+  const Outcome outcome = run("tokenize --tokenizer " + test::demo_model() + " --text " +
+                              test::calibration_data() + "/heldout_pride_and_prejudice.txt");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr(" tokens\nfirst ids: "));
 }
 
 // What llama-tokenize counts, BOS included.
 TEST(Tokenize, TakesAGgufFile) {
-  const std::string golden = CALQUE_FIXTURES "/artifacts/gguf/";
+  const std::string golden = test::fixtures() + "/artifacts/gguf/";
   const Outcome outcome = run("tokenize --add-special --tokenizer " + golden +
                               "tiny-f16.gguf --text " + golden + "imatrix_text.txt");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;

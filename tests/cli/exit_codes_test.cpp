@@ -5,6 +5,7 @@
 
 #include "cli/program.h"
 #include "cli/run_program.h"
+#include "support/paths.h"
 
 // The built program on bad input: the exit code, one message on stderr, nothing on stdout.
 
@@ -61,15 +62,15 @@ TEST_F(BadInput, AFaultyJobFileIsTwoAndShowsThePlace) {
 }
 
 TEST_F(BadInput, AnOverrideIsNamed) {
-  expect_refused("validate " CALQUE_CONFIGS "/demo.yaml --set quantization.bits=9", 2,
+  expect_refused("validate " + test::configs() + "/demo.yaml --set quantization.bits=9", 2,
                  "--set quantization.bits=9: error[E106]: quantization.bits must be 2 to 8, not 9");
 }
 
 TEST_F(BadInput, AnUnreadableModelIsThree) {
-  expect_refused("validate " CALQUE_CONFIGS "/demo.yaml --set model.path=" + path("none"), 3,
+  expect_refused("validate " + test::configs() + "/demo.yaml --set model.path=" + path("none"), 3,
                  "none");
-  expect_refused("validate " CALQUE_CONFIGS "/demo.yaml --set model.path=" CALQUE_FIXTURES
-                 "/artifacts/gguf/tiny-1layer-Q4_0.gguf",
+  expect_refused("validate " + test::configs() + "/demo.yaml --set model.path=" + test::fixtures() +
+                     "/artifacts/gguf/tiny-1layer-Q4_0.gguf",
                  3, "error[E169]: ");
   expect_refused("inspect " + path("none"), 3, "none");
   write(folder_ / "bad.gguf", "GGUF and then nothing of use");
@@ -77,28 +78,28 @@ TEST_F(BadInput, AnUnreadableModelIsThree) {
   expect_refused("dequantize " + path("bad.gguf") + " --out " + path("out"), 3, "bad.gguf");
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
   expect_refused("tokenize --tokenizer " + path(".") + " --string a", 3, "tokenizer");
-  expect_refused("tokenize --tokenizer " CALQUE_DEMO_MODEL " --text " + path("none.txt"), 3,
+  expect_refused("tokenize --tokenizer " + test::demo_model() + " --text " + path("none.txt"), 3,
                  "none.txt");
 }
 
 TEST_F(BadInput, AnExistingTargetIsTwo) {
   std::filesystem::create_directory(folder_ / "out");
-  expect_refused("dequantize " CALQUE_DEMO_MODEL " --out " + path("out"), 2, "out");
-  expect_refused("dequantize " CALQUE_DEMO_MODEL " --overwrite --out " CALQUE_DEMO_MODEL, 2,
+  expect_refused("dequantize " + test::demo_model() + " --out " + path("out"), 2, "out");
+  expect_refused("dequantize " + test::demo_model() + " --overwrite --out " + test::demo_model(), 2,
                  "is the artifact itself");
-  EXPECT_TRUE(std::filesystem::exists(CALQUE_DEMO_MODEL "/model.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(test::demo_model() + "/model.safetensors"));
 }
 
 TEST_F(BadInput, AnUnknownTensorIsTwoAndSimilarNamesAreGiven) {
-  expect_refused("inspect " CALQUE_DEMO_MODEL " --tensor q_proj", 2,
+  expect_refused("inspect " + test::demo_model() + " --tensor q_proj", 2,
                  "error[E171]: no tensor 'q_proj'; some that contain it: model.layers.0.self_attn."
                  "q_proj.weight");
-  expect_refused("inspect " CALQUE_DEMO_MODEL " --tensor xyz", 2, "--tensors lists all");
+  expect_refused("inspect " + test::demo_model() + " --tensor xyz", 2, "--tensors lists all");
 }
 
 TEST_F(BadInput, AFullDiskBehindStdoutIsFour) {
   const int status =
-      std::system((shell_quoted(CALQUE_PROGRAM) + " schema >/dev/full 2>/dev/null").c_str());
+      std::system((shell_quoted(program()) + " schema >/dev/full 2>/dev/null").c_str());
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 4);
 }
@@ -109,10 +110,10 @@ TEST(Interrupted, LeavesNothingBehind) {
   const testing::TempFolder folder;
   for (const auto& [signal, code] : {std::pair{"INT", 130}, std::pair{"TERM", 143}}) {
     const std::string command =
-        std::string("timeout --preserve-status -s ") + signal + " 3 " +
-        shell_quoted(CALQUE_PROGRAM) +
-        " run " CALQUE_CONFIGS "/demo.yaml --progress none --set export.0.path=" +
-        shell_quoted(folder / "gptq") + " --set export.1.path=" + shell_quoted(folder / "q.gguf") +
+        std::string("timeout --preserve-status -s ") + signal + " 3 " + shell_quoted(program()) +
+        " run " + test::configs() +
+        "/demo.yaml --progress none --set export.0.path=" + shell_quoted(folder / "gptq") +
+        " --set export.1.path=" + shell_quoted(folder / "q.gguf") +
         " --set run_dir=" + shell_quoted(folder / "run") + " >/dev/null 2>" +
         shell_quoted(folder / "err");
     const int status = std::system(command.c_str());

@@ -8,14 +8,15 @@
 
 #include "cli/imatrix_statistics.h"
 #include "cli/run_program.h"
+#include "support/paths.h"
 
 namespace calque::cli {
 namespace {
 
 using ::testing::HasSubstr;
 
-const std::string kGguf = shell_quoted(CALQUE_FIXTURES "/gguf/tiny-imatrix.gguf");
-const std::string kDat = shell_quoted(CALQUE_FIXTURES "/gguf/tiny-imatrix.dat");
+const std::string kGguf = shell_quoted(test::fixtures() + "/gguf/tiny-imatrix.gguf");
+const std::string kDat = shell_quoted(test::fixtures() + "/gguf/tiny-imatrix.dat");
 
 TEST(Imatrix, MergesFilesOfBothFormats) {
   const testing::TempFolder folder;
@@ -34,14 +35,14 @@ TEST(Imatrix, WritesTheFormatThatIsAskedFor) {
         run("imatrix --in-file " + kGguf + " -o " + folder.path().string() + "/" + arguments);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   }
-  const std::string expected = contents_of(CALQUE_FIXTURES "/gguf/tiny-imatrix.dat");
+  const std::string expected = contents_of(test::fixtures() + "/gguf/tiny-imatrix.dat");
   EXPECT_EQ(contents_of(folder / "a.dat"), expected);
   EXPECT_EQ(contents_of(folder / "b.bin"), expected);
 }
 
 TEST(Imatrix, KeepsNoFoldersOfOthers) {
   const testing::TempFolder folder;
-  io::Imatrix imatrix = io::read_imatrix(CALQUE_FIXTURES "/gguf/tiny-imatrix.gguf");
+  io::Imatrix imatrix = io::read_imatrix(test::fixtures() + "/gguf/tiny-imatrix.gguf");
   imatrix.datasets = {"/home/somebody/texts/wiki.txt"};
   io::write_imatrix(imatrix, folder / "in.gguf");
   ASSERT_EQ(run("imatrix --in-file " + shell_quoted(folder / "in.gguf") + " -o " +
@@ -61,10 +62,10 @@ TEST(Imatrix, RefusesBeforeItWorks) {
   EXPECT_EQ(contents_of(folder / "there.gguf"), "kept");
   EXPECT_EQ(run("imatrix --overwrite --in-file " + kGguf + " -o " + there).exit_code, 0);
   EXPECT_THAT(run("imatrix -o x.gguf").err, HasSubstr("give MODEL and TEXT"));
-  EXPECT_THAT(run("imatrix " CALQUE_DEMO_MODEL " -o x.gguf").err, HasSubstr("give a text"));
+  EXPECT_THAT(run("imatrix " + test::demo_model() + " -o x.gguf").err, HasSubstr("give a text"));
   EXPECT_THAT(run("imatrix --in-file " + kGguf).err, HasSubstr("-o FILE"));
   const Outcome model = run("imatrix --show-statistics --in-file " +
-                            shell_quoted(CALQUE_FIXTURES "/gguf/tiny-1layer-Q4_0.gguf"));
+                            shell_quoted(test::fixtures() + "/gguf/tiny-1layer-Q4_0.gguf"));
   EXPECT_EQ(model.exit_code, 3);
   EXPECT_THAT(model.err, HasSubstr("it is a model"));
 }

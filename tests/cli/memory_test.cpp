@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/run_program.h"
+#include "support/paths.h"
 
 // What a job's memory is planned to be and what it is, in a process of its own.
 
@@ -14,15 +15,17 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 
 // 65,536 tokens: activations are half of what it takes.
-constexpr const char* kJob =
+const std::string kJob =
     "version: 1\n"
     "name: memory\n"
-    "model: {path: " CALQUE_DEMO_MODEL
+    "model: {path: " +
+    test::demo_model() +
     "}\n"
     "calibration:\n"
     "  n_samples: 128\n"
     "  seqlen: 512\n"
-    "  sources: [{path: " CALQUE_CALIBRATION_DATA
+    "  sources: [{path: " +
+    test::calibration_data() +
     "/prose.txt}]\n"
     "quantization: {method: gptq, bits: 4, group_size: 64, refine_passes: 0}\n"
     "export:\n"

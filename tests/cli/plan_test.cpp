@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "cli/run_program.h"
+#include "support/paths.h"
 
 // `calque plan` and `calque run --dry-run`: what they print, and that nothing else comes of them.
 
@@ -18,13 +19,13 @@ class Plan : public ::testing::Test {
  protected:
   Plan() {
     write(folder_ / "job.yaml",
-          "version: 1\nname: small\nmodel: {path: " CALQUE_DEMO_MODEL
-          "}\n"
-          "calibration: {n_samples: 8, seqlen: 64, sources: [{path: text.txt}]}\n"
-          "quantization: {method: gptq, bits: 4, group_size: 128}\n"
-          "export:\n  - {format: gptq, path: out/gptq}\n"
-          "  - {format: gguf, path: out/k.gguf, type: Q4_K_M}\n"
-          "run_dir: run\n");
+          "version: 1\nname: small\nmodel: {path: " + test::demo_model() +
+              "}\n"
+              "calibration: {n_samples: 8, seqlen: 64, sources: [{path: text.txt}]}\n"
+              "quantization: {method: gptq, bits: 4, group_size: 128}\n"
+              "export:\n  - {format: gptq, path: out/gptq}\n"
+              "  - {format: gguf, path: out/k.gguf, type: Q4_K_M}\n"
+              "run_dir: run\n");
     write(folder_ / "text.txt", std::string(20000, 'a') + "\n");
   }
   std::string job() const { return shell_quoted(folder_ / "job.yaml"); }

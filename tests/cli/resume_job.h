@@ -121,11 +121,11 @@ inline pid_t start(const std::vector<std::string>& arguments) {
     const int nowhere = ::open("/dev/null", O_RDWR);
     for (const int stream : {0, 1, 2}) ::dup2(nowhere, stream);
     std::vector<char*> words;
-    std::string program = CALQUE_PROGRAM;
-    words.push_back(program.data());
+    std::string path = program();
+    words.push_back(path.data());
     for (const std::string& word : arguments) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);
-    ::execv(program.c_str(), words.data());
+    ::execv(path.c_str(), words.data());
     ::_exit(127);
   }
   return process;

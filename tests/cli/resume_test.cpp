@@ -3,6 +3,7 @@
 #include <sys/file.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
@@ -20,7 +21,7 @@ using ::testing::HasSubstr;
 // A library that fails or kills at the n-th change to the disk (failing_disk.cpp).
 std::string failing_at(int call, const std::string& how) {
   return fmt::format("FAIL_AT={} FAIL_HOW={} LD_PRELOAD={} ", call, how,
-                     shell_quoted(CALQUE_FAILING_DISK));
+                     shell_quoted(failing_disk()));
 }
 
 class ResumeJob : public ::testing::Test {

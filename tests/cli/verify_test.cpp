@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/run_program.h"
+#include "support/paths.h"
 
 namespace calque::cli {
 namespace {
@@ -13,7 +14,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 TEST(VerifyCommand, PrintsOneLineACheck) {
-  const Outcome outcome = run("verify " CALQUE_FIXTURES "/artifacts/gptqmodel_w4g128_sym_v1");
+  const Outcome outcome = run("verify " + test::fixtures() + "/artifacts/gptqmodel_w4g128_sym_v1");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
   EXPECT_THAT(outcome.out, StartsWith("warning  checksums  no SHA256SUMS"));
   for (const char* check :

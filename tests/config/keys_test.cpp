@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "config/job_text.h"
+#include "support/paths.h"
 
 namespace calque::config {
 namespace {
@@ -191,7 +192,7 @@ TEST(Keys, HaveNamesOfTheirOwnInEverySection) {
 }
 
 TEST(KeyReference, IsWhatTheReadmeOfTheJobFileSays) {
-  const std::string readme_path = std::string(CALQUE_CONFIGS) + "/README.md";
+  const std::string readme_path = test::configs() + "/README.md";
   std::ifstream file(readme_path);
   std::stringstream readme;
   readme << file.rdbuf();
@@ -202,13 +203,14 @@ TEST(KeyReference, IsWhatTheReadmeOfTheJobFileSays) {
 TEST(KeyReference, ListsEveryKey) {
   const std::string reference = key_reference();
   for (const Section& section : sections())
-    for (const Key& key : section.keys)
-      if (key.documented)
-        EXPECT_NE(reference.find(fmt::format("| `{}` | ", key.name)), std::string::npos) << key.name;
+    for (const Key& key : section.keys) {
+      if (!key.documented) continue;
+      EXPECT_NE(reference.find(fmt::format("| `{}` | ", key.name)), std::string::npos) << key.name;
+    }
 }
 
 TEST(DemoJob, Loads) {
-  const job::Job job = load_job(std::string(CALQUE_CONFIGS) + "/demo.yaml");
+  const job::Job job = load_job(test::configs() + "/demo.yaml");
   EXPECT_EQ(job.name, "demo");
   EXPECT_GE(job.exports.size(), 2u);
 }

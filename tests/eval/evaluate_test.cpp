@@ -5,10 +5,11 @@
 
 #include <filesystem>
 
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
+#include "support/paths.h"
 
 namespace calque::eval {
 namespace {
@@ -23,10 +24,10 @@ std::vector<ModelMetrics> evaluate_alone(const formats::ArtifactReader& reader,
 
 // From the demo model's README: perplexity 42.0984 by transformers in fp32.
 TEST(Evaluate, FindsTheDemoModelsPerplexity) {
-  const auto reader = formats::open_artifact(CALQUE_DEMO_MODEL);
-  const auto tokenizer = text::load_tokenizer(CALQUE_DEMO_MODEL);
+  const auto reader = formats::open_artifact(test::demo_model());
+  const auto tokenizer = text::load_tokenizer(test::demo_model());
   const text::PackedTokens packed = text::consecutive_windows(
-      fs::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt", *tokenizer, 512, 40);
+      fs::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt", *tokenizer, 512, 40);
   const auto metrics = evaluate_alone(*reader, packed.blocks, std::nullopt);
   EXPECT_NEAR(metrics.at(0).perplexity_hf.value, 42.0984, 5e-5);
   EXPECT_EQ(metrics.at(0).perplexity_hf.predictions, 40 * 511);
@@ -35,7 +36,7 @@ TEST(Evaluate, FindsTheDemoModelsPerplexity) {
 // From the golden README: llama-perplexity -c 128 --chunks 16 on tiny-f16.gguf gives 482.5608 with
 // fp16 activations; transformers in fp32, scored the same way, 482.5340.
 TEST(Evaluate, FindsLlamaCppsPerplexityOfAGgufFile) {
-  const fs::path fixtures(CALQUE_FIXTURES);
+  const fs::path fixtures(test::fixtures());
   const auto reader = formats::open_artifact(fixtures / "artifacts" / "gguf" / "tiny-f16.gguf");
   const auto tokenizer = text::load_tokenizer(fixtures / "artifacts" / "source");
   const text::TokenIds ids =
@@ -52,7 +53,7 @@ TEST(Evaluate, FindsLlamaCppsPerplexityOfAGgufFile) {
 }
 
 TEST(Evaluate, FindsNoDivergenceOfAModelFromItself) {
-  const auto reader = formats::open_artifact(CALQUE_DEMO_MODEL);
+  const auto reader = formats::open_artifact(test::demo_model());
   text::TokenBlocks windows;
   windows.ids_BS = Matrix<std::int32_t>(2, 33);
   for (Index i = 0; i < 66; ++i)
@@ -69,7 +70,7 @@ TEST(Evaluate, FindsNoDivergenceOfAModelFromItself) {
 // move it, and that they do, does not depend on that.
 class TinyModel {
  public:
-  TinyModel() : reader_(formats::open_artifact(fs::path(CALQUE_FIXTURES) / "families/llama")) {
+  TinyModel() : reader_(formats::open_artifact(fs::path(test::fixtures()) / "families/llama")) {
     windows_.ids_BS = Matrix<std::int32_t>(4, 48);
     for (Index i = 0; i < windows_.ids_BS.size(); ++i)
       windows_.ids_BS.data()[i] = static_cast<std::int32_t>((37 * i * i + 11 * i) % 320);
@@ -159,7 +160,7 @@ TEST(Evaluate, GivesTheSameBitsWhenTheReferenceHasRunBefore) {
 }
 
 TEST(Evaluate, RefusesIdsOutsideTheVocabulary) {
-  const auto reader = formats::open_artifact(CALQUE_DEMO_MODEL);
+  const auto reader = formats::open_artifact(test::demo_model());
   text::TokenBlocks windows;
   windows.ids_BS = Matrix<std::int32_t>(1, 4);
   windows.ids_BS(0, 2) = 5000;

@@ -8,11 +8,12 @@
 #include <map>
 #include <set>
 
-#include "formats/gguf_gaps.h"
-#include "formats/support.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/model/weight_source.h"
+#include "formats/gguf_gaps.h"
+#include "formats/support.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -37,8 +38,9 @@ ExportRequest gguf(const fs::path& path, const std::string& type) {
 // A model of fixtures/families, written as `type` without a tokenizer.
 struct WrittenFamily {
   WrittenFamily(const std::string& name, const std::string& type)
-      : source(fs::path(CALQUE_FIXTURES) / "families" / name),
-        family(model::family_of(model::load_config(fs::path(CALQUE_FIXTURES) / "families" / name))),
+      : source(fs::path(test::fixtures()) / "families" / name),
+        family(
+            model::family_of(model::load_config(fs::path(test::fixtures()) / "families" / name))),
         plan(plan_export(family, source, {}, gguf(folder / "out.gguf", type))),
         written(write_random(plan, {family, source, folder.path(), nullptr, {}})),
         file(folder / "out.gguf"),
@@ -300,7 +302,7 @@ TEST(GgufKeysOfFamilies, SayThatPhi3HasNoWindow) {
 
 // phi3 with longrope: heads of 32 have 16 pairs. sqrt(1 + ln(512 / 64) / ln(64)) = sqrt(1.5).
 TEST(GgufOfPhi3, WritesAndReadsTheFactorsOfLongRope) {
-  const fs::path fixture = fs::path(CALQUE_FIXTURES) / "families" / "phi3";
+  const fs::path fixture = fs::path(test::fixtures()) / "families" / "phi3";
   const TempFolder folder;
   std::string list = "1.0";
   for (int i = 1; i < 16; ++i) list += ", " + std::to_string(1.0 + 0.25 * i);
@@ -334,7 +336,7 @@ TEST(GgufOfPhi3, WritesAndReadsTheFactorsOfLongRope) {
 }
 
 model::ModelConfig config_of(const std::string& name) {
-  return model::load_config(fs::path(CALQUE_FIXTURES) / "families" / name);
+  return model::load_config(fs::path(test::fixtures()) / "families" / name);
 }
 
 std::vector<std::string> gaps_of(const model::ModelConfig& config) {
@@ -374,7 +376,7 @@ TEST(GgufGaps, NameWhatLoadersTakeFromTheArchitecture) {
 }
 
 TEST(GgufGaps, AreRefusedByThePlan) {
-  const fs::path fixture = fs::path(CALQUE_FIXTURES) / "families" / "gemma3";
+  const fs::path fixture = fs::path(test::fixtures()) / "families" / "gemma3";
   model::ModelConfig config = config_of("gemma3");
   config.window_of_layer[2] = 0;
   const model::FamilySpec family = model::family_of(config);

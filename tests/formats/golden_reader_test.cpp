@@ -4,9 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "formats/support.h"
 #include "calque/formats/reader.h"
 #include "calque/io/file.h"
+#include "formats/support.h"
+#include "support/paths.h"
 
 namespace calque::formats {
 namespace {
@@ -216,7 +217,7 @@ TEST(LoadRows, AreRowsOfTheWhole) {
   for (const std::filesystem::path& path :
        {fixture("gguf/tiny-1layer-Q4_0.gguf"), fixture("gguf/tiny-1layer-Q8_0.gguf"),
         fixture("gguf/tiny-f16.gguf"), fixture("gptqmodel_w4g128_sym_v1"),
-        std::filesystem::path(CALQUE_DEMO_MODEL)}) {
+        std::filesystem::path(test::demo_model())}) {
     const std::unique_ptr<ArtifactReader> reader = open_artifact(path);
     for (const StoredTensor& tensor : reader->tensors()) {
       if (tensor.shape.size() != 2) continue;

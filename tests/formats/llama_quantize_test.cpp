@@ -3,11 +3,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "formats/support.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"
 #include "calque/quant/methods.h"
+#include "formats/support.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -69,7 +70,7 @@ class LlamaQuantize : public ::testing::TestWithParam<Golden> {
   LlamaQuantize()
       : source_(open_artifact(fixture("gguf/tiny-f16.gguf"))),
         family_(model::family_of(source_->config())),
-        imatrix_(CALQUE_FIXTURES "/gguf/tiny-imatrix.gguf") {
+        imatrix_(test::fixtures() + "/gguf/tiny-imatrix.gguf") {
     write_checkpoint(folder_ / "model", *source_, family_);
   }
 
@@ -106,7 +107,7 @@ TEST_P(LlamaQuantize, WroteTheSameTensors) {
   export_to(folder_ / "out.gguf");
   const io::GgufFile file(folder_ / "out.gguf");
   const auto golden = nlohmann::json::parse(
-      io::read_file(CALQUE_FIXTURES "/gguf/llama_quantize.json"))[GetParam().file];
+      io::read_file(test::fixtures() + "/gguf/llama_quantize.json"))[GetParam().file];
   EXPECT_EQ(file.integer("general.file_type"), golden["file_type"].get<std::int64_t>());
   EXPECT_GE(golden["tensors"].size(), 12u);
   for (const auto& [name, expected] : golden["tensors"].items()) {

@@ -12,6 +12,7 @@
 #include "calque/core/exec.h"
 #include "calque/io/file.h"
 #include "calque/io/sha256.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats::testing {
@@ -79,7 +80,7 @@ float random_offset(const quant::Grid& grid, float scale, std::mt19937& random) 
 }  // namespace
 
 std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(CALQUE_FIXTURES) / "artifacts" / name;
+  return std::filesystem::path(test::fixtures()) / "artifacts" / name;
 }
 
 std::map<std::string, std::string> expected_sha256(const std::filesystem::path& json) {

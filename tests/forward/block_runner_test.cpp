@@ -13,6 +13,7 @@
 #include "forward/cpu/states.h"
 #include "forward/runner_fixture.h"
 #include "model/naive_block.h"
+#include "support/paths.h"
 
 namespace calque::forward {
 namespace {
@@ -255,8 +256,8 @@ TEST(BlockRunner, ScalesScoresAndPositionsAsLongRopeSays) {
 }
 
 TEST(BlockRunner, MakesTheLogitsOfTransformersForTheDemoModel) {
-  const model::ModelFolder model(CALQUE_DEMO_MODEL);
-  const Reference reference{CALQUE_DEMO_MODEL};
+  const model::ModelFolder model(test::demo_model());
+  const Reference reference{test::demo_model()};
   const Matrix<float> logits_RV = logits_of(model, reference.tokens, {});
   const float difference = largest_difference(logits_RV, reference.logits_RV);
   std::printf("demo: largest difference of a logit %.2g\n", static_cast<double>(difference));

@@ -6,12 +6,13 @@
 
 #include "calque/core/dtype.h"
 #include "ggml/ggml_samples.h"
+#include "support/paths.h"
 
 namespace calque {
 namespace {
 
 std::vector<std::byte> read_fixture(const std::string& name) {
-  std::ifstream file(std::string(CALQUE_FIXTURES) + "/ggml/" + name, std::ios::binary);
+  std::ifstream file(std::string(test::fixtures()) + "/ggml/" + name, std::ios::binary);
   EXPECT_TRUE(file) << name;
   const std::string bytes((std::istreambuf_iterator<char>(file)), {});
   std::vector<std::byte> result;

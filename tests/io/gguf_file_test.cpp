@@ -2,6 +2,7 @@
 
 #include "calque/io/gguf.h"
 #include "io/gguf_bytes.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::io {
@@ -13,7 +14,7 @@ using ::testing::ElementsAre;
 // Made by llama.cpp; the expected values were listed by a separate reader of the layout.
 class LlamaCppFile : public ::testing::Test {
  protected:
-  GgufFile file_{CALQUE_FIXTURES "/gguf/tiny-1layer-Q4_0.gguf"};
+  GgufFile file_{test::fixtures() + "/gguf/tiny-1layer-Q4_0.gguf"};
 };
 
 TEST_F(LlamaCppFile, HasItsKeysInFileOrder) {

@@ -4,6 +4,7 @@
 #include "calque/io/gguf.h"
 #include "calque/io/imatrix.h"
 #include "io/io_test_support.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::io {
@@ -59,7 +60,7 @@ TEST_F(HostileImatrix, RefusesTheOlderFormatCutAnywhere) {
 }
 
 TEST_F(HostileImatrix, RefusesGgufCutAnywhere) {
-  const std::string whole = content_of(CALQUE_FIXTURES "/gguf/tiny-imatrix.gguf");
+  const std::string whole = content_of(test::fixtures() + "/gguf/tiny-imatrix.gguf");
   // Every byte of the header, then every 61st.
   for (std::size_t size = 0; size + 32 < whole.size(); size += size < 1888 ? 1 : 61)
     EXPECT_EQ(reading(whole.substr(0, size), "a.gguf").kind(), ErrorKind::kInput) << size;
@@ -87,7 +88,7 @@ TEST_F(HostileImatrix, RefusesWhatIsNoImatrix) {
   EXPECT_THAT(reading(raw(2) + dat_entry("q", 1, {1}) + dat_entry("q", 1, {1})),
               IsError(ErrorKind::kInput, "entry 'q' is there twice"));
   EXPECT_THAT(
-      error_of([] { read_imatrix(CALQUE_FIXTURES "/gguf/tiny-1layer-Q4_0.gguf"); }),
+      error_of([] { read_imatrix(test::fixtures() + "/gguf/tiny-1layer-Q4_0.gguf"); }),
       IsError(ErrorKind::kInput, "key 'general.type' is 'model', not 'imatrix' (it is a model)"));
 }
 

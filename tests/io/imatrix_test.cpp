@@ -3,6 +3,7 @@
 
 #include "calque/io/gguf.h"
 #include "io/io_test_support.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::io {
@@ -10,8 +11,8 @@ namespace {
 
 using namespace calque::testing;
 
-constexpr const char* kGguf = CALQUE_FIXTURES "/gguf/tiny-imatrix.gguf";
-constexpr const char* kDat = CALQUE_FIXTURES "/gguf/tiny-imatrix.dat";
+const std::string kGguf = test::fixtures() + "/gguf/tiny-imatrix.gguf";
+const std::string kDat = test::fixtures() + "/gguf/tiny-imatrix.dat";
 
 // Two experts of two columns; the second saw no token.
 Imatrix stacked() {

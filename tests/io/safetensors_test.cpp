@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "io/safetensors_bytes.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::io {
@@ -23,7 +24,7 @@ class ReferenceFile : public ::testing::Test {
     std::memcpy(result.data(), tensor.bytes.data(), tensor.bytes.size());
     return result;
   }
-  SafetensorsFile file_{CALQUE_FIXTURES "/safetensors/ten_dtypes.safetensors"};
+  SafetensorsFile file_{test::fixtures() + "/safetensors/ten_dtypes.safetensors"};
 };
 
 TEST_F(ReferenceFile, HoldsIntegersOfEveryWidth) {

@@ -4,6 +4,7 @@
 #include <zstd.h>
 
 #include "io/io_test_support.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::io {
@@ -13,7 +14,7 @@ using namespace calque::testing;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-const std::string kFixtures = CALQUE_FIXTURES "/text_lines/";
+const std::string kFixtures = test::fixtures() + "/text_lines/";
 
 std::vector<std::string> lines_of(const std::filesystem::path& path) {
   std::vector<std::string> lines;

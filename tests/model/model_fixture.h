@@ -9,6 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
+#include "support/paths.h"
 
 namespace calque::model {
 
@@ -25,7 +26,7 @@ struct ModelFolder {
 };
 
 inline std::filesystem::path family_folder(const std::string& name) {
-  return std::filesystem::path(CALQUE_FIXTURES) / "families" / name;
+  return std::filesystem::path(test::fixtures()) / "families" / name;
 }
 
 inline const std::vector<std::string>& family_folders() {

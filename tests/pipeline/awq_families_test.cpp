@@ -14,8 +14,9 @@
 #include "calque/io/safetensors.h"
 #include "calque/model/weight_source.h"
 #include "pipeline/demo_job.h"
-#include "verify/probe.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
+#include "verify/probe.h"
 
 namespace calque::pipeline {
 namespace {
@@ -119,7 +120,7 @@ TEST_P(AwqOnEveryFamily, KeepsTheModelItself) {
   job::Job job;
   job.name = "family";
   job.model.path = out / "model";
-  plant_salient_channels(fs::path(CALQUE_FIXTURES) / "families" / GetParam(), job.model.path);
+  plant_salient_channels(fs::path(test::fixtures()) / "families" / GetParam(), job.model.path);
   job.calibration.tokens = random_tokens(out / "ids", 40, 96, 320, 1);
   job.calibration.packing.n_samples = 40;
   job.calibration.packing.seqlen = 96;

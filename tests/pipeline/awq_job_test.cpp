@@ -6,11 +6,12 @@
 #include <map>
 #include <string>
 
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
 #include "pipeline/demo_job.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
@@ -51,7 +52,7 @@ TEST(AwqJob, ScalesSomeNormsAndKeepsTheDtypeOfThem) {
   job::Job job = awq_job(out);
   job.evaluate.reset();
   run(job);
-  const io::SafetensorsCheckpoint before(CALQUE_DEMO_MODEL);
+  const io::SafetensorsCheckpoint before(test::demo_model());
   const io::SafetensorsCheckpoint after(out / "awq");
   int changed = 0;
   for (const io::TensorRef& tensor : before.tensors()) {

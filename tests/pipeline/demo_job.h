@@ -4,6 +4,7 @@
 #include <string>
 
 #include "calque/pipeline/quantize_model.h"
+#include "support/paths.h"
 
 namespace calque::pipeline {
 
@@ -15,7 +16,7 @@ inline record::Report run(const job::Job& job) {
 }
 
 inline formats::ExportRequest folder_export(const std::string& format,
-                                             const std::filesystem::path& path) {
+                                            const std::filesystem::path& path) {
   formats::ExportRequest request;
   request.format = format;
   request.path = path;
@@ -26,9 +27,9 @@ inline formats::ExportRequest folder_export(const std::string& format,
 inline job::Job demo_job() {
   job::Job job;
   job.name = "test";
-  job.model.path = CALQUE_DEMO_MODEL;
+  job.model.path = test::demo_model();
   text::TextSource prose;
-  prose.path = std::filesystem::path(CALQUE_CALIBRATION_DATA) / "prose.txt";
+  prose.path = std::filesystem::path(test::calibration_data()) / "prose.txt";
   job.calibration.sources = {prose};
   job.calibration.packing.n_samples = 48;
   job.calibration.packing.seqlen = 256;
@@ -39,7 +40,7 @@ inline job::Job demo_job() {
 inline job::EvaluationSettings small_evaluation() {
   job::EvaluationSettings settings;
   settings.text =
-      std::filesystem::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
+      std::filesystem::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt";
   settings.seqlen = 256;
   settings.windows = 8;
   return settings;

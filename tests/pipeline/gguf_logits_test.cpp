@@ -11,8 +11,9 @@
 #include "calque/formats/writer.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/weight_source.h"
-#include "verify/probe.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
+#include "verify/probe.h"
 
 namespace calque::pipeline {
 namespace {
@@ -52,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufOfEveryFamily,
 // the same as long as the window of 24 tokens holds all.
 TEST_P(GgufOfEveryFamily, ComputesWhatTheCheckpointDoes) {
   const TempFolder folder;
-  const fs::path path = fs::path(CALQUE_FIXTURES) / "families" / GetParam();
+  const fs::path path = fs::path(test::fixtures()) / "families" / GetParam();
   write_f32(path, folder / "out.gguf");
   const std::string name = GetParam();
   std::vector<std::int32_t> ids = tokens_of(path);

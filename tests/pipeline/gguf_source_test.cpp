@@ -9,9 +9,10 @@
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"
 #include "calque/io/text_lines.h"
-#include "calque/verify/verify_artifact.h"
 #include "calque/text/tokenizer.h"
+#include "calque/verify/verify_artifact.h"
 #include "pipeline/demo_job.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
@@ -23,8 +24,8 @@ namespace fs = std::filesystem;
 using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 
-const fs::path kGolden = fs::path(CALQUE_FIXTURES) / "artifacts" / "gguf";
-const fs::path kProse = fs::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
+const fs::path kGolden = fs::path(test::fixtures()) / "artifacts" / "gguf";
+const fs::path kProse = fs::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt";
 
 formats::ExportRequest gguf_export(const fs::path& path, const std::string& type) {
   formats::ExportRequest request;
@@ -60,7 +61,7 @@ TEST_P(RequantizedByLlamaCppsRules, IsTheSameFile) {
   run(tiny_job(kGolden / "tiny-f16.gguf", folder / "out.gguf", GetParam()));
   const io::GgufFile file(folder / "out.gguf");
   const auto golden = nlohmann::json::parse(io::read_file(
-      CALQUE_FIXTURES "/gguf/llama_quantize.json"))["tiny-" + std::string(GetParam())];
+      test::fixtures() + "/gguf/llama_quantize.json"))["tiny-" + std::string(GetParam())];
   ASSERT_EQ(golden["tensors"].size(), file.tensors().size());
   for (const auto& [name, expected] : golden["tensors"].items()) {
     const io::GgufTensor* tensor = file.find_tensor(name);
@@ -76,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(All, RequantizedByLlamaCppsRules,
 // The demo model, exported whole; then a job that knows the file only.
 class DemoAsGguf : public ::testing::Test {
  protected:
-  DemoAsGguf() { run(tiny_job(CALQUE_DEMO_MODEL, model_, "F16")); }
+  DemoAsGguf() { run(tiny_job(test::demo_model(), model_, "F16")); }
 
   TempFolder folder_;
   fs::path model_ = folder_ / "demo.gguf";
@@ -84,7 +85,7 @@ class DemoAsGguf : public ::testing::Test {
 
 TEST_F(DemoAsGguf, TokenizesAsTheFolder) {
   const auto ours = text::load_tokenizer(model_);
-  const auto theirs = text::load_tokenizer(CALQUE_DEMO_MODEL);
+  const auto theirs = text::load_tokenizer(test::demo_model());
   const std::string prose = io::read_text(kProse);
   EXPECT_EQ(ours->encode(prose), theirs->encode(prose));
   EXPECT_EQ(ours->prefix(), theirs->prefix());
@@ -111,7 +112,7 @@ TEST_F(DemoAsGguf, IsQuantizedAndMeasuredAsTheFolder) {
 
 TEST_F(DemoAsGguf, IsVerifiedWithAPromptOfItsOwnTokenizer) {
   const auto ids = probe_prompt(model_, 4096);
-  EXPECT_EQ(ids, probe_prompt(CALQUE_DEMO_MODEL, 4096));
+  EXPECT_EQ(ids, probe_prompt(test::demo_model(), 4096));
 }
 
 TEST_F(DemoAsGguf, MakesNoFolder) {

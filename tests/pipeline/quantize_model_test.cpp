@@ -10,12 +10,13 @@
 #include <map>
 #include <string>
 
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
 #include "pipeline/demo_job.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
@@ -148,8 +149,7 @@ TEST(QuantizeModel, ReportsEveryStageAndSize) {
   EXPECT_GT(report.peak_bytes, 50u << 20);
   EXPECT_EQ(report.artifacts[0].plan.tensor_bytes < report.source_bytes, true);
   std::uint64_t stored = 0;
-  for (const auto& tensor : formats::open_artifact(out / "gptq")->tensors())
-    stored += tensor.bytes;
+  for (const auto& tensor : formats::open_artifact(out / "gptq")->tensors()) stored += tensor.bytes;
   EXPECT_EQ(report.artifacts[0].plan.tensor_bytes, stored);
   const std::string csv = io::read_file((out / "run") / "modules.csv");
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 43);
@@ -186,8 +186,8 @@ TEST(QuantizeModel, RefusesWindowsLongerThanTheModel) {
 void copy_model(const fs::path& to, const std::string& victim, bool drop) {
   fs::create_directories(to);
   for (const char* file : {"config.json", "tokenizer.model", "tokenizer_config.json"})
-    io::copy_file(fs::path(CALQUE_DEMO_MODEL) / file, to / file);
-  const io::SafetensorsCheckpoint source(CALQUE_DEMO_MODEL);
+    io::copy_file(fs::path(test::demo_model()) / file, to / file);
+  const io::SafetensorsCheckpoint source(test::demo_model());
   std::vector<io::TensorDeclaration> declarations;
   for (const io::TensorRef& tensor : source.tensors())
     if (!drop || tensor.name != victim)

@@ -5,17 +5,19 @@
 #include <string>
 #include <vector>
 
-#include "calque/formats/reader.h"
+#include "calib/imatrix_chunks.h"
 #include "calque/core/dtype.h"
+#include "calque/formats/reader.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
 #include "pipeline/demo_job.h"
 #include "calque/calib/collect_imatrix.h"
+#include "support/paths.h"
 
 namespace calque::pipeline {
 
 inline std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(CALQUE_FIXTURES) / name;
+  return std::filesystem::path(test::fixtures()) / name;
 }
 
 inline std::filesystem::path imatrix_text() { return fixture("artifacts/gguf/imatrix_text.txt"); }
@@ -46,7 +48,8 @@ inline void write_tiny_model(const std::filesystem::path& folder) {
 }
 
 // The chunks of a request as token ids that a job can read: `folder`/model.safetensors.
-inline void write_chunks(const std::filesystem::path& folder, const calib::ImatrixRequest& request) {
+inline void write_chunks(const std::filesystem::path& folder,
+                         const calib::ImatrixRequest& request) {
   const text::TokenBlocks chunks = imatrix_chunks(request, *text::load_tokenizer(request.model));
   const Matrix<std::int32_t>& ids_BS = chunks.ids_BS;
   io::SafetensorsWriter writer(folder,

@@ -5,10 +5,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "calque/verify/verify.h"
 #include "calque/io/file.h"
 #include "calque/pipeline/quantize_model.h"
+#include "calque/verify/verify.h"
 #include "calque/verify/verify_artifact.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 // The demo model, rounded to nearest: no calibration, seconds.
@@ -19,15 +20,15 @@ namespace {
 using verify::parse_probe, verify::probe_prompt, verify::verify_artifact;
 
 namespace fs = std::filesystem;
-using verify::Finding;
 using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using verify::Finding;
 
 job::Job rtn_job(const TempFolder& out) {
   job::Job job;
   job.name = "rtn";
-  job.model.path = CALQUE_DEMO_MODEL;
+  job.model.path = test::demo_model();
   job.quantization.set_method("rtn");
   job.quantization.grid.group_size = 64;
   formats::ExportRequest gptq;
@@ -72,7 +73,7 @@ TEST_F(Published, HoldsEverythingAndVerifies) {
                            "calque/calibration_manifest.json", "SHA256SUMS"})
     EXPECT_TRUE(fs::is_regular_file(folder() / name)) << name;
   const std::vector<Finding> findings =
-      verify_artifact({.artifact = folder(), .reference = CALQUE_DEMO_MODEL});
+      verify_artifact({.artifact = folder(), .reference = test::demo_model()});
   EXPECT_EQ(text_of(findings, Finding::Verdict::kFault), "");
   EXPECT_EQ(text_of(findings, Finding::Verdict::kWarning), "");
   const std::string good = text_of(findings, Finding::Verdict::kOk);

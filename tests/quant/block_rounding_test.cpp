@@ -9,6 +9,7 @@
 #include "calque/quant/awq.h"
 #include "calque/quant/methods.h"
 #include "quant/site_samples.h"
+#include "support/paths.h"
 
 namespace calque::quant {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 constexpr Index kRows = 4;  // of every fixture
 
 std::string fixture(const std::string& name) {
-  return io::read_file(CALQUE_FIXTURES "/ggml/" + name);
+  return io::read_file(test::fixtures() + "/ggml/" + name);
 }
 
 Matrix<float> weights_of(const std::string& tensor) {

@@ -5,6 +5,7 @@
 
 #include "calque/io/safetensors.h"
 #include "calque/text/corpus.h"
+#include "support/paths.h"
 #include "text/byte_tokenizer.h"
 #include "text/support.h"
 
@@ -45,8 +46,8 @@ TEST(ConsecutiveWindows, RefuseATextWithoutAFullOne) {
 // 183,687 tokens (SentencePiece's own count) are 358 windows of 512 and 391 tokens more.
 TEST(ConsecutiveWindows, CoverTheHeldOutNovel) {
   const auto path =
-      std::filesystem::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
-  const auto packed = consecutive_windows(path, *load_tokenizer(CALQUE_DEMO_MODEL), 512, 0);
+      std::filesystem::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt";
+  const auto packed = consecutive_windows(path, *load_tokenizer(test::demo_model()), 512, 0);
   EXPECT_EQ(packed.manifest.sources[0].tokens, 183687);
   EXPECT_EQ(packed.blocks.rows(), 358);
   EXPECT_THAT(packed.manifest.first_ids, ElementsAre(307, 13, 1493, 341, 261, 1963, 511, 1819, 515,

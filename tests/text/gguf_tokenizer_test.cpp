@@ -5,6 +5,7 @@
 #include "calque/io/gguf.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/vocabulary.h"
+#include "support/paths.h"
 #include "text/support.h"
 
 namespace calque::text {
@@ -16,7 +17,8 @@ using Scalar = io::GgufValue::Scalar;
 using Array = io::GgufValue::Array;
 using TokenType = Vocabulary::TokenType;
 
-const std::filesystem::path kGolden = std::filesystem::path(CALQUE_FIXTURES) / "artifacts" / "gguf";
+const std::filesystem::path kGolden =
+    std::filesystem::path(test::fixtures()) / "artifacts" / "gguf";
 
 std::vector<std::int32_t> numbers_of(const std::vector<TokenType>& types) {
   std::vector<std::int32_t> numbers;
@@ -108,7 +110,7 @@ TEST_P(GgufTokenizers, GiveTheIdsOfTheFolder) {
 }
 
 TEST_P(GgufTokenizers, GiveTheIdsOfTheFolderOnProse) {
-  const std::string prose = io::read_text(std::filesystem::path(CALQUE_CALIBRATION_DATA) /
+  const std::string prose = io::read_text(std::filesystem::path(test::calibration_data()) /
                                           "heldout_pride_and_prejudice.txt");
   EXPECT_EQ(tokenizer_->encode(prose, false), original_->encode(prose, false));
 }

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "support/paths.h"
 #include "text/support.h"
 
 namespace calque::text {
@@ -72,11 +73,11 @@ std::string read(const std::filesystem::path& path) {
 }
 
 const std::filesystem::path kNovel =
-    std::filesystem::path(CALQUE_CALIBRATION_DATA) / "heldout_pride_and_prejudice.txt";
+    std::filesystem::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt";
 
 // Count and first ids from SentencePiece's own Python package.
 TEST(DemoTokenizer, GivesTheIdsOfTheWholeNovel) {
-  const TokenIds ids = load_tokenizer(CALQUE_DEMO_MODEL)->encode(read(kNovel));
+  const TokenIds ids = load_tokenizer(test::demo_model())->encode(read(kNovel));
   EXPECT_EQ(ids.size(), 183687u);
   const TokenIds first(ids.begin(), ids.begin() + 16);
   EXPECT_EQ(first, (TokenIds{307, 13, 1493, 341, 261, 1963, 511, 1819, 515, 261, 499, 2883, 880,

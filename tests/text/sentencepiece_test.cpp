@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/paths.h"
 #include "text/support.h"
 
 namespace calque::text {
@@ -35,7 +36,7 @@ TEST(SentencePiece, SplitsAtAddedTokensAsTransformersDoes) {
 }
 
 TEST(SentencePiece, TakesSpecialTokensAsTextWhenAsked) {
-  const auto tokenizer = load_tokenizer(CALQUE_DEMO_MODEL);
+  const auto tokenizer = load_tokenizer(test::demo_model());
   EXPECT_EQ(tokenizer->encode("<s>", true), TokenIds{1});
   // From golden.json, whose ids SentencePiece itself gave.
   const TokenIds as_text{3993, 63, 4000, 4094};

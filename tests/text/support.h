@@ -8,6 +8,7 @@
 
 #include "calque/core/error.h"
 #include "calque/text/tokenizer.h"
+#include "support/paths.h"
 #include "support/temp_folder.h"
 
 namespace calque::text {
@@ -26,7 +27,7 @@ class Folder : public calque::testing::TempFolder {
 };
 
 inline std::filesystem::path tokenizer_fixture(const std::string& name) {
-  return std::filesystem::path(CALQUE_FIXTURES) / "tokenizers" / name;
+  return std::filesystem::path(test::fixtures()) / "tokenizers" / name;
 }
 
 inline nlohmann::json load_json(const std::filesystem::path& path) {
