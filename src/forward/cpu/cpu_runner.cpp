@@ -183,8 +183,9 @@ class CpuRunner : public BlockRunner {
     WorkspacePool<T> workspaces;
     std::vector<std::unique_ptr<CpuMixer<T>>> mixers;
     for (const model::HalfSpec& half : block.halves)
-      mixers.push_back(make_cpu_mixer<T>(
-          {block, half, weights, states, &states, cache_of(block, options_), workspaces}));
+      mixers.push_back(
+          make_cpu_mixer<T>({block, half, weights, states, &states, cache_of(block, options_),
+                             workspaces, options_.threads}));
     if (observer == nullptr) return run_whole(mixers, states);
     for (const auto& mixer : mixers) {
       StagedPass<T> pass(states, *options_.scratch, options_.threads, *observer, weights,

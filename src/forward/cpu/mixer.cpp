@@ -21,12 +21,13 @@ CpuMixer<T>::CpuMixer(const CpuHalf<T>& half) : half_(half), linears_(half.half.
 
 template <typename T>
 void CpuMixer<T>::prepare(std::size_t index) {
-  linears_[index] = forward::prepare<T>(site(index), half_.weights);
+  linears_[index] = forward::prepare<T>(site(index), half_.weights, half_.threads);
 }
 
 template <typename T>
 void CpuMixer<T>::prepare_all() {
-  for (std::size_t i = 0; i < linears_.size(); ++i) prepare(i);
+  parallel_for(static_cast<Index>(linears_.size()), half_.threads,
+               [&](Index i) { prepare(static_cast<std::size_t>(i)); });
 }
 
 template <typename T>

@@ -104,6 +104,7 @@ struct CpuHalf {
   CpuStates* keeps;                 // where it leaves rows for later blocks; null: in a trial
   const KvCacheRounding* kv_cache;  // null: none in this block
   WorkspacePool<T>& workspaces;
+  int threads = 1;  // that prepare its linears
 
   template <typename Spec>
   const Spec& mixer() const {

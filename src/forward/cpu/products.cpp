@@ -9,11 +9,13 @@
 #include <memory>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/core/parallel.h"
 
 namespace calque::forward {
 namespace {
@@ -273,23 +275,27 @@ void PreparedLinear<BFloat16>::apply(MatrixView<const BFloat16> inputs_TK,
   weight_NK_.apply(inputs_TK, bias_1N_, outputs_TN);
 }
 
+// oneDNN would start threads of its own to pack them, as many as it likes.
 template <typename T>
 std::vector<PreparedLinear<T>> prepare(const model::SiteSpec& site,
-                                       const model::BlockWeights& weights) {
-  std::vector<PreparedLinear<T>> result;
-  for (const model::LinearSpec& linear : site.readers) {
+                                       const model::BlockWeights& weights, int threads) {
+  std::vector<std::optional<PreparedLinear<T>>> linears(site.readers.size());
+  parallel_for(static_cast<Index>(linears.size()), threads, [&](Index i) {
+    const model::LinearSpec& linear = site.readers[static_cast<std::size_t>(i)];
     MatrixView<const float> bias_1N;
     if (!linear.bias.empty()) bias_1N = weights.at(linear.bias.front().name);
-    result.emplace_back(weights.at(linear.weight.name), bias_1N);
-  }
+    linears[static_cast<std::size_t>(i)].emplace(weights.at(linear.weight.name), bias_1N);
+  });
+  std::vector<PreparedLinear<T>> result;
+  for (std::optional<PreparedLinear<T>>& linear : linears) result.push_back(std::move(*linear));
   return result;
 }
 
 template class PreparedLinear<float>;
 template class PreparedLinear<BFloat16>;
 template std::vector<PreparedLinear<float>> prepare(const model::SiteSpec&,
-                                                    const model::BlockWeights&);
+                                                    const model::BlockWeights&, int);
 template std::vector<PreparedLinear<BFloat16>> prepare(const model::SiteSpec&,
-                                                       const model::BlockWeights&);
+                                                       const model::BlockWeights&, int);
 
 }  // namespace calque::forward

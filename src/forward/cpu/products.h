@@ -68,8 +68,9 @@ class PreparedLinear {
   Index out_features_ = 0;
 };
 
+// The readers of a site, each prepared by one thread.
 template <typename T>
 std::vector<PreparedLinear<T>> prepare(const model::SiteSpec& site,
-                                       const model::BlockWeights& weights);
+                                       const model::BlockWeights& weights, int threads);
 
 }  // namespace calque::forward
