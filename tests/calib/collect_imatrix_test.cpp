@@ -8,7 +8,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "pipeline/tiny_model.h"
+#include "support/tiny_model.h"
 #include "support/temp_folder.h"
 
 namespace calque::calib {

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "calque/core/error.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque::calib {
 namespace {

@@ -9,10 +9,10 @@
 
 #include "calque/io/file.h"
 #include "calque/pipeline/forecast_job.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "forecast/plan_groups.h"
-#include "pipeline/shapes_only.h"
-#include "pipeline/tiny_model.h"
+#include "forecast/shapes_only.h"
+#include "support/tiny_model.h"
 #include "support/temp_folder.h"
 
 namespace calque::forecast {

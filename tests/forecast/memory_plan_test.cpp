@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "calque/core/error.h"
-#include "pipeline/shapes_only.h"
+#include "forecast/shapes_only.h"
 
 namespace calque::forecast {
 namespace {

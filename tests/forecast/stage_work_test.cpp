@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "calque/forecast/predict_time.h"
-#include "pipeline/shapes_only.h"
+#include "forecast/shapes_only.h"
 
 namespace calque::forecast {
 namespace {

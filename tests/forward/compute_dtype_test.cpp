@@ -7,7 +7,7 @@
 
 #include "calque/core/error.h"
 #include "calque/forward/block_runner.h"
-#include "model/model_fixture.h"
+#include "support/model_fixture.h"
 
 namespace calque::forward {
 namespace {

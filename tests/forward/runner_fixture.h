@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "calque/forward/block_runner.h"
-#include "model/model_fixture.h"
+#include "support/model_fixture.h"
 
 namespace calque::forward {
 

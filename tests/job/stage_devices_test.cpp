@@ -9,7 +9,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "job/stage_needs.h"
 #include "support/temp_folder.h"
 

@@ -7,7 +7,7 @@
 #include "calque/core/error.h"
 #include "calque/kernels/round_to_grid.h"
 #include "calque/kernels/scale_search.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

@@ -7,7 +7,7 @@
 #include "calque/kernels/inverse_cholesky.h"
 #include "calque/kernels/round_to_grid.h"
 #include "kernels/devices.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

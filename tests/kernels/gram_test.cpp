@@ -7,7 +7,7 @@
 
 #include "calque/core/error.h"
 #include "kernels/devices.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

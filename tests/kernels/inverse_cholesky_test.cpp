@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/devices.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

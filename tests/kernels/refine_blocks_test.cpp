@@ -7,7 +7,7 @@
 
 #include "calque/core/dtype.h"
 #include "ggml/ggml_samples.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

@@ -6,7 +6,7 @@
 #include "calque/kernels/round_to_grid.h"
 #include "calque/kernels/scale_search.h"
 #include "kernels/devices.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

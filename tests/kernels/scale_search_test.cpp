@@ -9,7 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/kernels/round_to_grid.h"
 #include "kernels/devices.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

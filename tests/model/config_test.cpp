@@ -8,7 +8,7 @@
 #include <numbers>
 
 #include "calque/core/error.h"
-#include "model/model_fixture.h"
+#include "support/model_fixture.h"
 
 namespace calque::model {
 namespace {

@@ -10,7 +10,7 @@
 #include "calque/core/error.h"
 #include "mixers/attention/spec.h"
 #include "mixers/mlp/spec.h"
-#include "model/model_fixture.h"
+#include "support/model_fixture.h"
 
 namespace calque::model {
 namespace {

@@ -9,7 +9,7 @@
 #include "calque/model/weight_source.h"
 #include "mixers/attention/spec.h"
 #include "mixers/experts/spec.h"
-#include "model/model_fixture.h"
+#include "support/model_fixture.h"
 
 namespace calque::model {
 

@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "calque/core/error.h"
-#include "model/model_fixture.h"
+#include "support/model_fixture.h"
 
 namespace calque::model {
 namespace {

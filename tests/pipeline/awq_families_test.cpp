@@ -13,7 +13,7 @@
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/weight_source.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
 #include "verify/probe.h"

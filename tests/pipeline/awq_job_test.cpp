@@ -10,7 +10,7 @@
 #include "calque/formats/reader.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
 

@@ -7,7 +7,7 @@
 
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {

@@ -11,7 +11,7 @@
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
 #include "calque/verify/verify_artifact.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
 

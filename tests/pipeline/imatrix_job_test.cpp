@@ -10,7 +10,7 @@
 #include "calque/io/gguf.h"
 #include "calque/io/imatrix.h"
 #include "calque/io/sha256.h"
-#include "pipeline/tiny_model.h"
+#include "support/tiny_model.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {

@@ -15,7 +15,7 @@
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
 

@@ -7,7 +7,7 @@
 #include "calque/core/error.h"
 #include "calque/pipeline/open_job.h"
 #include "calque/pipeline/quantize_model.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {

@@ -6,7 +6,7 @@
 #include "calque/core/error.h"
 #include "calque/io/sha256.h"
 #include "calque/pipeline/open_job.h"
-#include "pipeline/demo_job.h"
+#include "support/demo_job.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {

@@ -2,7 +2,7 @@
 
 #include "calque/quant/input_stats.h"
 #include "calque/kernels/gram.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque::test {
 

@@ -10,7 +10,7 @@
 #include "calque/formats/source.h"
 #include "calque/io/file.h"
 #include "calque/resume/statistics_store.h"
-#include "pipeline/tiny_model.h"
+#include "support/tiny_model.h"
 #include "support/temp_folder.h"
 
 namespace calque::resume {

@@ -6,7 +6,7 @@
 
 #include "calque/config/sweep_file.h"
 #include "calque/study/run_sweep.h"
-#include "pipeline/tiny_model.h"
+#include "support/tiny_model.h"
 #include "support/temp_folder.h"
 
 namespace calque::study {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "calque/core/error.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque::cuda {
 namespace {

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "kernels/cuda/both_devices.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

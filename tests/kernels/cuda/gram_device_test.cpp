@@ -7,7 +7,7 @@
 #include "calque/core/error.h"
 #include "calque/kernels/gram.h"
 #include "kernels/cuda/device.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 // Rows that are on the device already. With the same values they must give the sums that rows from
 // the host give, which gram_test.cpp checks against the definition.

@@ -6,7 +6,7 @@
 
 #include "calque/kernels/round_to_grid.h"
 #include "kernels/cuda/both_devices.h"
-#include "kernels/samples.h"
+#include "support/samples.h"
 
 namespace calque {
 namespace {

@@ -5,13 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "calib/imatrix_chunks.h"
+#include "calque/calib/collect_imatrix.h"
 #include "calque/core/dtype.h"
 #include "calque/formats/reader.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
-#include "pipeline/demo_job.h"
-#include "calque/calib/collect_imatrix.h"
+#include "support/demo_job.h"
 #include "support/paths.h"
 
 namespace calque::pipeline {
