@@ -74,7 +74,7 @@ ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows, Index w
   metrics.kind = lane.model->kind;
   if (const std::optional<KvCacheSpec>& cache = lane.model->kv_cache) {
     metrics.kv_cache = cache->name;
-    metrics.kv_cache_bytes = kv_cache_bytes(*cache, *lane.model->config, rows.seqlen());
+    metrics.kv_cache_bytes = kv_cache_bytes(*cache, lane.family, rows.seqlen());
   }
   metrics.perplexity_hf = perplexity(predictions, PerplexityRule::kHuggingFace);
   metrics.perplexity_llamacpp = perplexity(

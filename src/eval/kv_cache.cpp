@@ -36,16 +36,27 @@ const NamedType& entry_of(KvType type) {
   return kTypes.front();
 }
 
-void check_blocks(const KvCacheSpec& spec, KvType type, const model::ModelConfig& config) {
+// Of every layer that has keys and values: body(layer, shape).
+template <typename Body>
+void each_cache(const model::FamilySpec& family, const Body& body) {
+  for (const model::BlockSpec& block : family.blocks)
+    for (const model::HalfSpec& half : block.halves)
+      if (const std::optional<model::CacheShape> shape = half.mixer->cache())
+        body(block.layer, *shape);
+}
+
+void check_blocks(const KvCacheSpec& spec, KvType type, const model::FamilySpec& family) {
   const NamedType& entry = entry_of(type);
   if (!entry.block) return;
   const Index columns = ggml_block_columns(*entry.block);
-  if (config.head_dim % columns == 0) return;
-  throw Error(ErrorKind::kConfig, "E241",
-              fmt::format("the key/value cache '{}' cannot be {}: heads of this model have {} "
-                          "elements, which is not a multiple of the type's blocks of {}. Use fp8 "
-                          "or f16",
-                          spec.name, entry.name, config.head_dim, columns));
+  each_cache(family, [&](Index, const model::CacheShape& shape) {
+    if (shape.head_dim % columns == 0) return;
+    throw Error(ErrorKind::kConfig, "E241",
+                fmt::format("the key/value cache '{}' cannot be {}: heads of this model have {} "
+                            "elements, which is not a multiple of the type's blocks of {}. Use "
+                            "fp8 or f16",
+                            spec.name, entry.name, shape.head_dim, columns));
+  });
 }
 
 void round_rows(KvType type, MatrixView<float> rows_TD, const Exec& exec) {
@@ -144,25 +155,22 @@ float rounded_to_fp8(float value) {
 }
 
 std::shared_ptr<const forward::KvCacheRounding> make_kv_cache_rounding(
-    const KvCacheSpec& spec, const model::ModelConfig& config) {
-  check_blocks(spec, spec.keys, config);
-  check_blocks(spec, spec.values, config);
+    const KvCacheSpec& spec, const model::FamilySpec& family) {
+  check_blocks(spec, spec.keys, family);
+  check_blocks(spec, spec.values, family);
   return std::make_shared<Rounding>(spec);
 }
 
-std::uint64_t kv_cache_bytes(const KvCacheSpec& spec, const model::ModelConfig& config,
+std::uint64_t kv_cache_bytes(const KvCacheSpec& spec, const model::FamilySpec& family,
                              Index positions) {
   const double rounded = bytes_per_element(spec.keys) + bytes_per_element(spec.values);
   const double as_computed = 2 * bytes_per_element(KvType::kAsComputed);
   double bytes = 0;
-  for (Index layer = 0; layer < config.num_layers; ++layer) {
-    const Index window = config.window_of_layer.empty()
-                             ? 0
-                             : config.window_of_layer[static_cast<std::size_t>(layer)];
-    const Index held = window == 0 ? positions : std::min(window, positions);
-    bytes += static_cast<double>(held * config.num_kv_heads * config.head_dim) *
+  each_cache(family, [&](Index layer, const model::CacheShape& shape) {
+    const Index held = shape.window == 0 ? positions : std::min(shape.window, positions);
+    bytes += static_cast<double>(held * shape.heads * shape.head_dim) *
              (spec.rounds(layer) ? rounded : as_computed);
-  }
+  });
   return static_cast<std::uint64_t>(bytes);
 }
 

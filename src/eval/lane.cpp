@@ -48,14 +48,14 @@ void Lane::start(const EvalModel& source, const forward::RunnerOptions& common) 
   model = &source;
   options = common;
   if (source.dtype) options.dtype = *source.dtype;
-  if (source.kv_cache) options.kv_cache = make_kv_cache_rounding(*source.kv_cache, *source.config);
   family = model::family_of(*source.config);
+  if (source.kv_cache) options.kv_cache = make_kv_cache_rounding(*source.kv_cache, family);
   runner = forward::make_block_runner(*source.config, options);
 }
 
 void Lane::embed(const text::TokenBlocks& rows) {
-  running =
-      forward::embed_tokens(*runner, *model->weights, family.embedding, rows.ids_BS, rows.lengths_B);
+  running = forward::embed_tokens(*runner, *model->weights, family.embedding, rows.ids_BS,
+                                  rows.lengths_B);
 }
 
 void Lane::make_head() {

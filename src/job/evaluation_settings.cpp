@@ -111,7 +111,7 @@ void check_evaluation_of(const EvaluationSettings& settings, const model::ModelC
   for (const Index seqlen : settings.kv_cache_seqlens)
     check_seqlen(seqlen, config, "evaluate.kv_cache_seqlens");
   for (const eval::KvCacheSpec& cache : kv_caches_of(settings, config))
-    eval::make_kv_cache_rounding(cache, config);
+    eval::make_kv_cache_rounding(cache, model::family_of(config));
 }
 
 std::vector<EvaluationText> EvaluationSettings::named_texts() const {

@@ -17,12 +17,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-model::ModelConfig config() {
+model::FamilySpec family(Index head_dim = 64, std::vector<Index> windows = {0, 0, 0}) {
   model::ModelConfig config;
+  config.architecture = "LlamaForCausalLM";
   config.num_layers = 3;
+  config.num_heads = 4;
   config.num_kv_heads = 2;
-  config.head_dim = 64;
-  return config;
+  config.head_dim = head_dim;
+  config.window_of_layer = std::move(windows);
+  return model::family_of(config);
 }
 
 KvCacheSpec both(const std::string& type) {
@@ -50,7 +53,7 @@ TEST(KvCacheRounding, IsTheBlockQuantizersRoundTrip) {
       {"q8_0", GgmlBlock::kQ8_0}, {"q5_1", GgmlBlock::kQ5_1}, {"q4_0", GgmlBlock::kQ4_0}};
   for (const auto& [name, block] : types) {
     Matrix<float> rounded_TD = Matrix<float>::copy_of(rows_TD.view());
-    make_kv_cache_rounding(both(name), config())->round_keys(rounded_TD.view());
+    make_kv_cache_rounding(both(name), family())->round_keys(rounded_TD.view());
     for (Index t = 0; t < rows_TD.rows(); ++t)
       for (Index first = 0; first < 64; first += 32) {
         std::vector<std::byte> bytes(ggml_block_bytes(block));
@@ -65,7 +68,7 @@ TEST(KvCacheRounding, IsTheBlockQuantizersRoundTrip) {
 TEST(KvCacheRounding, TreatsKeysAndValuesApart) {
   KvCacheSpec spec = both("f16");
   spec.values = KvType::kAsComputed;
-  const auto rounding = make_kv_cache_rounding(spec, config());
+  const auto rounding = make_kv_cache_rounding(spec, family());
   Matrix<float> keys(1, 64), values(1, 64);
   keys(0, 0) = values(0, 0) = 0.1f;
   rounding->round_keys(keys.view());
@@ -97,20 +100,19 @@ TEST(Fp8, SaturatesAndHasSubnormals) {
 
 // 3 layers x 2 heads x 64 x 100 tokens, keys and values: 76,800 elements.
 TEST(KvCacheBytes, CountsScalesAndLayersThatAreNotRounded) {
-  EXPECT_EQ(kv_cache_bytes(both("f16"), config(), 100), 76'800u * 2);
-  EXPECT_EQ(kv_cache_bytes(both("fp8"), config(), 100), 76'800u);
-  EXPECT_EQ(kv_cache_bytes(both("q8_0"), config(), 100), 76'800u / 32 * 34);
-  EXPECT_EQ(kv_cache_bytes(both("q5_1"), config(), 100), 76'800u / 32 * 24);
-  EXPECT_EQ(kv_cache_bytes(both("q4_0"), config(), 100), 76'800u / 32 * 18);
+  EXPECT_EQ(kv_cache_bytes(both("f16"), family(), 100), 76'800u * 2);
+  EXPECT_EQ(kv_cache_bytes(both("fp8"), family(), 100), 76'800u);
+  EXPECT_EQ(kv_cache_bytes(both("q8_0"), family(), 100), 76'800u / 32 * 34);
+  EXPECT_EQ(kv_cache_bytes(both("q5_1"), family(), 100), 76'800u / 32 * 24);
+  EXPECT_EQ(kv_cache_bytes(both("q4_0"), family(), 100), 76'800u / 32 * 18);
   KvCacheSpec mixed = both("q4_0");
   mixed.keys = kv_type_from("q8_0");
   mixed.layers = layers_from("1", 3);
-  EXPECT_EQ(kv_cache_bytes(mixed, config(), 100), 25'600u * 2 * 2 + 12'800u / 32 * (34 + 18));
+  EXPECT_EQ(kv_cache_bytes(mixed, family(), 100), 25'600u * 2 * 2 + 12'800u / 32 * (34 + 18));
 }
 
 TEST(KvCacheBytes, HoldsNoMoreThanASlidingWindow) {
-  model::ModelConfig sliding = config();
-  sliding.window_of_layer = {0, 40, 400};
+  const model::FamilySpec sliding = family(64, {0, 40, 400});
   EXPECT_EQ(kv_cache_bytes(both("fp8"), sliding, 100), 256u * (100 + 40 + 100));
 }
 
@@ -122,8 +124,7 @@ TEST(KvLayers, AreReadFromRanges) {
 }
 
 TEST(KvCache, RefusesHeadsThatAreNoWholeBlocks) {
-  model::ModelConfig odd = config();
-  odd.head_dim = 80;
+  const model::FamilySpec odd = family(80);
   const std::string message = message_of([&] { make_kv_cache_rounding(both("q4_0"), odd); });
   EXPECT_THAT(message, HasSubstr("E241"));
   EXPECT_THAT(message, HasSubstr("80"));

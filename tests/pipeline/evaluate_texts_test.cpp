@@ -60,8 +60,11 @@ class EvaluateTexts : public ::testing::Test {
     try {
       check_evaluation(settings);
       model::ModelConfig config;
+      config.architecture = "LlamaForCausalLM";
       config.num_layers = 2;
+      config.num_heads = config.num_kv_heads = 2;
       config.head_dim = 64;
+      config.window_of_layer = {0, 0};
       config.max_positions = 1024;
       check_evaluation_of(settings, config);
     } catch (const Error& error) {

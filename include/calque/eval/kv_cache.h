@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
-#include "calque/model/config.h"
+#include "calque/model/family.h"
 #include "calque/forward/kv_cache.h"
 
 namespace calque::eval {
@@ -49,11 +49,11 @@ float rounded_to_fp8(float value);
 
 // Error(kConfig, "E241") where a head is not a whole number of blocks.
 std::shared_ptr<const forward::KvCacheRounding> make_kv_cache_rounding(
-    const KvCacheSpec& spec, const model::ModelConfig& config);
+    const KvCacheSpec& spec, const model::FamilySpec& family);
 
 // Bytes of the cache of one sequence of `positions` tokens, scales included: what is not rounded
 // counts 2 bytes an element, layers with a sliding window hold at most that many tokens.
-std::uint64_t kv_cache_bytes(const KvCacheSpec& spec, const model::ModelConfig& config,
+std::uint64_t kv_cache_bytes(const KvCacheSpec& spec, const model::FamilySpec& family,
                              Index positions);
 
 }  // namespace calque::eval
