@@ -29,11 +29,11 @@ PY
 point "RTN min-max" method=rtn scale_rule=minmax
 point "RTN search" method=rtn scale_rule=search
 point "RTN block search" method=rtn scale_rule=block_search
-point "AWQ scales + RTN min-max" awq.rounding=rtn awq.clip=false scale_rule=minmax
-point "AWQ scales + clip + RTN" awq.rounding=rtn
-point "AWQ scales (output loss) + clip + RTN" awq.rounding=rtn awq.loss=output
+point "AWQ scales + RTN min-max" rounding=rtn scale_rule=minmax
+point "AWQ scales + clip + RTN" rounding=rtn
+point "AWQ scales (output loss) + clip + RTN" rounding=rtn awq.loss=output
 point "GPTQ search" method=gptq scale_rule=search
 point "GPTQ block search" method=gptq scale_rule=block_search
-point "AWQ scales + GPTQ search" awq.rounding=gptq awq.clip=false
-point "AWQ scales + clip + GPTQ" awq.rounding=gptq
-point "AWQ scales (output loss) + clip + GPTQ" awq.rounding=gptq awq.loss=output
+point "AWQ scales + GPTQ search" rounding=gptq scale_rule=search
+point "AWQ scales + clip + GPTQ" rounding=gptq
+point "AWQ scales (output loss) + clip + GPTQ" rounding=gptq awq.loss=output

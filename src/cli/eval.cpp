@@ -47,7 +47,7 @@ job::KvCacheSettings kv_cache_from(const std::string& text) {
   if (types.size() < text.size()) cache.layers = text.substr(types.size() + 1);
   const std::size_t slash = types.find('/');
   if (slash == std::string::npos) {
-    cache.type = types;
+    cache.k_type = cache.v_type = types;
   } else {
     cache.k_type = type_of(types.substr(0, slash));
     cache.v_type = type_of(types.substr(slash + 1));
@@ -57,7 +57,8 @@ job::KvCacheSettings kv_cache_from(const std::string& text) {
 
 job::EvaluationSettings settings_of(const EvalArguments& arguments) {
   job::EvaluationSettings settings;
-  settings.tokens = arguments.tokens;
+  if (!arguments.tokens.empty())
+    settings.texts.push_back({.name = "", .text = {}, .tokens = arguments.tokens, .windows = {}});
   for (const std::string& path : arguments.texts)
     settings.texts.push_back({.name = "", .text = path, .tokens = {}, .windows = {}});
   settings.seqlen = arguments.seqlen;

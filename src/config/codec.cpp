@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <string_view>
+#include <array>
+#include <cmath>
 
 #include "calque/core/paths.h"
 #include "calque/core/quote.h"
-#include "config/codec_parts.h"
 #include "config/hints.h"
 
 namespace calque::config {
@@ -36,7 +36,87 @@ fs::path resolve(const fs::path& folder, const std::string& text) {
   return without_end_slash(folder / text);
 }
 
+bool is_integer_text(std::string_view text) {
+  if (!text.empty() && text.front() == '-') text.remove_prefix(1);
+  return !text.empty() && std::all_of(text.begin(), text.end(),
+                                      [](unsigned char c) { return c >= '0' && c <= '9'; });
+}
+
+template <typename T>
+std::string range_text(T least, T most) {
+  return most == std::numeric_limits<T>::max() ? fmt::format("{} or more", least)
+                                               : fmt::format("{} to {}", least, most);
+}
+
+template <typename T>
+Codec<T> integer_codec(T least, T most) {
+  const std::string range = range_text(least, most);
+  const auto parse = [=](const YamlNode& node, const fs::path&, T& value) -> Problem {
+    if (!is_plain(node) || !is_integer_text(node.text)) return wrong_type("an integer", node);
+    const std::optional<T> number = parsed<T>(node.text);
+    if (!number || *number < least || *number > most)
+      return {kOutOfRange, fmt::format("must be {}, not {}", range, node.text)};
+    value = *number;
+    return {};
+  };
+  return {"integer, " + range, parse, [](const T& value) { return fmt::format("{}", value); }};
+}
+
+struct Unit {
+  std::string_view name;
+  std::uint64_t bytes;
+};
+constexpr std::array kUnits{Unit{"GiB", 1ULL << 30},  Unit{"MiB", 1ULL << 20},
+                            Unit{"KiB", 1ULL << 10},  Unit{"GB", 1'000'000'000ULL},
+                            Unit{"MB", 1'000'000ULL}, Unit{"KB", 1'000ULL}};
+
+// "3.2" of a unit: whole bytes, the rest cut off.
+std::optional<std::uint64_t> part_of_unit(std::string_view text, std::uint64_t unit_bytes) {
+  const std::size_t point = text.find('.');
+  const bool digits_around = point > 0 && point + 1 < text.size() &&
+                             text.find_first_not_of("0123456789.") == std::string_view::npos &&
+                             text.find('.', point + 1) == std::string_view::npos;
+  const auto count = digits_around ? parsed<double>(text) : std::nullopt;
+  const double bytes = count ? *count * static_cast<double>(unit_bytes) : -1;
+  // 2^63: beyond it a double may not fit.
+  if (bytes < 0 || bytes >= 9223372036854775808.0) return std::nullopt;
+  return static_cast<std::uint64_t>(bytes);
+}
+
+std::optional<std::uint64_t> parse_bytes(std::string_view text) {
+  std::uint64_t unit_bytes = 1;
+  for (const Unit& unit : kUnits)
+    if (text.ends_with(unit.name)) {
+      unit_bytes = unit.bytes;
+      text.remove_suffix(unit.name.size());
+      while (text.ends_with(' ')) text.remove_suffix(1);
+      break;
+    }
+  if (unit_bytes > 1 && text.find('.') != std::string_view::npos)
+    return part_of_unit(text, unit_bytes);
+  const auto count = parsed<std::uint64_t>(text);
+  if (!count || *count > std::numeric_limits<std::uint64_t>::max() / unit_bytes)
+    return std::nullopt;
+  return *count * unit_bytes;
+}
+
+std::string show_bytes(std::uint64_t bytes) {
+  for (const Unit& unit : kUnits)
+    if (bytes >= unit.bytes && bytes % unit.bytes == 0)
+      return fmt::format("{}{}", bytes / unit.bytes, unit.name);
+  return fmt::format("{}", bytes);
+}
+
+bool is_device(std::string_view text) {
+  return text == "auto" || text == "cpu" || text == "cuda" ||
+         (text.starts_with("cuda:") && parsed<unsigned>(text.substr(5)).has_value());
+}
+
 }  // namespace
+
+Problem wrong_type(const std::string& wanted, const YamlNode& node) {
+  return {kWrongType, fmt::format("must be {}, not {}", wanted, describe(node))};
+}
 
 std::string quoted_if_needed(const std::string& text) {
   return is_safe_plain(text) ? text : yaml_quoted(text);
@@ -60,33 +140,6 @@ Codec<std::string> text() {
     return {};
   };
   return {"text", parse, quoted_if_needed};
-}
-
-Codec<std::string> text_or_null() {
-  const auto parse = [](const YamlNode& node, const fs::path& folder,
-                        std::string& value) -> Problem {
-    if (!node.is_null()) return text().parse(node, folder, value);
-    value.clear();
-    return {};
-  };
-  const auto show = [](const std::string& value) {
-    return value.empty() ? "null" : quoted_if_needed(value);
-  };
-  return {"text, or null", parse, show};
-}
-
-Codec<std::optional<std::string>> optional_text() {
-  const auto parse = [](const YamlNode& node, const fs::path& folder,
-                        std::optional<std::string>& value) -> Problem {
-    std::string read;
-    const Problem problem = text_or_null().parse(node, folder, read);
-    if (problem.empty()) value = node.is_null() ? std::nullopt : std::optional(read);
-    return problem;
-  };
-  const auto show = [](const std::optional<std::string>& value) {
-    return value ? quoted_if_needed(*value) : "null";
-  };
-  return {"text, or null", parse, show};
 }
 
 Codec<std::string> folder_name() {
@@ -113,18 +166,6 @@ Codec<fs::path> path() {
   return {"path", parse, [](const fs::path& value) { return quoted_if_needed(value.string()); }};
 }
 
-Codec<fs::path> path_or_null() {
-  const auto parse = [](const YamlNode& node, const fs::path& folder, fs::path& value) -> Problem {
-    if (!node.is_null()) return path().parse(node, folder, value);
-    value.clear();
-    return {};
-  };
-  const auto show = [](const fs::path& value) {
-    return value.empty() ? "null" : quoted_if_needed(value.string());
-  };
-  return {"path, or null", parse, show};
-}
-
 Codec<std::string> one_of(std::vector<std::string> names) {
   const auto parse = [names](const YamlNode& node, const fs::path&, std::string& value) -> Problem {
     const bool known = node.kind == YamlNode::Kind::kScalar &&
@@ -136,20 +177,6 @@ Codec<std::string> one_of(std::vector<std::string> names) {
   return {fmt::format("{}", fmt::join(names, ", ")), parse, quoted_if_needed};
 }
 
-Codec<std::string> one_of_or_null(std::vector<std::string> names) {
-  const Codec<std::string> inner = one_of(std::move(names));
-  const auto parse = [inner](const YamlNode& node, const fs::path& folder,
-                             std::string& value) -> Problem {
-    if (!node.is_null()) return inner.parse(node, folder, value);
-    value.clear();
-    return {};
-  };
-  const auto show = [inner](const std::string& value) {
-    return value.empty() ? std::string("null") : inner.show(value);
-  };
-  return {inner.type + ", or null", parse, show};
-}
-
 Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& names) {
   if (node.kind != YamlNode::Kind::kScalar)
     return wrong_type(fmt::format("one of {}", fmt::join(names, ", ")), node);
@@ -158,78 +185,87 @@ Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& nam
                                     node.text, meant ? "; did you mean '" + *meant + "'?" : "")};
 }
 
-namespace {
-
-Problem read_tensor_parallel(const YamlNode& node, std::vector<Index>& sizes) {
-  if (node.kind != YamlNode::Kind::kList || node.items.empty())
-    return wrong_type("a list of sizes, such as [1, 2, 4]", node);
-  std::vector<Index> given;
-  for (const YamlNode& item : node.items) {
-    std::int64_t size = 0;
-    if (Problem problem = integer(1, 1 << 16).parse(item, {}, size); !problem.empty())
-      return problem;
-    given.push_back(size);
-  }
-  sizes = given;
-  return {};
+Codec<std::int64_t> integer(std::int64_t least, std::int64_t most) {
+  return integer_codec<std::int64_t>(least, most);
 }
 
-}  // namespace
+Codec<int> small_integer(int least, int most) { return integer_codec<int>(least, most); }
 
-Codec<std::vector<std::int64_t>> lengths() {
-  const auto parse = [](const YamlNode& node, const fs::path&,
-                        std::vector<std::int64_t>& value) -> Problem {
-    if (node.kind != YamlNode::Kind::kList) return wrong_type("a list such as [512, 0]", node);
-    std::vector<std::int64_t> given;
-    for (const YamlNode& item : node.items) {
-      std::int64_t length = 0;
-      Problem problem = integer(0, 1 << 20).parse(item, {}, length);
-      if (!problem.empty()) return problem;
-      if (length == 1) return {kOutOfRange, "has a length of 1; windows need 2 tokens"};
-      given.push_back(length);
-    }
-    value = given;
-    return {};
-  };
-  const auto show = [](const std::vector<std::int64_t>& value) {
-    return fmt::format("[{}]", fmt::join(value, ", "));
-  };
-  return {"list of integers, each 0 or 2 to 1048576", parse, show};
+Codec<std::uint64_t> seed() {
+  return integer_codec<std::uint64_t>(0, std::numeric_limits<std::uint64_t>::max());
 }
 
-Codec<formats::Requirements> requirements() {
-  const auto parse = [](const YamlNode& node, const fs::path&,
-                        formats::Requirements& value) -> Problem {
-    formats::Requirements given;
-    if (node.is_null()) {
-      value = given;
-      return {};
-    }
-    if (node.kind != YamlNode::Kind::kMap)
-      return wrong_type("a map such as {vllm: true, tensor_parallel: [1, 2]}", node);
-    for (const YamlEntry& entry : node.entries) {
-      Problem problem;
-      if (entry.key == "vllm")
-        problem = boolean().parse(entry.value, {}, given.vllm);
-      else if (entry.key == "tensor_parallel")
-        problem = read_tensor_parallel(entry.value, given.tensor_parallel);
-      else
-        problem = {"E101", fmt::format("has the unknown key '{}'; keys here: vllm, tensor_parallel",
-                                       entry.key)};
-      if (!problem.empty()) {
-        if (problem.code != "E101") problem.message = entry.key + " " + problem.message;
-        return problem;
-      }
-    }
-    value = given;
+Codec<int> count_or_auto() {
+  const Codec<int> count = integer_codec<int>(1, 4096);
+  const auto parse = [count](const YamlNode& node, const fs::path& folder, int& value) -> Problem {
+    if (!is_plain(node) || node.text != "auto") return count.parse(node, folder, value);
+    value = 0;
     return {};
   };
-  const auto show = [](const formats::Requirements& value) {
-    if (!value.any()) return std::string("null");
-    return fmt::format("{{vllm: {}, tensor_parallel: [{}]}}", value.vllm,
-                       fmt::join(value.tensor_parallel, ", "));
+  const auto show = [](int value) { return value == 0 ? "auto" : fmt::format("{}", value); };
+  return {"auto, or an " + count.type, parse, show};
+}
+
+Codec<std::int64_t> group_size() {
+  const Codec<std::int64_t> size = integer_codec<std::int64_t>(-1, 1 << 20);
+  const auto parse = [size](const YamlNode& node, const fs::path& folder,
+                            std::int64_t& value) -> Problem {
+    std::int64_t candidate = 0;
+    Problem problem = size.parse(node, folder, candidate);
+    if (problem.empty() && candidate == 0)
+      problem = {kOutOfRange, "must be -1 (one group a row) or 1 or more, not 0"};
+    if (problem.empty()) value = candidate;
+    return problem;
   };
-  return {"map: `vllm`, `tensor_parallel`; or null", parse, show};
+  return {"-1 (one group a row), or an integer, 1 or more", parse, size.show};
+}
+
+Codec<double> number(double least, double most) {
+  const bool bounded = std::isfinite(most);
+  const std::string range =
+      bounded ? fmt::format("{} to {}", least, most) : fmt::format("{} or more", least);
+  const auto parse = [=](const YamlNode& node, const fs::path&, double& value) -> Problem {
+    const auto read = is_plain(node) ? parsed<double>(node.text) : std::nullopt;
+    if (!read) return wrong_type("a number", node);
+    if (!std::isfinite(*read) || *read < least || *read > most)
+      return {kOutOfRange, fmt::format("must be {}, not {}", range, node.text)};
+    value = *read;
+    return {};
+  };
+  return {"number, " + range, parse, [](double value) { return fmt::format("{}", value); }};
+}
+
+Codec<std::uint64_t> byte_size() {
+  const auto parse = [](const YamlNode& node, const fs::path&, std::uint64_t& value) -> Problem {
+    const auto bytes = node.kind == YamlNode::Kind::kScalar ? parse_bytes(node.text) : std::nullopt;
+    if (!bytes) return wrong_type("a size such as 5GB, 500MB or 4GiB", node);
+    if (*bytes == 0) return {kOutOfRange, "must be more than 0"};
+    value = *bytes;
+    return {};
+  };
+  return {"size (5GB, 500MB, 4GiB, or bytes)", parse, show_bytes};
+}
+
+Codec<std::uint64_t> byte_limit() {
+  const auto parse = [](const YamlNode& node, const fs::path&, std::uint64_t& value) -> Problem {
+    const auto bytes = node.kind == YamlNode::Kind::kScalar ? parse_bytes(node.text) : std::nullopt;
+    if (!bytes) return wrong_type("a size such as 6GiB or 512MiB, or 0 for no limit", node);
+    value = *bytes;
+    return {};
+  };
+  return {"size (6GiB, 512MiB, 8GB, or bytes); 0: no limit", parse, show_bytes};
+}
+
+Codec<std::string> device() {
+  const auto parse = [](const YamlNode& node, const std::filesystem::path&,
+                        std::string& value) -> Problem {
+    if (node.kind != YamlNode::Kind::kScalar) return wrong_type("auto, cpu, cuda or cuda:N", node);
+    if (!is_device(node.text))
+      return {kUnknownName, fmt::format("must be auto, cpu, cuda or cuda:N, not '{}'", node.text)};
+    value = node.text;
+    return {};
+  };
+  return {"auto, cpu, cuda, or cuda:N", parse, quoted_if_needed};
 }
 
 }  // namespace calque::config

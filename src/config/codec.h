@@ -1,11 +1,13 @@
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -38,54 +40,42 @@ Codec<std::uint64_t> seed();
 Codec<int> count_or_auto();  // auto is 0
 Codec<std::int64_t> group_size();
 Codec<double> number(double least, double most);
-Codec<std::optional<double>> number_or_auto(double least, double most);  // auto is nullopt
-Codec<std::uint64_t> byte_size();          // 5GB, 500MB, 4GiB, or bytes
-Codec<std::uint64_t> byte_size_or_null();  // null is 0
-Codec<std::uint64_t> byte_limit();         // a byte_size, or 0: no limit
-Codec<std::string> text();                 // not empty
-Codec<std::string> text_or_null();         // null is ""
-Codec<std::optional<std::string>> optional_text();
+Codec<std::uint64_t> byte_size();   // 5GB, 500MB, 4GiB, or bytes
+Codec<std::uint64_t> byte_limit();  // a byte_size, or 0: no limit
+Codec<std::string> text();          // not empty
 Codec<std::string> folder_name();
 Codec<std::filesystem::path> path();  // not empty; made absolute
-Codec<std::filesystem::path> path_or_null();
 Codec<std::string> device();
-Codec<std::string> device_or_null();  // null is ""
 Codec<std::string> one_of(std::vector<std::string> names);
-Codec<std::string> one_of_or_null(std::vector<std::string> names);  // null is ""
-Codec<std::vector<std::int64_t>> lengths();                         // [512, 0]
+Codec<std::vector<std::int64_t>> lengths();   // [512, 0]
 Codec<formats::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
 Codec<std::vector<formats::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
 
-// `inner`, or null for "not said".
+// `inner`, or null for an empty value.
 template <typename V>
-Codec<std::optional<V>> or_null(const Codec<V>& inner) {
-  Codec<std::optional<V>> codec;
-  codec.type = inner.type + ", or null";
-  codec.parse = [inner](const YamlNode& node, const std::filesystem::path& folder,
-                        std::optional<V>& value) {
-    if (node.is_null()) {
-      value.reset();
-      return Problem{};
-    }
-    V given{};
-    Problem problem = inner.parse(node, folder, given);
-    if (problem.empty()) value = given;
-    return problem;
+Codec<V> or_empty(const Codec<V>& inner) {
+  const auto parse = [inner](const YamlNode& node, const std::filesystem::path& folder, V& value) {
+    if (!node.is_null()) return inner.parse(node, folder, value);
+    value = V{};
+    return Problem{};
   };
-  codec.show = [inner](const std::optional<V>& value) {
-    return value ? inner.show(*value) : std::string("null");
+  const auto show = [inner](const V& value) {
+    return value == V{} ? std::string("null") : inner.show(value);
   };
-  return codec;
+  return {inner.type + ", or null", parse, show};
 }
 
-// `inner`, or auto for "as belongs to the rest of the job".
+// A scalar without quotes: "4" in quotes is text.
+inline bool is_plain(const YamlNode& node) {
+  return node.kind == YamlNode::Kind::kScalar && !node.quoted;
+}
+
+// `inner`, or `word` for nothing.
 template <typename V>
-Codec<std::optional<V>> or_auto(const Codec<V>& inner) {
-  Codec<std::optional<V>> codec;
-  codec.type = "auto, or " + inner.type;
-  codec.parse = [inner](const YamlNode& node, const std::filesystem::path& folder,
-                        std::optional<V>& value) {
-    if (node.kind == YamlNode::Kind::kScalar && !node.quoted && node.text == "auto") {
+Codec<std::optional<V>> or_word(const Codec<V>& inner, const std::string& word, std::string type) {
+  const auto parse = [inner, word](const YamlNode& node, const std::filesystem::path& folder,
+                                   std::optional<V>& value) {
+    if (word == "null" ? node.is_null() : is_plain(node) && node.text == word) {
       value.reset();
       return Problem{};
     }
@@ -94,10 +84,20 @@ Codec<std::optional<V>> or_auto(const Codec<V>& inner) {
     if (problem.empty()) value = given;
     return problem;
   };
-  codec.show = [inner](const std::optional<V>& value) {
-    return value ? inner.show(*value) : std::string("auto");
+  const auto show = [inner, word](const std::optional<V>& value) {
+    return value ? inner.show(*value) : word;
   };
-  return codec;
+  return {std::move(type), parse, show};
+}
+// Null: not said.
+template <typename V>
+Codec<std::optional<V>> or_null(const Codec<V>& inner) {
+  return or_word(inner, "null", inner.type + ", or null");
+}
+// auto: as the rest of the job wants it.
+template <typename V>
+Codec<std::optional<V>> or_auto(const Codec<V>& inner) {
+  return or_word(inner, "auto", "auto, or " + inner.type);
 }
 
 Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& names);
@@ -126,5 +126,20 @@ Codec<V> choice(std::vector<Choice<V>> choices) {
 
 // A YAML scalar that reads back as exactly this text: plain where that is safe, else double-quoted.
 std::string quoted_if_needed(const std::string& text);
+
+// What codecs say about a value that is not theirs.
+inline constexpr const char* kWrongType = "E105";
+inline constexpr const char* kOutOfRange = "E106";
+inline constexpr const char* kUnknownName = "E107";
+Problem wrong_type(const std::string& wanted, const YamlNode& node);
+
+// The whole of `text`, or nothing.
+template <typename T>
+std::optional<T> parsed(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
 
 }  // namespace calque::config

@@ -41,6 +41,24 @@ constexpr std::array kForeignKeys{
     ForeignKey{"model_name_or_path", "transformers'", "path: FOLDER", "model"},
 };
 
+struct RetiredKey {
+  std::string_view path;
+  std::string_view instead;  // with "{0}" for the value
+};
+
+constexpr std::array kRetiredKeys{
+    RetiredKey{
+        "quantization.block_size",
+        "Columns go in blocks of 128: other sizes change results by rounding alone, and time "
+        "by a few per cent. Remove it"},
+    RetiredKey{"quantization.awq.clip",
+               "Write 'scale_rule: block_search' in quantization for clip: true (with transform: "
+               "awq that is what 'auto' means), 'scale_rule: search' for clip: false"},
+    RetiredKey{"evaluate.text", "Write 'texts: [{{text: {0}}}]' in evaluate"},
+    RetiredKey{"evaluate.tokens", "Write 'texts: [{{tokens: {0}}}]' in evaluate"},
+    RetiredKey{"evaluate.kv_cache.type", "Write 'k_type: {0}, v_type: {0}'"},
+};
+
 }  // namespace
 
 std::optional<std::string> nearest(std::string_view name,
@@ -58,6 +76,15 @@ std::optional<std::string> nearest(std::string_view name,
   return best;
 }
 
+std::string retired_key_hint(std::string_view path, const std::string& value) {
+  for (const RetiredKey& key : kRetiredKeys)
+    if (key.path == path)
+      return fmt::format(
+          "'{}' is no longer a key. {}", path.substr(path.rfind('.') + 1),
+          fmt::format(fmt::runtime(key.instead), value.empty() ? std::string("...") : value));
+  return {};
+}
+
 std::string foreign_key_hint(std::string_view key, const std::string& value) {
   if (key == "zero_point")
     return fmt::format(
@@ -71,6 +98,9 @@ std::string foreign_key_hint(std::string_view key, const std::string& value) {
         value == "false" ? "false" : "true");
   if (key == "iters")
     return "'iters' is AutoRound's name; the methods here do not iterate. Remove it";
+  if (key == "blocksize")
+    return "'blocksize' is GPTQ's name; columns go in blocks of 128 here, which only changes time. "
+           "Remove it";
   for (const ForeignKey& foreign : kForeignKeys)
     if (foreign.name == key)
       return fmt::format("'{}' is {} name. Write '{}' in {}", key, foreign.whose,

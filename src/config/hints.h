@@ -17,4 +17,8 @@ std::optional<std::string> nearest(std::string_view name,
 // Nothing is ever mapped silently: defaults and meanings differ between tools.
 std::string foreign_key_hint(std::string_view key, const std::string& value);
 
+// What to write instead of a key that there was once: "'clip' is no longer a key. Write ...".
+// `path`: "quantization.awq.clip". Empty for others.
+std::string retired_key_hint(std::string_view path, const std::string& value);
+
 }  // namespace calque::config

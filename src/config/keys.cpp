@@ -5,6 +5,252 @@
 #include "config/sections.h"
 
 namespace calque::config {
+namespace {
+
+using job::CalibrationSettings;
+using job::EvaluationSettings;
+using job::Job;
+using job::ModelSettings;
+using Presence = Section::Presence;
+
+// The number of the file's grammar; it is not part of the job.
+Key version_key() {
+  Key result;
+  result.name = "version";
+  result.type = "1";
+  result.doc = "Version of the job file's format.";
+  result.store = [](const YamlNode& node, const std::filesystem::path&, void*) -> Problem {
+    if (node.kind == YamlNode::Kind::kScalar && !node.quoted && node.text == "1") return {};
+    return {"E110", fmt::format("must be 1, the only version there is, not {}", describe(node))};
+  };
+  result.show = [](const void*) { return "1"; };
+  return result;
+}
+
+Section top_level() {
+  Section s;
+  s.doc = "Top level.";
+  one(s, [](auto& job) { return &job; });
+  s.keys = {
+      version_key(),
+      with_default(key("name", folder_name(), &Job::name, "Name of the job, in reports."),
+                   "`<model folder>-<method>-<bits>bit`"),
+      with_default(key("run_dir", path(), &Job::run_dir,
+                       "Folder for the record of the run: `job.resolved.yaml`, "
+                       "`calibration_manifest.json`, `modules.csv`, `log.jsonl`, "
+                       "`metrics.json`."),
+                   "`runs/<name>`"),
+  };
+  return s;
+}
+
+Section model_section() {
+  Section s;
+  s.path = "model";
+  s.doc = "What is quantized.";
+  s.presence = Presence::kRequired;
+  one(s, [](auto& job) { return &job.model; });
+  s.keys = {
+      required(key(
+          "path", path(), &ModelSettings::path,
+          "Hugging Face folder: `config.json`, `*.safetensors`, tokenizer files; or a GGUF file, "
+          "for exports to GGUF.")),
+      key("allow_requantize", boolean(), &ModelSettings::allow_requantize,
+          "Take a GGUF file that is quantized already: what it lost stays lost."),
+  };
+  return s;
+}
+
+Section calibration_section() {
+  using S = CalibrationSettings;
+  const Choice<text::Packing> packings[] = {{"concat", text::Packing::kConcat},
+                                            {"truncate", text::Packing::kTruncate},
+                                            {"pad", text::Packing::kPad}};
+  Section s;
+  s.path = "calibration";
+  s.doc =
+      "What the model reads while its linears' inputs are measured. Give `sources` or `tokens`; "
+      "method `rtn` needs neither.";
+  one(s, [](auto& job) { return &job.calibration; });
+  s.keys = {
+      key("n_samples", integer(1), &S::packing, &text::PackingOptions::n_samples,
+          "Rows, exactly: fewer available is an error."),
+      key("seqlen", integer(1, 1 << 20), &S::packing, &text::PackingOptions::seqlen,
+          "Tokens a row."),
+      key("seed", seed(), &S::packing, &text::PackingOptions::seed,
+          "Decides which rows of the text are taken."),
+      key("packing", choice<text::Packing>({std::begin(packings), std::end(packings)}), &S::packing,
+          &text::PackingOptions::packing,
+          "`concat`: documents joined and cut into full rows; `truncate`: one row a document "
+          "that is long enough; `pad`: one row a document."),
+      key("add_bos", boolean(), &S::packing, &text::PackingOptions::add_bos,
+          "Begin every row with what the tokenizer puts first (BOS); never twice."),
+      key("parse_special", boolean(), &S::packing, &text::PackingOptions::parse_special,
+          "Text that spells a special token becomes that token."),
+      key("tokens", or_empty(path()), &S::tokens,
+          "Token ids made elsewhere (`.safetensors`), instead of `sources`."),
+      key("save_imatrix", or_empty(path()), &S::save_imatrix,
+          "File for what is measured, as llama.cpp's importance matrix (`*.dat`: its older format, "
+          "else GGUF). With `propagate_error` these are inputs of the model as quantized so far; "
+          "`calque imatrix` measures the original's."),
+  };
+  return s;
+}
+
+Section sources_section() {
+  using S = text::TextSource;
+  Section s;
+  s.path = "calibration.sources";
+  s.doc = "Text files, each also compressed (`.gz`, `.zst`).";
+  s.presence = Presence::kOptional;
+  many(s, [](auto& job) { return &job.calibration.sources; });
+  s.keys = {
+      required(key("path", path(), &S::path, "`.txt` or `.jsonl` file.")),
+      key("text_column", text(), &S::text_column, "`.jsonl`: the key that holds the text."),
+      key("split_on", or_null(text()), &S::split_on,
+          "`.txt`: what separates documents; null: the file is one document."),
+      key("weight", number(0, 1e9), &S::weight,
+          "Share of the rows; sources without a weight (0) share the rest equally."),
+  };
+  return s;
+}
+
+Section runtime_section() {
+  using S = job::RuntimeSettings;
+  Section s;
+  s.path = "runtime";
+  s.doc = "Where and how the work is done. Results do not depend on `threads` or `max_ram`.";
+  one(s, [](auto& job) { return &job.runtime; });
+  s.keys = {
+      key("threads", count_or_auto(), &S::threads,
+          "CPU threads; `auto`: all that the process may use."),
+      key("forward_dtype", one_of({"auto", "float32", "bfloat16"}), &S::forward_dtype,
+          "Precision of the calibration forward pass; `auto`: bfloat16 on GPUs and where the "
+          "processor multiplies it natively."),
+      key("device", device(), &S::device,
+          "Where every stage runs that `stages` does not name; `auto`: on a GPU if this machine "
+          "has one that can do all that the stage needs, else `cpu`; `cuda` is `cuda:0`."),
+      key("max_ram", byte_limit(), &S::max_ram,
+          "Memory that the job may take; activations beyond it go to files in `offload_dir`."),
+      key("offload_dir", or_empty(path()), &S::offload_dir,
+          "Folder for activations that `max_ram` leaves no room for; null: `run_dir`."),
+      key("checkpoint", one_of({"auto", "block", "off"}), &S::checkpoint,
+          "When finished blocks are saved in `run_dir`/state, for `calque resume`: after every "
+          "`block`, or as often as takes 3 % of the time (`auto`), or never."),
+  };
+  return s;
+}
+
+Section stages_section() {
+  using S = job::StageDevices;
+  Section s;
+  s.path = "runtime.stages";
+  s.doc = "The device of single stages; null: as `runtime.device` says.";
+  one(s, [](auto& job) { return &job.runtime.stages; });
+  s.keys = {
+      key("forward", or_empty(device()), &S::forward,
+          "The way of calibration and evaluation text through the model."),
+      key("statistics", or_empty(device()), &S::statistics,
+          "Gram matrices of what the linears see."),
+      key("transform", or_empty(device()), &S::transform,
+          "Search for channel scales; corrections for errors of earlier layers."),
+      key("quantize", or_empty(device()), &S::quantize, "Rounding."),
+      key("pack", or_empty(device()), &S::pack, "Codes into the words of the file."),
+  };
+  return s;
+}
+
+Section evaluate_section() {
+  using S = EvaluationSettings;
+  Section s;
+  s.path = "evaluate";
+  s.doc =
+      "Perplexity of the original and of every artifact, read back from its files, and the KL "
+      "divergence between them. Without this section nothing is evaluated.";
+  s.presence = Presence::kOptional;
+  s.open = [](Job& job) -> void* { return &job.evaluate.emplace(); };
+  s.instances = [](const Job& job) {
+    return job.evaluate ? std::vector<const void*>{&*job.evaluate} : std::vector<const void*>{};
+  };
+  s.keys = {
+      key("seqlen", integer(2, 1 << 20), &S::seqlen, "Tokens a window."),
+      key("windows", integer(0), &S::windows,
+          "Windows from the start of the text; 0: all full ones."),
+      key("dtype", one_of({"auto", "float32", "bfloat16"}), &S::dtype,
+          "Precision of the forward pass."),
+      key("noise_floor", boolean(), &S::noise_floor,
+          "Measure the original once more, computed in bfloat16, against itself: below that "
+          "divergence nobody can tell models apart."),
+      key("kv_cache_seqlens", lengths(), &S::kv_cache_seqlens,
+          "Lengths of the windows that `kv_cache` is measured in; 0: the longest that text and "
+          "model allow; `[]`: `seqlen` and 0. About as many tokens are read at each."),
+  };
+  return s;
+}
+
+Section evaluate_texts_section() {
+  using S = job::EvaluationText;
+  Section s;
+  s.path = "evaluate.texts";
+  s.doc =
+      "What is read: each text is measured by itself, since what a model loses depends on what it "
+      "reads. The first is the one that results show first.";
+  s.presence = Presence::kOptional;
+  many(s, [](auto& job) { return in_evaluation(job, &EvaluationSettings::texts); });
+  s.keys = {
+      key("name", or_empty(text()), &S::name,
+          "Letters, digits, `-` and `_`; null: the file's name without its ending."),
+      key("text", or_empty(path()), &S::text, "Text file, read as one document."),
+      key("tokens", or_empty(path()), &S::tokens,
+          "Token ids made elsewhere (`.safetensors`), instead of `text`."),
+      key("windows", or_null(integer(0)), &S::windows,
+          "Windows of this text; null: as many as `evaluate.windows` says."),
+  };
+  return s;
+}
+
+Section kv_cache_section() {
+  using S = job::KvCacheSettings;
+  const std::vector<std::string> types = {"f16", "fp8", "q8_0", "q5_1", "q4_0"};
+  Section s;
+  s.path = "evaluate.kv_cache";
+  s.doc =
+      "Precisions of the key/value cache, each measured on the original and on every artifact: "
+      "keys (after the rotary embedding) and values are rounded and back before attention uses "
+      "them. q8_0, q5_1 and q4_0 are llama.cpp's, bit for bit; fp8 is e4m3 with scale 1, vLLM's "
+      "without scales.";
+  s.presence = Presence::kOptional;
+  many(s, [](auto& job) { return in_evaluation(job, &EvaluationSettings::kv_cache); });
+  s.keys = {
+      key("name", or_empty(text()), &S::name, "In results; null: made from the types and layers."),
+      key("k_type", or_empty(one_of(types)), &S::k_type, "Of keys; null: as computed."),
+      key("v_type", or_empty(one_of(types)), &S::v_type, "Of values; null: as computed."),
+      key("layers", or_empty(text()), &S::layers,
+          "Layers that are rounded, such as `0-3,7`, from 0; null: all."),
+  };
+  return s;
+}
+
+Section publish_section() {
+  using S = job::PublishSettings;
+  Section s;
+  s.path = "publish";
+  s.doc = "What goes into a folder beside the weights, so that it can be uploaded as it is.";
+  one(s, [](auto& job) { return &job.publish; });
+  s.keys = {
+      key("model_card", boolean(), &S::model_card,
+          "`README.md` with measured numbers, how to run it, and this job."),
+      key("base_model", or_empty(text()), &S::base_model,
+          "Name of the original on a model hub, `org/name`; null: the folder's name."),
+      key("license", text(), &S::license,
+          "Licence identifier; `inherit`: what the model's folder says."),
+      key("quantized_by", or_empty(text()), &S::quantized_by, "Who made it."),
+      key("checksums", boolean(), &S::checksums, "`SHA256SUMS` of every file."),
+  };
+  return s;
+}
+
+}  // namespace
 
 const Key* Section::find(std::string_view name) const {
   for (const Key& candidate : keys)

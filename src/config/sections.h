@@ -1,9 +1,6 @@
 #pragma once
 
-#include <fmt/format.h>
-
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -12,24 +9,40 @@
 
 namespace calque::config {
 
-// How the tables of keys are written: a key is a codec and a field of the section's struct.
+// How the tables of keys are written: a key is a name, a codec, a field of its section's struct and
+// a line of documentation. `calque schema` and configs/README.md are made from the tables.
 
-// `field`: S& -> V&. The default is what a new S holds.
+// `field`: S* -> V*, for const S, too. The default is what a new S holds.
 template <typename S, typename V, typename Field>
-Key key(std::string name, const Codec<V>& codec, Field field, std::string doc) {
+Key key_of(std::string name, const Codec<V>& codec, Field field, std::string doc) {
   Key result;
   result.name = std::move(name);
   result.type = codec.type;
   result.doc = std::move(doc);
-  result.default_value = codec.show(field(S{}));
+  const S defaults{};
+  result.default_value = codec.show(*field(&defaults));
   result.store = [codec, field](const YamlNode& node, const std::filesystem::path& folder,
                                 void* target) {
-    return codec.parse(node, folder, const_cast<V&>(field(*static_cast<const S*>(target))));
+    return codec.parse(node, folder, *field(static_cast<S*>(target)));
   };
   result.show = [codec, field](const void* target) {
-    return codec.show(field(*static_cast<const S*>(target)));
+    return codec.show(*field(static_cast<const S*>(target)));
   };
   return result;
+}
+
+template <typename S, typename V>
+Key key(std::string name, const Codec<V>& codec, V S::*member, std::string doc) {
+  return key_of<S>(
+      std::move(name), codec, [member](auto* s) { return &(s->*member); }, std::move(doc));
+}
+
+// A member of a member.
+template <typename S, typename M, typename V>
+Key key(std::string name, const Codec<V>& codec, M S::*outer, V M::*inner, std::string doc) {
+  return key_of<S>(
+      std::move(name), codec, [outer, inner](auto* s) { return &(s->*outer.*inner); },
+      std::move(doc));
 }
 
 inline Key required(Key key) {
@@ -49,28 +62,41 @@ Key only_when(Key key, std::string when, bool (*applies)(const S&)) {
   return key;
 }
 
-template <typename S>
-std::vector<const void*> pointers_to(const std::vector<S>& items) {
-  std::vector<const void*> pointers;
-  for (const S& item : items) pointers.push_back(&item);
-  return pointers;
+// Where a section's struct is; `place`: Job* or const Job* to a pointer to it.
+template <typename Place>
+void one(Section& section, Place place) {
+  section.open = [place](job::Job& job) -> void* { return place(job); };
+  section.instances = [place](const job::Job& job) { return std::vector<const void*>{place(job)}; };
 }
 
-// One table each, in the order of the job file.
-Section top_level();
-Section model_section();
-Section calibration_section();
-Section sources_section();
+// The same of a list, which may not be there.
+template <typename Place>
+void many(Section& section, Place place) {
+  section.list = true;
+  section.open = [place](job::Job& job) -> void* { return &place(job)->emplace_back(); };
+  section.instances = [place](const job::Job& job) {
+    std::vector<const void*> pointers;
+    if (const auto* items = place(job))
+      for (const auto& item : *items) pointers.push_back(&item);
+    return pointers;
+  };
+}
+
+template <typename V>
+V* in_evaluation(job::Job& job, V job::EvaluationSettings::*member) {
+  if (!job.evaluate) job.evaluate.emplace();
+  return &(*job.evaluate.*member);
+}
+template <typename V>
+const V* in_evaluation(const job::Job& job, V job::EvaluationSettings::*member) {
+  return job.evaluate ? &(*job.evaluate.*member) : nullptr;
+}
+
+// The sections that decide which numbers are stored, and in which files.
 Section quantization_section();
 Section awq_section();
 Section rules_section();
 Section fallback_section();
 Section export_section();
-Section runtime_section();
-Section stages_section();
-Section evaluate_section();
-Section evaluate_texts_section();
-Section kv_cache_section();
-Section publish_section();
 
 }  // namespace calque::config

@@ -8,8 +8,6 @@
 
 namespace calque::config {
 
-using job::Job;
-using job::RuntimeSettings;
 using Presence = Section::Presence;
 
 namespace {
@@ -34,11 +32,11 @@ std::string when_text(bool (*applies)(const Format&)) {
 // A key of those formats only.
 template <bool (*applies)(const Format&)>
 Key only_of(Key key) {
-  return only_when<formats::ExportRequest>(
-      std::move(key), when_text(applies), [](const formats::ExportRequest& e) {
-        const Format* format = formats::find_format(e.format);
-        return format != nullptr && applies(*format);
-      });
+  return only_when<formats::ExportRequest>(std::move(key), when_text(applies),
+                                           [](const formats::ExportRequest& e) {
+                                             const Format* format = formats::find_format(e.format);
+                                             return format != nullptr && applies(*format);
+                                           });
 }
 
 bool any_format(const Format&) { return true; }
@@ -63,107 +61,67 @@ Section export_section() {
   s.path = "export";
   s.doc = "What is written. Exports that need the same rounding share one pass over the model.";
   s.presence = Presence::kRequired;
-  s.list = true;
-  s.open = [](Job& job) -> void* { return &job.exports.emplace_back(); };
-  s.instances = [](const Job& job) { return pointers_to(job.exports); };
+  many(s, [](auto& job) { return &job.exports; });
   const auto gguf_only = only_of<is_gguf>;
   const auto folders_only = only_of<is_folder>;
   s.keys = {
-      required(key<S>(
-          "format", one_of(names_where(any_format)),
-          [](const S& e) -> auto& { return e.format; }, "Format of the artifact.")),
-      required(key<S>(
-          "path", path(), [](const S& e) -> auto& { return e.path; },
-          "The folder; gguf: the file.")),
-      key<S>(
-          "overwrite", boolean(), [](const S& e) -> auto& { return e.overwrite; },
+      required(
+          key("format", one_of(names_where(any_format)), &S::format, "Format of the artifact.")),
+      required(key("path", path(), &S::path, "The folder; gguf: the file.")),
+      key("overwrite", boolean(), &S::overwrite,
           "Replace what is there; false: what is there is an error."),
-      only_of<has_versions>(key<S>(
-          "checkpoint_format", one_of(checkpoint_formats()),
-          [](const S& e) -> auto& { return e.checkpoint_format; },
-          "How zero points are stored; `auto`: gptq when symmetric, else gptq_v2.")),
-      only_of<has_desc_act>(key<S>(
-          "desc_act", boolean(), [](const S& e) -> auto& { return e.desc_act; },
-          "Groups in the order of activations, with a g_idx: slower kernels, and tensor "
-          "parallelism is limited.")),
-      folders_only(key<S>(
-          "scale_dtype", one_of({"auto", "float16", "bfloat16"}),
-          [](const S& e) -> auto& { return e.scale_dtype; },
+      only_of<has_versions>(
+          key("checkpoint_format", one_of(checkpoint_formats()), &S::checkpoint_format,
+              "How zero points are stored; `auto`: gptq when symmetric, else gptq_v2.")),
+      only_of<has_desc_act>(
+          key("desc_act", boolean(), &S::desc_act,
+              "Groups in the order of activations, with a g_idx: slower kernels, and tensor "
+              "parallelism is limited.")),
+      folders_only(key(
+          "scale_dtype", one_of({"auto", "float16", "bfloat16"}), &S::scale_dtype,
           "Numbers that scales may be; `auto`: float16, compressed-tensors the model's. Exports "
           "with the same grid and scale_dtype share one pass.")),
-      folders_only(key<S>(
-          "require", requirements(), [](const S& e) -> auto& { return e.require; },
-          "Refuse a plan that vLLM cannot load, at these tensor-parallel sizes.")),
-      folders_only(key<S>(
-          "max_shard_size", byte_size(), [](const S& e) -> auto& { return e.max_shard_bytes; },
-          "Largest weights file; more is split.")),
-      gguf_only(key<S>(
-          "type", text(), [](const S& e) -> auto& { return e.type; },
+      folders_only(key("require", requirements(), &S::require,
+                       "Refuse a plan that vLLM cannot load, at these tensor-parallel sizes.")),
+      folders_only(key("max_shard_size", byte_size(), &S::max_shard_bytes,
+                       "Largest weights file; more is split.")),
+      gguf_only(key(
+          "type", text(), &S::type,
           "One type, or one of llama.cpp's mixes of types: Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, "
           "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4, MXFP4_MOE "
           "(MXFP4 for stacked experts, else Q8_0), Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, F32. "
           "The older types (Q4_0 to Q8_0) are rounded as llama.cpp rounds them with `method: rtn`, "
           "by calque's own rules with any other.")),
-      gguf_only(key<S>(
-          "embedding_type", text(), [](const S& e) -> auto& { return e.embedding_type; },
+      gguf_only(key(
+          "embedding_type", text(), &S::embedding_type,
           "Type of the embedding, when `type` is quantized; `auto`: what the mix says (the type "
           "itself; Q4_K for TQ1_0 and TQ2_0, Q8_0 for MXFP4). A tied embedding is the output head, "
           "too, and this key is the stronger one.")),
-      gguf_only(key<S>(
-          "output_type", text(), [](const S& e) -> auto& { return e.output_type; },
-          "Type of the output head, when `type` is quantized; `auto`: what the mix says (Q6_K; "
-          "Q8_0 for Q8_0, MXFP4, MXFP4_MOE).")),
-      gguf_only(key<S>(
-          "tensor_types", tensor_types(), [](const S& e) -> auto& { return e.tensor_types; },
+      gguf_only(
+          key("output_type", text(), &S::output_type,
+              "Type of the output head, when `type` is quantized; `auto`: what the mix says (Q6_K; "
+              "Q8_0 for Q8_0, MXFP4, MXFP4_MOE).")),
+      gguf_only(key(
+          "tensor_types", tensor_types(), &S::tensor_types,
           "Types of single matrices: `match` is a regular expression, searched for anywhere in the "
           "name that the matrix has in the file (`blk.0.ffn_down.weight`), `type` one type, not a "
           "mix. The first rule that matches decides, before the mix; `embedding_type` and "
           "`output_type` come before the rules.")),
-      gguf_only(key<S>(
-          "pure", boolean(), [](const S& e) -> auto& { return e.pure; },
-          "No mix: every matrix takes the type that `type` stands for (Q4_K_M: Q4_K), but for "
-          "what `tensor_types`, `embedding_type` and `output_type` say.")),
-      gguf_only(key<S>(
-          "on_shape_fallback", one_of({"refuse", "allow"}),
-          [](const S& e) -> auto& { return e.on_shape_fallback; },
+      gguf_only(
+          key("pure", boolean(), &S::pure,
+              "No mix: every matrix takes the type that `type` stands for (Q4_K_M: Q4_K), but for "
+              "what `tensor_types`, `embedding_type` and `output_type` say.")),
+      gguf_only(key(
+          "on_shape_fallback", one_of({"refuse", "allow"}), &S::on_shape_fallback,
           "Rows that are not whole blocks of 256: refuse them, or allow what llama.cpp stores them "
           "as instead (Q4_K: Q5_0).")),
-      gguf_only(key<S>(
-          "split_max_size", byte_size_or_null(),
-          [](const S& e) -> auto& { return e.split_max_bytes; },
-          "Largest file; more is split into `NAME-00001-of-0000N.gguf`, of which llama.cpp is "
-          "given the first. Ollama does not load split files. null: one file.")),
-      gguf_only(key<S>(
-          "pre", text_or_null(), [](const S& e) -> auto& { return e.pre; },
-          "Name of the pre-tokenizer (`tokenizer.ggml.pre`), if it is not found from "
-          "the tokenizer's content.")),
-  };
-  return s;
-}
-
-Section publish_section() {
-  using S = job::PublishSettings;
-  Section s;
-  s.path = "publish";
-  s.doc = "What goes into a folder beside the weights, so that it can be uploaded as it is.";
-  s.open = [](Job& job) -> void* { return &job.publish; };
-  s.instances = [](const Job& job) { return std::vector<const void*>{&job.publish}; };
-  s.keys = {
-      key<S>(
-          "model_card", boolean(), [](const S& p) -> auto& { return p.model_card; },
-          "`README.md` with measured numbers, how to run it, and this job."),
-      key<S>(
-          "base_model", text_or_null(), [](const S& p) -> auto& { return p.base_model; },
-          "Name of the original on a model hub, `org/name`; null: the folder's name."),
-      key<S>(
-          "license", text(), [](const S& p) -> auto& { return p.license; },
-          "Licence identifier; `inherit`: what the model's folder says."),
-      key<S>(
-          "quantized_by", text_or_null(), [](const S& p) -> auto& { return p.quantized_by; },
-          "Who made it."),
-      key<S>(
-          "checksums", boolean(), [](const S& p) -> auto& { return p.checksums; },
-          "`SHA256SUMS` of every file."),
+      gguf_only(
+          key("split_max_size", or_empty(byte_size()), &S::split_max_bytes,
+              "Largest file; more is split into `NAME-00001-of-0000N.gguf`, of which llama.cpp is "
+              "given the first. Ollama does not load split files. null: one file.")),
+      gguf_only(key("pre", or_empty(text()), &S::pre,
+                    "Name of the pre-tokenizer (`tokenizer.ggml.pre`), if it is not found from "
+                    "the tokenizer's content.")),
   };
   return s;
 }

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <span>
 
 #include "calque/quant/methods.h"
@@ -5,7 +7,6 @@
 
 namespace calque::config {
 
-using job::Job;
 using job::QuantizationSettings;
 using Presence = Section::Presence;
 
@@ -95,81 +96,50 @@ Section quantization_section() {
   s.doc =
       "How values are chosen. `bits`, `group_size` and `sym` are for folders of safetensors; GGUF "
       "types bring their own.";
-  s.open = [](Job& job) -> void* { return &job.quantization; };
-  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization}; };
+  one(s, [](auto& job) { return &job.quantization; });
   s.keys = {
       method_key(),
-      key<S>(
-          "transform", row_of(quant::transforms()),
-          [](const S& q) -> auto& { return q.transform; },
+      key("transform", row_of(quant::transforms()), &S::transform,
           "What is done to channels before rounding; " + summaries(values_of(quant::transforms())) +
               "."),
-      key<S>(
-          "rounding", row_of(quant::roundings()), [](const S& q) -> auto& { return q.rounding; },
+      key("rounding", row_of(quant::roundings()), &S::rounding,
           "How values are rounded then; " + summaries(values_of(quant::roundings())) + "."),
-      key<S>(
-          "bits", small_integer(2, 8), [](const S& q) -> auto& { return q.grid.bits; },
+      key("bits", small_integer(2, 8), &S::grid, &formats::QuantizationRequest::bits,
           "Bits of a code; formats hold some of these (gptq: 2, 3, 4, 8; compressed-tensors: 4, 8; "
-          "awq: "
-          "4)."),
-      key<S>(
-          "group_size", group_size(), [](const S& q) -> auto& { return q.grid.group_size; },
+          "awq: 4)."),
+      key("group_size", group_size(), &S::grid, &formats::QuantizationRequest::group_size,
           "Inputs that share a scale."),
-      key<S>(
-          "sym", boolean(), [](const S& q) -> auto& { return q.grid.sym; },
+      key("sym", boolean(), &S::grid, &formats::QuantizationRequest::sym,
           "Symmetric: no zero points."),
-      key<S>(
-          "scale_rule", or_auto(choice<ScaleRule>(rules)),
-          [](const S& q) -> auto& { return q.scale_rule; },
+      key("scale_rule", or_auto(choice<ScaleRule>(rules)), &S::scale_rule,
           "A group's scale: from its extremes (`minmax`), with the largest magnitude on the "
           "outermost code (`full_range`), the best of candidates under the inputs' mean squares "
           "(`search`), or under the group's block of the Gram matrix (`block_search`); `auto`: "
           "`search`, behind channel scales `block_search`."),
-      key<S>(
-          "act_order", boolean(), [](const S& q) -> auto& { return q.options.act_order; },
+      key("act_order", boolean(), &S::options, &quant::RoundingOptions::act_order,
           "gptq: visit columns by falling activation; groups stay consecutive, so it costs "
           "nothing when the model is used."),
-      key<S>(
-          "damp_percent", number(0, 1), [](const S& q) -> auto& { return q.options.damp_percent; },
+      key("damp_percent", number(0, 1), &S::options, &quant::RoundingOptions::damp_percent,
           "gptq: added to the Hessian's diagonal, as a share of its mean (0.01 is 1 %)."),
-      key<S>(
-          "damp_auto_increment", number(0, 1),
-          [](const S& q) -> auto& { return q.options.damp_auto_increment; },
+      key("damp_auto_increment", number(0, 1), &S::options,
+          &quant::RoundingOptions::damp_auto_increment,
           "gptq: first increase of `damp_percent` when the Hessian is not positive definite, "
           "doubled each time; 0: no retries."),
-      key<S>(
-          "refine_passes", small_integer(0, 1000),
-          [](const S& q) -> auto& { return q.options.refine_passes; },
+      key("refine_passes", small_integer(0, 1000), &S::options,
+          &quant::RoundingOptions::refine_passes,
           "gptq: passes over the codes and scales after rounding; each lowers the error or leaves "
           "it."),
-      key<S>(
-          "propagate_error", boolean(), [](const S& q) -> auto& { return q.propagate_error; },
+      key("propagate_error", boolean(), &S::propagate_error,
           "Measure later layers behind the already quantized ones; false: behind the original "
           "ones."),
-      key<S>(
-          "upstream_correction", number_or_auto(0, 1),
-          [](const S& q) -> auto& { return q.upstream_correction; },
+      key("upstream_correction", or_auto(number(0, 1)), &S::upstream_correction,
           "gptq: how much of the error of earlier layers each linear makes up for, by the original "
           "model running beside: twice the forward pass. `auto`: 1 where codes have less than 4 "
           "bits, else 0."),
-      key<S>(
-          "imatrix", path_or_null(), [](const S& q) -> auto& { return q.imatrix; },
+      key("imatrix", or_empty(path()), &S::imatrix,
           "Importance matrix of `calque imatrix` or llama-imatrix, instead of calibration text: "
           "method `rtn`, exports to GGUF; the files are those of `llama-quantize --imatrix`."),
   };
-  return s;
-}
-
-Section fallback_section() {
-  using S = QuantizationSettings;
-  Section s;
-  s.path = "quantization.fallback";
-  s.doc = "When gptq cannot use a matrix's statistics, the matrix is rounded by rtn.";
-  s.open = [](Job& job) -> void* { return &job.quantization; };
-  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization}; };
-  s.keys = {key<S>(
-      "max_modules", integer(0), [](const S& q) -> auto& { return q.fallback_max_modules; },
-      "More matrices than this falling back fail the job.")};
   return s;
 }
 
@@ -180,17 +150,14 @@ Section awq_section() {
   Section s;
   s.path = "quantization.awq";
   s.doc = "Channel scales of `transform: awq`, folded into the norm or the linear before.";
-  s.open = [](Job& job) -> void* { return &job.quantization; };
-  s.instances = [](const Job& job) { return std::vector<const void*>{&job.quantization}; };
+  one(s, [](auto& job) { return &job.quantization; });
   s.keys = {
       earlier_rounding_key(),
-      key<S>(
-          "loss", choice<quant::AwqLoss>(losses), [](const S& q) -> auto& { return q.awq.loss; },
+      key("loss", choice<quant::AwqLoss>(losses), &S::awq, &quant::AwqOptions::loss,
           "What the search makes small: the error of the linears' outputs, from their Gram matrix "
           "(`gram`), or of the attention's and the MLP's as a whole, run for every candidate "
           "(`output`, as in the paper)."),
-      key<S>(
-          "n_grid", small_integer(1, 1000), [](const S& q) -> auto& { return q.awq.n_grid; },
+      key("n_grid", small_integer(1, 1000), &S::awq, &quant::AwqOptions::n_grid,
           "Ratios tried besides the identity."),
   };
   return s;
@@ -202,33 +169,31 @@ Section rules_section() {
   s.path = "quantization.rules";
   s.doc =
       "Settings for single modules, in folders of safetensors. Later rules patch earlier ones, key "
-      "by "
-      "key. `lm_head` is left alone unless a rule says `skip: false`.";
+      "by key. `lm_head` is left alone unless a rule says `skip: false`.";
   s.presence = Presence::kOptional;
-  s.list = true;
-  s.open = [](Job& job) -> void* { return &job.quantization.grid.rules.emplace_back(); };
-  s.instances = [](const Job& job) { return pointers_to(job.quantization.grid.rules); };
+  many(s, [](auto& job) { return &job.quantization.grid.rules; });
   s.keys = {
-      required(key<S>(
-          "match", text(), [](const S& r) -> auto& { return r.match; },
-          "Module name (`model.layers.0.mlp.down_proj`), glob (`*.down_proj`), or regular "
-          "expression (`re:.*\\.mlp\\.`, from the start of the name).")),
-      key<S>(
-          "bits", or_null(small_integer(2, 8)), [](const S& r) -> auto& { return r.bits; },
-          "Bits of these modules."),
-      key<S>(
-          "group_size", or_null(group_size()), [](const S& r) -> auto& { return r.group_size; },
-          "Group size of these modules."),
-      key<S>(
-          "sym", or_null(boolean()), [](const S& r) -> auto& { return r.sym; },
-          "Symmetric or not."),
-      key<S>(
-          "skip", or_null(boolean()), [](const S& r) -> auto& { return r.skip; },
-          "Leave these modules as they are."),
-      key<S>(
-          "allow_no_match", boolean(), [](const S& r) -> auto& { return r.allow_no_match; },
+      required(key("match", text(), &S::match,
+                   "Module name (`model.layers.0.mlp.down_proj`), glob (`*.down_proj`), or regular "
+                   "expression (`re:.*\\.mlp\\.`, from the start of the name).")),
+      key("bits", or_null(small_integer(2, 8)), &S::bits, "Bits of these modules."),
+      key("group_size", or_null(group_size()), &S::group_size, "Group size of these modules."),
+      key("sym", or_null(boolean()), &S::sym, "Symmetric or not."),
+      key("skip", or_null(boolean()), &S::skip, "Leave these modules as they are."),
+      key("allow_no_match", boolean(), &S::allow_no_match,
           "A rule that matches nothing is an error otherwise."),
   };
+  return s;
+}
+
+Section fallback_section() {
+  using S = QuantizationSettings;
+  Section s;
+  s.path = "quantization.fallback";
+  s.doc = "When gptq cannot use a matrix's statistics, the matrix is rounded by rtn.";
+  one(s, [](auto& job) { return &job.quantization; });
+  s.keys = {key("max_modules", integer(0), &S::fallback_max_modules,
+                "More matrices than this falling back fail the job.")};
   return s;
 }
 

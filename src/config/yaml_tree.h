@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,10 @@ struct YamlEntry {
   Mark mark;  // of the key
   YamlNode value;
 };
+
+// The text of a job or sweep file (`kind`: "job", for messages). Error(kConfig, "E111") for a
+// folder, an unreadable file, or one that is larger than 1 MiB.
+std::string read_yaml_file(const std::filesystem::path& file, const char* kind);
 
 // One document. What YAML allows and a job file does not (anchors and aliases, tags, keys that are
 // not scalars, several documents) and syntax errors go to `diagnostics` (E104). Every mark gets

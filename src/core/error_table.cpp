@@ -47,7 +47,7 @@ constexpr ErrorEntry kErrors[] = {
      "Check the path and its permissions."},
 
     // the job file: methods and devices
-    {"E112", 2, "The quantization method is unknown.", "", "Choose rtn, gptq or awq."},
+    {"E112", 2, "The quantization method is unknown.", "", "Choose one of those that `calque schema` lists for quantization.method."},
     {"E113", 2, "awq.loss: output cannot be combined with propagate_error: false.",
      "That loss runs parts of a block while its inputs are there, and they are not kept when all "
      "statistics come from the original model.",
@@ -63,6 +63,9 @@ constexpr ErrorEntry kErrors[] = {
      "It moves weights before GPTQ rounds them so that they make up for errors of earlier blocks; "
      "that needs GPTQ, calibration text and propagate_error: true.",
      "Remove the key, or change the setting that the message names."},
+    {"E117", 2, "The key is no longer one of the job file's.",
+     "It chose what nobody could choose well, or was a second way to write another key.",
+     "Write what the message says instead."},
     {"E121", 2, "The format has no room for this width.",
      "'awq' stores 4-bit weights only; each container has its own list.",
      "Use a width that the format stores, or export to another: gptq stores 2, 3, 4 and 8 bits, "
@@ -211,7 +214,8 @@ constexpr ErrorEntry kErrors[] = {
     {"E203", 2, "The method needs calibration text.", "GPTQ and AWQ measure what each layer sees.",
      "Give calibration.sources or calibration.tokens, or use method: rtn."},
     {"E205", 2, "calibration has both sources and tokens.", "", "Keep one of them."},
-    {"E206", 2, "evaluate needs either a text or tokens.", "", "Give one of them."},
+    {"E206", 2, "evaluate has no texts, or one of them is neither text nor tokens.", "",
+     "Give evaluate.texts, and in each of its entries either text or tokens."},
     {"E207", 2, "Sequences are longer than the model allows.",
      "Beyond max_position_embeddings a model's output means nothing.",
      "Use the length that the message gives."},
@@ -245,9 +249,8 @@ constexpr ErrorEntry kErrors[] = {
      "Write numbers and ranges, such as 0-3,7, below the number that the message gives."},
     {"E244", 2, "There is no such type for a key/value cache.", "",
      "Use q8_0, q5_1, q4_0, fp8 or f16."},
-    {"E245", 2, "An entry of evaluate.kv_cache names no type, or two, or another's name.", "",
-     "Give `type` for keys and values together, or k_type and v_type; and a `name` if two entries "
-     "have the same types."},
+    {"E245", 2, "An entry of evaluate.kv_cache names no type, or another's name.", "",
+     "Give k_type and v_type, or one of them; and a `name` if two entries have the same types."},
 
     // reports
     {"E251", 3, "The folder holds neither a run nor a sweep.",

@@ -50,18 +50,16 @@ std::string shown(const std::string& type) { return type.empty() ? "-" : type; }
 
 std::string name_of(const KvCacheSettings& cache) {
   if (!cache.name.empty()) return cache.name;
-  std::string name = cache.type.empty()
-                         ? fmt::format("{}/{}", shown(cache.k_type), shown(cache.v_type))
-                         : cache.type;
+  std::string name = cache.k_type == cache.v_type
+                         ? shown(cache.k_type)
+                         : fmt::format("{}/{}", shown(cache.k_type), shown(cache.v_type));
   return cache.layers.empty() ? name : fmt::format("{}@{}", name, cache.layers);
 }
 
 void check_types(const KvCacheSettings& cache) {
-  const bool apart = !cache.k_type.empty() || !cache.v_type.empty();
-  if (cache.type.empty() != apart)
+  if (cache.k_type.empty() && cache.v_type.empty())
     throw Error(ErrorKind::kConfig, "E245",
-                fmt::format("evaluate.kv_cache '{}' needs either type, or k_type and v_type (one "
-                            "or both of these)",
+                fmt::format("evaluate.kv_cache '{}' needs k_type and v_type (one or both)",
                             name_of(cache)));
 }
 
@@ -82,8 +80,8 @@ std::vector<eval::KvCacheSpec> kv_caches_of(const EvaluationSettings& settings,
     check_types(cache);
     eval::KvCacheSpec& spec = specs.emplace_back();
     spec.name = name_of(cache);
-    spec.keys = eval::kv_type_from(cache.type.empty() ? cache.k_type : cache.type);
-    spec.values = eval::kv_type_from(cache.type.empty() ? cache.v_type : cache.type);
+    spec.keys = eval::kv_type_from(cache.k_type);
+    spec.values = eval::kv_type_from(cache.v_type);
     spec.layers = eval::layers_from(cache.layers, config.num_layers);
     if (std::count_if(specs.begin(), specs.end(),
                       [&](const eval::KvCacheSpec& other) { return other.name == spec.name; }) > 1)
@@ -116,7 +114,6 @@ void check_evaluation_of(const EvaluationSettings& settings, const model::ModelC
 
 std::vector<EvaluationText> EvaluationSettings::named_texts() const {
   std::vector<EvaluationText> result = texts;
-  if (texts.empty()) result.push_back({.name = "", .text = text, .tokens = tokens, .windows = {}});
   for (EvaluationText& item : result) {
     if (item.name.empty()) item.name = name_of_file(item.file());
     if (!item.windows) item.windows = windows;
@@ -125,12 +122,11 @@ std::vector<EvaluationText> EvaluationSettings::named_texts() const {
 }
 
 void check_evaluation(const EvaluationSettings& settings) {
-  if (!settings.texts.empty() && !(settings.text.empty() && settings.tokens.empty()))
-    throw Error(ErrorKind::kConfig, "E206",
-                "evaluate has both texts and text or tokens; put all into texts");
+  if (settings.texts.empty())
+    throw Error(ErrorKind::kConfig, "E206", "evaluate needs texts: give at least one");
   std::set<std::string> names;
   for (const EvaluationText& text : settings.named_texts()) {
-    check_source(text, settings.texts.empty() ? "evaluate" : "evaluate.texts");
+    check_source(text, "evaluate.texts");
     check_name(text, names);
   }
 }

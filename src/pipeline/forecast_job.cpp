@@ -128,7 +128,7 @@ class Probe {
     model::ModelConfig config = opened_.source.family.config;
     config.num_layers = 1;
     job::Job part = job();
-    part.evaluate = job::EvaluationSettings{.text = {}, .tokens = {}, .texts = {first}};
+    part.evaluate = job::EvaluationSettings{.texts = {first}};
     part.evaluate->seqlen = job().evaluate->seqlen;
     const Parts whole = split(one_block_evaluation(part));
     const double all = evaluate_seconds(whole.blocks) + evaluate_seconds(whole.heads);

@@ -151,11 +151,11 @@ TEST(DeviceCodec, TakesAutoCpuAndCudaWithANumber) {
 }
 
 TEST(DeviceCodec, OfAStageMayBeLeftToTheJobs) {
-  EXPECT_EQ(read(device_or_null(), YamlNode{}), "");
-  EXPECT_EQ(read(device_or_null(), plain("cuda:1")), "cuda:1");
-  EXPECT_EQ(device_or_null().show(""), "null");
-  EXPECT_EQ(device_or_null().show("cuda:1"), quoted_if_needed("cuda:1"));
-  EXPECT_EQ(refused(device_or_null(), plain("gpu")).code, "E107");
+  EXPECT_EQ(read(or_empty(device()), YamlNode{}), "");
+  EXPECT_EQ(read(or_empty(device()), plain("cuda:1")), "cuda:1");
+  EXPECT_EQ(or_empty(device()).show(""), "null");
+  EXPECT_EQ(or_empty(device()).show("cuda:1"), quoted_if_needed("cuda:1"));
+  EXPECT_EQ(refused(or_empty(device()), plain("gpu")).code, "E107");
 }
 
 TEST(QuotedIfNeeded, ReadsBackAsTheSameText) {

@@ -137,19 +137,46 @@ TEST(JobErrors, GptqWithoutCalibrationDataIsRefused) {
   EXPECT_THAT(folder.refusal(job + "calibration: {seqlen: 8}\n"),
               StartsWith("job.yaml:4:1: error[E108]: method gptq needs calibration data: give "
                          "calibration.sources or calibration.tokens"));
-  EXPECT_NO_THROW(folder.load(job + "calibration: {tokens: ids.npy}\n"));
+  EXPECT_NO_THROW(folder.load(job + "calibration: {tokens: ids.safetensors}\n"));
 }
 
 TEST(JobErrors, SourcesAndTokensExcludeEachOther) {
   const JobFolder folder;
-  EXPECT_THAT(folder.refusal(kSmallJob + "calibration:\n  tokens: a.npy\n  sources: [{path: b}]\n"),
-              StartsWith("job.yaml:8:3: error[E109]: calibration has both sources and tokens"));
   EXPECT_THAT(
-      folder.refusal(kSmallJob + "evaluate: {text: a, tokens: b}\n"),
-      StartsWith("job.yaml:7:1: error[E109]: evaluate needs one of text, tokens and texts"));
+      folder.refusal(kSmallJob + "calibration:\n  tokens: a.safetensors\n  sources: [{path: b}]\n"),
+      StartsWith("job.yaml:8:3: error[E109]: calibration has both sources and tokens"));
+}
+
+TEST(JobErrors, AnEvaluationNeedsTexts) {
+  const JobFolder folder;
+  EXPECT_THAT(folder.refusal(kSmallJob + "evaluate: {seqlen: 64}\n"),
+              StartsWith("job.yaml:7:1: error[E108]: evaluate needs texts, such as texts: [{text: "
+                         "heldout.txt}]"));
+}
+
+TEST(JobErrors, KeysThatWentSayWhatToWriteInstead) {
+  const JobFolder folder;
+  const auto refusal = [&](const std::string& keys) {
+    return folder.refusal("version: 1\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n" +
+                          keys);
+  };
   EXPECT_THAT(
-      folder.refusal(kSmallJob + "evaluate: {seqlen: 64}\n"),
-      StartsWith("job.yaml:7:1: error[E108]: evaluate needs one of text, tokens and texts"));
+      refusal("quantization: {method: rtn, block_size: 64}\n"),
+      StartsWith("job.yaml:4:29: error[E117]: 'block_size' is no longer a key. Columns go in "
+                 "blocks of 128"));
+  EXPECT_THAT(
+      refusal("quantization: {method: awq, awq: {clip: false}}\n"),
+      HasSubstr("error[E117]: 'clip' is no longer a key. Write 'scale_rule: block_search' in "
+                "quantization"));
+  EXPECT_THAT(
+      refusal("evaluate: {text: held.txt}\n"),
+      HasSubstr("error[E117]: 'text' is no longer a key. Write 'texts: [{text: held.txt}]' in "
+                "evaluate"));
+  EXPECT_THAT(refusal("evaluate: {tokens: t.safetensors}\n"),
+              HasSubstr("Write 'texts: [{tokens: t.safetensors}]' in evaluate"));
+  EXPECT_THAT(
+      refusal("evaluate: {kv_cache: [{type: q8_0}]}\n"),
+      HasSubstr("error[E117]: 'type' is no longer a key. Write 'k_type: q8_0, v_type: q8_0'"));
 }
 
 TEST(JobErrors, KeysOfTheOtherFormatAreRefused) {

@@ -38,7 +38,7 @@ export:
   - {format: gptq, path: out/a, checkpoint_format: gptq_v2, max_shard_size: 500MB, overwrite: true}
   - {format: gguf, path: out/a.gguf, type: Q5_1, embedding_type: F16, output_type: Q4_0, pre: qwen2}
 runtime: {threads: 3, forward_dtype: bfloat16, device: "cuda:1"}
-evaluate: {text: held.txt, seqlen: 128, windows: 0, dtype: bfloat16}
+evaluate: {texts: [{text: held.txt}], seqlen: 128, windows: 0, dtype: bfloat16}
 run_dir: runs/everything
 )";
 
@@ -95,7 +95,7 @@ TEST(LoadJob, StoresEveryValueWhereThePipelineReadsIt) {
   EXPECT_EQ(job.runtime.forward_dtype, "bfloat16");
   EXPECT_EQ(job.runtime.device, "cuda:1");
   ASSERT_TRUE(job.evaluate);
-  EXPECT_EQ(job.evaluate->text, folder.path() / "held.txt");
+  EXPECT_EQ(job.evaluate->texts.at(0).text, folder.path() / "held.txt");
   EXPECT_EQ(job.evaluate->seqlen, 128);
   EXPECT_EQ(job.evaluate->windows, 0);
   EXPECT_EQ(job.evaluate->dtype, "bfloat16");
@@ -117,8 +117,9 @@ TEST(LoadJob, TakesAMethodAsShortForTwoKeys) {
   const JobFolder folder;
   const auto loaded = [&](const std::string& keys) {
     return folder
-        .load("version: 1\nmodel: {path: m}\ncalibration: {tokens: t.safetensors}\nquantization: {" +
-              keys + "}\nexport: [{format: gptq, path: o}]\n")
+        .load(
+            "version: 1\nmodel: {path: m}\ncalibration: {tokens: t.safetensors}\nquantization: {" +
+            keys + "}\nexport: [{format: gptq, path: o}]\n")
         .quantization;
   };
   for (const auto& [keys, transform, rounding] :
@@ -147,7 +148,8 @@ TEST(LoadJob, ChoosesTheScaleRuleByTheTransform) {
 
 TEST(ResolvedYaml, IsTheSameHoweverTheMethodWasWritten) {
   const JobFolder folder;
-  const std::string head = "version: 1\nname: x\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n";
+  const std::string head =
+      "version: 1\nname: x\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n";
   EXPECT_EQ(resolved_yaml(folder.load(head + "quantization: {method: rtn}\n")),
             resolved_yaml(folder.load(head + "quantization: {rounding: rtn}\n")));
 }

@@ -25,7 +25,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"calibration.packing", "truncate"},
     {"calibration.add_bos", "false"},
     {"calibration.parse_special", "false"},
-    {"calibration.tokens", "other.npy"},
+    {"calibration.tokens", "other.safetensors"},
     {"calibration.save_imatrix", "other.gguf"},
     {"calibration.sources.0.path", "other.txt"},
     {"calibration.sources.0.text_column", "other"},
@@ -84,8 +84,6 @@ const std::map<std::string, std::string> kOtherValues = {
     {"runtime.stages.transform", "cpu"},
     {"runtime.stages.quantize", "auto"},
     {"runtime.stages.pack", "cpu"},
-    {"evaluate.text", "other.txt"},
-    {"evaluate.tokens", "other.npy"},
     {"evaluate.seqlen", "99"},
     {"evaluate.windows", "1"},
     {"evaluate.dtype", "auto"},
@@ -93,10 +91,9 @@ const std::map<std::string, std::string> kOtherValues = {
     {"evaluate.kv_cache_seqlens", "[64, 0]"},
     {"evaluate.texts.0.name", "other"},
     {"evaluate.texts.0.text", "other.txt"},
-    {"evaluate.texts.0.tokens", "other.npy"},
+    {"evaluate.texts.0.tokens", "other.safetensors"},
     {"evaluate.texts.0.windows", "7"},
     {"evaluate.kv_cache.0.name", "other"},
-    {"evaluate.kv_cache.0.type", "q4_0"},
     {"evaluate.kv_cache.0.k_type", "fp8"},
     {"evaluate.kv_cache.0.v_type", "f16"},
     {"evaluate.kv_cache.0.layers", "'0-3,7'"},
@@ -105,8 +102,6 @@ const std::map<std::string, std::string> kOtherValues = {
 // What these exclude goes.
 const std::map<std::string, std::vector<std::string>> kTogetherWith = {
     {"calibration.tokens", {"calibration.sources=null"}},
-    {"evaluate.text", {"evaluate.texts=null"}},
-    {"evaluate.tokens", {"evaluate.texts=null"}},
 };
 
 constexpr const char* kBaseJob = R"(version: 1
@@ -117,7 +112,7 @@ quantization: {rounding: rtn, rules: [{match: lm_head}]}
 export:
   - {format: gptq, path: o}
   - {format: gguf, path: o.gguf}
-evaluate: {texts: [{name: b, text: b.txt}], kv_cache: [{name: c, type: q8_0}]}
+evaluate: {texts: [{name: b, text: b.txt}], kv_cache: [{name: c, k_type: q8_0}]}
 run_dir: r
 )";
 

@@ -32,7 +32,7 @@ TEST(Overrides, MakeSectionsAndListEntriesThatAreNotThere) {
 
 TEST(Overrides, CanRemoveASection) {
   const JobFolder folder;
-  const std::string yaml = kSmallJob + "evaluate: {text: a.txt}\n";
+  const std::string yaml = kSmallJob + "evaluate: {texts: [{text: a.txt}]}\n";
   ASSERT_TRUE(folder.load(yaml).evaluate);
   EXPECT_FALSE(folder.load(yaml, {"evaluate=null"}).evaluate);
 }

@@ -97,6 +97,11 @@ TEST(SweepFile, TakesItsNameAndFolderFromTheFile) {
   EXPECT_FALSE(sweep.share.asked);
 }
 
+TEST(SweepFile, SaysWhatToWriteInsteadOfAKeyThatWent) {
+  EXPECT_THAT(SweepText().refusal("version: 1\nbase: j\ngrid: {block_size: [64, 128]}\n"),
+              HasSubstr("3:8: error[E117]: 'block_size' is no longer a key"));
+}
+
 // null, lists and text that looks like a number reach --set as they were meant.
 TEST(SweepFile, ValuesKeepTheirKind) {
   const SweepText text;

@@ -21,7 +21,7 @@ TEST(TensorTypesKey, KeepsTheOrderOfTheRules) {
   const job::Job job = folder.load(
       job_with("tensor_types: [{match: 'blk\\.0\\.', type: Q8_0}, {type: Q6_K, match: ffn_down}]"));
   const std::vector<formats::TensorTypeRule> expected = {{"blk\\.0\\.", "Q8_0"},
-                                                          {"ffn_down", "Q6_K"}};
+                                                         {"ffn_down", "Q6_K"}};
   EXPECT_EQ(job.exports[0].tensor_types, expected);
   EXPECT_EQ(folder.load(resolved_yaml(job)).exports[0].tensor_types, expected);
 }

@@ -69,7 +69,7 @@ TEST(MemoryPlan, CountsTheGramMatrixBetweenTwoLooksAtASite) {
 // 4096 x 64 in fp32: folders that leave the head as it is share the original's.
 TEST(MemoryPlan, CountsASecondHeadOnlyWhereOneDiffers) {
   job::Job job = tiny_job();
-  job.evaluate = job::EvaluationSettings{.tokens = "tokens.npy", .seqlen = 32, .windows = 1};
+  job.evaluate = job::EvaluationSettings{.texts = {{.tokens = "tokens.safetensors"}}, .seqlen = 32, .windows = 1};
   model::ModelConfig config = tiny_config(1);
   config.vocab_size = 4096;
   const model::FamilySpec family = model::family_of(config);
@@ -105,8 +105,8 @@ TEST(MemoryPlan, HoldsFinalStatesOfEveryModelOfOneEvaluation) {
   job::Job job = tiny_job();
   job::EvaluationSettings& settings = job.evaluate.emplace();
   settings.texts.resize(2);
-  settings.texts[0].tokens = "a.npy";
-  settings.texts[1].tokens = "b.npy";
+  settings.texts[0].tokens = "a.safetensors";
+  settings.texts[1].tokens = "b.safetensors";
   settings.seqlen = 16;
   settings.windows = 4;
   constexpr std::uint64_t kStates = 4 * 4 * 16 * 64;

@@ -31,7 +31,7 @@ inline model::FamilySpec tiny_family(Index layers) { return model::family_of(tin
 // 4 rows of 32 tokens, fp32, one thread.
 inline job::Job tiny_job() {
   job::Job job;
-  job.calibration.tokens = "tokens.npy";
+  job.calibration.tokens = "tokens.safetensors";
   job.calibration.packing.n_samples = 4;
   job.calibration.packing.seqlen = 32;
   job.runtime.forward_dtype = "float32";

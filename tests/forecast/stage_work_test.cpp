@@ -81,7 +81,7 @@ TEST(PredictTime, GrowsWithLayersTokensAndWindows) {
   job.calibration.packing.seqlen *= 2;
   EXPECT_GT(seconds_of(job, 2), more_rows);
   job = tiny_job();
-  job.evaluate = job::EvaluationSettings{.tokens = "tokens.npy", .seqlen = 32, .windows = 4};
+  job.evaluate = job::EvaluationSettings{.texts = {{.tokens = "tokens.safetensors"}}, .seqlen = 32, .windows = 4};
   const double evaluated = seconds_of(job, 2);
   EXPECT_GT(evaluated, before);
   job.evaluate->windows = 8;

@@ -36,7 +36,7 @@ formats::ExportPlan plan_with(const std::string& format, std::vector<quant::Grid
 
 Job gptq_job() {
   Job job;
-  job.calibration.tokens = "ids.npy";
+  job.calibration.tokens = "ids.safetensors";
   return job;
 }
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -88,7 +90,7 @@ std::vector<std::string> rows_of(const record::EvaluationReport& evaluation) {
 TEST_F(EvaluateTexts, MeasuresEachTextThenTheCachesAtEachLength) {
   settings.texts = {text_of("whole", imatrix_text()), text_of("", folder.path() / "short.txt")};
   settings.noise_floor = true;
-  settings.kv_cache = {{.name = "", .type = "q8_0", .k_type = "", .v_type = "", .layers = ""}};
+  settings.kv_cache = {{.name = "", .k_type = "q8_0", .v_type = "q8_0", .layers = ""}};
   settings.kv_cache_seqlens = {0};
   const std::vector<record::EvaluationReport> evaluations = run();
   ASSERT_EQ(evaluations.size(), 4u);
@@ -114,9 +116,9 @@ TEST_F(EvaluateTexts, MeasuresEachTextThenTheCachesAtEachLength) {
 }
 
 TEST_F(EvaluateTexts, MeasuresCachesOnceWhereLengthsAreTheSame) {
-  settings.text = folder.path() / "half.txt";
+  settings.texts = {text_of("", folder.path() / "half.txt")};
   settings.windows = 1;
-  settings.kv_cache = {{.name = "mine", .type = "", .k_type = "fp8", .v_type = "", .layers = "1"}};
+  settings.kv_cache = {{.name = "mine", .k_type = "fp8", .v_type = "", .layers = "1"}};
   settings.kv_cache_seqlens = {64, 64};
   const std::vector<record::EvaluationReport> evaluations = run();
   ASSERT_EQ(evaluations.size(), 1u);
@@ -128,11 +130,11 @@ TEST_F(EvaluateTexts, MeasuresCachesOnceWhereLengthsAreTheSame) {
 TEST_F(EvaluateTexts, NamesCachesByWhatTheyRound) {
   model::ModelConfig config;
   config.num_layers = 4;
-  const auto cache = [](const char* type, const char* k, const char* v, const char* layers) {
-    return job::KvCacheSettings{.name = "", .type = type, .k_type = k, .v_type = v, .layers = layers};
+  const auto cache = [](const char* k, const char* v, const char* layers) {
+    return job::KvCacheSettings{.name = "", .k_type = k, .v_type = v, .layers = layers};
   };
-  settings.kv_cache = {cache("q8_0", "", "", ""), cache("", "q8_0", "q4_0", ""),
-                       cache("", "q4_0", "", "0-1,3")};
+  settings.kv_cache = {cache("q8_0", "q8_0", ""), cache("q8_0", "q4_0", ""),
+                       cache("q4_0", "", "0-1,3")};
   std::vector<std::string> names;
   for (const eval::KvCacheSpec& spec : kv_caches_of(settings, config)) names.push_back(spec.name);
   EXPECT_THAT(names, ElementsAre("q8_0", "q8_0/q4_0", "q4_0/-@0-1,3"));
@@ -145,13 +147,12 @@ TEST_F(EvaluateTexts, RefusesWhatCannotBeMeasured) {
   EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: 'b c' is no name"));
   settings.texts.back() = text_of("b", "nowhere.txt");
   EXPECT_THAT(refusal(), HasSubstr("E202: evaluate.texts: 'nowhere.txt' does not exist"));
-  settings.texts.pop_back();
-  settings.text = imatrix_text();
-  EXPECT_THAT(refusal(), HasSubstr("E206: evaluate has both texts and text"));
-  settings.text.clear();
+  const auto texts = std::exchange(settings.texts, {});
+  EXPECT_THAT(refusal(), HasSubstr("E206: evaluate needs texts"));
+  settings.texts = {texts.front()};
   settings.kv_cache.resize(1);
   EXPECT_THAT(refusal(), HasSubstr("E245"));
-  settings.kv_cache[0].type = "q4_0";
+  settings.kv_cache[0].k_type = settings.kv_cache[0].v_type = "q4_0";
   settings.kv_cache_seqlens = {2048};
   EXPECT_THAT(refusal(), HasSubstr("E207: evaluate.kv_cache_seqlens is 2048"));
   settings.kv_cache_seqlens = {0};

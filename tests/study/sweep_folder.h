@@ -32,7 +32,7 @@ class SweepFolder {
           "calibration: {tokens: ids/model.safetensors, n_samples: 4, seqlen: 128}\n"
           "quantization: {method: gptq, group_size: 32, propagate_error: false}\n"
           "export: [{format: gptq, path: elsewhere/tiny}]\n"
-          "evaluate: {tokens: ids/model.safetensors, seqlen: 64, windows: 4}\n"
+          "evaluate: {texts: [{tokens: ids/model.safetensors}], seqlen: 64, windows: 4}\n"
           "runtime: {forward_dtype: float32}\npublish: {model_card: false}\n");
   }
 

@@ -39,7 +39,7 @@ inline job::Job demo_job() {
 
 inline job::EvaluationSettings small_evaluation() {
   job::EvaluationSettings settings;
-  settings.text =
+  settings.texts.emplace_back().text =
       std::filesystem::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt";
   settings.seqlen = 256;
   settings.windows = 8;

@@ -10,7 +10,7 @@ namespace calque::job {
 
 // evaluate.kv_cache for a model, names filled in: "q8_0", "q8_0/q4_0" (keys/values; "-": as
 // computed), "q4_0@0-3" for some layers. Errors: eval/kv_cache.h; Error(kConfig, "E245") for an
-// entry that names no type or names it twice, and for two of one name.
+// entry that names no type, and for two of one name.
 std::vector<eval::KvCacheSpec> kv_caches_of(const EvaluationSettings& settings,
                                             const model::ModelConfig& config);
 

@@ -99,16 +99,13 @@ struct EvaluationText {
 // A precision of the key/value cache (eval/kv_cache.h).
 struct KvCacheSettings {
   std::string name;    // "": made from the rest
-  std::string type;    // of keys and values; "": k_type and v_type say
   std::string k_type;  // "": not rounded
   std::string v_type;
   std::string layers;  // "0-3,7"; "": all
 };
 
 struct EvaluationSettings {
-  std::filesystem::path text;  // one text without a list: exactly one of text, tokens and texts
-  std::filesystem::path tokens;
-  std::vector<EvaluationText> texts;
+  std::vector<EvaluationText> texts;  // at least one
   std::int64_t seqlen = 512;
   std::int64_t windows = 40;  // 0: all full windows
   std::string dtype = "float32";
@@ -118,7 +115,7 @@ struct EvaluationSettings {
   // Empty: seqlen and 0.
   std::vector<std::int64_t> kv_cache_seqlens;
 
-  // The texts with their names and numbers of windows filled in, however they were given.
+  // The texts with their names and numbers of windows filled in.
   std::vector<EvaluationText> named_texts() const;
 };
 
