@@ -48,7 +48,7 @@ double columns_of(const formats::TensorPlan& planned) {
   return static_cast<double>(planned.tensor.shape[1]);
 }
 
-// quant/block_gptq.cpp.
+// quant/gptq_blocks.cpp.
 Work blocks_work(const job::QuantizationSettings& settings, const formats::TensorPlan& planned,
                  bool calibrated) {
   Work work;

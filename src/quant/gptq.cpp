@@ -1,18 +1,149 @@
+#include "quant/gptq.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "calque/core/error.h"
 #include "calque/kernels/gptq_sweep.h"
+#include "calque/kernels/inverse_cholesky.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/quant/methods.h"
-#include "quant/block_gptq.h"
-#include "quant/block_rounding.h"
-#include "quant/column_order.h"
-#include "quant/gptq_site.h"
+#include "quant/gptq_blocks.h"
 #include "quant/weights.h"
 
+// GPTQ, top to bottom: the Hessian of a site and its factor, once; then each of the site's
+// matrices, a strip of rows after another: scales, the sweep over the columns, refinement; and the
+// report. What it shares with other methods (scales, strips, orders of columns, errors) is in
+// weights.h, the sweep's loop in kernels/cpu/gptq_sweep.cpp, GGUF's blocks in gptq_blocks.cpp.
+
 namespace calque::quant {
+
+// ---- The Hessian: damped until it can be factored
+
+namespace {
+
+// Mean of the diagonal over the inputs that were not always zero.
+double mean_of_live(const std::vector<float>& diagonal_K) {
+  const auto live = std::count_if(diagonal_K.begin(), diagonal_K.end(),
+                                  [](float value) { return value != 0.0f; });
+  const double total = std::accumulate(diagonal_K.begin(), diagonal_K.end(), 0.0);
+  return live == 0 ? 0.0 : total / static_cast<double>(live);
+}
+
+// damp, damp + step, damp + 3 step, damp + 7 step, ..., at last 1.
+std::vector<double> damping_ladder(const RoundingOptions& options) {
+  std::vector<double> ladder = {options.damp_percent};
+  for (double step = options.damp_auto_increment; step > 0 && ladder.back() < 1.0; step *= 2)
+    ladder.push_back(std::min(1.0, ladder.back() + step));
+  return ladder;
+}
+
+void set_diagonal(Matrix<float>& hessian_KK, const GptqSite& site,
+                  const std::vector<float>& diagonal_K, double mean) {
+  for (Index i = 0; i < hessian_KK.rows(); ++i) {
+    const float value = diagonal_K[site.order[i]];
+    // Without any damping a dead input still needs a pivot; which one makes no difference.
+    const double pivot = value == 0.0f && site.damping == 0.0 ? mean : value + site.damping;
+    hessian_KK(i, i) = static_cast<float>(pivot);
+  }
+}
+
+// The diagonal of H in stored order.
+std::vector<double> damped_diagonal(const GptqSite& site, const std::vector<float>& diagonal_K) {
+  std::vector<double> damped_K;
+  for (const float value : diagonal_K) damped_K.push_back(value + site.damping);
+  return damped_K;
+}
+
+void factor(GptqSite& site, const quant::InputStats& stats, const std::vector<float>& diagonal_K,
+            double mean, const RoundingOptions& options, const Exec& exec) {
+  const std::vector<double> ladder = damping_ladder(options);
+  for (const double damp : ladder) {
+    site.damp_percent = damp;
+    site.damping = damp * mean;
+    Matrix<float> hessian_KK =
+        upper_in_order(stats.gram_KK, site.order, 1.0f / static_cast<float>(stats.tokens));
+    set_diagonal(hessian_KK, site, diagonal_K, mean);
+    std::optional<Matrix<float>> factor_KK = inverse_cholesky(std::move(hessian_KK), exec);
+    if (!factor_KK) continue;
+    site.inverse_factor_KK = std::move(*factor_KK);
+    return;
+  }
+  site.failure = fmt::format(
+      "the Hessian of {} inputs over {} tokens is not positive definite with damping {} to {} of "
+      "its mean diagonal {:.3g} ({} attempts)",
+      stats.features(), stats.tokens, ladder.front(), ladder.back(), mean, ladder.size());
+}
+
+}  // namespace
+
+GptqSite factor_site(const quant::InputStats& stats, const RoundingOptions& options,
+                     const Exec& exec) {
+  GptqSite site;
+  if (stats.empty()) {
+    site.failure = "no calibration statistics";
+    return site;
+  }
+  const std::vector<float> diagonal_K = stats.mean_square_K();
+  const double mean = mean_of_live(diagonal_K);
+  site.dead_columns = std::count(diagonal_K.begin(), diagonal_K.end(), 0.0f);
+  if (!(mean > 0) || !std::isfinite(mean)) {
+    site.failure =
+        fmt::format("the mean square of the inputs over {} tokens is {}", stats.tokens, mean);
+    return site;
+  }
+  site.order = options.act_order ? falling_order(diagonal_K) : stored_order(diagonal_K.size());
+  factor(site, stats, diagonal_K, mean, options, exec);
+  return site;
+}
+
+GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const RoundingOptions& options,
+                      const Exec& exec) {
+  fill_lower(stats.gram_KK);
+  GptqSite site = factor_site(stats, options, exec);
+  if (!site.failure.empty()) return site;
+  const std::vector<float> diagonal_K = stats.mean_square_K();
+  site.hessian_KK = stats.take_gram();
+  make_hessian(site.hessian_KK, stats.tokens, damped_diagonal(site, diagonal_K));
+  site.hessian_in_order = in_order;
+  if (in_order) put_square_in_order(site.hessian_KK, site.order);
+  return site;
+}
+
+// ---- What came out
+
+ErrorMeasure measure_of(const GptqSite& site) {
+  return {.matrix_KK = site.hessian_KK.view(), .scale = 1, .damping = site.damping};
+}
+
+void GptqSums::operator+=(const GptqSums& other) {
+  loss += other.loss;
+  error += other.error;
+  energy += other.energy;
+}
+
+// tr(E G E^T) / tokens = tr(E H E^T) - damping |E|^2: no product with G needed.
+RoundingReport gptq_report(const GptqSums& sums, const GptqSite& site) {
+  RoundingReport report;
+  report.method = kGptq.name;
+  report.loss = std::max(0.0, sums.loss - site.damping * sums.error);
+  report.relative_error = sums.energy > 0 ? report.loss / sums.energy : 0;
+  report.damp_percent = site.damp_percent;
+  report.dead_columns = site.dead_columns;
+  return report;
+}
+
+// ---- One matrix: scales, the sweep over its columns, refinement
+
 namespace {
 
 // Rows of a matrix and what belongs to its columns, all in the same order of columns; groups are
@@ -85,23 +216,17 @@ GptqSums round_rows_in_order(MatrixView<const float> weight_NK, const Grid& grid
 }
 
 // A strip of rows after another: each has the copies of its own weights that the steps need.
-Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const RoundingOptions& options,
-                   const GptqSite& site, const quant::InputStats& stats, const Exec& exec) {
-  expect_fits(weight_NK, grid);
-  expect_finite(weight_NK);
-  std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
-  if (grid.desc_act) importance_K = in_order(importance_K, site.order);
-  const ScaleGuide guide = {importance_K, site.hessian_KK.view()};
+// `round`: (rows, part of the result) -> sums.
+template <typename Round>
+Rounded in_strips(const Matrix<float>& weight_NK, const RoundingOptions& options,
+                  const GptqSite& site, const Round& round) {
   Rounded rounded;
   GptqSums sums;
   for_each_strip(
       weight_NK.rows(), weight_NK.cols(),
       [&](Index first, Index count) {
-        const MatrixView<const float> rows_NK = weight_NK.view().rows(first, count);
         QuantizedMatrix part;
-        sums += grid.desc_act
-                    ? round_rows_in_order(rows_NK, grid, options, site, importance_K, part, exec)
-                    : round_rows({rows_NK, guide, site.order}, grid, options, site, part, exec);
+        sums += round(weight_NK.view().rows(first, count), part);
         put_rows(std::move(part), first, weight_NK.rows(), rounded.matrix);
       },
       options.strip_weights);
@@ -109,21 +234,29 @@ Rounded round_gptq(const Matrix<float>& weight_NK, const Grid& grid, const Round
   return rounded;
 }
 
-Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid, const RoundingOptions& options,
-                     const GptqSite& site, const quant::InputStats& stats, const Exec& exec) {
-  Rounded rounded;
-  GptqSums sums;
-  for_each_strip(
-      weight_NK.rows(), weight_NK.cols(),
-      [&](Index first, Index count) {
-        QuantizedMatrix part;
-        sums += round_blocks_gptq(weight_NK.view().rows(first, count), grid, options, site, stats,
-                                  part, exec);
-        put_rows(std::move(part), first, weight_NK.rows(), rounded.matrix);
-      },
-      options.strip_weights);
-  rounded.report = gptq_report(sums, site);
-  return rounded;
+Rounded round_groups(const Matrix<float>& weight_NK, const Grid& grid,
+                     const RoundingOptions& options, const GptqSite& site,
+                     const quant::InputStats& stats, const Exec& exec) {
+  expect_fits(weight_NK, grid);
+  expect_finite(weight_NK);
+  std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
+  if (grid.desc_act) importance_K = in_order(importance_K, site.order);
+  const ScaleGuide guide = {importance_K, site.hessian_KK.view()};
+  const auto round = [&](MatrixView<const float> rows_NK, QuantizedMatrix& part) {
+    return grid.desc_act
+               ? round_rows_in_order(rows_NK, grid, options, site, importance_K, part, exec)
+               : round_rows({rows_NK, guide, site.order}, grid, options, site, part, exec);
+  };
+  return in_strips(weight_NK, options, site, round);
+}
+
+Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid,
+                     const RoundingOptions& options, const GptqSite& site,
+                     const quant::InputStats& stats, const Exec& exec) {
+  const auto round = [&](MatrixView<const float> rows_NK, QuantizedMatrix& part) {
+    return round_blocks_gptq(rows_NK, grid, options, site, stats, part, exec);
+  };
+  return in_strips(weight_NK, options, site, round);
 }
 
 // A mean square that somebody else measured weighs the format's own search, and is no Hessian.
@@ -134,32 +267,40 @@ Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid&
   return round_blocks_alone(weight_NK, grid, options, exec);
 }
 
-// Prepared for the first matrix that needs it: some block grids do without.
+// The linears of one site. The Hessian is prepared for the first matrix that needs it, which takes
+// the Gram matrix: some block grids do without.
 class GptqRounder {
  public:
   GptqRounder(quant::InputStats stats, const RoundingOptions& options, const Exec& exec)
       : stats_(std::move(stats)), options_(options), exec_(exec) {}
 
+  // The first line that applies decides.
   Rounded operator()(Matrix<float> weight_NK, const Grid& grid) {
-    if (grid.block && !has_block_structure(grid))
-      return rtn_ ? rtn_(std::move(weight_NK), grid)
-                  : round_to_blocks(weight_NK, grid, stats_, measure(), exec_);
+    // 1. Blocks whose scales are no numbers of their own: as llama.cpp rounds them.
+    if (!takes_feedback(grid)) return round_as_llama_cpp(std::move(weight_NK), grid);
+    // 2. Blocks of a site that nothing is known of: for the squared error.
     if (grid.block && !prepared_ && stats_.empty())
       return round_uncalibrated_blocks(weight_NK, grid, options_, stats_, exec_);
+    // 3. No usable Hessian: to nearest, and the report says so.
     if (!prepared_) prepare(grid);
     if (rtn_) return round_by_rtn(std::move(weight_NK), grid);
+    // 4. GPTQ, on blocks or on groups.
     if (grid.block) return round_blocks(weight_NK, grid, options_, site_, stats_, exec_);
-    if (grid.desc_act != site_.hessian_in_order)
-      throw Error(ErrorKind::kInternal, "", "one site, but two orders of groups");
-    return round_gptq(weight_NK, grid, options_, site_, stats_, exec_);
+    assert(grid.desc_act == site_.hessian_in_order);  // a site has one order of groups
+    return round_groups(weight_NK, grid, options_, site_, stats_, exec_);
   }
 
  private:
   void prepare(const Grid& grid) {
     prepared_ = true;
     site_ = prepare_gptq(stats_, grid.desc_act, options_, exec_);
-    if (!site_.failure.empty())
-      rtn_ = make_rtn({.scale_rule = options_.scale_rule})(std::move(stats_), exec_);
+    if (!site_.failure.empty()) rtn_ = make_rtn(options_)(std::move(stats_), exec_);
+  }
+
+  Rounded round_as_llama_cpp(Matrix<float> weight_NK, const Grid& grid) const {
+    if (rtn_) return rtn_(std::move(weight_NK), grid);  // it has the statistics now
+    const ErrorMeasure measure = site_.hessian_KK.empty() ? measure_of(stats_) : measure_of(site_);
+    return round_to_blocks(weight_NK, grid, stats_, measure, exec_);
   }
 
   Rounded round_by_rtn(Matrix<float> weight_NK, const Grid& grid) const {
@@ -167,10 +308,6 @@ class GptqRounder {
     rounded.report.fallback_reason = site_.failure;
     rounded.report.dead_columns = site_.dead_columns;
     return rounded;
-  }
-
-  ErrorMeasure measure() const {
-    return site_.hessian_KK.empty() ? measure_of(stats_) : measure_of(site_);
   }
 
   quant::InputStats stats_;  // without the Gram matrix once the site is prepared

@@ -4,8 +4,7 @@
 
 #include "calque/kernels/round_to_grid.h"
 #include "calque/quant/methods.h"
-#include "quant/block_rounding.h"
-#include "quant/column_order.h"
+#include "quant/gptq_blocks.h"
 #include "quant/weights.h"
 
 namespace calque::quant {

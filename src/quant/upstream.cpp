@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "calque/kernels/products.h"
-#include "quant/gptq_site.h"
+#include "quant/gptq.h"
 #include "quant/weights.h"
 
 namespace calque::quant {

@@ -79,7 +79,7 @@ class BlockGptq : public ::testing::TestWithParam<Case> {
   }
 };
 
-// gram_loss and refinement keep sums of K products in fp32, the latter through some K updates a
+// gram_energy and refinement keep sums of K products in fp32, the latter through some K updates a
 // pass; all relative to the loss before, of which a tenth may be left.
 TEST_P(BlockGptq, HalvesTheLossOfTheReferenceAndReportsIt) {
   const Rounded reference = round(make_rtn({}), stats_);

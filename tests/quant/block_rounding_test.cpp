@@ -122,7 +122,8 @@ TEST(BlockRounding, ReportsTheErrorOfWhatItStored) {
         error += weight * e * e;
         energy += weight * weight_NK(n, k) * weight_NK(n, k);
       }
-    // gram_loss multiplies in fp32: 2^-24 a product, and as much for each of 512 additions at most.
+    // gram_energy multiplies in fp32: 2^-24 a product, and as much for each of 512 additions at
+    // most.
     EXPECT_NEAR(rounded.report.relative_error / (error / energy), 1.0, 513 * 0x1p-23);
     if (calibrated) {
       EXPECT_NEAR(rounded.report.loss / (error / 2048), 1.0, 513 * 0x1p-23);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "calque/kernels/gram.h"
 #include "calque/quant/methods.h"
 #include "quant/site_samples.h"
 
@@ -41,7 +42,8 @@ Matrix<float> balanced_weight(const quant::InputStats& stats) {
 TEST(ActivationOrder, PutsColumnsOfSimilarInputsIntoOneGroup) {
   const quant::InputStats stats = sample_stats();
   const std::vector<float> squares = stats.mean_square_K();
-  for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 0}), make_gptq({.refine_passes = 1})}) {
+  for (const Rounder& rounder :
+       {make_rtn({}), make_gptq({.refine_passes = 0}), make_gptq({.refine_passes = 1})}) {
     const QuantizedMatrix q =
         round(rounder, stats, balanced_weight(stats), {.group_size = 32, .desc_act = true}).matrix;
     ASSERT_EQ(q.group_of_column_K.size(), static_cast<std::size_t>(kColumns));
@@ -92,8 +94,9 @@ TEST(ActivationOrder, IsConsecutiveGroupsOfThePermutedProblem) {
   const Permuted permuted = in_falling_order(stats, weight);
   const Grid grid = {.bits = 3, .group_size = 32};
   for (const ScaleRule rule : {ScaleRule::kSearch, ScaleRule::kBlockSearch})
-    for (const Rounder& rounder : {make_rtn({.scale_rule = rule}), make_gptq({.scale_rule = rule, .refine_passes = 0}),
-                                   make_gptq({.scale_rule = rule, .refine_passes = 2})}) {
+    for (const Rounder& rounder :
+         {make_rtn({.scale_rule = rule}), make_gptq({.scale_rule = rule, .refine_passes = 0}),
+          make_gptq({.scale_rule = rule, .refine_passes = 2})}) {
       const double loss = round(rounder, permuted.stats, permuted.weight, grid).report.loss;
       EXPECT_NEAR(round(rounder, stats, weight, activation_ordered(grid)).report.loss, loss,
                   1e-3 * loss);
@@ -115,7 +118,7 @@ TEST(ActivationOrder, ReportsTheLossOfWhatItDequantizesTo) {
                   {.bits = 3, .group_size = 64, .offset_kind = kind, .desc_act = true});
         Matrix<float> error = dequantize(rounded.matrix);
         for (Index i = 0; i < error.size(); ++i) error.data()[i] -= weight.data()[i];
-        const double loss = gram_loss(error, stats.gram_KK, cpu()) / 700;
+        const double loss = gram_energy(error, stats.gram_KK, cpu()) / 700;
         EXPECT_NEAR(rounded.report.loss, loss, 2e-4 * loss);
         EXPECT_LT(rounded.report.relative_error, 0.1);
       }
@@ -126,7 +129,8 @@ TEST(ActivationOrder, GainsWhereColumnsDiffer) {
   const Matrix<float> weight = balanced_weight(stats);
   for (const int bits : {3, 4}) {
     const Grid grid = {.bits = bits, .group_size = 32};
-    for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 0}), make_gptq({.refine_passes = 2})})
+    for (const Rounder& rounder :
+         {make_rtn({}), make_gptq({.refine_passes = 0}), make_gptq({.refine_passes = 2})})
       EXPECT_LT(round(rounder, stats, weight, activation_ordered(grid)).report.loss,
                 round(rounder, stats, weight, grid).report.loss);
   }

@@ -57,16 +57,16 @@ TEST(Gptq, GainsFromRefinement) {
 // Four tokens cannot span 192 inputs: without damping H is singular.
 TEST(Gptq, RaisesTheDampingUntilTheHessianCanBeFactored) {
   const quant::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
-  const RoundingReport report =
-      report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0.02, .refine_passes = 0}), stats);
+  const RoundingReport report = report_of(
+      make_gptq({.damp_percent = 0, .damp_auto_increment = 0.02, .refine_passes = 0}), stats);
   EXPECT_EQ(report.method, "gptq");
   EXPECT_EQ(report.damp_percent, 0.02);
 }
 
 TEST(Gptq, FallsBackToRoundingToNearestAndSaysSo) {
   const quant::InputStats stats = test::stats_of(test::correlated_inputs(4, kColumns, 3, 23));
-  const RoundingReport report =
-      report_of(make_gptq({.damp_percent = 0, .damp_auto_increment = 0, .refine_passes = 0}), stats);
+  const RoundingReport report = report_of(
+      make_gptq({.damp_percent = 0, .damp_auto_increment = 0, .refine_passes = 0}), stats);
   EXPECT_EQ(report.method, "rtn");
   EXPECT_THAT(report.fallback_reason, HasSubstr("not positive definite"));
   EXPECT_THAT(report.fallback_reason, HasSubstr("192 inputs over 4 tokens"));
@@ -74,17 +74,21 @@ TEST(Gptq, FallsBackToRoundingToNearestAndSaysSo) {
 }
 
 TEST(Gptq, FallsBackWithoutUsableStatistics) {
-  EXPECT_EQ(report_of(make_gptq({.refine_passes = 0}), {}).fallback_reason, "no calibration statistics");
+  EXPECT_EQ(report_of(make_gptq({.refine_passes = 0}), {}).fallback_reason,
+            "no calibration statistics");
 
   quant::InputStats broken = sample_stats();
   broken.gram_KK(5, 9) = std::numeric_limits<float>::infinity();
-  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), broken).fallback_reason, HasSubstr("not positive definite"));
+  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), broken).fallback_reason,
+              HasSubstr("not positive definite"));
 
   broken.gram_KK(7, 7) = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), broken).fallback_reason, HasSubstr("is nan"));
+  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), broken).fallback_reason,
+              HasSubstr("is nan"));
 
   const quant::InputStats silent = test::stats_of(Matrix<float>(10, kColumns));
-  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), silent).fallback_reason, HasSubstr("mean square"));
+  EXPECT_THAT(report_of(make_gptq({.refine_passes = 0}), silent).fallback_reason,
+              HasSubstr("mean square"));
 }
 
 TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
@@ -93,8 +97,8 @@ TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
   const quant::InputStats stats = test::stats_of(inputs_TK);
   for (const double damping : {0.0, 0.01}) {
     const Matrix<float> weight = sample_weight();
-    const Rounded rounded =
-        make_gptq({.damp_percent = damping, .refine_passes = 0})(stats.clone(), cpu())(weight.clone(), kGrid);
+    const Rounded rounded = make_gptq({.damp_percent = damping, .refine_passes = 0})(
+        stats.clone(), cpu())(weight.clone(), kGrid);
     EXPECT_EQ(rounded.report.method, "gptq");
     EXPECT_EQ(rounded.report.dead_columns, 2);
     const Matrix<float> values = dequantize(rounded.matrix);
@@ -119,7 +123,9 @@ TEST(Gptq, RoundsSeveralMatricesOfOneSite) {
 }
 
 TEST(Gptq, ReportsTheDampingOfTheJobFile) {
-  EXPECT_EQ(report_of(make_gptq({.damp_percent = 0.05, .refine_passes = 0}), sample_stats()).damp_percent, 0.05);
+  EXPECT_EQ(
+      report_of(make_gptq({.damp_percent = 0.05, .refine_passes = 0}), sample_stats()).damp_percent,
+      0.05);
 }
 
 // 300 rows in strips of 128, 128 and 44, against all in one.

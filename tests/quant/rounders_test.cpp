@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "calque/core/error.h"
+#include "calque/kernels/gram.h"
 #include "calque/quant/methods.h"
 #include "quant/site_samples.h"
 
@@ -39,8 +40,8 @@ const quant::InputStats& sample_stats() {
 
 Rounded round(std::string_view method, const Matrix<float>& weight_NK, const Grid& grid,
               int threads = 2) {
-  return rounding_named(method).make({.refine_passes = 0})(sample_stats().clone(), open_exec("cpu", threads))(weight_NK.clone(),
-                                                                                  grid);
+  return rounding_named(method).make({.refine_passes = 0})(
+      sample_stats().clone(), open_exec("cpu", threads))(weight_NK.clone(), grid);
 }
 
 Matrix<float> error_of(const QuantizedMatrix& q, const Matrix<float>& weight_NK) {
@@ -112,8 +113,8 @@ TEST_P(EveryRounder, ReportsTheLossOfItsResult) {
   const Exec exec = open_exec("cpu", 1);
   for (const Grid& grid : grids()) {
     const Rounded rounded = round(GetParam(), weight, grid);
-    const double loss = gram_loss(error_of(rounded.matrix, weight), sample_stats().gram_KK, exec);
-    const double energy = gram_loss(weight, sample_stats().gram_KK, exec);
+    const double loss = gram_energy(error_of(rounded.matrix, weight), sample_stats().gram_KK, exec);
+    const double energy = gram_energy(weight, sample_stats().gram_KK, exec);
     EXPECT_EQ(rounded.report.method, GetParam());
     EXPECT_NEAR(rounded.report.loss, loss / 900, 2e-4 * loss / 900) << grid.description();
     EXPECT_NEAR(rounded.report.relative_error, loss / energy, 2e-4 * loss / energy);
@@ -148,7 +149,8 @@ TEST_P(EveryRounder, WorksWithoutStatistics) {
   const quant::InputStats none;
   const Matrix<float> weight = test::normal_matrix(kRows, kColumns, 7, 0.02f);
   const Rounded rounded =
-      rounding_named(GetParam()).make({.refine_passes = 0})(none.clone(), open_exec("cpu", 1))(weight.clone(), Grid{});
+      rounding_named(GetParam())
+          .make({.refine_passes = 0})(none.clone(), open_exec("cpu", 1))(weight.clone(), Grid{});
   double error = 0, energy = 0;
   const Matrix<float> difference = error_of(rounded.matrix, weight);
   for (Index i = 0; i < weight.size(); ++i) {

@@ -4,12 +4,12 @@
 #include <span>
 #include <vector>
 
-#include "calque/quant/input_stats.h"
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/kernels/scale_search.h"
 #include "calque/quant/grid.h"
+#include "calque/quant/input_stats.h"
 #include "calque/quant/quantized_matrix.h"
 
 namespace calque::quant {
@@ -20,7 +20,8 @@ namespace calque::quant {
 // What its search makes small.
 enum class AwqLoss {
   kGram,    // the error of the linears' outputs, from their Gram matrix
-  kOutput,  // that of the attention's and the MLP's as a whole, run for every candidate: the paper's
+  kOutput,  // that of the attention's and the MLP's as a whole, run for every candidate: the
+            // paper's
 };
 
 struct AwqOptions {

@@ -73,11 +73,23 @@ std::vector<Method> methods();
 // The name of a pair among methods(): the transform's if there is one, else the rounding's.
 std::string_view method_name(const Transform& transform, const Rounding& rounding);
 
-// Whether a grid's scales can be frozen before its codes are chosen, which error feedback needs: all
-// grids of groups, and the GGUF block types that are made of scale codes and steps.
+// Whether a grid's scales can be frozen before its codes are chosen, which error feedback needs:
+// all grids of groups, and the GGUF block types that are made of scale codes and steps.
 bool takes_feedback(const Grid& grid);
 
+// Round to nearest. Grids with desc_act have groups by falling mean square of the inputs.
 Rounder make_rtn(const RoundingOptions& options);
+
+// GPTQ (arXiv 2210.17323) with static activation order: columns are visited by falling Hessian
+// diagonal, while groups stay consecutive and their scales are chosen on the original weights
+// beforehand and frozen, so files need no g_idx. Grids with desc_act have their groups formed in
+// visiting order instead.
+// On GGUF's block types with scale codes the scales are those of the format's own search, weighted
+// with the mean square of the inputs, and refinement moves scale codes and steps too
+// (refine_blocks.h), also without statistics, for the squared error. The other block types are
+// rounded as make_rtn does.
+// Where the Hessian is not usable even with damp_percent 1, or not finite, the matrix is rounded by
+// RTN and the report says so.
 Rounder make_gptq(const RoundingOptions& options);
 
 }  // namespace calque::quant

@@ -4,14 +4,15 @@
 #include <string>
 #include <string_view>
 
-#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/quant/input_stats.h"
 #include "calque/quant/quantized_matrix.h"
 
 namespace calque::quant {
 
-// RoundingReport::method of GGUF blocks that were rounded as llama.cpp does with an importance matrix.
+// RoundingReport::method of GGUF blocks that were rounded as llama.cpp does with an importance
+// matrix.
 inline constexpr std::string_view kByImportance = "imatrix";
 
 // What happened to one matrix, for the report; nothing here is silent.
@@ -37,9 +38,5 @@ using SiteRounder = std::function<Rounded(Matrix<float> weight_NK, const Grid& g
 // A rounding method with its options closed over. `stats` may be empty (not calibrated). They are
 // consumed: a Gram matrix is the largest thing that a site has, and its memory is used again.
 using Rounder = std::function<SiteRounder(quant::InputStats stats, const Exec& exec)>;
-
-// tr(E G E^T) for E [N, K], reading the upper triangle of gram_KK; in double over fp32 products.
-double gram_loss(MatrixView<const float> error_NK, MatrixView<const float> gram_KK,
-                 const Exec& exec);
 
 }  // namespace calque::quant

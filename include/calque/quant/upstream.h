@@ -2,9 +2,9 @@
 
 #include <optional>
 
-#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/quant/input_stats.h"
 #include "calque/quant/methods.h"
 
 namespace calque::quant {
@@ -35,7 +35,8 @@ struct UpstreamCorrection {
 // the Gram matrix, `shift`'s, which becomes the result, and a factor.
 std::optional<UpstreamCorrection> upstream_correction(const quant::InputStats& stats,
                                                       InputShift shift, double strength,
-                                                      const RoundingOptions& options, const Exec& exec);
+                                                      const RoundingOptions& options,
+                                                      const Exec& exec);
 
 // weight += weight change; returns |weight change| / |weight| in Frobenius norms.
 double correct_upstream(const UpstreamCorrection& correction, MatrixView<float> weight_NK,

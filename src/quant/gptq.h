@@ -2,12 +2,11 @@
 
 #include <string>
 
-#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/quant/input_stats.h"
 #include "calque/quant/methods.h"
 #include "calque/quant/rounder.h"
-#include "quant/column_order.h"
 #include "quant/weights.h"
 
 namespace calque::quant {
@@ -26,7 +25,8 @@ struct GptqSite {
 };
 
 // Order and factor. With options.act_order both triangles of the Gram matrix are read.
-GptqSite factor_site(const quant::InputStats& stats, const RoundingOptions& options, const Exec& exec);
+GptqSite factor_site(const quant::InputStats& stats, const RoundingOptions& options,
+                     const Exec& exec);
 
 // Everything. The Hessian is made of the Gram matrix, which is taken out of `stats`, unless there
 // is a failure. In visiting order for grids whose groups are formed in it. Two K x K matrices are
