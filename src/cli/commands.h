@@ -1,37 +1,37 @@
 #pragma once
 
-#include <string>
+#include "calque/resume/saved_run.h"
+#include "cli/command.h"
 
-namespace CLI {
-class App;
-}
-
-namespace calque::resume {
-class SavedRun;
-}
 namespace calque::cli {
 
-// Each adds its command to the program, with what it does when it is chosen.
-// `saved`: told what the run has saved.
-void add_run(CLI::App& program, resume::SavedRun& saved);
-void add_resume(CLI::App& program, resume::SavedRun& saved);
-void add_validate(CLI::App& program);
-void add_plan(CLI::App& program);
-void add_eval(CLI::App& program);
-void add_inspect(CLI::App& program);
-void add_verify(CLI::App& program);
-void add_dequantize(CLI::App& program);
-void add_imatrix(CLI::App& program);
-void add_tokenize(CLI::App& program);
-void add_sweep(CLI::App& program);
-void add_schema(CLI::App& program);
-void add_doctor(CLI::App& program);
-void add_explain(CLI::App& program);
-void add_report(CLI::App& program);
-void add_compare(CLI::App& program);
-void add_recommend(CLI::App& program);
+struct CommandContext {
+  resume::SavedRun& saved;  // told what a run has saved
+};
 
-// The end of a command's --help: its examples, one a line, and the exit codes.
-std::string help_footer(const std::string& examples);
+// Every command, in the order of --help. A new one is a file that defines NAME_command, and its
+// line here.
+#define CALQUE_COMMANDS(COMMAND) \
+  COMMAND(run)                   \
+  COMMAND(resume)                \
+  COMMAND(validate)              \
+  COMMAND(plan)                  \
+  COMMAND(eval)                  \
+  COMMAND(inspect)               \
+  COMMAND(verify)                \
+  COMMAND(dequantize)            \
+  COMMAND(imatrix)               \
+  COMMAND(tokenize)              \
+  COMMAND(sweep)                 \
+  COMMAND(schema)                \
+  COMMAND(doctor)                \
+  COMMAND(explain)               \
+  COMMAND(report)                \
+  COMMAND(compare)               \
+  COMMAND(recommend)
+
+#define CALQUE_DECLARE(name) Command name##_command(const CommandContext& context);
+CALQUE_COMMANDS(CALQUE_DECLARE)
+#undef CALQUE_DECLARE
 
 }  // namespace calque::cli

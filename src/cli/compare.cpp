@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
@@ -85,16 +84,16 @@ void compare(const std::vector<std::string>& folders, bool as_json) {
 
 }  // namespace
 
-void add_compare(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "compare", "Models of several runs, sweeps or artifact folders side by side, by size.");
-  auto folders = std::make_shared<std::vector<std::string>>();
-  auto as_json = std::make_shared<bool>(false);
-  command->add_option("FOLDER", *folders, "Run folders, sweep folders, artifact folders")
-      ->required();
-  command->add_flag("--json", *as_json, "The comparison as JSON");
-  command->footer(help_footer("  calque compare runs/small-8bit runs/large-3bit"));
-  command->callback([folders, as_json] { compare(*folders, *as_json); });
+Command compare_command(const CommandContext&) {
+  const auto folders = std::make_shared<std::vector<std::string>>();
+  const auto as_json = std::make_shared<bool>(false);
+  return {
+      "compare",
+      "Models of several runs, sweeps or artifact folders side by side, by size.",
+      {Option{"FOLDER", folders.get(), "Run folders, sweep folders, artifact folders"}.required(),
+       {"--json", as_json.get(), "The comparison as JSON"}},
+      "  calque compare runs/small-8bit runs/large-3bit",
+      [folders, as_json] { compare(*folders, *as_json); }};
 }
 
 }  // namespace calque::cli

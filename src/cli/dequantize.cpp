@@ -1,15 +1,14 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "calque/formats/reader.h"
-#include "calque/formats/side_files.h"
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
+#include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
@@ -103,19 +102,17 @@ void dequantize(const DequantizeArguments& arguments) {
 
 }  // namespace
 
-void add_dequantize(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("dequantize", "Write an artifact as a plain Hugging Face checkpoint.");
-  auto arguments = std::make_shared<DequantizeArguments>();
-  command->add_option("artifact", arguments->artifact, "GPTQ folder or GGUF file.")->required();
-  command->add_option("--out", arguments->out, "Folder to write.")->required();
-  command->add_option("--dtype", arguments->dtype, "float16, bfloat16 or float32.")
-      ->check(CLI::IsMember({"float16", "bfloat16", "float32"}))
-      ->capture_default_str();
-  command->add_flag("--overwrite", arguments->overwrite, "Replace the folder if it is there.");
-  command->footer(help_footer(
-      "  calque dequantize out/demo-Q4_0.gguf --out out/demo-Q4_0-plain --dtype float32"));
-  command->callback([arguments] { dequantize(*arguments); });
+Command dequantize_command(const CommandContext&) {
+  const auto a = std::make_shared<DequantizeArguments>();
+  return {"dequantize",
+          "Write an artifact as a plain Hugging Face checkpoint.",
+          {Option{"artifact", &a->artifact, "GPTQ folder or GGUF file."}.required(),
+           Option{"--out", &a->out, "Folder to write."}.required(),
+           Option{"--dtype", &a->dtype, "float16, bfloat16 or float32."}.among(
+               {"float16", "bfloat16", "float32"}),
+           {"--overwrite", &a->overwrite, "Replace the folder if it is there."}},
+          "  calque dequantize out/demo-Q4_0.gguf --out out/demo-Q4_0-plain --dtype float32",
+          [a] { dequantize(*a); }};
 }
 
 }  // namespace calque::cli

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
+#include <CLI/Version.hpp>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -91,13 +91,13 @@ void doctor(bool json) {
 
 }  // namespace
 
-void add_doctor(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("doctor", "What this build and this machine can do; for bug reports.");
-  auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "Print JSON.");
-  command->footer(help_footer("  calque doctor"));
-  command->callback([json] { doctor(*json); });
+Command doctor_command(const CommandContext&) {
+  const auto json = std::make_shared<bool>(false);
+  return {"doctor",
+          "What this build and this machine can do; for bug reports.",
+          {json_option(*json, "Print JSON.")},
+          "  calque doctor",
+          [json] { doctor(*json); }};
 }
 
 }  // namespace calque::cli

@@ -1,14 +1,13 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "calque/core/paths.h"
-#include "calque/formats/reader.h"
 #include "calque/eval/evaluate.h"
+#include "calque/formats/reader.h"
 #include "calque/job/evaluation_settings.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/record/report_json.h"
@@ -94,68 +93,50 @@ void evaluate(const EvalArguments& arguments) {
                                              .threads = arguments.threads}},
                                  progress);
   }
-  fmt::print("{}", arguments.json ? record::evaluations_json(evaluations)
-                                  : evaluations_text(evaluations));
+  fmt::print(
+      "{}", arguments.json ? record::evaluations_json(evaluations) : evaluations_text(evaluations));
 }
 
 }  // namespace
 
-void add_eval(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "eval", "Perplexity of artifacts and their divergence from the original.");
-  auto arguments = std::make_shared<EvalArguments>();
-  command->add_option("artifacts", arguments->artifacts,
-                      "Folders of safetensors, GGUF files, plain Hugging Face folders. None: the "
-                      "original alone.");
-  command
-      ->add_option("--reference", arguments->reference,
-                   "The original: a Hugging Face folder or GGUF file, with the tokenizer.")
-      ->required();
-  CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
-  input
-      ->add_option("--text", arguments->texts,
-                   "Text file, read as one document. May be given several times: each text is "
-                   "measured by itself, under its file's name.")
-      ->allow_extra_args(false);
-  input->add_option("--tokens", arguments->tokens,
-                    "Token ids (.safetensors), when the tokenizer is not supported.");
-  input->require_option(1);
-  command->add_option("--seqlen", arguments->seqlen, "Tokens a window.")
-      ->check(CLI::Range(2, 1 << 20))
-      ->capture_default_str();
-  command->add_option("--windows", arguments->windows, "Windows from the start; 0: all full ones.")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--dtype", arguments->dtype, "float32, bfloat16 or auto.")
-      ->check(CLI::IsMember({"float32", "bfloat16", "auto"}))
-      ->capture_default_str();
-  command->add_flag("--noise-floor", arguments->noise_floor,
-                    "Measure the original computed in bfloat16 against itself.");
-  command
-      ->add_option("--kv-cache", arguments->kv_caches,
-                   "Round keys and values: f16, fp8, q8_0, q5_1 or q4_0; KEYS/VALUES (- as "
-                   "computed); @0-3,7: some layers. Each --kv-cache is measured on every model.")
-      ->type_name("TYPE")
-      ->allow_extra_args(false);
-  command
-      ->add_option("--kv-seqlen", arguments->kv_seqlens,
-                   "Tokens a window for --kv-cache, perhaps several times; 0: the longest that "
-                   "text and model allow. Default: --seqlen and 0.")
-      ->check(CLI::Range(0, 1 << 20))
-      ->allow_extra_args(false);
-  command->add_option("--threads", arguments->threads, "0: all that the process may use.")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
-  command->add_option("--progress", arguments->progress, "auto, tty, plain, none.")
-      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
-      ->capture_default_str();
-  command->add_flag("--json", arguments->json,
-                    "Print what metrics.json holds under \"evaluations\".");
-  command->footer(
-      help_footer("  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference "
-                  "tests/models/demo \\\n      --text "
-                  "calibration_data/heldout_pride_and_prejudice.txt --windows 40"));
-  command->callback([arguments] { evaluate(*arguments); });
+Command eval_command(const CommandContext&) {
+  const auto a = std::make_shared<EvalArguments>();
+  return {
+      "eval",
+      "Perplexity of artifacts and their divergence from the original.",
+      {{"artifacts", &a->artifacts,
+        "Folders of safetensors, GGUF files, plain Hugging Face folders. None: the original "
+        "alone."},
+       Option{"--reference", &a->reference,
+              "The original: a Hugging Face folder or GGUF file, with the tokenizer."}
+           .required(),
+       Option{"--text", &a->texts,
+              "Text file, read as one document. May be given several times: each text is measured "
+              "by itself, under its file's name."}
+           .alternative(),
+       Option{"--tokens", &a->tokens,
+              "Token ids (.safetensors), when the tokenizer is not supported."}
+           .alternative(),
+       Option{"--seqlen", &a->seqlen, "Tokens a window."}.from(2, 1 << 20),
+       Option{"--windows", &a->windows, "Windows from the start; 0: all full ones."}.from(0, kAny),
+       Option{"--dtype", &a->dtype, "float32, bfloat16 or auto."}.among(
+           {"float32", "bfloat16", "auto"}),
+       {"--noise-floor", &a->noise_floor,
+        "Measure the original computed in bfloat16 against itself."},
+       Option{"--kv-cache", &a->kv_caches,
+              "Round keys and values: f16, fp8, q8_0, q5_1 or q4_0; KEYS/VALUES (- as computed); "
+              "@0-3,7: some layers. Each --kv-cache is measured on every model."}
+           .called("TYPE"),
+       Option{"--kv-seqlen", &a->kv_seqlens,
+              "Tokens a window for --kv-cache, perhaps several times; 0: the longest that text and "
+              "model allow. Default: --seqlen and 0."}
+           .from(0, 1 << 20),
+       threads_option(a->threads),
+       progress_option(a->progress),
+       json_option(a->json, "Print what metrics.json holds under \"evaluations\".")},
+      "  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference tests/models/demo \\\n"
+      "      --text calibration_data/heldout_pride_and_prejudice.txt --windows 40",
+      [a] { evaluate(*a); }};
 }
 
 }  // namespace calque::cli

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cctype>
 #include <memory>
 #include <sstream>
@@ -73,13 +72,13 @@ void explain(const std::vector<std::string>& codes) {
 
 }  // namespace
 
-void add_explain(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "explain", "What an error code means and what to do about it; without one: all codes.");
-  auto codes = std::make_shared<std::vector<std::string>>();
-  command->add_option("CODE", *codes, "Such as E131, from 'error[E131]: ...'");
-  command->footer(help_footer("  calque explain E131"));
-  command->callback([codes] { explain(*codes); });
+Command explain_command(const CommandContext&) {
+  const auto codes = std::make_shared<std::vector<std::string>>();
+  return {"explain",
+          "What an error code means and what to do about it; without one: all codes.",
+          {{"CODE", codes.get(), "Such as E131, from 'error[E131]: ...'"}},
+          "  calque explain E131",
+          [codes] { explain(*codes); }};
 }
 
 }  // namespace calque::cli

@@ -2,15 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "calque/core/error.h"
 #include "calque/calib/collect_imatrix.h"
+#include "calque/core/error.h"
 #include "cli/commands.h"
 #include "cli/imatrix_statistics.h"
 #include "cli/progress.h"
@@ -63,14 +62,14 @@ io::ImatrixFormat format_of(const std::string& name) {
 io::Imatrix measure(const ImatrixArguments& arguments) {
   Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
   return calib::collect_imatrix({.model = arguments.model,
-                                    .texts = {arguments.texts.begin(), arguments.texts.end()},
-                                    .chunk_size = arguments.chunk_size,
-                                    .chunks = arguments.chunks,
-                                    .parse_special = arguments.parse_special,
-                                    .process_output = arguments.process_output,
-                                    .forward_dtype = arguments.dtype,
-                                    .threads = arguments.threads},
-                                   progress);
+                                 .texts = {arguments.texts.begin(), arguments.texts.end()},
+                                 .chunk_size = arguments.chunk_size,
+                                 .chunks = arguments.chunks,
+                                 .parse_special = arguments.parse_special,
+                                 .process_output = arguments.process_output,
+                                 .forward_dtype = arguments.dtype,
+                                 .threads = arguments.threads},
+                                progress);
 }
 
 io::Imatrix collected(const ImatrixArguments& arguments) {
@@ -93,66 +92,39 @@ void run_imatrix(const ImatrixArguments& arguments) {
   if (arguments.show_statistics) fmt::print("{}", statistics_text(imatrix));
 }
 
-void add_inputs(CLI::App& command, ImatrixArguments& arguments) {
-  command.add_option("model", arguments.model,
-                     "The original: a Hugging Face folder or GGUF file, with the tokenizer.");
-  command.add_option("texts", arguments.texts, "Text files (also .gz, .zst) that the model reads.");
-  command
-      .add_option("--in-file", arguments.in_files,
-                  "An importance matrix to add, in either format. May be repeated; without MODEL "
-                  "they are merged.")
-      ->allow_extra_args(false);
-  command.add_option("--chunk-size", arguments.chunk_size, "Tokens a chunk.")
-      ->check(CLI::Range(2, 1 << 20))
-      ->capture_default_str();
-  command
-      .add_option("--chunks", arguments.chunks, "Chunks of each text, from its start; 0: all full.")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_flag("--parse-special", arguments.parse_special,
-                   "Text that spells a special token becomes that token.");
-  command.add_flag("--process-output", arguments.process_output,
-                   "Measure the input of the output matrix, too.");
-}
-
-void add_outputs(CLI::App& command, ImatrixArguments& arguments) {
-  command.add_option("-o,--out", arguments.out, "File to write.");
-  command
-      .add_option("--format", arguments.format,
-                  "gguf, dat (llama.cpp's older format), auto: dat for *.dat, else gguf.")
-      ->check(CLI::IsMember({"auto", "gguf", "dat"}))
-      ->capture_default_str();
-  command.add_flag("--overwrite", arguments.overwrite, "Replace the file if it is there.");
-  command.add_flag("--show-statistics", arguments.show_statistics, "Print a table of the entries.");
-}
-
-void add_running(CLI::App& command, ImatrixArguments& arguments) {
-  command.add_option("--dtype", arguments.dtype, "float32, bfloat16 or auto.")
-      ->check(CLI::IsMember({"float32", "bfloat16", "auto"}))
-      ->capture_default_str();
-  command.add_option("--threads", arguments.threads, "0: all that the process may use.")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
-  command.add_option("--progress", arguments.progress, "auto, tty, plain, none.")
-      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
-      ->capture_default_str();
-}
-
 }  // namespace
 
-void add_imatrix(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "imatrix", "Measure a model's importance matrix, as llama-imatrix does; or merge some.");
-  auto arguments = std::make_shared<ImatrixArguments>();
-  add_inputs(*command, *arguments);
-  add_outputs(*command, *arguments);
-  add_running(*command, *arguments);
-  command->footer(
-      help_footer("  calque imatrix tests/models/demo calibration_data/prose.txt -o "
-                  "demo-imatrix.gguf\n"
-                  "  calque imatrix --in-file a.gguf --in-file b.dat -o both.gguf\n"
-                  "  calque imatrix --in-file demo-imatrix.gguf --show-statistics"));
-  command->callback([arguments] { run_imatrix(*arguments); });
+Command imatrix_command(const CommandContext&) {
+  const auto a = std::make_shared<ImatrixArguments>();
+  return {
+      "imatrix",
+      "Measure a model's importance matrix, as llama-imatrix does; or merge some.",
+      {{"model", &a->model,
+        "The original: a Hugging Face folder or GGUF file, with the tokenizer."},
+       {"texts", &a->texts, "Text files (also .gz, .zst) that the model reads."},
+       {"--in-file", &a->in_files,
+        "An importance matrix to add, in either format. May be repeated; without MODEL they are "
+        "merged."},
+       Option{"--chunk-size", &a->chunk_size, "Tokens a chunk."}.from(2, 1 << 20),
+       Option{"--chunks", &a->chunks, "Chunks of each text, from its start; 0: all full."}.from(
+           0, kAny),
+       {"--parse-special", &a->parse_special,
+        "Text that spells a special token becomes that token."},
+       {"--process-output", &a->process_output, "Measure the input of the output matrix, too."},
+       {"-o,--out", &a->out, "File to write."},
+       Option{"--format", &a->format,
+              "gguf, dat (llama.cpp's older format), auto: dat for *.dat, else gguf."}
+           .among({"auto", "gguf", "dat"}),
+       {"--overwrite", &a->overwrite, "Replace the file if it is there."},
+       {"--show-statistics", &a->show_statistics, "Print a table of the entries."},
+       Option{"--dtype", &a->dtype, "float32, bfloat16 or auto."}.among(
+           {"float32", "bfloat16", "auto"}),
+       threads_option(a->threads),
+       progress_option(a->progress)},
+      "  calque imatrix tests/models/demo calibration_data/prose.txt -o demo-imatrix.gguf\n"
+      "  calque imatrix --in-file a.gguf --in-file b.dat -o both.gguf\n"
+      "  calque imatrix --in-file demo-imatrix.gguf --show-statistics",
+      [a] { run_imatrix(*a); }};
 }
 
 }  // namespace calque::cli

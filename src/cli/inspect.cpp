@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -182,20 +181,18 @@ void inspect(const InspectArguments& arguments) {
 
 }  // namespace
 
-void add_inspect(CLI::App& program) {
-  CLI::App* command =
-      program.add_subcommand("inspect", "What is in a checkpoint, GPTQ folder or GGUF file.");
-  auto arguments = std::make_shared<InspectArguments>();
-  command->add_option("path", arguments->path, "Folder or .gguf file.")->required();
-  command->add_option("--tensor", arguments->tensor,
-                      "Values, grid and codes of one tensor, by its Hugging Face name.");
-  command->add_flag("--tensors", arguments->all, "List every tensor.");
-  command->add_flag("--json", arguments->json, "Print JSON, with every tensor.");
-  command->footer(
-      help_footer("  calque inspect out/demo-Q4_0.gguf --tensors\n"
-                  "  calque inspect out/demo-GPTQ-Int4 --tensor "
-                  "model.layers.0.self_attn.q_proj.weight"));
-  command->callback([arguments] { inspect(*arguments); });
+Command inspect_command(const CommandContext&) {
+  const auto a = std::make_shared<InspectArguments>();
+  return {
+      "inspect",
+      "What is in a checkpoint, GPTQ folder or GGUF file.",
+      {Option{"path", &a->path, "Folder or .gguf file."}.required(),
+       {"--tensor", &a->tensor, "Values, grid and codes of one tensor, by its Hugging Face name."},
+       {"--tensors", &a->all, "List every tensor."},
+       json_option(a->json, "Print JSON, with every tensor.")},
+      "  calque inspect out/demo-Q4_0.gguf --tensors\n"
+      "  calque inspect out/demo-GPTQ-Int4 --tensor model.layers.0.self_attn.q_proj.weight",
+      [a] { inspect(*a); }};
 }
 
 }  // namespace calque::cli

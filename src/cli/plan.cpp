@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,23 +32,19 @@ void print_job_plan(const job::Job& job, const pipeline::PlanOptions& options, b
   fmt::print("{}", json ? forecast::job_plan_json(planned) : job_plan_text(planned));
 }
 
-void add_plan(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "plan", "What a job would write, and what it would take: files, memory, disk, time.");
-  auto arguments = std::make_shared<PlanArguments>();
-  command->add_option("job", arguments->job_file, "The job file (configs/README.md).")->required();
-  command
-      ->add_option("--set", arguments->overrides,
-                   "KEY.PATH=VALUE: as for 'calque run'. May be repeated.")
-      ->allow_extra_args(false);
-  command->add_flag("--probe", arguments->probe,
-                    "Predict the time from one block that is really run (takes a while).");
-  command->add_flag("--modules", arguments->modules, "A row for every module.");
-  command->add_flag("--json", arguments->json, "Print the plan as JSON.");
-  command->footer(
-      help_footer("  calque plan configs/demo.yaml\n"
-                  "  calque plan job.yaml --probe --set quantization.bits=3"));
-  command->callback([arguments] { plan(*arguments); });
+Command plan_command(const CommandContext&) {
+  const auto a = std::make_shared<PlanArguments>();
+  return {"plan",
+          "What a job would write, and what it would take: files, memory, disk, time.",
+          {job_file_option(a->job_file),
+           set_option(a->overrides, "KEY.PATH=VALUE: as for 'calque run'. May be repeated."),
+           {"--probe", &a->probe,
+            "Predict the time from one block that is really run (takes a while)."},
+           {"--modules", &a->modules, "A row for every module."},
+           json_option(a->json, "Print the plan as JSON.")},
+          "  calque plan configs/demo.yaml\n"
+          "  calque plan job.yaml --probe --set quantization.bits=3",
+          [a] { plan(*a); }};
 }
 
 }  // namespace calque::cli

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <map>
 
+#include "calque/formats/format.h"
 #include "cli/tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
-#include "calque/formats/format.h"
 
 namespace calque::cli {
 namespace {

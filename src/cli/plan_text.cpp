@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
+#include "calque/formats/format.h"
 #include "cli/plan.h"
 #include "cli/tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
-#include "calque/formats/format.h"
 
 namespace calque::cli {
 namespace {

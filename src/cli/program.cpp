@@ -13,6 +13,9 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "calque/core/error_table.h"
@@ -32,27 +35,67 @@ constexpr const char* kExamples =
     "  calque verify out/demo-GPTQ-Int4\n"
     "  calque COMMAND --help";
 
-void add_commands(CLI::App& program, resume::SavedRun& saved) {
+// The end of --help: examples, one a line, and the exit codes.
+std::string footer(const std::string& examples) {
+  return fmt::format("Examples:\n{}\n\n{}", examples, kExitCodes);
+}
+
+template <typename T>
+constexpr bool kIsList = false;
+template <typename T>
+constexpr bool kIsList<std::vector<T>> = true;
+
+template <typename T>
+CLI::Option* added(CLI::App& app, const Option& option, T* target) {
+  if constexpr (std::is_same_v<T, bool>) return app.add_flag(option.names, *target, option.help);
+  CLI::Option* result = app.add_option(option.names, *target, option.help);
+  // A list takes one value at a time, so that places after it stay places.
+  if (kIsList<T> && option.names.front() == '-') result->allow_extra_args(false);
+  return result;
+}
+
+void check_bounds(CLI::Option& parsed, const std::pair<std::int64_t, std::int64_t>& bounds) {
+  if (bounds.second == kAny)
+    parsed.check(CLI::NonNegativeNumber);
+  else
+    parsed.check(CLI::Range(static_cast<int>(bounds.first), static_cast<int>(bounds.second)));
+}
+
+CLI::Option* add_option(CLI::App& app, const Option& option) {
+  CLI::Option* parsed =
+      std::visit([&](auto* target) { return added(app, option, target); }, option.target);
+  if (!option.choices.empty()) parsed->check(CLI::IsMember(option.choices));
+  if (option.bounds) check_bounds(*parsed, *option.bounds);
+  if (option.is_positive) parsed->check(CLI::PositiveNumber);
+  const bool list = std::holds_alternative<std::vector<std::int64_t>*>(option.target);
+  if ((!option.choices.empty() || option.bounds) && !list) parsed->capture_default_str();
+  if (option.is_required) parsed->required();
+  if (!option.placeholder.empty()) parsed->type_name(option.placeholder);
+  return parsed;
+}
+
+void add_command(CLI::App& program, const Command& command) {
+  CLI::App* app = program.add_subcommand(command.name, command.summary);
+  CLI::Option_group* alternatives = nullptr;
+  for (const Option& option : command.options) {
+    if (option.is_alternative && alternatives == nullptr) {
+      alternatives = app->add_option_group("input", "What is read (one of these)");
+      alternatives->require_option(1);
+    }
+    CLI::Option* parsed = add_option(option.is_alternative ? *alternatives : *app, option);
+    if (!option.excluded.empty()) parsed->excludes(app->get_option(option.excluded));
+  }
+  app->footer(footer(command.examples));
+  app->callback(command.run);
+}
+
+void add_commands(CLI::App& program, const CommandContext& context) {
   program.set_version_flag("--version", "calque " CALQUE_VERSION);
   program.require_subcommand(1);
-  program.footer(help_footer(kExamples));
-  add_run(program, saved);
-  add_resume(program, saved);
-  add_validate(program);
-  add_plan(program);
-  add_eval(program);
-  add_inspect(program);
-  add_verify(program);
-  add_dequantize(program);
-  add_imatrix(program);
-  add_tokenize(program);
-  add_sweep(program);
-  add_schema(program);
-  add_doctor(program);
-  add_explain(program);
-  add_report(program);
-  add_compare(program);
-  add_recommend(program);
+  program.footer(footer(kExamples));
+#define CALQUE_ADD(name) add_command(program, name##_command(context));
+  CALQUE_COMMANDS(CALQUE_ADD)
+#undef CALQUE_ADD
 }
 
 // Messages of the job file already say where and carry their codes, one a line.
@@ -121,7 +164,7 @@ bool is_lack_of_memory(const std::error_code& code) {
 int parse_and_run(int argc, char** argv, resume::SavedRun& saved) {
   CLI::App program("Quantizes language models: GPTQ and GGUF files from a Hugging Face folder.",
                    "calque");
-  add_commands(program, saved);
+  add_commands(program, {saved});
   check_command(program, argc, argv);
   try {
     program.parse(argc, argv);
@@ -151,9 +194,23 @@ int exit_code(ErrorKind kind) {
   return 1;
 }
 
-std::string help_footer(const std::string& examples) {
-  return fmt::format("Examples:\n{}\n\n{}", examples, kExitCodes);
+Option job_file_option(std::string& file) {
+  return Option{"job", &file, "The job file (configs/README.md)."}.required();
 }
+
+Option set_option(std::vector<std::string>& overrides, const std::string& help) {
+  return {"--set", &overrides, help};
+}
+
+Option threads_option(int& threads) {
+  return Option{"--threads", &threads, "0: all that the process may use."}.from(0, 4096);
+}
+
+Option progress_option(std::string& mode, const std::string& help) {
+  return Option{"--progress", &mode, help}.among({"auto", "tty", "plain", "none"});
+}
+
+Option json_option(bool& json, const std::string& help) { return {"--json", &json, help}; }
 
 int run_program(int argc, char** argv, resume::SavedRun& saved) {
   // Matrices of their own pages go back to the system when they are freed. Left to itself, glibc

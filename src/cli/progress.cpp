@@ -78,9 +78,8 @@ int terminal_width() {
   return size.ws_col;
 }
 
-std::string block_line(Index block, Index blocks,
-                       const std::vector<record::ModuleReport>& modules, double seconds,
-                       double eta_seconds) {
+std::string block_line(Index block, Index blocks, const std::vector<record::ModuleReport>& modules,
+                       double seconds, double eta_seconds) {
   const auto digits = fmt::format("{}", blocks).size();
   std::string line =
       fmt::format("[{:>{}}/{}] {}", block + 1, digits, blocks, block_name(block, modules));

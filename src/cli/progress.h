@@ -20,9 +20,8 @@ ProgressMode progress_mode(const std::string& name);
 // "[ 7/32] model.layers.6  q 4b 0.01234  k 4b 0.01190  9.8 s  ETA 4m05s": bits and relative error
 // of every module, the mean where several share role and width ("w1 4b x8 0.01234", experts); '!'
 // where one fell back. `eta_seconds` < 0: left out.
-std::string block_line(Index block, Index blocks,
-                       const std::vector<record::ModuleReport>& modules, double seconds,
-                       double eta_seconds);
+std::string block_line(Index block, Index blocks, const std::vector<record::ModuleReport>& modules,
+                       double seconds, double eta_seconds);
 
 // Shows a running job, on stderr. On a terminal the last line is redrawn with every module; plain
 // output is one line a block. Warnings always show, but for kNone.
@@ -51,9 +50,9 @@ class Progress : public record::Observer {
   bool redrawn_ = false;
   std::string phase_;
   Index steps_ = 0;
-  Index quarters_ = 0;                           // of the phase that have been reported
+  Index quarters_ = 0;                         // of the phase that have been reported
   std::vector<record::ModuleReport> modules_;  // of the current block
-  std::deque<double> last_blocks_;               // seconds
+  std::deque<double> last_blocks_;             // seconds
 };
 
 // Columns of the terminal behind stderr, 80 if there is none.

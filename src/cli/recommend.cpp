@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdint>
 #include <memory>
@@ -191,25 +190,21 @@ void recommend(const RecommendArguments& arguments) {
 
 }  // namespace
 
-void add_recommend(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "recommend", "Which of the measured models to use, and what common models would take.");
-  auto arguments = std::make_shared<RecommendArguments>();
-  command->add_option("FOLDER", arguments->folders, "Run folders or sweep folders of one original")
-      ->required();
-  command->add_option("--max-kl", arguments->max_kl, "The smallest with KL divergence up to this")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--max-bytes", arguments->max_bytes, "The closest up to this size (4GiB)");
-  command
-      ->add_option("--max-bits-per-weight", arguments->max_bits_per_weight,
-                   "The closest up to these bits, everything counted")
-      ->check(CLI::PositiveNumber);
-  command->add_flag("--json", arguments->json, "The advice as JSON");
-  command->footer(
-      help_footer("  calque recommend runs/demo\n"
-                  "  calque recommend runs/ablation --max-kl 0.01\n"
-                  "  calque recommend runs/demo --max-bytes 4GiB"));
-  command->callback([arguments] { recommend(*arguments); });
+Command recommend_command(const CommandContext&) {
+  const auto a = std::make_shared<RecommendArguments>();
+  return {"recommend",
+          "Which of the measured models to use, and what common models would take.",
+          {Option{"FOLDER", &a->folders, "Run folders or sweep folders of one original"}.required(),
+           Option{"--max-kl", &a->max_kl, "The smallest with KL divergence up to this"}.positive(),
+           {"--max-bytes", &a->max_bytes, "The closest up to this size (4GiB)"},
+           Option{"--max-bits-per-weight", &a->max_bits_per_weight,
+                  "The closest up to these bits, everything counted"}
+               .positive(),
+           json_option(a->json, "The advice as JSON")},
+          "  calque recommend runs/demo\n"
+          "  calque recommend runs/ablation --max-kl 0.01\n"
+          "  calque recommend runs/demo --max-bytes 4GiB",
+          [a] { recommend(*a); }};
 }
 
 }  // namespace calque::cli

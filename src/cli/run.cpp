@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calque/config/job_file.h"
@@ -42,8 +42,7 @@ void run_job(const job::Job& job, resume::Resume resume, const RunArguments& arg
                                        .resolved_yaml = config::resolved_yaml(job),
                                        .saved = arguments.saved});
   }
-  fmt::print("{}",
-             arguments.json ? record::report_json(report) : report_text(report, job.run_dir));
+  fmt::print("{}", arguments.json ? record::report_json(report) : report_text(report, job.run_dir));
 }
 
 void run(const RunArguments& arguments) {
@@ -73,52 +72,43 @@ void resume(const RunArguments& arguments) {
   run_job(job, resume::Resume::kAuto, arguments);
 }
 
-void add_output_options(CLI::App& command, RunArguments& arguments) {
-  command
-      .add_option("--progress", arguments.progress,
-                  "auto, tty (last line redrawn), plain (a line a block), none.")
-      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
-      ->capture_default_str();
-  command.add_flag("--quiet,-q", arguments.quiet, "No progress, notes or warnings on stderr.");
-  command.add_flag("--json", arguments.json, "Print the report as JSON.");
+std::vector<Option> output_options(RunArguments& a) {
+  return {
+      progress_option(a.progress, "auto, tty (last line redrawn), plain (a line a block), none."),
+      {"--quiet,-q", &a.quiet, "No progress, notes or warnings on stderr."},
+      json_option(a.json, "Print the report as JSON.")};
 }
 
 }  // namespace
 
-void add_run(CLI::App& program, resume::SavedRun& saved) {
-  CLI::App* command =
-      program.add_subcommand("run", "Quantize a model, write every export, evaluate them.");
-  auto arguments = std::make_shared<RunArguments>();
-  arguments->saved = &saved;
-  command->add_option("job", arguments->job_file, "The job file (configs/README.md).")->required();
-  command
-      ->add_option("--set", arguments->overrides,
-                   "KEY.PATH=VALUE: replaces a value of the job file, such as "
-                   "quantization.bits=3 or export.0.type=Q5_0. May be repeated.")
-      ->allow_extra_args(false);
-  command
-      ->add_option("--resume", arguments->resume,
-                   "auto: go on where an interrupted run in run_dir stopped; never: start anew.")
-      ->check(CLI::IsMember({"auto", "never"}))
-      ->capture_default_str();
-  add_output_options(*command, *arguments);
-  command->add_flag("--dry-run", arguments->dry_run,
-                    "Only print what 'calque plan' says; write nothing.");
-  command->footer(
-      help_footer("  calque run configs/demo.yaml\n"
-                  "  calque run job.yaml --set quantization.bits=3 --set name=three"));
-  command->callback([arguments] { run(*arguments); });
+Command run_command(const CommandContext& context) {
+  const auto a = std::make_shared<RunArguments>();
+  a->saved = &context.saved;
+  std::vector<Option> options = {
+      job_file_option(a->job_file),
+      set_option(a->overrides,
+                 "KEY.PATH=VALUE: replaces a value of the job file, such as quantization.bits=3 or "
+                 "export.0.type=Q5_0. May be repeated."),
+      Option{"--resume", &a->resume,
+             "auto: go on where an interrupted run in run_dir stopped; never: start anew."}
+          .among({"auto", "never"})};
+  for (Option& option : output_options(*a)) options.push_back(std::move(option));
+  options.push_back(
+      {"--dry-run", &a->dry_run, "Only print what 'calque plan' says; write nothing."});
+  return {"run", "Quantize a model, write every export, evaluate them.", std::move(options),
+          "  calque run configs/demo.yaml\n"
+          "  calque run job.yaml --set quantization.bits=3 --set name=three",
+          [a] { run(*a); }};
 }
 
-void add_resume(CLI::App& program, resume::SavedRun& saved) {
-  CLI::App* command =
-      program.add_subcommand("resume", "Go on with a run that was interrupted; same result.");
-  auto arguments = std::make_shared<RunArguments>();
-  arguments->saved = &saved;
-  command->add_option("run_dir", arguments->run_dir, "The folder of the run.")->required();
-  add_output_options(*command, *arguments);
-  command->footer(help_footer("  calque resume runs/demo"));
-  command->callback([arguments] { resume(*arguments); });
+Command resume_command(const CommandContext& context) {
+  const auto a = std::make_shared<RunArguments>();
+  a->saved = &context.saved;
+  std::vector<Option> options = {
+      Option{"run_dir", &a->run_dir, "The folder of the run."}.required()};
+  for (Option& option : output_options(*a)) options.push_back(std::move(option));
+  return {"resume", "Go on with a run that was interrupted; same result.", std::move(options),
+          "  calque resume runs/demo", [a] { resume(*a); }};
 }
 
 }  // namespace calque::cli

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -160,31 +159,25 @@ void sweep(const SweepArguments& arguments) {
 
 }  // namespace
 
-void add_sweep(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "sweep", "Run a job file with many values and put the results into one table.");
-  auto arguments = std::make_shared<SweepArguments>();
-  command->add_option("sweep", arguments->sweep_file, "The sweep file (configs/README.md).")
-      ->required();
-  command->add_flag("--list", arguments->list,
-                    "Number the points and say what they would take; run nothing.");
-  command->add_option("--only", arguments->only, "Numbers of points, such as 3,7-9.");
-  command->add_option("--shard", arguments->shard,
-                      "i/n, i from 0: every n-th point. Not needed where processes share the "
-                      "output folder: each then takes what nobody works on.");
-  command
-      ->add_option("--progress", arguments->progress,
-                   "auto, tty (last line redrawn), plain (a line a run), none.")
-      ->check(CLI::IsMember({"auto", "tty", "plain", "none"}))
-      ->capture_default_str();
-  command->add_flag("--quiet,-q", arguments->quiet, "No progress, notes or warnings on stderr.");
-  command->add_flag("--json", arguments->json, "Print points and results as JSON.");
-  command->footer(
-      help_footer("  calque sweep configs/sweep.yaml --list\n"
-                  "  calque sweep configs/sweep.yaml\n"
-                  "  calque sweep sweep.yaml --only 3,7-9\n"
-                  "  calque sweep sweep.yaml --shard $SLURM_ARRAY_TASK_ID/16"));
-  command->callback([arguments] { sweep(*arguments); });
+Command sweep_command(const CommandContext&) {
+  const auto a = std::make_shared<SweepArguments>();
+  return {
+      "sweep",
+      "Run a job file with many values and put the results into one table.",
+      {Option{"sweep", &a->sweep_file, "The sweep file (configs/README.md)."}.required(),
+       {"--list", &a->list, "Number the points and say what they would take; run nothing."},
+       {"--only", &a->only, "Numbers of points, such as 3,7-9."},
+       {"--shard", &a->shard,
+        "i/n, i from 0: every n-th point. Not needed where processes share the output folder: "
+        "each then takes what nobody works on."},
+       progress_option(a->progress, "auto, tty (last line redrawn), plain (a line a run), none."),
+       {"--quiet,-q", &a->quiet, "No progress, notes or warnings on stderr."},
+       json_option(a->json, "Print points and results as JSON.")},
+      "  calque sweep configs/sweep.yaml --list\n"
+      "  calque sweep configs/sweep.yaml\n"
+      "  calque sweep sweep.yaml --only 3,7-9\n"
+      "  calque sweep sweep.yaml --shard $SLURM_ARRAY_TASK_ID/16",
+      [a] { sweep(*a); }};
 }
 
 }  // namespace calque::cli

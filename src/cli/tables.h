@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "calque/formats/plan.h"
 #include "calque/forecast/memory_plan.h"
+#include "calque/formats/plan.h"
 #include "calque/record/report.h"
 
 namespace calque::cli {

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -62,26 +61,23 @@ void tokenize(const TokenizeArguments& arguments) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& program) {
-  CLI::App* command = program.add_subcommand("tokenize", "Token ids of a text.");
-  auto arguments = std::make_shared<TokenizeArguments>();
-  command
-      ->add_option("--tokenizer", arguments->tokenizer,
-                   "Folder with tokenizer.json or tokenizer.model, or GGUF file.")
-      ->required();
-  CLI::Option_group* input = command->add_option_group("input", "What is read (one of these)");
-  input->add_option("--text", arguments->file, "Text file (also .gz, .zst): count and first ids.");
-  input->add_option("--string", arguments->string, "The text itself: every id.");
-  input->require_option(1);
-  command->add_flag("--special", arguments->special,
-                    "Text that spells a special token becomes that token.");
-  command->add_flag("--add-special", arguments->add_special,
-                    "With the tokens that the tokenizer puts around a sequence (BOS, EOS).");
-  command->add_flag("--json", arguments->json, "Print all ids as a JSON array.");
-  command->footer(
-      help_footer("  calque tokenize --tokenizer tests/models/demo --string \"Once upon a time\"\n"
-                  "  calque tokenize --tokenizer tests/models/demo --text book.txt --json"));
-  command->callback([arguments] { tokenize(*arguments); });
+Command tokenize_command(const CommandContext&) {
+  const auto a = std::make_shared<TokenizeArguments>();
+  return {
+      "tokenize",
+      "Token ids of a text.",
+      {Option{"--tokenizer", &a->tokenizer,
+              "Folder with tokenizer.json or tokenizer.model, or GGUF file."}
+           .required(),
+       Option{"--text", &a->file, "Text file (also .gz, .zst): count and first ids."}.alternative(),
+       Option{"--string", &a->string, "The text itself: every id."}.alternative(),
+       {"--special", &a->special, "Text that spells a special token becomes that token."},
+       {"--add-special", &a->add_special,
+        "With the tokens that the tokenizer puts around a sequence (BOS, EOS)."},
+       json_option(a->json, "Print all ids as a JSON array.")},
+      "  calque tokenize --tokenizer tests/models/demo --string \"Once upon a time\"\n"
+      "  calque tokenize --tokenizer tests/models/demo --text book.txt --json",
+      [a] { tokenize(*a); }};
 }
 
 }  // namespace calque::cli

@@ -1,14 +1,13 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "calque/formats/format.h"
 #include "calque/config/job_file.h"
 #include "calque/forecast/job_plan.h"
 #include "calque/forecast/memory_plan.h"
+#include "calque/formats/format.h"
 #include "calque/io/json.h"
 #include "calque/pipeline/open_job.h"
 #include "cli/commands.h"
@@ -42,9 +41,8 @@ std::string plans_json(const std::vector<formats::ExportPlan>& plans,
                        {"bits_per_weight", plan.bits_per_weight},
                        {"tensors", tensors}});
   }
-  return io::Json{
-             {"exports", exports},
-             {"memory", io::parse_json(forecast::memory_plan_json(memory))}}
+  return io::Json{{"exports", exports},
+                  {"memory", io::parse_json(forecast::memory_plan_json(memory))}}
              .dump(2) +
          "\n";
 }
@@ -55,7 +53,8 @@ std::string details(const std::vector<formats::ExportPlan>& plans, bool tensors)
   for (const formats::ExportPlan& plan : plans) {
     const std::string name = printable(plan.request.path.filename().string());
     if (tensors) text += fmt::format("\n{}\n{}", name, tensors_table(plan));
-    if (format_of(plan.request).has_block_types) text += fmt::format("\n{}\n{}", name, types_table(plan));
+    if (format_of(plan.request).has_block_types)
+      text += fmt::format("\n{}\n{}", name, types_table(plan));
   }
   return text;
 }
@@ -68,31 +67,25 @@ void validate(const ValidateArguments& arguments) {
   else if (arguments.json)
     fmt::print("{}", plans_json(opened.plans, opened.memory));
   else
-    fmt::print("{}{}\n{}ok\n", plan_table(opened.plans),
-               details(opened.plans, arguments.tensors), memory_text(opened.memory));
+    fmt::print("{}{}\n{}ok\n", plan_table(opened.plans), details(opened.plans, arguments.tensors),
+               memory_text(opened.memory));
 }
 
 }  // namespace
 
-void add_validate(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "validate", "Check a job without computing anything; say what it would write.");
-  auto arguments = std::make_shared<ValidateArguments>();
-  command->add_option("job", arguments->job_file, "The job file (configs/README.md).")->required();
-  command
-      ->add_option("--set", arguments->overrides,
-                   "KEY.PATH=VALUE: as for 'calque run'. May be repeated.")
-      ->allow_extra_args(false);
-  CLI::Option* json =
-      command->add_flag("--json", arguments->json, "Print the plan of every tensor as JSON.");
-  command->add_flag("--resolved", arguments->resolved, "Print the job with every default.")
-      ->excludes(json);
-  command->add_flag("--tensors", arguments->tensors, "List what every tensor is stored as.")
-      ->excludes(json);
-  command->footer(
-      help_footer("  calque validate configs/demo.yaml\n"
-                  "  calque validate job.yaml --set quantization.group_size=64"));
-  command->callback([arguments] { validate(*arguments); });
+Command validate_command(const CommandContext&) {
+  const auto a = std::make_shared<ValidateArguments>();
+  return {
+      "validate",
+      "Check a job without computing anything; say what it would write.",
+      {job_file_option(a->job_file),
+       set_option(a->overrides, "KEY.PATH=VALUE: as for 'calque run'. May be repeated."),
+       json_option(a->json, "Print the plan of every tensor as JSON."),
+       Option{"--resolved", &a->resolved, "Print the job with every default."}.without("--json"),
+       Option{"--tensors", &a->tensors, "List what every tensor is stored as."}.without("--json")},
+      "  calque validate configs/demo.yaml\n"
+      "  calque validate job.yaml --set quantization.group_size=64",
+      [a] { validate(*a); }};
 }
 
 }  // namespace calque::cli

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -70,22 +69,18 @@ void verify(const VerifyArguments& arguments) {
 
 }  // namespace
 
-void add_verify(CLI::App& program) {
-  CLI::App* command = program.add_subcommand(
-      "verify", "Check an artifact: checksums, index, settings, values, and a short run.");
-  auto arguments = std::make_shared<VerifyArguments>();
-  command->add_option("artifact", arguments->artifact, "Folder of safetensors, or GGUF file.")
-      ->required();
-  command->add_option("--reference", arguments->reference,
-                      "The original: its KL divergence on a short prompt is printed, too.");
-  command->add_option("--threads", arguments->threads, "0: all that the process may use.")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
-  command->add_flag("--json", arguments->json, "Print the findings as JSON.");
-  command->footer(
-      help_footer("  calque verify out/demo-GPTQ-Int4\n"
-                  "  calque verify out/demo-Q4_0.gguf --reference tests/models/demo"));
-  command->callback([arguments] { verify(*arguments); });
+Command verify_command(const CommandContext&) {
+  const auto a = std::make_shared<VerifyArguments>();
+  return {"verify",
+          "Check an artifact: checksums, index, settings, values, and a short run.",
+          {Option{"artifact", &a->artifact, "Folder of safetensors, or GGUF file."}.required(),
+           {"--reference", &a->reference,
+            "The original: its KL divergence on a short prompt is printed, too."},
+           threads_option(a->threads),
+           json_option(a->json, "Print the findings as JSON.")},
+          "  calque verify out/demo-GPTQ-Int4\n"
+          "  calque verify out/demo-Q4_0.gguf --reference tests/models/demo",
+          [a] { verify(*a); }};
 }
 
 }  // namespace calque::cli
