@@ -58,10 +58,8 @@ def add_format(tree):
 
 def add_method(tree):
     tree.add("src/quant/dummy.cpp", "src/quant/rtn.cpp", {r"\bkRtn\b": "kDummy", r"\bmake_rtn\b": "make_dummy", r'"rtn"': '"dummy"'})
-    tree.insert("include/calque/quant/methods.h", "extern const Rounding kRtn", "extern const Rounding kDummy;")
-    tree.insert("include/calque/quant/methods.h", "Rounder make_rtn", "Rounder make_dummy(const RoundingOptions& options);")
     methods = "src/quant/methods.cpp"
-    (tree.folder / methods).write_text(tree.text(methods).replace("{&kRtn,", "{&kRtn, &kDummy,"))
+    (tree.folder / methods).write_text(tree.text(methods).replace("ROW(kRtn)", "ROW(kRtn) ROW(kDummy)"))
     tree.changed.add(methods)
 
 

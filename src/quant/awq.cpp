@@ -195,7 +195,7 @@ constexpr Operation kOperations[] = {Operation::kScaleSearch, Operation::kRoundT
 
 }  // namespace
 
-const Transform kAwq = {
+extern const Transform kAwq = {
     .name = "awq",
     .title = "AWQ channel scales",
     .summary = "scale channels so that those that matter are rounded more finely",

@@ -333,7 +333,7 @@ std::vector<Operation> operations(const RoundingOptions& options, const PlannedR
 
 }  // namespace
 
-const Rounding kGptq = {
+extern const Rounding kGptq = {
     .name = "gptq",
     .title = "GPTQ",
     .summary = "round column by column and move each column's error onto the next",

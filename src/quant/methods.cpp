@@ -1,25 +1,37 @@
 #include "calque/quant/methods.h"
 
-#include <array>
-
 namespace calque::quant {
+
+// A new method is one file that defines its row as an extern const, and the row's name here.
+#define CALQUE_ROUNDINGS(ROW) ROW(kRtn) ROW(kGptq)
+#define CALQUE_TRANSFORMS(ROW) ROW(kNoTransform) ROW(kAwq)
+
+#define CALQUE_DECLARE(row) extern const Rounding row;
+CALQUE_ROUNDINGS(CALQUE_DECLARE)
+#undef CALQUE_DECLARE
+#define CALQUE_DECLARE(row) extern const Transform row;
+CALQUE_TRANSFORMS(CALQUE_DECLARE)
+#undef CALQUE_DECLARE
+
 namespace {
 
-// A new method is one file that defines its row, and the row's name here.
-constexpr std::array kRoundings = {&kRtn, &kGptq};
-constexpr std::array kTransforms = {&kNoTransform, &kAwq};
+#define CALQUE_POINTER(row) &row,
+constexpr const Rounding* kAllRoundings[] = {CALQUE_ROUNDINGS(CALQUE_POINTER)};
+constexpr const Transform* kAllTransforms[] = {CALQUE_TRANSFORMS(CALQUE_POINTER)};
+#undef CALQUE_POINTER
 
 }  // namespace
 
-const Transform kNoTransform = {.name = "none", .title = "", .summary = "leave them as they are"};
+extern const Transform kNoTransform = {
+    .name = "none", .title = "", .summary = "leave them as they are"};
 
-std::span<const Rounding* const> roundings() { return kRoundings; }
-std::span<const Transform* const> transforms() { return kTransforms; }
+std::span<const Rounding* const> roundings() { return kAllRoundings; }
+std::span<const Transform* const> transforms() { return kAllTransforms; }
 
 std::vector<Method> methods() {
   std::vector<Method> all;
-  for (const Rounding* r : kRoundings) all.push_back({r->name, r->summary, &kNoTransform, r});
-  for (const Transform* t : kTransforms)
+  for (const Rounding* r : kAllRoundings) all.push_back({r->name, r->summary, &kNoTransform, r});
+  for (const Transform* t : kAllTransforms)
     if (t->rescales_channels()) all.push_back({t->name, t->summary, t, &kGptq});
   return all;
 }

@@ -8,6 +8,9 @@
 #include "quant/weights.h"
 
 namespace calque::quant {
+
+extern const Rounding kRtn;  // below
+
 namespace {
 
 // What depends on the site only.
@@ -102,15 +105,6 @@ std::vector<Operation> operations(const RoundingOptions& options, const PlannedR
 
 }  // namespace
 
-const Rounding kRtn = {
-    .name = "rtn",
-    .title = "round to nearest",
-    .summary = "round every weight to the nearest value of its grid",
-    .llama_cpp_types = true,
-    .make = make_rtn,
-    .operations = operations,
-};
-
 Rounder make_rtn(const RoundingOptions& options) {
   return [options](quant::InputStats stats, const Exec& exec) -> SiteRounder {
     const auto site = std::make_shared<const Site>(prepare(std::move(stats), options));
@@ -120,5 +114,14 @@ Rounder make_rtn(const RoundingOptions& options) {
     };
   };
 }
+
+extern const Rounding kRtn = {
+    .name = "rtn",
+    .title = "round to nearest",
+    .summary = "round every weight to the nearest value of its grid",
+    .llama_cpp_types = true,
+    .make = make_rtn,
+    .operations = operations,
+};
 
 }  // namespace calque::quant
