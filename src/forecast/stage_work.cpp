@@ -43,7 +43,7 @@ Work upstream_work(const model::SiteSpec& site, double tokens) {
   return work;
 }
 
-// quant/awq_search.cpp.
+// quant/awq.cpp.
 Work trials_work(const job::Job& job, const model::SiteSpec& site) {
   Work work;
   const double K = static_cast<double>(site.features());
