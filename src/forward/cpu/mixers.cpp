@@ -1,8 +1,14 @@
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+#include <string_view>
+
 #include "forward/cpu/mixer.h"
 #include "mixers/attention/cpu.h"
 #include "mixers/experts/cpu.h"
 #include "mixers/mlp/cpu.h"
 
+// The table of mixers: one row each.
 namespace calque::forward {
 
 template <typename T>
