@@ -8,8 +8,8 @@
 
 #include "calque/report/points.h"
 #include "report/labels.h"
-#include "report/plot_frame.h"
-#include "report/svg_style.h"
+#include "report/scale.h"
+#include "report/svg.h"
 
 namespace calque::report {
 namespace {

@@ -1,11 +1,12 @@
 #include "calque/report/points.h"
-#include "calque/formats/format.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <limits>
 #include <numeric>
+
+#include "calque/formats/format.h"
 
 namespace calque::report {
 namespace {

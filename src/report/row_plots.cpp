@@ -1,10 +1,13 @@
 #include "report/row_plots.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
+#include <numeric>
 
-#include "report/plot_frame.h"
-#include "report/svg_style.h"
+#include "report/scale.h"
+#include "report/svg.h"
 
 namespace calque::report {
 namespace {
@@ -128,6 +131,178 @@ Svg draw(const KeyPlot& plot) {
   }
   for (const KeyPoint& p : plot.points)
     if (p.y > 0) svg.marker({x_of(p.value), y.at(p.y)}, p.series, p.tooltip);
+  return svg;
+}
+
+namespace {
+
+constexpr double kSpreadHeight = 58, kSpreadTop = 40;
+const std::vector<std::string> kMarks = {"mean", "median", "99 %", "99.9 %"};
+
+// From the first to the last bin of any model that holds a thousandth of its tokens, and all marks.
+std::pair<double, double> range_of(const SpreadPlot& plot) {
+  double low = 1e300, high = 0;
+  const auto add = [&](double value) {
+    if (value <= 0) return;
+    low = std::min(low, value);
+    high = std::max(high, value);
+  };
+  for (const SpreadRow& row : plot.rows) {
+    const record::DivergenceResult& d = row.divergence;
+    for (const double v : {d.kl_mean, d.kl_median, d.kl_p99, d.kl_p999}) add(v);
+    const record::KlHistogram& h = d.kl_histogram;
+    const std::int64_t total = std::accumulate(h.counts.begin(), h.counts.end(), std::int64_t{0});
+    for (std::size_t b = 0; b < h.counts.size(); ++b)
+      if (h.counts[b] * 1000 > total) {
+        add(h.edge(b));
+        add(h.edge(b + 1));
+      }
+  }
+  return high > 0 ? std::pair(low, high) : std::pair(1e-6, 1.0);
+}
+
+void draw_bars(Svg& svg, const record::KlHistogram& h, const PlotFrame& frame, double base) {
+  if (h.counts.empty()) return;
+  const auto most = static_cast<double>(std::max<std::int64_t>(1, std::ranges::max(h.counts)));
+  const std::int64_t total = std::accumulate(h.counts.begin(), h.counts.end(), std::int64_t{0});
+  for (std::size_t b = 0; b < h.counts.size(); ++b) {
+    const double left = frame.x.at(h.edge(b)), right = frame.x.at(h.edge(b + 1));
+    if (h.counts[b] == 0 || right - left < 0.5) continue;
+    const double height = (kSpreadHeight - 20) * static_cast<double>(h.counts[b]) / most;
+    svg.rect({left, base - height}, right - left, height, "bar", "",
+             fmt::format("{} to {}: {:.2f} % of tokens", number_text(h.edge(b)),
+                         number_text(h.edge(b + 1)),
+                         100.0 * static_cast<double>(h.counts[b]) / static_cast<double>(total)));
+  }
+}
+
+void draw_mark(Svg& svg, const PlotFrame& frame, double base, std::size_t mark, double value,
+               const record::Interval& interval = {}) {
+  if (value <= 0) return;
+  if (interval.known())
+    svg.line({frame.x.at(interval.low), base + 6}, {frame.x.at(interval.high), base + 6}, "axis");
+  svg.marker({frame.x.at(value), base + 6}, mark,
+             fmt::format("{}: {}", kMarks[mark], number_text(value)));
+}
+
+}  // namespace
+
+Svg draw(const SpreadPlot& plot) {
+  double left = 60;
+  for (const SpreadRow& row : plot.rows) left = std::max(left, text_width(row.label, 11) + 14);
+  const double bottom = kSpreadTop + kSpreadHeight * static_cast<double>(plot.rows.size());
+  Svg svg(kWidth, bottom + 48, plot.title, plot.description);
+  draw_legend(svg, {left, 14}, kWidth - left, kMarks);
+  const auto [low, high] = range_of(plot);
+  const double right = kWidth - 24;
+  const PlotFrame frame{left,
+                        kSpreadTop,
+                        right,
+                        bottom,
+                        Scale::log(low, high, left, right),
+                        Scale::linear(0, 1, bottom, kSpreadTop)};
+  for (const Tick& tick : frame.x.ticks(7)) {
+    const double x = frame.x.at(tick.value);
+    svg.line({x, kSpreadTop}, {x, bottom}, tick.label.empty() ? "grid-minor" : "grid");
+    if (!tick.label.empty()) svg.text({x, bottom + 16}, tick.label, "tick", Anchor::kMiddle);
+  }
+  for (std::size_t r = 0; r < plot.rows.size(); ++r) {
+    const double base = kSpreadTop + kSpreadHeight * static_cast<double>(r + 1) - 14;
+    const record::DivergenceResult& d = plot.rows[r].divergence;
+    svg.text({left - 8, base - 8}, plot.rows[r].label, "tick", Anchor::kEnd);
+    draw_bars(svg, d.kl_histogram, frame, base);
+    svg.line({left, base}, {right, base}, "axis");
+    draw_mark(svg, frame, base, 3, d.kl_p999, d.p999_interval);
+    draw_mark(svg, frame, base, 2, d.kl_p99, d.p99_interval);
+    draw_mark(svg, frame, base, 1, d.kl_median, d.median_interval);
+    draw_mark(svg, frame, base, 0, d.kl_mean);
+  }
+  svg.text({(left + right) / 2, bottom + 36}, "KL divergence of a token, nats (log scale)",
+           "axis-title", Anchor::kMiddle);
+  return svg;
+}
+
+namespace {
+
+constexpr double kCellHeight = 21;
+constexpr double kStripTop = 34;
+constexpr double kSpaceForCells = 620;
+constexpr double kLegendWidth = 84;
+constexpr double kCellFont = 10;
+
+// Where cells begin and how wide they are.
+struct Geometry {
+  double left;
+  double cell_width;
+  double right() const { return left + cell_width * columns; }
+  double columns;
+};
+
+Geometry geometry_of(const HeatStrip& strip) {
+  double widest = 40;
+  for (const std::string& row : strip.rows) widest = std::max(widest, text_width(row, 11));
+  const auto columns = static_cast<double>(std::max<std::size_t>(1, strip.columns.size()));
+  return {widest + 14, std::clamp(kSpaceForCells / columns, 6.0, 46.0), columns};
+}
+
+void draw_cell(Svg& svg, const HeatCell& cell, Xy corner, double width) {
+  svg.rect(corner, width, kCellHeight, "cell", ramp_colour(cell.share), cell.tooltip);
+  if (cell.text.empty() || text_width(cell.text, kCellFont) > width - 4) return;
+  svg.text({corner.x + width / 2, corner.y + kCellHeight / 2 + 3.5}, cell.text,
+           cell.share < 0.6 ? "small on-dark" : "small on-light", Anchor::kMiddle);
+}
+
+void draw_column_titles(Svg& svg, const HeatStrip& strip, const Geometry& at, double y) {
+  double free_from = 0;
+  for (std::size_t c = 0; c < strip.columns.size(); ++c) {
+    const double x = at.left + (static_cast<double>(c) + 0.5) * at.cell_width;
+    const double half = text_width(strip.columns[c], 11) / 2;
+    if (x - half < free_from) continue;
+    svg.text({x, y}, strip.columns[c], "tick", Anchor::kMiddle);
+    free_from = x + half + 5;
+  }
+  svg.text({(at.left + at.right()) / 2, y + 17}, strip.columns_title, "axis-title",
+           Anchor::kMiddle);
+}
+
+void draw_legend_bar(Svg& svg, const HeatStrip& strip, double x, double height) {
+  constexpr int kPieces = 40;
+  for (int i = 0; i < kPieces; ++i) {
+    const double share = (i + 0.5) / kPieces;
+    svg.rect({x, kStripTop + height * (1 - (i + 1.0) / kPieces)}, 12, height / kPieces + 0.6, "",
+             ramp_colour(share));
+  }
+  double free_below = 1e9;
+  for (const auto& [share, label] : strip.legend) {
+    const double y = kStripTop + height * (1 - share);
+    if (y > free_below) continue;
+    svg.text({x + 17, y + 4}, label, "tick");
+    free_below = y - 13;
+  }
+}
+
+}  // namespace
+
+Svg draw(const HeatStrip& strip) {
+  const Geometry at = geometry_of(strip);
+  const double height = kCellHeight * static_cast<double>(strip.rows.size());
+  const double title_width = text_width(strip.title, 13) + 12;
+  Svg svg(std::max(at.right() + kLegendWidth, title_width), kStripTop + height + 42, strip.title,
+          strip.description);
+  svg.text({4, 18}, strip.title, "heading");
+  for (std::size_t r = 0; r < strip.rows.size(); ++r) {
+    const double y = kStripTop + kCellHeight * static_cast<double>(r);
+    svg.text({at.left - 7, y + kCellHeight / 2 + 4}, strip.rows[r], "tick", Anchor::kEnd);
+    for (std::size_t c = 0; c < strip.columns.size(); ++c) {
+      const Xy corner{at.left + at.cell_width * static_cast<double>(c), y};
+      if (const auto& cell = strip.cells[r][c])
+        draw_cell(svg, *cell, corner, at.cell_width);
+      else
+        svg.rect(corner, at.cell_width, kCellHeight, "cell empty");
+    }
+  }
+  draw_column_titles(svg, strip, at, kStripTop + height + 15);
+  draw_legend_bar(svg, strip, at.right() + 14, height);
   return svg;
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "calque/report/record.h"
 #include "report/svg.h"
 
 namespace calque::report {
@@ -56,5 +58,40 @@ struct KeyPlot {
   std::vector<KeyPoint> points;
 };
 Svg draw(const KeyPlot& plot);
+
+struct SpreadRow {
+  std::string label;
+  record::DivergenceResult divergence;
+};
+
+// A row a model: how many tokens have which KL divergence (logarithmic x), with the mean and,
+// beside their 95 % intervals, the median, the 99th and the 99.9th percentile.
+struct SpreadPlot {
+  std::string title;
+  std::string description;
+  std::vector<SpreadRow> rows;
+};
+
+Svg draw(const SpreadPlot& plot);
+
+struct HeatCell {
+  double share = 0;  // place on the colour ramp, 0 to 1
+  std::string text;  // written into the cell where it fits
+  std::string tooltip;
+};
+
+// Rows of coloured cells: a module a row, a layer a column.
+struct HeatStrip {
+  std::string title;
+  std::string description;
+  std::string columns_title;
+  std::vector<std::string> columns;
+  std::vector<std::string> rows;
+  std::vector<std::vector<std::optional<HeatCell>>> cells;  // [row][column]
+  // Of the colour bar, from 0 to 1; the same share as in cells.
+  std::vector<std::pair<double, std::string>> legend;
+};
+
+Svg draw(const HeatStrip& strip);
 
 }  // namespace calque::report

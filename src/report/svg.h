@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +22,7 @@ enum class Anchor { kStart, kMiddle, kEnd };
 double text_width(std::string_view text, double font_size);
 
 // An SVG picture, written element by element. Coordinates in pixels, y downwards. Elements take a
-// CSS class (svg_style.h), so that one picture serves light, dark and print.
+// CSS class (below), so that one picture serves light, dark and print.
 class Svg {
  public:
   // `title` and `description` are what a screen reader says.
@@ -56,5 +57,18 @@ class Svg {
   std::string description_;
   std::string body_;
 };
+
+// Series are told apart by colour and by shape: Okabe and Ito's palette, in the order in which
+// neighbours differ most, lighter on dark ground. Beyond kSeriesCount they repeat.
+inline constexpr std::size_t kSeriesCount = 8;
+std::string series_class(std::size_t series);  // "s0" ... "s7"
+
+// Custom properties (--ink, --s0, ...) for light ground, dark ground and paper.
+extern const std::string_view kColourStyle;
+// The classes that plots use.
+extern const std::string_view kPlotStyle;
+
+// A perceptually even ramp, dark blue over green to yellow (viridis), for 0 to 1: "#21918c".
+std::string ramp_colour(double share);
 
 }  // namespace calque::report

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "report/heat_strip.h"
+#include "report/row_plots.h"
 #include "report/pareto_plot.h"
 
 namespace calque::report {

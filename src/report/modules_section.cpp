@@ -5,9 +5,9 @@
 #include <map>
 #include <utility>
 
-#include "report/heat_strip.h"
+#include "report/pages.h"
+#include "report/row_plots.h"
 #include "report/scale.h"
-#include "report/sections.h"
 
 namespace calque::report {
 namespace {
