@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "calque/io/json.h"
-#include "calque/study/fold.h"
+#include "calque/study/state.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
 

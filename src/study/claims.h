@@ -7,9 +7,17 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace calque::study {
+
+// Of this machine, without blanks.
+std::string host_name();
+
+// Puts `text` in place of the file at once, also while other processes do the same with it: the
+// last one wins. Error(kResource) as io::AtomicFile.
+void replace_file(const std::filesystem::path& path, std::string_view text);
 
 // Who works on what in a folder that several processes, perhaps on several machines, share. A claim
 // on `name` is a file "<name>.<generation>" that O_EXCL lets only one create; a thread touches it

@@ -9,7 +9,7 @@
 
 #include "calque/formats/format.h"
 #include "calque/io/csv.h"
-#include "calque/study/fold.h"
+#include "calque/study/state.h"
 
 namespace calque::study {
 namespace {

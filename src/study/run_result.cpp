@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include "calque/formats/format.h"
 #include "calque/core/error.h"
+#include "calque/formats/format.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
-#include "study/host.h"
+#include "study/claims.h"
 
 namespace calque::study {
 

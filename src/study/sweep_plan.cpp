@@ -3,18 +3,177 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
+#include "calque/formats/format.h"
+#include "calque/io/file.h"
+#include "calque/io/sha256.h"
 #include "calque/pipeline/open_job.h"
 #include "calque/resume/statistics_store.h"
-#include "study/artifact_names.h"
 
 namespace calque::study {
 namespace {
+
+using config::Exclusion;
+using config::Setting;
+using config::Settings;
+using config::SweepAxis;
+
+// Every combination, the last axis changing fastest; of no axes the empty one.
+std::vector<Settings> product(const std::vector<SweepAxis>& axes) {
+  std::vector<Settings> combinations(1);
+  for (const SweepAxis& axis : axes) {
+    std::vector<Settings> longer;
+    for (const Settings& so_far : combinations)
+      for (const std::string& value : axis.values) {
+        longer.push_back(so_far);
+        longer.back().push_back({axis.path, value});
+      }
+    combinations = std::move(longer);
+  }
+  return combinations;
+}
+
+std::vector<Settings> with_paired(std::vector<Settings> grid, const std::vector<Settings>& paired) {
+  if (paired.empty()) return grid;
+  std::vector<Settings> all;
+  for (const Settings& settings : grid)
+    for (const Settings& entry : paired) {
+      all.push_back(settings);
+      all.back().insert(all.back().end(), entry.begin(), entry.end());
+    }
+  return all;
+}
+
+bool has(const std::vector<std::string>& values, const std::string& value) {
+  return std::find(values.begin(), values.end(), value) != values.end();
+}
+
+bool excludes(const Exclusion& exclusion, const Settings& point) {
+  return std::all_of(exclusion.begin(), exclusion.end(), [&](const SweepAxis& axis) {
+    return std::any_of(point.begin(), point.end(), [&](const Setting& setting) {
+      return setting.path == axis.path && has(axis.values, setting.value);
+    });
+  });
+}
+
+// A typing error in a value would exclude nothing, silently.
+void check_exclusion(const Exclusion& exclusion, const std::vector<Settings>& points) {
+  for (const SweepAxis& axis : exclusion) {
+    std::set<std::string> taken;
+    for (const Settings& point : points)
+      for (const Setting& setting : point)
+        if (setting.path == axis.path) taken.insert(setting.value);
+    for (const std::string& value : axis.values)
+      if (taken.count(value) == 0)
+        throw Error(ErrorKind::kConfig, "E184",
+                    fmt::format("exclude names {}: {}, a value that no point has; values: {}",
+                                axis.path, value, fmt::join(taken, ", ")));
+  }
+}
+
+}  // namespace
+
+std::vector<Point> expand(const config::SweepFile& sweep) {
+  const std::vector<Settings> all = with_paired(product(sweep.grid), sweep.paired);
+  for (const Exclusion& exclusion : sweep.exclude) check_exclusion(exclusion, all);
+  std::vector<Point> points;
+  for (const Settings& settings : all) {
+    const bool excluded =
+        std::any_of(sweep.exclude.begin(), sweep.exclude.end(),
+                    [&](const Exclusion& exclusion) { return excludes(exclusion, settings); });
+    if (excluded) continue;
+    points.push_back({static_cast<int>(points.size()) + 1, settings, product(sweep.replicates)});
+  }
+  if (points.empty())
+    throw Error(ErrorKind::kConfig, "E184", "exclude leaves no point of the sweep");
+  return points;
+}
+
+namespace {
+
+constexpr std::size_t kDigits = 16;
+
+// Everything that decides what a job computes, and nothing of where it puts it.
+job::Job without_outputs(job::Job job) {
+  job.name = "point";
+  job.run_dir = "run";
+  job.runtime.offload_dir.clear();
+  if (!job.calibration.save_imatrix.empty()) job.calibration.save_imatrix = "imatrix";
+  for (formats::ExportRequest& request : job.exports) {
+    request.path = "artifact";
+    request.overwrite = true;
+  }
+  return job;
+}
+
+std::string inputs_of(const job::Job& job) {
+  std::string identity = io::stamp_of(job.model.path);
+  for (const text::TextSource& source : job.calibration.sources)
+    identity += io::stamp_of(source.path);
+  for (const auto& path : {job.calibration.tokens, job.quantization.imatrix})
+    if (!path.empty()) identity += io::stamp_of(path);
+  if (job.evaluate)
+    for (const job::EvaluationText& text : job.evaluate->named_texts())
+      identity += io::stamp_of(text.file());
+  return identity;
+}
+
+}  // namespace
+
+std::string hash_of(const job::Job& job) {
+  const std::string text = config::resolved_yaml(without_outputs(job)) + inputs_of(job);
+  return io::sha256_hex(std::as_bytes(std::span(text))).substr(0, kDigits);
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string model_name(const fs::path& path) {
+  const fs::path whole = fs::weakly_canonical(path);
+  return fs::is_directory(whole) ? whole.filename().string() : whole.stem().string();
+}
+
+std::string artifact_name(const job::Job& job, const formats::ExportRequest& request) {
+  const formats::QuantizationRequest& grid = job.quantization.grid;
+  const std::string model = model_name(job.model.path);
+  const formats::Format& format = format_of(request);
+  if (format.has_block_types) return fmt::format("{}-{}", model, request.type);
+  return fmt::format("{}-{}-Int{}-{}", model, format.short_label, grid.bits,
+                     grid.group_size > 0 ? fmt::format("g{}", grid.group_size) : "channel");
+}
+
+// Gives every export of the job a name inside `folder` that says what it is ("demo-GPTQ-Int3-g64",
+// "demo-Q4_K_M.gguf"), each once; replacing what is there.
+void name_artifacts(job::Job& job, const fs::path& folder) {
+  std::set<std::string> names;
+  for (formats::ExportRequest& request : job.exports) {
+    const std::string name = artifact_name(job, request);
+    std::string unique = name;
+    for (int n = 2; !names.insert(unique).second; ++n) unique = fmt::format("{}-{}", name, n);
+    request.path = folder / (format_of(request).is_folder ? unique : unique + ".gguf");
+    request.overwrite = true;
+  }
+}
+
+// Model, calibration text and forward dtype: runs with the same one have the same statistics, if
+// they propagate no error.
+std::string calibration_identity(const job::Job& job) {
+  job::Job only;
+  only.model = job.model;
+  only.calibration = job.calibration;
+  only.calibration.save_imatrix.clear();
+  only.runtime.forward_dtype = job.runtime.forward_dtype;
+  return config::resolved_yaml(only);
+}
 
 using config::Settings;
 

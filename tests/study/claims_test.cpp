@@ -9,7 +9,6 @@
 #include <fstream>
 #include <vector>
 
-#include "study/host.h"
 #include "support/temp_folder.h"
 
 namespace calque::study {

@@ -1,4 +1,4 @@
-#include "calque/study/points.h"
+#include "calque/study/sweep_plan.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -7,9 +7,22 @@
 
 #include "calque/config/sweep_file.h"
 #include "calque/job/job.h"
-#include "calque/study/points.h"
 
 namespace calque::study {
+
+// One setting of everything that a sweep changes, and the runs that measure it.
+struct Point {
+  int number = 0;             // from 1, in the order of --list
+  config::Settings settings;  // of the grid, then of `paired`
+  // What each run sets beside: one combination of the replicates a run; without replicates one run
+  // with nothing.
+  std::vector<config::Settings> replicates;
+};
+
+// The points of a sweep: every combination of the grid, its last key changing fastest; each with
+// every entry of `paired`; without those that an entry of `exclude` names. Error(kConfig, "E184")
+// if nothing is left, or an exclusion names a value that its key never takes.
+std::vector<Point> expand(const config::SweepFile& sweep);
 
 // What went wrong with a run.
 struct Failure {
@@ -23,7 +36,7 @@ struct Run {
   int point = 0;
   int replicate = 0;          // from 0
   config::Settings settings;  // the replicate's own
-  job::Job job;          // in its folder of the sweep
+  job::Job job;               // in its folder of the sweep
   // Of the resolved job without paths of output, and of the files it reads (path, size, time of
   // change): what decides whether a run is done already.
   std::string hash;
