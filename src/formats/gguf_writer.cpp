@@ -4,7 +4,6 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "formats/gguf.h"
 #include "formats/ggml_blocks.h"
@@ -13,6 +12,7 @@
 #include "formats/written_tensors.h"
 #include "calque/formats/reader.h"
 #include "calque/core/error.h"
+#include "calque/io/json.h"
 
 namespace calque::formats {
 namespace {
@@ -165,7 +165,7 @@ class GgufArtifactWriter : public ArtifactWriter {
     file_.finish();
   }
 
-  std::string keep() override { return nlohmann::json(file_.keep()).dump(); }
+  std::string keep() override { return io::Json(file_.keep()).dump(); }
 
  private:
   static io::GgufWriter open_file(const ExportPlan& plan, const WriterInputs& inputs) {
@@ -173,7 +173,7 @@ class GgufArtifactWriter : public ArtifactWriter {
     if (inputs.kept == nullptr)
       return {request.path, gguf_metadata(plan, inputs), declarations(plan, inputs.family),
               limit_of(request)};
-    const auto files = nlohmann::json::parse(inputs.kept->notes).get<std::vector<std::string>>();
+    const auto files = io::parse_json(inputs.kept->notes).get<std::vector<std::string>>();
     return {request.path, gguf_metadata(plan, inputs), declarations(plan, inputs.family),
             limit_of(request), files};
   }

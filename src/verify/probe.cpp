@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "calque/core/error.h"
+#include "calque/io/json.h"
 #include "calque/forward/block_runner.h"
 #include "calque/model/family.h"
 #include "calque/forward/token_rows.h"
@@ -98,21 +98,22 @@ Probe make_probe(const formats::ArtifactReader& reader, const std::vector<std::i
 }
 
 std::string probe_json(const Probe& probe) {
-  const nlohmann::ordered_json json = {
+  const io::Json json = {
       {"ids", probe.ids}, {"top_ids", probe.top_ids}, {"top_logits", probe.top_logits}};
   return json.dump();
 }
 
 std::optional<Probe> parse_probe(const std::string& metrics_json) {
-  const auto json = nlohmann::json::parse(metrics_json, nullptr, /*allow_exceptions=*/false);
+  const io::Json json = io::parse_json_if_valid(metrics_json).value_or(io::Json());
   if (!json.is_object()) throw Error(ErrorKind::kInput, "", "calque/metrics.json: no JSON object");
-  if (!json.contains("probe")) return std::nullopt;
+  const io::Json* written = json.find("probe");
+  if (written == nullptr) return std::nullopt;
   Probe probe;
   try {
-    probe.ids = json["probe"].at("ids").get<std::vector<std::int32_t>>();
-    probe.top_ids = json["probe"].at("top_ids").get<std::vector<std::int32_t>>();
-    probe.top_logits = json["probe"].at("top_logits").get<std::vector<float>>();
-  } catch (const nlohmann::json::exception& error) {
+    probe.ids = written->at("ids").get<std::vector<std::int32_t>>();
+    probe.top_ids = written->at("top_ids").get<std::vector<std::int32_t>>();
+    probe.top_logits = written->at("top_logits").get<std::vector<float>>();
+  } catch (const Error& error) {
     throw Error(ErrorKind::kInput, "",
                 fmt::format("calque/metrics.json: the probe is damaged ({})", error.what()));
   }

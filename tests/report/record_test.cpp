@@ -5,7 +5,6 @@
 
 #include "calque/core/error.h"
 #include "folders.h"
-#include "calque/record/modules_csv.h"
 
 namespace calque::report {
 namespace {
@@ -55,12 +54,6 @@ TEST(Record, AModuleThatComesAgainBeginsAPass) {
   EXPECT_EQ(run.passes[0].size(), 2u);
   EXPECT_EQ(run.passes[0][1].rounding.fallback_reason, "a, b");
   EXPECT_EQ(run.passes[1][0].grid.bits, 6);
-}
-
-TEST(Record, RolesLeaveOutLayersAndExperts) {
-  EXPECT_EQ(record::role_of("model.layers.3.self_attn.q_proj"), "self_attn.q_proj");
-  EXPECT_EQ(record::role_of("model.layers.3.mlp.experts.11.up_proj"), "mlp.experts.up_proj");
-  EXPECT_EQ(record::role_of("lm_head"), "lm_head");
 }
 
 TEST(Record, AnUnfinishedRunHasItsModulesSoFar) {

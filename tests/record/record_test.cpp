@@ -1,0 +1,115 @@
+#include <gtest/gtest.h>
+
+#include "calque/record/modules_csv.h"
+#include "calque/record/report_json.h"
+
+namespace calque::record {
+namespace {
+
+Measurement measured(const std::string& label, ModelKind kind) {
+  Measurement m{.label = label, .kind = kind};
+  m.perplexity_hf = {40.5, 0.25, 378};
+  m.perplexity_llamacpp = {39.5, 0.5, 189};
+  if (kind == ModelKind::kReference) return m;
+  m.divergence = {.kl_mean = 0.01,
+                  .kl_mean_uncertainty = 0.001,
+                  .kl_median = 0.002,
+                  .kl_p99 = 0.1,
+                  .median_interval = {0.001, 0.003},
+                  .top1_agreement = 0.875,
+                  .rms_delta_p = 0.03};
+  m.divergence.kl_histogram.counts = {1, 2, 3};
+  return m;
+}
+
+Report report() {
+  Report r;
+  r.job_name = "a \"job\"";
+  r.source_name = "tiny";
+  r.threads = 2;
+  r.source_bytes = 1000;
+  r.source_bits_per_weight = 16;
+  ArtifactReport& artifact = r.artifacts.emplace_back();
+  artifact.plan.request = {.format = "gguf", .path = "/somewhere/tiny.gguf", .type = "Q4_K_M"};
+  artifact.plan.tensor_bytes = 400;
+  artifact.file_bytes = 444;
+  artifact.bits_per_weight = 4.5;
+  r.predicted.file_bytes = {444};
+  EvaluationReport& evaluation = r.evaluations.emplace_back();
+  evaluation.text = "prose";
+  evaluation.seqlen = 64;
+  evaluation.windows = 6;
+  evaluation.manifest.tokens_sha256 = "aa11";
+  evaluation.manifest.sources = {{.path = "prose.txt", .sha256 = "bb22", .tokens = 5}};
+  evaluation.models = {measured("original", ModelKind::kReference),
+                       measured("tiny.gguf", ModelKind::kArtifact)};
+  r.stages.forward = 1.5;
+  r.stage_devices = {"cpu", "cpu", "cpu", "cuda:1", "cpu"};
+  r.stage_peaks = {{"forward", 10, 11}};
+  r.predicted.stages.quantize = 2.5;
+  r.predicted.seconds_from = "estimate";
+  r.warnings = {"one", "two"};
+  return r;
+}
+
+// What is written of it: nothing that metrics.json holds is lost on the way back.
+TEST(ReportJson, ReadsBackWhatItWrote) {
+  const std::string text = report_json(report());
+  const Report back = report_from(io::parse_json(text));
+  EXPECT_EQ(report_json(back), text);
+  EXPECT_EQ(back.artifacts.at(0).type(), "Q4_K_M");
+  EXPECT_EQ(back.stage_devices.quantize, "cuda:1");
+  EXPECT_EQ(back.predicted.file_bytes.at(0), 444u);
+  const Measurement* artifact = back.evaluations.at(0).artifact("tiny.gguf");
+  ASSERT_NE(artifact, nullptr);
+  EXPECT_TRUE(artifact->compared());
+  EXPECT_EQ(artifact->divergence.median_interval.high, 0.003);
+  EXPECT_FALSE(back.evaluations.at(0).reference().compared());
+}
+
+TEST(ReportJson, WhatAnotherVersionLacksStaysEmpty) {
+  const Report back = report_from(io::parse_json(R"({"artifacts": [{"name": "a"}], "new": 1})"));
+  EXPECT_EQ(back.artifacts.at(0).name(), "a");
+  EXPECT_EQ(back.artifacts.at(0).type(), "");
+  EXPECT_TRUE(back.evaluations.empty());
+  EXPECT_EQ(sum(back.stages), 0);
+}
+
+TEST(Stages, AddAndSubtractByName) {
+  StageSeconds a{.load = 1, .forward = 2};
+  a += {.forward = 3, .evaluate = 4};
+  EXPECT_EQ(sum(a), 10);
+  EXPECT_EQ(difference(a, {.forward = 2}).forward, 3);
+}
+
+TEST(ModulesCsv, ARowThatNeedsQuotesReadsBack) {
+  ModuleReport module;
+  module.block = 3;
+  module.module = "model.layers.3.self_attn.q_proj";
+  module.grid.bits = 4;
+  module.grid.group_size = 64;
+  module.out_features = 96;
+  module.in_features = 128;
+  module.rounding.method = "rtn";
+  module.rounding.relative_error = 0.25;
+  module.rounding.fallback_reason = "the \"Gram\" matrix, even damped";
+  const std::string text = modules_csv_header() + modules_csv_row(module);
+  const auto passes = passes_from(io::parse_csv(text, "modules.csv"));
+  ASSERT_EQ(passes.size(), 1u);
+  const ModuleReport& back = passes[0].at(0);
+  EXPECT_EQ(back.module, module.module);
+  EXPECT_EQ(back.role, "self_attn.q_proj");
+  EXPECT_EQ(back.rounding.fallback_reason, module.rounding.fallback_reason);
+  EXPECT_EQ(back.grid.group_size, 64);
+  // A scale of 16 bits for 64 weights of 4: 4.25.
+  EXPECT_EQ(back.bits_per_weight, 4.25);
+}
+
+TEST(ModulesCsv, RolesLeaveOutLayersAndExperts) {
+  EXPECT_EQ(role_of("model.layers.3.self_attn.q_proj"), "self_attn.q_proj");
+  EXPECT_EQ(role_of("model.layers.3.mlp.experts.11.up_proj"), "mlp.experts.up_proj");
+  EXPECT_EQ(role_of("lm_head"), "lm_head");
+}
+
+}  // namespace
+}  // namespace calque::record
