@@ -10,12 +10,12 @@
 #include "calque/calib/importance.h"
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
+#include "calque/core/stopwatch.h"
 #include "calque/formats/source.h"
-#include "calque/io/text_lines.h"
 #include "calque/forward/block_runner.h"
 #include "calque/forward/token_rows.h"
+#include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
-#include "calque/core/stopwatch.h"
 
 namespace calque::calib {
 namespace {
@@ -55,7 +55,8 @@ class BlockSums : public forward::BlockObserver {
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
   bool wants_output() const override { return wants_output_; }
 
-  void move_to(const model::BlockSpec& block, io::Imatrix& imatrix, record::Observer& observer) const {
+  void move_to(const model::BlockSpec& block, io::Imatrix& imatrix,
+               record::Observer& observer) const {
     for (const model::SiteSpec& site : block.sites) {
       const auto found = sums_.find(&site);
       if (found == sums_.end()) {
@@ -82,13 +83,14 @@ class BlockSums : public forward::BlockObserver {
 // several times as wide as the hidden states. A sequence is one thread's work.
 class Collection {
  public:
-  Collection(const ImatrixRequest& request, const formats::SourceModel& source, record::Observer& observer)
+  Collection(const ImatrixRequest& request, const formats::SourceModel& source,
+             record::Observer& observer)
       : request_(request),
         source_(source),
         observer_(observer),
-        runner_(forward::make_block_runner(source.family.config,
-                                         {.dtype = forward::compute_dtype_from(request.forward_dtype),
-                                          .threads = request.threads})) {}
+        runner_(forward::make_block_runner(
+            source.family.config, {.dtype = forward::compute_dtype_from(request.forward_dtype),
+                                   .threads = request.threads})) {}
 
   void embed(const text::TokenBlocks& chunks) {
     constexpr Index kSequencesAThread = 4;
@@ -180,7 +182,8 @@ text::TokenBlocks imatrix_chunks(const ImatrixRequest& request, const text::Toke
 }
 
 io::Imatrix collect_imatrix(const ImatrixRequest& request, record::Observer& observer) {
-  const formats::SourceModel source(request.model, /*allow_requantize=*/true);  // nothing is quantized
+  const formats::SourceModel source(request.model,
+                                    /*allow_requantize=*/true);  // nothing is quantized
   check(request, source.family.config);
   check_has_gguf_names(source.family);
   const text::TokenBlocks chunks = imatrix_chunks(request, *text::load_tokenizer(request.model));

@@ -6,9 +6,9 @@
 
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
-#include "calque/kernels/products.h"
-#include "calque/forward/token_rows.h"
 #include "calque/core/stopwatch.h"
+#include "calque/forward/token_rows.h"
+#include "calque/kernels/products.h"
 
 namespace calque::calib {
 namespace {
@@ -158,10 +158,11 @@ void ReferenceStream::run_block(const model::BlockSpec& block, model::BlockWeigh
 }
 
 bool ReferenceStream::is_compared(const model::SiteSpec& site) const {
-  return site.expert < 0 && std::any_of(site.readers.begin(), site.readers.end(),
-                                        [&](const model::LinearSpec& linear) {
-                                          return inputs_.plan.at(linear.weight.name).grid.has_value();
-                                        });
+  return site.expert < 0 &&
+         std::any_of(site.readers.begin(), site.readers.end(),
+                     [&](const model::LinearSpec& linear) {
+                       return inputs_.plan.at(linear.weight.name).grid.has_value();
+                     });
 }
 
 ReferenceStream::Comparison* ReferenceStream::find(const model::SiteSpec& site) {
@@ -169,7 +170,8 @@ ReferenceStream::Comparison* ReferenceStream::find(const model::SiteSpec& site) 
   return found == sites_.end() ? nullptr : found->second.get();
 }
 
-void ReferenceStream::compare(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) {
+void ReferenceStream::compare(const model::SiteSpec& site,
+                              const forward::ActivationView& inputs_TK) {
   if (Comparison* comparison = find(site)) comparison->compare(inputs_TK);
 }
 

@@ -25,7 +25,7 @@ std::string shell_quoted(const std::filesystem::path& path) {
 }
 
 std::string yaml_quoted(std::string_view text) {
-std::string quoted = "\"";
+  std::string quoted = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\')
       quoted += fmt::format("\\{}", c);

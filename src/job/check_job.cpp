@@ -29,10 +29,9 @@ void check_exists(const std::filesystem::path& path, const char* key) {
 
 void check_method(const QuantizationSettings& settings, const CalibrationSettings& calibration) {
   if (settings.needs_text() && !calibration.given())
-    refuse("E203",
-           fmt::format("method '{}' needs calibration text: give calibration.sources or "
-                       "calibration.tokens, or use method: rtn",
-                       settings.method()));
+    refuse("E203", fmt::format("method '{}' needs calibration text: give calibration.sources or "
+                               "calibration.tokens, or use method: rtn",
+                               settings.method()));
 }
 
 void check_awq(const QuantizationSettings& settings) {
@@ -46,8 +45,7 @@ void check_awq(const QuantizationSettings& settings) {
 
 void check_calibration(const CalibrationSettings& calibration) {
   if (!calibration.sources.empty() && !calibration.tokens.empty())
-    refuse("E205",
-                "calibration has both sources and tokens; keep one of them");
+    refuse("E205", "calibration has both sources and tokens; keep one of them");
   for (const text::TextSource& source : calibration.sources)
     check_exists(source.path, "calibration.sources");
   if (!calibration.tokens.empty()) check_exists(calibration.tokens, "calibration.tokens");
@@ -56,10 +54,9 @@ void check_calibration(const CalibrationSettings& calibration) {
 void check_window_fits(const Job& job, const model::ModelConfig& config) {
   const auto check = [&](Index seqlen, const char* key) {
     if (config.max_positions > 0 && seqlen > config.max_positions)
-      refuse("E207",
-                  fmt::format("{} is {}, but the model was made for at most {} positions "
-                              "(max_position_embeddings). Set {}: {}",
-                              key, seqlen, config.max_positions, key, config.max_positions));
+      refuse("E207", fmt::format("{} is {}, but the model was made for at most {} positions "
+                                 "(max_position_embeddings). Set {}: {}",
+                                 key, seqlen, config.max_positions, key, config.max_positions));
   };
   if (job.calibration.given()) check(job.calibration.packing.seqlen, "calibration.seqlen");
   if (job.evaluate) check_evaluation_of(*job.evaluate, config);
@@ -71,8 +68,8 @@ void check_distinct_paths(const std::vector<formats::ExportRequest>& exports) {
       if (std::filesystem::absolute(exports[i].path).lexically_normal() ==
           std::filesystem::absolute(exports[j].path).lexically_normal())
         refuse("E208",
-                    fmt::format("export {} and export {} both write '{}'; give each its own path",
-                                j + 1, i + 1, exports[i].path.string()));
+               fmt::format("export {} and export {} both write '{}'; give each its own path", j + 1,
+                           i + 1, exports[i].path.string()));
 }
 
 void check_given_imatrix(const Job& job) {
@@ -108,13 +105,14 @@ void check_imatrix(const Job& job, const model::FamilySpec& family) {
   calib::check_has_gguf_names(family);
 }
 
-void check_folder_export(const formats::SourceModel& source, const formats::ExportRequest& request) {
+void check_folder_export(const formats::SourceModel& source,
+                         const formats::ExportRequest& request) {
   if (!source.is_gguf() || !format_of(request).is_folder) return;
   refuse("E126",
-      fmt::format("format '{}' is a folder with config.json and tokenizer files, and the "
-                  "model is a GGUF file, which has neither. Start from the model's original "
-                  "folder, or export gguf",
-                  request.format));
+         fmt::format("format '{}' is a folder with config.json and tokenizer files, and the "
+                     "model is a GGUF file, which has neither. Start from the model's original "
+                     "folder, or export gguf",
+                     request.format));
 }
 
 void check_saved_imatrix(const Job& job) {
@@ -132,10 +130,9 @@ void check_saved_imatrix(const Job& job) {
 void check_target(const formats::ExportRequest& request) {
   const std::vector<std::filesystem::path> there = formats::files_at(request);
   if (!there.empty() && !request.overwrite)
-    refuse("E209",
-                fmt::format("'{}' already exists; set overwrite: true in the export, or choose "
-                            "another path",
-                            there.front().string()));
+    refuse("E209", fmt::format("'{}' already exists; set overwrite: true in the export, or choose "
+                               "another path",
+                               there.front().string()));
 }
 
 }  // namespace

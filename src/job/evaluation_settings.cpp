@@ -133,7 +133,8 @@ void check_evaluation(const EvaluationSettings& settings) {
 
 bool reads_text(const EvaluationSettings& settings) {
   const std::vector<EvaluationText> texts = settings.named_texts();
-  return std::any_of(texts.begin(), texts.end(), [](const auto& text) { return !text.text.empty(); });
+  return std::any_of(texts.begin(), texts.end(),
+                     [](const auto& text) { return !text.text.empty(); });
 }
 
 }  // namespace calque::job

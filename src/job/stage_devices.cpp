@@ -101,14 +101,13 @@ Machine this_machine(int threads) {
                ? found->second
                : opened->emplace(device, open_exec(device, threads)).first->second;
   };
-  return {.devices = available_devices(),
-          .why_no_gpu = why_no_accelerator(),
-          .provides =
-              [open](const std::string& device, Operation operation) {
-                return calque::provides(open(device), operation);
-              },
-          .forward_gpus = forward::runner_gpus,
-          .open = open};
+  return {
+      .devices = available_devices(),
+      .why_no_gpu = why_no_accelerator(),
+      .provides = [open](const std::string& device,
+                         Operation operation) { return calque::provides(open(device), operation); },
+      .forward_gpus = forward::runner_gpus,
+      .open = open};
 }
 
 StageDevices choose_devices(const Job& job, const std::vector<formats::ExportPlan>& plans,

@@ -27,8 +27,8 @@ Operations quantize_needs(const Job& job, const std::vector<formats::ExportPlan>
     for (const formats::TensorPlan& tensor : plan.tensors) {
       if (!tensor.grid) continue;
       const bool calibrated = is_calibrated(job, tensor);
-      add(needs, settings.rounding->operations(settings.rounding_options(),
-                                               {*tensor.grid, calibrated}));
+      add(needs,
+          settings.rounding->operations(settings.rounding_options(), {*tensor.grid, calibrated}));
     }
   return needs;
 }
@@ -43,9 +43,7 @@ Operations transform_needs(const Job& job, const std::vector<formats::ExportPlan
   return needs;
 }
 
-bool packs_bits(const formats::ExportPlan& plan) {
-  return format_of(plan.request).packs_on_device;
-}
+bool packs_bits(const formats::ExportPlan& plan) { return format_of(plan.request).packs_on_device; }
 
 std::vector<Operation> listed(const Operations& operations) {
   return {operations.begin(), operations.end()};

@@ -25,7 +25,8 @@ Index tokens_in_a_row(const job::EvaluationText& text, const text::SourceReport&
 
 // At another length of windows a text keeps about the number of its tokens, and has all windows if
 // it had all.
-Index windows_for(const job::EvaluationText& text, const record::EvaluationReport& measured, Index seqlen) {
+Index windows_for(const job::EvaluationText& text, const record::EvaluationReport& measured,
+                  Index seqlen) {
   if (*text.windows == 0) return 0;
   const text::SourceReport& source = measured.manifest.sources.front();
   const Index rows = text.tokens.empty() ? 1 : source.documents;
@@ -128,7 +129,8 @@ class TextsEvaluation {
 
 }  // namespace
 
-std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work, record::Observer& observer) {
+std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work,
+                                                     record::Observer& observer) {
   return TextsEvaluation(work, observer).run();
 }
 

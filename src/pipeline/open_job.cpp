@@ -36,9 +36,9 @@ std::map<std::string, text::Vocabulary> load_vocabularies(const job::Job& job,
   if (source.is_gguf() || !text::has_tokenizer(job.model.path)) return vocabularies;
   for (const formats::ExportRequest& request : job.exports)
     if (!format_of(request).is_folder && vocabularies.count(request.pre) == 0)
-      vocabularies.emplace(request.pre,
-                           text::load_vocabulary(job.model.path, source.family.config.vocab_size,
-                                                 request.pre));
+      vocabularies.emplace(
+          request.pre,
+          text::load_vocabulary(job.model.path, source.family.config.vocab_size, request.pre));
   return vocabularies;
 }
 
@@ -76,8 +76,7 @@ formats::Provenance provenance_of(const OpenedJob& opened, const formats::Export
           .damp_percent = job.quantization.options.damp_percent,
           .act_order = job.quantization.options.act_order,
           .imatrix = imatrix_note(opened, plan, rows),
-          .license =
-              job.publish.license == "inherit" ? opened.license.id : job.publish.license,
+          .license = job.publish.license == "inherit" ? opened.license.id : job.publish.license,
           .base_model = job.publish.base_model,
           .quantized_by = job.publish.quantized_by};
 }
@@ -118,7 +117,8 @@ std::string OpenedJob::source_name() const {
 formats::WriterInputs OpenedJob::writer_inputs(const formats::ExportPlan& plan,
                                                Index calibration_rows) const {
   const auto vocabulary = vocabularies.find(plan.request.pre);
-  const bool has_vocabulary = !format_of(plan.request).is_folder && vocabulary != vocabularies.end();
+  const bool has_vocabulary =
+      !format_of(plan.request).is_folder && vocabulary != vocabularies.end();
   return {.family = source.family,
           .source = *source.weights,
           .model_folder = job.model.path,

@@ -28,8 +28,8 @@ Writers Outputs::open(const std::vector<std::size_t>& exports, const resume::Pas
 }
 
 void Outputs::warn(const formats::ExportPlan& plan) {
-  for (const std::string& warning : {job::missing_tokenizer(opened_.job, plan.request),
-                                     job::unused_scales(opened_.job, plan)})
+  for (const std::string& warning :
+       {job::missing_tokenizer(opened_.job, plan.request), job::unused_scales(opened_.job, plan)})
     if (!warning.empty()) log_.warning(warning);
 }
 

@@ -202,8 +202,8 @@ class PassRun {
   // outlives a block is registered here, and nowhere else.
   std::vector<resume::StatePart> parts() {
     const Index width = pass_.family().embedding.shape[1];
-    const auto bytes = static_cast<std::uint64_t>(pass_.run.calibration.token_count() * width) *
-                       sizeof(float);
+    const auto bytes =
+        static_cast<std::uint64_t>(pass_.run.calibration.token_count() * width) * sizeof(float);
     std::vector<resume::StatePart> parts;
     if (pass_.runner != nullptr)
       parts.push_back({"hidden states", bytes,
@@ -213,11 +213,10 @@ class PassRun {
                                                              source);
                        }});
     if (pass_.runner != nullptr && pass_.upstream_correction() > 0)
-      parts.push_back({"the original's hidden states", bytes,
-                       [this](const auto& sink) { reference_->save(sink); },
-                       [this](const auto& source) {
-                         reference_.emplace(reference_inputs(), source);
-                       }});
+      parts.push_back(
+          {"the original's hidden states", bytes,
+           [this](const auto& sink) { reference_->save(sink); },
+           [this](const auto& source) { reference_.emplace(reference_inputs(), source); }});
     if (pass_.recorder != nullptr) parts.push_back(importance_part());
     return parts;
   }
@@ -299,8 +298,8 @@ std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
        .threads = job.runtime.threads,
        .device = devices.forward,
        .scratch = std::move(scratch),
-       .host_views = devices.statistics != devices.forward ||
-                     job::upstream_correction_for(job, plan) > 0});
+       .host_views =
+           devices.statistics != devices.forward || job::upstream_correction_for(job, plan) > 0});
 }
 
 std::vector<record::ModuleReport> run_pass(const Pass& pass) { return PassRun(pass).run(); }

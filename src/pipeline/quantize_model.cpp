@@ -76,8 +76,7 @@ class JobRun {
     begin();
     read_calibration();
     const auto passes = job::group_by_grids(opened_.plans);
-    for (std::size_t number = 0; number < passes.size(); ++number)
-      quantize(number, passes[number]);
+    for (std::size_t number = 0; number < passes.size(); ++number) quantize(number, passes[number]);
     if (recorder() != nullptr)
       log_.warning("calibration.save_imatrix: no export quantizes a linear, nothing was measured");
     if (job_.evaluate) evaluate();
@@ -90,8 +89,7 @@ class JobRun {
  private:
   void begin() {
     folder_.set_totals([this] { return totals(); });
-    if (!job_.run_dir.empty())
-      io::write_file(job_.run_dir / "plan.json", job_plan_json(forecast_));
+    if (!job_.run_dir.empty()) io::write_file(job_.run_dir / "plan.json", job_plan_json(forecast_));
     if (!options_.resolved_yaml.empty() && !job_.run_dir.empty()) {
       std::filesystem::remove(job_.run_dir / "metrics.json");  // tells that a run is finished
       io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
@@ -103,14 +101,13 @@ class JobRun {
   void read_calibration() {
     if (job_.calibration.given()) {
       const TimedScope timed(report_.stages.tokenize);
-      text::PackedTokens packed = opened_.tokens.calibration(
-          job_.calibration, opened_.source.family.config.vocab_size);
+      text::PackedTokens packed =
+          opened_.tokens.calibration(job_.calibration, opened_.source.family.config.vocab_size);
       calibration_ = std::move(packed.blocks);
       report_.calibration = std::move(packed.manifest);
       folder_.require_calibration(report_.calibration);
       log_.note(fmt::format("calibration: {} rows of {} tokens; first ids {}", calibration_.rows(),
-                            calibration_.seqlen(),
-                            fmt::join(report_.calibration.first_ids, " ")));
+                            calibration_.seqlen(), fmt::join(report_.calibration.first_ids, " ")));
     }
     if (!job_.evaluate) opened_.tokens.close();
     if (opened_.importance && !opened_.importance->warning().empty())
@@ -249,8 +246,7 @@ class JobRun {
     std::vector<std::string> names;
     for (const std::size_t i : exports)
       names.push_back(opened_.plans[i].request.path.filename().string());
-    return fmt::format("quantize ({}) for {}",
-                       job::method_of(job_, opened_.plans[exports.front()]),
+    return fmt::format("quantize ({}) for {}", job::method_of(job_, opened_.plans[exports.front()]),
                        fmt::join(names, ", "));
   }
 
@@ -289,10 +285,8 @@ class JobRun {
 
   void tell_what_is_done(const formats::ExportPlan& plan, const resume::PassProgress& before) {
     if (before.blocks == 0) return;
-    for (const record::ModuleReport& module : modules_before(plan, before))
-      log_.write_row(module);
-    log_.note(
-        fmt::format("going on: {} of {} blocks are finished", before.blocks, block_count()));
+    for (const record::ModuleReport& module : modules_before(plan, before)) log_.write_row(module);
+    log_.note(fmt::format("going on: {} of {} blocks are finished", before.blocks, block_count()));
   }
 
   // Until one pass has measured; later ones would see the same or other codes' errors.
@@ -347,8 +341,7 @@ record::Report quantize_model(const job::Job& job, record::Observer& observer,
     return run_job(job, observer, options, saved);
   } catch (const Error& error) {
     if (saved.sentence().empty()) throw;
-    throw Error(error.kind(), error.code(),
-                std::string(error.what()) + ". " + saved.sentence());
+    throw Error(error.kind(), error.code(), std::string(error.what()) + ". " + saved.sentence());
   }
 }
 

@@ -29,7 +29,8 @@ std::ofstream open_log(const std::filesystem::path& path, std::uint64_t bytes = 
 
 }  // namespace
 
-RunLog::RunLog(const std::filesystem::path& folder, record::Observer& next, const resume::RunProgress& before)
+RunLog::RunLog(const std::filesystem::path& folder, record::Observer& next,
+               const resume::RunProgress& before)
     : folder_(folder),
       next_(next),
       seconds_before_(before.totals.seconds),

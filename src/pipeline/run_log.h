@@ -3,10 +3,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "calque/core/stopwatch.h"
 #include "calque/record/observer.h"
 #include "calque/record/report.h"
 #include "calque/resume/progress.h"
-#include "calque/core/stopwatch.h"
 
 namespace calque::pipeline {
 
@@ -18,7 +18,8 @@ class RunLog : public record::Observer {
  public:
   // `before`: what an earlier process has done. Its lines of log.jsonl stay, later ones go; the
   // rows of modules.csv are to be given again.
-  RunLog(const std::filesystem::path& folder, record::Observer& next, const resume::RunProgress& before);
+  RunLog(const std::filesystem::path& folder, record::Observer& next,
+         const resume::RunProgress& before);
 
   void phase_started(const std::string& title, Index steps) override;
   void step(Index done) override { next_.step(done); }

@@ -7,10 +7,10 @@
 
 #include "calque/core/error.h"
 #include "calque/core/stopwatch.h"
+#include "calque/job/passes.h"
 #include "calque/model/fold.h"
 #include "calque/quant/awq.h"
 #include "calque/quant/methods.h"
-#include "calque/job/passes.h"
 
 namespace calque::pipeline {
 namespace {
@@ -26,7 +26,8 @@ std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const
   return divisors_N;
 }
 
-record::ModuleReport describe(const std::string& module, const std::string& role, const quant::Grid& grid) {
+record::ModuleReport describe(const std::string& module, const std::string& role,
+                              const quant::Grid& grid) {
   record::ModuleReport report;
   report.module = module;
   report.role = role;
@@ -81,7 +82,8 @@ SiteRounding::SiteRounding(const Pass& pass)
     : pass_(pass),
       rounder_(pass.job().quantization.rounding->make(pass.job().quantization.rounding_options())),
       plain_(quant::kRtn.make(pass.job().quantization.plain_options())),
-      plain_blocks_(pass.job().quantization.rounding->make(pass.job().quantization.plain_options())),
+      plain_blocks_(
+          pass.job().quantization.rounding->make(pass.job().quantization.plain_options())),
       channel_scales_(pass) {}
 
 void SiteRounding::restore(resume::RoundingState state) {
@@ -194,9 +196,7 @@ void SiteRounding::round_outside_blocks() {
     }
     record::ModuleReport report = describe(name, "", *planned.grid);
     report.block = -1;
-    round_rows(planned, plain_blocks_,
-               importance_of(pass_, planned.tensor),
-               std::move(report));
+    round_rows(planned, plain_blocks_, importance_of(pass_, planned.tensor), std::move(report));
   }
 }
 

@@ -10,10 +10,10 @@
 #include <system_error>
 #include <utility>
 
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
 #include "calque/core/paths.h"
 #include "calque/core/quote.h"
+#include "calque/formats/reader.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"

@@ -9,10 +9,10 @@
 
 #include "calque/formats/plan.h"
 #include "calque/formats/writer.h"
-#include "calque/quant/input_stats.h"
 #include "calque/io/imatrix.h"
 #include "calque/io/state_file.h"
 #include "calque/model/family.h"
+#include "calque/quant/input_stats.h"
 
 namespace calque::calib {
 

@@ -3,11 +3,11 @@
 #include <map>
 #include <memory>
 
-#include "calque/forward/block_runner.h"
-#include "calque/quant/upstream.h"
 #include "calque/formats/plan.h"
+#include "calque/forward/block_runner.h"
 #include "calque/io/scratch.h"
 #include "calque/model/weight_source.h"
+#include "calque/quant/upstream.h"
 #include "calque/text/corpus.h"
 
 namespace calque::calib {

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "calque/eval/kv_cache.h"
-#include "calque/model/config.h"
 #include "calque/job/job.h"
+#include "calque/model/config.h"
 
 namespace calque::job {
 

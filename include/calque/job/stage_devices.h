@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "calque/formats/plan.h"
 #include "calque/core/exec.h"
+#include "calque/formats/plan.h"
 #include "calque/forward/block_runner.h"
-#include "calque/kernels/operations.h"
 #include "calque/job/job.h"
+#include "calque/kernels/operations.h"
 
 namespace calque::job {
 
@@ -17,7 +17,7 @@ struct Machine {
   std::vector<std::string> devices;  // that open_exec takes, "cpu" first
   std::string why_no_gpu;            // where that is all
   std::function<bool(const std::string& device, Operation operation)> provides;
-  std::function<int()> forward_gpus;  // that the block runner can use, cuda:0 on
+  std::function<int()> forward_gpus;                    // that the block runner can use, cuda:0 on
   std::function<Exec(const std::string& device)> open;  // each once
 };
 

@@ -22,6 +22,7 @@ struct EvaluationWork {
 
 // All models over each text, one text after the other (the order of Report::evaluations). Each is a
 // phase of the observer's.
-std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work, record::Observer& observer);
+std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work,
+                                                     record::Observer& observer);
 
 }  // namespace calque::pipeline

@@ -24,12 +24,12 @@ namespace calque::pipeline {
 struct OpenedJob {
   job::Job job;
   formats::SourceModel source;
-  std::vector<formats::ExportPlan> plans;        // what is written, export by export
-  std::optional<calib::Importance> importance;   // quantization.imatrix
+  std::vector<formats::ExportPlan> plans;                // what is written, export by export
+  std::optional<calib::Importance> importance;           // quantization.imatrix
   std::map<std::string, text::Vocabulary> vocabularies;  // for GGUF exports, by their `pre`
-  mutable job::Tokens tokens;  // opens the tokenizer once, in open_job if a text needs it
+  mutable job::Tokens tokens;      // opens the tokenizer once, in open_job if a text needs it
   publish::SourceLicense license;  // of the model
-  job::StageDevices devices;   // that the stages run on
+  job::StageDevices devices;       // that the stages run on
   job::StageExecs execs;
   forecast::MemoryPlan memory;
 
@@ -37,7 +37,8 @@ struct OpenedJob {
   std::string source_name() const;
   // What the writer of an export reads; `calibration_rows`: of text, for what it says of its
   // making. The result refers to this.
-  formats::WriterInputs writer_inputs(const formats::ExportPlan& plan, Index calibration_rows) const;
+  formats::WriterInputs writer_inputs(const formats::ExportPlan& plan,
+                                      Index calibration_rows) const;
 };
 
 // What is at the paths that the job writes already.

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "calque/core/stopwatch.h"
 #include "calque/io/journal.h"
 #include "calque/io/lock_file.h"
 #include "calque/io/state_file.h"
-#include "calque/core/stopwatch.h"
 #include "calque/job/job.h"
 #include "calque/resume/progress.h"
 #include "calque/resume/saved_run.h"

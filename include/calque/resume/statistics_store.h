@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "calque/quant/input_stats.h"
 #include "calque/model/family.h"
+#include "calque/quant/input_stats.h"
 
 namespace calque::resume {
 
