@@ -20,7 +20,7 @@ ALLOWED = {
     "record": ["core", "io", "text", "quant", "formats"],
     "eval": ["core", "io", "ggml", "text", "model", "forward", "record"],
     "job": ["core", "io", "ggml", "kernels", "text", "model", "forward", "quant", "calib", "formats", "eval", "record"],
-    "verify": ["core", "io", "ggml", "text", "model", "forward", "quant", "formats", "record"],
+    "verify": ["core", "io", "ggml", "text", "model", "forward", "quant", "formats", "eval", "record"],
     "forecast": ["core", "io", "ggml", "kernels", "text", "model", "forward", "quant", "calib", "formats", "eval", "record", "job"],
     "resume": ["core", "io", "text", "model", "quant", "formats", "eval", "record", "job"],
     "publish": ["core", "io", "text", "model", "formats", "record", "job", "verify"],
