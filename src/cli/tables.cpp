@@ -1,6 +1,10 @@
 #include "cli/tables.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
 
 #include "calque/formats/format.h"
 #include "calque/formats/reader.h"
@@ -9,6 +13,181 @@
 #include "cli/units.h"
 
 namespace calque::cli {
+
+// ---- Before a run: what it will write and take
+
+namespace {
+
+using Align = TextTable::Align;
+
+std::size_t quantized_count(const formats::ExportPlan& plan) {
+  return static_cast<std::size_t>(
+      std::count_if(plan.tensors.begin(), plan.tensors.end(),
+                    [](const formats::TensorPlan& t) { return t.grid.has_value(); }));
+}
+
+// A tensor of the file.
+struct PlannedTensor {
+  std::string name;
+  std::string stored_as;
+  std::vector<Index> shape;
+  double weights = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct TypeTotal {
+  std::size_t tensors = 0;
+  double weights = 0;
+  std::uint64_t bytes = 0;
+};
+
+double weights_of(const model::TensorSpec& tensor) {
+  double count = 1;
+  for (const Index n : tensor.shape) count *= static_cast<double>(n);
+  return count;
+}
+
+void add_expert(PlannedTensor& stack, Index expert) {
+  if (expert == 0) stack.shape.insert(stack.shape.begin(), 0);
+  if (expert >= 0) stack.shape.front() = std::max(stack.shape.front(), expert + 1);
+}
+
+std::vector<PlannedTensor> tensors_of(const formats::ExportPlan& plan) {
+  const bool gguf = !format_of(plan.request).is_folder;
+  std::vector<PlannedTensor> tensors;
+  std::map<std::string, std::size_t> places;
+  for (const formats::TensorPlan& planned : plan.tensors) {
+    const model::TensorSpec& spec = planned.tensor;
+    const std::string& name = gguf ? spec.gguf_name : spec.name;
+    const auto [place, added] = places.emplace(name, tensors.size());
+    if (added) tensors.push_back({name, planned.stored_as, spec.shape});
+    PlannedTensor& tensor = tensors[place->second];
+    if (gguf) add_expert(tensor, spec.gguf_expert);
+    tensor.weights += weights_of(spec);
+    tensor.bytes += planned.bytes;
+  }
+  return tensors;
+}
+
+}  // namespace
+
+std::string plan_table(const std::vector<formats::ExportPlan>& plans) {
+  TextTable table({{"export", Align::kLeft},
+                   {"format", Align::kLeft},
+                   {"bytes of tensors"},
+                   {"bits/weight"},
+                   {"quantized tensors"},
+                   {"of"}});
+  for (const formats::ExportPlan& plan : plans)
+    table.add({printable(plan.request.path.filename().string()), format_text(plan),
+               fmt::format("{}", plan.tensor_bytes), fmt::format("{:.3f}", plan.bits_per_weight),
+               fmt::format("{}", quantized_count(plan)), fmt::format("{}", plan.tensors.size())});
+  return table.text();
+}
+
+std::string types_table(const formats::ExportPlan& plan) {
+  std::map<std::string, TypeTotal> totals;
+  double weights = 0;
+  for (const PlannedTensor& tensor : tensors_of(plan)) {
+    TypeTotal& total = totals[tensor.stored_as];
+    ++total.tensors;
+    total.weights += tensor.weights;
+    total.bytes += tensor.bytes;
+    weights += tensor.weights;
+  }
+  std::vector<std::pair<std::string, TypeTotal>> types(totals.begin(), totals.end());
+  std::stable_sort(types.begin(), types.end(), [](const auto& a, const auto& b) {
+    return a.second.weights > b.second.weights;
+  });
+  TextTable table({{"stored as", Align::kLeft}, {"tensors"}, {"% of weights"}, {"bytes"}});
+  for (const auto& [type, total] : types)
+    table.add({type, fmt::format("{}", total.tensors),
+               fmt::format("{:.2f}", 100.0 * total.weights / weights),
+               fmt::format("{}", total.bytes)});
+  return table.text();
+}
+
+std::string tensors_table(const formats::ExportPlan& plan) {
+  TextTable table({{"tensor", Align::kLeft}, {"stored as", Align::kLeft}, {"shape"}, {"bytes"}});
+  for (const PlannedTensor& tensor : tensors_of(plan))
+    table.add({printable(tensor.name), tensor.stored_as,
+               fmt::format("[{}]", fmt::join(tensor.shape, ", ")),
+               fmt::format("{}", tensor.bytes)});
+  return table.text();
+}
+
+namespace {
+
+using Align = TextTable::Align;
+
+std::string activations_text(const forecast::MemoryPlan& plan) {
+  if (plan.activation_file_bytes == 0) return "all activations in memory";
+  return fmt::format("activations: up to {} in files, which need that much disk",
+                     bytes_text(plan.activation_file_bytes));
+}
+
+}  // namespace
+
+std::string memory_text(const forecast::MemoryPlan& plan) {
+  if (plan.stages.empty()) return "";
+  TextTable table({{"memory of stage", Align::kLeft},
+                   {"peak"},
+                   {"of it activations"},
+                   {"most of the rest", Align::kLeft}});
+  for (const forecast::MemoryPlan::Stage& stage : plan.stages)
+    table.add({stage.stage, bytes_text(stage.peak_bytes()), bytes_text(stage.activation_ram_bytes),
+               fmt::format("{} {}", bytes_text(stage.items.front().bytes),
+                           printable(stage.items.front().what))});
+  return fmt::format("{}Peak memory: {} ({})\n", table.text(), bytes_text(plan.peak_bytes),
+                     activations_text(plan));
+}
+
+// ---- After a run: what it took, beside what was predicted
+
+namespace {
+
+using Align = TextTable::Align;
+
+// "1.04": measured over predicted.
+std::string ratio_text(double measured, double predicted) {
+  return predicted > 0 ? fmt::format("{:.2f}", measured / predicted) : "-";
+}
+
+void add_sizes(const record::Report& report, TextTable& table) {
+  for (std::size_t i = 0; i < report.artifacts.size(); ++i) {
+    if (i >= report.predicted.file_bytes.size()) return;
+    const std::uint64_t predicted = report.predicted.file_bytes[i];
+    const std::uint64_t measured = report.artifacts[i].file_bytes;
+    table.add({printable(report.artifacts[i].plan.request.path.filename().string()) + ", bytes",
+               fmt::format("{}", predicted), fmt::format("{}", measured),
+               predicted == measured
+                   ? "exact"
+                   : ratio_text(static_cast<double>(measured), static_cast<double>(predicted))});
+  }
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, double>> stage_list(const record::StageSeconds& seconds) {
+  std::vector<std::pair<std::string, double>> list;
+  for (const record::NamedStage& stage : record::kStages)
+    if (seconds.*stage.seconds > 0) list.emplace_back(stage.name, seconds.*stage.seconds);
+  return list;
+}
+
+std::string predictions_text(const record::Report& report) {
+  const record::Predicted& predicted = report.predicted;
+  if (predicted.seconds_from.empty()) return "";
+  TextTable table({{"", Align::kLeft}, {"predicted"}, {"measured"}, {"ratio"}});
+  add_sizes(report, table);
+  table.add({"peak memory", bytes_text(predicted.peak_bytes), bytes_text(report.peak_bytes),
+             ratio_text(static_cast<double>(report.peak_bytes),
+                        static_cast<double>(predicted.peak_bytes))});
+  table.add({fmt::format("time ({})", predicted.seconds_from), duration_text(predicted.seconds),
+             duration_text(report.seconds), ratio_text(report.seconds, predicted.seconds)});
+  return table.text();
+}
+
 namespace {
 
 using Align = TextTable::Align;
