@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/group_fit.h"
 #include "kernels/cpu/sgemm.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/grid_storage.h"
 #include "kernels/kernel_table.h"
 
@@ -118,7 +118,7 @@ class Block {
   }
 
   float code_of(float weight, const GroupGrid& grid) const {
-    constexpr float kOnes = 0x1.8p23f;  // see round_even in simd.h
+    constexpr float kOnes = 0x1.8p23f;  // see round_even in calque/core/simd.h
     const float highest = static_cast<float>((1 << search_.options.bits) - 1);
     float code = (weight - grid.offset) / grid.scale;
     code = code > 0.0f ? code : 0.0f;

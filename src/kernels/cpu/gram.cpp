@@ -12,7 +12,7 @@
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
 #include "kernels/cpu/sgemm.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/kernel_table.h"
 
 namespace calque::cpu {

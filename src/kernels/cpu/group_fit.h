@@ -4,7 +4,7 @@
 
 #include "calque/core/matrix.h"
 #include "calque/kernels/scale_search.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/lanes.h"
 
 namespace calque::cpu {
 

@@ -8,7 +8,7 @@
 
 #include "calque/core/matrix.h"
 #include "calque/kernels/panels.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/transpose.h"
 
 namespace calque::cpu {

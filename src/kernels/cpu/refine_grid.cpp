@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/cpu/sgemm.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/lanes.h"
 #include "kernels/grid_storage.h"
 #include "kernels/kernel_table.h"
 

@@ -28,7 +28,7 @@ void round_run(const float* weight, const Run& run, float scale, float offset, i
     std::fill(codes + run.begin, codes + run.end, std::uint8_t{0});
     return;
   }
-  constexpr float kOnes = 0x1.8p23f;  // see round_even in simd.h
+  constexpr float kOnes = 0x1.8p23f;  // see round_even in calque/core/simd.h
   const float highest = static_cast<float>(max_code);
   for (Index k = run.begin; k < run.end; ++k) {
     float code = (weight[k] - offset) / scale;
