@@ -115,7 +115,8 @@ def unlisted(program, folder):
         yield "calque explain E399 does not know it"
     model = folder / "model"
     model.mkdir()
-    (model / "config.json").write_text('{"architectures": ["Unknown"], "model_type": "unknown"}')
+    config = (ROOT / "tests/fixtures/families/llama/config.json").read_text()
+    (model / "config.json").write_text(config.replace("LlamaForCausalLM", "UnknownForCausalLM"))
     (model / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     job = folder / "job.yaml"
     job.write_text("version: 1\nmodel: {path: model}\ncalibration: {sources: [{path: text.txt}], n_samples: 1, seqlen: 8}\n"
