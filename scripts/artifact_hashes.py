@@ -206,6 +206,7 @@ class Job:
     same_as: str = ""       # the job, or point of a sweep, whose artifacts have the same bytes
     kill_at_block: int = 0  # the first command is killed when that many blocks are saved
     proof: str = ""         # what is not 0 in the run's metrics if it did what it is for
+    less_ram: int = 0       # MiB that the first command gets less than what the program plans to take
 
 
 PROSE = {"path": "../../texts/prose.txt", "split_on": "\n\n\n"}
@@ -225,10 +226,10 @@ def job_file(model, quantization, exports, calibration={}, evaluate=None, runtim
     return content | ({"evaluate": evaluate} if evaluate else {}) | ({"publish": publish} if publish else {})
 
 
-def run(name, purpose, *arguments, same_as="", kill_at_block=0, proof="", **sections):
+def run(name, purpose, *arguments, same_as="", kill_at_block=0, proof="", less_ram=0, **sections):
     commands = [["run", "job.yaml"]] + ([["resume", "run"]] if kill_at_block else [])
     proof = "resumed" if kill_at_block else proof
-    return Job(name, purpose, {"job.yaml": job_file(*arguments, **sections)}, commands, same_as, kill_at_block, proof)
+    return Job(name, purpose, {"job.yaml": job_file(*arguments, **sections)}, commands, same_as, kill_at_block, proof, less_ram)
 
 
 def folder(format, name=None, **keys):
@@ -265,7 +266,7 @@ def folder_jobs():
     third = "llama", gptq, [folder("gptq"), folder("compressed-tensors")]
     yield run("gptq-4-long", "more activations", *third, calibration=long)
     yield run("gptq-4-long-max-ram", "the same with activations in files", *third, calibration=long,
-              runtime={"max_ram": "215MiB"}, same_as="gptq-4-long", proof="activation_file_bytes")
+              less_ram=26, same_as="gptq-4-long", proof="activation_file_bytes")
     yield run("gptq-2-asym", "2 bits, half of the correction, gptq_v2",
               "demo", gptq | {"bits": 2, "group_size": 32, "sym": False, "upstream_correction": 0.5}, [folder("gptq")])
     yield run("gptq-8-channel", "8 bits, one group a row, no activation order, min-max scales",
@@ -449,6 +450,11 @@ def run_and_kill(program, command, folder, blocks):
         fail(command, folder, f"{process.returncode} before it could be killed")
 
 
+def planned_bytes(program, folder):
+    plan = subprocess.run([program, "plan", "job.yaml", "--json"], cwd=folder, check=True, capture_output=True).stdout
+    return json.loads(plan)["memory"]["peak_bytes"]
+
+
 def run_job(program, job, folder):
     """Name: value of all that is compared, without the job's name in front."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -456,6 +462,8 @@ def run_job(program, job, folder):
     for name, content in job.files.items():
         (folder / name).write_text(json.dumps(content, indent=1))
     for i, command in enumerate(job.commands):
+        if i == 0 and job.less_ram:
+            command = command + ["--set", f"runtime.max_ram={planned_bytes(program, folder) - (job.less_ram << 20)}"]
         if i == 0 and job.kill_at_block:
             run_and_kill(program, command, folder, job.kill_at_block)
         else:
