@@ -13,10 +13,6 @@
 namespace calque::calib {
 namespace {
 
-// Rows that are multiplied together: fixed, so that the sums do not depend on how the runner cuts
-// its calls.
-constexpr Index kBlockRows = 2048;
-
 void widen(const forward::ActivationView& rows_TK, Index t, float* out) {
   for (Index k = 0; k < rows_TK.cols(); ++k)
     out[k] = rows_TK.is_bf16() ? to_float(rows_TK.bf16_TK(t, k)) : rows_TK.f32_TK(t, k);
@@ -50,7 +46,7 @@ class ReferenceStream::Comparison {
       widen(inputs_TK, t, inputs_BK_.row(pending_));
       widen(original(), compared_++, difference_BK_.row(pending_));
       if (subtract(pending_)) ++pending_;
-      if (pending_ == kBlockRows) flush();
+      if (pending_ == kGramRows) flush();
     }
     original_f32_.release_rows(first, inputs_TK.rows());
     original_bf16_.release_rows(first, inputs_TK.rows());
@@ -67,8 +63,8 @@ class ReferenceStream::Comparison {
   // Only when its turn has come: one site's sums are in memory at a time.
   void start() {
     shift_.cross_KK = Matrix<float>(channels_, channels_);
-    difference_BK_ = Matrix<float>::uninitialized(kBlockRows, channels_);
-    inputs_BK_ = Matrix<float>::uninitialized(kBlockRows, channels_);
+    difference_BK_ = Matrix<float>::uninitialized(kGramRows, channels_);
+    inputs_BK_ = Matrix<float>::uninitialized(kGramRows, channels_);
   }
 
   forward::ActivationView original() const {

@@ -28,8 +28,8 @@ void plan(const PlanArguments& arguments) {
 }  // namespace
 
 void print_job_plan(const job::Job& job, const pipeline::PlanOptions& options, bool json) {
-  const forecast::JobPlan planned = pipeline::make_job_plan(job, options);
-  fmt::print("{}", json ? forecast::job_plan_json(planned) : job_plan_text(planned));
+  const forecast::Forecast planned = pipeline::make_job_plan(job, options);
+  fmt::print("{}", json ? forecast::forecast_json(planned) : job_plan_text(planned));
 }
 
 Command plan_command(const CommandContext&) {

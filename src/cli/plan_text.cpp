@@ -79,7 +79,7 @@ std::string export_text(const forecast::PlannedExport& planned) {
                      format_text(planned.plan), modules_table(planned), files_text(planned));
 }
 
-std::string job_text(const forecast::JobPlan& plan) {
+std::string job_text(const forecast::Forecast& plan) {
   std::string text = printable(plan.job_name);
   if (plan.calibration_rows > 0)
     text += fmt::format(": {} rows of {} tokens, forward pass in {}", plan.calibration_rows,
@@ -87,7 +87,7 @@ std::string job_text(const forecast::JobPlan& plan) {
   return text + "\n";
 }
 
-std::string disk_text(const forecast::DiskPlan& disk) {
+std::string disk_text(const forecast::DiskUse& disk) {
   std::string text = fmt::format("Disk: {}: {} of output", decimal_bytes_text(disk.total()),
                                  decimal_bytes_text(disk.output_bytes));
   if (disk.activation_bytes > 0)
@@ -98,7 +98,7 @@ std::string disk_text(const forecast::DiskPlan& disk) {
   return text + "\n";
 }
 
-std::string origin_text(const forecast::JobPlan& plan) {
+std::string origin_text(const forecast::Forecast& plan) {
   if (plan.time.from == "probe") return "from one block that was run";
   std::string rates = fmt::format("{:.0f} GFLOP/s in float32", plan.rates.float32 / 1e9);
   if (plan.rates.bfloat16 != plan.rates.float32)
@@ -106,7 +106,7 @@ std::string origin_text(const forecast::JobPlan& plan) {
   return fmt::format("estimate from shapes and {}; --probe runs a block", rates);
 }
 
-std::string time_text(const forecast::JobPlan& plan) {
+std::string time_text(const forecast::Forecast& plan) {
   std::vector<std::string> stages;
   for (const auto& [name, seconds] : stage_list(plan.time.stages))
     if (seconds >= 0.05) stages.push_back(fmt::format("{} {}", name, duration_text(seconds)));
@@ -122,7 +122,7 @@ std::string warnings_text(const std::vector<std::string>& warnings) {
 
 }  // namespace
 
-std::string job_plan_text(const forecast::JobPlan& plan) {
+std::string job_plan_text(const forecast::Forecast& plan) {
   std::string text = job_text(plan);
   for (const forecast::PlannedExport& planned : plan.exports) text += "\n" + export_text(planned);
   return fmt::format("{}\n{}{}{}{}", text, memory_text(plan.memory), disk_text(plan.disk),

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "calque/config/job_file.h"
-#include "calque/forecast/job_plan.h"
+#include "calque/forecast/forecast.h"
 #include "calque/forecast/memory_plan.h"
 #include "calque/formats/format.h"
 #include "calque/io/json.h"

@@ -61,6 +61,10 @@ int available_threads() {
   return std::max(1, CPU_COUNT(&allowed));
 }
 
+int usable_threads(int threads) {
+  return threads > 0 ? std::min(threads, available_threads()) : available_threads();
+}
+
 void check_that_threads_start() {
   std::vector<std::jthread> threads;
   for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i)

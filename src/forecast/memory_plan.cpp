@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "calque/core/error.h"
-#include "forecast/memory_stages.h"
+#include "forecast/stage_memory.h"
 
 namespace calque::forecast {
 namespace {
@@ -48,8 +48,8 @@ std::string listed(std::vector<StageMemory::Item> items) {
   return text;
 }
 
-[[noreturn]] void refuse(const job::Job& job, const StageMemory& stage, StageMemory::Item activations,
-                         const std::string& why) {
+[[noreturn]] void refuse(const job::Job& job, const StageMemory& stage,
+                         StageMemory::Item activations, const std::string& why) {
   const std::uint64_t needed = stage.bytes + activations.bytes;
   std::vector<StageMemory::Item> items = stage.items;
   items.push_back(std::move(activations));

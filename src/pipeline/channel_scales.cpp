@@ -14,9 +14,6 @@ namespace {
 
 using Absorber = model::FoldSpec::Absorber;
 
-// Sequences that loss: output runs each candidate on.
-constexpr Index kOutputSequences = 8;
-
 bool all_ones(const std::vector<float>& scales_K) {
   return std::all_of(scales_K.begin(), scales_K.end(), [](float s) { return s == 1.0f; });
 }
@@ -119,7 +116,7 @@ class OutputLoss {
         hidden_(hidden),
         half_(block.half_of(fold)),
         names_(names_of(pass, fold)) {
-    for (Index s = 0; s < std::min(kOutputSequences, hidden.sequences()); ++s)
+    for (Index s = 0; s < std::min(quant::kOutputSequences, hidden.sequences()); ++s)
       originals_.push_back(output(s));
   }
 

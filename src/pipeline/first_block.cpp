@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "forecast/stage_work.h"
-#include "calque/forecast/predict_time.h"
-#include "forecast/stage_costs.h"
+#include "calque/forecast/time.h"
+#include "calque/forecast/work.h"
 
 namespace calque::pipeline {
 

@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-#include "calque/forecast/predict_time.h"
+#include "calque/forecast/time.h"
 #include "calque/pipeline/open_job.h"
 #include "calque/record/observer.h"
 

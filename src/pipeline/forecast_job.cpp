@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "calque/core/parallel.h"
 #include "calque/core/stopwatch.h"
 #include "calque/eval/evaluate.h"
+#include "calque/forecast/time.h"
+#include "calque/forecast/work.h"
 #include "calque/formats/planned_files.h"
 #include "calque/job/passes.h"
-#include "forecast/evaluation_work.h"
-#include "forecast/memory_stages.h"
-#include "forecast/stage_work.h"
 #include "pipeline/pass.h"
-#include "calque/forecast/predict_time.h"
-#include "forecast/stage_costs.h"
 
 namespace calque::pipeline {
 namespace {
@@ -50,11 +48,12 @@ class Probe {
   Probe(OpenedJob opened, const forecast::MachineRates& rates)
       : opened_(std::move(opened)),
         rates_(rates),
-        whole_(forecast::seconds_of(forecast::job_work(job(), family(), opened_.plans), job(), rates)),
+        whole_(
+            forecast::seconds_of(forecast::job_work(job(), family(), opened_.plans), job(), rates)),
         evaluation_(split(forecast::evaluation_work(job(), family(), opened_.plans))) {
     std::vector<model::BlockSpec>& blocks = opened_.source.family.blocks;
     blocks.erase(blocks.begin() + 1, blocks.end());
-    threads_ = static_cast<int>(forecast::JobShapes(job(), family(), opened_.plans).threads);
+    threads_ = usable_threads(job().runtime.threads);
   }
 
   forecast::TimePrediction run() {
@@ -74,7 +73,8 @@ class Probe {
   };
   static Parts split(const forecast::Work& work) {
     Parts parts{work, {}};
-    for (const forecast::WorkKind kind : {forecast::WorkKind::kHeads, forecast::WorkKind::kProbabilities}) {
+    for (const forecast::WorkKind kind :
+         {forecast::WorkKind::kHeads, forecast::WorkKind::kProbabilities}) {
       parts.heads[kind] = work[kind];
       parts.blocks[kind] = 0;
     }
@@ -92,8 +92,8 @@ class Probe {
   }
 
   record::StageSeconds of_first_block(const formats::ExportPlan& plan, const job::Job& part) const {
-    return forecast::seconds_of(forecast::block_work(part, family(), plan, family().blocks.front(), 0), part,
-                      rates_);
+    return forecast::seconds_of(
+        forecast::block_work(part, family(), plan, family().blocks.front(), 0), part, rates_);
   }
 
   void run_first_block(const formats::ExportPlan& whole_plan) {
@@ -105,7 +105,8 @@ class Probe {
       part.calibration.packing.n_samples =
           some_of(calibration_.rows(), all.forward + all.statistics, threads_);
     const text::TokenBlocks rows = first_rows(calibration_, part.calibration.packing.n_samples);
-    const std::unique_ptr<forward::BlockRunner> runner = runs ? runner_for(opened_, plan, nullptr) : nullptr;
+    const std::unique_ptr<forward::BlockRunner> runner =
+        runs ? runner_for(opened_, plan, nullptr) : nullptr;
     Writers no_writers;
     const RunContext run{.opened = opened_,
                          .calibration = rows,
@@ -121,9 +122,7 @@ class Probe {
     const Stopwatch reading;
     const job::EvaluationText first = job().evaluate->named_texts().front();
     const text::TokenBlocks windows =
-        opened_.tokens
-            .evaluation(first, job().evaluate->seqlen, family().config.vocab_size)
-            .blocks;
+        opened_.tokens.evaluation(first, job().evaluate->seqlen, family().config.vocab_size).blocks;
     const double read = reading.seconds();
     model::ModelConfig config = opened_.source.family.config;
     config.num_layers = 1;
@@ -138,14 +137,15 @@ class Probe {
     const eval::EvalModel original{"original", opened_.source.weights.get(), &config};
     const Stopwatch watch;
     double blocks = 0;
-    eval::evaluate(original, {original}, first_rows(windows, *part.evaluate->texts.front().windows),
-                   {.runner = {.dtype = job::forward_dtype(job().evaluate->dtype, opened_.execs.forward),
-                               .threads = job().runtime.threads,
-                               .device = opened_.execs.forward},
-                    .llamacpp_bos = opened_.tokens.bos(first),
-                    .progress = [&](Index done, Index) {
-                      if (done == 2) blocks = watch.seconds();  // one for each model
-                    }});
+    eval::evaluate(
+        original, {original}, first_rows(windows, *part.evaluate->texts.front().windows),
+        {.runner = {.dtype = job::forward_dtype(job().evaluate->dtype, opened_.execs.forward),
+                    .threads = job().runtime.threads,
+                    .device = opened_.execs.forward},
+         .llamacpp_bos = opened_.tokens.bos(first),
+         .progress = [&](Index done, Index) {
+           if (done == 2) blocks = watch.seconds();  // one for each model
+         }});
     const double heads = watch.seconds() - blocks;
     return read +
            evaluate_seconds(evaluation_.blocks) * blocks / evaluate_seconds(expected.blocks) +
@@ -184,29 +184,28 @@ std::vector<std::vector<formats::PlannedFile>> planned_files(const OpenedJob& op
 
 }  // namespace
 
-forecast::JobPlan forecast_job(const OpenedJob& opened, const forecast::MachineRates& rates,
-                               bool every_module) {
-  return forecast::describe_plan({.job = opened.job,
-                                  .family = opened.source.family,
-                                  .plans = opened.plans,
-                                  .devices = opened.devices,
-                                  .memory = opened.memory,
-                                  .rates = rates,
-                                  .files = planned_files(opened),
-                                  .importance_warning =
-                                      opened.importance ? opened.importance->warning() : "",
-                                  .every_module = every_module});
+forecast::Forecast forecast_job(const OpenedJob& opened, const forecast::MachineRates& rates,
+                                bool every_module) {
+  return forecast::forecast_of(
+      {.job = opened.job,
+       .family = opened.source.family,
+       .plans = opened.plans,
+       .devices = opened.devices,
+       .memory = opened.memory,
+       .rates = rates,
+       .files = planned_files(opened),
+       .importance_warning = opened.importance ? opened.importance->warning() : "",
+       .every_module = every_module});
 }
 
 forecast::TimePrediction probe_time(OpenedJob opened, const forecast::MachineRates& rates) {
   return Probe(std::move(opened), rates).run();
 }
 
-forecast::JobPlan make_job_plan(const job::Job& job, const PlanOptions& options) {
+forecast::Forecast make_job_plan(const job::Job& job, const PlanOptions& options) {
   OpenedJob opened = open_job(job);
-  forecast::JobPlan plan =
-      forecast_job(opened, forecast::measure_rates(job, options.seconds_to_measure),
-                   options.every_module);
+  forecast::Forecast plan = forecast_job(
+      opened, forecast::measure_rates(job, options.seconds_to_measure), options.every_module);
   if (options.probe) plan.time = probe_time(std::move(opened), plan.rates);
   return plan;
 }

@@ -89,7 +89,8 @@ class JobRun {
  private:
   void begin() {
     folder_.set_totals([this] { return totals(); });
-    if (!job_.run_dir.empty()) io::write_file(job_.run_dir / "plan.json", job_plan_json(forecast_));
+    if (!job_.run_dir.empty())
+      io::write_file(job_.run_dir / "plan.json", forecast_json(forecast_));
     if (!options_.resolved_yaml.empty() && !job_.run_dir.empty()) {
       std::filesystem::remove(job_.run_dir / "metrics.json");  // tells that a run is finished
       io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
@@ -305,7 +306,7 @@ class JobRun {
   MemoryMeter memory_;
   record::Report report_;
   std::shared_ptr<io::ScratchSpace> scratch_;
-  forecast::JobPlan forecast_;  // its time is predicted anew after the first block
+  forecast::Forecast forecast_;  // its time is predicted anew after the first block
   FirstBlock first_block_;
   Outputs outputs_;
   text::TokenBlocks calibration_;

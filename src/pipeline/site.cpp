@@ -42,8 +42,6 @@ const quant::InputStats& importance_of(const Pass& pass, const model::TensorSpec
   return importance ? importance->stats_of(weight) : kNone;
 }
 
-constexpr Index kStripWeights = 1 << 19;  // 2 MiB of fp32
-
 // Strips of a matrix of the model, widened one after another.
 class RowReader {
  public:
@@ -222,7 +220,7 @@ void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::R
   const Stopwatch watch;
   const RowReader reader(pass_.weights(), tensor);
   const quant::SiteRounder round_one = rounder(stats.clone(), pass_.execs().quantize);
-  const Index strip = std::max<Index>(1, kStripWeights / reader.columns());
+  const Index strip = std::max<Index>(1, quant::kRowStripWeights / reader.columns());
   double energy = 0, error = 0;
   for (Index first = 0; first < reader.rows(); first += strip) {
     Matrix<float> strip_NK = reader.read(first, std::min(strip, reader.rows() - first));

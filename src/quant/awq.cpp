@@ -338,4 +338,17 @@ void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N) {
   }
 }
 
+Cost scale_trials_cost(const AwqOptions& options, Index N, Index K, Index seqlen) {
+  const double trials = options.n_grid + 1;  // the identity, too
+  const auto inputs = static_cast<double>(K);
+  if (seqlen > 0) {
+    const double tokens = static_cast<double>(kOutputSequences) * static_cast<double>(seqlen);
+    const double weights = static_cast<double>(N) * inputs;
+    return {.flops = trials * 4 * weights * tokens, .searched_weights = trials * weights};
+  }
+  const Index rows = std::min(N, options.sampled_rows);
+  return {.flops = trials * gram_energy_cost(rows, K).flops,
+          .searched_weights = trials * static_cast<double>(rows) * inputs};
+}
+
 }  // namespace calque::quant

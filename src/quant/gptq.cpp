@@ -15,6 +15,7 @@
 #include "calque/core/error.h"
 #include "calque/kernels/gptq_sweep.h"
 #include "calque/kernels/inverse_cholesky.h"
+#include "calque/kernels/refine_blocks.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/quant/methods.h"
 #include "quant/gptq_blocks.h"
@@ -331,6 +332,39 @@ std::vector<Operation> operations(const RoundingOptions& options, const PlannedR
   return called;
 }
 
+RoundingCost cost(const RoundingOptions& options, const PlannedRounding& planned, Index N,
+                  Index K) {
+  RoundingCost cost = kRtn.cost(options, planned, N, K);
+  const int passes = options.refine_passes;
+  if (!takes_feedback(planned.grid)) return cost;
+  if (!planned.calibrated) {
+    if (!planned.grid.block || planned.weighed || passes == 0) return cost;
+    // round_blocks_alone rounds twice and keeps the better rows.
+    cost.ggml_nanoseconds *= 2;
+    cost.refine_blocks = 2.0 * refine_blocks_alone_cost(N, K, passes);
+    return cost;
+  }
+  const double rounds = planned.grid.block && passes > 0 ? options.rounds : 1;
+  cost.sweep = rounds * gptq_sweep_cost(N, K);
+  if (passes == 0) return cost;
+  (planned.grid.block ? cost.refine_blocks : cost.refine_grid) =
+      planned.grid.block ? rounds * refine_blocks_cost(N, K, passes)
+                         : refine_grid_cost(N, K, passes);
+  return cost;
+}
+
+// In a strip: weights in order and codes twice, or dequantized values and two sets of fields; what
+// strips leave, if there are several.
+std::uint64_t scratch_bytes(const RoundingOptions& options, const PlannedRounding& planned, Index N,
+                            Index K, std::uint64_t threads) {
+  if (!planned.calibrated) return kRtn.scratch_bytes(options, planned, N, K, threads);
+  const Grid& grid = planned.grid;
+  const Index strip = std::min(N * K, options.strip_weights);
+  return strip_bytes(options, grid, N, K, threads) +
+         static_cast<std::uint64_t>((grid.block ? 3 : 2) * strip) +
+         (strip < N * K ? code_bytes(grid, N, K) : 0) + scale_bytes(grid, N, K);
+}
+
 }  // namespace
 
 extern const Rounding kGptq = {
@@ -341,6 +375,8 @@ extern const Rounding kGptq = {
     .feeds_back = true,
     .make = make_gptq,
     .operations = operations,
+    .cost = cost,
+    .scratch_bytes = scratch_bytes,
 };
 
 bool takes_feedback(const Grid& grid) { return !grid.block || has_block_structure(grid); }

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "calque/kernels/panels.h"
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
 #include "calque/kernels/gram.h"
@@ -235,6 +236,21 @@ void restore_order(QuantizedMatrix& q, const Order& order) {
   for (std::size_t i = 0; i < order.size(); ++i)
     q.group_of_column_K[static_cast<std::size_t>(order[i])] =
         static_cast<std::int32_t>(static_cast<Index>(i) / group_size);
+}
+
+std::uint64_t strip_bytes(const RoundingOptions& options, const Grid& grid, Index N, Index K,
+                          std::uint64_t threads) {
+  const auto strip = static_cast<std::uint64_t>(std::min(N * K, options.strip_weights));
+  return sizeof(float) * strip * (grid.desc_act ? 2 : 1) + panel_scratch_bytes(K, threads);
+}
+
+std::uint64_t code_bytes(const Grid& grid, Index N, Index K) {
+  if (grid.block) return static_cast<std::uint64_t>(N) * ggml_row_bytes(*grid.block, K);
+  return static_cast<std::uint64_t>(N * K);
+}
+
+std::uint64_t scale_bytes(const Grid& grid, Index N, Index K) {
+  return grid.block ? 0 : 2 * sizeof(float) * static_cast<std::uint64_t>(N * grid.groups(K));
 }
 
 }  // namespace calque::quant

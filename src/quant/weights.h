@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -56,6 +57,13 @@ void for_each_strip(Index rows, Index columns, const Body& body,
   const Index strip = std::max<Index>(1, elements / columns / kRows) * kRows;
   for (Index first = 0; first < rows; first += strip) body(first, std::min(strip, rows - first));
 }
+
+// What rounding such a matrix holds: the copies of a strip's weights, in the order of the inputs too
+// with desc_act, with the panels of the operations on it; the codes, and scales and offsets.
+std::uint64_t strip_bytes(const RoundingOptions& options, const Grid& grid, Index N, Index K,
+                          std::uint64_t threads);
+std::uint64_t code_bytes(const Grid& grid, Index N, Index K);
+std::uint64_t scale_bytes(const Grid& grid, Index N, Index K);
 
 // What scales are chosen by.
 struct ScaleGuide {

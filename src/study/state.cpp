@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "calque/forecast/predict_time.h"
+#include "calque/forecast/time.h"
 #include "calque/pipeline/open_job.h"
 #include "study/claims.h"
 

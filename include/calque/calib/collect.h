@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
 #include "calque/quant/input_stats.h"
@@ -8,6 +9,12 @@
 #include "calque/forward/block_runner.h"
 
 namespace calque::calib {
+
+// What the host's rows of one site take while a block of them is gathered; what summing it takes comes
+// on top (kernels/gram.h).
+constexpr std::uint64_t waiting_bytes(Index features, std::uint64_t element_bytes) {
+  return static_cast<std::uint64_t>(kGramRows * features) * element_bytes;
+}
 
 // Accumulates the statistics of one site, as the block runner delivers its rows. The host's rows
 // are gathered into blocks of a fixed size first: the sums do not depend on how they were cut into

@@ -1,16 +1,30 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 
+#include "calque/core/cost.h"
 #include "calque/formats/plan.h"
 #include "calque/forward/block_runner.h"
 #include "calque/io/scratch.h"
+#include "calque/kernels/gram.h"
+#include "calque/kernels/products.h"
 #include "calque/model/weight_source.h"
 #include "calque/quant/upstream.h"
 #include "calque/text/corpus.h"
 
 namespace calque::calib {
+
+// What comparing one site takes, of so many tokens: products of differences and inputs, and numbers
+// that are widened and subtracted; and what it holds of either beside the sum: a block of rows.
+constexpr Cost input_shift_cost(Index channels, double tokens) {
+  const auto K = static_cast<double>(channels);
+  return {.flops = product_cost(K, tokens, K).flops, .elements = 2 * K * tokens};
+}
+constexpr std::uint64_t comparison_bytes(Index channels) {
+  return 2 * sizeof(float) * static_cast<std::uint64_t>(kGramRows * channels);
+}
 
 // The calibration text going through the original model beside the one that is being quantized, so
 // that each site can be told what its inputs would have been (quant/upstream.h). The inputs of one

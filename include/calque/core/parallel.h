@@ -34,6 +34,9 @@ void parallel_for(Index count, int threads, const std::function<void(Index)>& bo
 // Processors this process may run on (its affinity mask), at least 1.
 int available_threads();
 
+// Threads that do the work where `threads` are asked for, 0 for all.
+int usable_threads(int threads);
+
 // Starts as many threads as there are processors, and ends them: std::system_error where there is
 // no memory for their stacks. A library that is about to make a pool would wait for such threads
 // for ever (LibTorch 1.13) or end the process.

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "calque/formats/plan.h"
-#include "calque/model/family.h"
 #include "calque/job/job.h"
+#include "calque/model/family.h"
 
 namespace calque::forecast {
 

@@ -1,14 +1,14 @@
 #pragma once
 
-#include "calque/forecast/job_plan.h"
-#include "calque/forecast/predict_time.h"
+#include "calque/forecast/forecast.h"
+#include "calque/forecast/time.h"
 #include "calque/pipeline/open_job.h"
 
 namespace calque::pipeline {
 
 // All that can be known of a job before it runs; its time is an estimate at these rates. Writes
 // nothing.
-forecast::JobPlan forecast_job(const OpenedJob& opened, const forecast::MachineRates& rates,
+forecast::Forecast forecast_job(const OpenedJob& opened, const forecast::MachineRates& rates,
                                bool every_module = false);
 
 // The time after the first block of every set of grids has been run with the job's own calibration
@@ -24,6 +24,6 @@ struct PlanOptions {
 };
 
 // Both of a job that is opened for it. Errors as open_job.
-forecast::JobPlan make_job_plan(const job::Job& job, const PlanOptions& options = {});
+forecast::Forecast make_job_plan(const job::Job& job, const PlanOptions& options = {});
 
 }  // namespace calque::pipeline

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "calque/core/cost.h"
 #include "calque/core/dtype.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
@@ -59,6 +60,13 @@ struct AwqScales {
 AwqScales search_scales(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec);
+
+// Sequences that the loss kOutput runs each candidate on.
+inline constexpr Index kOutputSequences = 8;
+
+// What the search takes for one reader: every trial rounds rows of it and measures their loss.
+// `seqlen`: of the sequences that kOutput runs; 0: the loss is kGram's.
+Cost scale_trials_cost(const AwqOptions& options, Index N, Index K, Index seqlen);
 
 // How a transform chooses channel scales (methods.h); search_scales is AWQ's way.
 using ChooseScales = AwqScales (*)(const std::vector<AwqReader>& readers, const InputStats& stats,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "calque/kernels/operations.h"
 #include "calque/quant/awq.h"
 #include "calque/quant/rounder.h"
+#include "calque/quant/rounding_cost.h"
 #include "calque/quant/rounding_options.h"
 
 namespace calque::quant {
@@ -19,6 +21,7 @@ namespace calque::quant {
 struct PlannedRounding {
   const Grid& grid;
   bool calibrated = false;  // there will be statistics of the inputs
+  bool weighed = false;     // else, there is an importance of the inputs
 };
 
 struct Rounding {
@@ -34,6 +37,10 @@ struct Rounding {
   Rounder (*make)(const RoundingOptions&) = nullptr;
   // The operations that it may call on the device of the stage quantize.
   std::vector<Operation> (*operations)(const RoundingOptions&, const PlannedRounding&) = nullptr;
+  // What an N x K matrix takes; and holds beside itself and its site's Hessian and factor.
+  RoundingCost (*cost)(const RoundingOptions&, const PlannedRounding&, Index N, Index K) = nullptr;
+  std::uint64_t (*scratch_bytes)(const RoundingOptions&, const PlannedRounding&, Index N, Index K,
+                                 std::uint64_t threads) = nullptr;
 };
 
 extern const Rounding kRtn;   // what rounds where nothing is known of the inputs

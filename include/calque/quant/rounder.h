@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -38,5 +39,11 @@ using SiteRounder = std::function<Rounded(Matrix<float> weight_NK, const Grid& g
 // A rounding method with its options closed over. `stats` may be empty (not calibrated). They are
 // consumed: a Gram matrix is the largest thing that a site has, and its memory is used again.
 using Rounder = std::function<SiteRounder(quant::InputStats stats, const Exec& exec)>;
+
+// A matrix whose rows need nothing of each other is read and rounded a strip of rows of so many
+// weights at a time (2 MiB of fp32); with the copies that a search makes, that takes eight times as
+// much.
+inline constexpr Index kRowStripWeights = Index{1} << 19;
+inline constexpr std::uint64_t kRowStripBytes = 8 * sizeof(float) * kRowStripWeights;
 
 }  // namespace calque::quant

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
+#include "calque/core/cost.h"
 #include "calque/core/exec.h"
+#include "calque/kernels/inverse_cholesky.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/input_stats.h"
 #include "calque/quant/methods.h"
@@ -37,6 +40,19 @@ std::optional<UpstreamCorrection> upstream_correction(const quant::InputStats& s
                                                       InputShift shift, double strength,
                                                       const RoundingOptions& options,
                                                       const Exec& exec);
+
+// What it takes with the matrices that it corrects, `rows` in all; and holds beside the three
+// matrices: a strip of rows being multiplied (of few channels: nothing that counts).
+constexpr Cost upstream_correction_cost(Index K, Index rows) {
+  const double square = static_cast<double>(K) * static_cast<double>(K);
+  return {.flops = 2 * square * static_cast<double>(2 * K + rows) +
+                   square * static_cast<double>(K) * 2 / 3};
+}
+constexpr std::uint64_t upstream_scratch_bytes(Index K) {
+  return K <= kLargestInDouble
+             ? 0
+             : sizeof(float) * static_cast<std::uint64_t>(RoundingOptions{}.strip_weights);
+}
 
 // weight += weight change; returns |weight change| / |weight| in Frobenius norms.
 double correct_upstream(const UpstreamCorrection& correction, MatrixView<float> weight_NK,

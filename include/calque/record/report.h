@@ -41,7 +41,7 @@ struct StagePeak {
 // What was predicted of the job: before it started, its time anew after the first block.
 struct Predicted {
   double seconds = 0;        // 0: nothing was predicted
-  std::string seconds_from;  // "estimate", "first block" (pipeline/predict_time.h)
+  std::string seconds_from;  // "estimate", "first block" (forecast/time.h)
   StageSeconds stages;
   std::uint64_t peak_bytes = 0;
   std::uint64_t disk_bytes = 0;

@@ -33,7 +33,7 @@ struct Progress {
   // what it took when it was done first.
   double saved_seconds = 0;
   // Of what is still to do: from the mean of what is done; before that counted from shapes
-  // (pipeline/predict_time.h). nullopt: nothing is left.
+  // (forecast/time.h). nullopt: nothing is left.
   std::optional<double> remaining_seconds;
 };
 // Of the points that `selected` has; empty: all.

@@ -1,8 +1,11 @@
-#include "forecast/stage_work.h"
+#include "calque/forecast/work.h"
 
 #include <gtest/gtest.h>
 
-#include "calque/forecast/predict_time.h"
+#include "calque/forecast/time.h"
+#include "calque/forward/cost.h"
+#include "calque/kernels/inverse_cholesky.h"
+#include "calque/record/stages.h"
 #include "forecast/shapes_only.h"
 
 namespace calque::forecast {
@@ -36,6 +39,27 @@ TEST(StageWork, IsWhatOneLayerTakesByHand) {
   EXPECT_EQ(work[WorkKind::kPackedWeights], into_64 + into_192);
 }
 
+// Hidden states of 256 channels, which the kernel factorises in double, and an MLP of 288,
+// which it does not.
+TEST(StageWork, CountsFactorisationsInThePrecisionThatTheyAreDoneIn) {
+  model::ModelConfig config = tiny_config(1);
+  config.hidden_size = 256;
+  const auto factorised = [&](Index channels) {
+    config.intermediate_size = channels;
+    const model::FamilySpec family = model::family_of(config);
+    return block_work(tiny_job(), family, gptq_plan(family).front(), family.blocks.front(), 1);
+  };
+  const auto cubed = [](double K) { return 2.0 / 3 * K * K * K; };
+  // attn_in, attn_out (4 heads of 16 channels) and mlp_in stay what they are.
+  const double others = 2 * cubed(256) + cubed(64);
+  ASSERT_EQ(kLargestInDouble, 256);
+  const Work small = factorised(256), large = factorised(288);
+  EXPECT_NEAR(small[WorkKind::kDoubleFactorisation], others + cubed(256), 1);
+  EXPECT_EQ(small[WorkKind::kFactorisation], 0);
+  EXPECT_NEAR(large[WorkKind::kDoubleFactorisation], others, 1);
+  EXPECT_NEAR(large[WorkKind::kFactorisation], cubed(288), 1);
+}
+
 // Nothing reads what the last layer puts out: its down_proj is measured and does not run.
 TEST(StageWork, LeavesOutTheLastLinearOfTheLastLayer) {
   const model::FamilySpec family = tiny_family(2);
@@ -61,9 +85,9 @@ TEST(StageWork, RunsTheOriginalBesideWhereErrorsUpstreamAreCorrected) {
 }
 
 TEST(StageWork, SlidingWindowsSeeFewerKeys) {
-  EXPECT_EQ(visible_keys(4, 0), 1 + 2 + 3 + 4);
-  EXPECT_EQ(visible_keys(4, 2), 1 + 2 + 2 + 2);
-  EXPECT_EQ(visible_keys(4, 9), visible_keys(4, 0));
+  EXPECT_EQ(forward::visible_keys(4, 0), 1 + 2 + 3 + 4);
+  EXPECT_EQ(forward::visible_keys(4, 2), 1 + 2 + 2 + 2);
+  EXPECT_EQ(forward::visible_keys(4, 9), forward::visible_keys(4, 0));
 }
 
 double seconds_of(const job::Job& job, Index layers) {
@@ -81,7 +105,8 @@ TEST(PredictTime, GrowsWithLayersTokensAndWindows) {
   job.calibration.packing.seqlen *= 2;
   EXPECT_GT(seconds_of(job, 2), more_rows);
   job = tiny_job();
-  job.evaluate = job::EvaluationSettings{.texts = {{.tokens = "tokens.safetensors"}}, .seqlen = 32, .windows = 4};
+  job.evaluate = job::EvaluationSettings{
+      .texts = {{.tokens = "tokens.safetensors"}}, .seqlen = 32, .windows = 4};
   const double evaluated = seconds_of(job, 2);
   EXPECT_GT(evaluated, before);
   job.evaluate->windows = 8;

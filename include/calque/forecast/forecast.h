@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "calque/forecast/memory_plan.h"
+#include "calque/forecast/time.h"
 #include "calque/formats/plan.h"
 #include "calque/formats/planned_files.h"
 #include "calque/job/job.h"
-#include "calque/forecast/memory_plan.h"
-#include "calque/forecast/predict_time.h"
 
 namespace calque::forecast {
 
@@ -38,7 +38,7 @@ struct PlannedExport {
 };
 
 // Disk that a job takes while it runs, beside what is there already.
-struct DiskPlan {
+struct DiskUse {
   std::uint64_t output_bytes = 0;      // the exports' files
   std::uint64_t activation_bytes = 0;  // in runtime.offload_dir
   std::uint64_t state_bytes = 0;       // in the run folder, to go on after an interruption: hidden
@@ -47,11 +47,11 @@ struct DiskPlan {
 };
 
 // All that can be known of a job before it runs.
-struct JobPlan {
+struct Forecast {
   std::string job_name;
   std::vector<PlannedExport> exports;
   MemoryPlan memory;
-  DiskPlan disk;
+  DiskUse disk;
   TimePrediction time;
   MachineRates rates;
   std::string forward_dtype;  // what `auto` becomes; "": nothing is run
@@ -72,14 +72,14 @@ struct DecidedJob {
   std::string importance_warning;                        // "": none
   bool every_module = false;                             // PlannedModules of one module each
 };
-JobPlan describe_plan(DecidedJob decided);
+Forecast forecast_of(DecidedJob decided);
 
 // For the report: what was predicted of sizes, memory, disk and time.
-record::Predicted predicted_of(const JobPlan& plan);
+record::Predicted predicted_of(const Forecast& plan);
 record::Predicted with_time(record::Predicted predicted, const TimePrediction& time);
 
 // As plan.json holds it.
-std::string job_plan_json(const JobPlan& plan);
+std::string forecast_json(const Forecast& plan);
 // Its "memory".
 std::string memory_plan_json(const MemoryPlan& plan);
 

@@ -3,9 +3,10 @@
 #include <string>
 #include <vector>
 
+#include "calque/forecast/work.h"
 #include "calque/formats/plan.h"
-#include "calque/model/family.h"
 #include "calque/job/job.h"
+#include "calque/model/family.h"
 #include "calque/record/report.h"
 
 namespace calque::forecast {
@@ -20,6 +21,16 @@ struct MachineRates {
 // Takes about `seconds`.
 MachineRates measure_rates(const job::Job& job, double seconds = 0.3);
 
+// What so much work takes, by the table of costs in src/forecast/time.cpp. On the CPU.
+record::StageSeconds seconds_of(const Work& work, const job::Job& job, const MachineRates& rates);
+
+// `predicted` with every stage multiplied by measured / expected, what a part of the job took
+// against what it was predicted to take. A stage that the part has not, or that is too short to
+// tell anything (a hundredth of a second), stays as it is.
+record::StageSeconds corrected(const record::StageSeconds& predicted,
+                               const record::StageSeconds& expected,
+                               const record::StageSeconds& measured);
+
 // What a whole job takes: wall seconds by stage, and their sum with what belongs to none.
 struct TimePrediction {
   double seconds = 0;
@@ -30,15 +41,7 @@ struct TimePrediction {
 // With the seconds that belong to no stage: loading libraries, opening files.
 TimePrediction prediction_of(const record::StageSeconds& stages, std::string from);
 
-// `predicted` with every stage multiplied by measured / expected, what a part of the job took
-// against what it was predicted to take. A stage that the part has not, or that is too short to
-// tell anything (a hundredth of a second), stays as it is.
-record::StageSeconds corrected(const record::StageSeconds& predicted,
-                               const record::StageSeconds& expected,
-                               const record::StageSeconds& measured);
-
-// Work counted from shapes, times what each kind of it costs (src/pipeline/stage_costs.cpp). From
-// headers alone; of stages on a GPU it does not know. Grows with layers, tokens and windows.
+// From headers alone. Grows with layers, tokens and windows.
 TimePrediction predict_time(const job::Job& job, const model::FamilySpec& family,
                             const std::vector<formats::ExportPlan>& plans,
                             const MachineRates& rates);

@@ -1,19 +1,47 @@
-#include "forecast/plan_warnings.h"
+#include "calque/forecast/forecast.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
+#include "calque/formats/format.h"
 #include "calque/formats/reader.h"
 #include "calque/forward/block_runner.h"
-#include "calque/formats/format.h"
 #include "calque/job/passes.h"
 #include "calque/job/stage_devices.h"
+#include "forecast/planned_modules.h"
+#include "forecast/stage_memory.h"
 
 namespace calque::forecast {
 namespace {
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+std::uint64_t bytes_of_files(const std::vector<formats::PlannedFile>& files, bool weights) {
+  return std::accumulate(files.begin(), files.end(), std::uint64_t{0},
+                         [&](std::uint64_t sum, const formats::PlannedFile& file) {
+                           return sum + (file.weights == weights ? file.bytes : 0);
+                         });
+}
+
+DiskUse disk_of(const JobShapes& shapes, const MemoryPlan& memory,
+                const std::vector<PlannedExport>& exports) {
+  DiskUse disk;
+  for (const PlannedExport& planned : exports)
+    disk.output_bytes += planned.weights_bytes() + planned.other_bytes();
+  disk.activation_bytes = memory.activation_file_bytes;
+  const bool saves = shapes.job.runtime.checkpoint != "off" && !shapes.job.run_dir.empty();
+  if (!shapes.runs || !saves) return disk;
+  // The newer state is there before the older one goes.
+  disk.state_bytes =
+      2 * (shapes.upstream ? 2 : 1) * shapes.calibration_tokens() * shapes.hidden_bytes();
+  return disk;
+}
+
+// ---- What a run would warn of, as far as headers and settings tell, and what is worth knowing
+// before
 
 using Warnings = std::vector<std::string>;
 
@@ -78,7 +106,7 @@ void warn_of_space(const std::filesystem::path& at, std::uint64_t needed, Warnin
       warnings);
 }
 
-void warn_of_files(const job::Job& job, const MemoryPlan& memory, const DiskPlan& disk,
+void warn_of_files(const job::Job& job, const MemoryPlan& memory, const DiskUse& disk,
                    Warnings& warnings) {
   if (!job.exports.empty()) warn_of_space(job.exports.front().path, disk.output_bytes, warnings);
   const std::filesystem::path& offload =
@@ -101,16 +129,11 @@ void warn_of_devices(const job::StageDevices& devices, Warnings& warnings) {
         warnings);
 }
 
-}  // namespace
-
-std::vector<std::string> plan_warnings(const DecidedJob& decided, const DiskPlan& disk) {
+std::vector<std::string> warnings_of(const DecidedJob& decided, bool runs, const DiskUse& disk) {
   const job::Job& job = decided.job;
   Warnings warnings;
   for (const formats::ExportPlan& plan : decided.plans) warn_of_export(job, plan, warnings);
   add(decided.importance_warning, warnings);
-  const bool runs = job.calibration.given() && std::any_of(decided.plans.begin(),
-                                                           decided.plans.end(),
-                                                           job::quantizes_a_linear);
   if (runs) warn_of_precision(job, warnings);
   if (runs && job.quantization.rounding->feeds_back)
     warn_of_few_tokens(job, decided.family, warnings);
@@ -120,6 +143,49 @@ std::vector<std::string> plan_warnings(const DecidedJob& decided, const DiskPlan
   warn_of_files(job, decided.memory, disk, warnings);
   warn_of_devices(decided.devices, warnings);
   return warnings;
+}
+
+}  // namespace
+
+std::uint64_t PlannedExport::weights_bytes() const { return bytes_of_files(files, true); }
+std::uint64_t PlannedExport::other_bytes() const { return bytes_of_files(files, false); }
+
+Forecast forecast_of(DecidedJob decided) {
+  const job::Job& job = decided.job;
+  Forecast forecast;
+  forecast.job_name = job.name;
+  forecast.memory = decided.memory;
+  forecast.rates = decided.rates;
+  for (std::size_t i = 0; i < decided.plans.size(); ++i)
+    forecast.exports.push_back({decided.plans[i], std::move(decided.files[i]),
+                                planned_modules(job, decided.plans[i], decided.every_module)});
+  const JobShapes shapes(job, decided.family, decided.plans);
+  forecast.disk = disk_of(shapes, decided.memory, forecast.exports);
+  if (shapes.runs) {
+    forecast.forward_dtype =
+        forward::name_of(forward::compute_dtype_from(job.runtime.forward_dtype));
+    forecast.calibration_rows = job.calibration.packing.n_samples;
+    forecast.seqlen = job.calibration.packing.seqlen;
+  }
+  forecast.time = predict_time(job, decided.family, decided.plans, decided.rates);
+  forecast.warnings = warnings_of(decided, shapes.runs, forecast.disk);
+  return forecast;
+}
+
+record::Predicted with_time(record::Predicted predicted, const TimePrediction& time) {
+  predicted.seconds = time.seconds;
+  predicted.seconds_from = time.from;
+  predicted.stages = time.stages;
+  return predicted;
+}
+
+record::Predicted predicted_of(const Forecast& forecast) {
+  record::Predicted predicted;
+  predicted.peak_bytes = forecast.memory.peak_bytes;
+  predicted.disk_bytes = forecast.disk.total();
+  for (const PlannedExport& planned : forecast.exports)
+    predicted.file_bytes.push_back(planned.weights_bytes());
+  return with_time(predicted, forecast.time);
 }
 
 }  // namespace calque::forecast

@@ -1,4 +1,4 @@
-#include "forecast/plan_groups.h"
+#include "forecast/planned_modules.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,7 +8,7 @@
 #include <map>
 #include <set>
 
-#include "forecast/stage_work.h"
+#include "calque/quant/methods.h"
 
 namespace calque::forecast {
 namespace {
@@ -100,7 +100,7 @@ bool feeds_back(const job::Job& job, const formats::TensorPlan& planned) {
          planned.in_block_linear && quant::takes_feedback(*planned.grid);
 }
 
-// quant/gptq.cpp, pipeline/site_rounding.cpp.
+// As quant/gptq.cpp decides.
 std::string method_of(const job::Job& job, const formats::TensorPlan& planned) {
   const job::QuantizationSettings& settings = job.quantization;
   const bool calibrated = job.calibration.given() && planned.in_block_linear;
@@ -125,9 +125,9 @@ PlannedModules described(const job::Job& job, const formats::TensorPlan& planned
   const quant::Grid& grid = *planned.grid;
   modules.method = method_of(job, planned);
   if (feeds_back(job, planned))
-    modules.order = grid.desc_act                ? "desc_act"
+    modules.order = grid.desc_act                        ? "desc_act"
                     : job.quantization.options.act_order ? "static act order"
-                                                 : "left to right";
+                                                         : "left to right";
   if (grid.block) modules.block = planned.stored_as;
   modules.bits = grid.bits;
   modules.group_size = grid.group_size;

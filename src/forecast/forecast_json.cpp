@@ -1,6 +1,5 @@
-
+#include "calque/forecast/forecast.h"
 #include "calque/formats/format.h"
-#include "calque/forecast/job_plan.h"
 #include "calque/io/json.h"
 #include "calque/record/report_json.h"
 
@@ -65,7 +64,7 @@ Json json_of(const MemoryPlan& plan) {
 
 std::string memory_plan_json(const MemoryPlan& plan) { return json_of(plan).dump(); }
 
-std::string job_plan_json(const JobPlan& plan) {
+std::string forecast_json(const Forecast& plan) {
   Json exports = Json::array();
   for (const PlannedExport& planned : plan.exports) exports.push_back(json_of(planned));
   const Json json = {{"job", plan.job_name},

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "calque/forecast/job_plan.h"
+#include "calque/forecast/forecast.h"
 
 namespace calque::forecast {
 

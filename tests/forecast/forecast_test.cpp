@@ -1,4 +1,4 @@
-#include "calque/forecast/job_plan.h"
+#include "calque/forecast/forecast.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,11 +9,11 @@
 
 #include "calque/io/file.h"
 #include "calque/pipeline/forecast_job.h"
-#include "support/demo_job.h"
-#include "forecast/plan_groups.h"
+#include "forecast/planned_modules.h"
 #include "forecast/shapes_only.h"
-#include "support/tiny_model.h"
+#include "support/demo_job.h"
 #include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace calque::forecast {
 namespace {
@@ -59,7 +59,7 @@ void expect_exactly(const PlannedExport& planned, const record::ArtifactReport& 
 }
 
 void expect_sizes(const job::Job& job) {
-  const JobPlan plan = pipeline::make_job_plan(job, {.seconds_to_measure = 0.01});
+  const Forecast plan = pipeline::make_job_plan(job, {.seconds_to_measure = 0.01});
   const record::Report report = run(job);
   ASSERT_EQ(plan.exports.size(), report.artifacts.size());
   for (std::size_t i = 0; i < plan.exports.size(); ++i) {
@@ -68,7 +68,7 @@ void expect_sizes(const job::Job& job) {
   }
 }
 
-TEST(JobPlan, KnowsTheSizeOfEveryFileOfAFolder) {
+TEST(Forecast, KnowsTheSizeOfEveryFileOfAFolder) {
   const TempFolder folder;
   job::Job job = rounding_job(folder);
   job.exports = {folder_export("gptq", folder / "gptq"),
@@ -79,7 +79,7 @@ TEST(JobPlan, KnowsTheSizeOfEveryFileOfAFolder) {
   EXPECT_TRUE(fs::exists(folder / "shards" / "model.safetensors.index.json"));
 }
 
-TEST(JobPlan, KnowsTheSizesOfOtherWidthsAndGrids) {
+TEST(Forecast, KnowsTheSizesOfOtherWidthsAndGrids) {
   const TempFolder folder;
   job::Job job = rounding_job(folder);
   job.quantization.grid.sym = false;
@@ -93,7 +93,7 @@ TEST(JobPlan, KnowsTheSizesOfOtherWidthsAndGrids) {
   expect_sizes(job);
 }
 
-TEST(JobPlan, KnowsTheSizeOfEveryGgufType) {
+TEST(Forecast, KnowsTheSizeOfEveryGgufType) {
   const TempFolder folder;
   job::Job job = rounding_job(folder);
   for (const char* type : {"F16", "F32", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K",
@@ -112,7 +112,7 @@ TEST(JobPlan, KnowsTheSizeOfEveryGgufType) {
 }
 
 // With settings in the file that only calibration brings: desc_act, the texts' names.
-TEST(JobPlan, KnowsTheSizesOfACalibratedJob) {
+TEST(Forecast, KnowsTheSizesOfACalibratedJob) {
   const TempFolder folder;
   job::Job job = demo_job();
   job.calibration.packing = {.n_samples = 8, .seqlen = 64};
@@ -121,7 +121,7 @@ TEST(JobPlan, KnowsTheSizesOfACalibratedJob) {
   job.exports = {folder_export("gptq", folder / "gptq"), gguf_export(folder / "k.gguf", "Q4_K_M")};
   job.exports.front().desc_act = true;
   job.exports.front().require = {};
-  const JobPlan plan = pipeline::make_job_plan(job, {.seconds_to_measure = 0.01});
+  const Forecast plan = pipeline::make_job_plan(job, {.seconds_to_measure = 0.01});
   EXPECT_FALSE(fs::exists(job.run_dir));
   const record::Report report = run(job);
   for (std::size_t i = 0; i < 2; ++i) {
@@ -141,10 +141,10 @@ TEST(JobPlan, KnowsTheSizesOfACalibratedJob) {
             metrics.at("artifacts").at(0).at("file_bytes"));
   const auto kept = nlohmann::json::parse(io::read_file(job.run_dir / "plan.json"));
   EXPECT_EQ(kept.at("time").at("from"), "estimate");
-  EXPECT_EQ(kept.at("exports"), nlohmann::json::parse(job_plan_json(plan)).at("exports"));
+  EXPECT_EQ(kept.at("exports"), nlohmann::json::parse(forecast_json(plan)).at("exports"));
 }
 
-TEST(JobPlan, ProbesOneBlockAndWritesNothing) {
+TEST(Forecast, ProbesOneBlockAndWritesNothing) {
   const TempFolder folder;
   job::Job job = demo_job();
   job.calibration.packing = {.n_samples = 4, .seqlen = 64};
@@ -152,7 +152,7 @@ TEST(JobPlan, ProbesOneBlockAndWritesNothing) {
   job.evaluate->windows = 2;
   job.run_dir = folder / "run";
   job.exports = {folder_export("gptq", folder / "gptq")};
-  const JobPlan plan = pipeline::make_job_plan(job, {.probe = true, .seconds_to_measure = 0.01});
+  const Forecast plan = pipeline::make_job_plan(job, {.probe = true, .seconds_to_measure = 0.01});
   EXPECT_EQ(plan.time.from, "probe");
   EXPECT_GT(plan.time.stages.forward, 0);
   EXPECT_GT(plan.time.stages.evaluate, 0);

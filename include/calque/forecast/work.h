@@ -1,0 +1,85 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "calque/formats/plan.h"
+#include "calque/job/job.h"
+#include "calque/model/family.h"
+
+namespace calque::forecast {
+
+// What a job computes: the operations' own costs (core/cost.h, and beside each declaration), added
+// up over shapes, sites, blocks and passes. Products in floating-point operations (a multiply-add
+// is two), everything else in what it says.
+enum class WorkKind {
+  kTokenizedBytes,  // of the calibration text
+  kLoadedWeights,   // read and widened to fp32
+  // forward: in its own precision
+  kLinears,
+  kAttention,
+  kScores,    // exponentials
+  kElements,  // between the linears
+  // statistics
+  kGram,
+  kRows,   // numbers that are looked at
+  kShift,  // of the original's inputs against these
+  // transform
+  kCorrection,     // for errors upstream
+  kTrials,         // weights of the samples that channel scales are tried on
+  kTrialProducts,  // their losses
+  // quantize
+  kFactorisation,        // in fp32
+  kDoubleFactorisation,  // in double
+  kSweep,
+  kRefinement,
+  kBlockRefinement,
+  kEnergies,          // of errors and weights
+  kSearchedWeights,   // scales by search
+  kClippedProducts,   // AWQ's clipping
+  kBlockNanoseconds,  // llama.cpp's roundings
+  // write
+  kPackedWeights,
+  kCopiedBytes,
+  // evaluate: all models, in the precision of the evaluation
+  kEvaluatedBytes,  // of its text
+  kEvaluatedWeights,
+  kEvaluatedLinears,
+  kEvaluatedAttention,
+  kEvaluatedScores,
+  kEvaluatedElements,
+  kHeads,
+  kProbabilities,  // exponentials
+};
+inline constexpr std::size_t kWorkKinds = static_cast<std::size_t>(WorkKind::kProbabilities) + 1;
+
+// Amounts by kind.
+class Work {
+ public:
+  double& operator[](WorkKind kind) { return amounts_[static_cast<std::size_t>(kind)]; }
+  double operator[](WorkKind kind) const { return amounts_[static_cast<std::size_t>(kind)]; }
+  Work& operator+=(const Work& other);
+  friend Work operator*(double times, Work work) {
+    for (double& amount : work.amounts_) amount *= times;
+    return work;
+  }
+
+ private:
+  std::array<double, kWorkKinds> amounts_{};
+};
+
+// One block of one pass, and what it adds to `exports` files.
+Work block_work(const job::Job& job, const model::FamilySpec& family,
+                const formats::ExportPlan& plan, const model::BlockSpec& block,
+                std::size_t exports);
+
+// Evaluating the original and one model for each plan.
+Work evaluation_work(const job::Job& job, const model::FamilySpec& family,
+                     const std::vector<formats::ExportPlan>& plans);
+
+// A whole job, with a pass for each set of grids.
+Work job_work(const job::Job& job, const model::FamilySpec& family,
+              const std::vector<formats::ExportPlan>& plans);
+
+}  // namespace calque::forecast

@@ -1,0 +1,207 @@
+// What an evaluation takes: every model over every text, block by block, then the heads.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <vector>
+
+#include "calque/eval/cost.h"
+#include "calque/forecast/work.h"
+#include "calque/formats/format.h"
+#include "calque/forward/block_runner.h"
+#include "calque/forward/cost.h"
+#include "calque/job/evaluation_settings.h"
+#include "forecast/stage_memory.h"
+
+namespace calque::forecast {
+namespace {
+
+// 0 for a file that is not there: opening the job refuses it.
+Bytes file_bytes(const job::EvaluationText& text) {
+  std::error_code failed;
+  const Bytes bytes = std::filesystem::file_size(text.file(), failed);
+  return failed ? 0 : bytes;
+}
+
+// At four characters, or bytes of an id, a token.
+constexpr Bytes kBytesAToken = 4;
+
+// Lengths of the windows that caches are measured in, of a text of so many tokens.
+std::vector<Index> cache_lengths(const job::EvaluationSettings& settings,
+                                 const model::ModelConfig& config, Index tokens) {
+  if (settings.kv_cache.empty()) return {};
+  if (config.max_positions > 0) tokens = std::min(tokens, config.max_positions);
+  return job::cache_seqlens(settings, std::max(tokens, settings.seqlen));
+}
+
+// ---- Work
+
+// All models over one text, in windows of one length.
+struct Round {
+  double length = 0;
+  double windows = 0;  // that are measured
+  double copies = 1;   // with a BOS each is run once more
+  double models = 0;   // that are run beside the reference
+};
+
+std::vector<Round> rounds_of(const job::EvaluationSettings& settings,
+                             const model::ModelConfig& config, double artifacts) {
+  const double plain = artifacts + (settings.noise_floor ? 1 : 0);
+  const double cached = static_cast<double>(settings.kv_cache.size()) * (1 + artifacts);
+  std::vector<Round> rounds;
+  for (const job::EvaluationText& text : settings.named_texts()) {
+    const double tokens_there = static_cast<double>(file_bytes(text)) / kBytesAToken;
+    const std::vector<Index> lengths =
+        cache_lengths(settings, config, static_cast<Index>(tokens_there));
+    const bool own = std::find(lengths.begin(), lengths.end(), settings.seqlen) != lengths.end();
+    const double tokens =
+        *text.windows > 0 ? static_cast<double>(*text.windows * settings.seqlen) : tokens_there;
+    const double copies = text.tokens.empty() && config.bos_token_id ? 2 : 1;
+    const auto seqlen = static_cast<double>(settings.seqlen);
+    rounds.push_back({seqlen, tokens / seqlen, copies, plain + (own ? cached : 0)});
+    for (const Index length : lengths)
+      if (length != settings.seqlen)
+        rounds.push_back({static_cast<double>(length),
+                          std::max(1.0, tokens / static_cast<double>(length)), copies,
+                          plain + cached});
+  }
+  return rounds;
+}
+
+// One model over so many sequences.
+Work model_work(const model::FamilySpec& family, double sequences, double length) {
+  Work work;
+  const double tokens = sequences * length;
+  for (const model::BlockSpec& block : family.blocks) {
+    const Cost between =
+        forward::between_linears_cost(block, family.config.hidden_size, sequences, length);
+    work[WorkKind::kEvaluatedAttention] += between.flops;
+    work[WorkKind::kEvaluatedScores] += between.exponentials;
+    work[WorkKind::kEvaluatedElements] += between.elements;
+    for (const model::SiteSpec& site : block.sites)
+      for (const model::LinearSpec& linear : site.readers)
+        work[WorkKind::kEvaluatedLinears] +=
+            forward::linear_cost(linear.out_features(), linear.in_features(),
+                                 forward::tokens_at(block, site, tokens))
+                .flops;
+    work[WorkKind::kEvaluatedWeights] += static_cast<double>(weights_of(block));
+  }
+  return work;
+}
+
+// ---- Memory
+
+// They come one after the other; each is as large as the longest text makes it.
+struct MemoryRound {
+  Bytes seqlen = 0;
+  Bytes windows = 0;
+  Bytes models = 0;
+  bool caches = false;  // keys and values are rounded
+};
+
+std::vector<MemoryRound> memory_rounds(const job::EvaluationSettings& settings,
+                                       const JobShapes& shapes) {
+  Bytes longest = 0, tokens = 0;  // of the texts; that are read of one
+  for (const job::EvaluationText& text : settings.named_texts()) {
+    const Bytes there = file_bytes(text) / kBytesAToken;
+    longest = std::max(longest, there);
+    tokens =
+        std::max(tokens, *text.windows > 0 ? bytes_of(*text.windows * settings.seqlen) : there);
+  }
+  const Bytes plain = 1 + (settings.noise_floor ? 1 : 0) + shapes.plans.size();
+  const Bytes cached = plain + settings.kv_cache.size() * (1 + shapes.plans.size());
+  const Bytes seqlen = bytes_of(settings.seqlen);
+  std::vector<MemoryRound> rounds = {{seqlen, tokens / seqlen, plain, false}};
+  for (const Index length :
+       cache_lengths(settings, shapes.family.config, static_cast<Index>(longest)))
+    rounds.push_back(
+        {bytes_of(length), std::max<Bytes>(1, tokens / bytes_of(length)), cached, true});
+  return rounds;
+}
+
+// Whether a model has a head that is not the reference's, bit by bit.
+bool has_other_heads(const JobShapes& shapes) {
+  return shapes.job.evaluate->noise_floor ||
+         std::any_of(
+             shapes.plans.begin(), shapes.plans.end(), [&](const formats::ExportPlan& plan) {
+               return !format_of(plan.request).is_folder || plan.at(shapes.family.head().name).grid;
+             });
+}
+
+Peak running(const JobShapes& shapes, const model::BlockSpec& block, const MemoryRound& round,
+             Bytes compute_bytes) {
+  const auto length = static_cast<Index>(round.seqlen);
+  Peak peak = program(true);
+  add_weights(block, peak);
+  add_prepared(block, shapes.job.evaluate->noise_floor ? 2 : compute_bytes, nullptr, peak);
+  peak.add(
+      "sequences being computed",
+      shapes.threads * (forward::sequence_bytes(shapes.family, length, compute_bytes, false) +
+                        (round.caches ? forward::rounded_cache_bytes(shapes.family, length) : 0)));
+  return peak;
+}
+
+void show_round(const JobShapes& shapes, const MemoryRound& round, LargestPeak& largest) {
+  const model::ModelConfig& config = shapes.family.config;
+  const bool bf16 =
+      forward::compute_dtype_from(shapes.job.evaluate->dtype) == forward::ComputeDType::kBFloat16;
+  const Bytes compute_bytes = bf16 ? 2 : 4;
+  // With a BOS all windows run twice.
+  const Bytes copies = config.bos_token_id ? 2 : 1;
+  const std::vector<Bytes> activations(
+      round.models, shapes.hidden_bytes() * copies * round.windows * round.seqlen);
+  for (const model::BlockSpec& block : shapes.family.blocks)
+    largest.keep(running(shapes, block, round, compute_bytes).activations(activations));
+  const Bytes head = bytes_of(config.vocab_size * config.hidden_size);
+  // The reference's, which serves all that have the same, and one other.
+  const Bytes held = has_other_heads(shapes) ? 2 : 1;
+  Peak heads = program(true);
+  heads.add(held == 2 ? "heads of 2 models" : "the head of all models",
+            held * compute_bytes * head);
+  Peak scoring = heads;
+  heads.add("a head being read", (4 + shapes.source_bytes) * head);
+  largest.keep(heads.activations(activations));
+  scoring.add(
+      "logits and distributions",
+      shapes.threads * eval::scoring_bytes(config.vocab_size, static_cast<Index>(round.seqlen)));
+  largest.keep(scoring.activations(activations));
+}
+
+}  // namespace
+
+Work evaluation_work(const job::Job& job, const model::FamilySpec& family,
+                     const std::vector<formats::ExportPlan>& plans) {
+  Work work;
+  if (!job.evaluate) return work;
+  const job::EvaluationSettings& settings = *job.evaluate;
+  const auto other_heads = static_cast<double>(
+      std::count_if(plans.begin(), plans.end(), [&](const formats::ExportPlan& plan) {
+        return plan.at(family.head().name).grid.has_value();
+      }));
+  for (const Round& round : rounds_of(settings, family.config, static_cast<double>(plans.size()))) {
+    work += (1 + round.models) * model_work(family, round.windows * round.copies, round.length);
+    // The reference again for every other head; of windows with a BOS the second half.
+    const double scored = round.models + std::max(1.0, other_heads);
+    const double positions =
+        round.windows * (round.length - 1) + (round.copies - 1) * round.windows * round.length / 2;
+    const Cost scoring =
+        eval::scoring_cost(scored * positions, family.config.vocab_size, family.config.hidden_size);
+    work[WorkKind::kHeads] += scoring.flops;
+    work[WorkKind::kProbabilities] += scoring.exponentials;
+  }
+  for (const job::EvaluationText& text : settings.named_texts())
+    if (!text.text.empty())
+      work[WorkKind::kEvaluatedBytes] += static_cast<double>(file_bytes(text));
+  return work;
+}
+
+std::optional<StageMemory> evaluate_memory(const JobShapes& shapes) {
+  if (!shapes.job.evaluate) return std::nullopt;
+  LargestPeak largest;
+  for (const MemoryRound& round : memory_rounds(*shapes.job.evaluate, shapes))
+    show_round(shapes, round, largest);
+  return std::move(largest).as("evaluate");
+}
+
+}  // namespace calque::forecast

@@ -1,0 +1,341 @@
+// What each stage of a job holds, peak by peak; the stage is the peak that holds most. Every
+// function says whose code it follows; what an operation takes is published by its header.
+#include "forecast/stage_memory.h"
+
+#include <fmt/format.h>
+
+#include "calque/calib/collect.h"
+#include "calque/calib/reference_stream.h"
+#include "calque/core/parallel.h"
+#include "calque/formats/format.h"
+#include "calque/forward/block_runner.h"
+#include "calque/forward/cost.h"
+#include "calque/job/passes.h"
+#include "calque/kernels/gram.h"
+#include "calque/kernels/inverse_cholesky.h"
+#include "calque/quant/methods.h"
+#include "calque/quant/upstream.h"
+
+namespace calque::forecast {
+namespace {
+
+constexpr Bytes kMiB = Bytes{1} << 20;
+
+// The program with its libraries, tokenizer and tables; where a model runs, also oneDNN's generated
+// code and what the allocators keep. Estimates: with them the demo job's stages come within 5 % of
+// what is measured.
+constexpr Bytes kProgram = 40 * kMiB;
+constexpr Bytes kRunning = 150 * kMiB;
+
+// One K x K matrix in fp32; and what one is called.
+Bytes gram(const model::SiteSpec& site) { return 4 * bytes_of(site.features() * site.features()); }
+std::string square(const char* what, const model::BlockSpec& block, const model::SiteSpec& site) {
+  return fmt::format("{} of {} {}, {} x {}", what, block.name, site.name, site.features(),
+                     site.features());
+}
+
+// Norms are shown in chunks of their own; other sites keep their inputs for all rows.
+Index widest_kept(const model::BlockSpec& block) {
+  Index width = 0;
+  for (const model::SiteSpec& site : block.sites)
+    if (!site.from_norm) width = std::max(width, site.features());
+  return width;
+}
+
+Bytes row_bytes(const JobShapes& shapes, const model::SiteSpec& site) {
+  return bytes_of(site.features()) * shapes.compute_bytes;
+}
+
+// Hidden states, of the original too; what it had at its sites; and what the block keeps between
+// its stages: `kept_width` channels.
+std::vector<Bytes> activations_of(const JobShapes& shapes, const model::BlockSpec& block,
+                                  Index kept_width) {
+  if (!shapes.runs) return {};
+  const Bytes tokens = shapes.calibration_tokens();
+  const Bytes hidden = tokens * shapes.hidden_bytes();
+  std::vector<Bytes> arrays = {hidden};
+  if (shapes.upstream) {
+    arrays.push_back(hidden);
+    for (const model::SiteSpec& site : block.sites)
+      if (site.expert < 0) arrays.push_back(tokens * row_bytes(shapes, site));
+  }
+  if (kept_width > 0) arrays.push_back(tokens * bytes_of(kept_width) * shapes.compute_bytes);
+  return arrays;
+}
+
+std::vector<Bytes> activations_at(const JobShapes& shapes, const model::BlockSpec& block,
+                                  const model::SiteSpec& site) {
+  return activations_of(shapes, block, site.from_norm ? 0 : site.features());
+}
+
+// The program, a block's weights, and what the forward pass has prepared of them when `site` is
+// reached (null: all).
+Peak with_block(const JobShapes& shapes, const model::BlockSpec& block,
+                const model::SiteSpec* site) {
+  Peak peak = program(shapes.runs);
+  add_weights(block, peak);
+  add_prepared(block, shapes.compute_bytes, site, peak);
+  return peak;
+}
+
+// Statistics of the block's other sites are kept until it has run.
+void add_kept_grams(const JobShapes& shapes, const model::BlockSpec& block,
+                    const model::SiteSpec& but, Peak& to) {
+  Bytes total = 0;
+  if (shapes.runs && !shapes.job.quantization.propagate_error)
+    for (const model::SiteSpec& site : block.sites)
+      if (&site != &but) total += gram(site);
+  to.add("Gram matrices of the block's other sites", total);
+}
+
+// ---- forward and statistics: pipeline/pass.cpp, forward/cpu/block_pass.cpp, calib/collect.cpp
+
+// Of `row_bytes` each, that an observer gets at a time.
+Bytes observed_rows(const JobShapes& shapes, Bytes row_bytes) {
+  return std::min(bytes_of(forward::observed_rows(static_cast<Index>(row_bytes))),
+                  shapes.calibration_tokens());
+}
+
+// The largest tensors that are read at the same time, as the file holds them.
+Bytes being_read(const JobShapes& shapes, const model::BlockSpec& block) {
+  std::vector<Bytes> sizes;
+  for (const model::TensorSpec& tensor : block.tensors())
+    sizes.push_back(shapes.source_bytes * elements(tensor));
+  std::sort(sizes.rbegin(), sizes.rend());
+  sizes.resize(std::min<std::size_t>(sizes.size(), shapes.threads));
+  Bytes total = 0;
+  for (const Bytes size : sizes) total += size;
+  return total;
+}
+
+Peak loading(const JobShapes& shapes, const model::BlockSpec& block) {
+  Peak peak = with_block(shapes, block, &block.sites.front());
+  peak.add("tensors being read", being_read(shapes, block));
+  return peak.activations(activations_of(shapes, block, 0));
+}
+
+Peak running(const JobShapes& shapes, const model::BlockSpec& block) {
+  Peak peak = with_block(shapes, block, nullptr);
+  peak.add(
+      fmt::format("sequences being computed, {} at a time", shapes.threads),
+      shapes.threads * forward::sequence_bytes(shapes.family, shapes.job.calibration.packing.seqlen,
+                                               shapes.compute_bytes, true));
+  return peak.activations(activations_of(shapes, block, widest_kept(block)));
+}
+
+// While a site's inputs are looked at.
+Peak looking(const JobShapes& shapes, const model::BlockSpec& block, const model::SiteSpec& site) {
+  Peak peak = with_block(shapes, block, &site);
+  peak.add(square("Gram matrix", block, site), gram(site));
+  add_kept_grams(shapes, block, site, peak);
+  if (shapes.upstream && site.expert < 0) peak.add(square("shift", block, site), gram(site));
+  const Bytes row = row_bytes(shapes, site);
+  if (site.from_norm) peak.add("rows being normed", row * observed_rows(shapes, row));
+  return peak.activations(activations_at(shapes, block, site));
+}
+
+bool is_looked_at_twice(const JobShapes& shapes, const model::SiteSpec& site) {
+  return shapes.calibration_tokens() > observed_rows(shapes, row_bytes(shapes, site));
+}
+
+// The forward pass runs between two looks: the next rows are normed, those of a block of sums wait.
+Peak between_looks(const JobShapes& shapes, const model::BlockSpec& block,
+                   const model::SiteSpec& site) {
+  Peak peak = looking(shapes, block, site);
+  if (observed_rows(shapes, row_bytes(shapes, site)) % bytes_of(kGramRows) != 0)
+    peak.add("rows that wait to be summed",
+             calib::waiting_bytes(site.features(), shapes.compute_bytes));
+  return peak;
+}
+
+Peak summing(const JobShapes& shapes, const model::BlockSpec& block, const model::SiteSpec& site) {
+  const Index channels = site.features();
+  Peak peak = looking(shapes, block, site);
+  peak.add("rows being summed", calib::waiting_bytes(channels, shapes.compute_bytes) +
+                                    gram_scratch_bytes(channels, shapes.compute_bytes == 2));
+  if (shapes.upstream && site.expert < 0)
+    peak.add("rows being compared", calib::comparison_bytes(channels));
+  return peak;
+}
+
+Peak embedding(const JobShapes& shapes) {
+  const Bytes tokens = shapes.calibration_tokens();
+  Peak peak = program(true);
+  peak.add("rows of the embedding in fp32",
+           std::min(bytes_of(shapes.family.config.vocab_size), tokens) * shapes.hidden_bytes());
+  return peak.activations({tokens * shapes.hidden_bytes()});
+}
+
+// ---- quantize: pipeline/site.cpp, quant/
+
+// Without calibration text, blocks of GGUF are rounded a strip of rows at a time.
+bool goes_by_rows(const JobShapes& shapes, const formats::ExportPlan& plan) {
+  return !shapes.runs &&
+         std::all_of(plan.tensors.begin(), plan.tensors.end(),
+                     [](const auto& tensor) { return !tensor.grid || tensor.grid->block; });
+}
+
+Peak factoring(const JobShapes& shapes, const model::SiteSpec& site, Peak peak) {
+  peak.add("the factorisation, in double", inverse_cholesky_scratch_bytes(site.features()));
+  if (!shapes.upstream || site.expert >= 0) return peak;
+  peak.add("the shift of its inputs, which becomes the correction", gram(site));
+  return peak.add("rows being multiplied", quant::upstream_scratch_bytes(site.features()));
+}
+
+Peak rounding(const JobShapes& shapes, const formats::TensorPlan& planned, Peak peak) {
+  const job::QuantizationSettings& settings = shapes.job.quantization;
+  return peak.add(
+      fmt::format("{} while it is rounded", planned.tensor.name),
+      settings.rounding->scratch_bytes(
+          settings.rounding_options(), {.grid = *planned.grid, .calibrated = shapes.runs},
+          planned.tensor.shape[0], planned.tensor.shape[1], shapes.threads));
+}
+
+Peak writing(const formats::TensorPlan& planned, Peak peak) {
+  const Bytes codes = planned.grid->block ? planned.bytes : elements(planned.tensor);
+  return peak.add(fmt::format("codes of {} on their way to the file", planned.tensor.name),
+                  codes + 2 * planned.bytes);
+}
+
+void show_site(const JobShapes& shapes, const formats::ExportPlan& plan,
+               const model::BlockSpec& block, const model::SiteSpec& site, LargestPeak& largest) {
+  const bool factored = shapes.runs && shapes.job.quantization.rounding->feeds_back;
+  Peak start = with_block(shapes, block, shapes.runs ? &site : &block.sites.front());
+  if (shapes.runs) start.add(square("Hessian", block, site), gram(site));
+  if (factored) start.add(square("factor", block, site), gram(site));
+  add_kept_grams(shapes, block, site, start);
+  start.activations(activations_at(shapes, block, site));
+  if (factored) largest.keep(factoring(shapes, site, start));
+  for (const model::LinearSpec& linear : site.readers) {
+    const formats::TensorPlan& planned = plan.at(linear.weight.name);
+    if (!planned.grid) continue;
+    largest.keep(rounding(shapes, planned, start));
+    largest.keep(writing(planned, start));
+  }
+}
+
+// ---- write: what is outside the blocks; the writers' finish(). No activations are left.
+
+Peak writing_outside(const JobShapes& shapes, const formats::ExportPlan& plan,
+                     const formats::TensorPlan& planned) {
+  Peak peak = program(shapes.runs);
+  const std::string& name = planned.tensor.name;
+  const Bytes count = elements(planned.tensor), source = shapes.source_bytes * count;
+  if (planned.grid && planned.grid->block)
+    return peak.add(name + " in strips", quant::kRowStripBytes);
+  if (planned.grid)
+    return peak.add(name + " in fp32, its codes and what is written",
+                    4 * count + count + planned.bytes);
+  if (!format_of(plan.request).is_folder)
+    return peak.add(name + " as stored, twice", source + planned.bytes);
+  return peak.add(name + " as stored", source);
+}
+
+}  // namespace
+
+JobShapes::JobShapes(const job::Job& the_job, const model::FamilySpec& the_family,
+                     const std::vector<formats::ExportPlan>& the_plans)
+    : job(the_job), family(the_family), plans(the_plans) {
+  runs =
+      job.calibration.given() && std::any_of(plans.begin(), plans.end(), job::quantizes_a_linear);
+  for (const formats::ExportPlan& plan : plans)
+    upstream = upstream || (runs && job::upstream_correction_for(job, plan) > 0);
+  threads = static_cast<Bytes>(usable_threads(job.runtime.threads));
+  if (forward::compute_dtype_from(job.runtime.forward_dtype) == forward::ComputeDType::kBFloat16)
+    compute_bytes = 2;
+  source_bytes = family.config.dtype == "float32" ? 4 : 2;
+}
+
+Bytes JobShapes::calibration_tokens() const {
+  return bytes_of(job.calibration.packing.n_samples * job.calibration.packing.seqlen);
+}
+
+Bytes JobShapes::hidden_bytes() const { return 4 * bytes_of(family.config.hidden_size); }
+
+Bytes elements(const model::TensorSpec& tensor) {
+  Bytes count = 1;
+  for (const Index n : tensor.shape) count *= bytes_of(n);
+  return count;
+}
+
+Bytes weights_of(const model::BlockSpec& block) {
+  Bytes total = 0;
+  for (const model::TensorSpec& tensor : block.tensors()) total += elements(tensor);
+  return total;
+}
+
+Peak program(bool runs) {
+  Peak peak;
+  peak.add("the program and its libraries", kProgram + (runs ? kRunning : 0));
+  return peak;
+}
+
+void add_weights(const model::BlockSpec& block, Peak& to) {
+  to.add(fmt::format("weights of {} in fp32", block.name), 4 * weights_of(block));
+}
+
+void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const model::SiteSpec* until,
+                  Peak& to) {
+  to.add("its linears in bfloat16", forward::prepared_bytes(block, compute_bytes, until));
+}
+
+// The forward pass lets go of rows in files once they have been looked at, and of a sequence once
+// it went through half a block.
+Bytes rows_being_read(const JobShapes& shapes) {
+  if (!shapes.runs) return 0;
+  const Bytes length = bytes_of(shapes.job.calibration.packing.seqlen);
+  Bytes most = 0;
+  for (const model::BlockSpec& block : shapes.family.blocks) {
+    const Bytes kept = bytes_of(widest_kept(block)) * shapes.compute_bytes;
+    most = std::max(most, shapes.threads * length * (shapes.hidden_bytes() + kept));
+    for (const model::SiteSpec& site : block.sites) {
+      const Bytes row = site.from_norm ? shapes.hidden_bytes() : row_bytes(shapes, site);
+      most = std::max(most, (shapes.upstream ? 2 : 1) * row * observed_rows(shapes, row));
+    }
+  }
+  return most;
+}
+
+std::optional<StageMemory> forward_memory(const JobShapes& shapes) {
+  if (!shapes.runs) return std::nullopt;
+  LargestPeak largest;
+  for (const model::BlockSpec& block : shapes.family.blocks) {
+    largest.keep(loading(shapes, block));
+    largest.keep(running(shapes, block));
+    for (const model::SiteSpec& site : block.sites)
+      if (is_looked_at_twice(shapes, site)) largest.keep(between_looks(shapes, block, site));
+  }
+  largest.keep(embedding(shapes));
+  return std::move(largest).as("forward");
+}
+
+std::optional<StageMemory> statistics_memory(const JobShapes& shapes) {
+  if (!shapes.runs) return std::nullopt;
+  LargestPeak largest;
+  for (const model::BlockSpec& block : shapes.family.blocks)
+    for (const model::SiteSpec& site : block.sites) largest.keep(summing(shapes, block, site));
+  return std::move(largest).as("statistics");
+}
+
+std::optional<StageMemory> quantize_memory(const JobShapes& shapes) {
+  LargestPeak largest;
+  for (const formats::ExportPlan& plan : shapes.plans) {
+    if (goes_by_rows(shapes, plan)) {
+      largest.keep(program(false).add("strips of matrices", quant::kRowStripBytes));
+      continue;
+    }
+    for (const model::BlockSpec& block : shapes.family.blocks)
+      for (const model::SiteSpec& site : block.sites) show_site(shapes, plan, block, site, largest);
+  }
+  return std::move(largest).as("quantize");
+}
+
+std::optional<StageMemory> write_memory(const JobShapes& shapes) {
+  LargestPeak largest;
+  for (const formats::ExportPlan& plan : shapes.plans)
+    for (const formats::TensorPlan& planned : plan.tensors)
+      if (!planned.in_block_linear) largest.keep(writing_outside(shapes, plan, planned));
+  return std::move(largest).as("write");
+}
+
+}  // namespace calque::forecast

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "calque/forecast/memory_plan.h"
+#include "calque/formats/plan.h"
+#include "calque/job/job.h"
+#include "calque/model/family.h"
+
+namespace calque::forecast {
+
+using Bytes = std::uint64_t;
+
+inline Bytes bytes_of(Index count) { return static_cast<Bytes>(count); }
+
+// What the sums over a job's stages are made of.
+struct JobShapes {
+  JobShapes(const job::Job& job, const model::FamilySpec& family,
+            const std::vector<formats::ExportPlan>& plans);
+
+  const job::Job& job;
+  const model::FamilySpec& family;
+  const std::vector<formats::ExportPlan>& plans;
+  bool runs = false;      // calibration text goes through the model
+  bool upstream = false;  // the original runs beside
+  Bytes threads = 1;
+  Bytes compute_bytes = 4;  // of an element in the forward pass
+  Bytes source_bytes = 2;   // of an element in the checkpoint
+
+  Bytes calibration_tokens() const;
+  Bytes hidden_bytes() const;  // of one row of hidden states
+};
+
+// What is held at one time; a stage is its largest one.
+class Peak {
+ public:
+  Peak& add(std::string what, Bytes bytes) {
+    if (bytes > 0) memory_.items.push_back({std::move(what), bytes});
+    memory_.bytes += bytes;
+    return *this;
+  }
+  Peak& activations(std::vector<Bytes> arrays) {
+    memory_.activations = std::move(arrays);
+    return *this;
+  }
+  Bytes total() const {
+    Bytes total = memory_.bytes;
+    for (const Bytes array : memory_.activations) total += array;
+    return total;
+  }
+  StageMemory as(const char* stage) && {
+    memory_.stage = stage;
+    std::stable_sort(memory_.items.begin(), memory_.items.end(),
+                     [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
+    return std::move(memory_);
+  }
+
+ private:
+  StageMemory memory_;
+};
+
+// The largest of those that were shown to it, activations included.
+class LargestPeak {
+ public:
+  void keep(Peak peak) {
+    if (!largest_ || peak.total() > largest_->total()) largest_ = std::move(peak);
+  }
+  std::optional<StageMemory> as(const char* stage) && {
+    if (!largest_) return std::nullopt;
+    return std::move(*largest_).as(stage);
+  }
+
+ private:
+  std::optional<Peak> largest_;
+};
+
+Bytes elements(const model::TensorSpec& tensor);
+Bytes weights_of(const model::BlockSpec& block);
+
+// The program itself; `runs`: with what a forward pass leaves in it.
+Peak program(bool runs);
+// A block's weights are in fp32, whatever the forward pass computes in.
+void add_weights(const model::BlockSpec& block, Peak& to);
+void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const model::SiteSpec* until,
+                  Peak& to);
+
+// Of activations in files, what is in memory at a time while it is worked on.
+Bytes rows_being_read(const JobShapes& shapes);
+
+// What each stage holds at its worst: beside what is said where, the program itself. nullopt: the
+// job has no such stage.
+std::optional<StageMemory> forward_memory(const JobShapes& shapes);
+std::optional<StageMemory> statistics_memory(const JobShapes& shapes);
+std::optional<StageMemory> quantize_memory(const JobShapes& shapes);
+std::optional<StageMemory> write_memory(const JobShapes& shapes);
+std::optional<StageMemory> evaluate_memory(const JobShapes& shapes);  // evaluation.cpp
+
+}  // namespace calque::forecast
