@@ -11,7 +11,7 @@
 #include "calque/core/exec.h"
 #include "calque/core/parallel.h"
 #include "calque/forward/block_runner.h"
-#include "calque/ggml/quantize.h"
+#include "calque/ggml/blocks.h"
 #include "calque/io/json.h"
 #include "calque/kernels/operations.h"
 #include "cli/commands.h"
@@ -70,7 +70,7 @@ Facts facts() {
                {"header libraries", header_libraries()},
                {"processor", printable(processor_name())},
                {"instruction sets", fmt::format("{}", fmt::join(instruction_sets(), " "))},
-               {"GGUF blocks", fmt::format("quantized with {}", ggml_instruction_set())},
+               {"GGUF blocks", fmt::format("quantized with {}", ggml::instruction_set())},
                {"threads", fmt::format("{}", available_threads())},
                {"memory", fmt::format("{}, {} available", bytes_text(memory_bytes()),
                                       bytes_text(available_memory_bytes()))}};

@@ -12,7 +12,7 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
-#include "calque/ggml/quantize.h"
+#include "calque/ggml/blocks.h"
 
 namespace calque::eval {
 namespace {
@@ -20,15 +20,15 @@ namespace {
 struct NamedType {
   std::string_view name;
   KvType type;
-  std::optional<GgmlBlock> block;
+  std::optional<ggml::Type> block;
 };
 
 constexpr std::array<NamedType, 6> kTypes{{{"", KvType::kAsComputed, {}},
                                            {"f16", KvType::kF16, {}},
                                            {"fp8", KvType::kFp8, {}},
-                                           {"q8_0", KvType::kQ8_0, GgmlBlock::kQ8_0},
-                                           {"q5_1", KvType::kQ5_1, GgmlBlock::kQ5_1},
-                                           {"q4_0", KvType::kQ4_0, GgmlBlock::kQ4_0}}};
+                                           {"q8_0", KvType::kQ8_0, ggml::Type::kQ8_0},
+                                           {"q5_1", KvType::kQ5_1, ggml::Type::kQ5_1},
+                                           {"q4_0", KvType::kQ4_0, ggml::Type::kQ4_0}}};
 
 const NamedType& entry_of(KvType type) {
   for (const NamedType& entry : kTypes)
@@ -48,7 +48,7 @@ void each_cache(const model::FamilySpec& family, const Body& body) {
 void check_blocks(const KvCacheSpec& spec, KvType type, const model::FamilySpec& family) {
   const NamedType& entry = entry_of(type);
   if (!entry.block) return;
-  const Index columns = ggml_block_columns(*entry.block);
+  const Index columns = ggml::info_of(*entry.block).block_columns;
   each_cache(family, [&](Index, const model::CacheShape& shape) {
     if (shape.head_dim % columns == 0) return;
     throw Error(ErrorKind::kConfig, "E241",
@@ -59,12 +59,12 @@ void check_blocks(const KvCacheSpec& spec, KvType type, const model::FamilySpec&
   });
 }
 
-void round_rows(KvType type, MatrixView<float> rows_TD, const Exec& exec) {
-  if (const std::optional<GgmlBlock> block = entry_of(type).block) {
+void round_rows(KvType type, MatrixView<float> rows_TD) {
+  if (const std::optional<ggml::Type> block = entry_of(type).block) {
     std::vector<std::byte> bytes(static_cast<std::size_t>(rows_TD.rows()) *
-                                 ggml_row_bytes(*block, rows_TD.cols()));
-    ggml_quantize(*block, rows_TD, {}, bytes, exec);
-    ggml_dequantize(*block, bytes, rows_TD, exec);
+                                 ggml::row_bytes(*block, rows_TD.cols()));
+    ggml::quantize(*block, rows_TD, {}, bytes.data());
+    ggml::dequantize(*block, bytes.data(), rows_TD);
     return;
   }
   if (type == KvType::kAsComputed) return;
@@ -79,21 +79,19 @@ class Rounding : public forward::KvCacheRounding {
 
   bool rounds(Index layer) const override { return spec_.rounds(layer); }
   void round_keys(MatrixView<float> rows_TD) const override {
-    round_rows(spec_.keys, rows_TD, exec_);
+    round_rows(spec_.keys, rows_TD);
   }
   void round_values(MatrixView<float> rows_TD) const override {
-    round_rows(spec_.values, rows_TD, exec_);
+    round_rows(spec_.values, rows_TD);
   }
 
  private:
   KvCacheSpec spec_;
-  Exec exec_ = open_exec("cpu", 1);  // a sequence is one thread's
 };
 
 double bytes_per_element(KvType type) {
-  if (const std::optional<GgmlBlock> block = entry_of(type).block)
-    return static_cast<double>(ggml_block_bytes(*block)) /
-           static_cast<double>(ggml_block_columns(*block));
+  if (const std::optional<ggml::Type> block = entry_of(type).block)
+    return ggml::info_of(*block).bits_per_weight() / 8;
   return type == KvType::kFp8 ? 1 : 2;
 }
 

@@ -1,7 +1,321 @@
-// GGUF's row in the table of formats.
+// GGUF as an export format: what can be asked of it, which type every tensor takes, its row in the
+// table of formats. gguf_writer.cpp makes the file.
 #include "formats/gguf.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "calque/core/error.h"
+#include "calque/core/names.h"
+#include "formats/gguf_architectures.h"
+#include "formats/gguf_mix.h"
+#include "formats/gguf_tensors.h"
+#include "formats/module_patterns.h"
+
 namespace calque::formats {
+namespace {
+
+// The type that one tensor of a GGUF file should take, and the one it can.
+struct GgufChoice {
+  ggml::Type wanted = ggml::Type::kF32;
+  ggml::Type stored = ggml::Type::kF32;  // another where rows are not whole blocks of `wanted`
+};
+
+// By name in the file; experts that are stacked in one tensor share its type.
+using GgufChoices = std::map<std::string, GgufChoice, std::less<>>;
+
+bool chosen(const std::string& type) { return type != "auto"; }
+
+// The layer that "blk.3.attn_v.weight" belongs to; -1: none.
+Index layer_of(std::string_view gguf_name) {
+  constexpr std::string_view kBlock = "blk.";
+  Index layer = -1;
+  if (gguf_name.substr(0, kBlock.size()) != kBlock) return layer;
+  std::from_chars(gguf_name.data() + kBlock.size(), gguf_name.data() + gguf_name.size(), layer);
+  return layer;
+}
+
+// Routers are F32 in every file, and so is what has one row only: llama.cpp counts no dimension of
+// length 1.
+bool is_matrix(const model::TensorSpec& tensor) {
+  const bool router = tensor.gguf_name.find("ffn_gate_inp") != std::string::npos;
+  const auto wide = std::count_if(tensor.shape.begin(), tensor.shape.end() - 1,
+                                  [](Index length) { return length > 1; });
+  return wide > 0 && !router;
+}
+
+bool is_stacked(const model::TensorSpec& tensor) {
+  return tensor.gguf_expert >= 0 || tensor.shape.size() > 2;
+}
+
+// One of every tensor of the file, in the order in which llama-quantize meets them.
+std::vector<model::TensorSpec> in_order(const model::FamilySpec& family) {
+  const auto place = [](const model::TensorSpec& tensor) {
+    return std::make_tuple(layer_of(tensor.gguf_name), std::string_view(tensor.gguf_name));
+  };
+  std::vector<model::TensorSpec> tensors = family.tensors();
+  std::stable_sort(tensors.begin(), tensors.end(),
+                   [&](const auto& a, const auto& b) { return place(a) < place(b); });
+  const auto same = [](const auto& a, const auto& b) { return a.gguf_name == b.gguf_name; };
+  tensors.erase(std::unique(tensors.begin(), tensors.end(), same), tensors.end());
+  return tensors;
+}
+
+std::vector<std::string> matrix_names(const model::FamilySpec& family) {
+  std::vector<std::string> names;
+  for (const model::TensorSpec& tensor : in_order(family))
+    if (is_matrix(tensor)) names.push_back(tensor.gguf_name);
+  return names;
+}
+
+struct CompiledRule {
+  ModuleMatcher matcher;
+  ggml::Type type;
+};
+
+// Asked for one tensor after the other, in order: the mix counts.
+class Chooser {
+ public:
+  explicit Chooser(const PlanInputs& inputs)
+      : request_(inputs.request),
+        embedding_(inputs.family.embedding.name),
+        head_(inputs.family.head().name),
+        mix_(gguf_mix(inputs.request.type)),
+        model_(mix_model(inputs.family, inputs.quantization.calibrated)) {
+    for (const TensorTypeRule& rule : request_.tensor_types)
+      rules_.push_back({ModuleMatcher::searching(rule.match), gguf_written_type(rule.type)});
+  }
+
+  GgufChoice choose(const model::TensorSpec& tensor) {
+    const ggml::Type wanted = wanted_type(tensor);
+    const Index columns = tensor.shape.back();
+    const bool whole = columns % ggml::info_of(wanted).block_columns == 0;
+    return {wanted, whole ? wanted : fallback_type(wanted, columns)};
+  }
+
+ private:
+  ggml::Type wanted_type(const model::TensorSpec& tensor) {
+    if (!is_matrix(tensor)) return ggml::Type::kF32;
+    if (const auto given = given_type(tensor)) return *given;
+    return mix_.quantized() && !request_.pure ? mixed_type(tensor) : mix_.base;
+  }
+
+  // By the keys of the job, strongest first. A tied embedding is the output, too.
+  std::optional<ggml::Type> given_type(const model::TensorSpec& tensor) const {
+    const bool embedding = mix_.quantized() && tensor.name == embedding_;
+    const bool head = mix_.quantized() && tensor.name == head_;
+    if (embedding && chosen(request_.embedding_type))
+      return gguf_written_type(request_.embedding_type);
+    if (head && !embedding && chosen(request_.output_type))
+      return gguf_written_type(request_.output_type);
+    for (const CompiledRule& rule : rules_)
+      if (rule.matcher.matches(tensor.gguf_name)) return rule.type;
+    if (head && chosen(request_.output_type)) return gguf_written_type(request_.output_type);
+    return std::nullopt;
+  }
+
+  ggml::Type mixed_type(const model::TensorSpec& tensor) {
+    if (tensor.name == head_) return output_in_mix(mix_, tensor.shape.back());
+    if (tensor.name == embedding_) return embedding_in_mix(mix_);
+    return type_in_mix(mix_, model_, {tensor.gguf_name, number_of(tensor), is_stacked(tensor)});
+  }
+
+  // Tensors that a key of the job decides are not counted. With experts, a layer may have several
+  // tensors named ffn_down: there the layer counts.
+  Index number_of(const model::TensorSpec& tensor) {
+    if (is_value_tensor(tensor.gguf_name)) return values_++;
+    if (is_down_tensor(tensor.gguf_name) && model_.experts <= 1) return downs_++;
+    return layer_of(tensor.gguf_name);
+  }
+
+  const ExportRequest& request_;
+  std::string embedding_;
+  std::string head_;
+  const GgufMix& mix_;
+  MixModel model_;
+  std::vector<CompiledRule> rules_;
+  Index values_ = 0;
+  Index downs_ = 0;
+};
+
+bool check_rule(const TensorTypeRule& rule, const std::vector<std::string>& names,
+                Refusals& refusals) {
+  try {
+    const ModuleMatcher matcher = ModuleMatcher::searching(rule.match);
+    const auto matches = [&](const std::string& name) { return matcher.matches(name); };
+    if (std::any_of(names.begin(), names.end(), matches)) return true;
+    refusals.add("E151",
+                 fmt::format("tensor_types: '{}' matches none of {} matrices. Nearest: '{}'.",
+                             rule.match, names.size(), nearest_module(rule.match, names)));
+  } catch (const Error& error) {
+    refusals.add(error.code(), fmt::format("tensor_types: {}", error.what()));
+  }
+  return false;
+}
+
+// What the request, its rules and the mix say, in the order of llama-quantize. Its names have been
+// checked.
+GgufChoices choose_gguf_types(const PlanInputs& inputs) {
+  Chooser chooser(inputs);
+  GgufChoices choices;
+  for (const model::TensorSpec& tensor : in_order(inputs.family))
+    choices.emplace(tensor.gguf_name, chooser.choose(tensor));
+  return choices;
+}
+
+// Whether every rule matches a matrix; refusals: E151, with the nearest, and E152 for what is no
+// pattern.
+bool check_tensor_types(const PlanInputs& inputs, Refusals& refusals) {
+  if (inputs.request.tensor_types.empty()) return true;
+  const std::vector<std::string> names = matrix_names(inputs.family);
+  bool all = true;
+  for (const TensorTypeRule& rule : inputs.request.tensor_types)
+    all &= check_rule(rule, names, refusals);
+  return all;
+}
+
+bool check_name(std::string_view key, const std::string& name,
+                const std::vector<std::string_view>& known, Refusals& refusals) {
+  if (std::find(known.begin(), known.end(), name) != known.end()) return true;
+  refusals.add("E122",
+               fmt::format("unknown GGUF {} '{}'; did you mean '{}'? calque writes {}.", key, name,
+                           nearest_name(name, known), alternatives({known.begin(), known.end()})));
+  return false;
+}
+
+// Whether all are known.
+bool check_names(const ExportRequest& request, Refusals& refusals) {
+  std::vector<std::string_view> mixes;
+  for (const GgufMix& mix : gguf_mixes()) mixes.push_back(mix.name);
+  std::vector<std::string_view> types = {"auto"};
+  for (const ggml::TypeInfo& info : ggml::types())
+    if (info.supported()) types.push_back(info.name);
+
+  bool known = check_name("type", request.type, mixes, refusals);
+  known &=
+      check_name("on_shape_fallback", request.on_shape_fallback, {"refuse", "allow"}, refusals);
+  for (const TensorTypeRule& rule : request.tensor_types)
+    known &= check_name("tensor_types type", rule.type, {types.begin() + 1, types.end()}, refusals);
+  if (const GgufMix* mix = find_gguf_mix(request.type); mix != nullptr && !mix->quantized())
+    return known;
+  known &= check_name("embedding_type", request.embedding_type, types, refusals);
+  known &= check_name("output_type", request.output_type, types, refusals);
+  return known;
+}
+
+struct Misfits {
+  std::set<Index> widths;
+  std::set<std::string> instead;
+  std::size_t tensors = 0;
+  double weights = 0;
+};
+
+struct RowLengths {
+  std::map<ggml::Type, Misfits> misfits_of_type;
+  std::size_t tensors = 0;
+  double weights = 0;
+  double wanted_bytes = 0;  // if blocks could be cut anywhere
+  double stored_bytes = 0;
+};
+
+double bytes_of(ggml::Type type, double weights) {
+  const ggml::TypeInfo& info = ggml::info_of(type);
+  return weights / static_cast<double>(info.block_columns) * static_cast<double>(info.block_bytes);
+}
+
+RowLengths row_lengths(const PlanInputs& inputs) {
+  RowLengths rows;
+  const GgufChoices choices = choose_gguf_types(inputs);
+  for (const model::TensorSpec& tensor : inputs.family.tensors()) {
+    double weights = 1;
+    for (const Index n : tensor.shape) weights *= static_cast<double>(n);
+    const auto [wanted, stored] = choices.at(tensor.gguf_name);
+    ++rows.tensors;
+    rows.weights += weights;
+    rows.wanted_bytes += bytes_of(wanted, weights);
+    rows.stored_bytes += bytes_of(stored, weights);
+    if (stored == wanted) continue;
+    Misfits& misfits = rows.misfits_of_type[wanted];
+    misfits.widths.insert(tensor.shape.back());
+    misfits.instead.emplace(ggml::info_of(stored).name);
+    misfits.weights += weights;
+    ++misfits.tensors;
+  }
+  return rows;
+}
+
+// `becomes`: "would become" or "become".
+std::string text_of(const RowLengths& rows, const ggml::TypeInfo& type, const Misfits& misfits,
+                    std::string_view becomes) {
+  std::vector<std::string> widths;
+  for (const Index width : misfits.widths) widths.push_back(std::to_string(width));
+  return fmt::format(
+      "{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of weights). "
+      "They {} {}: {:.2f} -> {:.2f} bits per weight of the file.",
+      type.name, type.block_columns, misfits.tensors, rows.tensors, alternatives(widths),
+      100.0 * misfits.weights / rows.weights, becomes,
+      alternatives({misfits.instead.begin(), misfits.instead.end()}),
+      8.0 * rows.wanted_bytes / rows.weights, 8.0 * rows.stored_bytes / rows.weights);
+}
+
+// Rows that are not whole blocks of the type that they should take, by type.
+void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
+  if (inputs.request.on_shape_fallback == "allow") return;
+  const RowLengths rows = row_lengths(inputs);
+  for (const auto& [type, misfits] : rows.misfits_of_type)
+    refusals.add("E132", text_of(rows, ggml::info_of(type), misfits, "would become") +
+                             " Set on_shape_fallback: allow, or choose another type.");
+}
+
+void check_architecture(const model::FamilySpec& family, Refusals& refusals) {
+  if (!family.gguf_architecture.empty()) return;
+  refusals.add("E123", fmt::format("calque writes no GGUF of family '{}' ({}). Export gptq, awq or "
+                                   "compressed-tensors instead.",
+                                   family.name, family.config.architecture));
+}
+
+void check_unsupported(const model::FamilySpec& family, Refusals& refusals) {
+  for (const std::string& reason : gguf_unsupported(family))
+    refusals.add("E123", reason + ". Export gptq instead.");
+}
+
+void check(const PlanInputs& inputs, Refusals& refusals) {
+  check_architecture(inputs.family, refusals);
+  const bool known = check_names(inputs.request, refusals);
+  const bool matched = check_tensor_types(inputs, refusals);
+  if (known && matched) check_row_lengths(inputs, refusals);
+  check_unsupported(inputs.family, refusals);
+}
+
+std::vector<std::string> remarks(const PlanInputs& inputs,
+                                 const std::vector<TensorPlan>& /*tensors*/) {
+  std::vector<std::string> texts;
+  const RowLengths rows = row_lengths(inputs);
+  for (const auto& [type, misfits] : rows.misfits_of_type)
+    texts.push_back(text_of(rows, ggml::info_of(type), misfits, "become"));
+  return texts;
+}
+
+TensorPlanner planner(const PlanInputs& inputs) {
+  const bool by_reference = inputs.quantization.reference_rounding;
+  return [by_reference, choices = choose_gguf_types(inputs)](const model::TensorSpec& tensor,
+                                                             bool /*in_block_linear*/) {
+    const ggml::Type type = choices.at(tensor.gguf_name).stored;
+    TensorPlan plan;
+    plan.tensor = tensor;
+    plan.grid = gguf_grid(type, by_reference);
+    plan.stored_as = ggml::info_of(type).name;
+    plan.bytes = gguf_bytes(type, tensor.shape);
+    return plan;
+  };
+}
+
+}  // namespace
 
 const Format& gguf_format() {
   static const Format row = {
@@ -12,9 +326,9 @@ const Format& gguf_format() {
       .is_folder = false,
       .has_block_types = true,
       .run_command = "llama-cli -m {} -p \"Once upon a time\"",
-      .check = check_gguf,
-      .planner = gguf_planner,
-      .remarks = gguf_remarks,
+      .check = check,
+      .planner = planner,
+      .remarks = remarks,
       .open = open_gguf_writer,
       .files = gguf_files};
   return row;

@@ -1,47 +1,76 @@
 #include "formats/gguf_config.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <array>
-#include <string>
-#include <vector>
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+#include <optional>
 
-#include "formats/gguf_config_parts.h"
+#include "calque/core/error.h"
+#include "formats/gguf_architectures.h"
 
 namespace calque::formats {
 namespace {
 
-struct Architecture {
-  std::string_view gguf;
-  std::string_view hugging_face;
-  std::string_view model_type;
-};
-// "llama" with experts is Mixtral.
-constexpr std::array<Architecture, 10> kArchitectures = {
-    {{"llama", "LlamaForCausalLM", "llama"},
-     {"llama", "MixtralForCausalLM", "mixtral"},
-     {"qwen2", "Qwen2ForCausalLM", "qwen2"},
-     {"qwen3", "Qwen3ForCausalLM", "qwen3"},
-     {"qwen2moe", "Qwen2MoeForCausalLM", "qwen2_moe"},
-     {"qwen3moe", "Qwen3MoeForCausalLM", "qwen3_moe"},
-     {"gemma", "GemmaForCausalLM", "gemma"},
-     {"gemma2", "Gemma2ForCausalLM", "gemma2"},
-     {"gemma3", "Gemma3ForCausalLM", "gemma3_text"},
-     {"phi3", "Phi3ForCausalLM", "phi3"}}};
+using Scaling = model::RopeSpec::Scaling;
 
-const Architecture& architecture_of(const io::GgufFile& file) {
-  const std::optional<std::string> name = file.string("general.architecture");
-  if (!name) refuse_gguf(file, "key 'general.architecture' is missing");
-  const bool mixtral = *name == "llama" && file.integer("llama.expert_count").value_or(0) > 0;
-  std::vector<std::string> known;
-  for (const Architecture& architecture : kArchitectures) {
-    const bool has_experts = architecture.model_type == "mixtral";
-    if (architecture.gguf == *name && has_experts == mixtral) return architecture;
-    if (!has_experts) known.emplace_back(architecture.gguf);
+constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
+constexpr std::string_view kRopeFactorsLong = "rope_factors_long.weight";
+constexpr std::string_view kRopeFactorsShort = "rope_factors_short.weight";
+
+// Sizes that no model reaches, so that products of two of them stay far from overflow.
+constexpr std::int64_t kMostGgufSize = std::int64_t{1} << 28;
+
+// The keys that begin with the architecture's name. Values out of bounds are Error(kInput) with
+// file, key and value.
+class GgufKeyReader {
+ public:
+  GgufKeyReader(const io::GgufFile& file, std::string_view arch)
+      : file_(file), prefix_(std::string(arch) + ".") {}
+
+  const io::GgufFile& file() const { return file_; }
+  std::optional<Index> find_count(const std::string& key) const;  // 1 or more
+  Index count(const std::string& key) const;
+  Index count_or_zero(const std::string& key) const;  // 0 where absent, or 0
+  // The shortest decimal that gives the stored fp32: 1e-05 rather than 9.99999974e-06.
+  std::optional<double> find_real(const std::string& key) const;  // above 0
+  std::optional<std::string> find_text(const std::string& key) const {
+    return file_.string(prefix_ + key);
   }
-  refuse_gguf(file, fmt::format("architecture '{}' cannot be read; calque reads {}", *name,
-                                fmt::join(known, ", ")));
+
+ private:
+  const io::GgufFile& file_;
+  std::string prefix_;
+};
+
+std::optional<Index> GgufKeyReader::find_count(const std::string& key) const {
+  const std::optional<std::int64_t> value = file_.integer(prefix_ + key);
+  if (value && (*value < 1 || *value > kMostGgufSize))
+    refuse_gguf(file_, fmt::format("key '{}{}' is {}, expected 1 to {}", prefix_, key, *value,
+                                   kMostGgufSize));
+  return value;
+}
+
+Index GgufKeyReader::count(const std::string& key) const {
+  const std::optional<Index> value = find_count(key);
+  if (!value) refuse_gguf(file_, fmt::format("key '{}{}' is missing", prefix_, key));
+  return *value;
+}
+
+Index GgufKeyReader::count_or_zero(const std::string& key) const {
+  if (file_.integer(prefix_ + key).value_or(0) == 0) return 0;
+  return count(key);
+}
+
+std::optional<double> GgufKeyReader::find_real(const std::string& key) const {
+  const std::optional<double> value = file_.real(prefix_ + key);
+  if (!value) return std::nullopt;
+  if (!std::isfinite(*value) || *value <= 0)
+    refuse_gguf(file_, fmt::format("key '{}{}' is {}", prefix_, key, *value));
+  const auto stored = static_cast<float>(*value);
+  return static_cast<double>(stored) == *value ? std::stod(fmt::format("{}", stored)) : *value;
 }
 
 Index vocab_size_of(const io::GgufFile& file) {
@@ -76,10 +105,161 @@ void set_sizes(const io::GgufFile& file, const GgufKeyReader& keys, model::Model
                                   config.num_heads, config.head_dim, config.num_kv_heads));
 }
 
+// One fp32 number a pair of a head, finite and above 0.
+std::vector<float> divisors_of(const io::GgufFile& file, const io::GgufTensor& tensor,
+                               Index head_dim) {
+  const auto pairs = static_cast<std::uint64_t>(head_dim / 2);
+  if (tensor.type != ggml::Type::kF32 || tensor.element_count() != pairs)
+    refuse_gguf(file, fmt::format("tensor '{}' must hold {} F32 values", tensor.name, pairs));
+  std::vector<float> divisors(pairs);
+  std::memcpy(divisors.data(), tensor.bytes.data(), tensor.bytes.size());
+  for (const float divisor : divisors)
+    if (!(divisor > 0 && std::isfinite(divisor)))
+      refuse_gguf(file, fmt::format("tensor '{}' holds a divisor of {}", tensor.name, divisor));
+  return divisors;
+}
+
+model::RopeSpec llama3_rope(const io::GgufFile& file, const io::GgufTensor& tensor,
+                            const model::ModelConfig& config) {
+  const std::vector<float> stored = divisors_of(file, tensor, config.head_dim);
+  model::RopeSpec rope = config.rope;
+  rope.scaling = Scaling::kLlama3;
+  rope.factor = *std::max_element(stored.begin(), stored.end());
+  if (rope.factor < 1.0)
+    refuse_gguf(file, fmt::format("tensor '{}' holds a divisor of {}", kRopeFreqs, rope.factor));
+  // 8192 first: it is every published model's value.
+  std::vector<Index> candidates = {8192};
+  for (Index positions = 16; positions <= Index{1} << 24; positions *= 2)
+    candidates.push_back(positions);
+  for (const Index positions : candidates) {
+    rope.original_max_positions = positions;
+    const std::vector<float> expected = llama3_divisors(rope, config.head_dim);
+    const auto agree = [](float a, float b) { return std::abs(a - b) <= 1e-5f * std::abs(b); };
+    if (std::equal(expected.begin(), expected.end(), stored.begin(), agree)) return rope;
+  }
+  refuse_gguf(file,
+              fmt::format("tensor '{}' follows no llama3 scaling that calque knows", kRopeFreqs));
+}
+
+model::RopeSpec long_rope(const GgufKeyReader& keys, const model::ModelConfig& config) {
+  const auto factors = [&](std::string_view name) -> std::vector<double> {
+    const io::GgufTensor* tensor = keys.file().find_tensor(name);
+    if (tensor == nullptr) refuse_gguf(keys.file(), fmt::format("tensor '{}' is missing", name));
+    const std::vector<float> stored = divisors_of(keys.file(), *tensor, config.head_dim);
+    return {stored.begin(), stored.end()};
+  };
+  model::RopeSpec rope = config.rope;
+  rope.scaling = Scaling::kLongRope;
+  rope.short_factors = factors(kRopeFactorsShort);
+  rope.long_factors = factors(kRopeFactorsLong);
+  rope.original_max_positions =
+      keys.find_count("rope.scaling.original_context_length").value_or(config.max_positions);
+  rope.attention_factor = keys.find_real("rope.scaling.attn_factor").value_or(1.0);
+  return rope;
+}
+
+void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
+  config.rope.theta = keys.find_real("rope.freq_base").value_or(arch == "gemma3" ? 1e6 : 1e4);
+  config.local_rope.theta = keys.find_real("rope.freq_base_swa").value_or(1e4);
+  const Index turned = keys.find_count("rope.dimension_count").value_or(config.head_dim);
+  if (turned != config.head_dim)
+    refuse_gguf(keys.file(), fmt::format("{} of the {} channels of a head are turned by their "
+                                         "position; calque reads models that turn all",
+                                         turned, config.head_dim));
+  if (const io::GgufTensor* divisors = keys.file().find_tensor(kRopeFreqs)) {
+    config.rope = llama3_rope(keys.file(), *divisors, config);
+    return;
+  }
+  if (keys.file().find_tensor(kRopeFactorsLong) != nullptr) {
+    config.rope = long_rope(keys, config);
+    return;
+  }
+  const std::string scaling = keys.find_text("rope.scaling.type").value_or("none");
+  if (scaling == "none") return;
+  if (scaling != "linear")
+    refuse_gguf(keys.file(), fmt::format("rope.scaling.type '{}' cannot be read; calque reads "
+                                         "linear, and longrope with its factors as tensors",
+                                         scaling));
+  config.rope.factor = keys.find_real("rope.scaling.factor").value_or(1.0);
+  if (config.rope.factor != 1.0) config.rope.scaling = Scaling::kLinear;
+}
+
+// As for config.json: every expert becomes three linears, so a lying count must not ask for more
+// than memory holds.
+constexpr Index kMostExperts = 4096;
+constexpr Index kMostExpertsOfAllLayers = 200'000;
+
+// The width of the first matrix named `name`: ne [hidden, width, ...].
+std::optional<Index> width_of(const io::GgufFile& file, std::string_view name) {
+  const io::GgufTensor* tensor = file.find_tensor(name);
+  if (tensor == nullptr || tensor->ne.size() < 2 ||
+      tensor->ne[1] > static_cast<std::uint64_t>(kMostGgufSize))
+    return std::nullopt;
+  return static_cast<Index>(tensor->ne[1]);
+}
+
+void read_counts(const GgufKeyReader& keys, model::ModelConfig& config) {
+  config.experts_per_token = keys.count("expert_used_count");
+  if (config.num_experts > kMostExperts ||
+      config.num_experts * config.num_layers > kMostExpertsOfAllLayers)
+    refuse_gguf(
+        keys.file(),
+        fmt::format("key 'expert_count' is {} in {} layers; calque takes {} in a layer and "
+                    "{} in all",
+                    config.num_experts, config.num_layers, kMostExperts, kMostExpertsOfAllLayers));
+  if (config.experts_per_token > config.num_experts)
+    refuse_gguf(keys.file(), fmt::format("key 'expert_used_count' is {} of only {} experts",
+                                         config.experts_per_token, config.num_experts));
+}
+
+void read_gemma(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
+  if (!arch.starts_with("gemma")) return;
+  config.hidden_act = "gelu_pytorch_tanh";
+  config.norm_plus_one = true;
+  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  if (arch == "gemma") return;
+  config.query_scale = gguf_query_scale(arch, config);
+  const bool second = arch == "gemma2";
+  config.attention_softcap = keys.find_real("attn_logit_softcapping").value_or(second ? 50.0 : 0.0);
+  config.logit_softcap = keys.find_real("final_logit_softcapping").value_or(second ? 30.0 : 0.0);
+}
+
+void read_windows(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
+  const Index period = gguf_window_period(arch);
+  if (period == 0 && arch != "phi3") return;
+  Index window = keys.count_or_zero("attention.sliding_window");
+  if (arch == "gemma2" && window == 0) window = 4096;
+  for (std::size_t i = 0; i < config.window_of_layer.size(); ++i) {
+    const bool full = period > 0 && (static_cast<Index>(i) + 1) % period == 0;
+    config.window_of_layer[i] = full ? 0 : window;
+  }
+}
+
+void read_experts(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
+  config.num_experts = keys.count_or_zero("expert_count");
+  if (config.num_experts == 0) return;
+  read_counts(keys, config);
+  config.experts_in_layer.assign(static_cast<std::size_t>(config.num_layers), true);
+  config.normalize_experts = gguf_normalizes_experts(arch);
+  // Older files say the widths by their tensors only.
+  const io::GgufFile& file = keys.file();
+  const auto width = [&](const char* key, const char* tensor) {
+    const std::optional<Index> given = keys.find_count(key);
+    return given ? given : width_of(file, tensor);
+  };
+  config.expert_intermediate_size =
+      width("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight")
+          .value_or(config.intermediate_size);
+  if (arch == "qwen2moe")
+    config.shared_intermediate_size =
+        width("expert_shared_feed_forward_length", "blk.0.ffn_gate_shexp.weight")
+            .value_or(config.intermediate_size);
+}
+
 }  // namespace
 
 model::ModelConfig gguf_config(const io::GgufFile& file) {
-  const Architecture& architecture = architecture_of(file);
+  const GgufArchitecture& architecture = gguf_architecture_of(file);
   const GgufKeyReader keys(file, architecture.gguf);
   model::ModelConfig config;
   config.architecture = architecture.hugging_face;
@@ -91,16 +271,44 @@ model::ModelConfig gguf_config(const io::GgufFile& file) {
                                   architecture.gguf));
   config.rms_norm_eps = *eps;
   const std::string arch(architecture.gguf);
-  read_gguf_rope(arch, keys, config);
-  read_gguf_gemma(arch, keys, config);
-  read_gguf_windows(arch, keys, config);
-  if (arch == "llama" || arch.ends_with("moe")) read_gguf_experts(arch, keys, config);
+  read_rope(arch, keys, config);
+  read_gemma(arch, keys, config);
+  read_windows(arch, keys, config);
+  if (arch == "llama" || arch.ends_with("moe")) read_experts(arch, keys, config);
   config.tie_word_embeddings = !has_tensor(file, "output.weight");
   config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");
   config.mlp_bias = has_tensor(file, "blk.0.ffn_gate.bias");
   config.bos_token_id = file.integer("tokenizer.ggml.bos_token_id");
   config.eos_token_id = file.integer("tokenizer.ggml.eos_token_id");
   return config;
+}
+
+std::vector<float> llama3_divisors(const model::RopeSpec& rope, Index head_dim) {
+  const auto original = static_cast<double>(rope.original_max_positions);
+  std::vector<float> divisors;
+  for (Index i = 0; i < head_dim / 2; ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(head_dim);
+    const double wavelength = 2.0 * std::numbers::pi * std::pow(rope.theta, exponent);
+    double divisor = rope.factor;
+    if (wavelength < original / rope.high_freq_factor) {
+      divisor = 1.0;
+    } else if (wavelength <= original / rope.low_freq_factor) {
+      const double smooth = (original / wavelength - rope.low_freq_factor) /
+                            (rope.high_freq_factor - rope.low_freq_factor);
+      divisor = 1.0 / ((1.0 - smooth) / rope.factor + smooth);
+    }
+    divisors.push_back(static_cast<float>(divisor));
+  }
+  return divisors;
+}
+
+std::vector<RopeTensor> gguf_rope_tensors(const model::ModelConfig& config) {
+  const model::RopeSpec& rope = config.rope;
+  if (rope.scaling == Scaling::kLlama3)
+    return {{kRopeFreqs, llama3_divisors(rope, config.head_dim)}};
+  if (rope.scaling != Scaling::kLongRope) return {};
+  return {{kRopeFactorsLong, {rope.long_factors.begin(), rope.long_factors.end()}},
+          {kRopeFactorsShort, {rope.short_factors.begin(), rope.short_factors.end()}}};
 }
 
 }  // namespace calque::formats

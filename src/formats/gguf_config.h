@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string_view>
+#include <vector>
+
 #include "calque/io/gguf.h"
 #include "calque/model/config.h"
 
@@ -13,5 +16,17 @@ namespace calque::formats {
 // searched for under the ratios that every Llama 3 has (low 1, high 4), and Error(kInput) if none
 // reproduces the divisors.
 model::ModelConfig gguf_config(const io::GgufFile& file);
+
+// A tensor of fp32 numbers, one for each of head_dim / 2 pairs, that the rotary frequencies of
+// scaled positions are divided by, where no key says it: llama3's divisors; longrope's factors for
+// sequences beyond the original context and within it.
+struct RopeTensor {
+  std::string_view name;
+  std::vector<float> divisors;
+};
+std::vector<RopeTensor> gguf_rope_tensors(const model::ModelConfig& config);
+
+// The divisors of a llama3-scaled model.
+std::vector<float> llama3_divisors(const model::RopeSpec& rope, Index head_dim);
 
 }  // namespace calque::formats

@@ -2,16 +2,169 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <string_view>
+#include <utility>
 
-#include "formats/gguf_carried.h"
-#include "formats/gguf_keys.h"
-#include "formats/gguf_mix.h"
 #include "calque/core/error.h"
+#include "formats/gguf_architectures.h"
+#include "formats/gguf_mix.h"
 
 namespace calque::formats {
 namespace {
+
+// Collects the keys of a file. Counts are u32 and reals f32, because loaders insist on it.
+class GgufKeys {
+ public:
+  using Scalar = io::GgufValue::Scalar;
+  using Array = io::GgufValue::Array;
+
+  void text(std::string key, std::string value) { add(std::move(key), Scalar(std::move(value))); }
+  void count(std::string key, std::int64_t value) {
+    add(std::move(key), Scalar(static_cast<std::uint32_t>(value)));
+  }
+  void real(std::string key, double value) {
+    add(std::move(key), Scalar(static_cast<float>(value)));
+  }
+  void flag(std::string key, bool value) { add(std::move(key), Scalar(value)); }
+  template <typename T>
+  void list(std::string key, std::vector<T> values) {
+    add(std::move(key), Array(std::move(values)));
+  }
+  void append(const io::GgufMetadata& keys) { keys_.insert(keys_.end(), keys.begin(), keys.end()); }
+  bool has(std::string_view key) const {
+    return std::any_of(keys_.begin(), keys_.end(),
+                       [key](const auto& entry) { return entry.first == key; });
+  }
+  io::GgufMetadata take() { return std::move(keys_); }
+
+ private:
+  void add(std::string key, io::GgufValue value) {
+    keys_.emplace_back(std::move(key), std::move(value));
+  }
+  io::GgufMetadata keys_;
+};
+
+// Keys of a GGUF file that one made from its weights keeps.
+
+constexpr std::string_view kPre = "tokenizer.ggml.pre";
+
+// Written anew: they speak of the file, not of the model.
+constexpr std::array<std::string_view, 6> kOfTheFile = {
+    "general.architecture",         "general.type",      "general.file_type",
+    "general.quantization_version", "general.alignment", "general.quantized_by"};
+
+bool is_local_path(const std::string& text) {
+  const bool drive = text.size() > 2 && text[1] == ':' && (text[2] == '\\' || text[2] == '/');
+  return text.starts_with('/') || text.starts_with("~/") || text.starts_with("./") ||
+         text.starts_with("../") || text.starts_with("file:") || drive;
+}
+
+bool names_a_folder(const io::GgufValue& value) {
+  if (const auto* scalar = std::get_if<io::GgufValue::Scalar>(&value.value)) {
+    const auto* text = std::get_if<std::string>(scalar);
+    return text != nullptr && is_local_path(*text);
+  }
+  const auto* list =
+      std::get_if<std::vector<std::string>>(&std::get<io::GgufValue::Array>(value.value));
+  return list != nullptr && std::any_of(list->begin(), list->end(), is_local_path);
+}
+
+// What general.* says of the model (name, licence, origin, ...), but nothing of the file, of its
+// quantization or of local folders.
+io::GgufMetadata carried_general(const io::GgufMetadata& source) {
+  io::GgufMetadata carried;
+  for (const auto& [key, value] : source) {
+    if (!key.starts_with("general.") || names_a_folder(value)) continue;
+    if (std::find(kOfTheFile.begin(), kOfTheFile.end(), key) != kOfTheFile.end()) continue;
+    carried.emplace_back(key, value);
+  }
+  return carried;
+}
+
+// All of tokenizer.*; `pre`, if not empty, in place of its tokenizer.ggml.pre.
+io::GgufMetadata carried_tokenizer(const io::GgufMetadata& source, const std::string& pre) {
+  io::GgufMetadata carried;
+  for (const auto& [key, value] : source)
+    if (key.starts_with("tokenizer.") && (key != kPre || pre.empty()))
+      carried.emplace_back(key, value);
+  if (!pre.empty() && !carried.empty()) carried.emplace_back(kPre, io::GgufValue::Scalar(pre));
+  return carried;
+}
+
+// The keys that begin with the name of the architecture: sizes, RoPE, experts, windows.
+
+using Scaling = model::RopeSpec::Scaling;
+
+void add_sizes(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  keys.count(arch + ".block_count", config.num_layers);
+  keys.count(arch + ".context_length", config.max_positions);
+  keys.count(arch + ".embedding_length", config.hidden_size);
+  keys.count(arch + ".feed_forward_length", config.intermediate_size);
+  keys.count(arch + ".attention.head_count", config.num_heads);
+  keys.count(arch + ".attention.head_count_kv", config.num_kv_heads);
+  keys.real(arch + ".attention.layer_norm_rms_epsilon", config.rms_norm_eps);
+  keys.count(arch + ".attention.key_length", config.head_dim);
+  keys.count(arch + ".attention.value_length", config.head_dim);
+}
+
+// llama3's divisors and longrope's factors are tensors.
+void add_rope(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  const model::RopeSpec& rope = config.rope;
+  keys.real(arch + ".rope.freq_base", rope.theta);
+  if (arch == "gemma3") keys.real(arch + ".rope.freq_base_swa", config.local_rope.theta);
+  if (arch == "llama" || arch == "phi3")
+    keys.count(arch + ".rope.dimension_count", config.head_dim);
+  if (rope.scaling == Scaling::kLinear) {
+    keys.text(arch + ".rope.scaling.type", "linear");
+    keys.real(arch + ".rope.scaling.factor", rope.factor);
+  }
+  if (rope.scaling == Scaling::kLongRope) {
+    keys.count(arch + ".rope.scaling.original_context_length", rope.original_max_positions);
+    keys.real(arch + ".rope.scaling.attn_factor", rope.attention_factor);
+  }
+}
+
+void add_experts(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  if (config.num_experts == 0) return;
+  keys.count(arch + ".expert_count", config.num_experts);
+  keys.count(arch + ".expert_used_count", config.experts_per_token);
+  // Mixtral's experts are feed_forward_length wide.
+  if (arch != "llama")
+    keys.count(arch + ".expert_feed_forward_length", config.expert_intermediate_size);
+  if (config.shared_intermediate_size > 0)
+    keys.count(arch + ".expert_shared_feed_forward_length", config.shared_intermediate_size);
+}
+
+// phi3 must say that it has no window; llama and qwen have no key for theirs.
+void add_windows(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  if (arch != "phi3" && gguf_window_period(arch) == 0) return;
+  const std::vector<Index>& windows = config.window_of_layer;
+  keys.count(arch + ".attention.sliding_window", *std::max_element(windows.begin(), windows.end()));
+}
+
+void add_caps(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  if (config.attention_softcap > 0)
+    keys.real(arch + ".attn_logit_softcapping", config.attention_softcap);
+  if (config.logit_softcap > 0) keys.real(arch + ".final_logit_softcapping", config.logit_softcap);
+}
+
+void add_architecture_keys(const WriterInputs& inputs, GgufKeys& keys) {
+  const std::string& arch = inputs.family.gguf_architecture;
+  const model::ModelConfig& config = inputs.family.config;
+  add_sizes(arch, config, keys);
+  // Without tokens, the loader knows their number from here only.
+  if (arch == "llama" || arch == "phi3" || inputs.vocabulary == nullptr)
+    keys.count(arch + ".vocab_size", config.vocab_size);
+  add_rope(arch, config, keys);
+  add_experts(arch, config, keys);
+  add_windows(arch, config, keys);
+  add_caps(arch, config, keys);
+}
+
+// The other keys.
 
 double weight_count(const ExportPlan& plan) {
   double count = 0;

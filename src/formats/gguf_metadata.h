@@ -5,8 +5,8 @@
 
 namespace calque::formats {
 
-// The key-value pairs of one GGUF export, as llama.cpp's converter writes them
-// (formats_gguf.md sections 5.2, 5.5, 5.7, 5.8), general.architecture first. Two differences:
+// The key-value pairs of one GGUF export, as llama.cpp's converter writes them,
+// general.architecture first. Two differences:
 // key_length and value_length are always written (loaders guess them otherwise), and quantized
 // files say "calque.quantizer" and "calque.method". Without a vocabulary, tokenizer.ggml.model is
 // "none", for which llama.cpp makes up tokens from the architecture's vocab_size and works on ids

@@ -6,14 +6,14 @@
 namespace calque::formats {
 namespace {
 
-using io::GgmlType;
-using enum io::GgmlType;
+using ggml::Type;
+using enum ggml::Type;
 
 bool in(std::string_view name, std::string_view part) {
   return name.find(part) != std::string_view::npos;
 }
 
-GgmlType value_type(const GgufMix& mix, const MixModel& model, Index number) {
+ggml::Type value_type(const GgufMix& mix, const MixModel& model, Index number) {
   const bool wide = model.queries_per_value() >= 4;
   switch (mix.mix) {
     case Mix::kQ2_K:
@@ -37,13 +37,13 @@ GgmlType value_type(const GgufMix& mix, const MixModel& model, Index number) {
 }
 
 // V is small in models where many queries share it, and worth more bits there.
-GgmlType value_type_of_size(const GgufMix& mix, const MixModel& model, Index number) {
+ggml::Type value_type_of_size(const GgufMix& mix, const MixModel& model, Index number) {
   if (model.experts == 8) return kQ8_0;
-  const GgmlType type = value_type(mix, model, number);
+  const ggml::Type type = value_type(mix, model, number);
   return model.eighty_layers && (type == kQ3_K || type == kQ4_K) ? kQ5_K : type;
 }
 
-GgmlType down_type(const GgufMix& mix, const MixModel& model, Index number) {
+ggml::Type down_type(const GgufMix& mix, const MixModel& model, Index number) {
   const bool early = number < model.layers / 8;
   switch (mix.mix) {
     case Mix::kQ2_K:
@@ -70,7 +70,7 @@ GgmlType down_type(const GgufMix& mix, const MixModel& model, Index number) {
   }
 }
 
-GgmlType attention_output_type(const GgufMix& mix, const MixModel& model) {
+ggml::Type attention_output_type(const GgufMix& mix, const MixModel& model) {
   if (model.experts == 8) return mix.more_for_eight_experts ? kQ5_K : mix.base;
   switch (mix.mix) {
     case Mix::kQ2_K:
@@ -91,8 +91,8 @@ Index value_tensors(const model::FamilySpec& family) {
   });
 }
 
-bool divides(GgmlType type, Index columns) {
-  return columns % io::info_of(type).block_elements == 0;
+bool divides(ggml::Type type, Index columns) {
+  return columns % ggml::info_of(type).block_columns == 0;
 }
 
 }  // namespace
@@ -170,7 +170,7 @@ bool is_value_tensor(std::string_view gguf_name) {
 
 bool is_down_tensor(std::string_view gguf_name) { return in(gguf_name, "ffn_down"); }
 
-GgmlType type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor) {
+ggml::Type type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor) {
   if (!mix.quantized()) return mix.base;
   if (mix.mix == Mix::kMXFP4_MOE) return tensor.stacked ? kMXFP4 : mix.base;
   if (is_value_tensor(tensor.gguf_name)) return value_type_of_size(mix, model, tensor.number);
@@ -181,20 +181,20 @@ GgmlType type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor&
 }
 
 // llama-quantize has no preset that is MXFP4 throughout; MXFP4_MOE has both ends in Q8_0.
-GgmlType embedding_in_mix(const GgufMix& mix) {
+ggml::Type embedding_in_mix(const GgufMix& mix) {
   if (mix.base == kMXFP4) return kQ8_0;
   return mix.base == kTQ1_0 || mix.base == kTQ2_0 ? kQ4_K : mix.base;
 }
 
 // Rows that are no whole blocks of Q6_K end up in Q8_0 with llama-quantize, too; so that is what
 // they should take.
-GgmlType output_in_mix(const GgufMix& mix, Index columns) {
+ggml::Type output_in_mix(const GgufMix& mix, Index columns) {
   if (!mix.quantized()) return mix.base;
   return mix.base == kMXFP4 || mix.base == kQ8_0 || !divides(kQ6_K, columns) ? kQ8_0 : kQ6_K;
 }
 
-GgmlType fallback_type(GgmlType wanted, Index columns) {
-  constexpr std::pair<GgmlType, GgmlType> kInstead[] = {
+ggml::Type fallback_type(ggml::Type wanted, Index columns) {
+  constexpr std::pair<ggml::Type, ggml::Type> kInstead[] = {
       {kQ2_K, kQ4_0}, {kQ3_K, kQ4_0},     {kTQ1_0, kQ4_0}, {kTQ2_0, kQ4_0},
       {kQ4_K, kQ5_0}, {kIQ4_XS, kIQ4_NL}, {kQ5_K, kQ5_1},  {kQ6_K, kQ8_0},
   };

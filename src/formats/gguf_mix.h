@@ -24,16 +24,16 @@ enum class Mix {
   kMXFP4_MOE,
 };
 
-// What an export can be of, as the job file names it: one type, or llama.cpp's mix of types
-// (formats_gguf.md section 4).
+// What an export can be of, as the job file names it: one type, or llama.cpp's mix of types, as its
+// llama-quantize chooses them.
 struct GgufMix {
   std::string_view name;
-  io::GgmlType base;  // of what the mix has no rule for
+  ggml::Type base;  // of what the mix has no rule for
   std::uint32_t file_type;
   Mix mix = Mix::kUniform;
   bool more_for_eight_experts = false;  // attn_output becomes Q5_K
 
-  bool quantized() const { return io::info_of(base).block_elements > 1; }
+  bool quantized() const { return ggml::info_of(base).block_columns > 1; }
 };
 
 const std::vector<GgufMix>& gguf_mixes();
@@ -70,11 +70,11 @@ struct MixTensor {
 };
 
 // Type of a matrix of a block, of the embedding, and of what makes the logits.
-io::GgmlType type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor);
-io::GgmlType embedding_in_mix(const GgufMix& mix);
-io::GgmlType output_in_mix(const GgufMix& mix, Index columns);
+ggml::Type type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor);
+ggml::Type embedding_in_mix(const GgufMix& mix);
+ggml::Type output_in_mix(const GgufMix& mix, Index columns);
 
 // What llama.cpp stores rows of `columns` as, instead of `wanted` that they are no whole blocks of.
-io::GgmlType fallback_type(io::GgmlType wanted, Index columns);
+ggml::Type fallback_type(ggml::Type wanted, Index columns);
 
 }  // namespace calque::formats

@@ -8,15 +8,12 @@
 #include <numeric>
 #include <span>
 
-#include "formats/ggml_blocks.h"
-#include "formats/ggml_faults.h"
+#include "calque/core/error.h"
+#include "calque/model/weight_source.h"
 #include "formats/gguf_config.h"
-#include "formats/gguf_types.h"
+#include "formats/gguf_tensors.h"
 #include "formats/open.h"
 #include "formats/messages.h"
-#include "calque/core/error.h"
-#include "calque/ggml/quantize.h"
-#include "calque/model/weight_source.h"
 
 namespace calque::formats {
 namespace {
@@ -89,7 +86,7 @@ std::vector<Index> order_of(const model::TensorSpec& spec) {
 }
 
 Matrix<float> load_vector(const Entry& entry) {
-  Matrix<float> stored = decode_blocks(entry.stored->type, entry.bytes, 1, entry.cols(), {});
+  Matrix<float> stored = decode_rows(entry.stored->type, entry.bytes, 1, entry.cols(), {});
   if (entry.spec.gguf_plus_one)
     for (Index i = 0; i < entry.cols(); ++i) stored(0, i) -= 1.0f;
   const std::vector<Index> order = order_of(entry.spec);
@@ -102,18 +99,18 @@ Matrix<float> load_vector(const Entry& entry) {
 
 // A scale that is no number would spread to everything that the model computes.
 void require_finite(const Entry& entry) {
-  const io::GgmlTypeInfo& info = io::info_of(entry.stored->type);
-  if (info.block_elements == 1) return;
-  const std::string fault = ggml_fault(info.type, entry.bytes, entry.stored->ne[0]);
+  const ggml::TypeInfo& info = ggml::info_of(entry.stored->type);
+  if (info.block_columns == 1) return;
+  const std::string fault = ggml::first_fault(info.type, entry.bytes, entry.stored->ne[0]);
   if (!fault.empty()) throw Error(ErrorKind::kInput, "", fault + ": the file is damaged");
 }
 
 // Rows as they are stored, of a type that is not a grid of codes.
-quant::QuantizedMatrix blocks_of(const Entry& entry, GgmlBlock block) {
+quant::QuantizedMatrix blocks_of(const Entry& entry, ggml::Type block) {
   quant::QuantizedMatrix q;
   q.grid = quant::block_grid(block);
   q.blocks_NB = Matrix<std::uint8_t>::uninitialized(
-      entry.rows(), static_cast<Index>(ggml_row_bytes(block, entry.cols())));
+      entry.rows(), static_cast<Index>(ggml::row_bytes(block, entry.cols())));
   const std::vector<Index> order = order_of(entry.spec);
   const auto row_bytes = static_cast<std::size_t>(q.blocks_NB.cols());
   for (Index r = 0; r < entry.rows(); ++r)
@@ -148,8 +145,8 @@ class GgufReader : public ArtifactReader {
     return with_context(where(entry), [&] {
       require_finite(entry);
       if (entry.spec.shape.size() < 2) return load_vector(entry);
-      return decode_blocks(entry.stored->type, entry.bytes, entry.rows(), entry.cols(),
-                           order_of(entry.spec));
+      return decode_rows(entry.stored->type, entry.bytes, entry.rows(), entry.cols(),
+                         order_of(entry.spec));
     });
   }
 
@@ -168,8 +165,8 @@ class GgufReader : public ArtifactReader {
         std::memcpy(some.data() + u * row_bytes,
                     entry.bytes.data() + static_cast<std::size_t>(rows_U[u]) * row_bytes,
                     row_bytes);
-      return decode_blocks(entry.stored->type, some, static_cast<Index>(rows_U.size()),
-                           entry.cols(), {});
+      return decode_rows(entry.stored->type, some, static_cast<Index>(rows_U.size()), entry.cols(),
+                         {});
     });
   }
 
@@ -179,11 +176,11 @@ class GgufReader : public ArtifactReader {
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&]() -> std::optional<quant::QuantizedMatrix> {
       require_finite(entry);
-      if (const BlockCodec* codec = find_block_codec(entry.stored->type))
-        return unpack_blocks(*codec, entry.bytes, entry.rows(), entry.cols(), order_of(entry.spec));
-      const auto id = static_cast<std::uint32_t>(entry.stored->type);
-      if (!is_ggml_block(id)) return std::nullopt;
-      return blocks_of(entry, static_cast<GgmlBlock>(id));
+      const ggml::Type type = entry.stored->type;
+      if (ggml::info_of(type).support == ggml::Support::kGrid)
+        return unpack_rows(type, entry.bytes, entry.rows(), entry.cols(), order_of(entry.spec));
+      if (!ggml::info_of(type).quantized()) return std::nullopt;
+      return blocks_of(entry, type);
     });
   }
 
@@ -191,7 +188,7 @@ class GgufReader : public ArtifactReader {
     std::vector<StoredTensor> result;
     for (const io::GgufTensor& tensor : file_.tensors())
       for (const Entry* part : parts_.at(tensor.name))
-        result.push_back({part->spec.name, std::string(io::info_of(tensor.type).name),
+        result.push_back({part->spec.name, std::string(ggml::info_of(tensor.type).name),
                           part->spec.shape, part->bytes.size()});
     return result;
   }

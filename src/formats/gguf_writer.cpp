@@ -6,32 +6,16 @@
 #include <limits>
 
 #include "formats/gguf.h"
-#include "formats/ggml_blocks.h"
-#include "formats/gguf_metadata.h"
-#include "formats/gguf_types.h"
-#include "formats/written_tensors.h"
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
 #include "calque/io/json.h"
+#include "formats/gguf_metadata.h"
+#include "formats/written_tensors.h"
+#include "formats/gguf_config.h"
+#include "formats/gguf_tensors.h"
 
 namespace calque::formats {
 namespace {
-
-struct RopeTensor {
-  std::string_view name;
-  std::vector<float> divisors;
-};
-
-// What the frequencies of scaled positions are divided by, where no key says it.
-std::vector<RopeTensor> rope_tensors(const model::ModelConfig& config) {
-  using Scaling = model::RopeSpec::Scaling;
-  const model::RopeSpec& rope = config.rope;
-  if (rope.scaling == Scaling::kLlama3)
-    return {{kRopeFreqs, llama3_divisors(rope, config.head_dim)}};
-  if (rope.scaling != Scaling::kLongRope) return {};
-  return {{kRopeFactorsLong, {rope.long_factors.begin(), rope.long_factors.end()}},
-          {kRopeFactorsShort, {rope.short_factors.begin(), rope.short_factors.end()}}};
-}
 
 Index stacked(const TensorPlan& planned, const model::FamilySpec& family) {
   return planned.tensor.gguf_expert < 0 ? 0 : family.config.num_experts;
@@ -42,8 +26,8 @@ Index stacked(const TensorPlan& planned, const model::FamilySpec& family) {
 std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
                                                     const model::FamilySpec& family) {
   std::vector<io::GgufTensorDeclaration> result;
-  for (const RopeTensor& tensor : rope_tensors(family.config))
-    result.push_back({std::string(tensor.name), io::GgmlType::kF32, {tensor.divisors.size()}});
+  for (const RopeTensor& tensor : gguf_rope_tensors(family.config))
+    result.push_back({std::string(tensor.name), ggml::Type::kF32, {tensor.divisors.size()}});
   for (const TensorPlan& planned : plan.tensors) {
     const model::TensorSpec& tensor = planned.tensor;
     if (tensor.gguf_expert > 0) continue;
@@ -54,11 +38,6 @@ std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
     result.push_back({tensor.gguf_name, gguf_written_type(planned.stored_as), std::move(ne)});
   }
   return result;
-}
-
-DType dtype_of(io::GgmlType type) {
-  if (type == io::GgmlType::kF16) return DType::kF16;
-  return type == io::GgmlType::kBF16 ? DType::kBF16 : DType::kF32;
 }
 
 // binary16 ends at 65504; a BF16 or F32 source may go beyond.
@@ -125,9 +104,9 @@ class GgufArtifactWriter : public ArtifactWriter {
       store(planned, reordered(bytes_of(q.blocks_NB), order));
       return;
     }
-    const BlockCodec* codec = find_block_codec(gguf_written_type(planned.stored_as));
+    const ggml::Type type = gguf_written_type(planned.stored_as);
     const std::vector<std::byte> bytes =
-        with_context(tensor_name, [&] { return pack_blocks(*codec, q, order); });
+        with_context(tensor_name, [&] { return pack_rows(type, q, order); });
     store(planned, bytes);
   }
 
@@ -159,7 +138,7 @@ class GgufArtifactWriter : public ArtifactWriter {
 
   void finish() override {
     written_.require_complete();
-    for (const RopeTensor& tensor : rope_tensors(inputs_.family.config))
+    for (const RopeTensor& tensor : gguf_rope_tensors(inputs_.family.config))
       file_.write(tensor.name, std::as_bytes(std::span(tensor.divisors)));
     for (const TensorPlan* planned : written_.to_copy()) copy(*planned);
     file_.finish();
@@ -181,7 +160,7 @@ class GgufArtifactWriter : public ArtifactWriter {
   void copy(const TensorPlan& planned) {
     const model::SourceTensor& source = inputs_.source.at(planned.tensor.name);
     const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
-    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
+    const DType dtype = ggml::dtype_of(gguf_written_type(planned.stored_as));
     if (source.dtype != dtype || planned.tensor.gguf_plus_one)
       return store_values(planned, values_of(source, stored.get()));
     const std::vector<std::byte> same(stored.get().begin(), stored.get().end());
@@ -192,7 +171,7 @@ class GgufArtifactWriter : public ArtifactWriter {
   void store_values(const TensorPlan& planned, std::vector<float> values) {
     if (planned.tensor.gguf_plus_one)
       for (float& value : values) value += 1.0f;
-    const DType dtype = dtype_of(gguf_written_type(planned.stored_as));
+    const DType dtype = ggml::dtype_of(gguf_written_type(planned.stored_as));
     if (dtype == DType::kF16) refuse_overflow(planned.tensor.name, values);
     std::vector<std::byte> bytes(values.size() * size_of(dtype));
     convert_from_float(values.data(), dtype, values.size(), bytes.data());

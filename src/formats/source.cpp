@@ -6,20 +6,23 @@
 #include <algorithm>
 #include <map>
 
-#include "formats/gguf_types.h"
-#include "formats/open.h"
 #include "calque/core/error.h"
+#include "formats/open.h"
 
 namespace calque::formats {
 namespace {
 
-DType dtype_of(std::string_view stored_as) {
-  if (stored_as == "F16") return DType::kF16;
-  return stored_as == "BF16" ? DType::kBF16 : DType::kF32;
+const ggml::TypeInfo& type_of(const StoredTensor& tensor) {
+  return *ggml::find_type(tensor.stored_as);
 }
 
-bool is_plain(std::string_view stored_as) {
-  return stored_as == "F32" || stored_as == "F16" || stored_as == "BF16";
+bool is_plain(const StoredTensor& tensor) {
+  return type_of(tensor).support == ggml::Support::kPlain;
+}
+
+// What a tensor is given as: those that are quantized, in fp32.
+DType given_dtype(const StoredTensor& tensor) {
+  return is_plain(tensor) ? ggml::dtype_of(type_of(tensor).type) : DType::kF32;
 }
 
 // What the configuration already says.
@@ -36,7 +39,7 @@ std::vector<StoredTensor> weights_of(const ArtifactReader& reader) {
 std::vector<model::SourceTensor> headers_of(const ArtifactReader& reader) {
   std::vector<model::SourceTensor> headers;
   for (const StoredTensor& tensor : weights_of(reader))
-    headers.push_back({tensor.name, dtype_of(tensor.stored_as), tensor.shape});
+    headers.push_back({tensor.name, given_dtype(tensor), tensor.shape});
   return headers;
 }
 
@@ -75,7 +78,7 @@ class GgufSource : public model::ModelSource {
  private:
   bool is_stored_as_is(const model::TensorSpec& spec) const {
     const io::GgufTensor* stored = file_.find_tensor(spec.gguf_name);
-    return stored != nullptr && is_plain(io::info_of(stored->type).name) &&
+    return stored != nullptr && ggml::info_of(stored->type).support == ggml::Support::kPlain &&
            spec.gguf_permuted_heads == 0 && !spec.gguf_plus_one && spec.gguf_expert < 0;
   }
 
@@ -88,7 +91,7 @@ class GgufSource : public model::ModelSource {
 void refuse_quantized(const std::filesystem::path& path, const ArtifactReader& reader) {
   std::map<std::string, int> types;
   for (const StoredTensor& tensor : reader.tensors())
-    if (!is_plain(tensor.stored_as)) ++types[tensor.stored_as];
+    if (!is_plain(tensor)) ++types[tensor.stored_as];
   if (types.empty()) return;
   std::vector<std::string> counts;
   for (const auto& [type, count] : types)

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "calque/core/error.h"
@@ -125,6 +126,21 @@ void check_total(const GgufMetadata& metadata, std::size_t count) {
                        expected));
 }
 
+bool is_digits(std::string_view text) {
+  return text.size() == 5 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Whether `name` is "<stem>-00001-of-00003.gguf" for any two numbers.
+bool is_shard_name(std::string_view name, std::string_view stem) {
+  constexpr std::string_view kOf = "-of-", kExtension = ".gguf";
+  if (name.size() != stem.size() + 1 + 5 + kOf.size() + 5 + kExtension.size()) return false;
+  if (!name.starts_with(stem) || !name.ends_with(kExtension)) return false;
+  const std::string_view numbers = name.substr(stem.size());
+  return numbers[0] == '-' && is_digits(numbers.substr(1, 5)) && numbers.substr(6, 4) == kOf &&
+         is_digits(numbers.substr(10, 5));
+}
+
 }  // namespace
 
 std::uint64_t GgufTensor::element_count() const {
@@ -196,6 +212,37 @@ std::optional<bool> GgufFile::boolean(std::string_view key) const {
 
 std::optional<std::string> GgufFile::string(std::string_view key) const {
   return typed(*this, key, "a text", as<std::string>);
+}
+
+fs::path gguf_shard_path(const fs::path& path, std::size_t number, std::size_t count) {
+  const std::string stem =
+      path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+  return path.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", stem, number, count);
+}
+
+std::vector<fs::path> gguf_files_of(const fs::path& path) {
+  std::error_code ignored;
+  std::vector<fs::path> files;
+  if (fs::exists(path, ignored)) files.push_back(path);
+  const std::string stem =
+      path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::vector<fs::path> shards;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (is_shard_name(entry.path().filename().string(), stem))
+      shards.push_back(path.parent_path() / entry.path().filename());
+  std::sort(shards.begin(), shards.end());
+  files.insert(files.end(), shards.begin(), shards.end());
+  return files;
+}
+
+fs::path gguf_entry_of(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::exists(path, ignored)) return path;
+  std::vector<fs::path> firsts;
+  for (const fs::path& file : gguf_files_of(path))
+    if (file.filename().string().find("-00001-of-") != std::string::npos) firsts.push_back(file);
+  return firsts.size() == 1 ? firsts.front() : path;
 }
 
 }  // namespace calque::io

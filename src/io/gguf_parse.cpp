@@ -17,6 +17,8 @@ namespace {
 // Files are little-endian, and so is the memory that their bytes are copied to.
 static_assert(std::endian::native == std::endian::little);
 
+constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 30;  // as ggml's reader
+
 [[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
 
 struct Counts {
@@ -146,8 +148,8 @@ struct TensorRecord {
   std::uint64_t bytes = 0;
   std::uint64_t offset = 0;
   std::string described() const {
-    return fmt::format("tensor {} ({} [{}])", quote_name(tensor.name), info_of(tensor.type).name,
-                       fmt::join(tensor.ne, ", "));
+    return fmt::format("tensor {} ({} [{}])", quote_name(tensor.name),
+                       ggml::info_of(tensor.type).name, fmt::join(tensor.ne, ", "));
   }
 };
 
@@ -164,8 +166,8 @@ std::vector<std::uint64_t> read_shape(GgufCursor& cursor, const std::string& wha
 }
 
 void check_shape(TensorRecord& record) {
-  const GgmlTypeInfo& info = info_of(record.tensor.type);
-  const auto block = static_cast<std::uint64_t>(info.block_elements);
+  const ggml::TypeInfo& info = ggml::info_of(record.tensor.type);
+  const auto block = static_cast<std::uint64_t>(info.block_columns);
   if (record.tensor.ne[0] % block != 0)
     refuse(fmt::format("{}: rows of {} are not whole blocks of {}", record.described(),
                        record.tensor.ne[0], block));
@@ -183,7 +185,7 @@ TensorRecord read_tensor(GgufCursor& cursor, std::uint64_t number) {
                        record.tensor.name.size(), kGgufMaxNameBytes));
   record.tensor.ne = read_shape(cursor, what);
   const auto type = cursor.number<std::uint32_t>(what);
-  const GgmlTypeInfo* info = find_ggml_type(type);
+  const ggml::TypeInfo* info = ggml::find_type(type);
   if (!info) refuse(fmt::format("{}: tensor type {} is unknown or was removed", what, type));
   record.tensor.type = info->type;
   record.offset = cursor.number<std::uint64_t>(what);
@@ -228,17 +230,44 @@ void place(std::vector<TensorRecord>& records, std::span<const std::byte> file,
 
 }  // namespace
 
-std::optional<std::uint64_t> ggml_byte_count(GgmlType type, std::span<const std::uint64_t> ne) {
-  const GgmlTypeInfo& info = info_of(type);
+void GgufCursor::require(std::uint64_t bytes, std::string_view what) const {
+  if (bytes <= left()) return;
+  refuse(
+      fmt::format("the file ends inside {}: {} bytes needed at offset {}, {} left; is the "
+                  "download complete?",
+                  what, bytes, position_, left()));
+}
+
+std::string GgufCursor::string(std::string_view what) {
+  const auto length = number<std::uint64_t>(what);
+  if (length > kMaxStringBytes)
+    refuse(fmt::format("{}: a text of {} bytes is above the limit of {}", what, length,
+                       kMaxStringBytes));
+  require(length, what);
+  const auto* start = reinterpret_cast<const char*>(bytes_.data() + position_);
+  position_ += length;
+  return {start, static_cast<std::size_t>(length)};
+}
+
+void GgufCursor::check_count(std::uint64_t count, std::uint64_t bytes_each,
+                             std::string_view what) const {
+  if (count <= left() / bytes_each) return;
+  refuse(
+      fmt::format("{}: a count of {} needs at least {} bytes each, {} bytes are left in the file",
+                  what, count, bytes_each, left()));
+}
+
+std::optional<std::uint64_t> ggml_byte_count(ggml::Type type, std::span<const std::uint64_t> ne) {
+  const ggml::TypeInfo& info = ggml::info_of(type);
   // Zeros are left out, so that no partial product can overflow in later arithmetic either.
   std::int64_t count = 1;
   for (const std::uint64_t size : ne)
     if (size != 0 && __builtin_mul_overflow(count, size, &count)) return std::nullopt;
-  const auto block = static_cast<std::uint64_t>(info.block_elements);
+  const auto block = static_cast<std::uint64_t>(info.block_columns);
   if (!ne.empty() && ne[0] % block != 0) return std::nullopt;
   if (std::find(ne.begin(), ne.end(), 0) != ne.end()) return 0;
   std::int64_t bytes = 0;
-  if (__builtin_mul_overflow(count / info.block_elements, info.block_bytes, &bytes))
+  if (__builtin_mul_overflow(count / info.block_columns, info.block_bytes, &bytes))
     return std::nullopt;
   return static_cast<std::uint64_t>(bytes);
 }

@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <type_traits>
 
@@ -9,14 +10,21 @@
 #include "calque/core/names.h"
 #include "calque/io/gguf.h"
 #include "io/gguf_parse.h"
-#include "io/gguf_shards.h"
 #include "io/resource_error.h"
 
 namespace calque::io {
 namespace {
 
+namespace fs = std::filesystem;
+
 [[noreturn]] void refuse(const std::string& reason) {
   throw Error(ErrorKind::kInternal, "", reason);
+}
+
+// `size` up to the next multiple of the alignment that is written.
+std::uint64_t gguf_padded(std::uint64_t size) {
+  constexpr std::uint64_t kAlignment = kGgufDefaultAlignment;
+  return (size + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 class Buffer {
@@ -118,58 +126,7 @@ std::string header_of(const GgufMetadata& metadata,
   return buffer.bytes();
 }
 
-AtomicFile begun(const std::filesystem::path& path, std::uint64_t bytes,
-                 const std::string& header) {
-  AtomicFile file(path);
-  file.reserve(bytes);
-  file.append(header);
-  return file;
-}
-
-AtomicFile reopened(const std::filesystem::path& path, std::uint64_t bytes,
-                    const std::string& header, const std::string& identity) {
-  if (identity_of(path) == identity) AtomicFile::take_back(path);
-  if (identity_of(AtomicFile::partial_name(path)) != identity)
-    throw_missing_part(AtomicFile::partial_name(path), "is gone, or another file");
-  AtomicFile file(path, GoOn{bytes});
-  require_header(file, header, path);
-  return file;
-}
-
-// All or none: everything is on the disk before the first one gets its name, and what a failure
-// would leave half-made is taken away again.
-void commit_together(std::vector<AtomicFile>& files,
-                     const std::vector<std::filesystem::path>& paths) {
-  for (AtomicFile& file : files) file.sync();
-  std::size_t left = files.size();
-  try {
-    for (; left > 0; --left) files[left - 1].commit();
-  } catch (...) {
-    std::error_code ignored;
-    for (; left < files.size(); ++left) std::filesystem::remove(paths[left], ignored);
-    throw;
-  }
-}
-
-void remove_others(const std::filesystem::path& path,
-                   const std::vector<std::filesystem::path>& kept) {
-  std::error_code ignored;
-  for (const std::filesystem::path& file : gguf_files_of(path))
-    if (std::find(kept.begin(), kept.end(), file) == kept.end())
-      std::filesystem::remove(file, ignored);
-}
-
-}  // namespace
-
-std::uint64_t GgufTensorDeclaration::byte_count() const {
-  const auto bytes = ggml_byte_count(type, ne);
-  if (!bytes)
-    refuse(fmt::format("GGUF tensor {} ({} [{}]): rows are not whole blocks of {}, or too large",
-                       quote_name(name), info_of(type).name, fmt::join(ne, ", "),
-                       info_of(type).block_elements));
-  return *bytes;
-}
-
+// Bytes of a file's head before its padding, as far as these keys and tensors go.
 std::uint64_t gguf_head_bytes(const GgufMetadata& metadata) {
   Buffer buffer;
   add_head(buffer, metadata, 0);
@@ -182,7 +139,155 @@ std::uint64_t gguf_record_bytes(const GgufTensorDeclaration& tensor) {
   return buffer.bytes().size();
 }
 
-GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+// Part of a file: consecutive tensors, and its own keys.
+struct GgufShard {
+  std::size_t first_tensor = 0;
+  std::size_t tensors = 0;
+  GgufMetadata metadata;
+};
+
+// The types that loaders insist on.
+GgufMetadata split_keys(std::size_t number, std::size_t count, std::size_t tensors) {
+  return {{"split.no", GgufValue::Scalar(static_cast<std::uint16_t>(number))},
+          {"split.count", GgufValue::Scalar(static_cast<std::uint16_t>(count))},
+          {"split.tensors.count", GgufValue::Scalar(static_cast<std::int32_t>(tensors))}};
+}
+
+// Grows a shard by one tensor after the other, and says how long its file is.
+class ShardSize {
+ public:
+  explicit ShardSize(std::uint64_t head_bytes) : head_bytes_(head_bytes) {}
+
+  std::uint64_t with(const GgufTensorDeclaration& tensor) const {
+    return gguf_padded(head_bytes_ + gguf_record_bytes(tensor)) + data_bytes_ +
+           gguf_padded(tensor.byte_count());
+  }
+  void add(const GgufTensorDeclaration& tensor) {
+    head_bytes_ += gguf_record_bytes(tensor);
+    data_bytes_ += gguf_padded(tensor.byte_count());
+  }
+
+ private:
+  std::uint64_t head_bytes_;
+  std::uint64_t data_bytes_ = 0;
+};
+
+// Tensors of every shard, in order. `first_head`, `other_head`: bytes before the tensor list. The
+// first shard has no tensor where its keys leave no room for one that would fit elsewhere.
+std::vector<std::size_t> partition(std::span<const GgufTensorDeclaration> tensors,
+                                   std::uint64_t first_head, std::uint64_t other_head,
+                                   std::uint64_t max_bytes) {
+  std::vector<std::size_t> counts = {0};
+  ShardSize size(first_head);
+  for (const GgufTensorDeclaration& tensor : tensors) {
+    const bool fits_alone = ShardSize(other_head).with(tensor) <= max_bytes;
+    const bool fits = size.with(tensor) <= max_bytes || (counts.back() == 0 && !fits_alone);
+    if (!fits) {
+      counts.push_back(0);
+      size = ShardSize(other_head);
+    }
+    ++counts.back();
+    size.add(tensor);
+  }
+  return counts;
+}
+
+std::uint64_t file_bytes(const GgufMetadata& metadata,
+                         std::span<const GgufTensorDeclaration> tensors) {
+  std::uint64_t head = gguf_head_bytes(metadata);
+  std::uint64_t data = 0;
+  for (const GgufTensorDeclaration& tensor : tensors) {
+    head += gguf_record_bytes(tensor);
+    data += gguf_padded(tensor.byte_count());
+  }
+  return gguf_padded(head) + data;
+}
+
+// One, with `metadata` as it is, if everything fits into `max_bytes` or that is 0.
+std::vector<GgufShard> gguf_shards(const GgufMetadata& metadata,
+                                   std::span<const GgufTensorDeclaration> tensors,
+                                   std::uint64_t max_bytes) {
+  if (max_bytes == 0 || file_bytes(metadata, tensors) <= max_bytes)
+    return {{0, tensors.size(), metadata}};
+  const std::uint64_t split_head = gguf_head_bytes(split_keys(0, 1, 0));
+  const std::uint64_t own_keys = gguf_head_bytes(metadata) - gguf_head_bytes({});
+  const std::vector<std::size_t> counts =
+      partition(tensors, split_head + own_keys, split_head, max_bytes);
+  if (counts.size() == 1) return {{0, tensors.size(), metadata}};
+  if (counts.size() > std::numeric_limits<std::uint16_t>::max())
+    refuse(fmt::format("a GGUF file cannot have {} shards; 65535 are possible", counts.size()));
+  std::vector<GgufShard> shards;
+  std::size_t first = 0;
+  for (std::size_t n = 0; n < counts.size(); ++n) {
+    GgufMetadata keys = n == 0 ? metadata : GgufMetadata{};
+    for (auto& key : split_keys(n, counts.size(), tensors.size())) keys.push_back(std::move(key));
+    shards.push_back({first, counts[n], std::move(keys)});
+    first += counts[n];
+  }
+  return shards;
+}
+
+AtomicFile begun(const fs::path& path, std::uint64_t bytes, const std::string& header) {
+  AtomicFile file(path);
+  file.reserve(bytes);
+  file.append(header);
+  return file;
+}
+
+AtomicFile reopened(const fs::path& path, std::uint64_t bytes, const std::string& header,
+                    const std::string& identity) {
+  if (identity_of(path) == identity) AtomicFile::take_back(path);
+  if (identity_of(AtomicFile::partial_name(path)) != identity)
+    throw_missing_part(AtomicFile::partial_name(path), "is gone, or another file");
+  AtomicFile file(path, GoOn{bytes});
+  require_header(file, header, path);
+  return file;
+}
+
+// All or none: everything is on the disk before the first one gets its name, and what a failure
+// would leave half-made is taken away again.
+void commit_together(std::vector<AtomicFile>& files, const std::vector<fs::path>& paths) {
+  for (AtomicFile& file : files) file.sync();
+  std::size_t left = files.size();
+  try {
+    for (; left > 0; --left) files[left - 1].commit();
+  } catch (...) {
+    std::error_code ignored;
+    for (; left < files.size(); ++left) fs::remove(paths[left], ignored);
+    throw;
+  }
+}
+
+void remove_others(const fs::path& path, const std::vector<fs::path>& kept) {
+  std::error_code ignored;
+  for (const fs::path& file : gguf_files_of(path))
+    if (std::find(kept.begin(), kept.end(), file) == kept.end()) fs::remove(file, ignored);
+}
+
+}  // namespace
+
+std::uint64_t GgufTensorDeclaration::byte_count() const {
+  const auto bytes = ggml_byte_count(type, ne);
+  if (!bytes)
+    refuse(fmt::format("GGUF tensor {} ({} [{}]): rows are not whole blocks of {}, or too large",
+                       quote_name(name), ggml::info_of(type).name, fmt::join(ne, ", "),
+                       ggml::info_of(type).block_columns));
+  return *bytes;
+}
+
+std::vector<std::pair<fs::path, std::uint64_t>> gguf_file_sizes(
+    const fs::path& path, const GgufMetadata& metadata,
+    std::span<const GgufTensorDeclaration> tensors, std::uint64_t max_bytes) {
+  const std::vector<GgufShard> shards = gguf_shards(metadata, tensors, max_bytes);
+  std::vector<std::pair<fs::path, std::uint64_t>> sizes;
+  for (std::size_t n = 0; n < shards.size(); ++n)
+    sizes.emplace_back(
+        shards.size() == 1 ? path : gguf_shard_path(path, n + 1, shards.size()),
+        file_bytes(shards[n].metadata, tensors.subspan(shards[n].first_tensor, shards[n].tensors)));
+  return sizes;
+}
+
+GgufWriter::GgufWriter(const fs::path& path, const GgufMetadata& metadata,
                        std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes)
     : path_(path),
       replaces_shards_(max_bytes > 0),
@@ -191,7 +296,7 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& me
   open(metadata, max_bytes, nullptr);
 }
 
-GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+GgufWriter::GgufWriter(const fs::path& path, const GgufMetadata& metadata,
                        std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes,
                        const std::vector<std::string>& identities)
     : path_(path),

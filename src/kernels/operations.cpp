@@ -249,7 +249,7 @@ void refine_blocks(const RefineBlocks& task, const Exec& exec) {
   if (!task.hessian_KK.empty()) expect_shape(kOp, "hessian_KK", task.hessian_KK, columns, columns);
   const Index groups = columns / task.structure.group;
   const Index supers = columns / task.structure.super;
-  const GgmlFields& fields = task.fields;
+  const ggml::Fields& fields = task.fields;
   expect_shape(kOp, "codes_NK", fields.codes_NK.view(), rows, columns);
   expect_shape(kOp, "scale_codes_NG", fields.scale_codes_NG.view(), rows, groups);
   expect_shape(kOp, "minimum_codes_NG", fields.minimum_codes_NG.view(), rows, groups);

@@ -6,8 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "calque/ggml/fields.h"
-#include "calque/ggml/quantize.h"
+#include "calque/kernels/ggml.h"
 #include "calque/kernels/gptq_sweep.h"
 #include "calque/kernels/refine_blocks.h"
 #include "calque/quant/methods.h"
@@ -43,7 +42,7 @@ QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& 
   QuantizedMatrix q;
   q.grid = grid;
   q.blocks_NB = Matrix<std::uint8_t>(
-      weight_NK.rows(), static_cast<Index>(ggml_row_bytes(*grid.block, weight_NK.cols())));
+      weight_NK.rows(), static_cast<Index>(ggml::row_bytes(*grid.block, weight_NK.cols())));
   const std::span bytes(q.blocks_NB.data(), static_cast<std::size_t>(q.blocks_NB.size()));
   ggml_quantize(*grid.block, weight_NK, importance_K, std::as_writable_bytes(bytes), exec);
   return q;
@@ -66,8 +65,8 @@ namespace {
 
 struct Task {
   MatrixView<const float> weight_NK;
-  GgmlBlock type;
-  const GgmlStructure& structure;
+  ggml::Type type;
+  const ggml::Structure& structure;
   const RoundingOptions& options;
   const GptqSite& site;
   const Exec& exec;
@@ -75,7 +74,7 @@ struct Task {
 
 // Fields and the loss of each row.
 struct State {
-  GgmlFields fields;
+  ggml::Fields fields;
   std::vector<double> losses_N;
 };
 
@@ -84,14 +83,14 @@ std::span<std::byte> bytes_of(Matrix<std::uint8_t>& blocks_NB) {
       std::span(blocks_NB.data(), static_cast<std::size_t>(blocks_NB.size())));
 }
 
-GgmlFields fields_of(QuantizedMatrix& q, Index columns, const Exec& exec) {
+ggml::Fields fields_of(QuantizedMatrix& q, Index columns, const Exec& exec) {
   return ggml_fields(*q.grid.block, bytes_of(q.blocks_NB), q.blocks_NB.rows(), columns, exec);
 }
 
 // The frozen grids of the groups. Consecutive levels are codes from 0: scale * levels[0] belongs to
 // the offset then, and is exact.
-std::pair<Matrix<float>, Matrix<float>> grids_of(const GgmlFields& fields,
-                                                 const GgmlStructure& structure) {
+std::pair<Matrix<float>, Matrix<float>> grids_of(const ggml::Fields& fields,
+                                                 const ggml::Structure& structure) {
   const Index rows = fields.scale_codes_NG.rows();
   const Index groups = fields.scale_codes_NG.cols();
   const float lowest = structure.table().empty() ? structure.levels[0] : 0.0f;
@@ -108,7 +107,7 @@ std::pair<Matrix<float>, Matrix<float>> grids_of(const GgmlFields& fields,
 }
 
 // New codes for the original weights on the grids of `fields`, in visiting order; returns the loss.
-double sweep(const Task& task, GgmlFields& fields) {
+double sweep(const Task& task, ggml::Fields& fields) {
   const auto groups = consecutive_groups(task.weight_NK.cols(), task.structure.group);
   std::vector<std::int32_t> ordered_groups_K;
   for (const Index k : task.site.order)
@@ -161,7 +160,7 @@ void keep_better_rows(const State& challenger, State& best) {
 
 // Returns tr(E H E^T). Scales chosen from the weights as compensated so far when a super-block is
 // entered came out equal after refinement, so they are chosen beforehand and any order will do.
-double round_fields(const Task& task, GgmlFields& fields) {
+double round_fields(const Task& task, ggml::Fields& fields) {
   const double swept = sweep(task, fields);
   if (task.options.refine_passes == 0) return swept;
   State best = {std::move(fields), {}};
@@ -179,18 +178,18 @@ double round_fields(const Task& task, GgmlFields& fields) {
 }  // namespace
 
 bool has_block_structure(const Grid& grid) {
-  return grid.block && find_ggml_structure(*grid.block);
+  return grid.block && ggml::info_of(*grid.block).structure;
 }
 
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
                            const RoundingOptions& options, const GptqSite& site,
                            const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec) {
   q = reference_blocks(weight_NK, grid, block_importance(stats), exec);
-  const Task task = {weight_NK, *grid.block, *find_ggml_structure(*grid.block),
+  const Task task = {weight_NK, *grid.block, *ggml::info_of(*grid.block).structure,
                      options,   site,        exec};
   GptqSums sums;
   {
-    GgmlFields fields = fields_of(q, weight_NK.cols(), exec);
+    ggml::Fields fields = fields_of(q, weight_NK.cols(), exec);
     sums.loss = round_fields(task, fields);
     store_ggml_fields(task.type, fields, bytes_of(q.blocks_NB), exec);
   }
@@ -209,7 +208,7 @@ Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
   const std::vector<float> equal_K(static_cast<std::size_t>(weight_NK.cols()), 1.0f);
   QuantizedMatrix other = reference_blocks(weight_NK, grid, equal_K, exec);
   const GptqSite none;
-  const Task task = {weight_NK, *grid.block, *find_ggml_structure(*grid.block),
+  const Task task = {weight_NK, *grid.block, *ggml::info_of(*grid.block).structure,
                      options,   none,        exec};
   State best = {fields_of(rounded.matrix, weight_NK.cols(), exec), {}};
   State challenger = {fields_of(other, weight_NK.cols(), exec), {}};

@@ -3,14 +3,14 @@
 #include <cmath>
 #include <span>
 
-#include "calque/core/exec.h"
+#include "calque/ggml/blocks.h"
 
 namespace calque::quant {
 
 Index QuantizedMatrix::in_features() const {
   if (!grid.block) return codes_NK.cols();
-  return blocks_NB.cols() / static_cast<Index>(ggml_block_bytes(*grid.block)) *
-         ggml_block_columns(*grid.block);
+  return blocks_NB.cols() / static_cast<Index>(ggml::info_of(*grid.block).block_bytes) *
+         ggml::info_of(*grid.block).block_columns;
 }
 
 Matrix<std::uint8_t> QuantizedMatrix::zeros_NG() const {
@@ -34,7 +34,7 @@ Matrix<float> dequantize_blocks(const QuantizedMatrix& q, Index first, Index cou
   auto values = Matrix<float>::uninitialized(count, q.in_features());
   const MatrixView<const std::uint8_t> rows_NB = q.blocks_NB.view().rows(first, count);
   const std::span bytes(rows_NB.data(), static_cast<std::size_t>(rows_NB.size()));
-  ggml_dequantize(*q.grid.block, std::as_bytes(bytes), values.view(), open_exec("cpu", 1));
+  ggml::dequantize(*q.grid.block, std::as_bytes(bytes).data(), values.view());
   return values;
 }
 

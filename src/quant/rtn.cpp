@@ -105,37 +105,6 @@ std::vector<Operation> operations(const RoundingOptions& options, const PlannedR
   return called;
 }
 
-// Of llama.cpp's roundings with importance, a thread of a processor with AVX-512.
-double ggml_nanoseconds(GgmlBlock type) {
-  switch (type) {
-    case GgmlBlock::kQ4_0:
-    case GgmlBlock::kQ5_0:
-      return 5.0;
-    case GgmlBlock::kQ4_1:
-    case GgmlBlock::kQ5_1:
-      return 13.2;
-    case GgmlBlock::kQ2_K:
-      return 16.2;
-    case GgmlBlock::kQ3_K:
-      return 4.7;
-    case GgmlBlock::kQ4_K:
-    case GgmlBlock::kQ5_K:
-      return 12.7;
-    case GgmlBlock::kQ6_K:
-      return 3.8;
-    case GgmlBlock::kIQ4_NL:
-    case GgmlBlock::kIQ4_XS:
-      return 6.1;
-    case GgmlBlock::kMXFP4:
-      return 3.4;
-    case GgmlBlock::kQ8_0:
-    case GgmlBlock::kTQ1_0:
-    case GgmlBlock::kTQ2_0:
-      return 1.0;
-  }
-  return 0;
-}
-
 Cost search_cost(ScaleRule rule, const PlannedRounding& planned, Index N, Index K) {
   if (planned.calibrated && rule == ScaleRule::kBlockSearch)
     return block_scale_search_cost(N, K, planned.grid.group_size_for(K));
@@ -148,7 +117,8 @@ RoundingCost cost(const RoundingOptions& options, const PlannedRounding& planned
   RoundingCost cost;
   if (planned.calibrated) cost.energies = 2.0 * gram_energy_cost(N, K);
   if (planned.grid.block)
-    cost.ggml_nanoseconds = ggml_nanoseconds(*planned.grid.block) * static_cast<double>(N * K);
+    cost.ggml_nanoseconds =
+        ggml::info_of(*planned.grid.block).nanoseconds * static_cast<double>(N * K);
   else
     cost.scale_search = search_cost(options.scale_rule, planned, N, K);
   return cost;

@@ -245,7 +245,7 @@ std::uint64_t strip_bytes(const RoundingOptions& options, const Grid& grid, Inde
 }
 
 std::uint64_t code_bytes(const Grid& grid, Index N, Index K) {
-  if (grid.block) return static_cast<std::uint64_t>(N) * ggml_row_bytes(*grid.block, K);
+  if (grid.block) return static_cast<std::uint64_t>(N) * ggml::row_bytes(*grid.block, K);
   return static_cast<std::uint64_t>(N * K);
 }
 

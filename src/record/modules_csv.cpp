@@ -14,7 +14,7 @@ namespace {
 
 double bits_per_weight(const quant::Grid& grid, Index in_features) {
   if (grid.block)
-    return 8.0 * static_cast<double>(ggml_row_bytes(*grid.block, in_features)) /
+    return 8.0 * static_cast<double>(ggml::row_bytes(*grid.block, in_features)) /
            static_cast<double>(in_features);
   // A scale of 16 (or 32) bits a group, and an offset beside it unless the middle code stands for
   // it.

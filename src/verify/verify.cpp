@@ -8,7 +8,6 @@
 #include "calque/core/names.h"
 #include "calque/formats/reader.h"
 #include "calque/io/gguf.h"
-#include "formats/ggml_faults.h"
 #include "verify/verify_parts.h"
 
 namespace calque::verify {
@@ -32,11 +31,11 @@ void verify_gguf(const fs::path& path, Findings& findings) {
               fmt::format("{} tensors, each where the header says", file.tensors().size()));
   const std::size_t before = findings.faults();
   for (const io::GgufTensor& tensor : file.tensors())
-    if (const std::string fault = formats::ggml_fault(tensor.type, tensor.bytes, tensor.ne[0]);
+    if (const std::string fault = ggml::first_fault(tensor.type, tensor.bytes, tensor.ne[0]);
         !fault.empty())
       findings.fault("values",
                      fmt::format("tensor {} ({}): {}: the file is damaged. Fetch it again.",
-                                 quote_name(tensor.name), io::info_of(tensor.type).name, fault));
+                                 quote_name(tensor.name), ggml::info_of(tensor.type).name, fault));
   if (findings.faults() == before)
     findings.ok("values", fmt::format("{} tensors hold finite numbers", file.tensors().size()));
 }

@@ -9,7 +9,7 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
-#include "calque/ggml/quantize.h"
+#include "calque/kernels/ggml.h"
 
 namespace calque::eval {
 namespace {
@@ -49,14 +49,14 @@ TEST(KvCacheRounding, IsTheBlockQuantizersRoundTrip) {
   std::mt19937 generator(3);
   std::normal_distribution<float> normal;
   for (Index i = 0; i < rows_TD.size(); ++i) rows_TD.data()[i] = normal(generator);
-  const std::pair<const char*, GgmlBlock> types[] = {
-      {"q8_0", GgmlBlock::kQ8_0}, {"q5_1", GgmlBlock::kQ5_1}, {"q4_0", GgmlBlock::kQ4_0}};
+  const std::pair<const char*, ggml::Type> types[] = {
+      {"q8_0", ggml::Type::kQ8_0}, {"q5_1", ggml::Type::kQ5_1}, {"q4_0", ggml::Type::kQ4_0}};
   for (const auto& [name, block] : types) {
     Matrix<float> rounded_TD = Matrix<float>::copy_of(rows_TD.view());
     make_kv_cache_rounding(both(name), family())->round_keys(rounded_TD.view());
     for (Index t = 0; t < rows_TD.rows(); ++t)
       for (Index first = 0; first < 64; first += 32) {
-        std::vector<std::byte> bytes(ggml_block_bytes(block));
+        std::vector<std::byte> bytes(ggml::info_of(block).block_bytes);
         Matrix<float> value(1, 32);
         ggml_quantize(block, rows_TD.view().rows(t, 1).cols(first, 32), {}, bytes, exec);
         ggml_dequantize(block, bytes, value.view(), exec);

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "formats/support.h"
 #include "calque/io/gguf.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -105,14 +105,14 @@ TEST_F(DamagedGguf, AMissingTensor) {
 TEST_F(DamagedGguf, RopeDivisorsOfZero) {
   EXPECT_THAT(error_with([](auto&) {},
                          [](auto& tensors) {
-                           tensors.push_back({"rope_freqs.weight", io::GgmlType::kF32, {16}});
+                           tensors.push_back({"rope_freqs.weight", ggml::Type::kF32, {16}});
                          }),
               HasSubstr("'rope_freqs.weight' holds a divisor of 0"));
 }
 TEST_F(DamagedGguf, RopeDivisorsOfAnotherHeadSize) {
   EXPECT_THAT(error_with([](auto&) {},
                          [](auto& tensors) {
-                           tensors.push_back({"rope_freqs.weight", io::GgmlType::kF32, {32}});
+                           tensors.push_back({"rope_freqs.weight", ggml::Type::kF32, {32}});
                          }),
               HasSubstr("'rope_freqs.weight' must hold 16 F32 values"));
 }

@@ -11,7 +11,7 @@
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/model/weight_source.h"
-#include "formats/gguf_gaps.h"
+#include "formats/gguf_architectures.h"
 #include "formats/support.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
@@ -173,7 +173,7 @@ TEST_P(EveryFamilyAsGguf, ListsEveryTensorUnderTheNameThatLoadsIt) {
 }
 
 std::vector<float> floats_of(const io::GgufTensor& tensor) {
-  EXPECT_EQ(tensor.type, io::GgmlType::kF32) << tensor.name;
+  EXPECT_EQ(tensor.type, ggml::Type::kF32) << tensor.name;
   std::vector<float> values(tensor.bytes.size() / sizeof(float));
   std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
   return values;
@@ -222,10 +222,10 @@ TEST(GgufOfExperts, StacksTheMatricesOfAllExpertsInOrder) {
 TEST(GgufOfExperts, KeepsRoutersInF32AndTheSharedGateAsAVector) {
   const WrittenFamily tested("qwen2_moe", "Q8_0");
   const io::GgufTensor& router = *tested.file.find_tensor("blk.0.ffn_gate_inp.weight");
-  EXPECT_EQ(router.type, io::GgmlType::kF32);
+  EXPECT_EQ(router.type, ggml::Type::kF32);
   EXPECT_THAT(router.ne, ElementsAre(128u, 8u));
   const io::GgufTensor& gate = *tested.file.find_tensor("blk.0.ffn_gate_inp_shexp.weight");
-  EXPECT_EQ(gate.type, io::GgmlType::kF32);
+  EXPECT_EQ(gate.type, ggml::Type::kF32);
   EXPECT_THAT(gate.ne, ElementsAre(128u));
   EXPECT_THAT(tested.file.find_tensor("blk.0.ffn_up_shexp.weight")->ne, ElementsAre(128u, 128u));
 }
@@ -340,7 +340,7 @@ model::ModelConfig config_of(const std::string& name) {
 }
 
 std::vector<std::string> gaps_of(const model::ModelConfig& config) {
-  return gguf_gaps(model::family_of(config));
+  return gguf_unsupported(model::family_of(config));
 }
 
 TEST(GgufGaps, AreNoneInModelsAsTheyArePublished) {

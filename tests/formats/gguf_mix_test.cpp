@@ -109,7 +109,7 @@ TEST(MixOfQ4_KM, GivesEveryTensorOfLlama31At8BItsType) {
   }
   const TensorPlan& q = plan.at("model.layers.0.self_attn.q_proj.weight");
   ASSERT_TRUE(q.grid.has_value());
-  EXPECT_EQ(q.grid->block, GgmlBlock::kQ4_K);
+  EXPECT_EQ(q.grid->block, ggml::Type::kQ4_K);
   EXPECT_EQ(q.bytes, 4096u * 4096u / 256u * 144u);
 }
 
@@ -126,17 +126,17 @@ TEST(MoreBits, GoesToTheEndsAndEveryThirdBetween) {
               ::testing::ElementsAre(0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 24, 25, 26, 27));
 }
 
-io::GgmlType type_for(const char* mix, const MixModel& model, const char* tensor, Index layer) {
+ggml::Type type_for(const char* mix, const MixModel& model, const char* tensor, Index layer) {
   return type_in_mix(gguf_mix(mix), model, {.gguf_name = tensor, .number = layer});
 }
 
 TEST(MixRules, GiveTheValuesOfAnEightyLayerModelMore) {
   const MixModel large = {
       .layers = 80, .heads = 64, .kv_heads = 8, .value_tensors = 80, .eighty_layers = true};
-  EXPECT_EQ(type_for("Q3_K_S", large, "blk.9.attn_v.weight", 9), io::GgmlType::kQ5_K);
-  EXPECT_EQ(type_for("Q4_K_M", large, "blk.10.attn_v.weight", 10), io::GgmlType::kQ5_K);
-  EXPECT_EQ(type_for("Q4_K_M", large, "blk.0.attn_v.weight", 0), io::GgmlType::kQ6_K);
-  EXPECT_EQ(type_for("Q4_K_M", large, "blk.10.ffn_down.weight", 10), io::GgmlType::kQ4_K);
+  EXPECT_EQ(type_for("Q3_K_S", large, "blk.9.attn_v.weight", 9), ggml::Type::kQ5_K);
+  EXPECT_EQ(type_for("Q4_K_M", large, "blk.10.attn_v.weight", 10), ggml::Type::kQ5_K);
+  EXPECT_EQ(type_for("Q4_K_M", large, "blk.0.attn_v.weight", 0), ggml::Type::kQ6_K);
+  EXPECT_EQ(type_for("Q4_K_M", large, "blk.10.ffn_down.weight", 10), ggml::Type::kQ4_K);
 }
 
 TEST(MixRules, KnowEightyLayerModelsByTheirFamily) {
@@ -156,18 +156,18 @@ TEST(MixRules, KnowEightyLayerModelsByTheirFamily) {
 
 TEST(MixRules, GiveTheAttentionOfEightExpertsMore) {
   const MixModel mixtral = {.layers = 32, .heads = 32, .kv_heads = 8, .experts = 8};
-  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.attn_v.weight", 5), io::GgmlType::kQ8_0);
-  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.attn_k.weight", 5), io::GgmlType::kQ8_0);
-  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.attn_output.weight", 5), io::GgmlType::kQ5_K);
-  EXPECT_EQ(type_for("Q3_K_L", mixtral, "blk.5.attn_output.weight", 5), io::GgmlType::kQ3_K);
-  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.ffn_down_exps.weight", 5), io::GgmlType::kQ3_K);
+  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.attn_v.weight", 5), ggml::Type::kQ8_0);
+  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.attn_k.weight", 5), ggml::Type::kQ8_0);
+  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.attn_output.weight", 5), ggml::Type::kQ5_K);
+  EXPECT_EQ(type_for("Q3_K_L", mixtral, "blk.5.attn_output.weight", 5), ggml::Type::kQ3_K);
+  EXPECT_EQ(type_for("Q2_K", mixtral, "blk.5.ffn_down_exps.weight", 5), ggml::Type::kQ3_K);
 }
 
 TEST(MixRules, SpendLessOnValuesThatFewQueriesShare) {
   const MixModel two = {.layers = 32, .heads = 8, .kv_heads = 4};
-  EXPECT_EQ(type_for("Q2_K", two, "blk.5.attn_v.weight", 5), io::GgmlType::kQ3_K);
-  EXPECT_EQ(type_for("Q2_K_S", two, "blk.5.attn_v.weight", 5), io::GgmlType::kQ2_K);
-  EXPECT_EQ(type_for("IQ4_XS", two, "blk.5.attn_v.weight", 5), io::GgmlType::kIQ4_XS);
+  EXPECT_EQ(type_for("Q2_K", two, "blk.5.attn_v.weight", 5), ggml::Type::kQ3_K);
+  EXPECT_EQ(type_for("Q2_K_S", two, "blk.5.attn_v.weight", 5), ggml::Type::kQ2_K);
+  EXPECT_EQ(type_for("IQ4_XS", two, "blk.5.attn_v.weight", 5), ggml::Type::kIQ4_XS);
 }
 
 TEST(MixRules, SpendLessOnIq4WhenCalibrated) {
@@ -242,18 +242,18 @@ TEST(MixRules, GiveTheFirstDownMatricesOfTheOlderTypesMoreWhenCalibrated) {
 
 TEST(MixRules, TreatFusedAttentionAsItsValues) {
   const MixModel phi = {.layers = 32, .heads = 32, .kv_heads = 32, .value_tensors = 32};
-  EXPECT_EQ(type_for("Q4_K_M", phi, "blk.0.attn_qkv.weight", 0), io::GgmlType::kQ6_K);
-  EXPECT_EQ(type_for("Q4_K_M", phi, "blk.4.attn_qkv.weight", 4), io::GgmlType::kQ4_K);
-  EXPECT_EQ(type_for("Q3_K_L", phi, "blk.4.attn_qkv.weight", 4), io::GgmlType::kQ5_K);
+  EXPECT_EQ(type_for("Q4_K_M", phi, "blk.0.attn_qkv.weight", 0), ggml::Type::kQ6_K);
+  EXPECT_EQ(type_for("Q4_K_M", phi, "blk.4.attn_qkv.weight", 4), ggml::Type::kQ4_K);
+  EXPECT_EQ(type_for("Q3_K_L", phi, "blk.4.attn_qkv.weight", 4), ggml::Type::kQ5_K);
 }
 
 TEST(MixRules, StoreStackedExpertsOnlyInMxfp4OfExperts) {
   const MixModel experts = {.layers = 4, .heads = 8, .kv_heads = 8, .experts = 4};
   const GgufMix& mix = gguf_mix("MXFP4_MOE");
-  EXPECT_EQ(type_in_mix(mix, experts, {"blk.0.ffn_up_exps.weight", 0, true}), io::GgmlType::kMXFP4);
-  EXPECT_EQ(type_in_mix(mix, experts, {"blk.0.attn_v.weight", 0, false}), io::GgmlType::kQ8_0);
-  EXPECT_EQ(embedding_in_mix(mix), io::GgmlType::kQ8_0);
-  EXPECT_EQ(output_in_mix(mix, 256), io::GgmlType::kQ8_0);
+  EXPECT_EQ(type_in_mix(mix, experts, {"blk.0.ffn_up_exps.weight", 0, true}), ggml::Type::kMXFP4);
+  EXPECT_EQ(type_in_mix(mix, experts, {"blk.0.attn_v.weight", 0, false}), ggml::Type::kQ8_0);
+  EXPECT_EQ(embedding_in_mix(mix), ggml::Type::kQ8_0);
+  EXPECT_EQ(output_in_mix(mix, 256), ggml::Type::kQ8_0);
   EXPECT_EQ(mix.file_type, 38u);
 }
 
@@ -309,7 +309,7 @@ TEST(ShapeFallback, StoresWhatLlamaQuantizeStoresWhenAllowed) {
     return plan_of_sizes(kNarrow, request, {.reference_rounding = true});
   }();
   EXPECT_EQ(by_reference.at("model.layers.0.self_attn.q_proj.weight").grid->block,
-            GgmlBlock::kQ5_0);
+            ggml::Type::kQ5_0);
   EXPECT_EQ(type_of(plan_of("Q5_K_S"), 0, "mlp.up_proj"), "Q5_1");
   EXPECT_EQ(type_of(plan_of("Q3_K_S"), 0, "mlp.up_proj"), "Q4_0");
   EXPECT_EQ(type_of(plan_of("IQ4_XS"), 0, "mlp.up_proj"), "IQ4_NL");

@@ -5,11 +5,12 @@
 #include <fstream>
 #include <span>
 
-#include "formats/gguf_types.h"
-#include "formats/support.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"
+#include "formats/gguf_config.h"
+#include "formats/gguf_tensors.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -197,7 +198,7 @@ TEST(GgufWriter, StoresNormsAndBiasesAsF32) {
   const io::GgufFile file(folder / "out.gguf");
   for (const char* name : {"output_norm.weight", "blk.1.attn_norm.weight", "blk.0.ffn_norm.weight",
                            "blk.0.attn_q.bias"})
-    EXPECT_EQ(file.find_tensor(name)->type, io::GgmlType::kF32) << name;
+    EXPECT_EQ(file.find_tensor(name)->type, ggml::Type::kF32) << name;
 }
 
 TEST(GgufWriter, LeavesOutTheOutputOfATiedModel) {
@@ -210,7 +211,7 @@ TEST(GgufWriter, LeavesOutTheOutputOfATiedModel) {
   write_random(model.plan(request), model.inputs());
   const io::GgufFile file(folder / "out.gguf");
   EXPECT_EQ(file.find_tensor("output.weight"), nullptr);
-  EXPECT_EQ(file.find_tensor("token_embd.weight")->type, io::GgmlType::kQ5_1);
+  EXPECT_EQ(file.find_tensor("token_embd.weight")->type, ggml::Type::kQ5_1);
   EXPECT_TRUE(open_artifact(folder / "out.gguf")->config().tie_word_embeddings);
 }
 

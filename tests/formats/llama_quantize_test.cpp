@@ -113,7 +113,7 @@ TEST_P(LlamaQuantize, WroteTheSameTensors) {
   for (const auto& [name, expected] : golden["tensors"].items()) {
     const io::GgufTensor* tensor = file.find_tensor(name);
     ASSERT_NE(tensor, nullptr) << name;
-    EXPECT_EQ(io::info_of(tensor->type).name, expected["type"].get<std::string>()) << name;
+    EXPECT_EQ(ggml::info_of(tensor->type).name, expected["type"].get<std::string>()) << name;
     EXPECT_EQ(io::sha256_hex(tensor->bytes), expected["sha256"].get<std::string>()) << name;
   }
 }

@@ -9,6 +9,7 @@
 #include <random>
 #include <span>
 
+#include "calque/kernels/ggml.h"
 #include "calque/core/exec.h"
 #include "calque/io/file.h"
 #include "calque/io/sha256.h"
@@ -148,7 +149,7 @@ quant::QuantizedMatrix random_blocks(const quant::Grid& grid, Index N, Index K,
   for (Index i = 0; i < weight_NK.size(); ++i) weight_NK.data()[i] = normal(random);
   quant::QuantizedMatrix q;
   q.grid = grid;
-  q.blocks_NB = Matrix<std::uint8_t>(N, static_cast<Index>(ggml_row_bytes(*grid.block, K)));
+  q.blocks_NB = Matrix<std::uint8_t>(N, static_cast<Index>(ggml::row_bytes(*grid.block, K)));
   const std::span bytes(q.blocks_NB.data(), static_cast<std::size_t>(q.blocks_NB.size()));
   ggml_quantize(*grid.block, weight_NK, {}, std::as_writable_bytes(bytes), open_exec("cpu", 1));
   return q;

@@ -148,7 +148,7 @@ TEST(ReferenceRounding, RoundsTheOlderTypesToTheirBlocks) {
                 .at("model.layers.0.mlp.up_proj.weight")
                 .grid;
   };
-  EXPECT_EQ(grid_of(true), quant::block_grid(GgmlBlock::kQ4_0));
+  EXPECT_EQ(grid_of(true), quant::block_grid(ggml::Type::kQ4_0));
   EXPECT_FALSE(grid_of(false).block.has_value());
   EXPECT_EQ(grid_of(false).bits, 4);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that object files define nothing outside a namespace: check_isolated_symbols.py NM NAMESPACE FILE...
+"""Checks that object files define nothing outside namespaces of one name: check_isolated_symbols.py NM NAME FILE...
 
 An inline function of a shared name, compiled for AVX-512 here, could be the copy that the linker keeps for the whole
 program, which then ends on other processors."""
@@ -19,10 +19,10 @@ def defined_symbols(nm, files):
 def main():
     nm, namespace, *files = sys.argv[1:]
     symbols = defined_symbols(nm, files)
-    inside = [name for name in symbols if namespace + "::" in name]
-    outside = [name for name in symbols if namespace + "::" not in name and not name.startswith(BENIGN)]
+    inside = [name for name in symbols if f"::{namespace}::" in name]
+    outside = [name for name in symbols if f"::{namespace}::" not in name and not name.startswith(BENIGN)]
     for name in outside:
-        print(f"{name} is defined outside {namespace}: use a builtin, or a function of that namespace, in src/kernels/ggml")
+        print(f"{name} is defined outside {namespace}: use a builtin, or a function of that namespace, in src/ggml/types and calque/core/simd.h")
     if not inside:
         print(f"no symbol of {namespace} in {len(files)} files: nothing was checked")
     return 1 if outside or not inside else 0

@@ -4,20 +4,20 @@
 #include <cstring>
 #include <fstream>
 
-#include "ggml/copies.h"
 #include "ggml/ggml_samples.h"
+#include "ggml/types/codec.h"
 
 namespace calque {
 namespace {
 
 class GgmlCopies : public testing::TestWithParam<ggml::Copy> {
  protected:
-  static const ggml::Codec& codec(GgmlBlock type) { return *GetParam().find_codec(type); }
+  static const ggml::Codec& codec(ggml::Type type) { return *GetParam().find_codec(type); }
 };
 
 std::vector<std::byte> quantized_by(const ggml::Codec& codec, MatrixView<const float> x,
                                     const std::vector<float>& importance) {
-  const std::size_t row_bytes = static_cast<std::size_t>(x.cols() / codec.columns) * codec.bytes;
+  const std::size_t row_bytes = ggml::row_bytes(codec.type, x.cols());
   std::vector<std::byte> bytes(static_cast<std::size_t>(x.rows()) * row_bytes);
   for (Index n = 0; n < x.rows(); ++n)
     codec.quantize({x.row(n), importance.empty() ? nullptr : importance.data(), x.cols()},
@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(Runnable, GgmlCopies, testing::ValuesIn(ggml::runnable_
 
 TEST(GgmlCopies, TheWidestIsInUse) {
   EXPECT_EQ(ggml::runnable_copies().front().instruction_set, "baseline");
-  EXPECT_EQ(ggml_instruction_set(), ggml::runnable_copies().back().instruction_set);
+  EXPECT_EQ(ggml::instruction_set(), ggml::runnable_copies().back().instruction_set);
 }
 
 #ifdef __x86_64__

@@ -9,7 +9,7 @@
 namespace calque {
 namespace {
 
-double root_mean_square_error(GgmlBlock type, const std::vector<float>& importance) {
+double root_mean_square_error(ggml::Type type, const std::vector<float>& importance) {
   const Matrix<float> x = ggml_input(GgmlInput::kNoise);
   const Matrix<float> y = ggml_values(type, ggml_quantized(type, x, importance), 2, 256);
   double sum = 0;
@@ -32,26 +32,26 @@ TEST(GgmlDequantize, ErrorsOnNoiseEqualTheReference) {
 }
 
 struct Worked {
-  GgmlBlock type;
+  ggml::Type type;
   Index element;
   float value;
 };
 
 // Decoded by hand from the hex of the first block of the noise, to the eight decimals shown.
 const Worked kWorked[] = {
-    {GgmlBlock::kQ4_0, 3, 0.36254883f},     {GgmlBlock::kQ4_0, 19, 0.12084961f},
-    {GgmlBlock::kQ4_1, 3, 0.44714355f},     {GgmlBlock::kQ4_1, 19, 0.06152344f},
-    {GgmlBlock::kQ5_0, 3, 0.42297363f},     {GgmlBlock::kQ5_0, 19, 0.0604248f},
-    {GgmlBlock::kQ5_1, 3, 0.40216064f},     {GgmlBlock::kQ5_1, 19, 0.09103394f},
-    {GgmlBlock::kQ8_0, 3, 0.41116333f},     {GgmlBlock::kQ8_0, 19, 0.06091309f},
-    {GgmlBlock::kQ2_K, 77, -0.84979248f},   {GgmlBlock::kQ2_K, 200, 0.19244385f},
-    {GgmlBlock::kQ3_K, 77, -0.81511688f},   {GgmlBlock::kQ3_K, 200, 0.0f},
-    {GgmlBlock::kQ4_K, 77, -0.71185303f},   {GgmlBlock::kQ4_K, 200, -0.06985474f},
-    {GgmlBlock::kQ5_K, 77, -0.72026825f},   {GgmlBlock::kQ5_K, 200, -0.05299187f},
-    {GgmlBlock::kQ6_K, 77, -0.71532822f},   {GgmlBlock::kQ6_K, 200, -0.03110123f},
-    {GgmlBlock::kIQ4_NL, 3, 0.42498016f},   {GgmlBlock::kIQ4_NL, 19, 0.10424042f},
-    {GgmlBlock::kIQ4_XS, 77, -0.73876953f}, {GgmlBlock::kIQ4_XS, 200, -0.08041382f},
-    {GgmlBlock::kMXFP4, 3, 0.375f},         {GgmlBlock::kMXFP4, 19, 0.0625f},
+    {ggml::Type::kQ4_0, 3, 0.36254883f},     {ggml::Type::kQ4_0, 19, 0.12084961f},
+    {ggml::Type::kQ4_1, 3, 0.44714355f},     {ggml::Type::kQ4_1, 19, 0.06152344f},
+    {ggml::Type::kQ5_0, 3, 0.42297363f},     {ggml::Type::kQ5_0, 19, 0.0604248f},
+    {ggml::Type::kQ5_1, 3, 0.40216064f},     {ggml::Type::kQ5_1, 19, 0.09103394f},
+    {ggml::Type::kQ8_0, 3, 0.41116333f},     {ggml::Type::kQ8_0, 19, 0.06091309f},
+    {ggml::Type::kQ2_K, 77, -0.84979248f},   {ggml::Type::kQ2_K, 200, 0.19244385f},
+    {ggml::Type::kQ3_K, 77, -0.81511688f},   {ggml::Type::kQ3_K, 200, 0.0f},
+    {ggml::Type::kQ4_K, 77, -0.71185303f},   {ggml::Type::kQ4_K, 200, -0.06985474f},
+    {ggml::Type::kQ5_K, 77, -0.72026825f},   {ggml::Type::kQ5_K, 200, -0.05299187f},
+    {ggml::Type::kQ6_K, 77, -0.71532822f},   {ggml::Type::kQ6_K, 200, -0.03110123f},
+    {ggml::Type::kIQ4_NL, 3, 0.42498016f},   {ggml::Type::kIQ4_NL, 19, 0.10424042f},
+    {ggml::Type::kIQ4_XS, 77, -0.73876953f}, {ggml::Type::kIQ4_XS, 200, -0.08041382f},
+    {ggml::Type::kMXFP4, 3, 0.375f},         {ggml::Type::kMXFP4, 19, 0.0625f},
 };
 
 TEST(GgmlDequantize, WorkedElementsDecodeAsByHand) {
@@ -76,7 +76,7 @@ TEST(GgmlDequantize, TernaryBytesHoldFiveDigits) {
   block[53] = std::byte{0x40};
   block[0] = std::byte{0xFF};   // n = 242 = 22222: codes of elements 0, 32, 64, 96, 128
   block[32] = std::byte{0x00};  // 00000: elements 160, 176, 192, 208, 224
-  const Matrix<float> y = ggml_values(GgmlBlock::kTQ1_0, block, 1, 256);
+  const Matrix<float> y = ggml_values(ggml::Type::kTQ1_0, block, 1, 256);
   for (Index i = 0; i < 256; ++i) {
     const bool high = i % 32 == 0 && i <= 128;
     const bool low = i >= 160 && i < 240 && i % 16 == 0;
@@ -87,12 +87,12 @@ TEST(GgmlDequantize, TernaryBytesHoldFiveDigits) {
 // E8M0: 2^(e - 127), halved because the table holds doubled values. e = 0 is subnormal, not 0.
 TEST(GgmlDequantize, Mxfp4ScalesReachSubnormalsAndTheTop) {
   auto block = bytes_of({0, 0x17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x90});
-  Matrix<float> y = ggml_values(GgmlBlock::kMXFP4, block, 1, 32);
+  Matrix<float> y = ggml_values(ggml::Type::kMXFP4, block, 1, 32);
   EXPECT_EQ(y(0, 0), 12 * 0x1p-128f);
   EXPECT_EQ(y(0, 16), 0x1p-128f);
   EXPECT_EQ(y(0, 31), -0x1p-128f);
   block[0] = std::byte{0xFE};
-  y = ggml_values(GgmlBlock::kMXFP4, block, 1, 32);
+  y = ggml_values(ggml::Type::kMXFP4, block, 1, 32);
   EXPECT_EQ(y(0, 16), 0x1p126f);
 }
 
@@ -100,11 +100,11 @@ TEST(GgmlDequantize, Mxfp4ScalesReachSubnormalsAndTheTop) {
 TEST(GgmlDequantize, DecodesAnyBytes) {
   for (const GoldenError& golden : kGoldenErrors) {
     for (const int byte : {0x7F, 0x80, 0xFF}) {
-      const std::vector<std::byte> bytes(ggml_row_bytes(golden.type, 256),
+      const std::vector<std::byte> bytes(ggml::row_bytes(golden.type, 256),
                                          static_cast<std::byte>(byte));
       EXPECT_NO_THROW(ggml_values(golden.type, bytes, 1, 256)) << name_of_type(golden.type);
     }
-    const std::vector<std::byte> zeros(ggml_row_bytes(golden.type, 256));
+    const std::vector<std::byte> zeros(ggml::row_bytes(golden.type, 256));
     EXPECT_EQ(std::abs(ggml_values(golden.type, zeros, 1, 256)(0, 255)), 0)
         << name_of_type(golden.type);
   }

@@ -29,7 +29,7 @@ std::vector<float> read_floats(const std::string& name, DType dtype) {
 
 struct Written {
   std::string tensor;
-  GgmlBlock type;
+  ggml::Type type;
   Index columns;
   bool weighted;
 };
@@ -49,14 +49,22 @@ TEST_P(GgmlWritten, QuantizesToTheSameBytes) {
 }
 
 const Written kWritten[] = {
-    {"ffn_down_0", GgmlBlock::kQ4_0, 512, false},   {"ffn_down_0", GgmlBlock::kQ4_1, 512, false},
-    {"ffn_down_0", GgmlBlock::kQ5_0, 512, false},   {"ffn_down_0", GgmlBlock::kQ5_1, 512, false},
-    {"ffn_down_0", GgmlBlock::kQ8_0, 512, false},   {"ffn_down_0", GgmlBlock::kQ6_K, 512, false},
-    {"ffn_down_0", GgmlBlock::kIQ4_NL, 512, false}, {"ffn_down_0", GgmlBlock::kIQ4_XS, 512, false},
-    {"ffn_down_0", GgmlBlock::kQ3_K, 512, false},   {"ffn_down_0", GgmlBlock::kQ3_K, 512, true},
-    {"ffn_down_0", GgmlBlock::kQ4_K, 512, false},   {"ffn_down_0", GgmlBlock::kQ4_K, 512, true},
-    {"ffn_down_0", GgmlBlock::kQ5_K, 512, false},   {"attn_q_0", GgmlBlock::kQ2_K, 256, false},
-    {"attn_q_0", GgmlBlock::kQ2_K, 256, true},      {"ffn_down_1", GgmlBlock::kQ6_K, 512, true},
+    {"ffn_down_0", ggml::Type::kQ4_0, 512, false},
+    {"ffn_down_0", ggml::Type::kQ4_1, 512, false},
+    {"ffn_down_0", ggml::Type::kQ5_0, 512, false},
+    {"ffn_down_0", ggml::Type::kQ5_1, 512, false},
+    {"ffn_down_0", ggml::Type::kQ8_0, 512, false},
+    {"ffn_down_0", ggml::Type::kQ6_K, 512, false},
+    {"ffn_down_0", ggml::Type::kIQ4_NL, 512, false},
+    {"ffn_down_0", ggml::Type::kIQ4_XS, 512, false},
+    {"ffn_down_0", ggml::Type::kQ3_K, 512, false},
+    {"ffn_down_0", ggml::Type::kQ3_K, 512, true},
+    {"ffn_down_0", ggml::Type::kQ4_K, 512, false},
+    {"ffn_down_0", ggml::Type::kQ4_K, 512, true},
+    {"ffn_down_0", ggml::Type::kQ5_K, 512, false},
+    {"attn_q_0", ggml::Type::kQ2_K, 256, false},
+    {"attn_q_0", ggml::Type::kQ2_K, 256, true},
+    {"ffn_down_1", ggml::Type::kQ6_K, 512, true},
 };
 
 INSTANTIATE_TEST_SUITE_P(LlamaCpp, GgmlWritten, testing::ValuesIn(kWritten), [](const auto& test) {

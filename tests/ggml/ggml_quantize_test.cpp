@@ -1,11 +1,10 @@
-#include "calque/ggml/quantize.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "calque/core/error.h"
+#include "calque/kernels/ggml.h"
 #include "ggml/ggml_samples.h"
 
 namespace calque {
@@ -68,7 +67,7 @@ TEST(GgmlQuantize, EachSuperBlockStandsForItself) {
   const std::vector<float> row = ggml_noise(kBlocks * 256);
   const std::vector<float> importance = ggml_importance(kBlocks * 256);
   for (const GoldenError& golden : kGoldenErrors) {
-    const bool whole_row = golden.type <= GgmlBlock::kQ5_1;
+    const bool whole_row = golden.type <= ggml::Type::kQ5_1;
     const auto weights = whole_row ? std::vector<float>{} : importance;
     const auto bytes =
         ggml_quantized(golden.type, MatrixView<const float>(row.data(), 1, kBlocks * 256), weights);
@@ -87,7 +86,7 @@ TEST(GgmlQuantize, EachSuperBlockStandsForItself) {
 // Rows of 160 columns are five blocks of 32: blocks of 32 need no multiple of 256.
 TEST(GgmlQuantize, BlocksOf32TakeNarrowRows) {
   const std::vector<float> x = ggml_noise(320);
-  for (const GgmlBlock type : {GgmlBlock::kQ4_0, GgmlBlock::kQ8_0, GgmlBlock::kIQ4_NL}) {
+  for (const ggml::Type type : {ggml::Type::kQ4_0, ggml::Type::kQ8_0, ggml::Type::kIQ4_NL}) {
     const auto both = ggml_quantized(type, MatrixView<const float>(x.data(), 2, 160), {});
     const auto second = ggml_quantized(type, MatrixView<const float>(x.data() + 160, 1, 160), {});
     EXPECT_TRUE(std::equal(second.begin(), second.end(), both.begin() + both.size() / 2))
@@ -109,21 +108,21 @@ TEST(GgmlQuantize, ThreadsAndStrideDoNotMatter) {
 
 // Bits per weight times 256 / 8, from the format's table.
 TEST(GgmlQuantize, RowBytesFollowTheFormat) {
-  EXPECT_EQ(ggml_row_bytes(GgmlBlock::kQ4_0, 4096), 4096u / 32 * 18);
-  EXPECT_EQ(ggml_row_bytes(GgmlBlock::kQ2_K, 512), 168u);
-  EXPECT_EQ(ggml_row_bytes(GgmlBlock::kQ3_K, 512), 220u);
-  EXPECT_EQ(ggml_row_bytes(GgmlBlock::kQ6_K, 512), 420u);
-  EXPECT_EQ(ggml_row_bytes(GgmlBlock::kIQ4_XS, 512), 272u);
-  EXPECT_EQ(ggml_row_bytes(GgmlBlock::kTQ1_0, 512), 108u);
-  EXPECT_EQ(ggml_block_columns(GgmlBlock::kQ4_K), 256);
-  EXPECT_EQ(ggml_block_bytes(GgmlBlock::kQ4_K), 144u);
+  EXPECT_EQ(ggml::row_bytes(ggml::Type::kQ4_0, 4096), 4096u / 32 * 18);
+  EXPECT_EQ(ggml::row_bytes(ggml::Type::kQ2_K, 512), 168u);
+  EXPECT_EQ(ggml::row_bytes(ggml::Type::kQ3_K, 512), 220u);
+  EXPECT_EQ(ggml::row_bytes(ggml::Type::kQ6_K, 512), 420u);
+  EXPECT_EQ(ggml::row_bytes(ggml::Type::kIQ4_XS, 512), 272u);
+  EXPECT_EQ(ggml::row_bytes(ggml::Type::kTQ1_0, 512), 108u);
+  EXPECT_EQ(ggml::info_of(ggml::Type::kQ4_K).block_columns, 256);
+  EXPECT_EQ(ggml::info_of(ggml::Type::kQ4_K).block_bytes, 144u);
 }
 
 TEST(GgmlQuantize, KnowsItsTypes) {
-  EXPECT_TRUE(is_ggml_block(12));
-  EXPECT_FALSE(is_ggml_block(0));   // F32 has no blocks
-  EXPECT_FALSE(is_ggml_block(16));  // IQ2_XXS
-  EXPECT_FALSE(is_ggml_block(4));   // removed from the format
+  EXPECT_TRUE(ggml::find_type(12)->quantized());
+  EXPECT_FALSE(ggml::find_type(0)->quantized());   // F32 has no blocks
+  EXPECT_FALSE(ggml::find_type(16)->quantized());  // IQ2_XXS
+  EXPECT_EQ(ggml::find_type(4), nullptr);          // removed from the format
 }
 
 template <typename Body>
@@ -138,21 +137,21 @@ std::string refusal(Body body) {
 }
 
 TEST(GgmlQuantize, RefusesShapesThatDoNotFit) {
-  EXPECT_THAT(refusal([] { ggml_row_bytes(GgmlBlock::kQ4_K, 300); }),
+  EXPECT_THAT(refusal([] { ggml::row_bytes(ggml::Type::kQ4_K, 300); }),
               HasSubstr("columns beyond the last whole block is 44, expected 0"));
-  EXPECT_THAT(refusal([] { ggml_block_bytes(static_cast<GgmlBlock>(16)); }),
-              HasSubstr("ggml type 16 has no block codec"));
   const Matrix<float> x(2, 256);
   const Exec exec = open_exec("cpu", 1);
   std::vector<std::byte> out(288);
+  EXPECT_THAT(refusal([&] { ggml::quantize(ggml::Type::kIQ2_XXS, x, {}, out.data()); }),
+              HasSubstr("ggml type 16 has no block codec"));
   EXPECT_THAT(
-      refusal([&] { ggml_quantize(GgmlBlock::kQ4_K, x, {}, std::span(out).first(287), exec); }),
+      refusal([&] { ggml_quantize(ggml::Type::kQ4_K, x, {}, std::span(out).first(287), exec); }),
       HasSubstr("ggml_quantize: out has 287 elements, expected 288"));
   EXPECT_THAT(
-      refusal([&] { ggml_quantize(GgmlBlock::kQ4_K, x, std::vector<float>(255), out, exec); }),
+      refusal([&] { ggml_quantize(ggml::Type::kQ4_K, x, std::vector<float>(255), out, exec); }),
       HasSubstr("importance_K has 255 elements, expected 256"));
   Matrix<float> y(1, 256);
-  EXPECT_THAT(refusal([&] { ggml_dequantize(GgmlBlock::kQ4_K, out, y, exec); }),
+  EXPECT_THAT(refusal([&] { ggml_dequantize(ggml::Type::kQ4_K, out, y, exec); }),
               HasSubstr("ggml_dequantize: bytes has 288 elements, expected 144"));
 }
 

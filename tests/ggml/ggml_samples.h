@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
+#include "calque/kernels/ggml.h"
 #include "ggml/ggml_golden.h"
 
 namespace calque {
@@ -69,15 +70,16 @@ inline std::vector<float> ggml_importance_of(GgmlInput input) {
   return ggml_importance();
 }
 
-inline std::vector<std::byte> ggml_quantized(GgmlBlock type, MatrixView<const float> x,
+inline std::vector<std::byte> ggml_quantized(ggml::Type type, MatrixView<const float> x,
                                              const std::vector<float>& importance,
                                              int threads = 1) {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(x.rows()) * ggml_row_bytes(type, x.cols()));
+  std::vector<std::byte> bytes(static_cast<std::size_t>(x.rows()) *
+                               ggml::row_bytes(type, x.cols()));
   ggml_quantize(type, x, importance, bytes, open_exec("cpu", threads));
   return bytes;
 }
 
-inline Matrix<float> ggml_values(GgmlBlock type, const std::vector<std::byte>& bytes, Index rows,
+inline Matrix<float> ggml_values(ggml::Type type, const std::vector<std::byte>& bytes, Index rows,
                                  Index columns) {
   Matrix<float> values(rows, columns);
   ggml_dequantize(type, bytes, values, open_exec("cpu", 1));
@@ -94,40 +96,6 @@ inline std::uint32_t crc32(const std::vector<std::byte>& bytes) {
   return ~crc;
 }
 
-inline std::string name_of_type(GgmlBlock type) {
-  switch (type) {
-    case GgmlBlock::kQ4_0:
-      return "Q4_0";
-    case GgmlBlock::kQ4_1:
-      return "Q4_1";
-    case GgmlBlock::kQ5_0:
-      return "Q5_0";
-    case GgmlBlock::kQ5_1:
-      return "Q5_1";
-    case GgmlBlock::kQ8_0:
-      return "Q8_0";
-    case GgmlBlock::kQ2_K:
-      return "Q2_K";
-    case GgmlBlock::kQ3_K:
-      return "Q3_K";
-    case GgmlBlock::kQ4_K:
-      return "Q4_K";
-    case GgmlBlock::kQ5_K:
-      return "Q5_K";
-    case GgmlBlock::kQ6_K:
-      return "Q6_K";
-    case GgmlBlock::kIQ4_NL:
-      return "IQ4_NL";
-    case GgmlBlock::kIQ4_XS:
-      return "IQ4_XS";
-    case GgmlBlock::kTQ1_0:
-      return "TQ1_0";
-    case GgmlBlock::kTQ2_0:
-      return "TQ2_0";
-    case GgmlBlock::kMXFP4:
-      return "MXFP4";
-  }
-  return "?";
-}
+inline std::string name_of_type(ggml::Type type) { return std::string(ggml::info_of(type).name); }
 
 }  // namespace calque

@@ -49,11 +49,11 @@ TEST_F(LlamaCppFile, HasItsTensors) {
   ASSERT_EQ(file_.tensors().size(), 12u);
   const GgufTensor& output = file_.tensors()[0];
   EXPECT_EQ(output.name, "output.weight");
-  EXPECT_EQ(output.type, GgmlType::kQ6_K);
+  EXPECT_EQ(output.type, ggml::Type::kQ6_K);
   EXPECT_THAT(output.ne, ElementsAre(256, 320));
   EXPECT_EQ(output.bytes.size(), 67'200u);  // 320 rows of one block of 210 bytes
   const GgufTensor& key = *file_.find_tensor("blk.0.attn_k.weight");
-  EXPECT_EQ(key.type, GgmlType::kQ4_0);
+  EXPECT_EQ(key.type, ggml::Type::kQ4_0);
   EXPECT_THAT(key.ne, ElementsAre(256, 128));
   EXPECT_EQ(key.element_count(), 32'768u);
   EXPECT_EQ(key.bytes.size(), 18'432u);  // 1024 blocks of 18 bytes
@@ -142,57 +142,6 @@ TEST(GgufFile, AcceptsEmptyTensorsAndNamesOf63Bytes) {
       open(folder, gguf({}, {gguf_tensor(name, {32, 0, 5}, 2, 0), gguf_tensor("u", {1}, 0, 0)}, 4));
   EXPECT_EQ(file.find_tensor(name)->element_count(), 0u);
   EXPECT_EQ(file.find_tensor("u")->bytes.size(), 4u);
-}
-
-// Sizes by hand from the fields of a block, see ggml's block structures.
-TEST(GgmlTypes, KnowTheirBlocks) {
-  const auto expect = [](std::uint32_t id, std::string_view name, int elements, int bytes) {
-    const GgmlTypeInfo* info = find_ggml_type(id);
-    ASSERT_NE(info, nullptr) << id;
-    EXPECT_EQ(info->name, name);
-    EXPECT_EQ(info->block_elements, elements) << name;
-    EXPECT_EQ(info->block_bytes, bytes) << name;
-    EXPECT_EQ(find_ggml_type(name), info);
-    EXPECT_EQ(&info_of(info->type), info);
-  };
-  expect(0, "F32", 1, 4);
-  expect(1, "F16", 1, 2);
-  expect(2, "Q4_0", 32, 2 + 16);
-  expect(3, "Q4_1", 32, 2 + 2 + 16);
-  expect(6, "Q5_0", 32, 2 + 4 + 16);
-  expect(7, "Q5_1", 32, 2 + 2 + 4 + 16);
-  expect(8, "Q8_0", 32, 2 + 32);
-  expect(9, "Q8_1", 32, 2 + 2 + 32);
-  expect(10, "Q2_K", 256, 16 + 64 + 2 + 2);
-  expect(11, "Q3_K", 256, 32 + 64 + 12 + 2);
-  expect(12, "Q4_K", 256, 2 + 2 + 12 + 128);
-  expect(13, "Q5_K", 256, 2 + 2 + 12 + 32 + 128);
-  expect(14, "Q6_K", 256, 128 + 64 + 16 + 2);
-  expect(15, "Q8_K", 256, 4 + 256 + 2 * 16);
-  expect(16, "IQ2_XXS", 256, 2 + 2 * 32);
-  expect(17, "IQ2_XS", 256, 2 + 2 * 32 + 8);
-  expect(18, "IQ3_XXS", 256, 2 + 3 * 32);
-  expect(19, "IQ1_S", 256, 2 + 32 + 2 * 8);
-  expect(20, "IQ4_NL", 32, 2 + 16);
-  expect(21, "IQ3_S", 256, 2 + 64 + 8 + 32 + 4);
-  expect(22, "IQ2_S", 256, 2 + 64 + 8 + 8);
-  expect(23, "IQ4_XS", 256, 2 + 2 + 4 + 128);
-  expect(24, "I8", 1, 1);
-  expect(25, "I16", 1, 2);
-  expect(26, "I32", 1, 4);
-  expect(27, "I64", 1, 8);
-  expect(28, "F64", 1, 8);
-  expect(29, "IQ1_M", 256, 32 + 16 + 8);
-  expect(30, "BF16", 1, 2);
-  expect(34, "TQ1_0", 256, 48 + 4 + 2);
-  expect(35, "TQ2_0", 256, 64 + 2);
-  expect(39, "MXFP4", 32, 1 + 16);
-}
-
-TEST(GgmlTypes, DoNotKnowOthers) {
-  EXPECT_EQ(find_ggml_type(4u), nullptr);
-  EXPECT_EQ(find_ggml_type("q4_0"), nullptr);
-  EXPECT_EQ(find_ggml_type(""), nullptr);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ const GgufMetadata kArchitecture = {
 
 std::vector<GgufTensorDeclaration> tensors(const std::string& names, std::uint64_t bytes = 64) {
   std::vector<GgufTensorDeclaration> result;
-  for (const char name : names) result.push_back({std::string(1, name), GgmlType::kI8, {bytes}});
+  for (const char name : names) result.push_back({std::string(1, name), ggml::Type::kI8, {bytes}});
   return result;
 }
 

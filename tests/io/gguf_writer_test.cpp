@@ -47,8 +47,9 @@ TEST(GgufWriter, WritesTheMinimalFileByteForByte) {
       {"a.b", scalar(true)},
       {"a.arr", array(std::vector<std::string>{"x", "yz"})},
   };
-  GgufWriter writer(folder / "a.gguf", metadata,
-                    {{"w.weight", GgmlType::kQ4_0, {32, 1}}, {"n.weight", GgmlType::kF32, {3}}});
+  GgufWriter writer(
+      folder / "a.gguf", metadata,
+      {{"w.weight", ggml::Type::kQ4_0, {32, 1}}, {"n.weight", ggml::Type::kF32, {3}}});
   writer.write("n.weight", bytes_of(raw(1.0f) + raw(2.0f) + raw(-0.5f)));
   writer.write("w.weight", bytes_of(from_hex("bc2fe456b89b31161d5920ba94674acef43f")));
   EXPECT_EQ(writer.file_bytes(), 320u);
@@ -120,7 +121,7 @@ TEST(GgufWriter, StoresTheTypeIdsOfTheFormat) {
 TEST(GgufWriter, PadsEveryTensorWithZeros) {
   const TempFolder folder;
   GgufWriter writer(folder / "a.gguf", {},
-                    {{"t", GgmlType::kI8, {33}}, {"u", GgmlType::kI8, {64}}});
+                    {{"t", ggml::Type::kI8, {33}}, {"u", ggml::Type::kI8, {64}}});
   writer.write("u", bytes_of(std::string(64, 'u')));
   writer.write("t", bytes_of(std::string(33, 't')));
   writer.finish();
@@ -131,7 +132,7 @@ TEST(GgufWriter, PadsEveryTensorWithZeros) {
 TEST(GgufWriter, LeavesNothingBehindWithoutFinish) {
   const TempFolder folder;
   {
-    GgufWriter writer(folder / "a.gguf", {}, {{"t", GgmlType::kI8, {4}}});
+    GgufWriter writer(folder / "a.gguf", {}, {{"t", ggml::Type::kI8, {4}}});
     writer.write("t", bytes_of("1234"));
   }
   EXPECT_THAT(names_in(folder.path()), IsEmpty());
@@ -141,7 +142,7 @@ TEST(GgufWriter, ReportsAFullDiskBeforeTheWork) {
   const TempFolder folder;
   const Error error = error_of([&] {
     const FileSizeLimit limit(1'000);
-    GgufWriter writer(folder / "a.gguf", {}, {{"t", GgmlType::kI8, {5'000}}});
+    GgufWriter writer(folder / "a.gguf", {}, {{"t", ggml::Type::kI8, {5'000}}});
   });
   EXPECT_THAT(error, IsError(ErrorKind::kResource, "a.gguf.partial: cannot reserve space"));
   EXPECT_THAT(names_in(folder.path()), IsEmpty());
@@ -159,16 +160,17 @@ class WriterMistakes : public ::testing::Test {
 };
 
 TEST_F(WriterMistakes, InNames) {
-  expect_refused({}, {{std::string(64, 'n'), GgmlType::kF32, {1}}}, "has 64 bytes");
-  expect_refused({}, {{"t", GgmlType::kF32, {1}}, {"t", GgmlType::kF32, {1}}}, "declared twice");
+  expect_refused({}, {{std::string(64, 'n'), ggml::Type::kF32, {1}}}, "has 64 bytes");
+  expect_refused({}, {{"t", ggml::Type::kF32, {1}}, {"t", ggml::Type::kF32, {1}}},
+                 "declared twice");
   expect_refused({{"k", scalar(true)}, {"k", scalar(false)}}, {}, "key 'k' is set twice");
   expect_refused({{"", scalar(true)}}, {}, "a GGUF key has no name");
 }
 
 TEST_F(WriterMistakes, InShapes) {
-  expect_refused({}, {{"t", GgmlType::kF32, {1, 1, 1, 1, 1}}}, "has 5 dimensions");
-  expect_refused({}, {{"t", GgmlType::kF32, {}}}, "has 0 dimensions");
-  expect_refused({}, {{"t", GgmlType::kQ4_0, {48, 32}}}, "rows are not whole blocks of 32");
+  expect_refused({}, {{"t", ggml::Type::kF32, {1, 1, 1, 1, 1}}}, "has 5 dimensions");
+  expect_refused({}, {{"t", ggml::Type::kF32, {}}}, "has 0 dimensions");
+  expect_refused({}, {{"t", ggml::Type::kQ4_0, {48, 32}}}, "rows are not whole blocks of 32");
 }
 
 TEST_F(WriterMistakes, InTheAlignment) {
@@ -177,7 +179,8 @@ TEST_F(WriterMistakes, InTheAlignment) {
 }
 
 TEST_F(WriterMistakes, InTheBytes) {
-  GgufWriter writer(folder_ / "a.gguf", {}, {{"t", GgmlType::kI8, {4}}, {"u", GgmlType::kI8, {4}}});
+  GgufWriter writer(folder_ / "a.gguf", {},
+                    {{"t", ggml::Type::kI8, {4}}, {"u", ggml::Type::kI8, {4}}});
   EXPECT_THAT(error_of([&] { writer.write("x", bytes_of("1234")); }),
               IsError(ErrorKind::kInternal, "'x' was never declared"));
   EXPECT_THAT(error_of([&] { writer.write("t", bytes_of("123")); }),
@@ -190,7 +193,7 @@ TEST_F(WriterMistakes, InTheBytes) {
 }
 
 TEST_F(WriterMistakes, InParts) {
-  GgufWriter writer(folder_ / "a.gguf", {}, {{"t", GgmlType::kI8, {4}}});
+  GgufWriter writer(folder_ / "a.gguf", {}, {{"t", ggml::Type::kI8, {4}}});
   EXPECT_THAT(error_of([&] { writer.write_part("t", 3, bytes_of("12")); }),
               IsError(ErrorKind::kInternal, "declared with 4 bytes, 2 come at 3"));
   EXPECT_THAT(error_of([&] { writer.write_part("t", ~std::uint64_t{0}, bytes_of("12")); }),
@@ -204,7 +207,7 @@ TEST_F(WriterMistakes, InParts) {
 
 TEST(GgufWriter, TakesPartsOfATensorInAnyOrder) {
   const TempFolder folder;
-  GgufWriter writer(folder / "a.gguf", {}, {{"t", GgmlType::kI8, {2, 3}}});
+  GgufWriter writer(folder / "a.gguf", {}, {{"t", ggml::Type::kI8, {2, 3}}});
   writer.write_part("t", 4, bytes_of("ef"));
   writer.write_part("t", 0, bytes_of("ab"));
   writer.write_part("t", 2, bytes_of("cd"));

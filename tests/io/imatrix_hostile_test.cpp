@@ -34,8 +34,8 @@ class HostileImatrix : public ::testing::Test {
     const auto size = [](const auto& values) { return std::uint64_t{values.size()}; };
     GgufWriter writer(folder_ / "a.gguf",
                       {{"general.type", GgufValue::Scalar(std::string("imatrix"))}},
-                      {{"q.in_sum2", GgmlType::kF32, {2, size(sums) / 2}},
-                       {"q.counts", GgmlType::kF32, {1, size(counts)}}});
+                      {{"q.in_sum2", ggml::Type::kF32, {2, size(sums) / 2}},
+                       {"q.counts", ggml::Type::kF32, {1, size(counts)}}});
     writer.write("q.in_sum2", std::as_bytes(std::span(sums)));
     writer.write("q.counts", std::as_bytes(std::span(counts)));
     writer.finish();

@@ -99,7 +99,7 @@ TEST(StageNeeds, OfRtnWithoutTextAreSearchAndRounding) {
 
 TEST(StageNeeds, OfGgufBlocksAreWhatMovesTheirScaleCodes) {
   const StageNeeds needs =
-      stage_needs(gptq_job(), {plan_with("gguf", {quant::block_grid(GgmlBlock::kQ4_K)})});
+      stage_needs(gptq_job(), {plan_with("gguf", {quant::block_grid(ggml::Type::kQ4_K)})});
   EXPECT_THAT(needs.quantize, ElementsAre(Operation::kGramEnergy, Operation::kInverseCholesky,
                                           Operation::kGptqSweep, Operation::kRefineBlocks));
   EXPECT_THAT(needs.pack, IsEmpty());

@@ -22,32 +22,32 @@ const Matrix<float>& hessian_of(Index columns) {
              test::damped_hessian(test::correlated_inputs(columns + 100, columns, 6, 62), 0.01);
 }
 
-class RefineBlocks : public ::testing::TestWithParam<std::tuple<GgmlBlock, Index>> {
+class RefineBlocks : public ::testing::TestWithParam<std::tuple<ggml::Type, Index>> {
  protected:
-  GgmlBlock type_ = std::get<0>(GetParam());
+  ggml::Type type_ = std::get<0>(GetParam());
   Index columns_ = std::get<1>(GetParam());
-  const GgmlStructure& structure_ = *find_ggml_structure(type_);
+  const ggml::Structure& structure_ = *ggml::info_of(type_).structure;
   Matrix<float> weight_ = test::normal_matrix(kRows, columns_, 61);
   const Matrix<float>& hessian_ = hessian_of(columns_);
   const Exec exec_ = open_exec("cpu", 2);
 
-  GgmlFields start() const {
+  ggml::Fields start() const {
     return ggml_fields(type_, ggml_quantized(type_, weight_, {}), kRows, columns_, exec_);
   }
-  std::vector<double> refine(MatrixView<const float> hessian, GgmlFields& fields, int passes,
+  std::vector<double> refine(MatrixView<const float> hessian, ggml::Fields& fields, int passes,
                              int threads = 2) const {
     std::vector<double> losses(kRows);
     refine_blocks({weight_, hessian, structure_, passes, fields, losses},
                   open_exec("cpu", threads));
     return losses;
   }
-  std::vector<std::byte> bytes_of(const GgmlFields& fields) const {
-    std::vector<std::byte> bytes(kRows * ggml_row_bytes(type_, columns_));
+  std::vector<std::byte> bytes_of(const ggml::Fields& fields) const {
+    std::vector<std::byte> bytes(kRows * ggml::row_bytes(type_, columns_));
     store_ggml_fields(type_, fields, bytes, exec_);
     return bytes;
   }
   // By the definition in double, of what the stored bytes stand for.
-  std::vector<double> losses_of(const Matrix<float>& hessian, const GgmlFields& fields) const {
+  std::vector<double> losses_of(const Matrix<float>& hessian, const ggml::Fields& fields) const {
     const Matrix<float> values = ggml_values(type_, bytes_of(fields), kRows, columns_);
     std::vector<double> losses;
     Matrix<float> error(1, columns_);
@@ -65,7 +65,7 @@ double total(const std::vector<double>& losses) {
 
 // The residual behind the losses that come back is kept up in fp32 through some K updates a pass.
 TEST_P(RefineBlocks, LowersEveryRowsLossWithEveryPassAndReturnsIt) {
-  GgmlFields fields = start();
+  ggml::Fields fields = start();
   std::vector<double> before = losses_of(hessian_, fields);
   const std::vector<double> first = before;
   for (int pass = 0; pass < 3; ++pass) {
@@ -82,8 +82,8 @@ TEST_P(RefineBlocks, LowersEveryRowsLossWithEveryPassAndReturnsIt) {
 }
 
 TEST_P(RefineBlocks, StaysWhereItCanBeStored) {
-  GgmlFields fields = start();
-  const GgmlFields old = fields.clone();
+  ggml::Fields fields = start();
+  const ggml::Fields old = fields.clone();
   refine(hessian_, fields, 3);
   for (Index i = 0; i < fields.scale_codes_NG.size(); ++i) {
     EXPECT_GE(fields.scale_codes_NG.data()[i], structure_.lowest_scale);
@@ -107,7 +107,7 @@ TEST_P(RefineBlocks, StaysWhereItCanBeStored) {
 TEST_P(RefineBlocks, TakesNoHessianForTheIdentity) {
   Matrix<float> identity(columns_, columns_);
   for (Index k = 0; k < columns_; ++k) identity(k, k) = 1.0f;
-  GgmlFields none = start(), explicitly = start();
+  ggml::Fields none = start(), explicitly = start();
   const std::vector<double> before = losses_of(identity, none);
   const std::vector<double> losses = refine({}, none, 2);
   refine(identity, explicitly, 2);
@@ -121,29 +121,29 @@ TEST_P(RefineBlocks, TakesNoHessianForTheIdentity) {
 }
 
 TEST_P(RefineBlocks, DoesNotDependOnTheNumberOfThreads) {
-  GgmlFields one = start(), three = start();
+  ggml::Fields one = start(), three = start();
   EXPECT_EQ(refine(hessian_, one, 2, 1), refine(hessian_, three, 2, 3));
   EXPECT_EQ(bytes_of(one), bytes_of(three));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, RefineBlocks,
-                         ::testing::Combine(::testing::Values(GgmlBlock::kQ2_K, GgmlBlock::kQ3_K,
-                                                              GgmlBlock::kQ4_K, GgmlBlock::kQ5_K,
-                                                              GgmlBlock::kQ6_K, GgmlBlock::kIQ4_NL,
-                                                              GgmlBlock::kIQ4_XS),
-                                            ::testing::Values(Index{256}, Index{768})),
-                         [](const auto& tested) {
-                           return name_of_type(std::get<0>(tested.param)) + "_" +
-                                  std::to_string(std::get<1>(tested.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Types, RefineBlocks,
+    ::testing::Combine(::testing::Values(ggml::Type::kQ2_K, ggml::Type::kQ3_K, ggml::Type::kQ4_K,
+                                         ggml::Type::kQ5_K, ggml::Type::kQ6_K, ggml::Type::kIQ4_NL,
+                                         ggml::Type::kIQ4_XS),
+                       ::testing::Values(Index{256}, Index{768})),
+    [](const auto& tested) {
+      return name_of_type(std::get<0>(tested.param)) + "_" +
+             std::to_string(std::get<1>(tested.param));
+    });
 
 // By hand: nothing is coupled, weights of 0.99 times the levels keep the levels' own codes at step
 // 1 (half a gap is 4.5 at least, the weights moved by 1.27 at most), and the least-squares step is
 // 0.99.
 TEST(RefineOneBlock, FindsTheLeastSquaresStep) {
-  const GgmlStructure& structure = *find_ggml_structure(GgmlBlock::kIQ4_NL);
-  GgmlFields fields = {Matrix<std::uint8_t>(1, 32), Matrix<std::int8_t>(1, 1),
-                       Matrix<std::int8_t>(1, 1), Matrix<float>(1, 1), Matrix<float>(1, 1)};
+  const ggml::Structure& structure = *ggml::info_of(ggml::Type::kIQ4_NL).structure;
+  ggml::Fields fields = {Matrix<std::uint8_t>(1, 32), Matrix<std::int8_t>(1, 1),
+                         Matrix<std::int8_t>(1, 1), Matrix<float>(1, 1), Matrix<float>(1, 1)};
   Matrix<float> weight(1, 32);
   for (Index k = 0; k < 32; ++k) {
     fields.codes_NK(0, k) = static_cast<std::uint8_t>(k % 16);

@@ -63,7 +63,7 @@ double total(const std::vector<double>& losses) {
 }
 
 struct Case {
-  GgmlBlock block;
+  ggml::Type block;
   Index columns;
 };
 
@@ -150,17 +150,16 @@ TEST_P(BlockGptq, DoesNotDependOnTheNumberOfThreads) {
   EXPECT_EQ(one.report.loss, three.report.loss);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, BlockGptq,
-                         ::testing::Values(Case{GgmlBlock::kQ2_K, 768}, Case{GgmlBlock::kQ3_K, 768},
-                                           Case{GgmlBlock::kQ4_K, 256}, Case{GgmlBlock::kQ5_K, 768},
-                                           Case{GgmlBlock::kQ6_K, 256},
-                                           Case{GgmlBlock::kIQ4_NL, 288},
-                                           Case{GgmlBlock::kIQ4_XS, 768}),
-                         [](const auto& tested) {
-                           const std::string name = block_grid(tested.param.block).description();
-                           return name.substr(0, name.find(' ')) + "_" +
-                                  std::to_string(tested.param.columns);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Types, BlockGptq,
+    ::testing::Values(Case{ggml::Type::kQ2_K, 768}, Case{ggml::Type::kQ3_K, 768},
+                      Case{ggml::Type::kQ4_K, 256}, Case{ggml::Type::kQ5_K, 768},
+                      Case{ggml::Type::kQ6_K, 256}, Case{ggml::Type::kIQ4_NL, 288},
+                      Case{ggml::Type::kIQ4_XS, 768}),
+    [](const auto& tested) {
+      const std::string name = block_grid(tested.param.block).description();
+      return name.substr(0, name.find(' ')) + "_" + std::to_string(tested.param.columns);
+    });
 
 TEST(BlockGptqFallback, IsTheReferenceWhereTheHessianIsUnusable) {
   quant::InputStats stats = white_stats(256);
@@ -169,9 +168,9 @@ TEST(BlockGptqFallback, IsTheReferenceWhereTheHessianIsUnusable) {
   const Exec exec = open_exec("cpu", 1);
   const Rounder gptq = make_gptq({.refine_passes = 2});
   const Rounded rounded =
-      gptq(stats.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
+      gptq(stats.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ4_K));
   const Rounded reference =
-      make_rtn({})(stats.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
+      make_rtn({})(stats.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ4_K));
   EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
   EXPECT_EQ(rounded.report.method, "imatrix");
   EXPECT_THAT(rounded.report.fallback_reason, ::testing::HasSubstr("not positive definite"));
@@ -180,7 +179,7 @@ TEST(BlockGptqFallback, IsTheReferenceWhereTheHessianIsUnusable) {
 TEST(BlockGptqFallback, IsTheReferenceForTypesWithoutScaleCodes) {
   const Matrix<float> weight_NK = test::normal_matrix(3, 256, 73);
   const Exec exec = open_exec("cpu", 1);
-  for (const GgmlBlock block : {GgmlBlock::kTQ2_0, GgmlBlock::kMXFP4, GgmlBlock::kQ8_0}) {
+  for (const ggml::Type block : {ggml::Type::kTQ2_0, ggml::Type::kMXFP4, ggml::Type::kQ8_0}) {
     const Rounder gptq = make_gptq({.refine_passes = 2});
     const Rounded rounded =
         gptq(stats_for(256).clone(), exec)(weight_NK.clone(), block_grid(block));
@@ -200,9 +199,9 @@ TEST(BlockGptqFallback, IsTheReferenceWhereOnlyMeanSquaresAreKnown) {
   const Exec exec = open_exec("cpu", 1);
   const Rounder gptq = make_gptq({.refine_passes = 2});
   const Rounded rounded =
-      gptq(given.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ2_K));
+      gptq(given.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ2_K));
   const Rounded reference =
-      make_rtn({})(given.clone(), exec)(weight_NK.clone(), block_grid(GgmlBlock::kQ2_K));
+      make_rtn({})(given.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ2_K));
   EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
   EXPECT_EQ(rounded.report.method, "imatrix");
 }

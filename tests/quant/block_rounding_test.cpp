@@ -53,7 +53,7 @@ std::string bytes_of(const QuantizedMatrix& q) {
 struct Case {
   std::string tensor;
   std::string type;
-  GgmlBlock block;
+  ggml::Type block;
 };
 
 void PrintTo(const Case& tested, std::ostream* out) { *out << tested.tensor << "." << tested.type; }
@@ -75,13 +75,13 @@ TEST_P(WithoutImportance, RtnGivesTheBytesOfLlamaQuantize) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WithoutImportance,
-                         ::testing::Values(Case{"attn_q_0", "Q2_K", GgmlBlock::kQ2_K},
-                                           Case{"ffn_down_0", "Q3_K", GgmlBlock::kQ3_K},
-                                           Case{"ffn_down_0", "Q4_K", GgmlBlock::kQ4_K},
-                                           Case{"ffn_down_0", "Q5_K", GgmlBlock::kQ5_K},
-                                           Case{"ffn_down_0", "Q6_K", GgmlBlock::kQ6_K},
-                                           Case{"ffn_down_0", "IQ4_NL", GgmlBlock::kIQ4_NL},
-                                           Case{"ffn_down_0", "IQ4_XS", GgmlBlock::kIQ4_XS}),
+                         ::testing::Values(Case{"attn_q_0", "Q2_K", ggml::Type::kQ2_K},
+                                           Case{"ffn_down_0", "Q3_K", ggml::Type::kQ3_K},
+                                           Case{"ffn_down_0", "Q4_K", ggml::Type::kQ4_K},
+                                           Case{"ffn_down_0", "Q5_K", ggml::Type::kQ5_K},
+                                           Case{"ffn_down_0", "Q6_K", ggml::Type::kQ6_K},
+                                           Case{"ffn_down_0", "IQ4_NL", ggml::Type::kIQ4_NL},
+                                           Case{"ffn_down_0", "IQ4_XS", ggml::Type::kIQ4_XS}),
                          name_of_case);
 
 // Bytes that llama-quantize wrote with llama-imatrix's matrix.
@@ -98,10 +98,10 @@ TEST_P(WithImportance, RtnGivesTheBytesOfLlamaQuantize) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WithImportance,
-                         ::testing::Values(Case{"attn_q_0", "Q2_K", GgmlBlock::kQ2_K},
-                                           Case{"ffn_down_0", "Q3_K", GgmlBlock::kQ3_K},
-                                           Case{"ffn_down_0", "Q4_K", GgmlBlock::kQ4_K},
-                                           Case{"ffn_down_1", "Q6_K", GgmlBlock::kQ6_K}),
+                         ::testing::Values(Case{"attn_q_0", "Q2_K", ggml::Type::kQ2_K},
+                                           Case{"ffn_down_0", "Q3_K", ggml::Type::kQ3_K},
+                                           Case{"ffn_down_0", "Q4_K", ggml::Type::kQ4_K},
+                                           Case{"ffn_down_1", "Q6_K", ggml::Type::kQ6_K}),
                          name_of_case);
 
 // Without statistics |E|^2 / |W|^2; with a diagonal Gram matrix sum_k G_kk |e_k|^2, both by hand.
@@ -111,7 +111,7 @@ TEST(BlockRounding, ReportsTheErrorOfWhatItStored) {
   const quant::InputStats stats = imatrix_of("ffn_down_0");
   for (const bool calibrated : {false, true}) {
     const Rounded rounded = make_rtn({})((calibrated ? stats : none).clone(), open_exec("cpu", 1))(
-        weight_NK.clone(), block_grid(GgmlBlock::kQ4_K));
+        weight_NK.clone(), block_grid(ggml::Type::kQ4_K));
     const Matrix<float> values_NK = dequantize(rounded.matrix);
     double error = 0;
     double energy = 0;
@@ -137,7 +137,7 @@ TEST(BlockRounding, KeepsBlocksWhoseInputsWereNeverSeen) {
   quant::InputStats stats = imatrix_of("ffn_down_0");
   for (Index k = 0; k < 256; ++k) stats.gram_KK(k, k) = 0;
   const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 1))(
-      weights_of("ffn_down_0"), block_grid(GgmlBlock::kQ4_K));
+      weights_of("ffn_down_0"), block_grid(ggml::Type::kQ4_K));
   const Matrix<float> values_NK = dequantize(rounded.matrix);
   double sum = 0;
   for (Index k = 0; k < 256; ++k) sum += std::abs(static_cast<double>(values_NK(0, k)));
@@ -148,7 +148,7 @@ TEST(BlockRounding, TakesAnyImportanceWhereNoInputWasEverDifferentFromZero) {
   quant::InputStats stats = imatrix_of("ffn_down_0");
   for (Index k = 0; k < 512; ++k) stats.gram_KK(k, k) = 0;
   const Rounded rounded = make_rtn({})(stats.clone(), open_exec("cpu", 1))(
-      weights_of("ffn_down_0"), block_grid(GgmlBlock::kQ6_K));
+      weights_of("ffn_down_0"), block_grid(ggml::Type::kQ6_K));
   const Matrix<float> weight_NK = weights_of("ffn_down_0");
   const Matrix<float> values_NK = dequantize(rounded.matrix);
   double largest = 0;
@@ -162,7 +162,7 @@ TEST(BlockRounding, RefusesRowsThatAreNotWholeBlocks) {
   const quant::InputStats none;
   const SiteRounder round_one = make_rtn({})(none.clone(), open_exec("cpu", 1));
   try {
-    round_one(Matrix<float>(2, 320), block_grid(GgmlBlock::kQ4_K));
+    round_one(Matrix<float>(2, 320), block_grid(ggml::Type::kQ4_K));
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kInternal);
@@ -170,18 +170,18 @@ TEST(BlockRounding, RefusesRowsThatAreNotWholeBlocks) {
 }
 
 TEST(BlockGrid, KnowsItsShapeAndName) {
-  const Grid grid = block_grid(GgmlBlock::kQ6_K);
+  const Grid grid = block_grid(ggml::Type::kQ6_K);
   EXPECT_EQ(grid.description(), "Q6_K blocks");
   EXPECT_TRUE(grid.divides(512));
   EXPECT_FALSE(grid.divides(320));
   EXPECT_EQ(grid.bits, 6);
-  EXPECT_NE(grid, block_grid(GgmlBlock::kQ3_K));
+  EXPECT_NE(grid, block_grid(ggml::Type::kQ3_K));
 }
 
 TEST(DivideRows, RefusesBlocks) {
   const quant::InputStats none;
   Rounded rounded = make_rtn({})(none.clone(), open_exec("cpu", 1))(weights_of("attn_q_0"),
-                                                                    block_grid(GgmlBlock::kQ2_K));
+                                                                    block_grid(ggml::Type::kQ2_K));
   try {
     divide_rows(rounded.matrix, std::vector<float>(kRows, 2.0f));
     FAIL();

@@ -135,7 +135,7 @@ TEST(Gptq, GivesTheSameCodesStripByStrip) {
   const Grid grids[] = {kGrid,
                         {.bits = 4, .group_size = 64, .offset_kind = OffsetKind::kMinimum},
                         {.bits = 4, .group_size = 32, .desc_act = true},
-                        {.block = GgmlBlock::kQ4_K}};
+                        {.block = ggml::Type::kQ4_K}};
   for (const Grid& grid : grids) {
     const Rounded whole =
         make_gptq({.refine_passes = 2})(stats.clone(), cpu())(weight.clone(), grid);

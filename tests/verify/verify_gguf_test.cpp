@@ -6,21 +6,18 @@
 #include <cstring>
 #include <limits>
 
-#include "formats/ggml_faults.h"
-#include "formats/support.h"
-#include "calque/verify/verify.h"
 #include "calque/io/gguf.h"
+#include "calque/verify/verify.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::verify {
 namespace {
 
-using formats::ggml_fault;
-
 using calque::testing::TempFolder;
-using ::testing::HasSubstr;
 using formats::testing::TinyModel;
 using formats::testing::write_random;
+using ::testing::HasSubstr;
 
 // Where the scales of a block are (formats_gguf.md section 2; IQ1, IQ2 and IQ3 as the `gguf` Python
 // package reads them; Q8_1 and Q8_K, which files do not hold, as ggml declares them).
@@ -40,20 +37,20 @@ const std::vector<BlockScales>& block_scales() {
 
 // Two rows of two blocks, all zero bytes.
 struct Blocks {
-  explicit Blocks(std::string_view name) : info(*io::find_ggml_type(name)) {
+  explicit Blocks(std::string_view name) : info(*ggml::find_type(name)) {
     bytes.resize(4 * block_bytes());
   }
-  std::size_t block_bytes() const { return static_cast<std::size_t>(info.block_bytes); }
+  std::size_t block_bytes() const { return info.block_bytes; }
   // Of block 0 of row 1.
   template <typename T>
   void set(std::size_t offset, T value) {
     std::memcpy(bytes.data() + 2 * block_bytes() + offset, &value, sizeof(value));
   }
   std::string fault() const {
-    return ggml_fault(info.type, bytes, static_cast<std::uint64_t>(2 * info.block_elements));
+    return ggml::first_fault(info.type, bytes, static_cast<std::uint64_t>(2 * info.block_columns));
   }
 
-  const io::GgmlTypeInfo& info;
+  const ggml::TypeInfo& info;
   std::vector<std::byte> bytes;
 };
 

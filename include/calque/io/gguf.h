@@ -14,62 +14,10 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
+#include "calque/ggml/types.h"
 #include "calque/io/file.h"
 
 namespace calque::io {
-
-// ggml tensor type ids (as stored) that the container knows; see GgmlTypeInfo for block sizes.
-enum class GgmlType : std::uint32_t {
-  kF32 = 0,
-  kF16 = 1,
-  kQ4_0 = 2,
-  kQ4_1 = 3,
-  kQ5_0 = 6,
-  kQ5_1 = 7,
-  kQ8_0 = 8,
-  kQ8_1 = 9,
-  kQ2_K = 10,
-  kQ3_K = 11,
-  kQ4_K = 12,
-  kQ5_K = 13,
-  kQ6_K = 14,
-  kQ8_K = 15,
-  kIQ2_XXS = 16,
-  kIQ2_XS = 17,
-  kIQ3_XXS = 18,
-  kIQ1_S = 19,
-  kIQ4_NL = 20,
-  kIQ3_S = 21,
-  kIQ2_S = 22,
-  kIQ4_XS = 23,
-  kI8 = 24,
-  kI16 = 25,
-  kI32 = 26,
-  kI64 = 27,
-  kF64 = 28,
-  kIQ1_M = 29,
-  kBF16 = 30,
-  kTQ1_0 = 34,
-  kTQ2_0 = 35,
-  kMXFP4 = 39,
-  kNVFP4 = 40,
-  kQ1_0 = 41,
-  kQ2_0 = 42,
-};
-
-struct GgmlTypeInfo {
-  GgmlType type;
-  std::string_view name;  // "Q4_0"
-  int block_elements;     // elements along ne[0] that share one block
-  int block_bytes;
-};
-
-// Null for an id that is unknown or removed.
-const GgmlTypeInfo* find_ggml_type(std::uint32_t id);
-// Never null; `type` must be an enumerator.
-const GgmlTypeInfo& info_of(GgmlType type);
-// By name, exact upper case; null if unknown.
-const GgmlTypeInfo* find_ggml_type(std::string_view name);
 
 // A metadata value. Arrays hold one element type; arrays of arrays do not exist in readable files.
 // Integers keep their stored width, because loaders insist on it.
@@ -93,7 +41,7 @@ using GgufMetadata = std::vector<std::pair<std::string, GgufValue>>;  // in file
 
 struct GgufTensor {
   std::string name;
-  GgmlType type = GgmlType::kF32;
+  ggml::Type type = ggml::Type::kF32;
   std::vector<std::uint64_t> ne;     // ne[0] is contiguous: the reverse of a PyTorch shape
   std::span<const std::byte> bytes;  // borrows from the GgufFile
   const MappedFile* file = nullptr;  // whose pages they are
@@ -102,8 +50,8 @@ struct GgufTensor {
 };
 
 // A GGUF v2/v3 file, mapped; the first of a sharded set opens all of them (`-00001-of-0000N`), a
-// later one is refused. The constructor rejects everything in the table of formats_gguf.md
-// section 1.2 with Error(kInput), naming file, key or tensor, and the values.
+// later one is refused. The constructor rejects whatever contradicts itself or the file's
+// length with Error(kInput), naming file, key or tensor, and the values.
 class GgufFile {
  public:
   explicit GgufFile(const std::filesystem::path& path);
@@ -133,7 +81,7 @@ class GgufFile {
 
 struct GgufTensorDeclaration {
   std::string name;
-  GgmlType type = GgmlType::kF32;
+  ggml::Type type = ggml::Type::kF32;
   std::vector<std::uint64_t> ne;
 
   std::uint64_t byte_count() const;

@@ -14,7 +14,7 @@ namespace calque::io {
 
 // llama.cpp's importance matrix: what each column of a weight matrix multiplied, over a calibration
 // text. Names are GGUF's ("blk.0.attn_q.weight"); a tensor of stacked experts has one matrix each.
-// (formats_gguf.md section 6)
+// io/imatrix.cpp describes the two files that it is kept in.
 struct ImatrixEntry {
   Index matrices = 1;
   std::vector<double> sums;    // [matrices * columns] of x^2

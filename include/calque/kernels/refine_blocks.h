@@ -5,7 +5,7 @@
 #include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
-#include "calque/ggml/fields.h"
+#include "calque/ggml/blocks.h"
 
 namespace calque {
 
@@ -13,9 +13,9 @@ struct RefineBlocks {
   MatrixView<const float> weight_NK;
   // Symmetric with both triangles filled; empty: the identity, and no products with it.
   MatrixView<const float> hessian_KK;
-  const GgmlStructure& structure;
+  const ggml::Structure& structure;
   int passes = 1;
-  GgmlFields& fields;          // in and out
+  ggml::Fields& fields;        // in and out
   std::span<double> losses_N;  // out: what each row reached
 };
 

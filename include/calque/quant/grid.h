@@ -4,7 +4,7 @@
 #include <string>
 
 #include "calque/core/matrix.h"
-#include "calque/ggml/quantize.h"
+#include "calque/ggml/types.h"
 #include "calque/kernels/scale_search.h"
 
 namespace calque::quant {
@@ -20,7 +20,7 @@ struct Grid {
   bool desc_act = false;  // GPTQ's activation-ordered groups: group_of_column_K is stored (g_idx)
   // A type of GGUF whose scales are numbers of a grid themselves, or whose codes stand for a table:
   // QuantizedMatrix::blocks_NB holds it, and the fields above do no more than describe it.
-  std::optional<GgmlBlock> block = std::nullopt;
+  std::optional<ggml::Type> block = std::nullopt;
 
   int max_code() const { return (1 << bits) - 1; }
   Index group_size_for(Index in_features) const {
@@ -28,12 +28,14 @@ struct Grid {
   }
   Index groups(Index in_features) const { return in_features / group_size_for(in_features); }
   bool divides(Index in_features) const {
-    return in_features % (block ? ggml_block_columns(*block) : group_size_for(in_features)) == 0;
+    return in_features %
+               (block ? ggml::info_of(*block).block_columns : group_size_for(in_features)) ==
+           0;
   }
   std::string description() const;  // "4 bit, group 128, symmetric, f16 scales"; "Q4_K blocks"
   bool operator==(const Grid&) const = default;
 };
 
-Grid block_grid(GgmlBlock block);
+Grid block_grid(ggml::Type block);
 
 }  // namespace calque::quant

@@ -1,15 +1,117 @@
-// Super-blocks of 256 whose groups have a scale and a minimum: Q2_K, Q4_K, Q5_K
-// (formats_gguf.md 2.2, 2.3, 3.6, 3.7).
-#include "ggml/types/affine_fit.h"
-#include "ggml/types/affine_k_layout.h"
+// Super-blocks of 256 columns in 8 or 16 groups, each of which has a scale and a minimum:
+// Q2_K, Q4_K and Q5_K.
 #include "ggml/types/bytes.h"
-#include "ggml/types/strip.h"
+#include "ggml/types/fit.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
 namespace {
 
+// Bytes: 16 groups of 16 in Q2_K, 8 of 32 in Q4_K and Q5_K.
+
+// Eight pairs of six-bit numbers in twelve bytes: groups 0..3 in the low six bits of bytes 0..3
+// (scales) and 4..7 (minima); groups 4..7 with their low nibbles in bytes 8..11 and their high two
+// bits on top of the first eight bytes.
+void store_six_bit_pairs(const Block& block, std::byte* out) {
+  for (int j = 0; j < 4; ++j) {
+    const int scale = block.scales[j + 4], minimum = block.minima[j + 4];
+    set_byte(out + j, block.scales[j] | scale >> 4 << 6);
+    set_byte(out + j + 4, block.minima[j] | minimum >> 4 << 6);
+    set_byte(out + j + 8, (scale & 15) | (minimum & 15) << 4);
+  }
+}
+
+void load_six_bit_pairs(const std::byte* bytes, Block& block) {
+  for (int j = 0; j < 4; ++j) {
+    const int scale = byte_at(bytes + j), minimum = byte_at(bytes + j + 4);
+    const int low = byte_at(bytes + j + 8);
+    block.scales[j] = static_cast<std::int8_t>(scale & 63);
+    block.minima[j] = static_cast<std::int8_t>(minimum & 63);
+    block.scales[j + 4] = static_cast<std::int8_t>((low & 15) | scale >> 6 << 4);
+    block.minima[j + 4] = static_cast<std::int8_t>(low >> 4 | minimum >> 6 << 4);
+  }
+}
+
+void store_steps(const Block& block, std::byte* out) {
+  store_half(block.step, out);
+  store_half(block.minimum_step, out + 2);
+}
+
+void load_steps(const std::byte* bytes, Block& block) {
+  block.step = load_half(bytes);
+  block.minimum_step = load_half(bytes + 2);
+}
+
+// Low nibbles: even groups of 32; high nibbles: odd groups.
+void store_paired_nibbles(const std::uint8_t* codes, std::byte* qs) {
+  for (int pair = 0; pair < 4; ++pair)
+    for (int l = 0; l < 32; ++l) {
+      const std::uint8_t* c = codes + 64 * pair + l;
+      set_byte(qs + 32 * pair + l, (c[0] & 15) | (c[32] & 15) << 4);
+    }
+}
+
+void load_paired_nibbles(const std::byte* qs, std::uint8_t* codes) {
+  for (int pair = 0; pair < 4; ++pair)
+    for (int l = 0; l < 32; ++l) {
+      const int both = byte_at(qs + 32 * pair + l);
+      codes[64 * pair + l] = static_cast<std::uint8_t>(both & 15);
+      codes[64 * pair + 32 + l] = static_cast<std::uint8_t>(both >> 4);
+    }
+}
+
+void store_q2_k(const Block& block, std::byte* out) {
+  for (int j = 0; j < 16; ++j) set_byte(out + j, block.scales[j] | block.minima[j] << 4);
+  store_two_bits(block.codes, out + 16);
+  store_steps(block, out + 80);
+}
+
+void load_q2_k(const std::byte* bytes, Block& block) {
+  for (int j = 0; j < 16; ++j) {
+    block.scales[j] = static_cast<std::int8_t>(byte_at(bytes + j) & 15);
+    block.minima[j] = static_cast<std::int8_t>(byte_at(bytes + j) >> 4);
+  }
+  load_two_bits(bytes + 16, block.codes);
+  load_steps(bytes + 80, block);
+}
+
+void store_q4_k(const Block& block, std::byte* out) {
+  store_steps(block, out);
+  store_six_bit_pairs(block, out + 4);
+  store_paired_nibbles(block.codes, out + 16);
+}
+
+void load_q4_k(const std::byte* bytes, Block& block) {
+  load_steps(bytes, block);
+  load_six_bit_pairs(bytes + 4, block);
+  load_paired_nibbles(bytes + 16, block.codes);
+}
+
+// Bit j of qh[l] is bit 4 of the code of element l of group j.
+void store_q5_k(const Block& block, std::byte* out) {
+  store_steps(block, out);
+  store_six_bit_pairs(block, out + 4);
+  for (int l = 0; l < 32; ++l) {
+    int bits = 0;
+    for (int j = 0; j < 8; ++j) bits |= block.codes[32 * j + l] >> 4 << j;
+    set_byte(out + 16 + l, bits);
+  }
+  store_paired_nibbles(block.codes, out + 48);
+}
+
+void load_q5_k(const std::byte* bytes, Block& block) {
+  load_steps(bytes, block);
+  load_six_bit_pairs(bytes + 4, block);
+  load_paired_nibbles(bytes + 48, block.codes);
+  for (int j = 0; j < 8; ++j)
+    for (int l = 0; l < 32; ++l)
+      block.codes[32 * j + l] |= static_cast<std::uint8_t>((byte_at(bytes + 16 + l) >> j & 1) << 4);
+}
+
+// Rounding.
+
 struct Q2K {
-  static constexpr int kBytes = 84;
+  static constexpr Type kType = Type::kQ2_K;
+  static constexpr int kBytes = block_bytes(kType);
   static constexpr int kGroup = 16;
   static constexpr float kHighestScale = 15;
   static constexpr bool kAbsoluteError = true;
@@ -27,7 +129,8 @@ struct Q2K {
 };
 
 struct Q4K {
-  static constexpr int kBytes = 144;
+  static constexpr Type kType = Type::kQ4_K;
+  static constexpr int kBytes = block_bytes(kType);
   static constexpr int kGroup = 32;
   static constexpr float kHighestScale = 63;
   static constexpr bool kAbsoluteError = false;
@@ -46,7 +149,8 @@ struct Q4K {
 };
 
 struct Q5K : Q4K {
-  static constexpr int kBytes = 176;
+  static constexpr Type kType = Type::kQ5_K;
+  static constexpr int kBytes = block_bytes(kType);
   static constexpr AffineSearch kPlain{31, -0.5f, 0.1f, 15};
   static constexpr AffineSearch kWeighted{31, -0.9f, 0.05f, 36};
   static constexpr auto store = store_q5_k;
@@ -111,20 +215,20 @@ CodedFit<Groups> code_levels(const float* levels, const float* weights, float hi
 
 template <int Groups>
 void assign_levels(const CodedFit<Groups>& scales, const CodedFit<Groups>& minima, int s,
-                   AffineBlock& block) {
-  block.scale_step = half_value(scales.scale[s]);
+                   Block& block) {
+  block.step = half_value(scales.scale[s]);
   block.minimum_step = half_value(minima.scale[s]);
   for (int j = 0; j < Groups; ++j) {
-    block.scales[j] = static_cast<std::uint8_t>(scales.codes[j][s]);
-    block.minima[j] = static_cast<std::uint8_t>(minima.codes[j][s]);
+    block.scales[j] = static_cast<std::int8_t>(scales.codes[j][s]);
+    block.minima[j] = static_cast<std::int8_t>(minima.codes[j][s]);
   }
 }
 
 // Codes for the stored scale and minimum; those of the search where the scale became 0.
 template <typename T>
-void round_group(const float* x, const AffineBlock& block, int j, float inverse, float origin,
+void round_group(const float* x, const Block& block, int j, float inverse, float origin,
                  std::uint8_t* codes) {
-  const float scale = block.scale_step * static_cast<float>(block.scales[j]);
+  const float scale = block.step * static_cast<float>(block.scales[j]);
   const float minimum = block.minimum_step * static_cast<float>(block.minima[j]);
   const Floats highest = broadcast(T::kPlain.highest);
   for (int i = 0; i < T::kGroup; i += kLanes) {
@@ -144,7 +248,7 @@ void quantize(const Row& row, std::byte* out) {
     const auto scales = code_levels<kGroups>(fits.scale, weights, T::kHighestScale);
     const auto minima = code_levels<kGroups>(fits.minimum, weights, T::kHighestScale);
     for (int s = 0; s < strip.blocks; ++s) {
-      AffineBlock block;
+      Block block;
       assign_levels(scales, minima, s, block);
       for (int j = 0; j < kGroups; ++j)
         round_group<T>(strip.values + s * kSuper + j * T::kGroup, block, j,
@@ -158,11 +262,11 @@ void quantize(const Row& row, std::byte* out) {
 template <typename T>
 void dequantize(const std::byte* bytes, Index columns, float* values) {
   for (Index k = 0; k < columns; k += kSuper, bytes += T::kBytes) {
-    AffineBlock block;
+    Block block;
     T::load(bytes, block);
     for (int i = 0; i < kSuper; ++i) {
       const int j = i / T::kGroup;
-      const float scale = block.scale_step * static_cast<float>(block.scales[j]);
+      const float scale = block.step * static_cast<float>(block.scales[j]);
       const float minimum = block.minimum_step * static_cast<float>(block.minima[j]);
       values[k + i] = scale * static_cast<float>(block.codes[i]) - minimum;
     }
@@ -170,19 +274,17 @@ void dequantize(const std::byte* bytes, Index columns, float* values) {
 }
 
 template <typename T>
-Codec affine_codec(GgmlBlock type) {
-  return {type, kSuper, T::kBytes, quantize<T>, dequantize<T>};
+constexpr Codec affine_codec() {
+  return {T::kType, quantize<T>, dequantize<T>, T::load, T::store};
 }
 
 }  // namespace
 
-const Codec* find_affine_k(GgmlBlock type) {
-  static const Codec table[] = {affine_codec<Q2K>(GgmlBlock::kQ2_K),
-                                affine_codec<Q4K>(GgmlBlock::kQ4_K),
-                                affine_codec<Q5K>(GgmlBlock::kQ5_K)};
-  for (const Codec& codec : table)
+const Codec* find_affine_k(Type type) {
+  static constexpr Codec kTable[] = {affine_codec<Q2K>(), affine_codec<Q4K>(), affine_codec<Q5K>()};
+  for (const Codec& codec : kTable)
     if (codec.type == type) return &codec;
   return nullptr;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

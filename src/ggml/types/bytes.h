@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "calque/core/dtype.h"
-#include "ggml/types/instruction_set.h"
+#include "ggml/types/codec.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
 
 // `value` after a trip through binary16.
 inline float half_value(float value) { return to_float(to_half(value)); }
@@ -56,4 +56,4 @@ inline void load_two_bits(const std::byte* qs, std::uint8_t* codes) {
             static_cast<std::uint8_t>(byte_at(qs + 32 * half + l) >> (2 * part) & 3);
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

@@ -1,16 +1,73 @@
 // Sixteen uneven levels and a signed scale: IQ4_NL (blocks of 32) and IQ4_XS (super-blocks of 256
-// with eight six-bit scales) (formats_gguf.md 2.5, 3.7.1).
-#include "ggml/types/codebook_layout.h"
-#include "ggml/types/strip.h"
-#include "ggml/types/symmetric_fit.h"
+// with eight six-bit scales).
+#include "ggml/types/bytes.h"
+#include "ggml/types/fit.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
 namespace {
 
 constexpr int kGroup = 32;
-constexpr int kNlBytes = 18;
-constexpr int kXsBytes = 136;
+constexpr int kNlBytes = block_bytes(Type::kIQ4_NL);
+constexpr int kXsBytes = block_bytes(Type::kIQ4_XS);
 constexpr int kXsGroups = kSuper / kGroup;
+
+// A copy of the table's levels that is this file's own.
+struct Levels {
+  float at[16];
+};
+consteval Levels levels_of_the_table() {
+  Levels levels{};
+  for (int i = 0; i < 16; ++i) levels.at[i] = kIq4Levels[i];
+  return levels;
+}
+constexpr Levels kLevels = levels_of_the_table();
+
+// Six bits of scale + 32: the low four in scales_l, the high two in scales_h.
+void store_xs_scales(const std::int8_t* scales, std::byte* block) {
+  int stored[kXsGroups];
+  int high = 0;
+  for (int j = 0; j < kXsGroups; ++j) {
+    stored[j] = scales[j] + 32;
+    high |= stored[j] >> 4 << (2 * j);
+  }
+  set_byte(block + 2, high & 255);
+  set_byte(block + 3, high >> 8);
+  for (int j = 0; j < kXsGroups; j += 2)
+    set_byte(block + 4 + j / 2, (stored[j] & 15) | (stored[j + 1] & 15) << 4);
+}
+
+void load_xs_scales(const std::byte* block, std::int8_t* scales) {
+  const int high = byte_at(block + 2) | byte_at(block + 3) << 8;
+  for (int j = 0; j < kXsGroups; ++j) {
+    const int low = byte_at(block + 4 + j / 2) >> (4 * (j % 2)) & 15;
+    scales[j] = static_cast<std::int8_t>((low | (high >> (2 * j) & 3) << 4) - 32);
+  }
+}
+
+void store_iq4_nl(const Block& block, std::byte* out) {
+  store_half(block.step, out);
+  store_nibbles(block.codes, out + 2);
+}
+
+void load_iq4_nl(const std::byte* bytes, Block& block) {
+  block.step = load_half(bytes);
+  load_nibbles(bytes + 2, block.codes);
+  block.scales[0] = 1;
+}
+
+void store_iq4_xs(const Block& block, std::byte* out) {
+  store_half(block.step, out);
+  store_xs_scales(block.scales, out);
+  for (int j = 0; j < kXsGroups; ++j)
+    store_nibbles(block.codes + j * kGroup, out + 8 + j * kGroup / 2);
+}
+
+void load_iq4_xs(const std::byte* bytes, Block& block) {
+  block.step = load_half(bytes);
+  load_xs_scales(bytes, block.scales);
+  for (int j = 0; j < kXsGroups; ++j)
+    load_nibbles(bytes + 8 + j * kGroup / 2, block.codes + j * kGroup);
+}
 
 // Between neighbouring levels; at the middle the upper level wins. The last is never passed.
 constexpr float kMiddles[16] = {-115.5f, -93.5f, -74,   -57,   -42, -28.5f, -16, -4.5f,
@@ -32,7 +89,7 @@ Ints nearest_index(Floats v) {
   return index;
 }
 
-Floats level(Ints index) { return look_up(kIq4Levels, index); }
+Floats level(Ints index) { return look_up(kLevels.at, index); }
 
 void project(const Lanes<kGroup>& x, const Lanes<kGroup>& w, Floats inverse, Projection& sums) {
   sums = {};
@@ -45,7 +102,7 @@ void project(const Lanes<kGroup>& x, const Lanes<kGroup>& w, Floats inverse, Pro
 
 // The best of sixteen scales, each after a weighted least-squares fit; 0 for a zero group.
 Floats fit_scale(const Lanes<kGroup>& x, const Lanes<kGroup>& w) {
-  const float lowest = kIq4Levels[0];
+  const float lowest = kLevels.at[0];
   const Floats extreme = signed_extreme(x);
   Projection sums;
   project(x, w, 1.0f / (-extreme / lowest), sums);
@@ -66,7 +123,7 @@ void encode(const float* x, float inverse, std::uint8_t* codes) {
 }
 
 void decode(const std::uint8_t* codes, float scale, float* values) {
-  for (int i = 0; i < kGroup; ++i) values[i] = scale * kIq4Levels[codes[i]];
+  for (int i = 0; i < kGroup; ++i) values[i] = scale * kLevels.at[codes[i]];
 }
 
 float reciprocal_or_zero(float v) { return v != 0 ? 1.0f / v : 0.0f; }
@@ -84,7 +141,7 @@ void quantize_iq4_nl(const Row& row, std::byte* out) {
     const auto x = load_groups<kGroup>(strip.values, kGroup, strip.blocks);
     const Floats scales = fit_scale(x, block_weights(strip, x));
     for (int b = 0; b < strip.blocks; ++b) {
-      CodebookBlock block;
+      Block block;
       block.step = scales[b];
       encode(strip.values + b * kGroup, reciprocal_or_zero(scales[b]), block.codes);
       store_iq4_nl(block, out + (first + b) * kNlBytes);
@@ -94,7 +151,7 @@ void quantize_iq4_nl(const Row& row, std::byte* out) {
 
 void dequantize_iq4_nl(const std::byte* bytes, Index columns, float* values) {
   for (Index k = 0; k < columns; k += kGroup, bytes += kNlBytes) {
-    CodebookBlock block;
+    Block block;
     load_iq4_nl(bytes, block);
     decode(block.codes, block.step, values + k);
   }
@@ -121,7 +178,7 @@ float signed_extreme_of(const float* scales) {
 
 // The codes follow the step before it was rounded to binary16, as in the reference.
 void encode_xs(const float* x, const float* scales, std::byte* out) {
-  CodebookBlock block;
+  Block block;
   block.step = -signed_extreme_of(scales) / 32;
   const float inverse = reciprocal_or_zero(block.step);
   for (int j = 0; j < kXsGroups; ++j) {
@@ -144,7 +201,7 @@ void quantize_iq4_xs(const Row& row, std::byte* out) {
 
 void dequantize_iq4_xs(const std::byte* bytes, Index columns, float* values) {
   for (Index k = 0; k < columns; k += kSuper, bytes += kXsBytes) {
-    CodebookBlock block;
+    Block block;
     load_iq4_xs(bytes, block);
     for (int j = 0; j < kXsGroups; ++j)
       decode(block.codes + j * kGroup, block.step * static_cast<float>(block.scales[j]),
@@ -154,13 +211,13 @@ void dequantize_iq4_xs(const std::byte* bytes, Index columns, float* values) {
 
 }  // namespace
 
-const Codec* find_codebook(GgmlBlock type) {
+const Codec* find_codebook(Type type) {
   static constexpr Codec kTable[] = {
-      {GgmlBlock::kIQ4_NL, kGroup, kNlBytes, quantize_iq4_nl, dequantize_iq4_nl},
-      {GgmlBlock::kIQ4_XS, kSuper, kXsBytes, quantize_iq4_xs, dequantize_iq4_xs}};
+      {Type::kIQ4_NL, quantize_iq4_nl, dequantize_iq4_nl, load_iq4_nl, store_iq4_nl},
+      {Type::kIQ4_XS, quantize_iq4_xs, dequantize_iq4_xs, load_iq4_xs, store_iq4_xs}};
   for (const Codec& codec : kTable)
     if (codec.type == type) return &codec;
   return nullptr;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

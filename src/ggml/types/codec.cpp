@@ -1,8 +1,8 @@
 #include "ggml/types/codec.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
 
-const Codec* find_codec(GgmlBlock type) {
+const Codec* find_codec(Type type) {
   constexpr decltype(&find_legacy) kFamilies[] = {find_legacy, find_affine_k, find_symmetric_k,
                                                   find_codebook, find_tiny_float};
   for (const auto find : kFamilies)
@@ -10,4 +10,4 @@ const Codec* find_codec(GgmlBlock type) {
   return nullptr;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

@@ -4,13 +4,33 @@
 #include <cstdint>
 #include <cstring>
 
-#include "ggml/types/floats.h"
+#include "calque/core/simd.h"
+#include "ggml/types/codec.h"
 
 // The reference quantizers sum the elements of a group one after another in fp32, so their bytes
 // depend on that order. Here as many groups as a register has lanes advance side by side: the order
 // within each group stays, and the arithmetic is that many times wider. Lanes never mix, so the
 // bytes do not depend on the width.
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
+
+constexpr int kLanes = simd::kRegisterLanes;
+
+using Floats = simd::Floats<kLanes>;
+using Ints = simd::Ints<kLanes>;
+using Bytes = simd::Bytes<kLanes>;
+using simd::any;
+using simd::at_least;
+using simd::at_most;
+using simd::magnitude;
+using simd::nearest_code;
+using simd::shuffle;
+using simd::square_root;
+using simd::store;
+using simd::transpose;
+using simd::truncated;
+
+inline Floats load(const float* p) { return simd::load<Floats>(p); }
+inline Floats broadcast(float x) { return simd::broadcast<Floats>(x); }
 
 // Element i of kLanes groups of N.
 template <int N>
@@ -19,64 +39,6 @@ struct Lanes {
   Floats& operator[](int i) { return at[i]; }
   const Floats& operator[](int i) const { return at[i]; }
 };
-
-inline Floats load(const float* p) {
-  Floats v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
-}
-inline void store(float* p, Floats v) { std::memcpy(p, &v, sizeof(v)); }
-inline Floats broadcast(float x) { return x - Floats{}; }
-
-// The nearest integer in [lowest, highest], both integers themselves; ties to even. At 1.5 * 2^23
-// the last bit of a float is one.
-inline Floats nearest_code(Floats v, Floats lowest, Floats highest) {
-  constexpr float kOnes = 0x1.8p23f;
-  return (at_most(at_least(v, lowest), highest) + kOnes) - kOnes;
-}
-
-inline Floats magnitude(Floats v) {
-  constexpr std::int32_t kAllButSign = 0x7fffffff;
-  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(v) & kAllButSign);
-}
-
-inline Floats truncated(Floats v) {
-  return __builtin_convertvector(__builtin_convertvector(v, Ints), Floats);
-}
-
-inline bool any(Ints mask) {
-  std::int32_t found = 0;
-  for (int lane = 0; lane < kLanes; ++lane) found |= mask[lane];
-  return found != 0;
-}
-
-// Exchanges the off-diagonal quarters of every 2 Step x 2 Step square of rows a and b.
-template <int Step>
-inline void exchange(Floats& a, Floats& b) {
-  Ints low, high;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const bool upper = (lane & Step) != 0;
-    low[lane] = upper ? kLanes + lane - Step : lane;
-    high[lane] = upper ? kLanes + lane : lane + Step;
-  }
-  const Floats first = shuffle(a, b, low);
-  b = shuffle(a, b, high);
-  a = first;
-}
-
-template <int Step>
-inline void exchange_all(Floats* rows) {
-  for (int r = 0; r < kLanes; ++r)
-    if ((r & Step) == 0) exchange<Step>(rows[r], rows[r + Step]);
-}
-
-// kLanes rows of kLanes.
-inline void transpose(Floats* rows) {
-  exchange_all<1>(rows);
-  exchange_all<2>(rows);
-  if constexpr (kLanes > 4) exchange_all<4>(rows);
-  if constexpr (kLanes > 8) exchange_all<8>(rows);
-}
 
 // Group g of N starts at values + g * stride; lanes from `groups` on are zero.
 template <int N>
@@ -144,4 +106,92 @@ inline Floats total(const Lanes<N>& x) {
   return sum;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+// The nearest integer, halves away from zero. Adding 0.5 first would round 0.49999997 up.
+inline Floats round_half_away(Floats v) {
+  const Floats whole = truncated(v);
+  const Floats rest = v - whole;
+  return whole + (rest >= 0.5f ? broadcast(1) : Floats{}) -
+         (rest <= -0.5f ? broadcast(1) : Floats{});
+}
+
+// A maximum does not depend on the order.
+inline float largest_magnitude(const float* x, int count) {
+  Floats largest{};
+  for (int i = 0; i < count; i += kLanes) largest = at_least(magnitude(load(x + i)), largest);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    Ints partner;
+    for (int lane = 0; lane < kLanes; ++lane) partner[lane] = lane ^ half;
+    largest = at_least(shuffle(largest, largest, partner), largest);
+  }
+  return largest[0];
+}
+
+constexpr int kSuper = 256;  // weights in a super-block
+
+// Up to kLanes consecutive blocks of a row.
+struct Strip {
+  const float* values;
+  const float* importance;  // or null
+  int blocks;
+};
+
+// body(strip, index of its first block) along the row.
+template <typename Body>
+void for_each_strip(const Row& row, Index block_columns, Body body) {
+  const Index blocks = row.columns / block_columns;
+  for (Index first = 0; first < blocks; first += kLanes) {
+    const Index offset = first * block_columns;
+    body(Strip{row.values + offset, row.importance ? row.importance + offset : nullptr,
+               blocks - first < kLanes ? static_cast<int>(blocks - first) : kLanes},
+         first);
+  }
+}
+
+// Up to kLanes groups of N of a strip of super-blocks.
+template <int N>
+struct Batch {
+  int first_group;
+  int groups;
+
+  Lanes<N> load_from(const float* values) const {
+    return load_groups<N>(values + first_group * N, N, groups);
+  }
+};
+
+// body(batch) for all groups of the strip.
+template <int N, typename Body>
+void for_each_batch(const Strip& strip, Body body) {
+  const int groups = strip.blocks * (kSuper / N);
+  for (int first = 0; first < groups; first += kLanes)
+    body(Batch<N>{first, groups - first < kLanes ? groups - first : kLanes});
+}
+
+// Sum of squares of each super-block of the strip, element after element.
+inline Floats super_block_energies(const Strip& strip) {
+  Floats energy{};
+  for (int first = 0; first < kSuper; first += kLanes) {
+    const Lanes<kLanes> x = load_groups<kLanes>(strip.values + first, kSuper, strip.blocks);
+    for (int i = 0; i < kLanes; ++i) energy += x[i] * x[i];
+  }
+  return energy;
+}
+
+// importance * sqrt(variance + x^2), the weight of an element under an importance matrix.
+template <int N>
+Lanes<N> element_weights(const Lanes<N>& x, const Lanes<N>& importance, Floats variance) {
+  Lanes<N> w;
+  for (int i = 0; i < N; ++i) w[i] = importance[i] * square_root(variance + x[i] * x[i]);
+  return w;
+}
+
+// Per super-block values spread over the groups of a batch.
+template <int N>
+Floats spread(Floats per_block, const Batch<N>& batch) {
+  constexpr int kGroups = kSuper / N;
+  Floats result{};
+  for (int lane = 0; lane < kLanes; ++lane)
+    result[lane] = per_block[(batch.first_group + lane) / kGroups % kLanes];
+  return result;
+}
+
+}  // namespace calque::ggml::inline CALQUE_ISA

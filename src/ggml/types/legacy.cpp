@@ -1,11 +1,9 @@
-// Blocks of 32 with one binary16 scale, and a minimum in Q4_1 and Q5_1 (formats_gguf.md 2.1, 3.1,
-// 3.7). Q8_0 is in legacy_q8.cpp.
-#include "ggml/types/affine_fit.h"
+// Blocks of 32 columns with one binary16 scale: Q4_0, Q5_0, Q8_0; with a minimum, too: Q4_1 and
+// Q5_1.
 #include "ggml/types/bytes.h"
-#include "ggml/types/legacy_q8.h"
-#include "ggml/types/strip.h"
+#include "ggml/types/fit.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
 namespace {
 
 constexpr int kBlock = 32;
@@ -13,7 +11,7 @@ constexpr int kBlock = 32;
 // Codes as they are stored, and y = scale * code + minimum (Minimum) or scale * (code - middle).
 struct Fit {
   Floats scale;
-  Floats minimum;
+  Floats minimum{};
   Lanes<kBlock> codes;
 };
 
@@ -97,17 +95,39 @@ void add_fifth_bits(const std::byte* qh, std::uint8_t* codes) {
 }
 
 template <int Bits, bool Minimum>
-void store_strip(const Fit& fit, int blocks, std::byte* out) {
+void store_fields(float scale, float minimum, const std::uint8_t* codes, std::byte* out) {
   using L = Layout<Bits, Minimum>;
+  store_half(scale, out);
+  if (Minimum) store_half(minimum, out + 2);
+  if (Bits == 5) store_fifth_bits(codes, out + L::kHeader);
+  store_nibbles(codes, out + L::kHeader + L::kFifthBits);
+}
+
+template <int Bits, bool Minimum>
+void load_codes(const std::byte* bytes, std::uint8_t* codes) {
+  using L = Layout<Bits, Minimum>;
+  load_nibbles(bytes + L::kHeader + L::kFifthBits, codes);
+  if (Bits == 5) add_fifth_bits(bytes + L::kHeader, codes);
+}
+
+template <int Bits, bool Minimum>
+void load_block(const std::byte* bytes, Block& block) {
+  block.step = load_half(bytes);
+  if (Minimum) block.minimum_step = load_half(bytes + 2);
+  load_codes<Bits, Minimum>(bytes, block.codes);
+}
+
+template <int Bits, bool Minimum>
+void store_block(const Block& block, std::byte* out) {
+  store_fields<Bits, Minimum>(block.step, block.minimum_step, block.codes, out);
+}
+
+template <int Bits, bool Minimum>
+void store_strip(const Fit& fit, int blocks, std::byte* out) {
   alignas(64) std::uint8_t codes[kLanes * kBlock];
   store_groups(fit.codes, codes);
-  for (int b = 0; b < blocks; ++b, out += L::kBytes) {
-    const std::uint8_t* block_codes = codes + b * kBlock;
-    store_half(fit.scale[b], out);
-    if (Minimum) store_half(fit.minimum[b], out + 2);
-    if (Bits == 5) store_fifth_bits(block_codes, out + L::kHeader);
-    store_nibbles(block_codes, out + L::kHeader + L::kFifthBits);
-  }
+  for (int b = 0; b < blocks; ++b, out += Layout<Bits, Minimum>::kBytes)
+    store_fields<Bits, Minimum>(fit.scale[b], fit.minimum[b], codes + b * kBlock, out);
 }
 
 float mean_square(const Row& row) {
@@ -131,8 +151,7 @@ void dequantize(const std::byte* bytes, Index columns, float* values) {
   using L = Layout<Bits, Minimum>;
   for (Index k = 0; k < columns; k += kBlock, bytes += L::kBytes, values += kBlock) {
     std::uint8_t codes[kBlock];
-    load_nibbles(bytes + L::kHeader + L::kFifthBits, codes);
-    if (Bits == 5) add_fifth_bits(bytes + L::kHeader, codes);
+    load_codes<Bits, Minimum>(bytes, codes);
     const float scale = load_half(bytes);
     const float minimum = Minimum ? load_half(bytes + 2) : 0;
     const float middle = Minimum ? 0 : L::kMiddle;
@@ -141,23 +160,66 @@ void dequantize(const std::byte* bytes, Index columns, float* values) {
   }
 }
 
-template <int Bits, bool Minimum>
-Codec legacy_codec(GgmlBlock type) {
-  return {type, kBlock, Layout<Bits, Minimum>::kBytes, quantize<Bits, Minimum>,
-          dequantize<Bits, Minimum>};
+// Q8_0: signed bytes -128..127, which as codes are 0..255: the sign bit flips.
+constexpr int kQ8Bytes = block_bytes(Type::kQ8_0);
+
+void quantize_q8_block(const float* x, std::byte* out) {
+  const float scale = largest_magnitude(x, kBlock) / 127.0f;
+  const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
+  store_half(scale, out);
+  std::uint8_t codes[kBlock];
+  for (int i = 0; i < kBlock; i += kLanes)
+    store_codes(round_half_away(load(x + i) * inverse), codes + i);
+  std::memcpy(out + 2, codes, kBlock);
 }
+
+void quantize_q8_0(const Row& row, std::byte* out) {
+  for (Index k = 0; k < row.columns; k += kBlock, out += kQ8Bytes)
+    quantize_q8_block(row.values + k, out);
+}
+
+void dequantize_q8_0(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kBlock, bytes += kQ8Bytes) {
+    const float scale = load_half(bytes);
+    for (int i = 0; i < kBlock; ++i)
+      values[k + i] = scale * static_cast<float>(static_cast<std::int8_t>(bytes[2 + i]));
+  }
+}
+
+void load_q8_0(const std::byte* bytes, Block& block) {
+  block.step = load_half(bytes);
+  for (int k = 0; k < kBlock; ++k)
+    block.codes[k] = static_cast<std::uint8_t>(byte_at(bytes + 2 + k) ^ 0x80);
+}
+
+void store_q8_0(const Block& block, std::byte* out) {
+  store_half(block.step, out);
+  for (int k = 0; k < kBlock; ++k) set_byte(out + 2 + k, block.codes[k] ^ 0x80);
+}
+
+template <int Bits, bool Minimum>
+constexpr Codec legacy_codec(Type type) {
+  return {type, quantize<Bits, Minimum>, dequantize<Bits, Minimum>, load_block<Bits, Minimum>,
+          store_block<Bits, Minimum>};
+}
+
+static_assert(Layout<4, false>::kBytes == block_bytes(Type::kQ4_0) &&
+              Layout<4, true>::kBytes == block_bytes(Type::kQ4_1) &&
+              Layout<5, false>::kBytes == block_bytes(Type::kQ5_0) &&
+              Layout<5, true>::kBytes == block_bytes(Type::kQ5_1));
 
 }  // namespace
 
-const Codec* find_legacy(GgmlBlock type) {
-  static const Codec table[] = {legacy_codec<4, false>(GgmlBlock::kQ4_0),
-                                legacy_codec<4, true>(GgmlBlock::kQ4_1),
-                                legacy_codec<5, false>(GgmlBlock::kQ5_0),
-                                legacy_codec<5, true>(GgmlBlock::kQ5_1),
-                                {GgmlBlock::kQ8_0, kBlock, 34, quantize_q8_0, dequantize_q8_0}};
-  for (const Codec& codec : table)
+const Codec* find_legacy(Type type) {
+  static constexpr Codec kTable[] = {
+      legacy_codec<4, false>(Type::kQ4_0),
+      legacy_codec<4, true>(Type::kQ4_1),
+      legacy_codec<5, false>(Type::kQ5_0),
+      legacy_codec<5, true>(Type::kQ5_1),
+      {Type::kQ8_0, quantize_q8_0, dequantize_q8_0, load_q8_0, store_q8_0}};
+  for (const Codec& codec : kTable)
     if (codec.type == type) return &codec;
   return nullptr;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

@@ -1,12 +1,82 @@
-// Super-blocks of 256 in 16 groups with a signed scale: Q3_K and Q6_K (formats_gguf.md 2.2, 2.4,
-// 3.6, 3.7).
+// Super-blocks of 256 columns in 16 groups, each of which has a signed scale and no minimum:
+// Q3_K and Q6_K.
 #include "ggml/types/bytes.h"
-#include "ggml/types/strip.h"
-#include "ggml/types/symmetric_fit.h"
-#include "ggml/types/symmetric_k_layout.h"
+#include "ggml/types/fit.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
 namespace {
+
+// Bytes: 16 groups of 16; codes count from 0, the middle one (4 in Q3_K, 32 in Q6_K) stands for 0.
+
+// Sixteen six-bit scales, stored as scale + 32: low nibbles of groups 0..7 and 8..15 in bytes 0..7,
+// high pairs of groups j, j + 4, j + 8, j + 12 in byte 8 + j.
+void store_six_bit_scales(const std::int8_t* scales, std::byte* out) {
+  int stored[16];
+  for (int j = 0; j < 16; ++j) stored[j] = scales[j] + 32;
+  for (int j = 0; j < 8; ++j) set_byte(out + j, (stored[j] & 15) | (stored[j + 8] & 15) << 4);
+  for (int j = 0; j < 4; ++j)
+    set_byte(out + 8 + j, stored[j] >> 4 | stored[j + 4] >> 4 << 2 | stored[j + 8] >> 4 << 4 |
+                              stored[j + 12] >> 4 << 6);
+}
+
+void load_six_bit_scales(const std::byte* bytes, std::int8_t* scales) {
+  for (int j = 0; j < 16; ++j) {
+    const int low = byte_at(bytes + j % 8) >> (j / 8 * 4) & 15;
+    const int high = byte_at(bytes + 8 + j % 4) >> (2 * (j / 4)) & 3;
+    scales[j] = static_cast<std::int8_t>((low | high << 4) - 32);
+  }
+}
+
+// Bit j of byte l of the mask is bit 2 of code 32 j + l.
+void store_q3_k(const Block& block, std::byte* out) {
+  for (int l = 0; l < 32; ++l) {
+    int mask = 0;
+    for (int j = 0; j < 8; ++j) mask |= block.codes[32 * j + l] >> 2 << j;
+    set_byte(out + l, mask);
+  }
+  store_two_bits(block.codes, out + 32);
+  store_six_bit_scales(block.scales, out + 96);
+  store_half(block.step, out + 108);
+}
+
+void load_q3_k(const std::byte* bytes, Block& block) {
+  load_two_bits(bytes + 32, block.codes);
+  for (int j = 0; j < 8; ++j)
+    for (int l = 0; l < 32; ++l)
+      block.codes[32 * j + l] |= static_cast<std::uint8_t>((byte_at(bytes + l) >> j & 1) << 2);
+  load_six_bit_scales(bytes + 96, block.scales);
+  block.step = load_half(bytes + 108);
+}
+
+// In each half of 128: quarters 0 and 1 in the low nibbles of ql, 2 and 3 in the high ones; the
+// high two bits of the four quarters side by side in qh.
+void store_q6_k(const Block& block, std::byte* out) {
+  for (int half = 0; half < 2; ++half)
+    for (int l = 0; l < 32; ++l) {
+      const std::uint8_t* c = block.codes + 128 * half + l;
+      set_byte(out + 64 * half + l, (c[0] & 15) | (c[64] & 15) << 4);
+      set_byte(out + 64 * half + 32 + l, (c[32] & 15) | (c[96] & 15) << 4);
+      set_byte(out + 128 + 32 * half + l,
+               c[0] >> 4 | c[32] >> 4 << 2 | c[64] >> 4 << 4 | c[96] >> 4 << 6);
+    }
+  for (int j = 0; j < 16; ++j) set_byte(out + 192 + j, block.scales[j]);
+  store_half(block.step, out + 208);
+}
+
+void load_q6_k(const std::byte* bytes, Block& block) {
+  for (int half = 0; half < 2; ++half)
+    for (int quarter = 0; quarter < 4; ++quarter)
+      for (int l = 0; l < 32; ++l) {
+        const int low = byte_at(bytes + 64 * half + 32 * (quarter % 2) + l) >> (quarter / 2 * 4);
+        const int high = byte_at(bytes + 128 + 32 * half + l) >> (2 * quarter) & 3;
+        block.codes[128 * half + 32 * quarter + l] =
+            static_cast<std::uint8_t>((low & 15) | high << 4);
+      }
+  for (int j = 0; j < 16; ++j) block.scales[j] = static_cast<std::int8_t>(bytes[192 + j]);
+  block.step = load_half(bytes + 208);
+}
+
+// Rounding.
 
 constexpr int kGroup = 16;
 constexpr int kGroups = kSuper / kGroup;
@@ -59,7 +129,8 @@ Levels code_by_extreme(const Lanes<kGroups>& scales, float lowest, float highest
 
 struct Q3K {
   static constexpr bool kClearsEmptyBlocks = false;
-  static constexpr int kBytes = 110;
+  static constexpr Type kType = Type::kQ3_K;
+  static constexpr int kBytes = block_bytes(kType);
   static constexpr float kMiddle = 4;
   static constexpr auto store = store_q3_k;
   static constexpr auto load = load_q3_k;
@@ -98,7 +169,8 @@ struct Q3K {
 struct Q6K {
   // A block without a step is all zero bytes, whatever codes the search found.
   static constexpr bool kClearsEmptyBlocks = true;
-  static constexpr int kBytes = 210;
+  static constexpr Type kType = Type::kQ6_K;
+  static constexpr int kBytes = block_bytes(kType);
   static constexpr float kMiddle = 32;
   static constexpr auto store = store_q6_k;
   static constexpr auto load = load_q6_k;
@@ -124,8 +196,8 @@ void round_group(const float* x, float scale, float middle, std::uint8_t* codes)
 }
 
 template <typename T>
-SymmetricBlock round_block(const float* x, const Levels& levels, int s, const GroupFits& fits) {
-  SymmetricBlock block;
+Block round_block(const float* x, const Levels& levels, int s, const GroupFits& fits) {
+  Block block;
   block.step = half_value(levels.step[s]);
   const bool clear = T::kClearsEmptyBlocks && levels.step[s] == 0;
   if (clear)
@@ -155,7 +227,7 @@ void quantize(const Row& row, std::byte* out) {
 template <typename T>
 void dequantize(const std::byte* bytes, Index columns, float* values) {
   for (Index k = 0; k < columns; k += kSuper, bytes += T::kBytes) {
-    SymmetricBlock block;
+    Block block;
     T::load(bytes, block);
     for (int i = 0; i < kSuper; ++i) {
       const float scale = block.step * static_cast<float>(block.scales[i / kGroup]);
@@ -165,18 +237,17 @@ void dequantize(const std::byte* bytes, Index columns, float* values) {
 }
 
 template <typename T>
-Codec symmetric_codec(GgmlBlock type) {
-  return {type, kSuper, T::kBytes, quantize<T>, dequantize<T>};
+constexpr Codec symmetric_codec() {
+  return {T::kType, quantize<T>, dequantize<T>, T::load, T::store};
 }
 
 }  // namespace
 
-const Codec* find_symmetric_k(GgmlBlock type) {
-  static const Codec table[] = {symmetric_codec<Q3K>(GgmlBlock::kQ3_K),
-                                symmetric_codec<Q6K>(GgmlBlock::kQ6_K)};
-  for (const Codec& codec : table)
+const Codec* find_symmetric_k(Type type) {
+  static constexpr Codec kTable[] = {symmetric_codec<Q3K>(), symmetric_codec<Q6K>()};
+  for (const Codec& codec : kTable)
     if (codec.type == type) return &codec;
   return nullptr;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

@@ -1,16 +1,15 @@
 // Plain rounding: MXFP4 (four-bit floats with a power of two) and the ternary TQ1_0 and TQ2_0
-// (formats_gguf.md 2.6, 3.1). None of them heeds an importance matrix.
+// None of them heeds an importance matrix.
 #include "ggml/types/bytes.h"
-#include "ggml/types/rounding.h"
-#include "ggml/types/strip.h"
+#include "ggml/types/lanes.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+namespace calque::ggml::inline CALQUE_ISA {
 namespace {
 
 constexpr int kFp4Block = 32;
-constexpr int kFp4Bytes = 17;
-constexpr int kTernary1Bytes = 54;
-constexpr int kTernary2Bytes = 66;
+constexpr int kFp4Bytes = block_bytes(Type::kMXFP4);
+constexpr int kTernary1Bytes = block_bytes(Type::kTQ1_0);
+constexpr int kTernary2Bytes = block_bytes(Type::kTQ2_0);
 
 // E2M1 doubled, so that all are integers; the scale is halved in turn.
 constexpr float kFp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
@@ -141,14 +140,13 @@ void dequantize_tq1_0(const std::byte* bytes, Index columns, float* values) {
 
 }  // namespace
 
-const Codec* find_tiny_float(GgmlBlock type) {
-  static constexpr Codec kTable[] = {
-      {GgmlBlock::kMXFP4, kFp4Block, kFp4Bytes, quantize_mxfp4, dequantize_mxfp4},
-      {GgmlBlock::kTQ1_0, kSuper, kTernary1Bytes, quantize_tq1_0, dequantize_tq1_0},
-      {GgmlBlock::kTQ2_0, kSuper, kTernary2Bytes, quantize_tq2_0, dequantize_tq2_0}};
+const Codec* find_tiny_float(Type type) {
+  static constexpr Codec kTable[] = {{Type::kMXFP4, quantize_mxfp4, dequantize_mxfp4},
+                                     {Type::kTQ1_0, quantize_tq1_0, dequantize_tq1_0},
+                                     {Type::kTQ2_0, quantize_tq2_0, dequantize_tq2_0}};
   for (const Codec& codec : kTable)
     if (codec.type == type) return &codec;
   return nullptr;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

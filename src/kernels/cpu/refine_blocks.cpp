@@ -56,14 +56,14 @@ class SuperBlock {
     MatrixView<const float> hessian;  // its rows and columns of H; empty: H is the identity
     Matrix<float> group_sums;         // of H over the columns of two groups; only with minima
   };
-  static Curvature curvature(const GgmlStructure& structure, MatrixView<const float> hessian_KK,
+  static Curvature curvature(const ggml::Structure& structure, MatrixView<const float> hessian_KK,
                              Index super);
 
-  explicit SuperBlock(const GgmlStructure& structure);
+  explicit SuperBlock(const ggml::Structure& structure);
 
   // The rows of a panel at its super-block `super`, with their values and residuals (E H there).
   struct Rows {
-    GgmlFields& fields;
+    ggml::Fields& fields;
     Index first, count, super;
     MatrixView<float> values_PS;
     MatrixView<const float> residual_PS;
@@ -99,7 +99,7 @@ class SuperBlock {
   Floats offset(Index g, int s) const;
   Floats level(Index column, int s) const;
 
-  const GgmlStructure& structure_;
+  const ggml::Structure& structure_;
   std::span<const float> table_;
   Matrix<float> values_, codes_, residual_, directions_, curved_;
   Matrix<float> scale_codes_, minimum_codes_;
@@ -123,7 +123,7 @@ Floats divided(Floats v, Floats by) { return by == Floats{} ? Floats{} : v / by;
 
 // ---- A super-block: its rows, its codes
 
-SuperBlock::Curvature SuperBlock::curvature(const GgmlStructure& structure,
+SuperBlock::Curvature SuperBlock::curvature(const ggml::Structure& structure,
                                             MatrixView<const float> hessian_KK, Index super) {
   const Index width = structure.super;
   Curvature result;
@@ -134,7 +134,7 @@ SuperBlock::Curvature SuperBlock::curvature(const GgmlStructure& structure,
   return result;
 }
 
-SuperBlock::SuperBlock(const GgmlStructure& structure)
+SuperBlock::SuperBlock(const ggml::Structure& structure)
     : structure_(structure),
       table_(structure.table()),
       values_(buffer(structure.super)),
@@ -413,7 +413,7 @@ class Panel {
 
  private:
   void dequantize() {
-    const GgmlFields& fields = task_.fields;
+    const ggml::Fields& fields = task_.fields;
     for (Index r = 0; r < weight_PK_.rows(); ++r)
       for (Index k = 0; k < weight_PK_.cols(); ++k) {
         const Index g = k / task_.structure.group, s = k / task_.structure.super, n = first_ + r;

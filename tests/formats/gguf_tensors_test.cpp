@@ -1,4 +1,4 @@
-#include "formats/ggml_blocks.h"
+#include "formats/gguf_tensors.h"
 
 #include <gtest/gtest.h>
 
@@ -7,10 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "formats/golden_blocks.h"
-#include "formats/support.h"
 #include "calque/core/dtype.h"
 #include "calque/io/file.h"
+#include "formats/golden_blocks.h"
+#include "formats/support.h"
 
 namespace calque::formats {
 namespace {
@@ -26,8 +26,8 @@ std::vector<std::byte> from_hex(std::string_view hex) {
   return bytes;
 }
 
-io::GgmlType type_named(std::string_view name) {
-  const io::GgmlTypeInfo* info = io::find_ggml_type(name);
+ggml::Type type_named(std::string_view name) {
+  const ggml::TypeInfo* info = ggml::find_type(name);
   EXPECT_NE(info, nullptr) << name;
   return info->type;
 }
@@ -35,8 +35,8 @@ io::GgmlType type_named(std::string_view name) {
 Matrix<float> decode_golden(std::string_view name) {
   for (const testing::GoldenBlock& block : testing::kGoldenBlocks)
     if (block.type == name) {
-      const io::GgmlType type = type_named(name);
-      return decode_blocks(type, from_hex(block.hex), 1, io::info_of(type).block_elements, {});
+      const ggml::Type type = type_named(name);
+      return decode_rows(type, from_hex(block.hex), 1, ggml::info_of(type).block_columns, {});
     }
   ADD_FAILURE() << name;
   return {};
@@ -101,8 +101,8 @@ TEST(GgmlBlocks, DecodeAsTheReferencePackageDoes) {
   EXPECT_EQ(golden.size(), 10u);
   for (const auto& [name, block] : golden.items()) {
     Matrix<float> values =
-        decode_blocks(type_named(name), from_hex(block.at("bytes").get<std::string>()),
-                      block.at("rows").get<Index>(), block.at("columns").get<Index>(), {});
+        decode_rows(type_named(name), from_hex(block.at("bytes").get<std::string>()),
+                    block.at("rows").get<Index>(), block.at("columns").get<Index>(), {});
     // The fixture has no negative zeros.
     for (Index i = 0; i < values.size(); ++i) values.data()[i] += 0.0f;
     EXPECT_EQ(sha256_of(values), block.at("sha256").get<std::string>()) << name;
@@ -115,44 +115,43 @@ constexpr std::string_view kWritable[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"
 TEST(GgmlBlocks, PackWhatTheyUnpackedToTheSameBytes) {
   std::mt19937 random(17);
   for (const std::string_view name : kWritable) {
-    const io::GgmlType type = type_named(name);
-    const io::GgmlTypeInfo& info = io::info_of(type);
+    const ggml::Type type = type_named(name);
+    const ggml::TypeInfo& info = ggml::info_of(type);
     std::vector<std::byte> bytes(static_cast<std::size_t>(7 * 3 * info.block_bytes));
     for (std::byte& b : bytes) b = static_cast<std::byte>(random() & 0xFF);
     for (std::size_t at = 0; at < bytes.size(); at += static_cast<std::size_t>(info.block_bytes)) {
       bytes[at + 1] &= std::byte{0xBF};  // exponent below 31: a finite scale
       if (name.ends_with("_1")) bytes[at + 3] &= std::byte{0xBF};
     }
-    const BlockCodec& codec = *find_block_codec(type);
-    EXPECT_EQ(pack_blocks(codec, unpack_blocks(codec, bytes, 7, 96, {}), {}), bytes) << name;
+    EXPECT_EQ(pack_rows(type, unpack_rows(type, bytes, 7, 96, {}), {}), bytes) << name;
   }
 }
 
 TEST(GgmlBlocks, UnpackWhatTheyPackedToTheSameValues) {
   for (const std::string_view name : kWritable) {
-    const BlockCodec& codec = *find_block_codec(type_named(name));
-    const quant::QuantizedMatrix q = random_quantized(codec.grid, 7, 96, 23);
+    const ggml::Type type = type_named(name);
+    const quant::QuantizedMatrix q = random_quantized(neutral_grid(type), 7, 96, 23);
     SCOPED_TRACE(name);
-    testing::expect_same(unpack_blocks(codec, pack_blocks(codec, q, {}), 7, 96, {}), q);
+    testing::expect_same(unpack_rows(type, pack_rows(type, q, {}), 7, 96, {}), q);
   }
 }
 
 // Q4_1 by hand: d = 0.5 (0x3800), m = -1 (0xBC00), code of element k is k % 16: the first half in
 // the low nibbles, the second in the high ones.
 TEST(GgmlBlocks, PackABlockWrittenOutByHand) {
-  const BlockCodec& codec = *find_block_codec(io::GgmlType::kQ4_1);
-  quant::QuantizedMatrix q = random_quantized(codec.grid, 1, 32, 1);
+  const ggml::Type type = ggml::Type::kQ4_1;
+  quant::QuantizedMatrix q = random_quantized(neutral_grid(type), 1, 32, 1);
   for (Index k = 0; k < 32; ++k) q.codes_NK(0, k) = static_cast<std::uint8_t>(k % 16);
   q.scales_NG(0, 0) = 0.5f;
   q.offsets_NG(0, 0) = -1.0f;
-  EXPECT_EQ(pack_blocks(codec, q, {}), from_hex("003800bc00112233445566778899aabbccddeeff"));
+  EXPECT_EQ(pack_rows(type, q, {}), from_hex("003800bc00112233445566778899aabbccddeeff"));
 }
 
 TEST(GgmlBlocks, RefuseAScaleOrMinimumThatBinary16CannotHold) {
-  const BlockCodec& codec = *find_block_codec(io::GgmlType::kQ4_1);
-  quant::QuantizedMatrix q = random_quantized(codec.grid, 2, 64, 1);
+  const ggml::Type type = ggml::Type::kQ4_1;
+  quant::QuantizedMatrix q = random_quantized(neutral_grid(type), 2, 64, 1);
   q.offsets_NG(1, 1) = 0.1f;
-  const Error error = error_of([&] { pack_blocks(codec, q, {}); });
+  const Error error = error_of([&] { pack_rows(type, q, {}); });
   EXPECT_EQ(error.kind(), ErrorKind::kInternal);
   EXPECT_NE(std::string(error.what()).find("minimum 0.1 of row 1, group 1"), std::string::npos)
       << error.what();
@@ -160,7 +159,7 @@ TEST(GgmlBlocks, RefuseAScaleOrMinimumThatBinary16CannotHold) {
 
 TEST(GgmlBlocks, NameTheTypeThatCannotBeDecoded) {
   const std::vector<std::byte> block(17);
-  const Error error = error_of([&] { decode_blocks(io::GgmlType::kIQ2_XS, block, 1, 32, {}); });
+  const Error error = error_of([&] { decode_rows(ggml::Type::kIQ2_XS, block, 1, 32, {}); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
   EXPECT_NE(std::string(error.what()).find("IQ2_XS"), std::string::npos) << error.what();
 }
@@ -175,16 +174,16 @@ TEST(InterleavedRows, AreEmptyForAnUnpermutedTensor) {
 }
 
 TEST(InterleavedRows, MovePackedRowsWhole) {
-  const BlockCodec& codec = *find_block_codec(io::GgmlType::kQ8_0);
-  const quant::QuantizedMatrix q = random_quantized(codec.grid, 4, 32, 9);
+  const ggml::Type type = ggml::Type::kQ8_0;
+  const quant::QuantizedMatrix q = random_quantized(neutral_grid(type), 4, 32, 9);
   const std::vector<Index> order = interleaved_rows(4, 1);
-  const std::vector<std::byte> straight = pack_blocks(codec, q, {});
-  const std::vector<std::byte> stored = pack_blocks(codec, q, order);
+  const std::vector<std::byte> straight = pack_rows(type, q, {});
+  const std::vector<std::byte> stored = pack_rows(type, q, order);
   for (std::size_t r = 0; r < 4; ++r)
     EXPECT_EQ(std::memcmp(stored.data() + r * 34,
                           straight.data() + static_cast<std::size_t>(order[r]) * 34, 34),
               0);
-  testing::expect_same(unpack_blocks(codec, stored, 4, 32, order), q);
+  testing::expect_same(unpack_rows(type, stored, 4, 32, order), q);
 }
 
 }  // namespace

@@ -1,8 +1,118 @@
 #pragma once
 
-#include "ggml/types/symmetric_fit.h"
+#include "ggml/types/lanes.h"
 
-namespace calque::ggml::inline CALQUE_GGML_ISA {
+// How the reference quantizers search scales, shared by several families: symmetric groups first,
+// then groups with a minimum.
+namespace calque::ggml::inline CALQUE_ISA {
+
+// A group whose largest magnitude is below this counts as all zero.
+constexpr float kZeroGroup = 1e-15f;
+
+// x ~ scale * code with codes -limit..limit - 1; the scale may be negative.
+struct SymmetricFit {
+  Floats scale;
+  // x * inverse, rounded and clamped, is the code. NaN (the lowest code) where the group is zero.
+  Floats inverse;
+};
+
+inline Floats symmetric_code(Floats x, Floats inverse, float limit) {
+  return nearest_code(inverse * x, broadcast(-limit), broadcast(limit - 1));
+}
+
+// Sums over a group with its codes l: A = sum w x l and B = sum w l^2. A / B is the best scale for
+// these codes, and A^2 / B what it takes off the squared error.
+struct Projection {
+  Floats A{};
+  Floats B{};
+
+  void add(Floats w, Floats x, Floats l) {
+    A += w * x * l;
+    B += w * l * l;
+  }
+  Floats scale() const { return B != 0 ? A / B : Floats{}; }
+};
+
+template <int N>
+inline Projection project(const Lanes<N>& x, const Lanes<N>& w, Floats inverse, float limit) {
+  Projection sums;
+  for (int i = 0; i < N; ++i) sums.add(w[i], x[i], symmetric_code(x[i], inverse, limit));
+  return sums;
+}
+
+// The best of 19 scales around the one that sends the extreme to -limit, each after a weighted
+// least-squares fit.
+template <int N>
+SymmetricFit fit_symmetric(const Lanes<N>& x, const Lanes<N>& w, float limit) {
+  const Floats extreme = signed_extreme(x);
+  Floats inverse = -limit / extreme;
+  Projection sums = project(x, w, inverse, limit);
+  Floats scale = sums.scale();
+  Floats gain = scale * sums.A;
+  for (int step = -9; step <= 9; ++step) {
+    if (step == 0) continue;
+    const Floats trial = -(limit + 0.1f * static_cast<float>(step)) / extreme;
+    sums = project(x, w, trial, limit);
+    const Ints better = (sums.B > 0) & (sums.A * sums.A > gain * sums.B);
+    scale = better ? sums.A / sums.B : scale;
+    gain = better ? scale * sums.A : gain;
+    inverse = better ? trial : inverse;
+  }
+  const Ints zero = magnitude(extreme) < kZeroGroup;
+  return {zero ? Floats{} : scale, zero ? broadcast(__builtin_nanf("")) : inverse};
+}
+
+// Changes one code at a time while that lowers the squared error, at most five passes. `round`
+// turns x / scale into an allowed code.
+template <int N, typename Round>
+void improve_codes(const Lanes<N>& x, const Lanes<N>& w, Round round, bool demand_positive_rest,
+                   Projection& sums, Lanes<N>& codes) {
+  for (int pass = 0; pass < 5; ++pass) {
+    Ints changed{};
+    for (int i = 0; i < N; ++i) {
+      Projection rest{sums.A - w[i] * x[i] * codes[i], sums.B - w[i] * codes[i] * codes[i]};
+      Ints better = rest.A > 0;
+      if (demand_positive_rest) better &= rest.B > 0;
+      const Floats code = round(x[i] * rest.B / rest.A);
+      better &= code != codes[i];
+      rest.add(w[i], x[i], code);
+      better &= (rest.B > 0) & (rest.A * rest.A * sums.B > sums.A * sums.A * rest.B);
+      codes[i] = better ? code : codes[i];
+      sums.A = better ? rest.A : sums.A;
+      sums.B = better ? rest.B : sums.B;
+      changed |= better;
+    }
+    if (!any(changed)) return;
+  }
+}
+
+template <int N>
+struct CodedFit {
+  Floats scale;
+  Lanes<N> codes;
+};
+
+// One scale, then single codes changed; weights x^2. Codes -limit..limit - 1.
+template <int N>
+CodedFit<N> fit_symmetric_by_codes(const Lanes<N>& x, float limit) {
+  const Lanes<N> w = squares(x);
+  const Floats extreme = signed_extreme(x);
+  const Ints zero = magnitude(extreme) < kZeroGroup;
+  const Floats inverse = -limit / extreme;
+  CodedFit<N> fit;
+  Projection sums;
+  for (int i = 0; i < N; ++i) {
+    fit.codes[i] = symmetric_code(x[i], inverse, limit);
+    sums.add(w[i], x[i], fit.codes[i]);
+  }
+  const auto round = [limit](Floats v) {
+    return nearest_code(v, broadcast(-limit), broadcast(limit - 1));
+  };
+  improve_codes(x, w, round, false, sums, fit.codes);
+  fit.scale = zero ? Floats{} : (sums.B > 0 ? sums.A / sums.B : Floats{});
+  for (int i = 0; i < N; ++i) fit.codes[i] = zero ? broadcast(-limit) : fit.codes[i];
+  return fit;
+}
 
 // How the scale of an affine group is searched: inverse scales (first + step * i + highest) / range
 // for i = 0..steps.
@@ -115,7 +225,7 @@ inline void adopt(Ints better, const AffineTrial& trial, AffineTrial& best) {
 }
 
 // The best of steps + 1 scales, each after a weighted least-squares fit of scale and offset; the
-// error is squared or absolute (formats_gguf.md 3.4). An improvement moves the origin from which
+// error is squared or absolute. An improvement moves the origin from which
 // later trials count: the reference does it so, and its bytes depend on it.
 template <bool Absolute, int N>
 AffineFit fit_affine(const Lanes<N>& x, const Lanes<N>& w, const AffineSearch& search) {
@@ -154,7 +264,7 @@ inline Floats scaling_error(const Lanes<N>& x, const Lanes<N>& w, Floats inverse
 }
 
 // x ~ scale * code for x >= 0 and codes 0..highest: the best of nine scales, then single codes
-// changed (formats_gguf.md 3.5). For the scales and minima of a super-block.
+// changed. For the scales and minima of a super-block.
 template <int N>
 CodedFit<N> fit_nonnegative(const Lanes<N>& x, const Lanes<N>& w, float highest) {
   Floats largest{};
@@ -182,4 +292,4 @@ CodedFit<N> fit_nonnegative(const Lanes<N>& x, const Lanes<N>& w, float highest)
   return fit;
 }
 
-}  // namespace calque::ggml::inline CALQUE_GGML_ISA
+}  // namespace calque::ggml::inline CALQUE_ISA

@@ -1,0 +1,167 @@
+#include "formats/gguf_architectures.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "calque/core/error.h"
+
+namespace calque::formats {
+namespace {
+
+// "llama" with experts is Mixtral.
+constexpr std::array<GgufArchitecture, 10> kArchitectures = {
+    {{"llama", "LlamaForCausalLM", "llama"},
+     {"llama", "MixtralForCausalLM", "mixtral"},
+     {"qwen2", "Qwen2ForCausalLM", "qwen2"},
+     {"qwen3", "Qwen3ForCausalLM", "qwen3"},
+     {"qwen2moe", "Qwen2MoeForCausalLM", "qwen2_moe"},
+     {"qwen3moe", "Qwen3MoeForCausalLM", "qwen3_moe"},
+     {"gemma", "GemmaForCausalLM", "gemma"},
+     {"gemma2", "Gemma2ForCausalLM", "gemma2"},
+     {"gemma3", "Gemma3ForCausalLM", "gemma3_text"},
+     {"phi3", "Phi3ForCausalLM", "phi3"}}};
+
+using Reasons = std::vector<std::string>;
+using Scaling = model::RopeSpec::Scaling;
+
+bool is_gemma(const std::string& arch) { return arch.starts_with("gemma"); }
+
+void check_rope(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  const Scaling scaling = config.rope.scaling;
+  // Loaders look for rope_freqs.weight and rope_factors_*.weight in these architectures only, and
+  // refuse tensors that they do not look for.
+  if (scaling == Scaling::kLlama3 && arch != "llama")
+    reasons.push_back(fmt::format(
+        "GGUF has no place for llama3 RoPE scaling in architecture '{}' (only in 'llama')", arch));
+  if (scaling == Scaling::kLongRope && arch != "phi3")
+    reasons.push_back(fmt::format(
+        "GGUF has no place for longrope scaling in architecture '{}' (only in 'phi3')", arch));
+  if (config.local_rope.scaling != Scaling::kNone)
+    reasons.push_back("GGUF has no place for RoPE scaling of the layers with a window");
+}
+
+void check_activation(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  const std::string expected = is_gemma(arch) ? "gelu_pytorch_tanh" : "silu";
+  if (config.hidden_act != expected)
+    reasons.push_back(fmt::format("hidden_act is '{}'; loaders of architecture '{}' compute {}",
+                                  config.hidden_act, arch, expected));
+}
+
+void check_window(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  const Index period = gguf_window_period(arch);
+  if (period == 0) return;
+  const std::vector<Index>& windows = config.window_of_layer;
+  const Index window = *std::max_element(windows.begin(), windows.end());
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    const bool full = (static_cast<Index>(i) + 1) % period == 0;
+    if (windows[i] == (full ? 0 : window) && window > 0) continue;
+    reasons.push_back(
+        fmt::format("layer {} has a window of {} tokens; loaders of architecture '{}' give layers "
+                    "one window, and every {}th none",
+                    i, windows[i], arch, period));
+    return;
+  }
+}
+
+void check_gemma(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  if (!is_gemma(arch)) return;
+  if (!config.tie_word_embeddings)
+    reasons.push_back(fmt::format("architecture '{}' has no output matrix of its own", arch));
+  if (config.attention_bias)
+    reasons.push_back(fmt::format("architecture '{}' has no biases", arch));
+  const double expected = gguf_query_scale(arch, config);
+  if (config.query_scale > 0 && std::abs(config.query_scale / expected - 1) > 1e-6)
+    reasons.push_back(
+        fmt::format("query_pre_attn_scalar is {:g}; loaders of architecture '{}' take "
+                    "{:g} for a model of {} layers",
+                    1 / (config.query_scale * config.query_scale), arch, 1 / (expected * expected),
+                    config.num_layers));
+  const bool second = arch == "gemma2";
+  if (second && (config.attention_softcap == 0 || config.logit_softcap == 0))
+    reasons.push_back(
+        "loaders of architecture 'gemma2' cap scores and logits, this model does not");
+  if (!second && config.attention_softcap > 0)
+    reasons.push_back(fmt::format("loaders of architecture '{}' cap no attention scores", arch));
+}
+
+void check_expert(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  if (config.num_experts == 0) return;
+  const std::vector<bool>& layers = config.experts_in_layer;
+  if (const auto dense = std::find(layers.begin(), layers.end(), false); dense != layers.end())
+    reasons.push_back(
+        fmt::format("layer {} has no experts; loaders of architecture '{}' want them in "
+                    "every layer",
+                    dense - layers.begin(), arch));
+  if (config.normalize_experts != gguf_normalizes_experts(arch))
+    reasons.push_back(
+        fmt::format("norm_topk_prob is {}; loaders of architecture '{}' take it for {}",
+                    config.normalize_experts, arch, gguf_normalizes_experts(arch)));
+  if (arch == "qwen2moe" && config.tie_word_embeddings)
+    reasons.push_back("loaders of architecture 'qwen2moe' want an output matrix of its own");
+}
+
+// Loaders find biases of q, k and v, and refuse the one of o as a tensor too many.
+void check_bias(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  if (arch.starts_with("qwen3") && config.attention_bias)
+    reasons.push_back(fmt::format("architecture '{}' has no bias of o_proj", arch));
+}
+
+void check_width(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  const Index width = config.num_heads * config.head_dim;
+  if (!arch.starts_with("qwen2") && arch != "phi3") return;
+  if (width != config.hidden_size)
+    reasons.push_back(
+        fmt::format("{} heads of {} are not hidden_size {}, as architecture '{}' wants",
+                    config.num_heads, config.head_dim, config.hidden_size, arch));
+}
+
+}  // namespace
+
+void refuse_gguf(const io::GgufFile& file, const std::string& reason) {
+  throw Error(ErrorKind::kInput, "", file.path().string() + ": " + reason);
+}
+
+const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file) {
+  const std::optional<std::string> name = file.string("general.architecture");
+  if (!name) refuse_gguf(file, "key 'general.architecture' is missing");
+  const bool mixtral = *name == "llama" && file.integer("llama.expert_count").value_or(0) > 0;
+  std::vector<std::string> known;
+  for (const GgufArchitecture& architecture : kArchitectures) {
+    const bool has_experts = architecture.model_type == "mixtral";
+    if (architecture.gguf == *name && has_experts == mixtral) return architecture;
+    if (!has_experts) known.emplace_back(architecture.gguf);
+  }
+  refuse_gguf(file, fmt::format("architecture '{}' cannot be read; calque reads {}", *name,
+                                fmt::join(known, ", ")));
+}
+
+Index gguf_window_period(const std::string& arch) {
+  if (arch == "gemma2") return 2;
+  return arch == "gemma3" ? 6 : 0;
+}
+
+double gguf_query_scale(const std::string& arch, const model::ModelConfig& config) {
+  // The 27B models.
+  const bool by_width = (arch == "gemma2" && config.num_layers == 46) ||
+                        (arch == "gemma3" && config.num_layers == 62);
+  const Index size = by_width ? config.hidden_size / config.num_heads : config.head_dim;
+  return 1.0 / std::sqrt(static_cast<double>(size));
+}
+
+bool gguf_normalizes_experts(const std::string& arch) { return arch != "qwen2moe"; }
+
+std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {
+  Reasons reasons;
+  const std::string& arch = family.gguf_architecture;
+  if (arch.empty()) return reasons;
+  for (const auto check : {check_rope, check_activation, check_window, check_gemma, check_expert,
+                           check_bias, check_width})
+    check(arch, family.config, reasons);
+  return reasons;
+}
+
+}  // namespace calque::formats

@@ -1,0 +1,165 @@
+#include "calque/ggml/blocks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <vector>
+
+#include "calque/core/dtype.h"
+#include "calque/core/error.h"
+#include "ggml/types/codec.h"
+
+namespace calque::ggml {
+
+#ifdef CALQUE_GGML_X86
+namespace avx2 {
+const Codec* find_codec(Type type);
+}
+namespace avx512 {
+const Codec* find_codec(Type type);
+}
+#endif
+
+namespace {
+
+std::vector<Copy> find_runnable_copies() {
+  std::vector<Copy> copies = {{"baseline", baseline::find_codec}};
+#ifdef CALQUE_GGML_X86
+  if (__builtin_cpu_supports("avx2")) copies.push_back({"avx2", avx2::find_codec});
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    copies.push_back({"avx512", avx512::find_codec});
+#endif
+  return copies;
+}
+
+// The codecs exist once for each instruction set; asked once, the processor says which it can run,
+// and the widest of those does all the work.
+const Copy& chosen_copy() {
+  static const Copy& widest = runnable_copies().back();
+  return widest;
+}
+
+const Codec& codec_of(Type type) {
+  if (const Codec* codec = chosen_copy().find_codec(type)) return *codec;
+  throw Error(ErrorKind::kInternal, "",
+              fmt::format("ggml type {} has no block codec", static_cast<std::uint32_t>(type)));
+}
+
+// What a code of a grid without minimum counts from.
+float middle_of(const TypeInfo& info) { return static_cast<float>(1 << (info.code_bits - 1)); }
+
+// body(block of the row, its first column, its first group) for each block.
+template <typename Body>
+void for_each_block(const Structure& structure, Index columns, Body body) {
+  for (Index s = 0; s < columns / structure.super; ++s)
+    body(s, s * structure.super, s * (structure.super / structure.group));
+}
+
+}  // namespace
+
+std::span<const Copy> runnable_copies() {
+  static const std::vector<Copy> copies = find_runnable_copies();
+  return copies;
+}
+
+std::string_view instruction_set() { return chosen_copy().instruction_set; }
+
+void quantize(Type type, MatrixView<const float> weight_NK, std::span<const float> importance_K,
+              std::byte* out) {
+  const Codec& codec = codec_of(type);
+  const std::size_t stride = row_bytes(type, weight_NK.cols());
+  assert(importance_K.empty() || std::ssize(importance_K) == weight_NK.cols());
+  const float* importance = importance_K.empty() ? nullptr : importance_K.data();
+  for (Index n = 0; n < weight_NK.rows(); ++n, out += stride)
+    codec.quantize({weight_NK.row(n), importance, weight_NK.cols()}, out);
+}
+
+void dequantize(Type type, const std::byte* bytes, MatrixView<float> weight_NK) {
+  const std::size_t stride = row_bytes(type, weight_NK.cols());
+  if (info_of(type).support == Support::kPlain) {
+    for (Index n = 0; n < weight_NK.rows(); ++n, bytes += stride)
+      convert_to_float(bytes, dtype_of(type), static_cast<std::size_t>(weight_NK.cols()),
+                       weight_NK.row(n));
+    return;
+  }
+  const Codec& codec = codec_of(type);
+  for (Index n = 0; n < weight_NK.rows(); ++n, bytes += stride)
+    codec.dequantize(bytes, weight_NK.cols(), weight_NK.row(n));
+}
+
+Fields Fields::clone() const {
+  return {codes_NK.clone(), scale_codes_NG.clone(), minimum_codes_NG.clone(), steps_NS.clone(),
+          minimum_steps_NS.clone()};
+}
+
+Fields empty_fields(const Structure& structure, Index rows, Index columns) {
+  const Index groups = columns / structure.group;
+  const Index supers = columns / structure.super;
+  return {Matrix<std::uint8_t>(rows, columns), Matrix<std::int8_t>(rows, groups),
+          Matrix<std::int8_t>(rows, groups), Matrix<float>(rows, supers),
+          Matrix<float>(rows, supers)};
+}
+
+void load_fields(Type type, const std::byte* row, Index n, Fields& fields) {
+  const TypeInfo& info = info_of(type);
+  const Structure& structure = *info.structure;
+  const Index groups = structure.super / structure.group;
+  const Codec& codec = codec_of(type);
+  for_each_block(structure, fields.codes_NK.cols(), [&](Index s, Index column, Index group) {
+    Block block;
+    codec.load(row + static_cast<std::size_t>(s) * info.block_bytes, block);
+    std::copy_n(block.codes, structure.super, fields.codes_NK.row(n) + column);
+    std::copy_n(block.scales, groups, fields.scale_codes_NG.row(n) + group);
+    std::copy_n(block.minima, groups, fields.minimum_codes_NG.row(n) + group);
+    fields.steps_NS(n, s) = block.step;
+    fields.minimum_steps_NS(n, s) = block.minimum_step;
+  });
+}
+
+void store_fields(Type type, const Fields& fields, Index n, std::byte* row) {
+  const TypeInfo& info = info_of(type);
+  const Structure& structure = *info.structure;
+  const Index groups = structure.super / structure.group;
+  const Codec& codec = codec_of(type);
+  for_each_block(structure, fields.codes_NK.cols(), [&](Index s, Index column, Index group) {
+    Block block;
+    std::copy_n(fields.codes_NK.row(n) + column, structure.super, block.codes);
+    std::copy_n(fields.scale_codes_NG.row(n) + group, groups, block.scales);
+    std::copy_n(fields.minimum_codes_NG.row(n) + group, groups, block.minima);
+    block.step = fields.steps_NS(n, s);
+    block.minimum_step = fields.minimum_steps_NS(n, s);
+    codec.store(block, row + static_cast<std::size_t>(s) * info.block_bytes);
+  });
+}
+
+void load_grid(Type type, const std::byte* row, Index columns, std::uint8_t* codes_K,
+               float* scales_G, float* offsets_G) {
+  const TypeInfo& info = info_of(type);
+  assert(info.support == Support::kGrid);
+  const Codec& codec = codec_of(type);
+  for (Index g = 0; g < columns / info.block_columns; ++g, row += info.block_bytes) {
+    Block block;
+    codec.load(row, block);
+    std::copy_n(block.codes, info.block_columns, codes_K + g * info.block_columns);
+    scales_G[g] = block.step;
+    offsets_G[g] = info.has_minimum ? block.minimum_step : -block.step * middle_of(info);
+  }
+}
+
+void store_grid(Type type, const std::uint8_t* codes_K, const float* scales_G,
+                const float* offsets_G, Index columns, std::byte* row) {
+  const TypeInfo& info = info_of(type);
+  assert(info.support == Support::kGrid);
+  const Codec& codec = codec_of(type);
+  for (Index g = 0; g < columns / info.block_columns; ++g, row += info.block_bytes) {
+    Block block;
+    std::copy_n(codes_K + g * info.block_columns, info.block_columns, block.codes);
+    block.step = scales_G[g];
+    block.minimum_step = offsets_G[g];
+    codec.store(block, row);
+  }
+}
+
+}  // namespace calque::ggml

@@ -1,0 +1,120 @@
+#include "calque/ggml/types.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <iterator>
+
+#include "calque/core/dtype.h"
+#include "calque/core/error.h"
+#include "ggml/type_table.h"
+
+namespace calque::ggml {
+namespace {
+
+template <typename Predicate>
+const TypeInfo* find_if(Predicate predicate) {
+  const TypeInfo* found = std::find_if(std::begin(kTypes), std::end(kTypes), predicate);
+  return found == std::end(kTypes) ? nullptr : found;
+}
+
+template <typename T>
+T read(const std::byte* bytes) {
+  T value{};
+  std::memcpy(&value, bytes, sizeof(value));
+  return value;
+}
+
+double half_in_pieces(const std::byte* words) {
+  unsigned bits = 0;
+  for (int i = 0; i < 4; ++i)
+    bits |= (read<std::uint16_t>(words + 2 * i) & 0xF000u) >> (12 - 4 * i);
+  return to_float(Half{static_cast<std::uint16_t>(bits)});
+}
+
+double power_of_two(std::uint8_t exponent) {
+  return exponent == 255 ? std::nan("") : std::exp2(exponent - 127.0);
+}
+
+double value_of(const Number& number, const std::byte* block) {
+  const std::byte* bytes = block + number.offset;
+  switch (number.kind) {
+    case Number::Kind::kNone:
+      break;
+    case Number::Kind::kF16:
+      return to_float(Half{read<std::uint16_t>(bytes)});
+    case Number::Kind::kBF16:
+      return to_float(BFloat16{read<std::uint16_t>(bytes)});
+    case Number::Kind::kF32:
+      return read<float>(bytes);
+    case Number::Kind::kF64:
+      return read<double>(bytes);
+    case Number::Kind::kE8M0:
+      return power_of_two(read<std::uint8_t>(bytes));
+    case Number::Kind::kPieces:
+      return half_in_pieces(bytes);
+  }
+  return 0;
+}
+
+std::string place_of(const TypeInfo& info, std::uint64_t block, std::uint64_t columns) {
+  const std::uint64_t in_row = columns / static_cast<std::uint64_t>(info.block_columns);
+  if (info.block_columns == 1)
+    return fmt::format("row {}, column {} holds", block / in_row, block % in_row);
+  return fmt::format("block {} of row {} has scale", block % in_row, block / in_row);
+}
+
+}  // namespace
+
+std::span<const float> Structure::table() const {
+  const bool consecutive = levels.back() - levels.front() == static_cast<float>(levels.size() - 1);
+  return consecutive ? std::span<const float>() : levels;
+}
+
+std::span<const TypeInfo> types() { return kTypes; }
+
+const TypeInfo* find_type(std::uint32_t id) {
+  return find_if(
+      [id](const TypeInfo& info) { return static_cast<std::uint32_t>(info.type) == id; });
+}
+
+const TypeInfo* find_type(std::string_view name) {
+  return find_if([name](const TypeInfo& info) { return info.name == name; });
+}
+
+const TypeInfo& info_of(Type type) {
+  const TypeInfo* info = find_type(static_cast<std::uint32_t>(type));
+  assert(info != nullptr);
+  return *info;
+}
+
+DType dtype_of(Type type) {
+  assert(info_of(type).support == Support::kPlain);
+  if (type == Type::kF16) return DType::kF16;
+  return type == Type::kBF16 ? DType::kBF16 : DType::kF32;
+}
+
+std::size_t row_bytes(Type type, Index columns) {
+  const TypeInfo& info = info_of(type);
+  if (columns % info.block_columns != 0)
+    throw Error(
+        ErrorKind::kInternal, "",
+        fmt::format("ggml_row_bytes: columns beyond the last whole block is {}, expected 0 to 0",
+                    columns % info.block_columns));
+  return static_cast<std::size_t>(columns / info.block_columns) * info.block_bytes;
+}
+
+std::string first_fault(Type type, std::span<const std::byte> bytes, std::uint64_t columns) {
+  const TypeInfo& info = info_of(type);
+  for (std::size_t b = 0; b < bytes.size() / info.block_bytes; ++b)
+    for (const Number& number : info.numbers)
+      if (const double value = value_of(number, bytes.data() + b * info.block_bytes);
+          !std::isfinite(value))
+        return fmt::format("{} {}", place_of(info, b, columns), value);
+  return "";
+}
+
+}  // namespace calque::ggml
