@@ -25,7 +25,7 @@ constexpr Bytes kMiB = Bytes{1} << 20;
 // code and what the allocators keep. Estimates: with them the demo job's stages come within 5 % of
 // what is measured.
 constexpr Bytes kProgram = 40 * kMiB;
-constexpr Bytes kRunning = 150 * kMiB;
+constexpr Bytes kRunning = 16 * kMiB;
 
 // One K x K matrix in fp32; and what one is called.
 Bytes gram(const model::SiteSpec& site) { return 4 * bytes_of(site.features() * site.features()); }

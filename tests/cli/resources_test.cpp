@@ -102,7 +102,7 @@ TEST_F(Resources, APeakDoesNotGrowWithTheLayers) {
 TEST_F(Resources, APeakWithActivationsInFilesIsPredicted) {
   write_model(folder_ / "model", 2);
   write_tokens(folder_ / "tokens", 32, 512);
-  const Outcome outcome = run("run --set runtime.max_ram=290.5MiB " +
+  const Outcome outcome = run("run --set runtime.max_ram=156.5MiB " +
                               job("gptq", "{format: gptq, path: out}", calibration(32, 512)));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const auto metrics = nlohmann::json::parse(contents_of(folder_ / "run/metrics.json"));
@@ -110,7 +110,7 @@ TEST_F(Resources, APeakWithActivationsInFilesIsPredicted) {
   const double measured = metrics.at("peak_bytes");
   EXPECT_GT(metrics.at("activation_file_bytes"), 0);
 #if !defined(__SANITIZE_ADDRESS__)
-  EXPECT_NEAR(measured / predicted, 1.0, 0.15) << "measured " << measured;
+  EXPECT_NEAR(std::ldexp(measured - predicted, -20), 0.0, 40.0) << "MiB; measured " << measured;
 #endif
 }
 

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kTokens = 4 * 32;
 // The program where a model runs (stage_memory.cpp).
-constexpr std::uint64_t kBase = 190 * kMiB;
+constexpr std::uint64_t kBase = 56 * kMiB;
 // q and o [64, 64], k and v [32, 64], gate and up [192, 64], down [64, 192], two norms; fp32.
 constexpr std::uint64_t kBlock = 4 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 192 * 64 + 2 * 64);
 constexpr std::uint64_t kHidden = 4 * kTokens * 64;
@@ -176,17 +176,17 @@ TEST(MemoryPlan, GivesActivationsWhatTheWorstStageLeaves) {
 
 TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
   job::Job job = tiny_job();
-  job.runtime.max_ram = 100 * kMiB;
+  job.runtime.max_ram = 50 * kMiB;
   try {
     plan_of(job);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "E301");
     EXPECT_EQ(error.kind(), ErrorKind::kResource);
-    EXPECT_THAT(error.what(), HasSubstr("runtime.max_ram: 0.098 GiB is too little"));
+    EXPECT_THAT(error.what(), HasSubstr("runtime.max_ram: 0.049 GiB is too little"));
     EXPECT_THAT(error.what(), HasSubstr("Stage 'statistics' holds"));
     EXPECT_THAT(error.what(), HasSubstr("rows being summed"));
-    EXPECT_THAT(error.what(), HasSubstr("Set runtime.max_ram to 0.188 GiB or more"));
+    EXPECT_THAT(error.what(), HasSubstr("Set runtime.max_ram to 0.057 GiB or more"));
   }
 }
 
@@ -194,7 +194,7 @@ TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
 TEST(MemoryPlan, TheItemsOfARefusalAddUpToWhatItAsksFor) {
   for (const char* run_dir : {"run", ""}) {
     job::Job job = long_job();
-    job.runtime.max_ram = 100 * kMiB;
+    job.runtime.max_ram = 50 * kMiB;
     job.run_dir = run_dir;
     job.quantization.upstream_correction = 1.0;
     job.runtime.forward_dtype = "bfloat16";
