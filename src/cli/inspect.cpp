@@ -143,7 +143,7 @@ Json tensor_json(const formats::ArtifactReader& reader, const formats::StoredTen
   json["nonfinite"] = values.nonfinite;
   if (const auto quantized = reader.quantized(tensor.name)) {
     json["grid"] = quantized->grid.description();
-    if (quantized->grid.block) return json;
+    if (std::holds_alternative<quant::BlockRows>(quantized->stored)) return json;
     const CodeFacts codes = facts_of(*quantized);
     json["smallest_scale"] = codes.smallest_scale;
     json["largest_scale"] = codes.largest_scale;

@@ -37,19 +37,20 @@ ValueFacts facts_of(MatrixView<const float> values) {
 }
 
 CodeFacts facts_of(const quant::QuantizedMatrix& matrix) {
+  const quant::GroupCodes& groups = matrix.groups();
   CodeFacts facts;
   facts.counts.resize(256, 0);
-  for (Index n = 0; n < matrix.codes_NK.rows(); ++n)
-    for (Index k = 0; k < matrix.codes_NK.cols(); ++k) ++facts.counts[matrix.codes_NK(n, k)];
+  for (Index n = 0; n < groups.codes_NK.rows(); ++n)
+    for (Index k = 0; k < groups.codes_NK.cols(); ++k) ++facts.counts[groups.codes_NK(n, k)];
   facts.counts.resize(static_cast<std::size_t>(matrix.grid.max_code()) + 1);
   facts.smallest_scale = std::numeric_limits<double>::infinity();
-  for (Index n = 0; n < matrix.scales_NG.rows(); ++n)
-    for (Index g = 0; g < matrix.scales_NG.cols(); ++g) {
-      const double scale = std::fabs(matrix.scales_NG(n, g));
+  for (Index n = 0; n < groups.scales_NG.rows(); ++n)
+    for (Index g = 0; g < groups.scales_NG.cols(); ++g) {
+      const double scale = std::fabs(groups.scales_NG(n, g));
       facts.smallest_scale = std::min(facts.smallest_scale, scale);
       facts.largest_scale = std::max(facts.largest_scale, scale);
     }
-  facts.reordered_groups = !matrix.group_of_column_K.empty();
+  facts.reordered_groups = !groups.group_of_column_K.empty();
   return facts;
 }
 

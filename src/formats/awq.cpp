@@ -67,9 +67,9 @@ std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, I
 std::vector<NamedBytes> pack(const std::string& module, const quant::QuantizedMatrix& q,
                              const Packing&) {
   require_consecutive_groups(q, "AWQ");
-  return {{module + ".qweight", bytes_of(pack_nibbles(q.codes_NK))},
+  return {{module + ".qweight", bytes_of(pack_nibbles(q.groups().codes_NK))},
           {module + ".qzeros", bytes_of(pack_nibbles(stored_zeros(q)))},
-          {module + ".scales", stored_scales(transposed(q.scales_NG), DType::kF16)}};
+          {module + ".scales", stored_scales(transposed(q.groups().scales_NG), DType::kF16)}};
 }
 
 // ---- Unpacking
@@ -82,13 +82,15 @@ struct Parts {
 
 quant::QuantizedMatrix unpack(const Parts& parts, const PackedSettings& settings) {
   quant::QuantizedMatrix q;
-  q.codes_NK = unpack_nibbles(words_of(*parts.qweight));
-  q.scales_NG = transposed(scales_of(*parts.scales));
-  q.offsets_NG = offsets_of(q.scales_NG, unpack_nibbles(words_of(*parts.qzeros)), settings.bits);
+  quant::GroupCodes& groups = q.groups();
+  groups.codes_NK = unpack_nibbles(words_of(*parts.qweight));
+  groups.scales_NG = transposed(scales_of(*parts.scales));
+  groups.offsets_NG =
+      offsets_of(groups.scales_NG, unpack_nibbles(words_of(*parts.qzeros)), settings.bits);
   q.grid = basic_grid({settings.bits, settings.group_size, /*sym=*/false},
                       precision_of(parts.scales->dtype));
   if (!q.grid.divides(q.in_features()))
-    q.group_of_column_K = quant::consecutive_groups(q.in_features(), settings.group_size);
+    groups.group_of_column_K = quant::consecutive_groups(q.in_features(), settings.group_size);
   return q;
 }
 

@@ -74,11 +74,11 @@ std::vector<NamedBytes> pack(const std::string& module, const quant::QuantizedMa
                              const Packing& packing) {
   require_consecutive_groups(q, "compressed-tensors");
   Matrix<std::int32_t> words(q.out_features(), packed_words(q.in_features(), q.grid.bits));
-  pack_rows(q.codes_NK, q.grid.bits, words, packing.exec);
+  pack_rows(q.groups().codes_NK, q.grid.bits, words, packing.exec);
   const std::int64_t shape[] = {q.out_features(), q.in_features()};
   std::vector<NamedBytes> tensors = {
       {module + ".weight_packed", bytes_of(words)},
-      {module + ".weight_scale", stored_scales(q.scales_NG, scale_dtype(q.grid))},
+      {module + ".weight_scale", stored_scales(q.groups().scales_NG, scale_dtype(q.grid))},
       {module + ".weight_shape", bytes_of(shape, 2)}};
   if (!is_symmetric(q.grid)) tensors.push_back(pack_zeros(module, q, packing.exec));
   return tensors;
@@ -147,19 +147,20 @@ void check_shapes(const Parts& parts, const PackedSettings& settings) {
 
 quant::QuantizedMatrix unpack(const Parts& parts, const PackedSettings& settings) {
   quant::QuantizedMatrix q;
-  q.codes_NK = Matrix<std::uint8_t>::uninitialized(parts.N, parts.K);
-  unpack_rows(words_of(*parts.packed), settings.bits, q.codes_NK);
-  q.scales_NG = scales_of(*parts.scale);
+  quant::GroupCodes& groups = q.groups();
+  groups.codes_NK = Matrix<std::uint8_t>::uninitialized(parts.N, parts.K);
+  unpack_rows(words_of(*parts.packed), settings.bits, groups.codes_NK);
+  groups.scales_NG = scales_of(*parts.scale);
   Matrix<std::uint8_t> zeros_NG;
   if (parts.zero_point != nullptr) {
-    zeros_NG = Matrix<std::uint8_t>(parts.N, q.scales_NG.cols());
+    zeros_NG = Matrix<std::uint8_t>(parts.N, groups.scales_NG.cols());
     unpack_columns(words_of(*parts.zero_point), settings.bits, zeros_NG);
   }
-  q.offsets_NG = offsets_of(q.scales_NG, zeros_NG, settings.bits);
+  groups.offsets_NG = offsets_of(groups.scales_NG, zeros_NG, settings.bits);
   q.grid = basic_grid({settings.bits, settings.group_size, parts.zero_point == nullptr},
                       precision_of(parts.scale->dtype));
   if (!q.grid.divides(parts.K))
-    q.group_of_column_K = quant::consecutive_groups(parts.K, settings.group_size);
+    groups.group_of_column_K = quant::consecutive_groups(parts.K, settings.group_size);
   return q;
 }
 

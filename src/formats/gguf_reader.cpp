@@ -12,8 +12,8 @@
 #include "calque/model/weight_source.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_tensors.h"
-#include "formats/open.h"
 #include "formats/messages.h"
+#include "formats/open.h"
 
 namespace calque::formats {
 namespace {
@@ -109,12 +109,12 @@ void require_finite(const Entry& entry) {
 quant::QuantizedMatrix blocks_of(const Entry& entry, ggml::Type block) {
   quant::QuantizedMatrix q;
   q.grid = quant::block_grid(block);
-  q.blocks_NB = Matrix<std::uint8_t>::uninitialized(
-      entry.rows(), static_cast<Index>(ggml::row_bytes(block, entry.cols())));
+  q.stored = quant::BlockRows{Matrix<std::uint8_t>::uninitialized(
+      entry.rows(), static_cast<Index>(ggml::row_bytes(block, entry.cols())))};
   const std::vector<Index> order = order_of(entry.spec);
-  const auto row_bytes = static_cast<std::size_t>(q.blocks_NB.cols());
+  const auto row_bytes = static_cast<std::size_t>(q.blocks().rows_NB.cols());
   for (Index r = 0; r < entry.rows(); ++r)
-    std::memcpy(q.blocks_NB.row(order.empty() ? r : order[static_cast<std::size_t>(r)]),
+    std::memcpy(q.blocks().rows_NB.row(order.empty() ? r : order[static_cast<std::size_t>(r)]),
                 entry.bytes.data() + static_cast<std::size_t>(r) * row_bytes, row_bytes);
   return q;
 }

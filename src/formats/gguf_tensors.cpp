@@ -24,10 +24,10 @@ void require_half(float value, const char* what, Index row, Index group) {
 }
 
 void require_storable(const ggml::TypeInfo& info, const quant::QuantizedMatrix& q) {
-  for (Index n = 0; n < q.scales_NG.rows(); ++n)
-    for (Index g = 0; g < q.scales_NG.cols(); ++g) {
-      require_half(q.scales_NG(n, g), "scale", n, g);
-      if (info.has_minimum) require_half(q.offsets_NG(n, g), "minimum", n, g);
+  for (Index n = 0; n < q.groups().scales_NG.rows(); ++n)
+    for (Index g = 0; g < q.groups().scales_NG.cols(); ++g) {
+      require_half(q.groups().scales_NG(n, g), "scale", n, g);
+      if (info.has_minimum) require_half(q.groups().offsets_NG(n, g), "minimum", n, g);
     }
 }
 
@@ -79,8 +79,9 @@ std::vector<std::byte> pack_rows(ggml::Type type, const quant::QuantizedMatrix& 
   std::vector<std::byte> bytes(static_cast<std::size_t>(q.out_features()) * row_bytes);
   for (Index r = 0; r < q.out_features(); ++r) {
     const Index n = row_at(order, r);
-    ggml::store_grid(type, q.codes_NK.row(n), q.scales_NG.row(n), q.offsets_NG.row(n),
-                     q.in_features(), bytes.data() + static_cast<std::size_t>(r) * row_bytes);
+    ggml::store_grid(type, q.groups().codes_NK.row(n), q.groups().scales_NG.row(n),
+                     q.groups().offsets_NG.row(n), q.in_features(),
+                     bytes.data() + static_cast<std::size_t>(r) * row_bytes);
   }
   return bytes;
 }
@@ -91,13 +92,14 @@ quant::QuantizedMatrix unpack_rows(ggml::Type type, std::span<const std::byte> b
   assert(bytes.size() == static_cast<std::size_t>(rows) * row_bytes);
   quant::QuantizedMatrix q;
   q.grid = neutral_grid(type);
-  q.codes_NK = Matrix<std::uint8_t>::uninitialized(rows, cols);
-  q.scales_NG = Matrix<float>::uninitialized(rows, q.grid.groups(cols));
-  q.offsets_NG = Matrix<float>::uninitialized(rows, q.grid.groups(cols));
+  q.groups().codes_NK = Matrix<std::uint8_t>::uninitialized(rows, cols);
+  q.groups().scales_NG = Matrix<float>::uninitialized(rows, q.grid.groups(cols));
+  q.groups().offsets_NG = Matrix<float>::uninitialized(rows, q.grid.groups(cols));
   for (Index r = 0; r < rows; ++r) {
     const Index n = row_at(order, r);
     ggml::load_grid(type, bytes.data() + static_cast<std::size_t>(r) * row_bytes, cols,
-                    q.codes_NK.row(n), q.scales_NG.row(n), q.offsets_NG.row(n));
+                    q.groups().codes_NK.row(n), q.groups().scales_NG.row(n),
+                    q.groups().offsets_NG.row(n));
   }
   return q;
 }

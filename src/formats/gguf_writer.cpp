@@ -5,14 +5,14 @@
 #include <filesystem>
 #include <limits>
 
-#include "formats/gguf.h"
 #include "calque/core/error.h"
 #include "calque/formats/reader.h"
 #include "calque/io/json.h"
-#include "formats/gguf_metadata.h"
-#include "formats/written_tensors.h"
+#include "formats/gguf.h"
 #include "formats/gguf_config.h"
+#include "formats/gguf_metadata.h"
 #include "formats/gguf_tensors.h"
+#include "formats/written_tensors.h"
 
 namespace calque::formats {
 namespace {
@@ -101,7 +101,7 @@ class GgufArtifactWriter : public ArtifactWriter {
     const TensorPlan& planned = written_.accept(tensor_name, q);
     const std::vector<Index> order = order_of(planned.tensor);
     if (planned.grid->block) {
-      store(planned, reordered(bytes_of(q.blocks_NB), order));
+      store(planned, reordered(bytes_of(q.blocks().rows_NB), order));
       return;
     }
     const ggml::Type type = gguf_written_type(planned.stored_as);
@@ -114,11 +114,12 @@ class GgufArtifactWriter : public ArtifactWriter {
                   const quant::QuantizedMatrix& rows) override {
     const TensorPlan& planned = written_.accept_rows(tensor_name, first_row, rows);
     const model::TensorSpec& tensor = planned.tensor;
-    const auto row_bytes = static_cast<std::uint64_t>(rows.blocks_NB.cols());
+    const auto row_bytes = static_cast<std::uint64_t>(rows.blocks().rows_NB.cols());
     const std::uint64_t slab =
         tensor.gguf_expert < 0 ? 0 : static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes;
     const auto write = [&](Index file_row, Index from, Index count) {
-      const std::span bytes(rows.blocks_NB.row(from), static_cast<std::size_t>(count) * row_bytes);
+      const std::span bytes(rows.blocks().rows_NB.row(from),
+                            static_cast<std::size_t>(count) * row_bytes);
       file_.write_part(tensor.gguf_name, slab + static_cast<std::uint64_t>(file_row) * row_bytes,
                        std::as_bytes(bytes));
     };

@@ -82,16 +82,17 @@ std::vector<NamedBytes> pack(const std::string& module, const quant::QuantizedMa
   const int bits = q.grid.bits;
   const bool v2 = checkpoint_format(packing.checkpoint_format, packing.all_sym) == "gptq_v2";
   Matrix<std::int32_t> qweight(packed_words(K, bits), N);
-  pack_columns(transposed(q.codes_NK), bits, qweight, packing.exec);
+  pack_columns(transposed(q.groups().codes_NK), bits, qweight, packing.exec);
   const Matrix<std::uint8_t> zeros_GN = zero_fields(q, v2);
   Matrix<std::int32_t> qzeros(zeros_GN.rows(), packed_words(N, bits));
   pack_rows(zeros_GN, bits, qzeros, packing.exec);
+  const quant::GroupCodes& groups = q.groups();
   const std::vector<std::int32_t> g_idx =
-      q.group_of_column_K.empty() ? quant::consecutive_groups(K, q.grid.group_size_for(K))
-                                  : q.group_of_column_K;
+      groups.group_of_column_K.empty() ? quant::consecutive_groups(K, q.grid.group_size_for(K))
+                                       : groups.group_of_column_K;
   return {{module + ".qweight", bytes_of(qweight)},
           {module + ".qzeros", bytes_of(qzeros)},
-          {module + ".scales", stored_scales(transposed(q.scales_NG), DType::kF16)},
+          {module + ".scales", stored_scales(transposed(groups.scales_NG), DType::kF16)},
           {module + ".g_idx", bytes_of(g_idx.data(), static_cast<Index>(g_idx.size()))}};
 }
 
@@ -185,17 +186,18 @@ quant::QuantizedMatrix unpack(const Parts& parts, const PackedSettings& settings
   quant::QuantizedMatrix q;
   auto codes_KN = Matrix<std::uint8_t>::uninitialized(parts.K, parts.N);
   unpack_columns(words_of(*parts.qweight), settings.bits, codes_KN);
-  q.codes_NK = transposed(codes_KN);
-  q.scales_NG = transposed(scales_of(*parts.scales));
+  quant::GroupCodes& stored = q.groups();
+  stored.codes_NK = transposed(codes_KN);
+  stored.scales_NG = transposed(scales_of(*parts.scales));
   const Matrix<std::uint8_t> zeros_NG = zeros_of(parts, settings);
-  q.offsets_NG = offsets_of(q.scales_NG, zeros_NG, settings.bits);
+  stored.offsets_NG = offsets_of(stored.scales_NG, zeros_NG, settings.bits);
 
   const bool sym = settings.sym.value_or(all_are(zeros_NG, 1 << (settings.bits - 1)));
   q.grid = basic_grid({settings.bits, settings.group_size, sym}, precision_of(parts.scales->dtype));
-  std::vector<std::int32_t> groups = groups_of(parts, settings, q.scales_NG.cols());
+  std::vector<std::int32_t> groups = groups_of(parts, settings, stored.scales_NG.cols());
   const Index group_size = q.grid.group_size_for(parts.K);
   const bool consecutive = groups == quant::consecutive_groups(parts.K, group_size);
-  if (!consecutive || parts.K % group_size != 0) q.group_of_column_K = std::move(groups);
+  if (!consecutive || parts.K % group_size != 0) stored.group_of_column_K = std::move(groups);
   return q;
 }
 

@@ -14,10 +14,11 @@ namespace calque::formats {
 namespace {
 
 std::uint8_t zero_of(const quant::QuantizedMatrix& q, Index n, Index g) {
+  const quant::GroupCodes& groups = q.groups();
   const int middle = 1 << (q.grid.bits - 1);
   if (q.grid.offset_kind == OffsetKind::kMiddleCode) return static_cast<std::uint8_t>(middle);
-  if (q.scales_NG(n, g) == 0.0f) return static_cast<std::uint8_t>(middle);
-  const float zero = std::nearbyint(-q.offsets_NG(n, g) / q.scales_NG(n, g));
+  if (groups.scales_NG(n, g) == 0.0f) return static_cast<std::uint8_t>(middle);
+  const float zero = std::nearbyint(-groups.offsets_NG(n, g) / groups.scales_NG(n, g));
   if (!(zero >= 0.0f && zero <= static_cast<float>(q.grid.max_code())))
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("zero point {} of row {}, group {} is outside 0..{}", zero, n, g,
@@ -65,7 +66,8 @@ ScalePrecision half_precision(const ExportRequest& request) {
 }
 
 Matrix<std::uint8_t> stored_zeros(const quant::QuantizedMatrix& q) {
-  auto zeros_NG = Matrix<std::uint8_t>::uninitialized(q.out_features(), q.scales_NG.cols());
+  auto zeros_NG =
+      Matrix<std::uint8_t>::uninitialized(q.out_features(), q.groups().scales_NG.cols());
   for (Index n = 0; n < zeros_NG.rows(); ++n)
     for (Index g = 0; g < zeros_NG.cols(); ++g) zeros_NG(n, g) = zero_of(q, n, g);
   return zeros_NG;
@@ -89,9 +91,8 @@ std::vector<std::byte> stored_scales(MatrixView<const float> scales, DType dtype
 
 void require_consecutive_groups(const quant::QuantizedMatrix& q, std::string_view layout) {
   const Index K = q.in_features();
-  if (q.group_of_column_K.empty() ||
-      q.group_of_column_K == quant::consecutive_groups(K, q.grid.group_size_for(K)))
-    return;
+  const std::vector<std::int32_t>& groups = q.groups().group_of_column_K;
+  if (groups.empty() || groups == quant::consecutive_groups(K, q.grid.group_size_for(K))) return;
   throw Error(ErrorKind::kInternal, "",
               fmt::format("activation-ordered groups have no place in {}", layout));
 }

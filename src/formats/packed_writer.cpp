@@ -83,8 +83,8 @@ class PackedWriter : public ArtifactWriter {
     for (const NamedBytes& part : parts) weights_->write(part.name, part.bytes);
     const Index group_size = q.grid.group_size_for(q.in_features());
     contents_.desc_act |=
-        !q.group_of_column_K.empty() &&
-        q.group_of_column_K != quant::consecutive_groups(q.in_features(), group_size);
+        !q.groups().group_of_column_K.empty() &&
+        q.groups().group_of_column_K != quant::consecutive_groups(q.in_features(), group_size);
   }
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {

@@ -138,11 +138,11 @@ class Trials {
     const auto groups_K =
         consecutive_groups(weight_NK.cols(), grid.group_size_for(weight_NK.cols()));
     round_to_grid(scaled_NK,
-                  {.scales_NG = q.scales_NG,
-                   .offsets_NG = q.offsets_NG,
+                  {.scales_NG = q.groups().scales_NG,
+                   .offsets_NG = q.groups().offsets_NG,
                    .group_of_column_K = groups_K,
                    .max_code = grid.max_code()},
-                  q.codes_NK, exec_);
+                  q.groups().codes_NK, exec_);
     Matrix<float> values_NK = dequantize(q);
     divide_columns(values_NK, scales_K);
     return values_NK;
@@ -326,9 +326,9 @@ void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N) {
   const ScalePrecision precision = q.grid.precision;
   for (Index n = 0; n < q.out_features(); ++n) {
     const float divisor = divisors_N[static_cast<std::size_t>(n)];
-    for (Index g = 0; g < q.scales_NG.cols(); ++g) {
-      float& scale = q.scales_NG(n, g);
-      float& offset = q.offsets_NG(n, g);
+    for (Index g = 0; g < q.groups().scales_NG.cols(); ++g) {
+      float& scale = q.groups().scales_NG(n, g);
+      float& offset = q.groups().offsets_NG(n, g);
       const float zero = scale == 0 ? 0.0f : std::rint(-offset / scale);
       scale = rounded_scale(scale / divisor, precision);
       offset = q.grid.offset_kind == OffsetKind::kMinimum

@@ -164,13 +164,13 @@ double sweep(const Task& task, const GptqSite& site, QuantizedMatrix& q, const E
   Matrix<std::uint8_t> codes_NK(q.out_features(), q.in_features());
   const double loss = gptq_sweep({.weight_NK = ordered_NK,
                                   .inverse_factor_KK = site.inverse_factor_KK,
-                                  .grid = {.scales_NG = q.scales_NG,
-                                           .offsets_NG = q.offsets_NG,
+                                  .grid = {.scales_NG = q.groups().scales_NG,
+                                           .offsets_NG = q.groups().offsets_NG,
                                            .group_of_column_K = ordered_groups_K,
                                            .max_code = q.grid.max_code()},
                                   .codes_NK = codes_NK},
                                  exec);
-  restore_order(codes_NK, task.order, q.codes_NK);
+  restore_order(codes_NK, task.order, q.groups().codes_NK);
   return loss;
 }
 
@@ -187,9 +187,9 @@ double round_task(const Task& task, const Grid& grid, const RoundingOptions& opt
                                   .precision = grid.precision,
                                   .max_code = grid.max_code(),
                                   .passes = options.refine_passes},
-                      .scales_NG = q.scales_NG,
-                      .offsets_NG = q.offsets_NG,
-                      .codes_NK = q.codes_NK},
+                      .scales_NG = q.groups().scales_NG,
+                      .offsets_NG = q.groups().offsets_NG,
+                      .codes_NK = q.groups().codes_NK},
                      exec);
 }
 

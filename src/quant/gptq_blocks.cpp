@@ -41,9 +41,10 @@ QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& 
   expect_finite(weight_NK);
   QuantizedMatrix q;
   q.grid = grid;
-  q.blocks_NB = Matrix<std::uint8_t>(
-      weight_NK.rows(), static_cast<Index>(ggml::row_bytes(*grid.block, weight_NK.cols())));
-  const std::span bytes(q.blocks_NB.data(), static_cast<std::size_t>(q.blocks_NB.size()));
+  q.stored = BlockRows{Matrix<std::uint8_t>(
+      weight_NK.rows(), static_cast<Index>(ggml::row_bytes(*grid.block, weight_NK.cols())))};
+  const std::span bytes(q.blocks().rows_NB.data(),
+                        static_cast<std::size_t>(q.blocks().rows_NB.size()));
   ggml_quantize(*grid.block, weight_NK, importance_K, std::as_writable_bytes(bytes), exec);
   return q;
 }
@@ -84,7 +85,8 @@ std::span<std::byte> bytes_of(Matrix<std::uint8_t>& blocks_NB) {
 }
 
 ggml::Fields fields_of(QuantizedMatrix& q, Index columns, const Exec& exec) {
-  return ggml_fields(*q.grid.block, bytes_of(q.blocks_NB), q.blocks_NB.rows(), columns, exec);
+  return ggml_fields(*q.grid.block, bytes_of(q.blocks().rows_NB), q.blocks().rows_NB.rows(),
+                     columns, exec);
 }
 
 // The frozen grids of the groups. Consecutive levels are codes from 0: scale * levels[0] belongs to
@@ -191,7 +193,7 @@ GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
   {
     ggml::Fields fields = fields_of(q, weight_NK.cols(), exec);
     sums.loss = round_fields(task, fields);
-    store_ggml_fields(task.type, fields, bytes_of(q.blocks_NB), exec);
+    store_ggml_fields(task.type, fields, bytes_of(q.blocks().rows_NB), exec);
   }
   sums.error = squared_error(weight_NK, q);
   sums.energy = measure_of(site)(weight_NK, exec);
@@ -215,7 +217,7 @@ Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
   refine(task, best);
   refine(task, challenger);
   keep_better_rows(challenger, best);
-  store_ggml_fields(task.type, best.fields, bytes_of(rounded.matrix.blocks_NB), exec);
+  store_ggml_fields(task.type, best.fields, bytes_of(rounded.matrix.blocks().rows_NB), exec);
   measure_error(weight_NK, rounded.matrix, {}, exec, rounded.report);
   return rounded;
 }

@@ -7,13 +7,19 @@
 
 namespace calque::quant {
 
+Index QuantizedMatrix::out_features() const {
+  const auto* rows = std::get_if<BlockRows>(&stored);
+  return rows != nullptr ? rows->rows_NB.rows() : groups().codes_NK.rows();
+}
+
 Index QuantizedMatrix::in_features() const {
-  if (!grid.block) return codes_NK.cols();
-  return blocks_NB.cols() / static_cast<Index>(ggml::info_of(*grid.block).block_bytes) *
+  const auto* rows = std::get_if<BlockRows>(&stored);
+  if (rows == nullptr) return groups().codes_NK.cols();
+  return rows->rows_NB.cols() / static_cast<Index>(ggml::info_of(*grid.block).block_bytes) *
          ggml::info_of(*grid.block).block_columns;
 }
 
-Matrix<std::uint8_t> QuantizedMatrix::zeros_NG() const {
+Matrix<std::uint8_t> GroupCodes::zeros_NG() const {
   Matrix<std::uint8_t> zeros(scales_NG.rows(), scales_NG.cols());
   for (Index n = 0; n < zeros.rows(); ++n)
     for (Index g = 0; g < zeros.cols(); ++g)
@@ -32,7 +38,7 @@ namespace {
 
 Matrix<float> dequantize_blocks(const QuantizedMatrix& q, Index first, Index count) {
   auto values = Matrix<float>::uninitialized(count, q.in_features());
-  const MatrixView<const std::uint8_t> rows_NB = q.blocks_NB.view().rows(first, count);
+  const MatrixView<const std::uint8_t> rows_NB = q.blocks().rows_NB.view().rows(first, count);
   const std::span bytes(rows_NB.data(), static_cast<std::size_t>(rows_NB.size()));
   ggml::dequantize(*q.grid.block, std::as_bytes(bytes).data(), values.view());
   return values;
@@ -60,16 +66,17 @@ std::vector<Run> runs_of(const std::vector<std::int32_t>& group_of_column_K) {
 Matrix<float> dequantize(const QuantizedMatrix& q) { return dequantize(q, 0, q.out_features()); }
 
 Matrix<float> dequantize(const QuantizedMatrix& q, Index first, Index count) {
-  if (q.grid.block) return dequantize_blocks(q, first, count);
+  if (std::holds_alternative<BlockRows>(q.stored)) return dequantize_blocks(q, first, count);
+  const GroupCodes& stored = q.groups();
   const std::vector<Run> runs =
-      runs_of(q.group_of_column_K.empty()
+      runs_of(stored.group_of_column_K.empty()
                   ? consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()))
-                  : q.group_of_column_K);
+                  : stored.group_of_column_K);
   auto values = Matrix<float>::uninitialized(count, q.in_features());
   for (Index n = 0; n < count; ++n) {
-    const std::uint8_t* codes = q.codes_NK.row(first + n);
-    const float* scales = q.scales_NG.row(first + n);
-    const float* offsets = q.offsets_NG.row(first + n);
+    const std::uint8_t* codes = stored.codes_NK.row(first + n);
+    const float* scales = stored.scales_NG.row(first + n);
+    const float* offsets = stored.offsets_NG.row(first + n);
     float* row = values.row(n);
     for (const Run& run : runs) {
       const float scale = scales[run.group], offset = offsets[run.group];

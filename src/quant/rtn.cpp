@@ -59,11 +59,11 @@ QuantizedMatrix round_columns(MatrixView<const float> weight_NK, const Grid& gri
   QuantizedMatrix q = start_on_grid(weight_NK, grid, rule, guide, exec);
   const auto groups_K = consecutive_groups(q.in_features(), grid.group_size_for(q.in_features()));
   round_to_grid(weight_NK,
-                {.scales_NG = q.scales_NG,
-                 .offsets_NG = q.offsets_NG,
+                {.scales_NG = q.groups().scales_NG,
+                 .offsets_NG = q.groups().offsets_NG,
                  .group_of_column_K = groups_K,
                  .max_code = grid.max_code()},
-                q.codes_NK, exec);
+                q.groups().codes_NK, exec);
   return q;
 }
 

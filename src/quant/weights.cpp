@@ -7,10 +7,10 @@
 #include <numeric>
 #include <utility>
 
-#include "calque/kernels/panels.h"
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
 #include "calque/kernels/gram.h"
+#include "calque/kernels/panels.h"
 
 namespace calque::quant {
 
@@ -76,9 +76,9 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
   const Index groups = grid.groups(weight_NK.cols());
   QuantizedMatrix q;
   q.grid = grid;
-  q.codes_NK = Matrix<std::uint8_t>(weight_NK.rows(), weight_NK.cols());
-  q.scales_NG = Matrix<float>(weight_NK.rows(), groups);
-  q.offsets_NG = Matrix<float>(weight_NK.rows(), groups);
+  q.groups().codes_NK = Matrix<std::uint8_t>(weight_NK.rows(), weight_NK.cols());
+  q.groups().scales_NG = Matrix<float>(weight_NK.rows(), groups);
+  q.groups().offsets_NG = Matrix<float>(weight_NK.rows(), groups);
   const ScaleSearch search = {.weight_NK = weight_NK,
                               .group_size = grid.group_size_for(weight_NK.cols()),
                               .options = {.bits = grid.bits,
@@ -86,8 +86,8 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
                                           .precision = grid.precision,
                                           .min_zero = grid.min_zero,
                                           .rule = rule},
-                              .scales_NG = q.scales_NG,
-                              .offsets_NG = q.offsets_NG};
+                              .scales_NG = q.groups().scales_NG,
+                              .offsets_NG = q.groups().offsets_NG};
   if (rule == ScaleRule::kBlockSearch && !guide.hessian_KK.empty())
     block_scale_search(search, guide.hessian_KK, exec);
   else
@@ -119,11 +119,16 @@ void put_rows(QuantizedMatrix part, Index first, Index rows, QuantizedMatrix& q)
     return;
   }
   q.grid = part.grid;
-  if (part.grid.block) return put_rows(part.blocks_NB, first, rows, q.blocks_NB);
-  q.group_of_column_K = std::move(part.group_of_column_K);
-  put_rows(part.codes_NK, first, rows, q.codes_NK);
-  put_rows(part.scales_NG, first, rows, q.scales_NG);
-  put_rows(part.offsets_NG, first, rows, q.offsets_NG);
+  if (const auto* blocks = std::get_if<BlockRows>(&part.stored)) {
+    if (first == 0) q.stored = BlockRows{};
+    return put_rows(blocks->rows_NB, first, rows, q.blocks().rows_NB);
+  }
+  GroupCodes& from = part.groups();
+  GroupCodes& to = q.groups();
+  to.group_of_column_K = std::move(from.group_of_column_K);
+  put_rows(from.codes_NK, first, rows, to.codes_NK);
+  put_rows(from.scales_NG, first, rows, to.scales_NG);
+  put_rows(from.offsets_NG, first, rows, to.offsets_NG);
 }
 
 double squared_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q) {
@@ -229,12 +234,12 @@ void restore_order(const Matrix<std::uint8_t>& ordered, const Order& order,
 
 void restore_order(QuantizedMatrix& q, const Order& order) {
   const Matrix<std::uint8_t> ordered =
-      std::exchange(q.codes_NK, Matrix<std::uint8_t>(q.out_features(), q.in_features()));
-  restore_order(ordered, order, q.codes_NK);
+      std::exchange(q.groups().codes_NK, Matrix<std::uint8_t>(q.out_features(), q.in_features()));
+  restore_order(ordered, order, q.groups().codes_NK);
   const Index group_size = q.grid.group_size_for(q.in_features());
-  q.group_of_column_K.resize(order.size());
+  q.groups().group_of_column_K.resize(order.size());
   for (std::size_t i = 0; i < order.size(); ++i)
-    q.group_of_column_K[static_cast<std::size_t>(order[i])] =
+    q.groups().group_of_column_K[static_cast<std::size_t>(order[i])] =
         static_cast<std::int32_t>(static_cast<Index>(i) / group_size);
 }
 

@@ -32,12 +32,12 @@ TEST(CodeFacts, CountCodesAndBoundScales) {
   quant::QuantizedMatrix q;
   q.grid.bits = 2;
   q.grid.group_size = 2;
-  q.codes_NK = Matrix<std::uint8_t>(1, 4);
+  q.groups().codes_NK = Matrix<std::uint8_t>(1, 4);
   const std::uint8_t codes[] = {3, 0, 3, 1};
-  std::copy(std::begin(codes), std::end(codes), q.codes_NK.data());
-  q.scales_NG = Matrix<float>(1, 2);
-  q.scales_NG(0, 0) = -0.5f;  // negative scales happen: full_range
-  q.scales_NG(0, 1) = 0.25f;
+  std::copy(std::begin(codes), std::end(codes), q.groups().codes_NK.data());
+  q.groups().scales_NG = Matrix<float>(1, 2);
+  q.groups().scales_NG(0, 0) = -0.5f;  // negative scales happen: full_range
+  q.groups().scales_NG(0, 1) = 0.25f;
   const CodeFacts facts = facts_of(q);
   EXPECT_EQ(facts.counts, (std::vector<std::int64_t>{1, 1, 0, 2}));
   EXPECT_EQ(facts.smallest_scale, 0.25);

@@ -141,16 +141,16 @@ TEST(GgmlBlocks, UnpackWhatTheyPackedToTheSameValues) {
 TEST(GgmlBlocks, PackABlockWrittenOutByHand) {
   const ggml::Type type = ggml::Type::kQ4_1;
   quant::QuantizedMatrix q = random_quantized(neutral_grid(type), 1, 32, 1);
-  for (Index k = 0; k < 32; ++k) q.codes_NK(0, k) = static_cast<std::uint8_t>(k % 16);
-  q.scales_NG(0, 0) = 0.5f;
-  q.offsets_NG(0, 0) = -1.0f;
+  for (Index k = 0; k < 32; ++k) q.groups().codes_NK(0, k) = static_cast<std::uint8_t>(k % 16);
+  q.groups().scales_NG(0, 0) = 0.5f;
+  q.groups().offsets_NG(0, 0) = -1.0f;
   EXPECT_EQ(pack_rows(type, q, {}), from_hex("003800bc00112233445566778899aabbccddeeff"));
 }
 
 TEST(GgmlBlocks, RefuseAScaleOrMinimumThatBinary16CannotHold) {
   const ggml::Type type = ggml::Type::kQ4_1;
   quant::QuantizedMatrix q = random_quantized(neutral_grid(type), 2, 64, 1);
-  q.offsets_NG(1, 1) = 0.1f;
+  q.groups().offsets_NG(1, 1) = 0.1f;
   const Error error = error_of([&] { pack_rows(type, q, {}); });
   EXPECT_EQ(error.kind(), ErrorKind::kInternal);
   EXPECT_NE(std::string(error.what()).find("minimum 0.1 of row 1, group 1"), std::string::npos)

@@ -83,7 +83,8 @@ std::vector<std::byte> stored_rows(const quant::QuantizedMatrix& q, Index heads)
       const Index head_rows = N / heads;
       n = r / head_rows * head_rows + r % 2 * (head_rows / 2) + r % head_rows / 2;
     }
-    const auto row = std::as_bytes(std::span(q.blocks_NB.row(n), q.blocks_NB.row(n + 1)));
+    const auto row =
+        std::as_bytes(std::span(q.blocks().rows_NB.row(n), q.blocks().rows_NB.row(n + 1)));
     bytes.insert(bytes.end(), row.begin(), row.end());
   }
   return bytes;
@@ -123,7 +124,8 @@ TEST_P(GgufBlocks, StoresTheRowsAsTheyAreAndIsReadBackToTheirValues) {
 quant::QuantizedMatrix rows_of(const quant::QuantizedMatrix& q, Index first, Index count) {
   quant::QuantizedMatrix part;
   part.grid = q.grid;
-  part.blocks_NB = Matrix<std::uint8_t>::copy_of(q.blocks_NB.view().rows(first, count));
+  part.stored =
+      quant::BlockRows{Matrix<std::uint8_t>::copy_of(q.blocks().rows_NB.view().rows(first, count))};
   return part;
 }
 

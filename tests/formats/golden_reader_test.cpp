@@ -33,9 +33,9 @@ Matrix<float> scaled_differences(const quant::QuantizedMatrix& q) {
   const Index group_size = q.grid.group_size;
   for (Index n = 0; n < values.rows(); ++n)
     for (Index k = 0; k < values.cols(); ++k) {
-      const float scale = q.scales_NG(n, k / group_size);
-      const float zero = -q.offsets_NG(n, k / group_size) / scale;
-      values(n, k) = scale * (static_cast<float>(q.codes_NK(n, k)) - zero);
+      const float scale = q.groups().scales_NG(n, k / group_size);
+      const float zero = -q.groups().offsets_NG(n, k / group_size) / scale;
+      values(n, k) = scale * (static_cast<float>(q.groups().codes_NK(n, k)) - zero);
     }
   return values;
 }
@@ -99,9 +99,10 @@ TEST(GoldenGptq, HasNegativeScalesInAutoRoundsFile) {
                      ->quantized("model.layers.1.mlp.up_proj.weight");
   ASSERT_TRUE(q.has_value());
   Index negative = 0;
-  for (Index i = 0; i < q->scales_NG.size(); ++i) negative += q->scales_NG.data()[i] < 0;
-  EXPECT_GT(negative, q->scales_NG.size() / 4);
-  EXPECT_LT(negative, 3 * q->scales_NG.size() / 4);
+  for (Index i = 0; i < q->groups().scales_NG.size(); ++i)
+    negative += q->groups().scales_NG.data()[i] < 0;
+  EXPECT_GT(negative, q->groups().scales_NG.size() / 4);
+  EXPECT_LT(negative, 3 * q->groups().scales_NG.size() / 4);
 }
 
 // The dense tensors of GPTQModel's files are BF16 (fixtures' README).

@@ -26,12 +26,13 @@ quant::Grid gptq_grid(int bits, Index group_size, bool sym, int min_zero = 0) {
 quant::QuantizedMatrix row_of(const std::vector<std::uint8_t>& codes, int bits) {
   quant::QuantizedMatrix q;
   q.grid = gptq_grid(bits, -1, true);
-  q.codes_NK = Matrix<std::uint8_t>(1, static_cast<Index>(codes.size()));
-  for (std::size_t k = 0; k < codes.size(); ++k) q.codes_NK(0, static_cast<Index>(k)) = codes[k];
-  q.scales_NG = Matrix<float>(1, 1);
-  q.scales_NG(0, 0) = 1.0f;
-  q.offsets_NG = Matrix<float>(1, 1);
-  q.offsets_NG(0, 0) = -static_cast<float>(1 << (bits - 1));
+  q.groups().codes_NK = Matrix<std::uint8_t>(1, static_cast<Index>(codes.size()));
+  for (std::size_t k = 0; k < codes.size(); ++k)
+    q.groups().codes_NK(0, static_cast<Index>(k)) = codes[k];
+  q.groups().scales_NG = Matrix<float>(1, 1);
+  q.groups().scales_NG(0, 0) = 1.0f;
+  q.groups().offsets_NG = Matrix<float>(1, 1);
+  q.groups().offsets_NG(0, 0) = -static_cast<float>(1 << (bits - 1));
   return q;
 }
 
@@ -73,12 +74,12 @@ quant::QuantizedMatrix with_zeros(const std::vector<int>& zeros, int bits, int m
   quant::QuantizedMatrix q;
   const auto N = static_cast<Index>(zeros.size());
   q.grid = gptq_grid(bits, -1, false, min_zero);
-  q.codes_NK = Matrix<std::uint8_t>(N, 32);
-  q.scales_NG = Matrix<float>(N, 1);
-  q.offsets_NG = Matrix<float>(N, 1);
+  q.groups().codes_NK = Matrix<std::uint8_t>(N, 32);
+  q.groups().scales_NG = Matrix<float>(N, 1);
+  q.groups().offsets_NG = Matrix<float>(N, 1);
   for (Index n = 0; n < N; ++n) {
-    q.scales_NG(n, 0) = 0.25f;
-    q.offsets_NG(n, 0) = -0.25f * static_cast<float>(zeros[static_cast<std::size_t>(n)]);
+    q.groups().scales_NG(n, 0) = 0.25f;
+    q.groups().offsets_NG(n, 0) = -0.25f * static_cast<float>(zeros[static_cast<std::size_t>(n)]);
   }
   return q;
 }
@@ -206,14 +207,15 @@ TEST(GptqLayout, V1AndV2ReadBackTheSameZeroPoints) {
     for (Index g = 0; g < v1.rows(); ++g)
       for (Index n = 0; n < 96; ++n) {
         ASSERT_EQ(v1(g, n), v2(g, n)) << bits << " bits";
-        ASSERT_EQ(-q.scales_NG(n, g) * static_cast<float>(v1(g, n)), q.offsets_NG(n, g));
+        ASSERT_EQ(-q.groups().scales_NG(n, g) * static_cast<float>(v1(g, n)),
+                  q.groups().offsets_NG(n, g));
       }
   }
 }
 
 TEST(GptqLayout, RefusesAScaleThatBinary16CannotHold) {
   auto q = row_of(std::vector<std::uint8_t>(32, 1), 4);
-  q.scales_NG(0, 0) = 0.1f;
+  q.groups().scales_NG(0, 0) = 0.1f;
   const Error error = error_of([&] { pack(q, true); });
   EXPECT_EQ(error.kind(), ErrorKind::kInternal);
   EXPECT_NE(std::string(error.what()).find("binary16"), std::string::npos) << error.what();

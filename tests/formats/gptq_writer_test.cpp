@@ -4,9 +4,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "formats/support.h"
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -182,7 +182,7 @@ TEST_F(GptqWriter, StoresActivationOrderedGroups) {
     const std::vector<Index>& shape = planned.tensor.shape;
     quant::QuantizedMatrix q = random_quantized(*planned.grid, shape[0], shape[1], 4);
     for (Index k = 0; k < shape[1]; ++k)
-      q.group_of_column_K.push_back(static_cast<std::int32_t>(k * 7 % (shape[1] / 32)));
+      q.groups().group_of_column_K.push_back(static_cast<std::int32_t>(k * 7 % (shape[1] / 32)));
     writer->write(planned.tensor.name, q);
     written.emplace(planned.tensor.name, std::move(q));
   }

@@ -26,23 +26,24 @@ quant::QuantizedMatrix column_of(const std::vector<int>& codes, const std::vecto
   quant::QuantizedMatrix q;
   const auto N = static_cast<Index>(codes.size());
   q.grid = grid_of(bits, -1, zeros.empty());
-  q.codes_NK = Matrix<std::uint8_t>(N, 1);
-  q.scales_NG = Matrix<float>(N, 1);
-  q.offsets_NG = Matrix<float>(N, 1);
+  q.groups().codes_NK = Matrix<std::uint8_t>(N, 1);
+  q.groups().scales_NG = Matrix<float>(N, 1);
+  q.groups().offsets_NG = Matrix<float>(N, 1);
   for (Index n = 0; n < N; ++n) {
     const auto at = static_cast<std::size_t>(n);
-    q.codes_NK(n, 0) = static_cast<std::uint8_t>(codes[at]);
-    q.scales_NG(n, 0) = 0.5f;
-    q.offsets_NG(n, 0) = -0.5f * static_cast<float>(zeros.empty() ? 1 << (bits - 1) : zeros[at]);
+    q.groups().codes_NK(n, 0) = static_cast<std::uint8_t>(codes[at]);
+    q.groups().scales_NG(n, 0) = 0.5f;
+    q.groups().offsets_NG(n, 0) =
+        -0.5f * static_cast<float>(zeros.empty() ? 1 << (bits - 1) : zeros[at]);
   }
   return q;
 }
 
 quant::QuantizedMatrix row_of(const std::vector<int>& codes, int bits) {
   quant::QuantizedMatrix q = column_of({0}, {}, bits);
-  q.codes_NK = Matrix<std::uint8_t>(1, static_cast<Index>(codes.size()));
+  q.groups().codes_NK = Matrix<std::uint8_t>(1, static_cast<Index>(codes.size()));
   for (std::size_t k = 0; k < codes.size(); ++k)
-    q.codes_NK(0, static_cast<Index>(k)) = static_cast<std::uint8_t>(codes[k]);
+    q.groups().codes_NK(0, static_cast<Index>(k)) = static_cast<std::uint8_t>(codes[k]);
   return q;
 }
 

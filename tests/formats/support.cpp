@@ -9,10 +9,10 @@
 #include <random>
 #include <span>
 
-#include "calque/kernels/ggml.h"
 #include "calque/core/exec.h"
 #include "calque/io/file.h"
 #include "calque/io/sha256.h"
+#include "calque/kernels/ggml.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
 
@@ -149,8 +149,10 @@ quant::QuantizedMatrix random_blocks(const quant::Grid& grid, Index N, Index K,
   for (Index i = 0; i < weight_NK.size(); ++i) weight_NK.data()[i] = normal(random);
   quant::QuantizedMatrix q;
   q.grid = grid;
-  q.blocks_NB = Matrix<std::uint8_t>(N, static_cast<Index>(ggml::row_bytes(*grid.block, K)));
-  const std::span bytes(q.blocks_NB.data(), static_cast<std::size_t>(q.blocks_NB.size()));
+  q.stored = quant::BlockRows{
+      Matrix<std::uint8_t>(N, static_cast<Index>(ggml::row_bytes(*grid.block, K)))};
+  const std::span bytes(q.blocks().rows_NB.data(),
+                        static_cast<std::size_t>(q.blocks().rows_NB.size()));
   ggml_quantize(*grid.block, weight_NK, {}, std::as_writable_bytes(bytes), open_exec("cpu", 1));
   return q;
 }
@@ -163,21 +165,21 @@ quant::QuantizedMatrix random_quantized(const quant::Grid& grid, Index N, Index 
   std::mt19937 random(seed);
   quant::QuantizedMatrix q;
   q.grid = grid;
-  q.codes_NK = Matrix<std::uint8_t>(N, K);
-  q.scales_NG = Matrix<float>(N, grid.groups(K));
-  q.offsets_NG = Matrix<float>(N, grid.groups(K));
+  q.groups().codes_NK = Matrix<std::uint8_t>(N, K);
+  q.groups().scales_NG = Matrix<float>(N, grid.groups(K));
+  q.groups().offsets_NG = Matrix<float>(N, grid.groups(K));
   const bool signed_scales = grid.offset_kind == OffsetKind::kMiddleCode;
-  for (Index i = 0; i < q.codes_NK.size(); ++i)
-    q.codes_NK.data()[i] =
+  for (Index i = 0; i < q.groups().codes_NK.size(); ++i)
+    q.groups().codes_NK.data()[i] =
         static_cast<std::uint8_t>(random() % (static_cast<unsigned>(grid.max_code()) + 1));
-  for (Index i = 0; i < q.scales_NG.size(); ++i) {
-    q.scales_NG.data()[i] = random_scale(random, signed_scales);
-    q.offsets_NG.data()[i] = random_offset(grid, q.scales_NG.data()[i], random);
+  for (Index i = 0; i < q.groups().scales_NG.size(); ++i) {
+    q.groups().scales_NG.data()[i] = random_scale(random, signed_scales);
+    q.groups().offsets_NG.data()[i] = random_offset(grid, q.groups().scales_NG.data()[i], random);
   }
   const Index groups = grid.groups(K);
   if (grid.desc_act && groups > 1)
     for (Index k = 0; k < K; ++k)
-      q.group_of_column_K.push_back(static_cast<std::int32_t>(k * 7 % groups));
+      q.groups().group_of_column_K.push_back(static_cast<std::int32_t>(k * 7 % groups));
   return q;
 }
 
@@ -200,14 +202,14 @@ std::map<std::string, quant::QuantizedMatrix> write_random(const ExportPlan& pla
 void expect_same(const quant::QuantizedMatrix& actual, const quant::QuantizedMatrix& expected) {
   ASSERT_EQ(actual.out_features(), expected.out_features());
   ASSERT_EQ(actual.in_features(), expected.in_features());
-  ASSERT_EQ(actual.scales_NG.cols(), expected.scales_NG.cols());
+  ASSERT_EQ(actual.groups().scales_NG.cols(), expected.groups().scales_NG.cols());
   const auto same = [](const auto& a, const auto& b) {
     return std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(*a.data()));
   };
-  EXPECT_EQ(same(actual.codes_NK, expected.codes_NK), 0);
-  EXPECT_EQ(same(actual.scales_NG, expected.scales_NG), 0);
-  EXPECT_EQ(same(actual.offsets_NG, expected.offsets_NG), 0);
-  EXPECT_EQ(actual.group_of_column_K, expected.group_of_column_K);
+  EXPECT_EQ(same(actual.groups().codes_NK, expected.groups().codes_NK), 0);
+  EXPECT_EQ(same(actual.groups().scales_NG, expected.groups().scales_NG), 0);
+  EXPECT_EQ(same(actual.groups().offsets_NG, expected.groups().offsets_NG), 0);
+  EXPECT_EQ(actual.groups().group_of_column_K, expected.groups().group_of_column_K);
   EXPECT_EQ(actual.grid.bits, expected.grid.bits);
   EXPECT_EQ(actual.grid.offset_kind, expected.grid.offset_kind);
 }

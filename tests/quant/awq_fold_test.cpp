@@ -153,10 +153,10 @@ TEST(DividedRows, HaveExactlyTheDividedValuesForPowersOfTwo) {
          {OffsetKind::kMiddleCode, OffsetKind::kZeroPoint, OffsetKind::kMinimum}) {
       QuantizedMatrix q = sample(kind, precision);
       const Matrix<float> before = dequantize(q);
-      const Matrix<std::uint8_t> codes = q.codes_NK.clone();
+      const Matrix<std::uint8_t> codes = q.groups().codes_NK.clone();
       divide_rows(q, divisors);
       const Matrix<float> after = dequantize(q);
-      EXPECT_TRUE(test::same_bytes(q.codes_NK, codes));
+      EXPECT_TRUE(test::same_bytes(q.groups().codes_NK, codes));
       for (Index n = 0; n < 9; ++n)
         for (Index k = 0; k < 64; ++k) EXPECT_EQ(after(n, k), before(n, k) / divisors[n]);
     }
@@ -165,13 +165,14 @@ TEST(DividedRows, HaveExactlyTheDividedValuesForPowersOfTwo) {
 TEST(DividedRows, KeepZeroPointsAndThePrecision) {
   const std::vector<float> divisors = random_scales(9, 59, false);
   QuantizedMatrix q = sample(OffsetKind::kZeroPoint, ScalePrecision::kF16);
-  const Matrix<std::uint8_t> zeros = q.zeros_NG();
-  const Matrix<float> scales = q.scales_NG.clone();
+  const Matrix<std::uint8_t> zeros = q.groups().zeros_NG();
+  const Matrix<float> scales = q.groups().scales_NG.clone();
   divide_rows(q, divisors);
   for (Index n = 0; n < 9; ++n)
     for (Index g = 0; g < 2; ++g) {
-      EXPECT_EQ(q.scales_NG(n, g), rounded_to_half(scales(n, g) / divisors[n]));
-      EXPECT_EQ(q.offsets_NG(n, g), -q.scales_NG(n, g) * static_cast<float>(zeros(n, g)));
+      EXPECT_EQ(q.groups().scales_NG(n, g), rounded_to_half(scales(n, g) / divisors[n]));
+      EXPECT_EQ(q.groups().offsets_NG(n, g),
+                -q.groups().scales_NG(n, g) * static_cast<float>(zeros(n, g)));
     }
 }
 

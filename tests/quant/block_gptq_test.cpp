@@ -140,13 +140,13 @@ TEST_P(BlockGptq, LowersTheSquaredErrorOfEveryRowWithoutStatistics) {
               total(errors) / total(reference), 1e-6);
   EXPECT_EQ(refined.report.fallback_reason, "");
   const Rounded unrefined = round(make_gptq({.refine_passes = 0}), none_);
-  EXPECT_TRUE(test::same_bytes(unrefined.matrix.blocks_NB, plain.matrix.blocks_NB));
+  EXPECT_TRUE(test::same_bytes(unrefined.matrix.blocks().rows_NB, plain.matrix.blocks().rows_NB));
 }
 
 TEST_P(BlockGptq, DoesNotDependOnTheNumberOfThreads) {
   const Rounder gptq = make_gptq({.refine_passes = 2});
   const Rounded one = round(gptq, stats_, 1), three = round(gptq, stats_, 3);
-  EXPECT_TRUE(test::same_bytes(one.matrix.blocks_NB, three.matrix.blocks_NB));
+  EXPECT_TRUE(test::same_bytes(one.matrix.blocks().rows_NB, three.matrix.blocks().rows_NB));
   EXPECT_EQ(one.report.loss, three.report.loss);
 }
 
@@ -171,7 +171,7 @@ TEST(BlockGptqFallback, IsTheReferenceWhereTheHessianIsUnusable) {
       gptq(stats.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ4_K));
   const Rounded reference =
       make_rtn({})(stats.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ4_K));
-  EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
+  EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks().rows_NB, reference.matrix.blocks().rows_NB));
   EXPECT_EQ(rounded.report.method, "imatrix");
   EXPECT_THAT(rounded.report.fallback_reason, ::testing::HasSubstr("not positive definite"));
 }
@@ -185,7 +185,8 @@ TEST(BlockGptqFallback, IsTheReferenceForTypesWithoutScaleCodes) {
         gptq(stats_for(256).clone(), exec)(weight_NK.clone(), block_grid(block));
     const Rounded reference =
         make_rtn({})(stats_for(256).clone(), exec)(weight_NK.clone(), block_grid(block));
-    EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
+    EXPECT_TRUE(
+        test::same_bytes(rounded.matrix.blocks().rows_NB, reference.matrix.blocks().rows_NB));
     EXPECT_EQ(rounded.report.method, "imatrix");
   }
 }
@@ -202,7 +203,7 @@ TEST(BlockGptqFallback, IsTheReferenceWhereOnlyMeanSquaresAreKnown) {
       gptq(given.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ2_K));
   const Rounded reference =
       make_rtn({})(given.clone(), exec)(weight_NK.clone(), block_grid(ggml::Type::kQ2_K));
-  EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks_NB, reference.matrix.blocks_NB));
+  EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks().rows_NB, reference.matrix.blocks().rows_NB));
   EXPECT_EQ(rounded.report.method, "imatrix");
 }
 

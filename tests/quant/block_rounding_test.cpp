@@ -46,8 +46,8 @@ quant::InputStats imatrix_of(const std::string& tensor) {
 }
 
 std::string bytes_of(const QuantizedMatrix& q) {
-  return {reinterpret_cast<const char*>(q.blocks_NB.data()),
-          static_cast<std::size_t>(q.blocks_NB.size())};
+  return {reinterpret_cast<const char*>(q.blocks().rows_NB.data()),
+          static_cast<std::size_t>(q.blocks().rows_NB.size())};
 }
 
 struct Case {

@@ -46,9 +46,9 @@ TEST(ActivationOrder, PutsColumnsOfSimilarInputsIntoOneGroup) {
        {make_rtn({}), make_gptq({.refine_passes = 0}), make_gptq({.refine_passes = 1})}) {
     const QuantizedMatrix q =
         round(rounder, stats, balanced_weight(stats), {.group_size = 32, .desc_act = true}).matrix;
-    ASSERT_EQ(q.group_of_column_K.size(), static_cast<std::size_t>(kColumns));
+    ASSERT_EQ(q.groups().group_of_column_K.size(), static_cast<std::size_t>(kColumns));
     std::vector<int> members(6, 0);
-    for (const std::int32_t group : q.group_of_column_K) {
+    for (const std::int32_t group : q.groups().group_of_column_K) {
       ASSERT_GE(group, 0);
       ASSERT_LT(group, 6);
       ++members[static_cast<std::size_t>(group)];
@@ -57,7 +57,7 @@ TEST(ActivationOrder, PutsColumnsOfSimilarInputsIntoOneGroup) {
     for (Index a = 0; a < kColumns; ++a)
       for (Index b = 0; b < kColumns; ++b)
         if (squares[a] > squares[b]) {
-          EXPECT_LE(q.group_of_column_K[a], q.group_of_column_K[b]);
+          EXPECT_LE(q.groups().group_of_column_K[a], q.groups().group_of_column_K[b]);
         }
   }
 }
@@ -152,7 +152,7 @@ TEST(ActivationOrder, HasOneGroupForWholeRows) {
   for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 1})}) {
     const QuantizedMatrix q =
         round(rounder, stats, weight, {.group_size = -1, .desc_act = true}).matrix;
-    EXPECT_EQ(q.group_of_column_K, std::vector<std::int32_t>(kColumns, 0));
+    EXPECT_EQ(q.groups().group_of_column_K, std::vector<std::int32_t>(kColumns, 0));
   }
 }
 
@@ -161,8 +161,8 @@ TEST(ActivationOrder, IsTheStoredOrderWithoutStatistics) {
   for (const Rounder& rounder : {make_rtn({}), make_gptq({.refine_passes = 0})}) {
     const Rounded plain = round(rounder, {}, weight, {.group_size = 32});
     const Rounded ordered = round(rounder, {}, weight, {.group_size = 32, .desc_act = true});
-    EXPECT_TRUE(test::same_bytes(plain.matrix.codes_NK, ordered.matrix.codes_NK));
-    EXPECT_EQ(ordered.matrix.group_of_column_K, consecutive_groups(kColumns, 32));
+    EXPECT_TRUE(test::same_bytes(plain.matrix.groups().codes_NK, ordered.matrix.groups().codes_NK));
+    EXPECT_EQ(ordered.matrix.groups().group_of_column_K, consecutive_groups(kColumns, 32));
   }
 }
 
@@ -183,7 +183,7 @@ TEST(BlockSearch, IsThePlainSearchWithoutStatistics) {
   const Grid grid = {.group_size = 64};
   const Rounded plain = round(make_rtn({}), {}, weight, grid);
   const Rounded block = round(make_rtn({.scale_rule = ScaleRule::kBlockSearch}), {}, weight, grid);
-  EXPECT_TRUE(test::same_bytes(plain.matrix.scales_NG, block.matrix.scales_NG));
+  EXPECT_TRUE(test::same_bytes(plain.matrix.groups().scales_NG, block.matrix.groups().scales_NG));
 }
 
 }  // namespace

@@ -105,9 +105,9 @@ TEST(Gptq, RoundsColumnsThatNeverSawAnInput) {
     // Nearest value of its group's grid: at most half a step away, unless clipped at its ends.
     for (Index n = 0; n < kRows; ++n)
       for (const Index k : {3, 100}) {
-        const int code = rounded.matrix.codes_NK(n, k);
+        const int code = rounded.matrix.groups().codes_NK(n, k);
         if (code == 0 || code == kGrid.max_code()) continue;
-        const float step = std::abs(rounded.matrix.scales_NG(n, k / 32));
+        const float step = std::abs(rounded.matrix.groups().scales_NG(n, k / 32));
         EXPECT_LE(std::abs(values(n, k) - weight(n, k)), 0.5001f * step);
       }
   }
@@ -119,13 +119,24 @@ TEST(Gptq, RoundsSeveralMatricesOfOneSite) {
   const Rounded first = site(sample_weight(), kGrid);
   site(test::normal_matrix(5, kColumns, 25), {.bits = 4, .group_size = -1});
   const Rounded again = site(sample_weight(), kGrid);
-  EXPECT_TRUE(test::same_bytes(first.matrix.codes_NK, again.matrix.codes_NK));
+  EXPECT_TRUE(test::same_bytes(first.matrix.groups().codes_NK, again.matrix.groups().codes_NK));
 }
 
 TEST(Gptq, ReportsTheDampingOfTheJobFile) {
   EXPECT_EQ(
       report_of(make_gptq({.damp_percent = 0.05, .refine_passes = 0}), sample_stats()).damp_percent,
       0.05);
+}
+
+void expect_same(const QuantizedMatrix& a, const QuantizedMatrix& b) {
+  if (a.grid.block) {
+    EXPECT_TRUE(test::same_bytes(a.blocks().rows_NB, b.blocks().rows_NB));
+    return;
+  }
+  EXPECT_TRUE(test::same_bytes(a.groups().codes_NK, b.groups().codes_NK));
+  EXPECT_TRUE(test::same_bytes(a.groups().scales_NG, b.groups().scales_NG));
+  EXPECT_TRUE(test::same_bytes(a.groups().offsets_NG, b.groups().offsets_NG));
+  EXPECT_EQ(a.groups().group_of_column_K, b.groups().group_of_column_K);
 }
 
 // 300 rows in strips of 128, 128 and 44, against all in one.
@@ -141,11 +152,7 @@ TEST(Gptq, GivesTheSameCodesStripByStrip) {
         make_gptq({.refine_passes = 2})(stats.clone(), cpu())(weight.clone(), grid);
     const Rounded strips = make_gptq({.refine_passes = 2, .strip_weights = 1})(
         stats.clone(), cpu())(weight.clone(), grid);
-    EXPECT_TRUE(test::same_bytes(whole.matrix.codes_NK, strips.matrix.codes_NK));
-    EXPECT_TRUE(test::same_bytes(whole.matrix.scales_NG, strips.matrix.scales_NG));
-    EXPECT_TRUE(test::same_bytes(whole.matrix.offsets_NG, strips.matrix.offsets_NG));
-    EXPECT_TRUE(test::same_bytes(whole.matrix.blocks_NB, strips.matrix.blocks_NB));
-    EXPECT_EQ(whole.matrix.group_of_column_K, strips.matrix.group_of_column_K);
+    expect_same(whole.matrix, strips.matrix);
     // Sums of doubles in another order.
     EXPECT_NEAR(strips.report.loss / whole.report.loss, 1, 1e-12) << grid.description();
     EXPECT_NEAR(strips.report.relative_error / whole.report.relative_error, 1, 1e-12);

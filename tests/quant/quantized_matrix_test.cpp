@@ -34,14 +34,14 @@ TEST(NeutralForm, HoldsIntegerZeroPointsExactly) {
 QuantizedMatrix small_matrix() {
   QuantizedMatrix q;
   q.grid = {.bits = 4, .group_size = 2};
-  q.codes_NK = Matrix<std::uint8_t>(1, 4);
-  q.scales_NG = Matrix<float>(1, 2);
-  q.offsets_NG = Matrix<float>(1, 2);
-  for (Index k = 0; k < 4; ++k) q.codes_NK(0, k) = static_cast<std::uint8_t>(3 * k);
-  q.scales_NG(0, 0) = 0.5f;
-  q.offsets_NG(0, 0) = -4.0f;
-  q.scales_NG(0, 1) = -0.25f;
-  q.offsets_NG(0, 1) = 2.0f;
+  q.groups().codes_NK = Matrix<std::uint8_t>(1, 4);
+  q.groups().scales_NG = Matrix<float>(1, 2);
+  q.groups().offsets_NG = Matrix<float>(1, 2);
+  for (Index k = 0; k < 4; ++k) q.groups().codes_NK(0, k) = static_cast<std::uint8_t>(3 * k);
+  q.groups().scales_NG(0, 0) = 0.5f;
+  q.groups().offsets_NG(0, 0) = -4.0f;
+  q.groups().scales_NG(0, 1) = -0.25f;
+  q.groups().offsets_NG(0, 1) = 2.0f;
   return q;
 }
 
@@ -54,12 +54,12 @@ TEST(QuantizedMatrix, DequantizesByGroup) {
 
 TEST(QuantizedMatrix, DequantizesWithAGroupForEveryColumn) {
   QuantizedMatrix q = small_matrix();
-  q.group_of_column_K = {1, 0, 1, 0};
+  q.groups().group_of_column_K = {1, 0, 1, 0};
   EXPECT_EQ(first_row(dequantize(q)), (std::vector<float>{2, -2.5f, 0.5f, 0.5f}));
 }
 
 TEST(QuantizedMatrix, RecoversZeroPointsUnderEitherSignOfTheScale) {
-  const Matrix<std::uint8_t> zeros = small_matrix().zeros_NG();
+  const Matrix<std::uint8_t> zeros = small_matrix().groups().zeros_NG();
   EXPECT_EQ(zeros(0, 0), 8);
   EXPECT_EQ(zeros(0, 1), 8);
 }

@@ -91,18 +91,18 @@ TEST_P(EveryRounder, FillsTheNeutralForm) {
     EXPECT_EQ(q.grid, grid);
     ASSERT_EQ(q.out_features(), kRows);
     ASSERT_EQ(q.in_features(), kColumns);
-    ASSERT_EQ(q.scales_NG.cols(), grid.groups(kColumns));
-    ASSERT_EQ(q.offsets_NG.cols(), grid.groups(kColumns));
+    ASSERT_EQ(q.groups().scales_NG.cols(), grid.groups(kColumns));
+    ASSERT_EQ(q.groups().offsets_NG.cols(), grid.groups(kColumns));
     int highest = 0;
-    for (Index i = 0; i < q.codes_NK.size(); ++i)
-      highest = std::max<int>(highest, q.codes_NK.data()[i]);
+    for (Index i = 0; i < q.groups().codes_NK.size(); ++i)
+      highest = std::max<int>(highest, q.groups().codes_NK.data()[i]);
     EXPECT_EQ(highest, grid.max_code());
-    for (Index i = 0; i < q.scales_NG.size(); ++i)
-      EXPECT_EQ(q.scales_NG.data()[i], rounded_to_half(q.scales_NG.data()[i]));
+    for (Index i = 0; i < q.groups().scales_NG.size(); ++i)
+      EXPECT_EQ(q.groups().scales_NG.data()[i], rounded_to_half(q.groups().scales_NG.data()[i]));
     if (grid.offset_kind == OffsetKind::kMinimum) continue;
-    const Matrix<std::uint8_t> zeros = q.zeros_NG();
+    const Matrix<std::uint8_t> zeros = q.groups().zeros_NG();
     for (Index i = 0; i < zeros.size(); ++i)
-      EXPECT_EQ(q.offsets_NG.data()[i], -q.scales_NG.data()[i] * zeros.data()[i]);
+      EXPECT_EQ(q.groups().offsets_NG.data()[i], -q.groups().scales_NG.data()[i] * zeros.data()[i]);
   }
 }
 
@@ -127,9 +127,10 @@ TEST_P(EveryRounder, GivesTheSameBytesForAnyNumberOfThreads) {
   for (const Grid& grid : grids()) {
     const Rounded one = round(GetParam(), weight, grid, 1);
     const Rounded two = round(GetParam(), weight, grid, 2);
-    EXPECT_TRUE(test::same_bytes(one.matrix.codes_NK, two.matrix.codes_NK)) << grid.description();
-    EXPECT_TRUE(test::same_bytes(one.matrix.scales_NG, two.matrix.scales_NG));
-    EXPECT_TRUE(test::same_bytes(one.matrix.offsets_NG, two.matrix.offsets_NG));
+    EXPECT_TRUE(test::same_bytes(one.matrix.groups().codes_NK, two.matrix.groups().codes_NK))
+        << grid.description();
+    EXPECT_TRUE(test::same_bytes(one.matrix.groups().scales_NG, two.matrix.groups().scales_NG));
+    EXPECT_TRUE(test::same_bytes(one.matrix.groups().offsets_NG, two.matrix.groups().offsets_NG));
     EXPECT_EQ(one.report.loss, two.report.loss);
   }
 }

@@ -19,7 +19,7 @@ struct Grid {
   int min_zero = 0;       // kZeroPoint: GPTQ v1 cannot store a zero point of 0 portably, so 1 there
   bool desc_act = false;  // GPTQ's activation-ordered groups: group_of_column_K is stored (g_idx)
   // A type of GGUF whose scales are numbers of a grid themselves, or whose codes stand for a table:
-  // QuantizedMatrix::blocks_NB holds it, and the fields above do no more than describe it.
+  // a QuantizedMatrix holds BlockRows then, and the fields above do no more than describe it.
   std::optional<ggml::Type> block = std::nullopt;
 
   int max_code() const { return (1 << bits) - 1; }
