@@ -108,7 +108,7 @@ void load_fields(Type type, const std::byte* row, Index n, Fields& fields) {
   const Index groups = structure.super / structure.group;
   const Codec& codec = codec_of(type);
   for_each_block(structure, fields.codes_NK.cols(), [&](Index s, Index column, Index group) {
-    Block block;
+    Block block{};  // minima of zero where the type has none
     codec.load(row + static_cast<std::size_t>(s) * info.block_bytes, block);
     std::copy_n(block.codes, structure.super, fields.codes_NK.row(n) + column);
     std::copy_n(block.scales, groups, fields.scale_codes_NG.row(n) + group);

@@ -49,7 +49,7 @@ void store_iq4_nl(const Block& block, std::byte* out) {
   store_nibbles(block.codes, out + 2);
 }
 
-void load_iq4_nl(const std::byte* bytes, Block& block) {
+[[gnu::noinline]] void load_iq4_nl(const std::byte* bytes, Block& block) {
   block.step = load_half(bytes);
   load_nibbles(bytes + 2, block.codes);
   block.scales[0] = 1;

@@ -9,10 +9,10 @@
 #include "ggml/type_table.h"
 
 // The code of this folder is compiled once for each instruction set (CMakeLists.txt), each copy in
-// an inline namespace of that set's name (calque/core/simd.h). So that no function of one set stands in
-// for another's, these copies call no function templates of the standard library, only builtins and
-// their own; tests/ggml/check_isolated_symbols.py looks at the object files. Code that is compiled
-// once sees the baseline's.
+// an inline namespace of that set's name (calque/core/simd.h). So that no function of one set
+// stands in for another's, these copies call no function templates of the standard library, only
+// builtins and their own; tests/ggml/check_isolated_symbols.py looks at the object files. Code that
+// is compiled once sees the baseline's.
 #ifndef CALQUE_ISA
 #define CALQUE_ISA baseline
 #endif
@@ -29,17 +29,19 @@ struct Row {
 // A block with all its fields apart. With scale codes it stands for
 //   step * scales[j] * levels[code] - minimum_step * minima[j],
 // j counting its groups; a grid of Q4_0 to Q8_0 for step * (code - middle) or, with a minimum,
-// step * code + minimum_step. What a type has no place for stays as it is.
+// step * code + minimum_step. Nothing is set that a type has no place for.
 struct Block {
-  float step = 0;  // binary16 values
-  float minimum_step = 0;
-  std::int8_t scales[16] = {};
-  std::int8_t minima[16] = {};
+  float step;  // binary16 values
+  float minimum_step;
+  std::int8_t scales[16];
+  std::int8_t minima[16];
   alignas(64) std::uint8_t codes[256];
 };
 
 // What is known of a type's bytes. `load` and `store` do no rounding but that of steps to binary16;
 // they are null for types that are neither grids nor have scale codes.
+// Some loads are noinline: g++ 12 mixes them with the loops of dequantize otherwise, and values take
+// a quarter longer (measured on Q2_K and IQ4_NL with AVX-512).
 struct Codec {
   Type type;
   void (*quantize)(const Row& row, std::byte* out);
