@@ -1,7 +1,6 @@
-#!/ usr / bin / env python3
-""
-    "Reads a folder of packed safetensors or a GGUF file from the definitions of the formats and compares
-    every weight with a file of dequantized weights; for folders also checks that the settings, resolved as
+#!/usr/bin/env python3
+"""Reads a folder of packed safetensors or a GGUF file from the definitions of the formats and compares
+every weight with a file of dequantized weights; for folders also checks that the settings, resolved as
 loaders do, name exactly the modules that are packed. Written apart from the C++ code, with numpy alone.
 
 usage: independent_reader.py ARTIFACT DEQUANTIZED.safetensors
@@ -61,7 +60,7 @@ def gptq_setting(config, module):
                 return None if key.startswith("-:") else change
         return {}
 
-if module == "lm_head" and not config.get("lm_head", False):
+    if module == "lm_head" and not config.get("lm_head", False):
         return None
     rules = list(config.get("dynamic", {}).items())
     change = first_match(rules)
@@ -105,8 +104,7 @@ FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj
 
 def check_fused(config, linears):
     """vLLM asks the rules of a GPTQ folder about fused modules: these must say what the parts say."""
-    for parent in {module.rpartition(".")[0] for module in linears
-  }:
+    for parent in {module.rpartition(".")[0] for module in linears}:
         for fused, parts in FUSED.items():
             settings = [gptq_setting(config, f"{parent}.{part}") for part in parts if f"{parent}.{part}" in linears]
             if len(settings) == len(parts) and all(s == settings[0] for s in settings):
@@ -178,8 +176,7 @@ def read_folder(folder):
         assert len(scales) * size == len(codes), f"{module}: {len(scales)} groups of {size}, {len(codes)} inputs"
         difference = codes.astype(np.float32) - zeros.astype(np.float32)[groups]
         weights[module + ".weight"] = (scales.astype(np.float32)[groups] * difference).T
-    weights.update({
-name: values.astype(np.float32) for name, values in tensors.items()})
+    weights.update({name: values.astype(np.float32) for name, values in tensors.items()})
     return weights
 
 
@@ -223,7 +220,9 @@ def nibbles(blocks, at):
 def fifth_bits(blocks, at):
     words = np.ascontiguousarray(blocks[:, at:at + 4]).view("<u4")
     return (words >> np.arange(32, dtype=np.uint32) & 1).astype(np.float32) * 16
-#Super - blocks of 256 : element i of each, by index.
+
+
+# Super-blocks of 256: element i of each, by index.
 I = np.arange(256)
 
 
