@@ -9,14 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "calque/formats/source.h"
 #include "calque/config/job_file.h"
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
+#include "calque/forecast/work.h"
+#include "calque/formats/source.h"
 #include "calque/model/family.h"
 #include "calque/pipeline/quantize_model.h"
 #include "measure.h"
-#include "forecast/stage_work.h"
 
 namespace calque::bench {
 namespace {
@@ -33,8 +33,7 @@ TokensOfModule tokens_of_modules(const record::Report& report) {
 using forecast::Work;
 using forecast::WorkKind;
 
-// Counted as predictions are (src/pipeline/stage_work.h), with the tokens that each site really
-// saw.
+// Counted as predictions are (forecast/work.h), with the tokens that each site really saw.
 Work count(const model::FamilySpec& family, const job::Job& job,
            const formats::ExportPlan& plan, const TokensOfModule& tokens) {
   Work work;
@@ -42,7 +41,7 @@ Work count(const model::FamilySpec& family, const job::Job& job,
   for (const model::BlockSpec& block : family.blocks) {
     for (const model::SiteSpec& site : block.sites)
       if (!site.readers.empty())
-        work += site_work(job, plan, site, tokens.at(site.readers.front().name));
+        work += forecast::site_work(job, plan, site, tokens.at(site.readers.front().name));
     const double sequences = tokens.at(block.sites.front().readers.front().name) / length;
     for (const model::HalfSpec& half : block.halves)
       work[WorkKind::kAttention] += half.mixer->cost(sequences, length).flops;

@@ -51,7 +51,8 @@ Work rounding_work(const job::QuantizationSettings& settings, const formats::Ten
   return work;
 }
 
-// One site with `tokens` rows: running its readers, measuring, rounding them.
+}  // namespace
+
 Work site_work(const job::Job& job, const formats::ExportPlan& plan, const model::SiteSpec& site,
                double tokens) {
   Work work;
@@ -71,6 +72,8 @@ Work site_work(const job::Job& job, const formats::ExportPlan& plan, const model
   work[WorkKind::kDoubleFactorisation] = factorisation.double_flops;
   return work;
 }
+
+namespace {
 
 Work upstream_work(const model::SiteSpec& site, double tokens) {
   Work work;

@@ -69,6 +69,10 @@ class Work {
   std::array<double, kWorkKinds> amounts_{};
 };
 
+// One site that sees `tokens` rows: running its readers, measuring, rounding them.
+Work site_work(const job::Job& job, const formats::ExportPlan& plan, const model::SiteSpec& site,
+               double tokens);
+
 // One block of one pass, and what it adds to `exports` files.
 Work block_work(const job::Job& job, const model::FamilySpec& family,
                 const formats::ExportPlan& plan, const model::BlockSpec& block,
