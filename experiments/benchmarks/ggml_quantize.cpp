@@ -12,7 +12,9 @@
 
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
-#include "ggml/copies.h"
+#include "calque/ggml/blocks.h"
+#include "calque/kernels/ggml.h"
+#include "ggml/types/codec.h"
 
 namespace calque {
 namespace {
@@ -21,7 +23,7 @@ constexpr Index kRows = 4096, kColumns = 14336;
 constexpr int kRepetitions = 5;
 
 struct Subject {
-  GgmlBlock type;
+  ggml::Type type;
   const char* name;
   // What llama-quantize takes, CPU seconds for 1e9 weights; 0 where nobody has measured it.
   double peer_plain = 0;
@@ -29,14 +31,14 @@ struct Subject {
 };
 
 constexpr Subject kSubjects[] = {
-    {GgmlBlock::kQ4_0, "Q4_0"},      {GgmlBlock::kQ4_1, "Q4_1"},
-    {GgmlBlock::kQ5_0, "Q5_0"},      {GgmlBlock::kQ5_1, "Q5_1"},
-    {GgmlBlock::kQ8_0, "Q8_0", 8.6}, {GgmlBlock::kQ2_K, "Q2_K"},
-    {GgmlBlock::kQ3_K, "Q3_K"},      {GgmlBlock::kQ4_K, "Q4_K", 69, 115},
-    {GgmlBlock::kQ5_K, "Q5_K"},      {GgmlBlock::kQ6_K, "Q6_K", 33},
-    {GgmlBlock::kIQ4_NL, "IQ4_NL"},  {GgmlBlock::kIQ4_XS, "IQ4_XS", 142},
-    {GgmlBlock::kTQ1_0, "TQ1_0"},    {GgmlBlock::kTQ2_0, "TQ2_0"},
-    {GgmlBlock::kMXFP4, "MXFP4"},
+    {ggml::Type::kQ4_0, "Q4_0"},      {ggml::Type::kQ4_1, "Q4_1"},
+    {ggml::Type::kQ5_0, "Q5_0"},      {ggml::Type::kQ5_1, "Q5_1"},
+    {ggml::Type::kQ8_0, "Q8_0", 8.6}, {ggml::Type::kQ2_K, "Q2_K"},
+    {ggml::Type::kQ3_K, "Q3_K"},      {ggml::Type::kQ4_K, "Q4_K", 69, 115},
+    {ggml::Type::kQ5_K, "Q5_K"},      {ggml::Type::kQ6_K, "Q6_K", 33},
+    {ggml::Type::kIQ4_NL, "IQ4_NL"},  {ggml::Type::kIQ4_XS, "IQ4_XS", 142},
+    {ggml::Type::kTQ1_0, "TQ1_0"},    {ggml::Type::kTQ2_0, "TQ2_0"},
+    {ggml::Type::kMXFP4, "MXFP4"},
 };
 
 const Matrix<float>& weight_NK() {
@@ -81,7 +83,7 @@ struct Case {
 template <typename Work>
 void measure(benchmark::State& state, const Case& c, Work work) {
   weight_NK();
-  std::vector<std::byte> out(kRows * ggml_row_bytes(c.subject.type, kColumns));
+  std::vector<std::byte> out(kRows * ggml::row_bytes(c.subject.type, kColumns));
   const double start = user_seconds();
   for (auto _ : state) work(out);
   const double weights = static_cast<double>(kRows * kColumns * state.iterations());
@@ -110,7 +112,7 @@ void add(const std::string& name, const Case& c, Work work) {
 // As the program does it.
 void add_whole(const Case& c, int threads) {
   const std::string name =
-      fmt::format("{}/{}/threads:{}", c.name(), ggml_instruction_set(), threads);
+      fmt::format("{}/{}/threads:{}", c.name(), ggml::instruction_set(), threads);
   add(name, c, [c, exec = open_exec("cpu", threads)](std::span<std::byte> out) {
     ggml_quantize(c.subject.type, weight_NK(), c.importance_K, out, exec);
   });

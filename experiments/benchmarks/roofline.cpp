@@ -34,8 +34,8 @@ using forecast::Work;
 using forecast::WorkKind;
 
 // Counted as predictions are (forecast/work.h), with the tokens that each site really saw.
-Work count(const model::FamilySpec& family, const job::Job& job,
-           const formats::ExportPlan& plan, const TokensOfModule& tokens) {
+Work count(const model::FamilySpec& family, const job::Job& job, const formats::ExportPlan& plan,
+           const TokensOfModule& tokens) {
   Work work;
   const auto length = static_cast<double>(job.calibration.packing.seqlen);
   for (const model::BlockSpec& block : family.blocks) {

@@ -12,8 +12,8 @@
 
 #include "calque/calib/collect.h"
 #include "calque/core/exec.h"
-#include "calque/kernels/pack_bits.h"
 #include "calque/forward/block_runner.h"
+#include "calque/kernels/pack_bits.h"
 #include "calque/quant/methods.h"
 
 namespace calque {
@@ -110,7 +110,7 @@ class Quantizer : public forward::BlockObserver {
   void pack_codes(const quant::QuantizedMatrix& q) {
     const auto start = Clock::now();
     Matrix<std::int32_t> words(q.out_features(), packed_words(q.in_features(), q.grid.bits));
-    pack_rows(q.codes_NK, q.grid.bits, words, exec_);
+    pack_rows(q.groups().codes_NK, q.grid.bits, words, exec_);
     pack.seconds += since(start);
   }
 
