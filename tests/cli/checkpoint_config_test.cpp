@@ -3,27 +3,27 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
+#include "calque/io/json.h"
 #include "support/paths.h"
 
 namespace calque::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using io::Json;
 
 TEST(PlainConfig, LosesTheQuantizationAndKeepsTheRestInOrder) {
   const std::string plain = plain_config_json(
       R"({"z": 1, "quantization_config": {"bits": 4}, "torch_dtype": "bfloat16", "a": [2]})",
       "float16", "x/config.json");
-  EXPECT_EQ(Json::parse(plain).dump(), R"({"z":1,"torch_dtype":"float16","a":[2]})");
+  EXPECT_EQ(io::parse_json(plain).dump(), R"({"z":1,"torch_dtype":"float16","a":[2]})");
 }
 
 TEST(PlainConfig, UsesTheSpellingOfTheSource) {
-  EXPECT_EQ(Json::parse(plain_config_json(R"({"dtype": "bfloat16"})", "float32", "x")).dump(),
+  EXPECT_EQ(io::parse_json(plain_config_json(R"({"dtype": "bfloat16"})", "float32", "x")).dump(),
             R"({"dtype":"float32"})");
-  EXPECT_EQ(Json::parse(plain_config_json("{}", "float32", "x")).dump(),
+  EXPECT_EQ(io::parse_json(plain_config_json("{}", "float32", "x")).dump(),
             R"({"torch_dtype":"float32"})");
 }
 

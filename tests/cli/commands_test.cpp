@@ -1,10 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "calque/config/job_file.h"
 #include "calque/formats/reader.h"
+#include "calque/io/json.h"
 #include "calque/model/config.h"
 #include "cli/program.h"
 #include "cli/run_program.h"
@@ -15,7 +14,7 @@
 namespace calque::cli {
 namespace {
 
-using nlohmann::json;
+using json = io::Json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -77,16 +76,18 @@ TEST_F(RtnRun, InspectPrintsJsonThatAddsUp) {
   for (const char* name : {"gptq", "demo.gguf"}) {
     const Outcome outcome = run("inspect --json " + path(name));
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-    const json artifact = json::parse(outcome.out);
-    EXPECT_EQ(artifact["layers"], 6);
+    const json artifact = io::parse_json(outcome.out);
+    EXPECT_EQ(artifact.at("layers"), 6);
     std::uint64_t bytes = 0;
-    for (const json& tensor : artifact["tensors"]) bytes += tensor["bytes"].get<std::uint64_t>();
+    for (const json& tensor : artifact.at("tensors").elements())
+      bytes += tensor.at("bytes").get<std::uint64_t>();
     std::uint64_t by_type = 0;
-    for (const json& type : artifact["types"]) by_type += type["bytes"].get<std::uint64_t>();
+    for (const json& type : artifact.at("types").elements())
+      by_type += type.at("bytes").get<std::uint64_t>();
     EXPECT_EQ(bytes, by_type);
-    EXPECT_GT(artifact["file_bytes"].get<std::uint64_t>(), bytes);
-    EXPECT_GT(artifact["bits_per_weight"].get<double>(), 4);
-    EXPECT_LT(artifact["bits_per_weight"].get<double>(), 16);
+    EXPECT_GT(artifact.at("file_bytes").get<std::uint64_t>(), bytes);
+    EXPECT_GT(artifact.at("bits_per_weight").get<double>(), 4);
+    EXPECT_LT(artifact.at("bits_per_weight").get<double>(), 16);
   }
 }
 
@@ -94,13 +95,13 @@ TEST_F(RtnRun, InspectShowsTheCodesOfATensor) {
   const Outcome outcome =
       run("inspect --json --tensor model.layers.3.mlp.down_proj.weight " + path("gptq"));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const json tensor = json::parse(outcome.out);
-  ASSERT_EQ(tensor["code_counts"].size(), 16u);
+  const json tensor = io::parse_json(outcome.out);
+  ASSERT_EQ(tensor.at("code_counts").size(), 16u);
   std::int64_t codes = 0;
-  for (const json& count : tensor["code_counts"]) codes += count.get<std::int64_t>();
+  for (const json& count : tensor.at("code_counts").elements()) codes += count.get<std::int64_t>();
   EXPECT_EQ(codes, 256 * 768);  // hidden x intermediate size
-  EXPECT_EQ(tensor["nonfinite"], 0);
-  EXPECT_LT(tensor["min"].get<double>(), 0);
+  EXPECT_EQ(tensor.at("nonfinite"), 0);
+  EXPECT_LT(tensor.at("min").get<double>(), 0);
 }
 
 TEST_F(RtnRun, InspectListsTensorsForPeople) {
@@ -164,22 +165,22 @@ TEST(Validate, ShowsHowAGgufFileIsMadeUp) {
 TEST(Validate, PrintsTheResolvedJobAndJson) {
   const Outcome resolved = run("validate --resolved " + test::configs() + "/demo.yaml");
   EXPECT_EQ(resolved.out, config::resolved_yaml(config::load_job(test::configs() + "/demo.yaml")));
-  const json plans = json::parse(run("validate --json " + test::configs() + "/demo.yaml").out);
-  ASSERT_GE(plans["exports"].size(), 2u);
-  for (const json& plan : plans["exports"]) EXPECT_GE(plan["tensors"].size(), 57u);
+  const json plans = io::parse_json(run("validate --json " + test::configs() + "/demo.yaml").out);
+  ASSERT_GE(plans.at("exports").size(), 2u);
+  for (const json& plan : plans.at("exports").elements()) EXPECT_GE(plan.at("tensors").size(), 57u);
 }
 
 TEST(Schema, PrintsTheKeyReference) { EXPECT_EQ(run("schema").out, config::key_reference()); }
 
 TEST(Tokenize, PrintsIdsAsJson) {
   const std::string tokenizer = "tokenize --tokenizer " + test::demo_model() + " ";
-  const json ids = json::parse(run(tokenizer + "--json --string 'Once upon a time'").out);
+  const json ids = io::parse_json(run(tokenizer + "--json --string 'Once upon a time'").out);
   ASSERT_GT(ids.size(), 2u);
   const json framed =
-      json::parse(run(tokenizer + "--json --add-special --string 'Once upon a time'").out);
+      io::parse_json(run(tokenizer + "--json --add-special --string 'Once upon a time'").out);
   ASSERT_EQ(framed.size(), ids.size() + 1);  // tokenizer_config.json: a BOS, no EOS
-  EXPECT_EQ(framed[0], 1);
-  EXPECT_EQ(json(framed.begin() + 1, framed.end()), ids);
+  EXPECT_EQ(framed.at(0), 1);
+  EXPECT_EQ(json(json::Array(framed.elements().begin() + 1, framed.elements().end())), ids);
 }
 
 TEST(Tokenize, CountsTheTokensOfAFile) {
@@ -202,21 +203,21 @@ TEST(Tokenize, TakesAGgufFile) {
 TEST(Doctor, PrintsWhatABugReportNeeds) {
   const Outcome outcome = run("doctor --json");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const json facts = json::parse(outcome.out);
+  const json facts = io::parse_json(outcome.out);
   for (const char* key :
        {"calque", "compiler", "block runner", "devices", "GGUF blocks", "threads", "memory"})
-    EXPECT_NE(facts[key].get<std::string>(), "") << key;
-  EXPECT_THAT(facts["devices"].get<std::string>(), StartsWith("cpu"));
-  EXPECT_EQ(facts["cpu"], "all operations");
+    EXPECT_NE(facts.at(key).get<std::string>(), "") << key;
+  EXPECT_THAT(facts.at("devices").get<std::string>(), StartsWith("cpu"));
+  EXPECT_EQ(facts.at("cpu"), "all operations");
 }
 
 // Either what there is, or why there is none.
 TEST(Doctor, TellsOfAccelerators) {
-  const json facts = json::parse(run("doctor --json").out);
-  if (facts["devices"] == "cpu")
-    EXPECT_THAT(facts["accelerators"].get<std::string>(), StartsWith("none: "));
+  const json facts = io::parse_json(run("doctor --json").out);
+  if (facts.at("devices") == "cpu")
+    EXPECT_THAT(facts.at("accelerators").get<std::string>(), StartsWith("none: "));
   else
-    EXPECT_THAT(facts["cuda:0"].get<std::string>(), HasSubstr(" free; "));
+    EXPECT_THAT(facts.at("cuda:0").get<std::string>(), HasSubstr(" free; "));
 }
 
 TEST(Help, NamesExamplesAndExitCodesEverywhere) {

@@ -1,8 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "calque/io/json.h"
 #include "cli/run_program.h"
 #include "support/paths.h"
 
@@ -11,7 +10,7 @@
 namespace calque::cli {
 namespace {
 
-using nlohmann::json;
+using json = io::Json;
 using ::testing::HasSubstr;
 
 // 65,536 tokens: activations are half of what it takes.
@@ -35,23 +34,24 @@ const std::string kJob =
 json answer(const std::string& arguments) {
   const Outcome outcome = run(arguments);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  return json::parse(outcome.out);
+  return io::parse_json(outcome.out);
 }
 
 TEST(Memory, IsWhatValidateSaidWithinFifteenPercent) {
   const testing::TempFolder folder;
   write(folder / "job.yaml", kJob);
   const std::string job = shell_quoted(folder / "job.yaml");
-  const json planned = answer("validate --json " + job)["memory"];
+  const json planned = answer("validate --json " + job).at("memory");
   const json report = answer("run --quiet --json " + job);
-  EXPECT_EQ(report["predicted_peak_bytes"], planned["peak_bytes"]);
-  const double ratio = report["peak_bytes"].get<double>() / planned["peak_bytes"].get<double>();
+  EXPECT_EQ(report.at("predicted_peak_bytes"), planned.at("peak_bytes"));
+  const double ratio =
+      report.at("peak_bytes").get<double>() / planned.at("peak_bytes").get<double>();
   EXPECT_NEAR(ratio, 1, 0.15);
-  ASSERT_EQ(report["stage_peaks"].size(), planned["stages"].size());
+  ASSERT_EQ(report.at("stage_peaks").size(), planned.at("stages").size());
   double largest = 0;
-  for (const json& stage : report["stage_peaks"])
-    largest = std::max(largest, stage["measured_bytes"].get<double>());
-  EXPECT_EQ(largest, report["peak_bytes"].get<double>());
+  for (const json& stage : report.at("stage_peaks").elements())
+    largest = std::max(largest, stage.at("measured_bytes").get<double>());
+  EXPECT_EQ(largest, report.at("peak_bytes").get<double>());
 }
 
 TEST(Memory, IsShownByValidate) {

@@ -1,9 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "calque/io/json.h"
 #include "cli/run_program.h"
 #include "support/paths.h"
 
@@ -56,9 +56,9 @@ TEST_F(Plan, IsTheDryRunOfARun) {
   const Outcome dry = run("run --dry-run --json " + job());
   const Outcome plan = run("plan --json " + job());
   ASSERT_EQ(dry.exit_code, 0) << dry.err;
-  auto of_run = nlohmann::json::parse(dry.out), of_plan = nlohmann::json::parse(plan.out);
-  of_run.erase("time");
-  of_plan.erase("time");  // measured anew
+  auto of_run = io::parse_json(dry.out), of_plan = io::parse_json(plan.out);
+  of_run["time"] = nullptr;
+  of_plan["time"] = nullptr;  // measured anew
   EXPECT_EQ(of_run, of_plan);
   EXPECT_EQ(files(), 2u);
 }
@@ -66,16 +66,16 @@ TEST_F(Plan, IsTheDryRunOfARun) {
 TEST_F(Plan, IsJsonWithSizesSettingsMemoryDiskAndTime) {
   const Outcome outcome = run("plan --json --set quantization.bits=8 " + job());
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const auto plan = nlohmann::json::parse(outcome.out);
+  const auto plan = io::parse_json(outcome.out);
   EXPECT_EQ(plan.at("job"), "small");
   const auto& first = plan.at("exports").at(0);
   std::uint64_t weights = 0;
-  for (const auto& file : first.at("files"))
-    if (file.at("weights")) weights += file.at("bytes").get<std::uint64_t>();
+  for (const auto& file : first.at("files").elements())
+    if (file.at("weights").boolean()) weights += file.at("bytes").get<std::uint64_t>();
   EXPECT_EQ(first.at("weights_file_bytes"), weights);
   EXPECT_GT(weights, first.at("tensor_bytes").get<std::uint64_t>());
   bool found = false;
-  for (const auto& modules : first.at("modules")) {
+  for (const auto& modules : first.at("modules").elements()) {
     if (modules.at("modules") != "model.layers.{0-5}.mlp.{gate,up,down}_proj") continue;
     found = true;
     EXPECT_EQ(modules.at("count"), 18);
@@ -86,10 +86,10 @@ TEST_F(Plan, IsJsonWithSizesSettingsMemoryDiskAndTime) {
     EXPECT_EQ(modules.at("order"), "static act order");
   }
   EXPECT_TRUE(found);
-  EXPECT_GT(plan.at("memory").at("peak_bytes"), 0);
-  EXPECT_GT(plan.at("disk").at("state_bytes"), 0);
+  EXPECT_GT(plan.at("memory").at("peak_bytes").integer(), 0);
+  EXPECT_GT(plan.at("disk").at("state_bytes").integer(), 0);
   EXPECT_EQ(plan.at("time").at("from"), "estimate");
-  EXPECT_GT(plan.at("time").at("stage_seconds").at("forward"), 0);
+  EXPECT_GT(plan.at("time").at("stage_seconds").at("forward").number(), 0);
   EXPECT_TRUE(plan.at("warnings").is_array());
 }
 

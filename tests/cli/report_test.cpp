@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 
+#include "calque/io/json.h"
 #include "cli/run_program.h"
 
 // The commands that read runs and sweeps, on folders with two measured models each.
@@ -12,7 +12,7 @@
 namespace calque::cli {
 namespace {
 
-using nlohmann::json;
+using json = io::Json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -63,9 +63,9 @@ TEST(CompareCommand, WarnsWhereTheOriginalsDiffer) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("from-tiny"), HasSubstr("(0.00300)")));
   EXPECT_THAT(outcome.err, HasSubstr("warning: the originals differ: other (1.56 KiB), tiny"));
-  const json comparison = json::parse(run("compare --json " + both).out);
-  EXPECT_EQ(comparison["kl_compares"], false);
-  EXPECT_EQ(comparison["models"].size(), 4u);
+  const json comparison = io::parse_json(run("compare --json " + both).out);
+  EXPECT_EQ(comparison.at("kl_compares"), false);
+  EXPECT_EQ(comparison.at("models").size(), 4u);
 }
 
 TEST(CompareCommand, IsQuietAboutRunsOfOneOriginal) {
@@ -81,7 +81,11 @@ TEST(RecommendCommand, KeepsToTheBounds) {
   write_run(folder / "a", "tiny", "small");
   const std::string path = shell_quoted(folder / "a");
   const auto used = [&](const std::string& bounds) {
-    return json::parse(run("recommend --json " + path + bounds).out)["advice"][0]["use"]["label"];
+    return io::parse_json(run("recommend --json " + path + bounds).out)
+        .at("advice")
+        .at(0)
+        .at("use")
+        .at("label");
   };
   EXPECT_EQ(used(" --max-kl 0.01"), "small");
   EXPECT_EQ(used(" --max-kl 0.001"), "large");

@@ -4,10 +4,10 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
+#include "calque/io/json.h"
 #include "cli/resume_job.h"
 
 // Runs that end in the middle and are gone on with. Each is a process of its own.
@@ -151,7 +151,7 @@ TEST_F(ResumeJob, RunGoesOnAndTheReportSaysSo) {
   const std::filesystem::path folder = stopped_job(gptq_job());
   const Outcome again = run(run_arguments(folder));  // `run` goes on, too
   EXPECT_EQ(again.exit_code, 0) << again.err;
-  const auto metrics = nlohmann::json::parse(contents_of(folder / "run/metrics.json"));
+  const auto metrics = io::parse_json(contents_of(folder / "run/metrics.json"));
   EXPECT_EQ(metrics.at("resumed"), 1);
 }
 

@@ -1,15 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "calque/io/json.h"
 #include "cli/run_program.h"
 #include "support/paths.h"
 
 namespace calque::cli {
 namespace {
 
-using nlohmann::json;
+using json = io::Json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -37,11 +36,11 @@ TEST(VerifyCommand, PrintsJson) {
   write(folder / "model.safetensors", "nonsense");
   const Outcome outcome = run("verify --json " + shell_quoted(folder.path()));
   EXPECT_EQ(outcome.exit_code, 6);
-  const json findings = json::parse(outcome.out);
+  const json findings = io::parse_json(outcome.out);
   ASSERT_GE(findings.size(), 3u);
-  for (const json& finding : findings) {
-    EXPECT_FALSE(finding["message"].get<std::string>().empty());
-    EXPECT_FALSE(finding["check"].get<std::string>().empty());
+  for (const json& finding : findings.elements()) {
+    EXPECT_FALSE(finding.at("message").get<std::string>().empty());
+    EXPECT_FALSE(finding.at("check").get<std::string>().empty());
   }
 }
 

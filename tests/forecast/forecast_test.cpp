@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "calque/io/file.h"
+#include "calque/io/json.h"
 #include "calque/pipeline/forecast_job.h"
 #include "forecast/planned_modules.h"
 #include "forecast/shapes_only.h"
@@ -134,14 +134,14 @@ TEST(Forecast, KnowsTheSizesOfACalibratedJob) {
   EXPECT_GT(report.predicted.seconds, 0);
   EXPECT_GT(report.predicted.stages.forward, 0);
   EXPECT_EQ(report.predicted.peak_bytes, report.predicted_peak_bytes);
-  const auto metrics = nlohmann::json::parse(io::read_file(job.run_dir / "metrics.json"));
+  const auto metrics = io::parse_json(io::read_file(job.run_dir / "metrics.json"));
   EXPECT_EQ(metrics.at("predicted").at("seconds_from"), "first block");
   EXPECT_EQ(metrics.at("predicted").at("stage_seconds").size(), 8u);
   EXPECT_EQ(metrics.at("artifacts").at(0).at("predicted_file_bytes"),
             metrics.at("artifacts").at(0).at("file_bytes"));
-  const auto kept = nlohmann::json::parse(io::read_file(job.run_dir / "plan.json"));
+  const auto kept = io::parse_json(io::read_file(job.run_dir / "plan.json"));
   EXPECT_EQ(kept.at("time").at("from"), "estimate");
-  EXPECT_EQ(kept.at("exports"), nlohmann::json::parse(forecast_json(plan)).at("exports"));
+  EXPECT_EQ(kept.at("exports"), io::parse_json(forecast_json(plan)).at("exports"));
 }
 
 TEST(Forecast, ProbesOneBlockAndWritesNothing) {

@@ -2,10 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
-#include "formats/support.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -13,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
-using Json = nlohmann::ordered_json;
+using io::Json;
 using ::testing::AllOf;
 using testing::error_of;
 using ::testing::HasSubstr;
@@ -61,7 +60,7 @@ class DamagedGptq : public ::testing::Test {
     writer.finish();
   }
   void change_settings(const std::function<void(Json&)>& change) {
-    Json config = Json::parse(io::read_file(out_ / "config.json"));
+    Json config = io::parse_json(io::read_file(out_ / "config.json"));
     change(config["quantization_config"]);
     io::write_file(out_ / "config.json", config.dump());
   }
@@ -293,7 +292,10 @@ TEST_F(DamagedFolder, CompressedTensorsWithALyingShape) {
 }
 TEST_F(DamagedFolder, CompressedTensorsWithAShapeBeyondAllNumbersWhereModulesHaveTheirOwn) {
   copy("llmcompressor_w4g128_sym_ct");
-  change_settings([](Json& s) { s["config_groups"]["group_1"] = s["config_groups"]["group_0"]; });
+  change_settings([](Json& s) {
+    const Json group = s["config_groups"]["group_0"];
+    s["config_groups"]["group_1"] = group;
+  });
   change_tensors([](Tensors& t) {
     for (auto& [name, tensor] : t)
       if (name.ends_with("weight_shape")) tensor.bytes[15] = std::byte{0x3F};

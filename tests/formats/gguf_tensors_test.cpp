@@ -4,11 +4,11 @@
 
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "calque/core/dtype.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
 #include "formats/golden_blocks.h"
 #include "formats/support.h"
 
@@ -96,10 +96,9 @@ TEST(GgmlBlocks, DecodeCloseToWhatWasEncoded) {
 // Rows of llama.cpp's files, and single blocks of ggml; expected values from the `gguf` Python
 // package (see the README of the fixtures), bit for bit.
 TEST(GgmlBlocks, DecodeAsTheReferencePackageDoes) {
-  const auto golden =
-      nlohmann::json::parse(io::read_file(testing::fixture("gguf/super_blocks.json")));
+  const auto golden = io::parse_json(io::read_file(testing::fixture("gguf/super_blocks.json")));
   EXPECT_EQ(golden.size(), 10u);
-  for (const auto& [name, block] : golden.items()) {
+  for (const auto& [name, block] : golden.members()) {
     Matrix<float> values =
         decode_rows(type_named(name), from_hex(block.at("bytes").get<std::string>()),
                     block.at("rows").get<Index>(), block.at("columns").get<Index>(), {});

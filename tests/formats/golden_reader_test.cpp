@@ -2,10 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "calque/formats/reader.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
 #include "formats/support.h"
 #include "support/paths.h"
 
@@ -132,9 +131,9 @@ TEST(GoldenGptq, CountsBitsOfEverythingStored) {
 // values.json: sha256 of each tensor of the model that the file was converted from, as fp32.
 TEST(GoldenGguf, F16EqualsTheSourceAfterUndoingThePermutation) {
   const auto reader = open_artifact(fixture("gguf/tiny-f16.gguf"));
-  const auto expected = nlohmann::json::parse(io::read_file(fixture("source/values.json")));
+  const auto expected = io::parse_json(io::read_file(fixture("source/values.json")));
   EXPECT_EQ(expected.size(), 21u);
-  for (const auto& [name, tensor] : expected.items()) {
+  for (const auto& [name, tensor] : expected.members()) {
     ASSERT_TRUE(reader->has(name)) << name;
     EXPECT_EQ(sha256_of(reader->load(name)), tensor.at("sha256").get<std::string>()) << name;
   }
@@ -184,8 +183,7 @@ TEST_P(GoldenGgufTypes, DecodeAsTheReferencePackageDoes) {
   const std::string file = GetParam();
   const auto reader = open_artifact(fixture("gguf/" + file));
   EXPECT_EQ(reader->format(), "gguf");
-  const auto expected =
-      nlohmann::json::parse(io::read_file(fixture("gguf/dequantized.json"))).at(file);
+  const auto expected = io::parse_json(io::read_file(fixture("gguf/dequantized.json"))).at(file);
   EXPECT_EQ(expected.size(), 12u);
   for (const model::TensorSpec& tensor : model::family_of(reader->config()).tensors()) {
     const auto& golden = expected.at(tensor.gguf_name);

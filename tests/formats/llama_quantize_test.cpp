@@ -1,10 +1,9 @@
 // Whole exports against the files of llama-quantize; see tests/fixtures/gguf/README.md.
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
+#include "calque/io/json.h"
 #include "calque/io/sha256.h"
 #include "calque/quant/methods.h"
 #include "formats/support.h"
@@ -106,15 +105,15 @@ class LlamaQuantize : public ::testing::TestWithParam<Golden> {
 TEST_P(LlamaQuantize, WroteTheSameTensors) {
   export_to(folder_ / "out.gguf");
   const io::GgufFile file(folder_ / "out.gguf");
-  const auto golden = nlohmann::json::parse(
+  const auto golden = io::parse_json(
       io::read_file(test::fixtures() + "/gguf/llama_quantize.json"))[GetParam().file];
-  EXPECT_EQ(file.integer("general.file_type"), golden["file_type"].get<std::int64_t>());
-  EXPECT_GE(golden["tensors"].size(), 12u);
-  for (const auto& [name, expected] : golden["tensors"].items()) {
+  EXPECT_EQ(file.integer("general.file_type"), golden.at("file_type").get<std::int64_t>());
+  EXPECT_GE(golden.at("tensors").size(), 12u);
+  for (const auto& [name, expected] : golden.at("tensors").members()) {
     const io::GgufTensor* tensor = file.find_tensor(name);
     ASSERT_NE(tensor, nullptr) << name;
-    EXPECT_EQ(ggml::info_of(tensor->type).name, expected["type"].get<std::string>()) << name;
-    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected["sha256"].get<std::string>()) << name;
+    EXPECT_EQ(ggml::info_of(tensor->type).name, expected.at("type").get<std::string>()) << name;
+    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected.at("sha256").get<std::string>()) << name;
   }
 }
 

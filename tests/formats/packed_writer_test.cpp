@@ -2,17 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
-#include "formats/support.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
 namespace {
 
 using calque::testing::TempFolder;
-using Json = nlohmann::ordered_json;
+using io::Json;
 using testing::expect_same;
 using testing::TinyModel;
 using testing::write_random;
@@ -137,8 +136,8 @@ TEST_P(PackedFolders, SayThatTheyAreForPyTorch) {
   write_random(plan(), model_.inputs());
   const io::SafetensorsFile file(folder_ / "out" / "model.safetensors");
   EXPECT_EQ(file.metadata().at("format"), "pt");
-  const Json config = Json::parse(io::read_file(folder_ / "out" / "config.json"));
-  EXPECT_EQ(std::prev(config.end()).key(), "quantization_config");
+  const Json config = io::parse_json(io::read_file(folder_ / "out" / "config.json"));
+  EXPECT_EQ(config.members().back().name, "quantization_config");
   EXPECT_EQ(config.at("quantization_config").at("quant_method"), GetParam().format);
 }
 

@@ -2,14 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "calque/io/json.h"
 #include "formats/packed_format.h"
 
 namespace calque::formats {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using io::Json;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -55,9 +54,9 @@ class Settings : public ::testing::Test {
   Json awq() const { return config("awq", contents_); }
   Json ct() const { return config("compressed-tensors", contents_); }
   static Json config(const char* format, const FolderContents& contents) {
-    return Json::parse(format_named(format)
-                           .packed->write_config(contents, {"calque:0", "Tiny", "rtn", "rtn"})
-                           .dump());
+    return io::parse_json(format_named(format)
+                              .packed->write_config(contents, {"calque:0", "Tiny", "rtn", "rtn"})
+                              .dump());
   }
 
   FolderContents contents_;
@@ -65,8 +64,12 @@ class Settings : public ::testing::Test {
 
 std::vector<std::string> keys_of(const Json& object) {
   std::vector<std::string> keys;
-  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  for (const auto& [key, value] : object.members()) keys.push_back(key);
   return keys;
+}
+
+std::vector<std::string> strings_of(const Json& list) {
+  return list.get<std::vector<std::string>>();
 }
 
 TEST_F(Settings, OfGptqNeedNoRulesWhereAllModulesAreAlike) {
@@ -93,7 +96,7 @@ TEST_F(Settings, OfGptqNameFusedModulesToo) {
   const Json dynamic = gptq().at("dynamic");
   EXPECT_THAT(keys_of(dynamic),
               ElementsAre(R"(+:model\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|qkv_proj)$)"));
-  EXPECT_EQ(dynamic.front().dump(), R"({"bits":8,"group_size":128,"sym":true})");
+  EXPECT_EQ(dynamic.members().front().value.dump(), R"({"bits":8,"group_size":128,"sym":true})");
 }
 
 TEST_F(Settings, OfGptqLeaveOutFusedModulesWhosePartsDisagree) {
@@ -128,7 +131,7 @@ TEST_F(Settings, OfGptqLeaveRoutersAlone) {
   add_experts();
   EXPECT_THAT(keys_of(gptq().at("dynamic")),
               ElementsAre(R"(-:model\.layers\.\d+\.mlp\.(gate|shared_expert_gate)$)"));
-  EXPECT_EQ(gptq().at("modules_in_block_to_quantize").front().size(), 7u + 6u);
+  EXPECT_EQ(gptq().at("modules_in_block_to_quantize").at(0).size(), 7u + 6u);
 }
 
 TEST_F(Settings, OfGptqNameAllExpertsTogether) {
@@ -148,7 +151,7 @@ TEST_F(Settings, OfAwqListFullPaths) {
                           R"("version":"gemm","modules_to_not_convert":["lm_head"]})");
   add_experts();
   set(name(1, "mlp.up_proj"), std::nullopt);
-  EXPECT_THAT(awq().at("modules_to_not_convert"),
+  EXPECT_THAT(strings_of(awq().at("modules_to_not_convert")),
               ElementsAre("model.layers.1.mlp.up_proj", "model.layers.3.mlp.gate",
                           "model.layers.3.mlp.shared_expert_gate", "lm_head"));
 }
@@ -157,7 +160,7 @@ TEST_F(Settings, OfAwqListFullPaths) {
 TEST_F(Settings, OfAwqHitNothingElse) {
   add_experts();
   set(name(1, "mlp.gate_proj"), std::nullopt);
-  for (const std::string listed : awq().at("modules_to_not_convert"))
+  for (const std::string& listed : strings_of(awq().at("modules_to_not_convert")))
     for (const auto& module : contents_.modules)
       EXPECT_FALSE(module.settings && module.name.find(listed) != std::string::npos)
           << listed << " hits " << module.name;
@@ -165,7 +168,7 @@ TEST_F(Settings, OfAwqHitNothingElse) {
 
 TEST_F(Settings, OfAwqDoNotListAQuantizedHead) {
   set("lm_head", kUsual);
-  EXPECT_THAT(awq().at("modules_to_not_convert"), IsEmpty());
+  EXPECT_THAT(strings_of(awq().at("modules_to_not_convert")), IsEmpty());
   EXPECT_EQ(awq().at("lm_head"), true);
 }
 
@@ -186,14 +189,14 @@ TEST_F(Settings, OfCompressedTensorsHaveAGroupForEverySetting) {
   set(name(2, "self_attn.o_proj"), kRow);
   const Json groups = ct().at("config_groups");
   ASSERT_EQ(groups.size(), 3u);
-  EXPECT_THAT(groups.at("group_0").at("targets"),
+  EXPECT_THAT(strings_of(groups.at("group_0").at("targets")),
               ElementsAre(R"(re:model\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj)$)",
                           R"(re:model\.layers\.(0|1)\.self_attn\.o_proj$)",
                           R"(re:model\.layers\.\d+\.mlp\.(gate_proj|up_proj)$)"));
-  EXPECT_THAT(groups.at("group_1").at("targets"),
+  EXPECT_THAT(strings_of(groups.at("group_1").at("targets")),
               ElementsAre(R"(re:model\.layers\.\d+\.mlp\.down_proj$)"));
   EXPECT_EQ(groups.at("group_1").at("weights").at("num_bits"), 8);
-  EXPECT_THAT(groups.at("group_2").at("targets"),
+  EXPECT_THAT(strings_of(groups.at("group_2").at("targets")),
               ElementsAre(R"(re:model\.layers\.2\.self_attn\.o_proj$)"));
   const Json row = groups.at("group_2").at("weights");
   EXPECT_EQ(row.at("strategy"), "channel");
@@ -204,16 +207,16 @@ TEST_F(Settings, OfCompressedTensorsHaveAGroupForEverySetting) {
 TEST_F(Settings, OfCompressedTensorsIgnoreEveryLinearLeftAlone) {
   add_experts();
   set_role("self_attn.o_proj", std::nullopt);
-  EXPECT_THAT(ct().at("ignore"),
+  EXPECT_THAT(strings_of(ct().at("ignore")),
               ElementsAre(R"(re:model\.layers\.\d+\.self_attn\.o_proj$)",
                           R"(re:model\.layers\.\d+\.mlp\.(gate|shared_expert_gate)$)", "lm_head"));
 }
 
 TEST_F(Settings, OfCompressedTensorsTargetAQuantizedHeadByName) {
   set("lm_head", kUsual);
-  EXPECT_THAT(ct().at("config_groups").at("group_0").at("targets"),
+  EXPECT_THAT(strings_of(ct().at("config_groups").at("group_0").at("targets")),
               ElementsAre("Linear", "lm_head"));
-  EXPECT_THAT(ct().at("ignore"), IsEmpty());
+  EXPECT_THAT(strings_of(ct().at("ignore")), IsEmpty());
 }
 
 }  // namespace

@@ -5,12 +5,12 @@
 
 #include <cstring>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <span>
 
 #include "calque/core/exec.h"
 #include "calque/io/file.h"
+#include "calque/io/json.h"
 #include "calque/io/sha256.h"
 #include "calque/kernels/ggml.h"
 #include "support/paths.h"
@@ -86,8 +86,8 @@ std::filesystem::path fixture(const std::string& name) {
 
 std::map<std::string, std::string> expected_sha256(const std::filesystem::path& json) {
   std::map<std::string, std::string> result;
-  const auto root = nlohmann::json::parse(io::read_file(json));
-  for (const auto& [name, tensor] : root.at("tensors").items())
+  const auto root = io::parse_json(io::read_file(json));
+  for (const auto& [name, tensor] : root.at("tensors").members())
     result[name] = tensor.at("sha256").get<std::string>();
   return result;
 }

@@ -1,6 +1,6 @@
 #include <cstring>
-#include <nlohmann/json.hpp>
 
+#include "calque/io/json.h"
 #include "calque/io/safetensors.h"
 #include "io/safetensors_bytes.h"
 #include "support/temp_folder.h"
@@ -21,8 +21,8 @@ std::string some_bytes(std::size_t count, char first) {
   return bytes;
 }
 
-nlohmann::json index_of(const TempFolder& folder) {
-  return nlohmann::json::parse(content_of(folder / "model.safetensors.index.json"));
+io::Json index_of(const TempFolder& folder) {
+  return io::parse_json(content_of(folder / "model.safetensors.index.json"));
 }
 
 // Four tensors of 40 bytes.
@@ -108,12 +108,12 @@ TEST(SafetensorsWriter, SplitsAtTheShardLimit) {
   EXPECT_THAT(names_in(folder.path()), UnorderedElementsAre("model-00001-of-00002.safetensors",
                                                             "model-00002-of-00002.safetensors",
                                                             "model.safetensors.index.json"));
-  const nlohmann::json index = index_of(folder);
-  EXPECT_EQ(index["metadata"]["total_size"], 160);
-  EXPECT_EQ(index["weight_map"], (nlohmann::json{{"a", "model-00001-of-00002.safetensors"},
-                                                 {"b", "model-00001-of-00002.safetensors"},
-                                                 {"c", "model-00002-of-00002.safetensors"},
-                                                 {"d", "model-00002-of-00002.safetensors"}}));
+  const io::Json index = index_of(folder);
+  EXPECT_EQ(index.at("metadata").at("total_size"), 160);
+  EXPECT_EQ(index.at("weight_map"), (io::Json{{"a", "model-00001-of-00002.safetensors"},
+                                              {"b", "model-00001-of-00002.safetensors"},
+                                              {"c", "model-00002-of-00002.safetensors"},
+                                              {"d", "model-00002-of-00002.safetensors"}}));
   const SafetensorsCheckpoint checkpoint(folder.path());
   for (const char* name : {"a", "b", "c", "d"})
     EXPECT_EQ(text_of(checkpoint.at(name).bytes), some_bytes(40, *name));
@@ -128,9 +128,9 @@ TEST(SafetensorsWriter, GivesALargerTensorAShardOfItsOwn) {
   writer.write("b", bytes_of(some_bytes(4, 2)));
   writer.write("large", bytes_of(some_bytes(50, 3)));
   writer.finish();
-  const nlohmann::json map = index_of(folder)["weight_map"];
-  EXPECT_EQ(map["large"], "model-00002-of-00003.safetensors");
-  EXPECT_EQ(map["b"], "model-00003-of-00003.safetensors");
+  const io::Json map = index_of(folder).at("weight_map");
+  EXPECT_EQ(map.at("large"), "model-00002-of-00003.safetensors");
+  EXPECT_EQ(map.at("b"), "model-00003-of-00003.safetensors");
 }
 
 TEST(SafetensorsWriter, WritesOneFileUpToTheLimit) {

@@ -2,11 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
+#include "calque/io/json.h"
 #include "calque/io/sha256.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
@@ -60,14 +59,14 @@ TEST_P(RequantizedByLlamaCppsRules, IsTheSameFile) {
   const TempFolder folder;
   run(tiny_job(kGolden / "tiny-f16.gguf", folder / "out.gguf", GetParam()));
   const io::GgufFile file(folder / "out.gguf");
-  const auto golden = nlohmann::json::parse(io::read_file(
+  const auto golden = io::parse_json(io::read_file(
       test::fixtures() + "/gguf/llama_quantize.json"))["tiny-" + std::string(GetParam())];
-  ASSERT_EQ(golden["tensors"].size(), file.tensors().size());
-  for (const auto& [name, expected] : golden["tensors"].items()) {
+  ASSERT_EQ(golden.at("tensors").size(), file.tensors().size());
+  for (const auto& [name, expected] : golden.at("tensors").members()) {
     const io::GgufTensor* tensor = file.find_tensor(name);
     ASSERT_NE(tensor, nullptr) << name;
-    EXPECT_EQ(ggml::info_of(tensor->type).name, expected["type"].get<std::string>()) << name;
-    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected["sha256"].get<std::string>()) << name;
+    EXPECT_EQ(ggml::info_of(tensor->type).name, expected.at("type").get<std::string>()) << name;
+    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected.at("sha256").get<std::string>()) << name;
   }
 }
 

@@ -3,15 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/io/imatrix.h"
+#include "calque/io/json.h"
 #include "calque/io/sha256.h"
-#include "support/tiny_model.h"
 #include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace calque::pipeline {
 namespace {
@@ -71,13 +71,13 @@ class ImatrixJob : public ::testing::Test {
 void expect_same_tensors(const std::filesystem::path& path, const std::string& golden_name) {
   const io::GgufFile file(path);
   const auto golden =
-      nlohmann::json::parse(io::read_file(fixture("gguf/llama_quantize.json")))[golden_name];
-  EXPECT_EQ(golden["tensors"].size(), file.tensors().size());
-  for (const auto& [name, expected] : golden["tensors"].items()) {
+      io::parse_json(io::read_file(fixture("gguf/llama_quantize.json")))[golden_name];
+  EXPECT_EQ(golden.at("tensors").size(), file.tensors().size());
+  for (const auto& [name, expected] : golden.at("tensors").members()) {
     const io::GgufTensor* tensor = file.find_tensor(name);
     ASSERT_NE(tensor, nullptr) << name;
-    EXPECT_EQ(ggml::info_of(tensor->type).name, expected["type"].get<std::string>()) << name;
-    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected["sha256"].get<std::string>()) << name;
+    EXPECT_EQ(ggml::info_of(tensor->type).name, expected.at("type").get<std::string>()) << name;
+    EXPECT_EQ(io::sha256_hex(tensor->bytes), expected.at("sha256").get<std::string>()) << name;
   }
 }
 

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "calque/io/file.h"
 #include "calque/pipeline/quantize_model.h"
 #include "calque/verify/verify.h"

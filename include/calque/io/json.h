@@ -83,7 +83,8 @@ class Json {
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   const Json& at(std::string_view name) const;
   const Json& at(std::size_t index) const;
-  // The member of this name, a null one if it is new; null becomes an object.
+  // The member of this name, a null one if it is new (which ends the life of references to the
+  // others); null becomes an object.
   Json& operator[](std::string_view name);
   void push_back(Json element);       // null becomes an array
   void erase(std::string_view name);  // the member of this name, if there is one
