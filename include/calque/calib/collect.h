@@ -3,15 +3,15 @@
 #include <cstdint>
 #include <optional>
 
-#include "calque/quant/input_stats.h"
 #include "calque/core/exec.h"
-#include "calque/kernels/gram.h"
 #include "calque/forward/block_runner.h"
+#include "calque/kernels/gram.h"
+#include "calque/quant/input_stats.h"
 
 namespace calque::calib {
 
-// What the host's rows of one site take while a block of them is gathered; what summing it takes comes
-// on top (kernels/gram.h).
+// Bytes of host memory that hold one block of a site's rows until it is summed. The sum itself
+// needs more (kernels/gram.h).
 constexpr std::uint64_t waiting_bytes(Index features, std::uint64_t element_bytes) {
   return static_cast<std::uint64_t>(kGramRows * features) * element_bytes;
 }

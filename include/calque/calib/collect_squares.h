@@ -7,9 +7,9 @@
 
 namespace calque::calib {
 
-// Sums of the squared inputs of one site: the diagonal of its Gram matrix, without the matrix. In
-// double, row by row in the order they come, on the calling thread: small beside the forward pass
-// that makes the rows, and the same however they are cut into calls.
+// Sums of the squared inputs of one site: the diagonal of its Gram matrix, without the matrix. Sums
+// are doubles, added row by row in order on the calling thread, so they do not depend on how rows
+// are cut into calls. The time is small next to the forward pass that makes the rows.
 class SquareCollector {
  public:
   explicit SquareCollector(Index features) : sums_K_(static_cast<std::size_t>(features)) {}

@@ -19,13 +19,13 @@ namespace calque::calib {
 // Importance from a file, fitted to the model's matrices.
 class Importance {
  public:
-  // Error(kInput) where the file holds another size for a matrix, or nothing for any of them: it
-  // was measured on another model. `name`: of the file, for messages.
+  // Error(kInput) if the file holds another size for a matrix, or none of the matrices: it was
+  // measured on another model. `name` is the file's name, for messages.
   Importance(io::Imatrix imatrix, const model::FamilySpec& family, std::string name);
 
-  // What the inputs of this matrix count; empty statistics for one that the file does not hold.
+  // Statistics of this matrix's inputs; empty for a matrix that the file does not hold.
   const quant::InputStats& stats_of(const model::TensorSpec& weight) const;
-  // One line about the matrices of the blocks that the file does not hold; "": it holds all.
+  // One line that lists the blocks' matrices missing from the file; "" if none is missing.
   std::string warning() const;
   formats::ImatrixNote note() const;
 
@@ -38,32 +38,33 @@ class Importance {
   std::vector<std::string> missing_;                // GGUF names, once each
 };
 
-// From `path`, as Importance; none without one ("").
+// Reads `path` as an Importance; nullopt if `path` is empty.
 std::optional<Importance> load_importance(const std::filesystem::path& path,
                                           const model::FamilySpec& family);
 
-// Error(kConfig, "E123") for a family whose tensors have no names in GGUF.
+// Error(kConfig, "E123") for a family whose tensors have no GGUF names.
 void check_has_gguf_names(const model::FamilySpec& family);
 
-// Enters what `site` has seen under the GGUF name of each of its readers; no sums and no
-// tokens: an expert that nothing was sent to.
+// Enters the sums of `site` under the GGUF name of each of its readers. No sums and no tokens stand
+// for an expert that received no token.
 void add_to_imatrix(const model::SiteSpec& site, std::span<const double> sums_K, Index tokens,
                     io::Imatrix& imatrix);
 
-// GGUF names of the matrices in blocks: entries of an importance matrix of this model.
+// The number of GGUF names of the blocks' matrices: the entries of a full importance matrix.
 std::size_t matrix_names(const model::FamilySpec& family);
 
-// Keeps what a calibrated pass measures.
+// Collects the squared inputs that a calibrated pass measures and writes them as an imatrix file.
 class ImatrixRecorder {
  public:
-  // Of one site, once.
+  // Adds the statistics of one site. Call once for each site.
   void add(const model::BlockSpec& block, const model::SiteSpec& site,
            const quant::InputStats& stats);
   bool written() const { return written_; }
-  // To `path`; `datasets`: names of the texts, `chunks` of `chunk_size` tokens.
+  // Writes to `path`. `datasets` are the names of the texts, cut into `chunks` of `chunk_size`
+  // tokens.
   void write(const std::filesystem::path& path, std::vector<std::string> datasets, Index chunks,
              Index chunk_size);
-  // An earlier process has written the file.
+  // Call when an earlier process has written the file.
   void mark_written() { written_ = true; }
   void save(const io::ByteSink& sink) const;
   void load(const io::ByteSource& source);

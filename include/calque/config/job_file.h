@@ -10,17 +10,17 @@
 namespace calque::config {
 
 // Reads a job file (configs/README.md). Strict: unknown or duplicate keys, wrong types and values
-// out of range are reported all at once as one Error(kConfig), each "file:line:column: error[E101]:
-// ..." with the source line, a caret, and the nearest valid name. `overrides`: "key.path=value"
+// out of range are reported together in one Error(kConfig). Each is "file:line:column: error[E101]:
+// ..." with the source line, a caret and the nearest valid name. `overrides` are "key.path=value"
 // from --set, applied after the file and checked the same way.
 job::Job load_job(const std::filesystem::path& file,
-                       const std::vector<std::string>& overrides = {});
+                  const std::vector<std::string>& overrides = {});
 
 // The job with every default filled in, as YAML that load_job accepts (paths absolute).
 std::string resolved_yaml(const job::Job& job);
 
-// The same, key by key: "quantization.bits" and its value as YAML; items of lists are numbered,
-// "export.0.path".
+// The same settings as pairs of key and YAML value, such as "quantization.bits" and "4". Items of
+// lists are numbered: "export.0.path".
 std::vector<std::pair<std::string, std::string>> settings_of(const job::Job& job);
 
 // Every key with its type, default and meaning, as Markdown: the tables of configs/README.md and

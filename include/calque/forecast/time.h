@@ -11,34 +11,34 @@
 
 namespace calque::forecast {
 
-// What this machine does with plain products on all of a job's threads, now: others may be using
-// it. In floating-point operations a second.
+// Measured speed of plain matrix products on all of a job's threads, in floating-point operations
+// per second. Other load on the machine lowers it.
 struct MachineRates {
   double float32 = 0;
-  double bfloat16 = 0;  // of sums of products of bfloat16 rows; float32's where no stage needs it
+  double bfloat16 = 0;  // bfloat16 inputs; equals float32 if no stage uses bfloat16
 };
 
 // Takes about `seconds`.
 MachineRates measure_rates(const job::Job& job, double seconds = 0.3);
 
-// What so much work takes, by the table of costs in src/forecast/time.cpp. On the CPU.
+// Predicted seconds of `work` by stage, from the cost table in src/forecast/time.cpp. CPU only.
 record::StageSeconds seconds_of(const Work& work, const job::Job& job, const MachineRates& rates);
 
-// `predicted` with every stage multiplied by measured / expected, what a part of the job took
-// against what it was predicted to take. A stage that the part has not, or that is too short to
-// tell anything (a hundredth of a second), stays as it is.
+// `predicted` with every stage multiplied by measured / expected: the time that part of the job
+// took over the time predicted for that part. A stage that the part does not have, or that took too
+// little time to tell (a hundredth of a second), stays as it is.
 record::StageSeconds corrected(const record::StageSeconds& predicted,
                                const record::StageSeconds& expected,
                                const record::StageSeconds& measured);
 
-// What a whole job takes: wall seconds by stage, and their sum with what belongs to none.
+// Predicted wall seconds of a whole job, by stage and in total.
 struct TimePrediction {
   double seconds = 0;
   std::string from;  // "estimate", "probe", "first block"
   record::StageSeconds stages;
 };
 
-// With the seconds that belong to no stage: loading libraries, opening files.
+// Adds the seconds outside any stage: loading libraries, opening files.
 TimePrediction prediction_of(const record::StageSeconds& stages, std::string from);
 
 // From headers alone. Grows with layers, tokens and windows.

@@ -10,24 +10,24 @@
 
 namespace calque::forecast {
 
-// What a job computes: the operations' own costs (core/cost.h, and beside each declaration), added
-// up over shapes, sites, blocks and passes. Products in floating-point operations (a multiply-add
-// is two), everything else in what it says.
+// The kinds of work that a job does. Amounts are the operations' own costs (core/cost.h, and next
+// to each declaration), summed over shapes, sites, blocks and passes. Products count floating-point
+// operations (a multiply-add is two); other kinds count what their name says.
 enum class WorkKind {
-  kTokenizedBytes,  // of the calibration text
+  kTokenizedBytes,  // calibration text
   kLoadedWeights,   // read and widened to fp32
-  // forward: in its own precision
+  // forward, in its own precision
   kLinears,
   kAttention,
   kScores,    // exponentials
   kElements,  // between the linears
   // statistics
   kGram,
-  kRows,   // numbers that are looked at
-  kShift,  // of the original's inputs against these
+  kRows,   // numbers read
+  kShift,  // differences between the original's inputs and these
   // transform
   kCorrection,     // for errors upstream
-  kTrials,         // weights of the samples that channel scales are tried on
+  kTrials,         // sample weights that candidate channel scales are tried on
   kTrialProducts,  // their losses
   // quantize
   kFactorisation,        // in fp32
@@ -35,15 +35,15 @@ enum class WorkKind {
   kSweep,
   kRefinement,
   kBlockRefinement,
-  kEnergies,          // of errors and weights
+  kEnergies,          // squared norms of errors and weights
   kSearchedWeights,   // scales by search
   kClippedProducts,   // AWQ's clipping
   kBlockNanoseconds,  // llama.cpp's roundings
   // write
   kPackedWeights,
   kCopiedBytes,
-  // evaluate: all models, in the precision of the evaluation
-  kEvaluatedBytes,  // of its text
+  // evaluate: all models, in the evaluation's precision
+  kEvaluatedBytes,  // evaluation text
   kEvaluatedWeights,
   kEvaluatedLinears,
   kEvaluatedAttention,
@@ -54,7 +54,7 @@ enum class WorkKind {
 };
 inline constexpr std::size_t kWorkKinds = static_cast<std::size_t>(WorkKind::kProbabilities) + 1;
 
-// Amounts by kind.
+// An amount for each kind of work.
 class Work {
  public:
   double& operator[](WorkKind kind) { return amounts_[static_cast<std::size_t>(kind)]; }
@@ -69,16 +69,16 @@ class Work {
   std::array<double, kWorkKinds> amounts_{};
 };
 
-// One site that sees `tokens` rows: running its readers, measuring, rounding them.
+// One site over `tokens` rows: running its readers, measuring and rounding them.
 Work site_work(const job::Job& job, const formats::ExportPlan& plan, const model::SiteSpec& site,
                double tokens);
 
-// One block of one pass, and what it adds to `exports` files.
+// One block of one pass, including what it adds to `exports` files.
 Work block_work(const job::Job& job, const model::FamilySpec& family,
                 const formats::ExportPlan& plan, const model::BlockSpec& block,
                 std::size_t exports);
 
-// Evaluating the original and one model for each plan.
+// Evaluation of the original and of one model per plan.
 Work evaluation_work(const job::Job& job, const model::FamilySpec& family,
                      const std::vector<formats::ExportPlan>& plans);
 

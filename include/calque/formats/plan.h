@@ -25,8 +25,8 @@ struct ModuleRule {
   bool allow_no_match = false;  // a rule that matches nothing is E151 otherwise
 };
 
-// How the linears of the blocks are to be quantized, for formats that leave it open (all folders of
-// safetensors). GGUF types decide by themselves.
+// Quantization of the blocks' linears, for formats that leave it open (all safetensors folders).
+// GGUF types decide by themselves.
 struct QuantizationRequest {
   int bits = 4;
   Index group_size = 128;
@@ -37,7 +37,8 @@ struct QuantizationRequest {
   bool reference_rounding = false;
 };
 
-// What a runtime must be able to load; plans it cannot are refused (E141 to E146).
+// Runtimes that must be able to load the artifact; plans they cannot load are refused (E141 to
+// E146).
 struct Requirements {
   bool vllm = false;
   std::vector<Index> tensor_parallel;  // sizes, each must work; 1 always counts when vllm is set
@@ -45,23 +46,24 @@ struct Requirements {
   bool operator==(const Requirements&) const = default;
 };
 
-// A GGUF type for the matrices whose name in the file ("blk.0.ffn_down.weight") `match` finds: a
-// regular expression, searched for anywhere in the name, as llama-quantize's --tensor-type does.
+// A GGUF type for matrices by their name in the file ("blk.0.ffn_down.weight"). `match` is a
+// regular expression that is searched for anywhere in the name, as in llama-quantize's
+// --tensor-type.
 struct TensorTypeRule {
   std::string match;
   std::string type;  // "Q6_K"
   bool operator==(const TensorTypeRule&) const = default;
 };
 
-// One thing to write.
+// One export to write.
 struct ExportRequest {
   std::string format;          // the name of a row (format.h): "gptq"
-  std::filesystem::path path;  // the folder; gguf: the file
+  std::filesystem::path path;  // output folder; gguf: output file
   bool overwrite = false;
   // folders
   std::uint64_t max_shard_bytes = 5'000'000'000;
-  // Which numbers scales may be: "float16", "bfloat16" (gptq and awq then store bfloat16 numbers
-  // that are binary16 too, in F16), "auto": float16; compressed-tensors the model's dtype.
+  // The numbers that scales may be: "float16"; "bfloat16" (gptq and awq then store numbers that are
+  // exact in bfloat16 and binary16, as F16); "auto": float16, compressed-tensors the model's dtype.
   std::string scale_dtype = "auto";
   Requirements require;
   // gptq
@@ -70,25 +72,25 @@ struct ExportRequest {
   bool desc_act = false;  // activation-ordered groups with g_idx
   // gguf
   std::string type = "Q4_0";  // one type or one of llama.cpp's mixes ("Q4_K_M")
-  // Used when `type` is quantized; F16/BF16/F32 exports do without. "auto": what llama.cpp's mix
-  // says. A tied embedding takes the output's, unless it is given one of its own.
+  // Ignored if `type` is F16, BF16 or F32. "auto" follows llama.cpp's mix. A tied embedding takes
+  // the output's type unless it is given one of its own.
   std::string embedding_type = "auto";
   std::string output_type = "auto";
-  // Rows that are not whole blocks: "refuse", or "allow" what llama.cpp stores them as instead.
+  // For rows that are not whole blocks: "refuse", or "allow" the type that llama.cpp falls back to.
   std::string on_shape_fallback = "refuse";
   std::vector<TensorTypeRule> tensor_types;  // the first rule that matches decides, before the mix
-  bool pure = false;  // no mix: every matrix takes the type's base, but for the keys above
+  bool pure = false;  // no mix: every matrix takes the type's base, except for the keys above
   std::uint64_t split_max_bytes = 0;  // > 0: shards of at most this (split.*); 0: one file
   std::string pre;                    // overrides tokenizer.ggml.pre
 };
 
-// What happens to one tensor of the checkpoint.
+// The decision for one tensor of the checkpoint.
 struct TensorPlan {
   model::TensorSpec tensor;
   bool in_block_linear = false;     // the weight of a linear with an input site
   std::optional<quant::Grid> grid;  // rounded onto this; nullopt: copied
   std::string stored_as;            // "Q4_0", "F16", "GPTQ 4 bit g128"
-  std::uint64_t bytes = 0;          // exact, tensor data in the artifact
+  std::uint64_t bytes = 0;          // tensor data in the artifact, exact
 };
 
 struct ExportPlan {
@@ -97,7 +99,7 @@ struct ExportPlan {
   std::uint64_t tensor_bytes = 0;   // sum
   double bits_per_weight =
       0;  // 8 * tensor_bytes / elements of all tensors: embeddings, head and scales included
-  // What is worth knowing and no reason to refuse: types that other shapes force, sizes of tensor
+  // Facts worth knowing that are no reason to refuse: types forced by other shapes, sizes of tensor
   // parallelism that would not work.
   std::vector<std::string> remarks;
 
@@ -105,11 +107,12 @@ struct ExportPlan {
 };
 
 // Decides everything for one export, from headers alone. Collects all reasons for refusal before it
-// throws one Error(kConfig): group size that does not divide a module's inputs (E131, with the
+// throws one Error(kConfig): a group size that does not divide a module's inputs (E131, with the
 // sizes that would fit all), shapes the container cannot pack (E132), bits the format has no room
-// for (E121), unknown GGUF type (with the nearest name), rows that are not whole blocks of the type
-// (E132), a rule that matches nothing (E151, with the nearest module) or is no pattern (E152), a
-// quantized lm_head that is tied to the embedding (E124), what `require` rules out (E141 to E146).
+// for (E121), an unknown GGUF type (with the nearest name), rows that are not whole blocks of the
+// type (E132), a rule that matches nothing (E151, with the nearest module) or is not a valid
+// pattern (E152), a quantized lm_head that is tied to the embedding (E124), and whatever `require`
+// rules out (E141 to E146).
 ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource& source,
                        const QuantizationRequest& quantization, const ExportRequest& request);
 

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "calque/formats/plan.h"
 #include "calque/core/matrix.h"
+#include "calque/formats/plan.h"
 #include "calque/model/config.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
@@ -17,18 +17,19 @@
 
 namespace calque::formats {
 
-// One stored tensor (or module, for GPTQ's four tensors together), for `inspect` and size tables.
+// One stored tensor, or a module with its packed tensors together; for `inspect` and size tables.
 struct StoredTensor {
   std::string name;  // Hugging Face name of the weight ("....q_proj.weight"), or the file's own if
                      // it has none
   std::string stored_as;     // "BF16", "Q4_0", "GPTQ 4 bit g128 sym"
-  std::vector<Index> shape;  // of the weight [out, in]
+  std::vector<Index> shape;  // weight's shape [out, in]
   std::uint64_t bytes = 0;
 };
 
-// A plain Hugging Face folder, a GPTQ (v1 or v2), AWQ (GEMM) or compressed-tensors (pack-quantized)
-// folder, this and other tools', every module with its own settings, or a GGUF file, opened as one
-// thing: weights by Hugging Face name, dequantized. GGUF's Q/K row permutation is undone.
+// An artifact opened as one thing: weights by Hugging Face name, dequantized. Reads a plain Hugging
+// Face folder, a GPTQ (v1 or v2), AWQ (GEMM) or compressed-tensors (pack-quantized) folder, by
+// calque or another tool, each module with its own settings, or a GGUF file. Undoes GGUF's row
+// permutation of Q and K.
 class ArtifactReader : public model::WeightSource {
  public:
   virtual const std::string& format()
@@ -43,16 +44,16 @@ class ArtifactReader : public model::WeightSource {
   double bits_per_weight() const;
 };
 
-// What holds the weights of the artifact that was written to `path`: `path` itself, or the first of
-// the shards that a GGUF export was split into.
+// The file or folder to open for the artifact written to `path`: `path` itself, or the first shard
+// of a split GGUF export.
 std::filesystem::path weights_path(const std::filesystem::path& path);
-// What there is already where the export is to be written: the file or folder, shards of that name.
+// Existing files at the export's path: the file or folder itself, and shards of that name.
 std::vector<std::filesystem::path> files_at(const ExportRequest& request);
-// Partial files or folders of such an export that its writer has not finished.
+// Partial files or folders left by an unfinished writer of this export.
 std::vector<std::filesystem::path> partial_files_at(const ExportRequest& request);
 
-// Decides by content; opens weights_path(path). Error(kInput) if that is none of these, or damaged:
-// names file, tensor, values.
+// Recognizes the format by content; opens weights_path(path). Error(kInput) if it is none of these
+// or is damaged; the message names file, tensor and values.
 std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& path);
 
 }  // namespace calque::formats

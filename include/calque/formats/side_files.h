@@ -5,10 +5,10 @@
 
 namespace calque::formats {
 
-// Files of a model folder that belong to it besides the weights and the configuration: tokenizer,
-// chat template, generation_config.json, licence, ... Sorted by name. Left out: weights of any
-// kind and their indices, config.json, the settings of earlier quantizations, README and
-// SHA256SUMS (they speak of another artifact), hidden and half-written files, folders.
+// The files of a model folder other than weights and configuration: tokenizer, chat template,
+// generation_config.json, licence, ... Sorted by name. Leaves out weights of any kind and their
+// indices, config.json, the settings of earlier quantizations, README and SHA256SUMS (they describe
+// another artifact), hidden and half-written files, and folders.
 std::vector<std::filesystem::path> side_files(const std::filesystem::path& model_folder);
 
 }  // namespace calque::formats

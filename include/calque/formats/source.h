@@ -14,23 +14,23 @@ namespace calque::formats {
 struct OpenedModel {
   std::unique_ptr<model::ModelSource> weights;
   model::ModelConfig config;
-  io::GgufMetadata metadata;  // of a GGUF file, for files made from it; empty for a folder
+  io::GgufMetadata metadata;  // the GGUF file's, for files made from it; empty for a folder
 };
 
-// A Hugging Face folder of unquantized safetensors, or a GGUF file: its tensors under Hugging
-// Face's names and in its order of rows, F16 and BF16 as they are, everything else as F32.
-// Error(kInput): neither of them, damaged, of an unknown architecture, or "E169" quantized, naming
-// the types, unless `allow_requantize`.
+// Opens a Hugging Face folder of unquantized safetensors, or a GGUF file. Tensors of a GGUF file
+// get Hugging Face's names and row order; F16 and BF16 stay, everything else becomes F32.
+// Error(kInput) if it is neither, is damaged or has an unknown architecture; "E169", naming the
+// types, if it is quantized and `allow_requantize` is false.
 OpenedModel open_model(const std::filesystem::path& path, bool allow_requantize = false);
 
-// Such a model as one of the families that calque knows: what planning and every pass read.
+// An opened model with its family: the input of planning and of every pass.
 struct SourceModel {
-  // Errors as open_model; "E1xx" of a family that is not known or whose tensors differ.
+  // Errors as open_model, and "E1xx" for an unknown family or tensors that do not match it.
   explicit SourceModel(const std::filesystem::path& path, bool allow_requantize = false);
 
   std::unique_ptr<model::ModelSource> weights;
   model::FamilySpec family;
-  io::GgufMetadata metadata;  // of a GGUF file; empty for a folder
+  io::GgufMetadata metadata;  // the GGUF file's; empty for a folder
 
   bool is_gguf() const { return !metadata.empty(); }
   double bits_per_weight() const;  // as stored

@@ -13,9 +13,9 @@
 
 namespace calque::formats {
 
-// A folder of packed linears as its tensors and its settings tell apart from each other, and apart
-// from what reads it for use (reader.h), so that the three can disagree. Everything here goes on
-// where it can; what is wrong is added to `faults`, in words for the user.
+// Separate views of a folder of packed linears: by its tensors alone, and by its settings alone.
+// The reader (reader.h) combines them; `verify` compares them, so they must be able to disagree.
+// These functions continue after a fault if they can and add a message for the user to `faults`.
 
 struct Format;
 
@@ -30,11 +30,10 @@ struct StoredTensors {
   }
 };
 
-// A packed module as its tensors alone tell: no settings are needed to see the width and the number
-// of groups.
+// A packed module as seen from its tensors alone. Bit width and number of groups need no settings.
 struct StoredModule {
   std::string name;
-  const Format* format = nullptr;  // by the names of its tensors
+  const Format* format = nullptr;  // identified by tensor names
   int bits = 0;
   Index N = 0;
   Index K = 0;
@@ -49,25 +48,25 @@ struct ConfiguredSettings {
   Index group_size = 128;
 };
 
-// quantization_config, evaluated as loaders do.
+// quantization_config, evaluated the way loaders do.
 class ConfiguredModules {
  public:
   virtual ~ConfiguredModules() = default;
-  // What it says of one module; nullopt: to be left as it is.
+  // The settings of one module; nullopt if it is not quantized.
   virtual std::optional<ConfiguredSettings> of(const std::string& module) const = 0;
-  // What loaders read in different ways in a module of `format` that is stored so; "": nothing.
+  // A description of what loaders interpret differently in such a module; "" if nothing.
   virtual std::string ambiguity_of(const StoredModule& /*module*/) const { return ""; }
 
   const Format* format = nullptr;
 };
 
-// Null for a plain checkpoint. Faults: settings that no loader reads, files that contradict each
-// other.
+// Null for a plain checkpoint. Faults are settings that no loader reads, and files that contradict
+// each other.
 std::unique_ptr<ConfiguredModules> configured_modules(const std::filesystem::path& folder,
                                                       std::vector<std::string>& faults);
 
-// Finds the packed modules; those whose tensors are missing or contradict each other are faults and
-// left out. Where formats have tensors of the same names, `configured` (or null) tells which it is.
+// Finds the packed modules. Modules with missing or contradictory tensors are reported as faults
+// and left out. If two formats use the same tensor names, `configured` (may be null) decides.
 std::vector<StoredModule> stored_modules(const StoredTensors& tensors,
                                          const ConfiguredModules* configured,
                                          std::vector<std::string>& faults);

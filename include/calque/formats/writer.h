@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "calque/formats/plan.h"
 #include "calque/core/exec.h"
+#include "calque/formats/plan.h"
 #include "calque/io/gguf.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
@@ -17,71 +17,72 @@
 
 namespace calque::formats {
 
-// The importance that matrices were rounded by, as llama-quantize notes it (quantize.imatrix.*).
+// The importance matrix used for rounding, in llama-quantize's terms (quantize.imatrix.*).
 struct ImatrixNote {
-  std::string file;     // its name alone
+  std::string file;     // file name without folder
   std::string dataset;  // names of the texts
   std::uint32_t entries = 0;
   std::uint32_t chunks = 0;
 };
 
-// What is said about the making of an artifact inside it. No local paths.
+// Facts about the making of an artifact that are stored inside it. No local paths.
 struct Provenance {
   std::string quantizer;   // "calque:0.1.0"
-  std::string model_name;  // of the source folder
+  std::string model_name;  // name of the source folder
   std::string method;      // "gptq", "rtn", "awq"
-  std::string rounding;    // "gptq" or "rtn": what rounded, under "awq" too
+  std::string rounding;    // "gptq" or "rtn": the rounding method, also under "awq"
   double damp_percent = 0.01;
   bool act_order = true;
   std::optional<ImatrixNote> imatrix;  // gguf; none: rounded without importance
-  // gguf; "": not said
+  // gguf only; "": not written
   std::string license;     // an identifier, "apache-2.0"
-  std::string base_model;  // "org/name" on the Hugging Face hub; without an org it is not said
+  std::string base_model;  // "org/name" on the Hugging Face hub; without an org it is not written
   std::string quantized_by;
 };
 
-// What an earlier process gave to a writer of the same artifact and kept.
+// State of an artifact that an earlier process began and kept.
 struct KeptArtifact {
-  std::vector<std::string> tensors;  // given, and whole
-  std::string notes;                 // what ArtifactWriter::keep() said
+  std::vector<std::string> tensors;  // written completely
+  std::string notes;                 // returned by ArtifactWriter::keep()
 };
 
-// Everything a writer reads from besides what it is given; must outlive it.
+// Everything else that a writer reads; must outlive it.
 struct WriterInputs {
   const model::FamilySpec& family;
   const model::ModelSource& source;
   std::filesystem::path model_folder;            // side files are copied from here
-  const text::Vocabulary* vocabulary = nullptr;  // gguf; null: written without a tokenizer ("none")
+  const text::Vocabulary* vocabulary = nullptr;  // gguf; null: no tokenizer ("none")
   Provenance provenance;
-  // gguf; of the GGUF file that the weights come from: what it says of the model and its tokenizer
-  // is said again, in place of `vocabulary`. Null: none.
+  // gguf: metadata of the source GGUF file. Its keys on the model and the tokenizer are repeated,
+  // in place of `vocabulary`. Null if the source is not a GGUF file.
   const io::GgufMetadata* carried = nullptr;
-  Exec pack = open_exec("cpu");  // gptq, compressed-tensors: packs the codes
-  // Not null: goes on with these partial files. Error(kInput, "E308") if they are not there.
+  Exec pack = open_exec("cpu");  // gptq, compressed-tensors: device that packs the codes
+  // If not null, continues these partial files. Error(kInput, "E308") if they are missing.
   const KeptArtifact* kept = nullptr;
 };
 
-// Receives the tensors that were quantized, in any order, and makes the artifact visible in
-// finish(). Destroyed before, it leaves nothing behind but what was kept.
+// Receives the quantized tensors, in any order, and makes the artifact visible in finish(). If
+// destroyed before that, it leaves behind only what was kept.
 class ArtifactWriter {
  public:
   virtual ~ArtifactWriter() = default;
-  // For every tensor of the plan with a grid: packed without rounding. `q.grid` equals the plan's.
+  // Call for every tensor of the plan with a grid. Packs without rounding; `q.grid` equals the
+  // plan's.
   virtual void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) = 0;
-  // Rows of a tensor whose grid is a GGUF block type, from `first_row` on: instead of write() and
-  // in any order, but each row once. Error(kInternal) in formats without such grids.
+  // Writes rows of a GGUF block tensor from `first_row` on, instead of write(). Any order is fine,
+  // but each row only once. Error(kInternal) in formats without block types.
   virtual void write_rows(const std::string& tensor_name, Index first_row,
                           const quant::QuantizedMatrix& rows);
-  // For a tensor of the plan without a grid whose values have changed (a norm or a bias that took
-  // up channel scales): stored in the dtype that the plan copies it in. Vectors come as 1 x n.
+  // Writes a tensor without a grid whose values have changed (a norm or bias that absorbed channel
+  // scales), in the dtype that the plan gives it. Vectors come as 1 x n.
   virtual void write_dense(const std::string& tensor_name, MatrixView<const float> values) = 0;
-  // Writes every other tensor of the plan without a grid from the source (cast where the format
-  // says so), and the side files; then renames everything into place. Error(kInternal) if a tensor
-  // is missing.
+  // Copies every other tensor without a grid from the source (converted if the format requires it)
+  // and the side files, then renames everything into place. Error(kInternal) if a tensor is
+  // missing.
   virtual void finish() = 0;
-  // What was given so far is on the disk when this returns, and stays there in partial files if the
-  // process ends: another writer with KeptArtifact goes on from there and makes the same artifact.
-  // Returns KeptArtifact::notes.
+  // Syncs everything written so far. It stays on disk in partial files if the process ends, and
+  // another writer with KeptArtifact continues it to the same artifact. Returns
+  // KeptArtifact::notes.
   virtual std::string keep() = 0;
 };
 

@@ -7,7 +7,7 @@
 
 namespace calque::io {
 
-// A CSV table as RFC 4180 has it, titles apart from rows.
+// A CSV table (RFC 4180) with its header row apart from the data.
 struct Csv {
   std::vector<std::string> titles;
   std::vector<std::vector<std::string>> rows;
@@ -18,13 +18,13 @@ struct Csv {
   const std::string& cell(std::size_t row, std::string_view title) const;
 };
 
-// Quotes are optional, line ends LF or CRLF. Rows must have as many cells as there are titles:
-// Error(kInput, "E252") with the line. A last line without an end is left out where
-// `still_growing`: another process is writing it.
+// Quotes are optional, line ends LF or CRLF. Every row must have as many cells as the header:
+// Error(kInput, "E252") with the line number. With `still_growing` an unterminated last line is
+// skipped, because another process is still writing it.
 Csv parse_csv(std::string_view text, const std::string& where, bool still_growing = false);
 Csv read_csv(const std::filesystem::path& path, bool still_growing = false);
 
-// A line with its end; cells are quoted where they need it.
+// One line with its line end; cells are quoted if necessary.
 std::string csv_line(const std::vector<std::string>& cells);
 std::string csv_text(const Csv& csv);
 

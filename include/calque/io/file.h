@@ -32,14 +32,15 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-// Which file or folder a name stands for ("device:inode", the same after a rename); "": none.
+// Identifies the file or folder at `path`: "device:inode", unchanged by a rename; "" if there is
+// none.
 std::string identity_of(const std::filesystem::path& path);
 
-// A file or folder as it is now: its path, and size and time of change of its files. Two equal
-// texts mean unchanged contents, as for make.
+// Identifies the state of a file or folder: its path, and the sizes and modification times of its
+// files. Equal stamps mean unchanged contents, as for make.
 std::string stamp_of(const std::filesystem::path& path);
 
-// Goes on with a partial file that an earlier process kept: at least `bytes` long.
+// Request to continue a partial file that an earlier process kept, at least `bytes` long.
 struct GoOn {
   std::uint64_t bytes = 0;
 };
@@ -51,17 +52,17 @@ struct GoOn {
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
-  // size() is `go_on.bytes`. Error(kInput, "E308") where there is no such file, or a shorter one.
+  // Continues with size() = `go_on.bytes`. Error(kInput, "E308") if the file is missing or shorter.
   AtomicFile(std::filesystem::path path, GoOn go_on);
-  // The finished file at `path` gets its partial name again.
+  // Renames the finished file at `path` back to its partial name.
   static void take_back(const std::filesystem::path& path);
   static std::filesystem::path partial_name(const std::filesystem::path& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
 
-  // Reserves `bytes` on disk now (posix_fallocate), so that a full disk shows before the work. Does
-  // not change size(); what is reserved and not written is given back in commit().
+  // Reserves `bytes` on disk now (posix_fallocate), so that a full disk is noticed before the work.
+  // Does not change size(). commit() releases the reserved bytes that were not written.
   void reserve(std::uint64_t bytes);
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   void append(std::span<const std::byte> bytes);
@@ -69,11 +70,11 @@ class AtomicFile {
   std::uint64_t size() const { return size_; }
   // Error(kInput, "E308") past the end.
   void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;
-  // What was written is on the disk after this, and stays there under the partial name if the
-  // process ends, or this is destroyed, before commit().
+  // Syncs the bytes written so far. They stay on disk under the partial name if the process ends,
+  // or this object is destroyed, before commit().
   void keep();
-  // What is left of commit() after this is to rename the file: of several that must appear
-  // together, all are synced first.
+  // Syncs the file, so that only the rename is left for commit(). Use it to sync several files
+  // before any of them appears.
   void sync();
   void commit();
 
@@ -102,9 +103,9 @@ void copy_file(const std::filesystem::path& from, const std::filesystem::path& t
 class AtomicFolder {
  public:
   AtomicFolder(std::filesystem::path path, bool overwrite);
-  // Goes on with the staging folder that an earlier process kept; `identity` is what keep() said.
-  // One that was committed becomes the staging folder again. Error(kInput, "E308") if it is neither
-  // here nor there.
+  // Continues with the staging folder that an earlier process kept; `identity` is what its keep()
+  // returned. A folder that was already committed becomes the staging folder again. Error(kInput,
+  // "E308") if neither exists.
   AtomicFolder(std::filesystem::path path, bool overwrite, const std::string& identity);
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
@@ -112,8 +113,8 @@ class AtomicFolder {
 
   const std::filesystem::path& path() const { return path_; }
   const std::filesystem::path& staging() const { return staging_; }
-  // The staging folder stays if the process ends, or this is destroyed, before commit(). Returns
-  // what names it to who goes on.
+  // Keeps the staging folder if the process ends, or this object is destroyed, before commit().
+  // Returns the identity to continue with.
   std::string keep();
   void commit();
 
@@ -125,9 +126,9 @@ class AtomicFolder {
   bool kept_ = false;
 };
 
-// Deletes what every AtomicFile and AtomicFolder of this process has neither committed nor kept:
-// for a program that is interrupted and will not run their destructors. Safe from any thread (not
-// from a signal handler).
+// Deletes everything that this process's AtomicFiles and AtomicFolders have neither committed nor
+// kept, for a program that is interrupted and will not run their destructors. Safe from any thread
+// (not from a signal handler).
 void remove_unfinished() noexcept;
 
 }  // namespace calque::io

@@ -44,14 +44,15 @@ struct GgufTensor {
   ggml::Type type = ggml::Type::kF32;
   std::vector<std::uint64_t> ne;     // ne[0] is contiguous: the reverse of a PyTorch shape
   std::span<const std::byte> bytes;  // borrows from the GgufFile
-  const MappedFile* file = nullptr;  // whose pages they are
+  const MappedFile* file = nullptr;  // the mapped file that holds `bytes`
 
   std::uint64_t element_count() const;
 };
 
-// A GGUF v2/v3 file, mapped; the first of a sharded set opens all of them (`-00001-of-0000N`), a
-// later one is refused. The constructor rejects whatever contradicts itself or the file's
-// length with Error(kInput), naming file, key or tensor, and the values.
+// A GGUF v2/v3 file, mapped. Opening the first shard of a set (`-00001-of-0000N`) opens all of
+// them; opening a later one is refused. The constructor throws Error(kInput) for anything that
+// contradicts itself or the file's length; the message names the file, the key or tensor, and the
+// values.
 class GgufFile {
  public:
   explicit GgufFile(const std::filesystem::path& path);
@@ -87,47 +88,49 @@ struct GgufTensorDeclaration {
   std::uint64_t byte_count() const;
 };
 
-// Where a split file's shards are: "out/model.gguf" becomes "out/model-00001-of-00003.gguf" and so
-// on; `number` counts from 1.
+// The path of one shard of a split file: "out/model.gguf" becomes "out/model-00001-of-00003.gguf";
+// `number` counts from 1.
 std::filesystem::path gguf_shard_path(const std::filesystem::path& path, std::size_t number,
                                       std::size_t count);
-// What there is of `path`: the file itself, and files named as its shards, whatever their count.
+// The existing files of `path`: the file itself and all files named as its shards.
 std::vector<std::filesystem::path> gguf_files_of(const std::filesystem::path& path);
-// What to open for `path`: itself, or its first shard if there is no such file but one set of
-// shards. `path` if there is neither.
+// The file to open for `path`: itself, or its first shard if there is no such file but one set of
+// shards. `path` itself if there is neither.
 std::filesystem::path gguf_entry_of(const std::filesystem::path& path);
 
-// The files that a writer of these would make at `path`, and how long they are.
+// The files that a GgufWriter with these arguments would write at `path`, and their lengths.
 std::vector<std::pair<std::filesystem::path, std::uint64_t>> gguf_file_sizes(
     const std::filesystem::path& path, const GgufMetadata& metadata,
     std::span<const GgufTensorDeclaration> tensors, std::uint64_t max_bytes = 0);
 
-// Writes GGUF v3: little-endian, alignment 32, offsets the running sum of padded sizes, zero
+// Writes GGUF v3: little-endian, alignment 32, offsets as the running sum of padded sizes, zero
 // padding after every tensor. All tensors are declared first, so they may be written in any order
-// at bounded memory. What does not fit into one file of `max_bytes` is split, tensors in order:
-// every file is at most that long unless a single tensor is longer, every one has the keys split.*,
-// and only the first has the others. The files become visible together in finish(), where they
-// replace gguf_files_of(path); with `max_bytes` 0, one file replaces the one at `path`. Refuses
-// names of 64 bytes or more, duplicate names or keys, more than 4 dimensions, rows that are not
-// whole blocks and more than 65535 shards with Error(kInternal): planning has to prevent them.
+// in bounded memory. Tensors that do not fit into one file of `max_bytes` are split over several,
+// in order. No file is longer than that unless it holds a single longer tensor; every file has the
+// split.* keys, and only the first has the other keys. The files become visible together in
+// finish(), where they replace gguf_files_of(path); with `max_bytes` 0, one file replaces the one
+// at `path`. Error(kInternal) for names of 64 bytes or more, duplicate names or keys, more than 4
+// dimensions, rows that are not whole blocks, and more than 65535 shards; planning must prevent
+// them.
 class GgufWriter {
  public:
   GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
              std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes = 0);
-  // Goes on with what an earlier process kept; `identities` is what keep() said, and what it had
-  // written is to be named in mark_written(). Files that got their names already become partial
-  // again. Error(kInput, "E308") for a file that is gone, too short, or another's.
+  // Continues files that an earlier process kept; `identities` is what its keep() returned, and the
+  // tensors it had written must be passed to mark_written(). Files that already had their final
+  // names become partial again. Error(kInput, "E308") for a file that is missing, too short or
+  // another one.
   GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
              std::vector<GgufTensorDeclaration> tensors, std::uint64_t max_bytes,
              const std::vector<std::string>& identities);
 
-  // `bytes` of the tensor were written.
+  // Records that `bytes` of the tensor were written by an earlier process.
   void mark_written(std::string_view name, std::uint64_t bytes);
-  // AtomicFile::keep of all. Returns what names the files to who goes on.
+  // Calls AtomicFile::keep on every file. Returns the identities to continue with.
   std::vector<std::string> keep();
   void write(std::string_view name, std::span<const std::byte> bytes);
-  // Some bytes of a tensor, from byte `offset` of it on, such as one expert's slab. finish() wants
-  // as many as were declared.
+  // Writes part of a tensor, such as one expert's slab, from byte `offset` of the tensor on.
+  // finish() requires as many bytes as were declared.
   void write_part(std::string_view name, std::uint64_t offset, std::span<const std::byte> bytes);
   void finish();
   std::uint64_t file_bytes() const;  // sum over shards
@@ -138,7 +141,7 @@ class GgufWriter {
     std::uint64_t offset;  // from the start of the file
   };
   std::size_t index_of(std::string_view name) const;
-  // `identities`: null to begin.
+  // `identities` is null for new files.
   void open(const GgufMetadata& metadata, std::uint64_t max_bytes,
             const std::vector<std::string>* identities);
 

@@ -12,31 +12,30 @@
 
 namespace calque::io {
 
-// llama.cpp's importance matrix: what each column of a weight matrix multiplied, over a calibration
-// text. Names are GGUF's ("blk.0.attn_q.weight"); a tensor of stacked experts has one matrix each.
-// io/imatrix.cpp describes the two files that it is kept in.
+// llama.cpp's importance matrix: the sums of squares of the inputs that each column of a weight
+// matrix multiplied over a calibration text. Names are GGUF's ("blk.0.attn_q.weight"); a tensor of
+// stacked experts has one matrix per expert. src/io/imatrix.cpp describes the two file formats.
 struct ImatrixEntry {
   Index matrices = 1;
   std::vector<double> sums;    // [matrices * columns] of x^2
   std::vector<double> counts;  // [matrices] tokens
 
   Index columns() const { return static_cast<Index>(sums.size()) / matrices; }
-  // sum / count of matrix `m`; all ones where it has seen no token.
+  // sum / count of matrix `m`; all ones if it has seen no token.
   std::vector<float> mean_square(Index m) const;
 };
 
 struct Imatrix {
   std::map<std::string, ImatrixEntry, std::less<>> entries;
-  std::vector<std::string> datasets;  // of the texts, as their makers called them
+  std::vector<std::string> datasets;  // names of the texts, as stored in the file
   std::int64_t chunks = 0;
   std::int64_t chunk_size = 0;  // tokens
 
   const ImatrixEntry* find(std::string_view gguf_name) const;
-  // Sums and counts of both. Error(kInput) where shapes differ.
-  // Counts of the older format are chunks; they become tokens where the other knows how many a
-  // chunk has.
+  // Adds the sums and counts of `other`. Error(kInput) if shapes differ. Counts of the older format
+  // are chunks; they become tokens if the other file states the chunk size.
   void add(const Imatrix& other);
-  // Leaves of each dataset its file name: makers store the path they were given.
+  // Keeps only the file name of each dataset: some tools store the path they were given.
   void drop_folders();
 };
 

@@ -8,24 +8,24 @@
 
 namespace calque::io {
 
-// A file of records of which each is on the disk whole before the next begins, so that a process
-// may end at any moment: what was cut off in the middle is recognised (length and checksum) and the
-// records before it count. A record is one line of text without line breaks:
+// An append-only file of records. Each record is safely on disk before the next begins, so the
+// process may end at any moment: a truncated record is recognized by its length and checksum, and
+// the records before it still count. A record is one line of text without line breaks:
 // "<length> <first 16 hex digits of its SHA-256> <record>\n".
 class Journal {
  public:
-  // Starts the file with one record; it is there with the record or not at all.
+  // Starts the file with one record. The file appears together with that record or not at all.
   Journal(std::filesystem::path path, std::string_view first_record);
-  // Goes on with the file at `path`, cutting off an unfinished record at its end. Error(kInput,
-  // "E307") if anything but its end is damaged, or not even the first record is whole.
+  // Opens an existing journal and cuts off an unfinished record at its end. Error(kInput, "E307")
+  // if anything but the end is damaged, or if not even the first record is whole.
   explicit Journal(std::filesystem::path path);
   Journal(Journal&& other) noexcept;
   Journal& operator=(Journal&&) = delete;
   ~Journal();
 
-  // Those that were there when it was opened.
+  // The records that the file had when it was opened.
   const std::vector<std::string>& records() const { return records_; }
-  // On the disk when this returns. Error(kResource): then the file is as it was.
+  // The record is on disk on return. Error(kResource) leaves the file as it was.
   void append(std::string_view record);
 
  private:

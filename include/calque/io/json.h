@@ -16,9 +16,9 @@
 
 namespace calque::io {
 
-// A JSON value. Objects keep the order in which their members came; a member is looked up from the
-// front, so an object of very many members is walked, not asked. Whoever reads a value as another
-// kind than it has gets Error(kInput) with both kinds, without a place: JsonNode adds that.
+// A JSON value. Objects keep the order of their members; a member is looked up from the front, so
+// walk an object with very many members instead of looking each one up. Reading a value as another
+// kind throws Error(kInput) that names both kinds but no place in the file: JsonNode adds that.
 //   Json settings = {{"bits", 4}, {"sym", true}, {"names", names}};   // braces are an object
 //   Json pair = Json::array({1, 2});   // a list is always said to be one: {x} alone is x
 class Json {
@@ -78,17 +78,17 @@ class Json {
   const Object& members() const;
   Object& members();
   Json& back() { return elements().back(); }
-  // The member of this name; nullptr if there is none, or if this is no object.
+  // The member of this name; null if there is none or this is not an object.
   const Json* find(std::string_view name) const;
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   const Json& at(std::string_view name) const;
   const Json& at(std::size_t index) const;
-  // The member of this name, a null one if it is new (which ends the life of references to the
-  // others); null becomes an object.
+  // The member of this name. A new member is null, and adding it invalidates references to the
+  // other members. Null becomes an object.
   Json& operator[](std::string_view name);
   void push_back(Json element);       // null becomes an array
   void erase(std::string_view name);  // the member of this name, if there is one
-  // A member that is known to be new: nothing is looked up.
+  // Adds a member that is known to be new, without looking it up.
   void append(std::string name, Json value);
 
   bool boolean() const;
@@ -96,7 +96,7 @@ class Json {
   std::int64_t integer() const;   // refused if it does not fit
   std::uint64_t natural() const;  // refused below zero
   const std::string& string() const;
-  // Of bool, a number, std::string, or vector, set, or map from std::string of these.
+  // Converts to bool, a number, std::string, or a vector, set, or map from std::string of these.
   template <typename T>
   T get() const {
     T value{};
@@ -104,8 +104,8 @@ class Json {
     return value;
   }
 
-  // In one line, or with `indent` spaces a level. Bytes that are not UTF-8 become U+FFFD; NaN and
-  // infinities become null; `ascii` escapes what is beyond ASCII.
+  // On one line, or with `indent` spaces per level. Bytes that are not UTF-8 become U+FFFD; NaN and
+  // infinities become null. `ascii` escapes everything beyond ASCII.
   std::string dump(int indent = -1, bool ascii = false) const;
 
   bool operator==(const Json& other) const;  // 1 equals 1.0; the order of members counts
@@ -169,13 +169,12 @@ void Json::read(std::map<std::string, T>& map) const {
   for (const auto& [name, value] : members()) map.emplace(name, value.template get<T>());
 }
 
-// A name given twice in one object and nesting beyond 64 levels are refused: parsers disagree on
-// which of two values wins, and deep nesting is an attack. Throws Error(kInput) with line and
-// column.
+// Duplicate names in one object and nesting beyond 64 levels are refused: parsers disagree on which
+// of two values wins, and deep nesting is an attack. Throws Error(kInput) with line and column.
 Json parse_json(std::string_view text);
-// nullopt where parse_json throws.
+// As parse_json, but nullopt instead of an error.
 std::optional<Json> parse_json_if_valid(std::string_view text);
-// A file, its errors under its path.
+// Parses a file; errors name its path.
 Json read_json(const std::filesystem::path& path);
 // As read_json; an empty object if there is no such file.
 Json read_json_if_present(const std::filesystem::path& path);
@@ -183,12 +182,12 @@ Json read_json_if_present(const std::filesystem::path& path);
 // `text` as a JSON string, quotes included (a YAML double-quoted scalar, too).
 std::string json_string(std::string_view text);
 
-// Of nlohmann/json, which parses, for calque doctor.
+// The version of nlohmann/json, the parser in use; shown by calque doctor.
 std::string json_library_version();
 
-// A value inside a JSON file together with its place there, so that a refusal can say which one it
-// is about: "tokenizer.json: pre_tokenizer.pretokenizers[0].pattern: ...". Borrows the document. A
-// member with the value null counts as absent. All errors are Error(kInput, code).
+// A JSON value together with its file and place, so that an error can say what it is about:
+// "tokenizer.json: pre_tokenizer.pretokenizers[0].pattern: ...". Borrows the document. A member
+// with the value null counts as absent. All errors are Error(kInput, code).
 class JsonNode {
  public:
   JsonNode(const Json& value, std::string file, std::string code = "")
@@ -198,17 +197,17 @@ class JsonNode {
   const std::string& path() const { return path_; }
   std::string place() const;  // file and path
 
-  // This value as another kind; another one is refused.
-  std::size_t size() const;  // of an array or an object
+  // This value as another kind; throws if it has a different kind.
+  std::size_t size() const;  // number of elements or members
   const std::string& string() const;
   bool boolean() const;
   std::int64_t integer(std::int64_t low, std::int64_t high) const;
   const JsonNode& expect_object() const;
 
-  // A member or an element; a missing one is refused.
+  // A member or an element; throws if it is missing.
   JsonNode at(std::string_view key) const;
   JsonNode at(std::size_t index) const;
-  // use(name, node) for each member of an object, which any other value is refused for not being.
+  // Calls use(name, node) for each member; throws if this is not an object.
   template <typename Use>
   void for_each_member(const Use& use) const {
     expect_object();
@@ -216,7 +215,7 @@ class JsonNode {
       use(member.name, named(member.name, member.value));
   }
 
-  // The members of an object by their keys; the key stands in the refusal.
+  // Members of an object by key; errors name the key.
   bool has(std::string_view key) const;
   bool is_null(std::string_view key) const;  // there, with the value null
   const Json& value(std::string_view key) const;

@@ -5,8 +5,8 @@
 
 namespace calque::io {
 
-// A file that one process holds at a time (flock: the kernel gives it back when the process ends,
-// however it ends). It names the holder: its process id and a line that the holder chose.
+// A file that one process holds at a time (flock: the kernel releases it when the process ends, for
+// any reason). It names the holder: its process id and a line that the holder chose.
 class LockFile {
  public:
   // Creates missing parent folders. Error(kConfig, "E306") while another process holds it, naming
@@ -14,14 +14,14 @@ class LockFile {
   LockFile(std::filesystem::path path, const std::string& what);
   LockFile(const LockFile&) = delete;
   LockFile& operator=(const LockFile&) = delete;
-  ~LockFile();  // removes the file, unless it was kept, or somebody else had kept it
+  ~LockFile();  // removes the file, unless it was kept now or by an earlier holder
 
-  // The line of who held it last and did not remove it; "": nobody.
+  // The line of the last holder that did not remove the file; "": there was none.
   const std::string& last_holder() const { return last_holder_; }
   void hold_as(const std::string& holder);
-  // The file stays if the process ends, or this is destroyed.
+  // Leaves the file in place when the process ends or this object is destroyed.
   void keep();
-  // Nor is it kept for who held it last.
+  // Removes the file on destruction even if an earlier holder kept it.
   void drop();
 
  private:

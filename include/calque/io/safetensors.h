@@ -42,7 +42,7 @@ class SafetensorsFile {
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
-  // In order of their offsets.
+  // The tensors in order of their offsets.
   const std::vector<TensorRef>& tensors() const { return tensors_; }
   // Null if there is no such tensor.
   const TensorRef* find(std::string_view name) const;
@@ -69,7 +69,7 @@ class SafetensorsCheckpoint {
   const TensorRef* find(std::string_view name) const;
   // As find, but a missing tensor is Error(kInput) with the nearest existing name.
   const TensorRef& at(std::string_view name) const;
-  std::uint64_t total_bytes() const;  // of tensor data
+  std::uint64_t total_bytes() const;  // tensor data
   std::vector<std::filesystem::path> files() const;
 
  private:
@@ -84,7 +84,7 @@ class SafetensorsCheckpoint {
 Matrix<float> to_matrix(const TensorRef& tensor);
 std::vector<float> to_vector(const TensorRef& tensor);
 
-// What a writer will hold, declared before any bytes are written.
+// A tensor that a writer will receive, declared before any bytes are written.
 struct TensorDeclaration {
   std::string name;
   DType dtype = DType::kF32;
@@ -93,30 +93,30 @@ struct TensorDeclaration {
   std::uint64_t byte_count() const;
 };
 
-// The files that a writer of these would make, by name, and how long they are.
+// The files that a SafetensorsWriter with these arguments would write, and their lengths in bytes.
 std::vector<std::pair<std::string, std::uint64_t>> safetensors_file_sizes(
     std::vector<TensorDeclaration> tensors, std::uint64_t max_shard_bytes = 5'000'000'000);
 
-// Writes model.safetensors, or model-0000X-of-0000N.safetensors + model.safetensors.index.json when
+// Writes model.safetensors, or model-0000X-of-0000N.safetensors and model.safetensors.index.json if
 // the data exceeds `max_shard_bytes` (a single larger tensor gets a shard of its own). Headers
 // carry
 // {"format": "pt"} and are padded with spaces so that the data starts at a multiple of 64 bytes;
 // tensors of one shard lie back to back in declaration order, as the format demands.
-// Since everything is declared first, tensors may be written in any order and at bounded memory.
+// Since everything is declared first, tensors may be written in any order and in bounded memory.
 class SafetensorsWriter {
  public:
   SafetensorsWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
                     std::uint64_t max_shard_bytes = 5'000'000'000);
-  // Goes on with what an earlier process kept in `folder`; tensors that it had written are to be
-  // named in mark_written(). Error(kInput, "E308"): a file that is gone, too short, or another's.
+  // Continues the files that an earlier process kept in `folder`; pass the tensors it had written
+  // to mark_written(). Error(kInput, "E308") for a file that is missing, too short or another one.
   SafetensorsWriter(GoOn, std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
                     std::uint64_t max_shard_bytes = 5'000'000'000);
   ~SafetensorsWriter();
 
-  // `bytes`: exactly as many as declared. Each tensor once. (Asserted: a caller's mistake.)
+  // `bytes` must be exactly as many as declared, and each tensor is written once (both asserted).
   void write(std::string_view name, std::span<const std::byte> bytes);
   void mark_written(std::string_view name);
-  // AtomicFile::keep of all.
+  // Calls AtomicFile::keep on every file.
   void keep();
   // Makes the files visible. Throws Error(kInternal) if a declared tensor was never written.
   void finish();

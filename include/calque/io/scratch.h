@@ -22,8 +22,9 @@ class ScratchArray {
   std::byte* data() const { return data_; }
   std::uint64_t size() const { return size_; }
   bool in_file() const { return in_file_; }
-  // Bytes [offset, offset + count) will not be touched soon: pages of a file leave this process's
-  // memory, their contents stay. Nothing for an array in memory. Safe from several threads.
+  // Says that bytes [offset, offset + count) will not be touched soon: pages of a file leave this
+  // process's memory, their contents stay. No effect on an array in memory. Safe from several
+  // threads.
   void release(std::uint64_t offset, std::uint64_t count) const;
 
  private:
@@ -35,12 +36,12 @@ class ScratchArray {
   bool in_file_ = false;
 };
 
-// Where large intermediate arrays go: memory up to a budget, files beyond it. Thread-safe.
+// Allocates large intermediate arrays: in memory up to a budget, in files beyond it. Thread-safe.
 class ScratchSpace {
  public:
-  // At most `ram_bytes` of arrays are in memory at a time; the next ones go to files in `folder`
-  // (made if missing). An empty folder: all in memory, whatever the budget. The files have no
-  // names and vanish with the process.
+  // At most `ram_bytes` of arrays are in memory at a time; later ones go to files in `folder`
+  // (created if missing). With an empty folder everything stays in memory, whatever the budget. The
+  // files have no names and vanish with the process.
   ScratchSpace(std::uint64_t ram_bytes, std::filesystem::path folder);
 
   // Reserves the disk space of a file at once: Error(kResource, "E302") with path, bytes wanted and

@@ -11,12 +11,12 @@
 
 namespace calque::io {
 
-// Where the bytes of some state go, or come from, piece by piece in the same order.
+// Receives, or supplies, the bytes of some state piece by piece in a fixed order.
 using ByteSink = std::function<void(std::span<const std::byte>)>;
 using ByteSource = std::function<void(std::span<std::byte>)>;
 
-// Bytes with their number and a checksum behind them, in a file that appears whole or not at all.
-// What can be written is read back in the same order; pieces may be cut differently.
+// Writes bytes followed by their number and a checksum, to a file that appears whole or not at all.
+// StateFileReader reads them back in the same order; the pieces may be cut differently.
 class StateFileWriter {
  public:
   explicit StateFileWriter(const std::filesystem::path& path);
@@ -34,7 +34,7 @@ class StateFileWriter {
 
 class StateFileReader {
  public:
-  // Error(kInput, "E308") if there is no such file, "E307" if it is not what was written.
+  // Error(kInput, "E308") if there is no such file, "E307" if its contents are not as written.
   explicit StateFileReader(const std::filesystem::path& path);
   void read(std::span<std::byte> bytes);  // "E307" past the end
   // "E307" unless everything was read.

@@ -5,14 +5,14 @@
 
 namespace calque::job {
 
-// What a job's settings must agree on, with each other and with the model. Error(kConfig) naming
-// the key that mends it; Error(kInput, "E202") for a file that is not there.
+// Checks a job's settings against each other and against the model. Error(kConfig) names the key to
+// change; Error(kInput, "E202") is thrown for a missing file.
 void check_job(const Job& job, const formats::SourceModel& source);
 
-// Error(kConfig, "E209") if something is at a path that the job writes and may not be replaced.
+// Error(kConfig, "E209") if a path that the job writes exists and may not be replaced.
 void check_targets(const Job& job);
 
-// Whether a text of the job has to be tokenized.
+// True if the job has text to tokenize.
 bool reads_text(const Job& job);
 
 }  // namespace calque::job

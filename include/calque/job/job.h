@@ -14,12 +14,12 @@
 
 namespace calque::job {
 
-// Everything a job file can say, as plain structs. Paths are already resolved against the file's
-// folder. configs/README.md tells each key; src/config maps YAML to this.
+// The settings of a job file as plain structs. Paths are already resolved against the file's
+// folder. configs/README.md documents each key; src/config maps YAML to these structs.
 
 struct ModelSettings {
   std::filesystem::path path;     // Hugging Face folder, or GGUF file
-  bool allow_requantize = false;  // of a GGUF file that is quantized already
+  bool allow_requantize = false;  // accept a GGUF file that is quantized already
 };
 
 struct CalibrationSettings {
@@ -27,78 +27,79 @@ struct CalibrationSettings {
       sources;                   // exactly one of sources and tokens, unless the method needs none
   std::filesystem::path tokens;  // pre-tokenized ids
   text::PackingOptions packing{.n_samples = 128, .seqlen = 512};
-  std::filesystem::path save_imatrix;  // what was measured, for llama.cpp (io/imatrix.h); "": not
+  std::filesystem::path save_imatrix;  // file for the statistics (io/imatrix.h); "": not written
 
   bool given() const { return !sources.empty() || !tokens.empty(); }
-  std::vector<std::string> file_names() const;  // of the texts, without their folders
+  std::vector<std::string> file_names() const;  // names of the texts without their folders
 };
 
 struct QuantizationSettings {
-  // The method: two rows of quant/methods.h, never null.
+  // The method: a pair of rows from quant/methods.h, never null.
   const quant::Transform* transform = &quant::kNoTransform;
   const quant::Rounding* rounding = &quant::kGptq;
-  quant::AwqOptions awq;                // of the transform
-  quant::RoundingOptions options;       // of the rounding; `scale_rule` decides its scale rule
+  quant::AwqOptions awq;                // settings of the AWQ transform
+  quant::RoundingOptions options;       // settings of the rounding; `scale_rule` overrides theirs
   std::optional<ScaleRule> scale_rule;  // nullopt: the transform's
   formats::QuantizationRequest grid;
   bool propagate_error = true;  // false: statistics from the unquantized model
-  // How much of what rounding did upstream each linear makes up for (quant/upstream.h), 0..1;
-  // nullopt: 1 in passes with codes below 4 bits that can, else 0.
+  // Share of the upstream rounding error that each linear compensates (quant/upstream.h), 0..1;
+  // nullopt: 1 in passes that can and have codes below 4 bits, else 0.
   std::optional<double> upstream_correction;
-  Index fallback_max_modules = 0;  // more modules than this falling back to RTN fail the job
+  Index fallback_max_modules = 0;  // the job fails if more modules than this fall back to RTN
 
-  // "gptq", "rtn", or the transform's name: what the pair is called for short.
+  // Short name of the pair: "gptq", "rtn", or the transform's name.
   std::string method() const { return std::string(quant::method_name(*transform, *rounding)); }
-  // To the pair that `name` is short for; Error(kConfig, "E112") if there is none.
+  // Sets the pair that `name` stands for; Error(kConfig, "E112") if there is none.
   void set_method(std::string_view name);
   bool needs_text() const { return transform->needs_text || rounding->needs_text; }
-  // How linears with statistics are rounded; and matrices without, which no transform has seen.
+  // Options for linears with statistics, and for matrices without (no transform has changed those).
   quant::RoundingOptions rounding_options() const;
   quant::RoundingOptions plain_options() const;
 
-  // Importance that was measured before (io/imatrix.h), instead of calibration text: method rtn,
-  // exports to GGUF.
+  // An importance matrix measured earlier (io/imatrix.h), used instead of calibration text; only
+  // for method rtn and exports to GGUF.
   std::filesystem::path imatrix;
 };
 
-// What is written beside the weights of a folder, so that it can be uploaded as it is.
+// Files added to an exported folder so that it can be uploaded as it is.
 struct PublishSettings {
-  bool model_card = true;           // README.md
-  std::string base_model;           // "org/name" on a model hub; "": the source folder's name
-  std::string license = "inherit";  // of the source's card or LICENSE; else an identifier
-  std::string quantized_by;         // "": not said
-  bool checksums = true;            // SHA256SUMS
+  bool model_card = true;  // README.md
+  std::string base_model;  // "org/name" on a model hub; "": the source folder's name
+  std::string license =
+      "inherit";             // "inherit": from the source's card or LICENSE; else an identifier
+  std::string quantized_by;  // "": not written
+  bool checksums = true;     // SHA256SUMS
 };
 
 using record::StageDevices;
 
 struct RuntimeSettings {
-  int threads = 0;                     // 0: all the process may use
+  int threads = 0;                     // 0: all that the process may use
   std::string forward_dtype = "auto";  // auto | float32 | bfloat16
-  std::string device = "auto";         // of every stage that `stages` does not name
+  std::string device = "auto";         // device of every stage that `stages` does not name
   StageDevices stages;
-  // Bytes of resident memory that the job may take; 0: no limit. Activations beyond it go to files
-  // in offload_dir ("": the run folder).
+  // Limit on the job's resident memory in bytes; 0: none. Activations beyond it go to files in
+  // offload_dir ("": the run folder).
   std::uint64_t max_ram = 0;
   std::filesystem::path offload_dir;
-  // What is saved in run_dir/state: "block" (after every block), "auto" (as often as takes a small
-  // share of the time), "off".
+  // State saved in run_dir/state: "block" (after every block), "auto" (often enough to lose little,
+  // rarely enough to cost a small share of the time), "off".
   std::string checkpoint = "auto";
 };
 
 // One named text of an evaluation.
 struct EvaluationText {
-  std::string name;            // letters, digits, - and _; "": the file's name without its ending
+  std::string name;  // letters, digits, - and _; "": the file's name without its extension
   std::filesystem::path text;  // exactly one of text and tokens
   std::filesystem::path tokens;
-  std::optional<std::int64_t> windows;  // nullopt: as many as the section says
+  std::optional<std::int64_t> windows;  // nullopt: the section's number
 
   const std::filesystem::path& file() const { return text.empty() ? tokens : text; }
 };
 
 // A precision of the key/value cache (eval/kv_cache.h).
 struct KvCacheSettings {
-  std::string name;    // "": made from the rest
+  std::string name;    // "": derived from the fields below
   std::string k_type;  // "": not rounded
   std::string v_type;
   std::string layers;  // "0-3,7"; "": all
@@ -109,10 +110,10 @@ struct EvaluationSettings {
   std::int64_t seqlen = 512;
   std::int64_t windows = 40;  // 0: all full windows
   std::string dtype = "float32";
-  bool noise_floor = false;  // the original once more, computed in bfloat16
+  bool noise_floor = false;  // also evaluates the original model computed in bfloat16
   std::vector<KvCacheSettings> kv_cache;
-  // Lengths of the windows that kv_cache is measured in; 0: the longest that text and model allow.
-  // Empty: seqlen and 0.
+  // Window lengths that kv_cache is measured at; 0: the longest that text and model allow. Empty:
+  // seqlen and 0.
   std::vector<std::int64_t> kv_cache_seqlens;
 
   // The texts with their names and numbers of windows filled in.
@@ -128,7 +129,7 @@ struct Job {
   RuntimeSettings runtime;
   std::optional<EvaluationSettings> evaluate;
   PublishSettings publish;
-  std::filesystem::path run_dir;  // modules.csv, log.jsonl, job.resolved.yaml, metrics.json
+  std::filesystem::path run_dir;  // holds modules.csv, log.jsonl, job.resolved.yaml, metrics.json
 };
 
 }  // namespace calque::job

@@ -9,33 +9,35 @@
 
 namespace calque::job {
 
-// What the passes of a job over its model do, from its settings and the plans of its exports.
+// A pass is one run through the model. These functions derive its properties from the job's
+// settings and the plans of its exports.
 
-// Whether the plan rounds any linear that has an input site.
+// True if the plan rounds any linear that has an input site.
 bool quantizes_a_linear(const formats::ExportPlan& plan);
 
-// Exports that one pass over the model can serve: each set has the same grid for every tensor.
-// Indices into `plans`, in order.
+// Groups exports that one pass can serve: those with the same grid for every tensor. Returns
+// indices into `plans`, in order.
 std::vector<std::vector<std::size_t>> group_by_grids(const std::vector<formats::ExportPlan>& plans);
 
-// What a pass over `plan` does, for titles and artifacts: the job's method, unless all that it
-// rounds are GGUF blocks. Those take no channel scales, and some of them no error feedback:
-// "gptq", "imatrix" (by importance, as llama.cpp does), or "rtn".
+// The method of a pass over `plan`, for titles and artifacts: the job's method, unless everything
+// it rounds is GGUF blocks. Those take no channel scales, and some take no error feedback: "gptq",
+// "imatrix" (weighted by importance, as in llama.cpp), or "rtn".
 std::string method_of(const Job& job, const formats::ExportPlan& plan);
 
-// Whether a pass over `plan` looks for channel scales: GGUF blocks take none.
+// True if a pass over `plan` searches for channel scales. GGUF blocks take none.
 bool rescales_channels(const Job& job, const formats::ExportPlan& plan);
 
-// How much a pass over `plan` makes up for what rounding did upstream (quant/upstream.h), 0..1.
+// Share of the upstream rounding error that a pass over `plan` compensates (quant/upstream.h),
+// 0..1.
 double upstream_correction_for(const Job& job, const formats::ExportPlan& plan);
 
 // Error(kConfig, "E116") if the job asks for a correction that its other settings rule out.
 void check_upstream_settings(const Job& job);
 
-// "model.gguf: type ... takes no channel scales ...", of method awq; "": nothing to say.
+// Warning for method awq: "model.gguf: type ... takes no channel scales ..."; "" if none applies.
 std::string unused_scales(const Job& job, const formats::ExportPlan& plan);
 
-// "the model has no tokenizer: ...", where a GGUF file would need one; "": nothing to say.
+// Warning "the model has no tokenizer: ..." for a GGUF export that needs one; "" if none applies.
 std::string missing_tokenizer(const Job& job, const formats::ExportRequest& request);
 
 }  // namespace calque::job

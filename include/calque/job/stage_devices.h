@@ -12,27 +12,26 @@
 
 namespace calque::job {
 
-// What this machine and build have; a value, so that tests can speak of other machines.
+// The devices of this machine and build. A value, so that tests can describe other machines.
 struct Machine {
-  std::vector<std::string> devices;  // that open_exec takes, "cpu" first
-  std::string why_no_gpu;            // where that is all
+  std::vector<std::string> devices;  // names that open_exec accepts, "cpu" first
+  std::string why_no_gpu;            // reason, if "cpu" is the only device
   std::function<bool(const std::string& device, Operation operation)> provides;
-  std::function<int()> forward_gpus;                    // that the block runner can use, cuda:0 on
-  std::function<Exec(const std::string& device)> open;  // each once
+  std::function<int()> forward_gpus;  // GPUs the block runner can use, from cuda:0 on
+  std::function<Exec(const std::string& device)> open;  // opens each device once
 };
 
-// `threads`: as open_exec.
+// `threads` as in open_exec.
 Machine this_machine(int threads = 0);
 
-// Every stage's device by name, "cpu" or "cuda:N", for what job.runtime says: "auto" is the first
-// GPU where there is one that provides every operation the stage needs, else "cpu". The forward
-// pass may also be "tensors" (RunnerOptions::device). Error(kConfig): "E127" for a device that
-// lacks an operation that the stage needs, "E128" for one that is not there; both name the key that
-// mends it.
+// Chooses every stage's device, "cpu" or "cuda:N", from job.runtime. "auto" is the first GPU that
+// provides every operation the stage needs, else "cpu". The forward pass may also be "tensors"
+// (RunnerOptions::device). Error(kConfig): "E127" for a device that lacks an operation the stage
+// needs, "E128" for a device that does not exist; both name the key to change.
 StageDevices choose_devices(const Job& job, const std::vector<formats::ExportPlan>& plans,
                             const Machine& machine);
 
-// "forward cpu, statistics cuda:0, ...": for the log.
+// "forward cpu, statistics cuda:0, ...", for the log.
 std::string shown(const StageDevices& devices);
 
 // The chosen devices, opened; equal ones are shared.
@@ -46,8 +45,8 @@ struct StageExecs {
 
 StageExecs open_devices(const StageDevices& devices, const Machine& machine);
 
-// "auto", "float32" or "bfloat16" on the device of the forward pass: every GPU that LibTorch's
-// operators are fast on multiplies bfloat16 natively.
+// Resolves "auto", "float32" or "bfloat16" for the device of the forward pass: every GPU on which
+// LibTorch's operators are fast multiplies bfloat16 natively.
 forward::ComputeDType forward_dtype(const std::string& name, const std::string& device);
 
 }  // namespace calque::job

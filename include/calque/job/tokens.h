@@ -13,28 +13,28 @@
 
 namespace calque::job {
 
-// Where jobs find what others have tokenized: what `make` returns, now or under the same key
-// before. Empty: nothing is shared.
+// Returns tokens shared with other jobs: the result of `make`, called now or earlier under the same
+// key. Empty: nothing is shared.
 using TokenSharing = std::function<text::PackedTokens(
     const std::string& key, const std::function<text::PackedTokens()>& make)>;
 
 // Token ids of a job's texts. The tokenizer is opened once, when it is first needed.
 class Tokens {
  public:
-  // `model`: the folder or GGUF file that the tokenizer is in.
+  // `model` is the folder or GGUF file that holds the tokenizer.
   explicit Tokens(std::filesystem::path model, TokenSharing sharing = {})
       : model_(std::move(model)), sharing_(std::move(sharing)) {}
 
-  // Error(kInput) if calque does not read it (text/tokenizer.h).
+  // Error(kInput) if calque cannot read it (text/tokenizer.h).
   const text::Tokenizer& tokenizer();
-  // What it takes of memory is free again, until it is needed once more.
+  // Frees the tokenizer's memory; it is opened again when needed.
   void close() { tokenizer_.reset(); }
 
   text::PackedTokens calibration(const CalibrationSettings& settings, Index vocab_size);
-  // `text` with its number of windows filled in.
+  // The number of windows in `text` must be set.
   text::PackedTokens evaluation(const EvaluationText& text, Index seqlen, Index vocab_size);
-  // The BOS that llama-perplexity would put first; none for pre-tokenized ids or a tokenizer
-  // without.
+  // The BOS token that llama-perplexity would put first; nullopt for pre-tokenized ids or a
+  // tokenizer without BOS.
   std::optional<std::int32_t> bos(const EvaluationText& text);
 
  private:

@@ -21,8 +21,8 @@ struct RefineBlocks {
 
 // Lowers tr(E H E^T), E = weight - value, of rows of GGUF blocks: codes, scale codes and steps.
 // A pass visits the super-blocks from left to right, and in each
-//   group after group: every code moves to the nearest level to the minimiser of the loss in that
-//     coordinate; then scale and minimum code together to the best integers near the minimiser of
+//   group after group: every code moves to the nearest level to the minimizer of the loss in that
+//     coordinate; then scale and minimum code together to the best integers near the minimizer of
 //     the quadratic a A + b B, A = the levels of the codes, B = 1,
 //   then the super-block's steps likewise to their least-squares values, rounded to binary16.
 // Every move is kept only if it lowers the loss of its row, so passes never raise it beyond the

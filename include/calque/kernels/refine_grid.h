@@ -27,8 +27,8 @@ struct RefineGrid {
 
 // Lowers tr(E H E^T), E = weight - (scale * code + offset), starting from any codes on a grid of
 // consecutive groups. A pass visits the columns from left to right: each code moves to the nearest
-// grid value of the minimiser of the loss in that coordinate (QuantEase, arXiv 2309.01885), and
-// after the columns of a group its scale moves to the minimiser along the group's codes,
+// grid value of the minimizer of the loss in that coordinate (QuantEase, arXiv 2309.01885), and
+// after the columns of a group its scale moves to the minimizer along the group's codes,
 //   scale += (q . R_g) / (q . H_gg q),  q = code - zero, R = E H,
 // rounded to `precision` (kMinimum: then the offset likewise, along ones). Zero points stay. Every
 // move is kept only if it lowers the loss, so passes never raise it beyond the rounding of sums.

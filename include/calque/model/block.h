@@ -12,31 +12,32 @@
 #include "calque/core/cost.h"
 #include "calque/core/matrix.h"
 
-// A transformer block as data. It is a list of halves, each norm -> mixer -> norm -> add; what a
-// mixer is, and how to add one: src/mixers/README.md.
+// A transformer block as data: a list of halves, each norm -> mixer -> norm -> add. For mixers, and
+// for how to add one, see src/mixers/README.md.
 namespace calque::model {
 
-// A tensor of the checkpoint under its Hugging Face name, with what GGUF calls it.
+// A tensor of the checkpoint under its Hugging Face name, with its GGUF name and layout.
 struct TensorSpec {
   std::string name;          // "model.layers.3.input_layernorm.weight"
   std::vector<Index> shape;  // [out, in] or [n]
   std::string gguf_name;     // "blk.3.attn_norm.weight"
-  // > 0: GGUF stores the rows of each of this many heads interleaved (formats_gguf.md 5.4).
+  // > 0: GGUF interleaves the rows of each of this many heads (src/formats/README.md, "Q and K
+  // rows").
   Index gguf_permuted_heads = 0;
   bool gguf_plus_one = false;  // GGUF stores 1 + weight (Gemma's norms)
-  // >= 0: slab of the stacked tensor `gguf_name` [gguf_slabs, out, in] that GGUF keeps it in.
+  // >= 0: index of this matrix in the stacked tensor `gguf_name` [gguf_slabs, out, in].
   Index gguf_expert = -1;
   Index gguf_slabs = 1;
 };
 
 // A linear layer: weight_NK [out_features, in_features] and perhaps a bias [out_features].
 struct LinearSpec {
-  std::string name;  // the module, "model.layers.3.self_attn.q_proj"
-  std::string role;  // its last part, "q_proj"
+  std::string name;  // module name, "model.layers.3.self_attn.q_proj"
+  std::string role;  // last part of the name, "q_proj"
   TensorSpec weight;
   std::vector<TensorSpec> bias;  // none or one
-  Index heads = 0;               // > 0: its rows are this many heads of attention
-  bool key_value = false;        // of keys or values: with more ranks than heads, ranks share them
+  Index heads = 0;               // > 0: the rows belong to this many attention heads
+  bool key_value = false;        // K or V projection: with more ranks than heads, ranks share heads
 
   Index out_features() const { return weight.shape[0]; }
   Index in_features() const { return weight.shape[1]; }
@@ -44,41 +45,41 @@ struct LinearSpec {
 
 // A place in a block where one activation feeds one or more linears.
 struct SiteSpec {
-  std::string name;    // "attn_in": in messages and reports; with `expert` unique in a block
-  Index expert = -1;   // >= 0: only the tokens that are routed to this expert come here
-  Index channels = 0;  // width of the activation
-  std::vector<LinearSpec> readers;  // may be none
-  // The activation is what the half's norm leaves: cheap to make again, so it is never kept.
+  std::string name;                 // "attn_in"; with `expert` unique in a block
+  Index expert = -1;                // >= 0: only tokens routed to this expert arrive here
+  Index channels = 0;               // width of the activation
+  std::vector<LinearSpec> readers;  // may be empty
+  // The activation is the output of the half's norm: cheap to recompute, so it is never stored.
   bool from_norm = false;
-  // With tensor parallelism each rank has some of the channels; else all of them, and some of the
-  // readers' outputs.
+  // With tensor parallelism, true: each rank has some of the channels; false: all of them, and some
+  // of the readers' outputs.
   bool split_channels = false;
-  // Of all tokens, the share that is expected here.
+  // Expected share of all tokens that arrive here.
   double share = 1.0;
-  // Index of the fold in BlockSpec::folds that rescales the activation; -1: none. Sites that one
-  // activation feeds (the experts' and the shared expert's) have the same.
+  // Index in BlockSpec::folds of the fold that rescales the activation; -1: none. Sites fed by the
+  // same activation (the experts' and the shared expert's) have the same fold.
   Index fold = -1;
 
   Index features() const { return channels; }
 };
 
-// Channels whose scale can move without changing what the block computes (formats_gptq_awq.md,
-// section 6): channel k of an activation is divided by s_k where it is made (the absorber) and
-// multiplied again in column k of every linear that reads it (the consumers).
+// A way to move channel scales without changing what the block computes (src/quant/README.md,
+// "AWQ: channel scales"): channel k of an activation is divided by s_k where it is made (the
+// absorber) and multiplied by s_k in column k of every linear that reads it (the consumers).
 struct FoldSpec {
   enum class Absorber {
     kNorm,         // weight_k /= s_k
     kNormPlusOne,  // the norm multiplies by 1 + weight: weight_k = (1 + weight_k) / s_k - 1
-    kRows,         // rows of a linear and of its bias
+    kRows,         // rows of a linear, and of its bias
   };
   std::string site;  // the site whose inputs are rescaled, the first if there are several
   Index expert = -1;
   Absorber kind = Absorber::kNorm;
-  TensorSpec absorber;                // a norm's weight, or the linear before
+  TensorSpec absorber;                // a norm's weight, or the preceding linear
   std::vector<TensorSpec> bias;       // kRows: none or one
-  std::vector<TensorSpec> consumers;  // weights; every reader of the activation, the router too
-  // kRows: channel k is made by row first_row + k, unless `shared_by` query heads of `head_dim`
-  // channels read one K/V head: then they are made by the same rows, and must share their scales.
+  std::vector<TensorSpec> consumers;  // weights of all readers, including the router
+  // kRows: row first_row + k makes channel k, unless `shared_by` query heads of `head_dim` channels
+  // read the same K/V head. Those channels come from the same rows and must share their scales.
   Index first_row = 0;
   Index head_dim = 1;
   Index shared_by = 1;
@@ -89,9 +90,13 @@ struct FoldSpec {
   }
 };
 
-// Root mean square norm: x / sqrt(mean(x^2) + epsilon), then by kind.
+// Root mean square norm: x / sqrt(mean(x^2) + epsilon), then scaled as `kind` says.
 struct NormSpec {
-  enum class Kind { kWeight, kOnePlusWeight, kPlain };  // times weight, times 1 + weight, no more
+  enum class Kind {
+    kWeight,
+    kOnePlusWeight,
+    kPlain
+  };  // scaled by weight, by 1 + weight, not at all
   Kind kind = Kind::kWeight;
   double epsilon = 1e-6;
   TensorSpec weight;  // [channels]; kPlain: no name
@@ -99,58 +104,60 @@ struct NormSpec {
   bool has_weight() const { return kind != Kind::kPlain; }
 };
 
-// Rows in fp32, one a token, which a mixer leaves for mixers of later blocks (keys that a layer
-// shares, an indexer's choice). The runner's hidden states hold them, in resumed runs too.
+// fp32 rows, one per token, that a mixer leaves for mixers of later blocks (keys that a layer
+// shares, an indexer's choice). They are part of the runner's hidden states, also in resumed runs.
 struct KeptRows {
   std::string name;
   Index width = 0;
 };
 
-// Keys and values of one token that a runtime caches: each `heads` rows of `head_dim` elements.
+// Keys and values that a runtime caches per token: `heads` rows of `head_dim` elements for each.
 struct CacheShape {
   Index heads = 0;
   Index head_dim = 0;
-  Index window = 0;  // positions that are held at most; 0: all
+  Index window = 0;  // maximum number of cached positions; 0: all
 };
 
-// Keys that the positions of a sequence see, together. `window` 0: all before, and their own.
+// Number of visible keys, summed over all positions of a sequence. `window` 0: every earlier
+// position and the own one.
 constexpr double visible_keys(double length, double window) {
   if (window == 0 || window >= length) return length * (length + 1) / 2;
   return window * (window + 1) / 2 + (length - window) * window;
 }
 
-// What turns the normed hidden states of sequences into what a half adds to them: attention, an
-// MLP, experts. The subclasses hold shapes and settings; their arithmetic is the forward room's
-// (CpuMixer, TensorMixer), found by kind().
+// Computes the change of a half's hidden states from the normed hidden states: attention, an MLP,
+// experts. Subclasses hold shapes and settings. The arithmetic lives in the forward room (CpuMixer,
+// TensorMixer) and is found by kind().
 class Mixer {
  public:
   virtual ~Mixer() = default;
-  virtual std::string_view kind() const = 0;  // its folder in src/mixers: "attention"
+  virtual std::string_view kind() const = 0;  // name of its folder in src/mixers: "attention"
 
-  // Tensors beside the linears of its sites: norms of heads, routers.
+  // Tensors other than the linears of its sites: norms of heads, routers.
   virtual std::vector<TensorSpec> tensors() const { return {}; }
-  // Those of them that are matrices and never quantized: routers, gates.
+  // The matrices among tensors() that are never quantized: routers, gates.
   virtual std::vector<TensorSpec> unrounded() const { return {}; }
-  // What it leaves for later blocks.
+  // Rows left for later blocks.
   virtual std::vector<KeptRows> keeps() const { return {}; }
-  // What a runtime keeps of each token; nullopt: no keys and values.
+  // Keys and values that a runtime caches per token; nullopt: none.
   virtual std::optional<CacheShape> cache() const { return std::nullopt; }
 
-  // What it takes beside the linears of its sites.
+  // Cost other than the linears of its sites.
   virtual Cost cost(double sequences, double length) const = 0;
-  // Memory of the CPU's pass over one sequence, beside the chunks of rows that go through its
-  // linears: bytes for the whole sequence; and elements of such a chunk, one row. Cut at the sites
-  // (`staged`) or in one piece. `compute_bytes`: of an element of what linears read and make.
+  // Memory of the CPU's pass over one sequence, without the chunks of rows that go through its
+  // linears: bytes for the whole sequence; chunk_channels() gives elements per row of such a chunk.
+  // `staged`: cut at the sites; else in one piece. `compute_bytes` is the size of one element that
+  // linears read and write.
   virtual std::uint64_t sequence_bytes(Index length, Index compute_bytes, bool staged) const = 0;
   virtual Index chunk_channels(bool staged) const = 0;
 };
 
-// hidden += post_norm(mixer(norm(hidden))), the norms where there are any.
+// hidden += post_norm(mixer(norm(hidden))); either norm may be missing.
 struct HalfSpec {
   std::optional<NormSpec> norm;
   std::shared_ptr<const Mixer> mixer;
   std::optional<NormSpec> post_norm;
-  // Its sites in BlockSpec::sites.
+  // The half's sites are BlockSpec::sites[first_site, first_site + site_count).
   std::size_t first_site = 0;
   std::size_t site_count = 0;
 };
@@ -159,7 +166,7 @@ struct BlockSpec {
   Index layer = 0;
   std::string name;  // "model.layers.3"
   std::vector<HalfSpec> halves;
-  std::vector<SiteSpec> sites;  // of all halves, in execution order
+  std::vector<SiteSpec> sites;  // sites of all halves, in execution order
   std::vector<FoldSpec> folds;
 
   const SiteSpec& site(std::string_view site_name, Index expert = -1) const;
@@ -167,17 +174,17 @@ struct BlockSpec {
   const FoldSpec* fold_of(const SiteSpec& site) const {  // null: none
     return site.fold < 0 ? nullptr : &folds[static_cast<std::size_t>(site.fold)];
   }
-  // The half, by its index, that a fold's site belongs to.
+  // Index of the half that the fold's site belongs to.
   std::size_t half_of(const FoldSpec& fold) const;
   std::span<const SiteSpec> sites_of(const HalfSpec& half) const {
     return std::span(sites).subspan(half.first_site, half.site_count);
   }
   std::vector<TensorSpec> tensors() const;    // every tensor, biases included
-  std::vector<TensorSpec> unrounded() const;  // of all mixers
+  std::vector<TensorSpec> unrounded() const;  // unrounded tensors of all mixers
 };
 
-// A half with sites and folds of its own, before it is part of a block: indices of folds in its
-// sites count from its own first.
+// A half with its own sites and folds, before it is added to a block. Fold indices in its sites
+// refer to its own folds.
 struct DetachedHalf {
   HalfSpec half;
   std::vector<SiteSpec> sites;

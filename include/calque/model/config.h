@@ -19,23 +19,24 @@ struct RopeSpec {
   double low_freq_factor = 1.0;         // kLlama3
   double high_freq_factor = 4.0;        // kLlama3
   Index original_max_positions = 8192;  // kLlama3, kLongRope
-  // kLongRope: what each pair's frequency is divided by, in sequences of up to
-  // original_max_positions and in longer ones; head_dim / 2 each.
+  // kLongRope: divisors of each pair's frequency, for sequences of up to original_max_positions and
+  // for longer ones; head_dim / 2 values each.
   std::vector<double> short_factors;
   std::vector<double> long_factors;
   double attention_factor = 1.0;  // kLongRope: turned queries and keys are multiplied by this
 
-  // Inverse frequencies, one for each of the head_dim / 2 rotated pairs, after scaling, for
-  // sequences of up to `positions`. kLlama3 as in transformers' `_compute_llama3_parameters` and
-  // formats_gguf.md 5.5, kLongRope as in `_compute_longrope_parameters`.
+  // Inverse frequencies after scaling, one for each of the head_dim / 2 rotated pairs, for
+  // sequences of up to `positions`. kLlama3 follows transformers' `_compute_llama3_parameters`,
+  // kLongRope its
+  // `_compute_longrope_parameters`; src/formats/README.md, "RoPE", gives the formulas.
   std::vector<double> inverse_frequencies(Index head_dim, Index positions = 0) const;
 
   bool operator==(const RopeSpec&) const = default;
 };
 
-// The numbers of a decoder-only transformer, whichever file they came from (config.json or GGUF),
-// as the file tells them: for all layers at once. Families (family.h) turn them into layers, and
-// each layer then has its own shapes, norms, window and rotary settings (block.h): ask those.
+// The settings of a decoder-only transformer from config.json or GGUF, as the file states them: for
+// all layers at once. Families (family.h) turn them into layers with their own shapes, norms,
+// window and rotary settings (block.h). Code that works on a layer should read those.
 struct ModelConfig {
   std::string architecture;  // "LlamaForCausalLM"
   std::string model_type;    // "llama"
@@ -55,11 +56,11 @@ struct ModelConfig {
   bool attention_bias = false;  // q, k, v (and o, see the family)
   bool mlp_bias = false;
   std::string hidden_act = "silu";  // "silu" or "gelu_pytorch_tanh"
-  RopeSpec local_rope;              // of blocks with local_rope
+  RopeSpec local_rope;              // RoPE of the sliding-window layers, if it differs
   bool norm_plus_one = false;       // norms multiply by 1 + weight (Gemma)
-  double embedding_scale = 1.0;     // hidden states start as this times the embedding (Gemma)
-  double query_scale = 0.0;        // attention scores are multiplied by this; 0: 1 / sqrt(head_dim)
-  double attention_softcap = 0.0;  // scores become cap * tanh(score / cap); 0: no cap
+  double embedding_scale = 1.0;     // factor on the embeddings that start the hidden states (Gemma)
+  double query_scale = 0.0;         // factor on attention scores; 0: 1 / sqrt(head_dim)
+  double attention_softcap = 0.0;   // scores become cap * tanh(score / cap); 0: no cap
   double logit_softcap = 0.0;
   // Mixture of experts; num_experts 0: none.
   Index num_experts = 0;
@@ -68,18 +69,18 @@ struct ModelConfig {
   Index shared_intermediate_size = 0;  // 0: no shared expert
   bool normalize_experts = false;
   std::vector<bool> experts_in_layer;  // num_layers entries if num_experts > 0
-  std::string dtype;  // "float16", "bfloat16", "float32" as the config says; "" if absent
+  std::string dtype;  // "float16", "bfloat16", "float32" from the config; "" if absent
   std::optional<std::int64_t> bos_token_id;
   std::optional<std::int64_t> eos_token_id;
 };
 
 // Reads config.json in a Hugging Face folder, with both spellings of RoPE (rope_theta +
 // rope_scaling; rope_parameters) and of the dtype (torch_dtype; dtype). Error(kInput) names the
-// file, the key, and what is missing or unsupported (an unknown rope_type, activation, or a
-// quantization_config is the artifact readers' business, not an error here).
+// file, the key, and what is missing or unsupported (an unknown rope_type or activation). A
+// quantization_config is no error here: the artifact readers handle it.
 ModelConfig load_config(const std::filesystem::path& folder);
 
-// The same from the text of a config.json; `where` for messages.
+// Parses the text of a config.json; `where` names the file in messages.
 ModelConfig parse_config(const std::string& json_text, const std::string& where);
 
 }  // namespace calque::model

@@ -12,15 +12,15 @@ namespace calque::model {
 // Everything calque knows about one model, as data: no arithmetic, no files.
 struct FamilySpec {
   std::string name;               // "llama"
-  std::string gguf_architecture;  // "llama", "qwen2", "qwen3"; "": calque writes no GGUF of it
+  std::string gguf_architecture;  // "llama", "qwen2", "qwen3"; "": calque cannot write it as GGUF
   ModelConfig config;
   TensorSpec embedding;
   std::vector<BlockSpec> blocks;
   TensorSpec final_norm;
-  std::vector<TensorSpec> lm_head;  // none when tied to the embedding
+  std::vector<TensorSpec> lm_head;  // empty if tied to the embedding
 
   std::vector<TensorSpec> tensors() const;  // every tensor exactly once
-  std::vector<LinearSpec> linears() const;  // of all blocks, in execution order
+  std::vector<LinearSpec> linears() const;  // all blocks, in execution order
   // The tensor that makes logits: lm_head, or the embedding when tied.
   const TensorSpec& head() const { return lm_head.empty() ? embedding : lm_head.front(); }
   bool is_last(const BlockSpec& block) const { return block.layer == blocks.back().layer; }
@@ -28,14 +28,14 @@ struct FamilySpec {
       const;  // tensors of old checkpoints that mean nothing (rotary inv_freq; lm_head when tied)
 };
 
-// What `config` says of norms; without a weight.
+// The norm that `config` describes, without a weight.
 NormSpec norm_of(const ModelConfig& config);
 
-// The family of `config`, laid out for its sizes. An architecture that is not in the registry is
-// Error(kInput) listing those that are.
+// The family for `config`, with all shapes filled in. Error(kInput) for an architecture that is not
+// in the registry; the message lists those that are.
 FamilySpec family_of(const ModelConfig& config);
 
-// The registry: one row a supported architecture.
+// The registry: one row per supported architecture.
 struct FamilyInfo {
   std::string_view architecture;  // "LlamaForCausalLM"
   std::string_view name;          // "llama"

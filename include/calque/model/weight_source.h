@@ -19,7 +19,7 @@
 
 namespace calque::model {
 
-// Where weights come from: a checkpoint, or an artifact that is dequantized on the way.
+// Source of fp32 weights: a checkpoint, or an artifact that is dequantized while loading.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
@@ -27,13 +27,13 @@ class WeightSource {
   // fp32, in Hugging Face orientation [out, in]; a vector [n] comes as 1 x n. Error(kInput) naming
   // the tensor if it is missing or not floating. Thread-safe.
   virtual Matrix<float> load(std::string_view tensor_name) const = 0;
-  // Some rows of a matrix: rows_U, ascending, each below the tensor's. Where the source can,
-  // without the others ever being in memory; else through load().
+  // Rows `rows_U` of a matrix (ascending, each a valid row). If the source can, it reads only these
+  // rows; otherwise it goes through load().
   virtual Matrix<float> load_rows(std::string_view tensor_name,
                                   std::span<const Index> rows_U) const;
 };
 
-// What is known of a tensor before its values are read.
+// Properties of a tensor that are known before its values are read.
 struct SourceTensor {
   std::string name;  // Hugging Face's
   DType dtype = DType::kF32;
@@ -43,8 +43,8 @@ struct SourceTensor {
   std::uint64_t byte_count() const;
 };
 
-// The stored values of one tensor. Borrowed from a mapped file, which then lets go of their pages
-// when this is destroyed, or owned.
+// The stored bytes of one tensor: owned, or borrowed from a mapped file, whose pages are then
+// dropped on destruction.
 class TensorBytes {
  public:
   TensorBytes(std::span<const std::byte> borrowed, const io::MappedFile* file)
@@ -55,7 +55,7 @@ class TensorBytes {
   ~TensorBytes();
 
   std::span<const std::byte> get() const { return bytes_; }  // may be unaligned
-  // Lets go of the pages of some of them already.
+  // Drops the pages of `count` bytes from `first` on early.
   void drop(std::size_t first, std::size_t count) const;
 
  private:
@@ -71,12 +71,12 @@ class ModelSource : public WeightSource {
   const SourceTensor* find(std::string_view tensor_name) const;          // null: none
   // As find, but a missing tensor is Error(kInput) with the nearest existing name.
   const SourceTensor& at(std::string_view tensor_name) const;
-  virtual std::uint64_t total_bytes() const;  // of tensor data, as stored
+  virtual std::uint64_t total_bytes() const;  // size of the tensor data as stored
   bool has(std::string_view tensor_name) const override { return find(tensor_name) != nullptr; }
 
-  // The values in the dtype that at() tells, in Hugging Face's order of rows. Thread-safe.
+  // The values in the dtype given by at(), in Hugging Face's row order. Thread-safe.
   virtual TensorBytes bytes(std::string_view tensor_name) const = 0;
-  // The tensor will be read soon: where it is in a mapped file, it comes from disk meanwhile.
+  // Hints that the tensor will be read soon, so that a mapped file can be read ahead.
   virtual void prefetch(std::string_view tensor_name) const { at(tensor_name); }
 
  protected:
@@ -106,8 +106,8 @@ class CheckpointSource : public ModelSource {
   const io::SafetensorsCheckpoint& checkpoint_;
 };
 
-// Checks that the source holds every tensor of the family with its shape, and no other. Reports
-// all faults at once, Error(kInput). Reads headers only.
+// Checks that the source holds every tensor of the family with its shape, and no others. Reports
+// all faults in one Error(kInput). Reads headers only.
 void check_against_family(const ModelSource& source, const FamilySpec& family);
 
 // The fp32 tensors of one block, by tensor name.
@@ -116,7 +116,8 @@ class BlockWeights {
   bool has(const std::string& tensor_name) const { return tensors_.count(tensor_name) > 0; }
   MatrixView<const float> at(const std::string& tensor_name) const;
   MatrixView<float> at(const std::string& tensor_name);
-  Matrix<float> take(const std::string& tensor_name);  // leaves the name without a value until put
+  Matrix<float> take(
+      const std::string& tensor_name);  // the name has no value until put() is called
   void put(const std::string& tensor_name, Matrix<float> value);
 
  private:

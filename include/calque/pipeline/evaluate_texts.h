@@ -13,15 +13,15 @@ namespace calque::pipeline {
 
 struct EvaluationWork {
   const job::EvaluationSettings& settings;
-  job::Tokens& tokens;  // of the original
+  job::Tokens& tokens;  // made with the original's tokenizer
   eval::EvalModel original;
   std::vector<eval::EvalModel> artifacts;
-  forward::RunnerOptions runner;  // dtype: of every model but the noise floor
+  forward::RunnerOptions runner;  // dtype applies to every model except the noise floor
   std::shared_ptr<eval::ReferenceStates> reference_states = nullptr;  // eval/evaluate.h
 };
 
-// All models over each text, one text after the other (the order of Report::evaluations). Each is a
-// phase of the observer's.
+// Evaluates all models on each text, one text after the other (the order of Report::evaluations).
+// Each text is a phase for the observer.
 std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work,
                                                      record::Observer& observer);
 

@@ -19,42 +19,42 @@
 
 namespace calque::pipeline {
 
-// A job with all that it names opened and checked: what validating, planning, probing and running
-// it read. Whatever is wrong shows while it is opened, from headers, before any arithmetic.
+// A job with everything it names opened and checked: the input of validating, planning, probing and
+// running it. Every fault shows while it is opened, from headers, before any arithmetic.
 struct OpenedJob {
   job::Job job;
   formats::SourceModel source;
-  std::vector<formats::ExportPlan> plans;                // what is written, export by export
+  std::vector<formats::ExportPlan> plans;                // one per export
   std::optional<calib::Importance> importance;           // quantization.imatrix
   std::map<std::string, text::Vocabulary> vocabularies;  // for GGUF exports, by their `pre`
   mutable job::Tokens tokens;      // opens the tokenizer once, in open_job if a text needs it
-  publish::SourceLicense license;  // of the model
-  job::StageDevices devices;       // that the stages run on
+  publish::SourceLicense license;  // licence of the model
+  job::StageDevices devices;       // one per stage
   job::StageExecs execs;
   forecast::MemoryPlan memory;
 
-  // "folder", or "file" without its ending, of the model.
+  // Name of the model's folder, or of its file without extension.
   std::string source_name() const;
-  // What the writer of an export reads; `calibration_rows`: of text, for what it says of its
-  // making. The result refers to this.
+  // The inputs of an export's writer. `calibration_rows` is the number of rows of text, recorded in
+  // the artifact's metadata. The result refers to this object.
   formats::WriterInputs writer_inputs(const formats::ExportPlan& plan,
                                       Index calibration_rows) const;
 };
 
-// What is at the paths that the job writes already.
+// Treatment of existing files at the paths that the job writes.
 enum class Targets {
-  kOthers,  // refused, unless it may be overwritten
-  kOwnToo,  // of this run, which goes on: left alone
+  kOthers,  // refuse them, unless they may be overwritten
+  kOwnToo,  // leave this run's own files alone: it is resumed
 };
 
 struct OpenOptions {
   Targets targets = Targets::kOthers;
-  job::TokenSharing sharing;  // of tokens with other jobs; empty: none
+  job::TokenSharing sharing;  // shares tokens with other jobs; empty: no sharing
 };
 
-// Error(kConfig) for settings that do not go together or that model, format or machine rule out,
+// Error(kConfig) for settings that contradict each other or that model, format or machine rule out,
 // Error(kInput) for files that are missing or not what they should be, Error(kResource, "E301") for
-// too little memory (forecast/memory_plan.h). Each file is read once.
+// too little memory (forecast/memory_plan.h). Reads each file once.
 OpenedJob open_job(const job::Job& job, const OpenOptions& options = {});
 
 }  // namespace calque::pipeline

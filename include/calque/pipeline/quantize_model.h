@@ -14,25 +14,24 @@ namespace calque::pipeline {
 
 struct RunOptions {
   resume::Resume resume = resume::Resume::kAuto;
-  resume::SharedWork* shared = nullptr;  // what other jobs have computed; null: nothing
-  // The job's keys and values by path ("quantization.bits"), compared when a run goes on; none: the
-  // caller sees to it that they are the same.
+  resume::SharedWork* shared = nullptr;  // results shared with other jobs; null: none
+  // The job's keys and values by path ("quantization.bits"), compared when a run is resumed. Empty:
+  // the caller makes sure that they are the same.
   resume::Fields settings;
-  // The job file with every default: kept in run_dir, and what publish_folder needs; "": folders
-  // are not published.
+  // The job file with every default filled in. It is kept in run_dir, and publish_folder needs it;
+  // "": folders are not published.
   std::string resolved_yaml;
-  // For whatever else may end the process: how to go on. Null: only an Error that ends the run says
-  // it.
+  // Receives how to resume, for code that may end the process in another way. Null: only an Error
+  // that ends the run says so.
   resume::SavedRun* saved = nullptr;
 };
 
-// Runs the job: calibrate, quantize, write every export, evaluate what was written (read back from
-// the files). Exports whose tensors lie on the same grids share one pass; each other set of grids
-// gets a pass of its own, because with propagated error later statistics depend on earlier codes.
-// Saves what is finished in run_dir/state as it goes, as runtime.checkpoint says; what another
-// process then goes on with gives the same bytes. An Error that ends the run after something was
-// saved says so. Errors of going on: E305 (the job has changed), E306 (in use by another process),
-// E307 (damaged state), E308 (a finished part is gone).
+// Runs the job: calibrate, quantize, write every export, evaluate the written files. Exports whose
+// tensors lie on the same grids share one pass; each other set of grids gets its own, because with
+// propagated error later statistics depend on earlier codes. Saves finished work in run_dir/state
+// as runtime.checkpoint says; a resumed run gives the same bytes. An Error that ends the run after
+// something was saved says how to resume. Errors when resuming: E305 (the job has changed), E306
+// (in use by another process), E307 (damaged state), E308 (a finished part is missing).
 record::Report quantize_model(const job::Job& job, record::Observer& observer,
                               const RunOptions& options = {});
 

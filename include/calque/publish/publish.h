@@ -9,15 +9,16 @@
 
 namespace calque::publish {
 
-// Makes the folder of one artifact ready to be uploaded: README.md, calque/job.resolved.yaml,
+// Makes the folder of one artifact ready for upload: README.md, calque/job.resolved.yaml,
 // calque/calibration_manifest.json, calque/metrics.json (with a probe for `calque verify`), and
-// SHA256SUMS last, as job.publish says. No local paths. Does nothing for gguf, which is one file.
+// SHA256SUMS last, as job.publish says. Writes no local paths. Does nothing for gguf, which is a
+// single file.
 void publish_folder(const record::Report& report, std::size_t artifact_index, const job::Job& job,
                     const std::string& resolved_yaml);
 
-// What the source folder says about its licence.
+// The licence stated by the source folder.
 struct SourceLicense {
-  std::string id;    // "apache-2.0" from the card of the source; "": it says none
+  std::string id;    // "apache-2.0" from the source's model card; "": not stated
   std::string file;  // "LICENSE"; "": none
 };
 SourceLicense license_of(const std::filesystem::path& model_folder);

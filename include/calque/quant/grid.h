@@ -9,17 +9,17 @@
 
 namespace calque::quant {
 
-// Which numbers a quantized matrix can represent: value = scale * code + offset with codes in
-// [0, 2^bits), one scale and offset for `group_size` consecutive inputs of a row.
+// The values that a quantized matrix can hold: scale * code + offset with codes in [0, 2^bits), and
+// one scale and offset per `group_size` consecutive inputs of a row.
 struct Grid {
   int bits = 4;
   Index group_size = 128;  // -1: the whole row
   OffsetKind offset_kind = OffsetKind::kMiddleCode;
-  ScalePrecision precision = ScalePrecision::kF16;  // in which scales (and minima) are stored
+  ScalePrecision precision = ScalePrecision::kF16;  // precision of stored scales and minima
   int min_zero = 0;       // kZeroPoint: GPTQ v1 cannot store a zero point of 0 portably, so 1 there
   bool desc_act = false;  // GPTQ's activation-ordered groups: group_of_column_K is stored (g_idx)
-  // A type of GGUF whose scales are numbers of a grid themselves, or whose codes stand for a table:
-  // a QuantizedMatrix holds BlockRows then, and the fields above do no more than describe it.
+  // A GGUF type whose scales are codes themselves, or whose codes index a table. The
+  // QuantizedMatrix then holds BlockRows, and the fields above only describe it.
   std::optional<ggml::Type> block = std::nullopt;
 
   int max_code() const { return (1 << bits) - 1; }

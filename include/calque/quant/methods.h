@@ -13,50 +13,50 @@
 
 namespace calque::quant {
 
-// A method is a pair: how channels are transformed, and how values are rounded then. Each of either
-// kind is one row, defined in its own file and listed in methods.cpp. Everything that differs
-// between methods is asked of the rows; their names are for files and messages.
+// A method is a pair: a transform of the channels and a rounding of the values. Each transform and
+// each rounding is one row, defined in its own file and listed in methods.cpp. Code reads the rows'
+// fields wherever methods differ; names are only for files and messages.
 
-// A matrix before anything is measured.
+// Properties of a matrix that are known before anything is measured.
 struct PlannedRounding {
   const Grid& grid;
-  bool calibrated = false;  // there will be statistics of the inputs
-  bool weighed = false;     // else, there is an importance of the inputs
+  bool calibrated = false;  // statistics of the inputs will be available
+  bool weighed = false;     // otherwise, an importance matrix is available
 };
 
 struct Rounding {
   std::string_view name;     // in the job file: "gptq"
   std::string_view title;    // in a sentence: "GPTQ"
-  std::string_view summary;  // what it does, for the key's documentation
-  bool needs_text = false;   // without calibration text there is nothing that it could do
-  // Moves each column's error onto columns that are not rounded yet, by the Hessian's factor, where
-  // takes_feedback(grid); rounds as kRtn does elsewhere.
+  std::string_view summary;  // one sentence for the key's documentation
+  bool needs_text = false;   // does nothing useful without calibration text
+  // Moves each column's error onto columns that are not yet rounded, using the Hessian's factor, if
+  // takes_feedback(grid); otherwise rounds as kRtn does.
   bool feeds_back = false;
-  // GGUF's older types come out as llama.cpp rounds them, not by calque's own scale rules.
+  // Rounds GGUF's older types as llama.cpp does, not by calque's scale rules.
   bool llama_cpp_types = false;
   Rounder (*make)(const RoundingOptions&) = nullptr;
-  // The operations that it may call on the device of the stage quantize.
+  // Operations it may call on the device of the quantize stage.
   std::vector<Operation> (*operations)(const RoundingOptions&, const PlannedRounding&) = nullptr;
-  // What an N x K matrix takes; and holds beside itself and its site's Hessian and factor.
+  // Cost of an N x K matrix, and bytes held besides the matrix and its site's Hessian and factor.
   RoundingCost (*cost)(const RoundingOptions&, const PlannedRounding&, Index N, Index K) = nullptr;
   std::uint64_t (*scratch_bytes)(const RoundingOptions&, const PlannedRounding&, Index N, Index K,
                                  std::uint64_t threads) = nullptr;
 };
 
-extern const Rounding kRtn;   // what rounds where nothing is known of the inputs
+extern const Rounding kRtn;   // used if nothing is known of the inputs
 extern const Rounding kGptq;  // the default
 
 struct Transform {
   std::string_view name;     // in the job file: "awq"
   std::string_view title;    // in a sentence: "AWQ channel scales"
-  std::string_view summary;  // what it does, for the key's documentation
+  std::string_view summary;  // one sentence for the key's documentation
   bool needs_text = false;
-  // How groups are scaled behind it unless the job says otherwise.
+  // Scale rule of the rounding that follows, unless the job sets one.
   ScaleRule scale_rule = ScaleRule::kSearch;
-  // Chooses what the columns of the linears behind a fold are multiplied by; null: leaves all as
-  // they are.
+  // Chooses the multipliers of the columns of the linears behind a fold; null: columns stay as they
+  // are.
   ChooseScales choose_scales = nullptr;
-  // The operations that it calls on the device of the stage transform.
+  // Operations it calls on the device of the transform stage.
   std::span<const Operation> operations = {};
 
   bool rescales_channels() const { return choose_scales != nullptr; }
@@ -68,7 +68,7 @@ extern const Transform kAwq;
 std::span<const Rounding* const> roundings();
 std::span<const Transform* const> transforms();
 
-// A usual pair under one name: a rounding alone, or a transform before the default rounding.
+// A usual pair under one name: a rounding alone, or a transform with the default rounding.
 struct Method {
   std::string_view name;
   std::string_view summary;
@@ -77,26 +77,24 @@ struct Method {
 };
 std::vector<Method> methods();
 
-// The name of a pair among methods(): the transform's if there is one, else the rounding's.
+// The pair's name in methods(): the transform's if it has one, else the rounding's.
 std::string_view method_name(const Transform& transform, const Rounding& rounding);
 
-// Whether a grid's scales can be frozen before its codes are chosen, which error feedback needs:
-// all grids of groups, and the GGUF block types that are made of scale codes and steps.
+// True if a grid's scales can be fixed before its codes are chosen, as error feedback requires: all
+// grids of groups, and the GGUF block types that consist of scale codes and steps.
 bool takes_feedback(const Grid& grid);
 
-// Round to nearest. Grids with desc_act have groups by falling mean square of the inputs.
+// Round to nearest. Grids with desc_act form groups in order of falling mean square of the inputs.
 Rounder make_rtn(const RoundingOptions& options);
 
-// GPTQ (arXiv 2210.17323) with static activation order: columns are visited by falling Hessian
-// diagonal, while groups stay consecutive and their scales are chosen on the original weights
-// beforehand and frozen, so files need no g_idx. Grids with desc_act have their groups formed in
-// visiting order instead.
-// On GGUF's block types with scale codes the scales are those of the format's own search, weighted
-// with the mean square of the inputs, and refinement moves scale codes and steps too
-// (refine_blocks.h), also without statistics, for the squared error. The other block types are
-// rounded as make_rtn does.
-// Where the Hessian is not usable even with damp_percent 1, or not finite, the matrix is rounded by
-// RTN and the report says so.
+// GPTQ (arXiv 2210.17323; src/quant/README.md) with static activation order: columns are visited in
+// order of falling Hessian diagonal, while groups stay consecutive. Group scales are chosen on the
+// original weights beforehand and then fixed, so files need no g_idx. Grids with desc_act form
+// their groups in visiting order instead. On GGUF block types with scale codes, the scales come
+// from the format's own search, weighted by the mean square of the inputs; refinement then moves
+// scale codes and steps too (refine_blocks.h), also without statistics, for the squared error.
+// Other block types are rounded as by make_rtn. If the Hessian is not finite, or not usable even
+// with damp_percent 1, the matrix is rounded by RTN and the report says so.
 Rounder make_gptq(const RoundingOptions& options);
 
 }  // namespace calque::quant

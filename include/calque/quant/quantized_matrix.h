@@ -9,9 +9,10 @@
 
 namespace calque::quant {
 
-// Of a grid of groups: value = scale * code + offset, with scales and offsets already rounded to
-// what the grid stores. Integer zero points are offset = -scale * z; in fp32 that is exact, and
-// scale * code + offset has the bits of scale * (code - z) for every fp16 scale and z, code < 256.
+// A matrix on a grid of groups: value = scale * code + offset, with scales and offsets already
+// rounded to the grid's precision. An integer zero point z is offset = -scale * z. That is exact in
+// fp32, and scale * code + offset has the bits of scale * (code - z) for every fp16 scale and z,
+// code < 256.
 struct GroupCodes {
   Matrix<std::uint8_t> codes_NK;
   Matrix<float> scales_NG;
@@ -19,17 +20,17 @@ struct GroupCodes {
   // Group of each column; empty: column / group_size. Only activation-ordered GPTQ files need it.
   std::vector<std::int32_t> group_of_column_K;
 
-  // Zero points z_NG of a kMiddleCode or kZeroPoint grid: rint(-offset / scale).
+  // Zero points of a kMiddleCode or kZeroPoint grid: rint(-offset / scale).
   Matrix<std::uint8_t> zeros_NG() const;
 };
 
-// Of a grid with `block`: the rows as a GGUF file stores them, B bytes each.
+// A matrix on a grid with `block`: rows of B bytes as a GGUF file stores them.
 struct BlockRows {
   Matrix<std::uint8_t> rows_NB;
 };
 
-// The neutral form between methods and formats: a packer does no rounding, and unpack(pack(q))
-// dequantizes to the same bits as q.
+// The neutral form between methods and formats. Packers do not round: unpack(pack(q)) dequantizes
+// to the same bits as q.
 struct QuantizedMatrix {
   Grid grid;
   std::variant<GroupCodes, BlockRows> stored;  // BlockRows if and only if grid.block
@@ -43,10 +44,10 @@ struct QuantizedMatrix {
   Index in_features() const;
 };
 
-// Group of each of `in_features` columns when groups are consecutive.
+// The group of each of `in_features` columns when groups are consecutive.
 std::vector<std::int32_t> consecutive_groups(Index in_features, Index group_size);
 
-// fp32 values [N, K]; of `count` rows from `first` on.
+// The fp32 values [N, K], or `count` rows of them from `first` on.
 Matrix<float> dequantize(const QuantizedMatrix& q);
 Matrix<float> dequantize(const QuantizedMatrix& q, Index first, Index count);
 

@@ -12,19 +12,18 @@
 
 namespace calque::quant {
 
-// RoundingReport::method of GGUF blocks that were rounded as llama.cpp does with an importance
-// matrix.
+// RoundingReport::method of GGUF blocks rounded as llama.cpp does with an importance matrix.
 inline constexpr std::string_view kByImportance = "imatrix";
 
-// What happened to one matrix, for the report; nothing here is silent.
+// The outcome for one matrix; nothing happens silently.
 struct RoundingReport {
-  std::string method;  // what really ran: a Rounding's name, or kByImportance
+  std::string method;  // the method that really ran: a Rounding's name, or kByImportance
   double loss = 0;     // tr(E G E^T) / tokens, E = dequantized - original; 0 without statistics
   double relative_error = 0;  // tr(E G E^T) / tr(W G W^T); without statistics |E|^2 / |W|^2
   double damp_percent =
       0;  // GPTQ: damping that was used, in the job file's unit (0.01 = 1 % of the mean diagonal)
   Index dead_columns = 0;       // inputs that were zero for every token
-  std::string fallback_reason;  // why `method` is not the one asked for; empty otherwise
+  std::string fallback_reason;  // reason if `method` is not the one asked for; else empty
 };
 
 struct Rounded {
@@ -32,17 +31,16 @@ struct Rounded {
   RoundingReport report;
 };
 
-// Rounds matrices that read the same site. Work that only depends on the site (GPTQ's
-// factorisation) is done once. From one thread at a time.
+// Rounds matrices that read the same site. Work that depends only on the site (GPTQ's
+// factorisation) is done once. Call from one thread at a time.
 using SiteRounder = std::function<Rounded(Matrix<float> weight_NK, const Grid& grid)>;
 
-// A rounding method with its options closed over. `stats` may be empty (not calibrated). They are
-// consumed: a Gram matrix is the largest thing that a site has, and its memory is used again.
+// A rounding method with its options bound. `stats` may be empty (not calibrated). They are
+// consumed: a Gram matrix is the largest object of a site, and its memory is reused.
 using Rounder = std::function<SiteRounder(quant::InputStats stats, const Exec& exec)>;
 
-// A matrix whose rows need nothing of each other is read and rounded a strip of rows of so many
-// weights at a time (2 MiB of fp32); with the copies that a search makes, that takes eight times as
-// much.
+// A matrix whose rows are independent is read and rounded in strips of about this many weights
+// (2 MiB of fp32). With the copies that a search makes, a strip takes eight times as much memory.
 inline constexpr Index kRowStripWeights = Index{1} << 19;
 inline constexpr std::uint64_t kRowStripBytes = 8 * sizeof(float) * kRowStripWeights;
 

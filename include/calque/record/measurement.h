@@ -21,8 +21,8 @@ struct Interval {
   bool known() const { return high > 0; }  // files of earlier versions have none
 };
 
-// How many predictions have a KL divergence of which size: bin i counts those from
-// 10^(kLog10First + i kLog10Step) on; the first and the last bin take what lies beyond, too.
+// Number of predictions by size of their KL divergence: bin i counts those from
+// 10^(kLog10First + i kLog10Step) on. The first and last bins also count everything beyond.
 struct KlHistogram {
   static constexpr double kLog10First = -9;
   static constexpr double kLog10Step = 0.25;
@@ -31,7 +31,7 @@ struct KlHistogram {
   double log10_first = kLog10First;         // another version's file may have other bins
   double log10_step = kLog10Step;
 
-  double edge(std::size_t bin) const;  // where it begins, in nats
+  double edge(std::size_t bin) const;  // lower edge in nats
 };
 
 // Divergence of a model's next-token distributions from the reference's, over all predictions of
@@ -56,21 +56,22 @@ struct DivergenceResult {
   KlHistogram kl_histogram;
 };
 
-// What a row of an evaluation is. The original with a rounded key/value cache is kOriginal.
+// The kind of model in a row of an evaluation. The original with a rounded key/value cache is
+// kOriginal.
 enum class ModelKind { kReference, kNoiseFloor, kArtifact, kOriginal };
 std::string_view name_of(ModelKind kind);  // "reference", "noise_floor", "artifact", "original"
 
-// What was measured of one model on one text.
+// Results for one model on one text.
 struct Measurement {
   std::string label;
   ModelKind kind = ModelKind::kArtifact;
-  std::string kv_cache;              // name of the rounding of keys and values; "": none
-  std::uint64_t kv_cache_bytes = 0;  // of one sequence of the windows' length; 0: not rounded
+  std::string kv_cache;              // name of the key/value rounding; "": none
+  std::uint64_t kv_cache_bytes = 0;  // for one sequence of the window length; 0: not rounded
   PerplexityResult perplexity_hf;
   PerplexityResult perplexity_llamacpp;
   DivergenceResult divergence;  // zeros for the reference itself
 
-  bool compared() const {  // not the reference; and the file has numbers
+  bool compared() const {  // false for the reference, and if the file has no numbers
     return kind != ModelKind::kReference &&
            (divergence.kl_mean != 0 || divergence.top1_agreement != 0);
   }

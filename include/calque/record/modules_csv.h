@@ -8,16 +8,16 @@
 
 namespace calque::record {
 
-// modules.csv: a row a quantized matrix, in the order in which they were rounded.
+// The header and rows of modules.csv: one row per quantized matrix, in rounding order.
 std::string modules_csv_header();
 std::string modules_csv_row(const ModuleReport& module);
 
-// The rows as passes over the model in the order they ran: a name that comes again begins a new
-// one.
+// Splits the rows into passes over the model, in the order they ran: a repeated name begins a new
+// pass.
 std::vector<std::vector<ModuleReport>> passes_from(const io::Csv& modules);
 
-// What follows "layers.N." in a module's name, without experts' numbers; the name if it has no
-// number.
+// The part of a module's name after "layers.N.", without experts' numbers; the whole name if it has
+// no layer number.
 std::string role_of(const std::string& module);
 
 }  // namespace calque::record

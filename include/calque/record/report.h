@@ -20,39 +20,39 @@ struct ModuleReport {
   quant::Grid grid;    // read from a file: bits and group size only
   Index out_features = 0;
   Index in_features = 0;
-  Index tokens = 0;            // calibration rows its statistics hold
-  Index nonfinite_tokens = 0;  // rows that were left out
+  Index tokens = 0;            // calibration rows in its statistics
+  Index nonfinite_tokens = 0;  // rows left out
   quant::RoundingReport rounding;
   double seconds = 0;
   double bits_per_weight = 0;  // scales and offsets included
-  // How far the correction for what was rounded upstream moved the weights before they were rounded
-  // (quant/upstream.h), relative; losses and errors are against the moved ones. 0: not corrected.
+  // Relative change of the weights by the upstream correction (quant/upstream.h). Losses and errors
+  // are measured against the corrected weights. 0: not corrected.
   double upstream_shift = 0;
 };
 
-// Resident memory of one stage at its worst, as planned (pipeline/memory_plan.h) and as measured
-// (0: the kernel does not tell stages apart).
+// Peak resident memory of one stage, as planned (forecast/memory_plan.h) and as measured (0: the
+// kernel cannot tell stages apart).
 struct StagePeak {
   std::string stage;
   std::uint64_t predicted_bytes = 0;
   std::uint64_t measured_bytes = 0;
 };
 
-// What was predicted of the job: before it started, its time anew after the first block.
+// Predictions for the job: made before it started, the time again after the first block.
 struct Predicted {
   double seconds = 0;        // 0: nothing was predicted
   std::string seconds_from;  // "estimate", "first block" (forecast/time.h)
   StageSeconds stages;
   std::uint64_t peak_bytes = 0;
   std::uint64_t disk_bytes = 0;
-  std::vector<std::uint64_t> file_bytes;  // of each export's weights, as ArtifactReport::file_bytes
+  std::vector<std::uint64_t> file_bytes;  // weights of each export, as ArtifactReport::file_bytes
 };
 
 // One export that was written.
 struct ArtifactReport {
   formats::ExportPlan plan;
   std::uint64_t file_bytes = 0;
-  double bits_per_weight = 0;  // everything counts: embeddings, head, scales, norms
+  double bits_per_weight = 0;  // all tensors: embeddings, head, scales, norms
   std::vector<ModuleReport> modules;
 
   std::string name() const { return plan.request.path.filename().string(); }
@@ -71,7 +71,7 @@ struct EvaluationReport {
   std::vector<Measurement> models;
 
   const Measurement& reference() const { return models.front(); }
-  // With keys and values at full precision; null: not measured.
+  // The model with keys and values at full precision; null: not measured.
   const Measurement* find(ModelKind kind) const;
   const Measurement* artifact(std::size_t index) const;
   const Measurement* artifact(const std::string& label) const;
@@ -79,28 +79,28 @@ struct EvaluationReport {
 
 struct Report {
   std::string job_name;
-  std::string calque_version;  // read from a file: of the calque that wrote it
-  std::string source_name;     // of the model's folder or file
+  std::string calque_version;  // in a report read from a file: the version that wrote it
+  std::string source_name;     // name of the model's folder or file
   int threads = 0;
   text::Manifest calibration;
   std::vector<ArtifactReport> artifacts;
-  // The first is the main one: the first text at evaluate.seqlen; then the other texts, then longer
-  // windows that the key/value cache was asked at. Empty: not evaluated.
+  // The first is the main one: the first text at evaluate.seqlen. Then come the other texts, then
+  // the longer windows for the key/value cache. Empty: not evaluated.
   std::vector<EvaluationReport> evaluations;
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
-  std::string forward_dtype;   // what `auto` became
-  StageDevices stage_devices;  // where each stage ran: "cpu", "cuda:0"
+  std::string forward_dtype;   // resolved value of `auto`
+  StageDevices stage_devices;  // device of each stage: "cpu", "cuda:0"
   StageSeconds stages;
   double seconds = 0;
   std::uint64_t peak_bytes = 0;  // resident set, from the kernel
   std::uint64_t predicted_peak_bytes = 0;
-  std::uint64_t activation_file_bytes = 0;  // the most that was in files at a time
+  std::uint64_t activation_file_bytes = 0;  // peak size of activations in files
   std::vector<StagePeak> stage_peaks;
   Predicted predicted;
-  std::vector<std::string> shared;  // what came from other jobs: "tokens", "statistics"
+  std::vector<std::string> shared;  // taken from other jobs: "tokens", "statistics"
   std::vector<std::string> warnings;
-  int resumed = 0;  // how often the run was gone on with
+  int resumed = 0;  // number of times the run was resumed
 };
 
 }  // namespace calque::record

@@ -8,19 +8,19 @@
 
 namespace calque::record {
 
-// The report as metrics.json holds it: sizes, metrics, seconds by stage, peak memory. No local
-// paths: artifacts appear under their file names.
+// The report as metrics.json: sizes, metrics, seconds by stage, peak memory. No local paths:
+// artifacts appear under their file names.
 std::string report_json(const Report& report);
-// The same read back. What a file of another version lacks stays at its default (0, empty), plans
-// hold what the file says of them, and evaluations of nothing are left out; a value of another kind
-// is Error(kInput).
+// Reads a report back. Fields that another version's file lacks keep their defaults (0, empty),
+// plans contain what the file says of them, and evaluations without results are left out. A value
+// of another type is Error(kInput).
 Report report_from(const io::Json& metrics);
 
-// What was used for calibration, exactly: calibration_manifest.json.
+// The exact calibration data: calibration_manifest.json.
 std::string manifest_json(const text::Manifest& manifest);
 text::Manifest manifest_from(const io::Json& json);
 
-// What metrics.json holds under "evaluations".
+// The "evaluations" value of metrics.json.
 std::string evaluations_json(const std::vector<EvaluationReport>& evaluations);
 
 // {"tokenize": ..., ..., "evaluate": ...}

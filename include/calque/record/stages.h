@@ -18,7 +18,7 @@ struct StageSeconds {
   double evaluate = 0;
 };
 
-// The stages with their names, in the order in which they come.
+// The stages with their names, in order.
 struct NamedStage {
   std::string_view name;
   double StageSeconds::*seconds;
@@ -48,8 +48,8 @@ inline StageSeconds difference(const StageSeconds& after, const StageSeconds& be
   return result;
 }
 
-// Where each stage runs: "cpu", "cuda", "cuda:N"; in a job also "auto" (a GPU where this machine
-// has one and it can do all that the stage needs), or "": as the job's device says.
+// Device of each stage: "cpu", "cuda", "cuda:N". In a job also "auto" (a GPU, if this machine has
+// one that provides everything the stage needs), or "" (the job's device).
 struct StageDevices {
   std::string forward;
   std::string statistics;

@@ -10,7 +10,7 @@
 
 namespace calque::report {
 
-// What a model may cost. All that are given hold at once.
+// Limits for a model. All given limits apply together.
 struct Bounds {
   std::optional<double> max_kl;
   std::optional<std::uint64_t> max_bytes;
@@ -25,23 +25,24 @@ struct Advice {
 
 struct Recommendation {
   std::vector<Advice> advice;
-  std::vector<Point> front;  // that no other beats in both size and KL divergence, by size
+  std::vector<Point> front;  // models that no other beats in both size and KL divergence, by size
 };
 
-// From models that were measured against one original. With a bound on error alone: the smallest
-// within; with a bound on size: the lowest KL divergence within both. Without bounds: the closest,
-// the best value for usual error bounds, and the smallest. Error(kConfig): "E253" if nothing was
-// measured, "E254" if no model is within the bounds (with the nearest).
+// Recommends among models measured against one original. With a bound on the error alone: the
+// smallest model within it. With a bound on size: the lowest KL divergence within all bounds.
+// Without bounds: the closest to the original, the best for usual error bounds, and the smallest.
+// Error(kConfig): "E253" if nothing was measured, "E254" if no model is within the bounds (names
+// the nearest).
 Recommendation recommend(const std::vector<Point>& points, const Bounds& bounds);
 
-// A model that many people run, by its shapes alone.
+// A widely used model, known only by its shapes.
 struct CommonModel {
   std::string_view label;  // "8B"
   std::string_view name;   // "Llama-3-8B"
 };
 const std::vector<CommonModel>& common_models();
 
-// What is usually made of a model.
+// A common export of a model.
 struct UsualExport {
   std::string_view name;  // "Q4_K_M", "GPTQ 4 bit g128"
   std::string_view format;
@@ -54,7 +55,7 @@ struct ExportSize {
   std::uint64_t tensor_bytes = 0;  // exact; a GGUF file adds its tokenizer and header (0.7 to 8 MB)
   double bits_per_weight = 0;
 };
-// By formats::plan_export from the model's shapes (its weights as float16), no files read.
+// Computed by formats::plan_export from the model's shapes (weights as float16); reads no files.
 ExportSize export_size(const CommonModel& model, const UsualExport& usual);
 
 }  // namespace calque::report

@@ -5,8 +5,8 @@
 
 namespace calque::resume {
 
-// What a run has saved and how to go on from there, as a sentence for whatever ends the process:
-// "Blocks 0-37 are saved: calque resume runs/a1"; "": nothing. Safe from any thread.
+// One sentence on the saved state of a run and how to resume it, for code that ends the process:
+// "Blocks 0-37 are saved: calque resume runs/a1"; "" if nothing is saved. Safe from any thread.
 class SavedRun {
  public:
   std::string sentence() const {

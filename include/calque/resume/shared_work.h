@@ -16,19 +16,19 @@
 
 namespace calque::resume {
 
-// What one job of a sweep has computed and others need as well, bit for bit: a job that takes it
-// from here writes the same artifacts as one that computes it. Kept in memory (tokens, reference)
-// and in a folder that other processes and later runs may use, too (statistics). Made once for a
-// sweep, given to its jobs one after another; not for several threads.
+// Results of one job of a sweep that other jobs need bit for bit: a job that takes them from here
+// writes the same artifacts as one that computes them. Tokens and the reference are kept in memory,
+// statistics in a folder that other processes and later runs may use. Create one per sweep and pass
+// it to one job after another; not thread-safe.
 class SharedWork {
  public:
   struct Options {
-    std::filesystem::path folder;  // made when something is written
+    std::filesystem::path folder;  // created when something is written
     bool tokens = true;
     bool reference = true;
     bool statistics = true;  // jobs with propagate_error: false only
   };
-  // One kind of work that a job took over, and what it took when it was done first.
+  // One kind of work that a job took over, with the seconds it took to compute originally.
   struct Taken {
     std::string what;  // "tokens", "reference", "statistics"
     double seconds = 0;
@@ -38,20 +38,20 @@ class SharedWork {
   ~SharedWork();
 
   // For the jobs ----------------------------------------------------------------------------------
-  // Forgets what the job before took over.
+  // Clears the list of work taken over by the previous job.
   void start_job() { taken_.clear(); }
-  // What `make` returns, now or under the same key before.
+  // The result of `make`, called now or earlier under the same key.
   text::PackedTokens tokens(const std::string& key,
                             const std::function<text::PackedTokens()>& make);
-  // Statistics under `key`, complete or to be filled; null: not shared.
+  // Statistics under `key`, complete or still to be filled; null: not shared.
   StatisticsStore* statistics(const std::string& key);
-  // Final hidden states of the job's original, in memory; with runtime.max_ram in unnamed files.
-  // Null: not shared.
+  // Final hidden states of the job's original, in memory; in unnamed files if runtime.max_ram is
+  // set. Null: not shared.
   std::shared_ptr<eval::ReferenceStates> reference(const job::Job& job);
   void took(const std::string& what, double seconds);
 
   // For the sweep ---------------------------------------------------------------------------------
-  // By the last job; each kind once.
+  // Work that the last job took over; each kind at most once.
   const std::vector<Taken>& taken() const { return taken_; }
 
  private:
@@ -66,17 +66,17 @@ class SharedWork {
   std::vector<Taken> taken_;
 };
 
-// What the statistics of a pass depend on, beside the job.
+// Inputs other than the job that determine the statistics of a pass.
 struct Measurement {
   const model::FamilySpec& family;
   const text::Manifest& calibration;
   const text::TokenBlocks& tokens;
-  std::string forward_dtype;  // what `auto` became
+  std::string forward_dtype;  // resolved value of `auto`
   const job::StageDevices& devices;
 };
 
-// Where the statistics of this pass are or go; null if nothing is shared, or if no other job could
-// use them: with propagate_error they feel the codes.
+// The store for the statistics of this pass. Null if nothing is shared, or if no other job could
+// use them: with propagate_error they depend on the codes.
 StatisticsStore* shared_statistics(const job::Job& job, const Measurement& measurement,
                                    SharedWork* shared);
 

@@ -11,35 +11,36 @@
 
 namespace calque::resume {
 
-// The statistics of every input site of a model in a folder, a file a block, so that jobs whose
-// statistics are the same measure them once. Each file appears whole or not at all; several
-// processes may fill one folder, since they write the same bytes. Holds one site in memory at a
-// time.
+// The statistics of all input sites of a model in a folder, one file per block, so that jobs with
+// the same statistics measure them once. Each file appears whole or not at all. Several processes
+// may fill one folder, since they write the same bytes. Holds one site in memory at a time.
 //
-// block-0007/model.safetensors: `sites` I64 [S], indices into BlockSpec::sites in the order in
-// which they were seen; of the i-th of them `i.counts` I64 [2] (tokens, tokens left out), and
-// unless it saw none `i.gram` F32 [K (K + 1) / 2], rows of the upper triangle one after another,
-// and `i.magnitude` F64 [K]. `complete` holds the seconds that measuring took.
+// block-0007/model.safetensors holds `sites` I64 [S], indices into BlockSpec::sites in the order of
+// arrival. For site number i of these it holds `i.counts` I64 [2] (tokens, tokens left out) and,
+// unless there were none, `i.gram` F32 [K (K + 1) / 2], the rows of the upper triangle one after
+// another, and `i.magnitude` F64 [K]. The file `complete` holds the seconds spent on measuring.
 class StatisticsStore {
  public:
   using Seen = std::vector<std::pair<const model::SiteSpec*, quant::InputStats>>;
 
-  // `key`: what the statistics depend on; the folder is named by its hash.
+  // `key` describes everything the statistics depend on; its hash names the folder.
   StatisticsStore(const std::filesystem::path& folder, const std::string& key);
 
   bool complete() const;
-  double seconds() const;  // of measuring them; 0 unless complete
+  double seconds() const;  // spent on measuring; 0 unless complete
 
-  // False, from then on, if the disk has no room for `bytes` (of all blocks): nothing is written.
+  // Returns false if the disk has no room for `bytes` (all blocks); nothing is written from then
+  // on.
   bool make_room(std::uint64_t bytes);
-  // Those of one block. A write that fails ends the saving, not the job.
+  // Saves one block's statistics. A write that fails ends the saving, not the job.
   void save(const model::BlockSpec& block, const Seen& sites);
-  // Says that all blocks are there, if they are: a pass that went on where another stopped saw
-  // only some.
+  // Marks the store complete if all blocks are present (a resumed pass may have seen only some).
   void finish(const model::FamilySpec& family, double seconds);
-  const std::string& trouble() const { return trouble_; }  // why nothing is written; "": it is
+  const std::string& trouble() const {
+    return trouble_;
+  }  // reason that nothing is written; "" if all is well
 
-  // The sites of a block in the order in which they were seen.
+  // The sites of a block in the order of arrival.
   std::vector<const model::SiteSpec*> sites(const model::BlockSpec& block) const;
   // Error(kInput, "E197") if the file is damaged.
   quant::InputStats load(const model::BlockSpec& block, const model::SiteSpec& site) const;
@@ -56,7 +57,7 @@ class StatisticsStore {
   std::string trouble_;
 };
 
-// Of all blocks of a model on disk.
+// Bytes on disk for all blocks of a model.
 std::uint64_t statistics_bytes(const model::FamilySpec& family);
 
 }  // namespace calque::resume

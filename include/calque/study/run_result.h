@@ -33,10 +33,10 @@ struct ArtifactResult {
   std::uint64_t file_bytes = 0;
   std::uint64_t tensor_bytes = 0;
   double bits_per_weight = 0;
-  std::vector<TextResult> texts;  // none: not evaluated
+  std::vector<TextResult> texts;  // empty: not evaluated
 };
 
-// What is known of a run that has ended: points/<hash>/point.json.
+// The result of a run that has ended: points/<hash>/point.json.
 struct RunResult {
   int point = 0;
   int replicate = 0;
@@ -54,17 +54,17 @@ struct RunResult {
   double forward_seconds = 0;
   double evaluate_seconds = 0;
   std::uint64_t peak_bytes = 0;
-  std::vector<resume::SharedWork::Taken> shared;  // with what it took when it was done first
+  std::vector<resume::SharedWork::Taken> shared;  // with the original seconds of each
   bool artifacts_kept = false;
 
   bool done() const { return !failure.any(); }
 };
 
-// `report` null: it failed.
+// `report` is null if the run failed.
 RunResult result_of(const Run& run, const record::Report* report);
 
 void write_result(const std::filesystem::path& folder, const RunResult& result);
-// nullopt: not ended, or the file is damaged (then it is as if the run had not ended).
+// nullopt if the run has not ended, or if the file is damaged (treated as not ended).
 std::optional<RunResult> read_result(const std::filesystem::path& folder);
 
 }  // namespace calque::study

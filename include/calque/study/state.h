@@ -13,14 +13,14 @@
 
 namespace calque::study {
 
-// What is there of a sweep: results of the runs that have ended, by hash.
+// The results of the runs that have ended, by hash.
 using Results = std::map<std::string, RunResult>;
 Results read_results(const SweepPlan& plan);
 
-// Where a point stands: "done", "failed", "claimed" (somebody works on it), "pending".
+// State of a point: "done", "failed", "claimed" (a process works on it), "pending".
 struct PointState {
   std::string state;
-  std::string who;  // of a claimed one: "host, process 123"
+  std::string who;  // holder of a claimed point: "host, process 123"
 };
 std::vector<PointState> point_states(const SweepPlan& plan, const Results& results);
 
@@ -28,25 +28,24 @@ struct Progress {
   std::size_t done = 0;  // runs
   std::size_t failed = 0;
   std::size_t pending = 0;
-  double spent_seconds = 0;  // of those that have ended
-  // What they would have taken longer without sharing: for each piece of work that was taken over,
-  // what it took when it was done first.
+  double spent_seconds = 0;  // sum over the runs that have ended
+  // Seconds saved by sharing: for each piece of work taken over, the time it took originally.
   double saved_seconds = 0;
-  // Of what is still to do: from the mean of what is done; before that counted from shapes
+  // Estimate for the remaining runs: from the mean of the finished ones, before that from shapes
   // (forecast/time.h). nullopt: nothing is left.
   std::optional<double> remaining_seconds;
 };
-// Of the points that `selected` has; empty: all.
+// Progress over the points in `selected`; empty: all.
 Progress progress_of(const SweepPlan& plan, const Results& results,
                      const std::set<int>& selected = {});
 
-// Points whose first artifact no other point beats in both bytes on disk and KL divergence (mean of
-// its replicates), by number. Only points that are done and were evaluated.
+// Numbers of the points whose first artifact no other point beats in both bytes on disk and KL
+// divergence (mean over its replicates). Only points that are done and were evaluated.
 std::set<int> pareto_points(const SweepPlan& plan, const Results& results);
-// The one with the lowest KL divergence; nullopt: none was evaluated.
+// The point with the lowest KL divergence; nullopt: none was evaluated.
 std::optional<int> nearest_point(const SweepPlan& plan, const Results& results);
 
-// The replicates of one point, folded into one line.
+// The replicates of one point, combined.
 class Fold {
  public:
   Fold(const PlannedPoint& planned, const Results& results) {
@@ -63,25 +62,25 @@ class Fold {
 
   // Every replicate is done.
   bool complete() const { return missing_ == 0 && failure_ == nullptr; }
-  const Failure* failure() const { return failure_; }  // the first; null: none
+  const Failure* failure() const { return failure_; }  // first failure; null: none
   const std::vector<const RunResult*>& done() const { return done_; }
   const RunResult& first() const { return *done_.front(); }
 
-  // Of the artifact, on the main text; null: not evaluated.
+  // The first replicate's result for the artifact on the main text; null: not evaluated.
   const TextResult* main_text(std::size_t artifact) const {
     if (done_.empty() || artifact >= first().artifacts.size()) return nullptr;
     const std::vector<TextResult>& texts = first().artifacts[artifact].texts;
     return texts.empty() ? nullptr : &texts.front();
   }
 
-  // Over the replicates that are done; at least one.
+  // Mean over the finished replicates; there must be at least one.
   template <typename Get>
   double mean(std::size_t artifact, const Get& get) const {
     double sum = 0;
     for (const RunResult* run : done_) sum += get(*run, run->artifacts.at(artifact));
     return sum / static_cast<double>(done_.size());
   }
-  // Of the sample (n - 1); 0 for fewer than two.
+  // Sample standard deviation (n - 1); 0 for fewer than two replicates.
   template <typename Get>
   double deviation(std::size_t artifact, const Get& get) const {
     if (done_.size() < 2) return 0;

@@ -11,10 +11,10 @@
 
 namespace calque::text {
 
-// Where calibration or evaluation tokens come from.
+// A source of calibration or evaluation text.
 struct TextSource {
   std::filesystem::path path;        // .txt, .jsonl, each also with .gz or .zst
-  std::string text_column = "text";  // .jsonl: the key that holds the text
+  std::string text_column = "text";  // .jsonl: key that holds the text
   std::optional<std::string>
       split_on;       // .txt: documents are separated by this; default: one document
   double weight = 0;  // share of the rows; 0: sources without a weight share the rest equally
@@ -22,21 +22,22 @@ struct TextSource {
 
 enum class Packing {
   kConcat,    // documents joined, cut into full rows; a row may span documents
-  kTruncate,  // one row a document that has at least seqlen tokens, cut to seqlen; shorter ones are
+  kTruncate,  // one row per document of at least seqlen tokens, cut to seqlen; shorter ones are
               // counted as skipped
-  kPad,  // one row a document, cut to seqlen, shorter ones padded; padding never enters statistics
+  kPad,       // one row per document, cut or padded to seqlen; padding never enters statistics
 };
 
 struct PackingOptions {
-  std::int64_t n_samples = 0;  // rows; exact: fewer available is Error(kInput, "E201")
-  std::int64_t seqlen = 0;     // tokens a row
-  std::uint64_t seed = 0;      // which rows: a seeded shuffle of all rows (kConcat: of all windows)
+  std::int64_t n_samples =
+      0;  // number of rows, exactly; if fewer are available: Error(kInput, "E201")
+  std::int64_t seqlen = 0;  // tokens per row
+  std::uint64_t seed = 0;   // seeds the shuffle that selects rows (kConcat: windows)
   Packing packing = Packing::kConcat;
   bool add_bos = true;  // begin every row with the tokenizer's prefix() (never twice)
   bool parse_special = true;
 };
 
-// Rows of token ids, all `seqlen` long, with the number of leading tokens that are real.
+// Rows of token ids, each `seqlen` long, with the number of leading tokens that are real.
 struct TokenBlocks {
   Matrix<std::int32_t> ids_BS;
   std::vector<std::int64_t> lengths_B;  // == seqlen except with kPad
@@ -46,10 +47,10 @@ struct TokenBlocks {
   std::int64_t token_count() const;  // real tokens
 };
 
-// What was used, exactly: for calibration_manifest.json.
+// The exact data that was used, for calibration_manifest.json.
 struct SourceReport {
   std::string path;    // file name only: no local folders in published files
-  std::string sha256;  // of the file's bytes
+  std::string sha256;  // hash of the file's bytes
   std::int64_t documents = 0;
   std::int64_t tokens = 0;  // in the source
   std::int64_t rows_available = 0;
@@ -59,7 +60,7 @@ struct SourceReport {
 };
 struct Manifest {
   std::vector<SourceReport> sources;
-  std::string tokens_sha256;            // of ids_BS, int32 little-endian row-major
+  std::string tokens_sha256;            // hash of ids_BS, int32 little-endian row-major
   std::string tokenizer;                // Tokenizer::description()
   std::vector<std::int32_t> first_ids;  // first 16 of the first row
 };
@@ -69,21 +70,21 @@ struct PackedTokens {
   Manifest manifest;
 };
 
-// Tokenizes and packs. E201 names, for each source, the rows it could give, and the n_samples that
-// would fit.
+// Tokenizes and packs. E201 states the rows that each source can give, and the n_samples that would
+// fit.
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
                          const PackingOptions& options);
 
-// Evaluation order: the whole file as one string, no shuffling, consecutive windows of `seqlen`; at
-// most `windows` of them (0: all full ones). No special tokens are added. Error(kInput) if not even
-// one is full.
+// Windows in evaluation order: the whole file as one string, no shuffling, consecutive windows of
+// `seqlen`, at most `windows` of them (0: all full ones). Adds no special tokens. Error(kInput) if
+// not even one window is full.
 PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                  std::int64_t seqlen, std::int64_t windows);
 
-// Pre-tokenized ids: a .safetensors file (tensor "input_ids", or its only integer tensor) of
-// rank 1 (cut into full rows of `seqlen`) or 2 (rows as they are; `seqlen` 0 or equal to its width,
-// or smaller: cut). `n_samples` 0: all; more than there are is E201. Ids outside [0, vocab_size)
-// are Error(kInput).
+// Loads pre-tokenized ids from a .safetensors file (tensor "input_ids", or its only integer tensor)
+// of rank 1 (cut into full rows of `seqlen`) or rank 2 (one row each; `seqlen` 0 or the width keeps
+// them whole, a smaller one cuts them). `n_samples` 0 takes all; more than there are is E201. Ids
+// outside [0, vocab_size) are Error(kInput).
 PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
                          std::int64_t n_samples, std::int64_t vocab_size);
 

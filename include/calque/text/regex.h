@@ -16,39 +16,40 @@ struct Span {
   std::size_t end = 0;
 };
 
-// Why a pattern cannot be compiled, or not be matched; the caller knows whose pattern it is.
+// A pattern that cannot be compiled or matched. The caller knows where the pattern came from.
 class RegexError : public std::runtime_error {
  public:
   RegexError(const std::string& reason, std::size_t offset)
       : std::runtime_error(reason), offset_(offset) {}
-  std::size_t offset() const { return offset_; }  // in the pattern, where compiling stopped
+  std::size_t offset() const { return offset_; }  // position in the pattern where compiling stopped
 
  private:
   std::size_t offset_;
 };
 
-// A compiled regular expression of PCRE2. Immutable, so safe to share between threads.
+// A compiled PCRE2 regular expression. Immutable, so it can be shared between threads.
 class Regex {
  public:
   struct Options {
     // Patterns and texts are valid UTF-8; classes follow Unicode; ^ and $ match at every line.
     bool unicode_lines = false;
-    bool anchored = false;  // matches begin where the search begins
-    // Steps after which a match is given up (RegexError); 0: PCRE2's own limit, and machine code
-    // where the processor has a just-in-time compiler, with the same matches.
+    bool anchored = false;  // a match must begin where the search begins
+    // Steps after which a match is abandoned (RegexError). 0: PCRE2's own limit, and just-in-time
+    // compiled code if the processor supports it, with the same matches.
     std::uint32_t match_limit = 0;
   };
-  // Throws RegexError if `pattern` is no regular expression.
+  // Throws RegexError if `pattern` is not a valid regular expression.
   Regex(std::string_view pattern, const Options& options);
 
-  // Searches one text again and again, in scratch memory of its own. Borrows both arguments.
+  // Searches one text repeatedly, with its own scratch memory. Borrows both arguments.
   class Search {
    public:
     Search(const Regex& regex, std::string_view text);
     ~Search();
     Search(const Search&) = delete;
     Search& operator=(const Search&) = delete;
-    // The first match that begins at `start` or after. Throws RegexError if the search is given up.
+    // The first match that begins at or after `start`. Throws RegexError if the search is
+    // abandoned.
     std::optional<Span> from(std::size_t start);
 
    private:
@@ -60,7 +61,7 @@ class Regex {
     std::unique_ptr<Scratch> scratch_;
   };
 
-  // Whether there is a match from the beginning of `text` on.
+  // True if `text` matches from its beginning.
   bool matches(std::string_view text) const { return Search(*this, text).from(0).has_value(); }
 
  private:

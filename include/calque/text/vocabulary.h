@@ -9,8 +9,8 @@
 
 namespace calque::text {
 
-// What GGUF needs to know of a tokenizer: data, no behaviour. Follows the converter conventions of
-// formats_gguf.md section 5.7.
+// The part of a tokenizer that GGUF stores: data, no behaviour. Follows the conventions of
+// llama.cpp's converter (src/formats/README.md, "Tokenizer").
 struct Vocabulary {
   enum class Kind { kSentencePiece, kByteLevelBpe };  // tokenizer.ggml.model "llama" / "gpt2"
   enum class TokenType : std::int32_t {
@@ -37,11 +37,10 @@ struct Vocabulary {
 
 // Reads tokenizer.model of a model folder, or tokenizer.json (BPE with byte fallback:
 // kSentencePiece; byte-level: kByteLevelBpe), with tokenizer_config.json, generation_config.json,
-// config.json and chat_template.jinja where present. `pre` is decided from the pre-tokenizer's
-// content; one that no known name matches is Error(kInput) unless `pre_override` is given. Tokens
-// are padded with
+// config.json and chat_template.jinja if present. `pre` follows from the pre-tokenizer's content;
+// an unknown pre-tokenizer is Error(kInput) unless `pre_override` is given. Tokens are padded with
 // "[PADi]" up to `vocab_size` (the rows of the embedding); more tokens than rows is Error(kInput).
-// Of a GGUF file: what it says, whatever `pre` it names.
+// For a GGUF file, returns its own vocabulary with any `pre`.
 Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t vocab_size,
                            const std::string& pre_override = "");
 
