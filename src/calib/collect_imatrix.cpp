@@ -20,7 +20,8 @@
 namespace calque::calib {
 namespace {
 
-// What llama.cpp reads: the file less one newline at its end, with the tokens around it.
+// Token ids as llama.cpp computes them: drops one newline at the end of the file and adds the
+// tokenizer's prefix and suffix.
 text::TokenIds ids_of(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
                       bool parse_special) {
   std::string content = io::read_text(path);
@@ -33,7 +34,7 @@ text::TokenIds ids_of(const std::filesystem::path& path, const text::Tokenizer& 
   return ids;
 }
 
-// How many chunks the text gives.
+// The number of chunks to measure; Error(kInput, "E201") if the text has not even one.
 Index chunk_count(const std::filesystem::path& path, Index tokens, const ImatrixRequest& request) {
   const Index available = tokens / request.chunk_size;
   if (available == 0)
@@ -44,7 +45,7 @@ Index chunk_count(const std::filesystem::path& path, Index tokens, const Imatrix
   return request.chunks > 0 ? std::min(request.chunks, available) : available;
 }
 
-// Sums at the sites of one block, while rows of one batch after another pass by.
+// Adds up squares at the sites of one block as batches of rows pass by.
 class BlockSums : public forward::BlockObserver {
  public:
   explicit BlockSums(bool wants_output) : wants_output_(wants_output) {}
@@ -79,8 +80,8 @@ class BlockSums : public forward::BlockObserver {
   std::map<const model::SiteSpec*, SquareCollector> sums_;
 };
 
-// Chunks go through a block some at a time: what the runner keeps between the stages of a block is
-// several times as wide as the hidden states. A sequence is one thread's work.
+// Sends the chunks through a block in batches: the data kept between the stages of a block is
+// several times as wide as the hidden states. Each sequence is processed by one thread.
 class Collection {
  public:
   Collection(const ImatrixRequest& request, const formats::SourceModel& source,
@@ -118,7 +119,7 @@ class Collection {
                          watch.seconds());
   }
 
-  // The head's input is what the identity makes of it.
+  // Measures the head's input by running an identity in place of the head.
   void measure_output(io::Imatrix& imatrix) const {
     const Index hidden_size = source_.family.config.hidden_size;
     Matrix<float> identity_HH(hidden_size, hidden_size);

@@ -16,7 +16,7 @@ namespace {
   throw Error(ErrorKind::kInput, "E234", message);
 }
 
-// The slab of one expert; a file of the older format holds all slabs as one matrix.
+// The slab of one expert. Files of the older format store all slabs as one matrix.
 std::vector<float> mean_square(const io::ImatrixEntry& entry, Index matrices, Index slab) {
   if (entry.matrices == matrices) return entry.mean_square(slab);
   const std::vector<float> all = entry.mean_square(0);
@@ -58,8 +58,7 @@ void add_to_imatrix(const model::SiteSpec& site, std::span<const double> sums_K,
     const model::TensorSpec& weight = linear.weight;
     const Index columns = linear.in_features();
     io::ImatrixEntry& entry =
-        imatrix.entries
-            .try_emplace(weight.gguf_name, empty_entry(weight.gguf_slabs, columns))
+        imatrix.entries.try_emplace(weight.gguf_name, empty_entry(weight.gguf_slabs, columns))
             .first->second;
     const Index slab = std::max<Index>(weight.gguf_expert, 0);
     std::copy(sums_K.begin(), sums_K.end(), entry.sums.begin() + slab * columns);
@@ -78,7 +77,8 @@ Importance::Importance(io::Imatrix imatrix, const model::FamilySpec& family, std
                     "of the model's matrices ({}, ...). Was it measured on another model?",
                     name_, imatrix_.entries.size(), quote_name(imatrix_.entries.begin()->first),
                     missing_.front()));
-  // llama-quantize passes over an embedding of another size, too: it was measured as an output.
+  // Not strict: like llama-quantize, ignore an entry of another size, which was measured as an
+  // output.
   take(family.embedding, 1, false);
   if (!family.lm_head.empty()) take(family.lm_head.front(), 1, true);
 }

@@ -26,7 +26,7 @@ ReferenceStream::Inputs with_scratch(ReferenceStream::Inputs inputs) {
 
 }  // namespace
 
-// One site: what the original model had there, and how far the sums have come.
+// One site: the original model's inputs there, and the sums so far.
 class ReferenceStream::Comparison {
  public:
   Comparison(Index tokens, Index channels, const Exec& exec, io::ScratchSpace& scratch)
@@ -60,7 +60,7 @@ class ReferenceStream::Comparison {
   }
 
  private:
-  // Only when its turn has come: one site's sums are in memory at a time.
+  // Called when the site's turn comes, so that only one site's sums are in memory at a time.
   void start() {
     shift_.cross_KK = Matrix<float>(channels_, channels_);
     difference_BK_ = Matrix<float>::uninitialized(kGramRows, channels_);
@@ -80,7 +80,8 @@ class ReferenceStream::Comparison {
     all.release_rows(first, rows_TK.rows());
   }
 
-  // difference = original - input; false: a row that is no number in either stream shifts nothing.
+  // difference = original - input. Returns false for a row that is not finite in either stream;
+  // such a row does not count.
   bool subtract(Index row) {
     float* difference = difference_BK_.row(row);
     const float* input = inputs_BK_.row(row);
@@ -103,7 +104,7 @@ class ReferenceStream::Comparison {
   Index tokens_, channels_;
   const Exec& exec_;
   io::ScratchSpace& scratch_;
-  io::ScratchMatrix<float> original_f32_;  // one of the two
+  io::ScratchMatrix<float> original_f32_;  // only one of the two is used
   io::ScratchMatrix<BFloat16> original_bf16_;
   Index recorded_ = 0, compared_ = 0, pending_ = 0;
   Matrix<float> difference_BK_, inputs_BK_;

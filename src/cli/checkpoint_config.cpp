@@ -38,8 +38,8 @@ bool is_any_of(const std::string& architecture, std::initializer_list<std::strin
                      [&](std::string_view start) { return architecture.starts_with(start); });
 }
 
-// Mistral, Mixtral and Phi-3 have one window for all layers, and some a default that only null
-// turns off; Qwen has a switch and a list of layers, Gemma a list.
+// Mistral, Mixtral and Phi-3 have one window for all layers, and for some of them null is needed to
+// turn off a default. Qwen has a switch and a list of layers, Gemma a list.
 void add_windows(Json& json, const model::ModelConfig& config) {
   const auto& windows = config.window_of_layer;
   const Index window = windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
@@ -60,7 +60,7 @@ void add_gemma(Json& json, const model::ModelConfig& config) {
   if (!is_any_of(config.architecture, {"Gemma"})) return;
   json["hidden_activation"] = config.hidden_act;
   if (config.query_scale == 0) return;
-  // A whole number for every model; the shortest decimal that a scale of one gives.
+  // A whole number for every model: the shortest decimal that gives back the scale.
   const double scalar = 1 / (config.query_scale * config.query_scale);
   json["query_pre_attn_scalar"] =
       std::abs(scalar - std::round(scalar)) < 1e-6 ? std::round(scalar) : scalar;
@@ -100,7 +100,7 @@ std::string plain_config_json(const std::string& config_json, const std::string&
   if (!json.is_object())
     throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not a JSON object", where));
   json.erase("quantization_config");
-  // transformers 5 renamed torch_dtype; both are read when both are there.
+  // transformers 5 renamed torch_dtype to dtype; both are read if both are present.
   const bool renamed = json.contains("dtype");
   if (renamed) json["dtype"] = dtype;
   if (!renamed || json.contains("torch_dtype")) json["torch_dtype"] = dtype;

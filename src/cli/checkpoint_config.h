@@ -6,12 +6,12 @@
 
 namespace calque::cli {
 
-// The config.json of a plain checkpoint with tensors of `dtype` ("float16", ...), from that of an
-// artifact: everything stays but the quantization and the dtype. `where` for messages.
+// The config.json of a plain checkpoint with tensors of `dtype` ("float16", ...), made from an
+// artifact's: only quantization and dtype change. `where` names the file in messages.
 std::string plain_config_json(const std::string& config_json, const std::string& dtype,
                               const std::string& where);
 
-// A config.json from what a GGUF file says: as much as it takes to load and run the model.
+// A config.json made from a GGUF file's metadata: enough to load and run the model.
 std::string generated_config_json(const model::ModelConfig& config, const std::string& dtype);
 
 }  // namespace calque::cli

@@ -6,11 +6,11 @@
 namespace calque::cli {
 
 struct CommandContext {
-  resume::SavedRun& saved;  // told what a run has saved
+  resume::SavedRun& saved;  // receives the saved state of a run
 };
 
-// Every command, in the order of --help. A new one is a file that defines NAME_command, and its
-// line here.
+// Every command, in the order of --help. To add one, write a file that defines NAME_command and add
+// a line here.
 #define CALQUE_COMMANDS(COMMAND) \
   COMMAND(run)                   \
   COMMAND(resume)                \

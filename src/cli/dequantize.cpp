@@ -78,7 +78,7 @@ void write_settings(const fs::path& source, const formats::ArtifactReader& reade
   copy_side_files(source, folder);
 }
 
-// Replacing the folder that is being read would lose it.
+// Refuses an output folder that would replace the folder being read.
 void check_not_the_source(const fs::path& source, const fs::path& out) {
   std::error_code ignored;
   if (fs::equivalent(source, out, ignored))

@@ -61,7 +61,7 @@ std::string runner_text() {
 }
 
 Facts facts() {
-  // First, because asking for the runner may load libraries that are listed after it.
+  // Called first, because looking for the runner may load libraries that are listed after it.
   const std::string runner = runner_text();
   Facts all = {{"calque", CALQUE_VERSION},
                {"compiler", __VERSION__},

@@ -38,7 +38,7 @@ eval::EvalModel model_of(const std::string& path, const formats::ArtifactReader&
   return {last_name(path), &reader, &reader.config()};
 }
 
-// "q8_0", "q8_0/q4_0", "q4_0/-", each perhaps with "@0-3".
+// Parses "q8_0", "q8_0/q4_0", "q4_0/-", each optionally with "@0-3".
 job::KvCacheSettings kv_cache_from(const std::string& text) {
   const auto type_of = [](const std::string& name) { return name == "-" ? "" : name; };
   job::KvCacheSettings cache;

@@ -45,9 +45,9 @@ std::string cache_size(const record::Measurement& m) {
 using Cells = std::function<std::vector<std::string>(const record::Measurement&)>;
 using Wanted = std::function<bool(const record::Measurement&)>;
 
-enum class Sizes { kShown, kLeftOut };  // of caches
+enum class Sizes { kShown, kLeftOut };  // sizes of the caches
 
-// A row a model; "": none is wanted.
+// A table with one row per model; "" if no model is wanted.
 std::string table_of(const record::EvaluationReport& e, Sizes sizes,
                      std::vector<TextTable::Column> columns, const Cells& cells,
                      const Wanted& wanted) {
@@ -91,7 +91,7 @@ std::vector<std::string> divergence_cells(const record::Measurement& m) {
           fmt::format("{:.3f}", 100 * d.rms_delta_p)};
 }
 
-// In thousandths of a nat: short numbers.
+// Shown in thousandths of a nat, to keep the numbers short.
 std::string percentile(double value, const record::Interval& interval) {
   return fmt::format("{:.3g} [{:.3g}, {:.3g}]", 1000 * value, 1000 * interval.low,
                      1000 * interval.high);
@@ -103,7 +103,7 @@ std::vector<std::string> percentile_cells(const record::Measurement& m) {
           percentile(d.kl_p99, d.p99_interval), percentile(d.kl_p999, d.p999_interval)};
 }
 
-// Every model with its cache as computed, over every text at the same length of windows.
+// Every model with its cache as computed, for every text, at one window length.
 std::string texts_table(const Evaluations& evaluations) {
   std::vector<TextTable::Column> columns = {{"text", Align::kLeft}, {"model", Align::kLeft}};
   append(metric_columns(), columns);

@@ -10,7 +10,7 @@
 
 namespace calque::cli {
 
-// One model's perplexity and divergence in a few columns: for the results of `calque run`.
+// Columns for one model's perplexity and divergence in the results of `calque run`.
 std::vector<TextTable::Column> metric_columns();
 std::vector<std::string> metric_cells(const record::Measurement& m);
 
@@ -21,12 +21,12 @@ void append(std::vector<T> more, std::vector<T>& to) {
 
 bool several_texts(const std::vector<record::EvaluationReport>& evaluations);
 
-// What the table of results has no room for: each text by itself, the noise floor, and the
-// key/value caches. Empty, or begins with an empty line.
+// Results that the main table has no room for: each text, the noise floor, and the key/value
+// caches. Empty, or begins with an empty line.
 std::string further_results(const std::vector<record::EvaluationReport>& evaluations);
 
-// `calque eval`, evaluation by evaluation: a row a model with both perplexities, the divergences,
-// and percentiles with their intervals; the reference first.
+// The output of `calque eval`: for each evaluation one row per model, the reference first, with
+// both perplexities, the divergences, and percentiles with their intervals.
 std::string evaluations_text(const std::vector<record::EvaluationReport>& evaluations);
 
 }  // namespace calque::cli

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kLineWidth = 80;
 
-// Words in lines of at most kLineWidth, each after `indent` blanks.
+// Wraps text into lines of at most kLineWidth, each indented by `indent` spaces.
 std::string wrapped(std::string_view text, std::size_t indent) {
   std::istringstream words{std::string(text)};
   std::string result, line, word;
@@ -48,7 +48,7 @@ std::string list() {
   return table.text();
 }
 
-// "e305", "[E305]" and "305" are meant well.
+// Accepts "e305", "[E305]" and "305" as well.
 std::string as_code(const std::string& given) {
   std::string digits;
   for (const char c : given)

@@ -41,7 +41,7 @@ struct ImatrixArguments {
   throw Error(ErrorKind::kConfig, code, message);
 }
 
-// Before the work, not after it.
+// Checks the arguments before the work starts.
 void check(const ImatrixArguments& arguments) {
   if (arguments.measures() && arguments.texts.empty())
     refuse("E001", "give a text to measure the model's inputs on: calque imatrix MODEL TEXT");

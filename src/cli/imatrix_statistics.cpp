@@ -13,7 +13,7 @@
 namespace calque::cli {
 namespace {
 
-// Mean squares of all matrices that have seen a token.
+// Mean squares of all matrices that have seen at least one token.
 std::vector<double> seen(const io::ImatrixEntry& entry) {
   std::vector<double> values;
   for (Index m = 0; m < entry.matrices; ++m) {

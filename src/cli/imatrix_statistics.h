@@ -6,8 +6,8 @@
 
 namespace calque::cli {
 
-// A row an entry: how many columns and tokens, how large the mean squares are, how many columns are
-// never used, and how evenly the rest is used (entropy over its logarithm: 1 is evenly).
+// One row per entry: number of columns and tokens, size of the mean squares, number of unused
+// columns, and evenness of the others (entropy divided by its maximum; 1: all equal).
 std::string statistics_text(const io::Imatrix& imatrix);
 
 }  // namespace calque::cli

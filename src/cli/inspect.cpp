@@ -28,7 +28,7 @@ struct InspectArguments {
   bool json = false;
 };
 
-// All tensors that are stored in the same way.
+// Totals of all tensors stored in the same way.
 struct TypeTotals {
   std::size_t tensors = 0;
   std::uint64_t elements = 0;
@@ -153,7 +153,7 @@ Json tensor_json(const formats::ArtifactReader& reader, const formats::StoredTen
   return json;
 }
 
-// The same facts, a line each.
+// The same facts, one per line.
 std::string tensor_text(const Json& facts) {
   std::string text;
   for (const auto& [key, value] : facts.members())
@@ -162,7 +162,7 @@ std::string tensor_text(const Json& facts) {
   return text;
 }
 
-// Names come from untrusted files: bytes that are not UTF-8 are replaced.
+// Replaces bytes that are not UTF-8: names come from untrusted files.
 void print_json(const Json& json) { fmt::print("{}\n", json.dump(2)); }
 
 void inspect(const InspectArguments& arguments) {

@@ -18,7 +18,7 @@ void clean_up_when_interrupted(std::shared_ptr<const resume::SavedRun> saved) {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  // A thread may do what a signal handler may not: take locks and walk folders.
+  // A thread may do what a signal handler must not: take locks and walk folders.
   std::thread([signals, saved = std::move(saved)] {
     int received = 0;
     sigwait(&signals, &received);

@@ -22,7 +22,7 @@ void say(const char* text) {
   [[maybe_unused]] const ssize_t wrote = ::write(STDERR_FILENO, text, std::strlen(text));
 }
 
-// Given back at the end: removing folders takes some memory, too.
+// Memory freed at the end, because removing folders needs some.
 void* reserve = nullptr;
 
 [[noreturn]] void end_out_of_memory() {
@@ -51,7 +51,7 @@ void* reserve = nullptr;
   std::abort();
 }
 
-// Whether the process is at its limit on address space.
+// True if the process has reached its limit on address space.
 bool is_memory_used_up() {
   constexpr std::size_t kProbe = std::size_t{64} << 20;
   void* data = ::mmap(nullptr, kProbe, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -62,7 +62,7 @@ bool is_memory_used_up() {
 
 void on_bad_access(int signal) {
   if (is_memory_used_up()) end_out_of_memory();
-  ::signal(signal, SIG_DFL);  // happens again, and ends the process as usual
+  ::signal(signal, SIG_DFL);  // raised again, it now ends the process as usual
 }
 
 bool is_address_space_limited() {

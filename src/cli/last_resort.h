@@ -2,15 +2,16 @@
 
 namespace calque::cli {
 
-// What follows every message of error E304.
+// Advice appended to every message of error E304.
 inline constexpr const char* kLessMemory =
     "\nExports that are finished are kept. A job needs less with a budget (runtime.max_ram; "
     "activations beyond it go to runtime.offload_dir), fewer calibration rows "
     "(calibration.n_samples) or fewer threads (runtime.threads)";
 
-// Ends the process with E304 and without half-written files where memory runs out and no exception
-// can tell: std::bad_alloc in a destructor or another library's thread, and, under a limit on
-// address space (ulimit -v), a library that writes to memory it did not get (oneDNN 2.6 does).
+// Handles the cases in which memory runs out without an exception to catch: std::bad_alloc in a
+// destructor or another library's thread, and, under a limit on address space (ulimit -v), a
+// library that writes to memory it did not get (oneDNN 2.6 does). Ends the process with E304 and
+// leaves no half-written files.
 void tell_out_of_memory_without_unwinding();
 
 }  // namespace calque::cli

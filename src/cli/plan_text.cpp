@@ -16,7 +16,7 @@ using Align = TextTable::Align;
 
 constexpr std::size_t kNameColumns = 44;
 
-// Pieces of a pattern that fit the column, cut behind commas and dots.
+// Splits a pattern into pieces that fit the column, after commas and dots.
 std::vector<std::string> wrapped(std::string names) {
   std::vector<std::string> lines;
   while (names.size() > kNameColumns) {

@@ -8,11 +8,11 @@
 
 namespace calque::cli {
 
-// The models of all folders, in their order.
+// The models of all folders, in the folders' order.
 std::vector<report::Point> points_in(const std::vector<std::string>& folders);
 
-// KL mean, its error, top-1 %, perplexity, its uncertainty, on the main text; "-" where there is
-// none.
+// KL mean, its error, top-1 %, perplexity and its uncertainty on the main text; "-" if not
+// measured.
 std::vector<std::string> quality_cells(const report::Point& point);
 
 io::Json json_of(const report::Point& point);

@@ -35,7 +35,7 @@ constexpr const char* kExamples =
     "  calque verify out/demo-GPTQ-Int4\n"
     "  calque COMMAND --help";
 
-// The end of --help: examples, one a line, and the exit codes.
+// The end of --help: examples, one per line, and the exit codes.
 std::string footer(const std::string& examples) {
   return fmt::format("Examples:\n{}\n\n{}", examples, kExitCodes);
 }
@@ -49,7 +49,7 @@ template <typename T>
 CLI::Option* added(CLI::App& app, const Option& option, T* target) {
   if constexpr (std::is_same_v<T, bool>) return app.add_flag(option.names, *target, option.help);
   CLI::Option* result = app.add_option(option.names, *target, option.help);
-  // A list takes one value at a time, so that places after it stay places.
+  // A list option takes one value at a time, so that positional arguments after it stay positional.
   if (kIsList<T> && option.names.front() == '-') result->allow_extra_args(false);
   return result;
 }
@@ -98,12 +98,12 @@ void add_commands(CLI::App& program, const CommandContext& context) {
 #undef CALQUE_ADD
 }
 
-// Messages of the job file already say where and carry their codes, one a line.
+// True for messages on a job file: each of their lines already has a place and a code.
 bool carries_its_codes(const std::string& message) {
   return message.find(": error[") != std::string::npos;
 }
 
-// The codes in "error[E101]: ...", each once.
+// The codes in "error[E101]: ...", without duplicates.
 std::vector<std::string> codes_in(const std::string& message) {
   constexpr std::string_view kBefore = "error[";
   std::vector<std::string> codes;
@@ -115,7 +115,7 @@ std::vector<std::string> codes_in(const std::string& message) {
   return codes;
 }
 
-// Usage has its own hint: --help.
+// Usage errors are left out: their hint is --help.
 void print_explanations_of(const std::vector<std::string>& codes) {
   if (!codes.empty() && codes.front() != "E001" && find_error(codes.front()) != nullptr)
     fmt::print(stderr, "(calque explain {})\n", fmt::join(codes, " "));
@@ -131,7 +131,7 @@ void print_error(const std::string& code, const std::string& message) {
   print_explanations_of({code});
 }
 
-// --help and --version end up here too, as CLI11's success.
+// --help and --version arrive here too: CLI11 reports them as a success.
 int report_usage(const CLI::App& program, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return program.exit(error);
   const auto chosen = program.get_subcommands();
@@ -141,7 +141,7 @@ int report_usage(const CLI::App& program, const CLI::ParseError& error) {
   return exit_code(ErrorKind::kConfig);
 }
 
-// CLI11 would only say that a command is missing.
+// CLI11 alone would only say that a command is missing.
 void check_command(const CLI::App& program, int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') return;
   std::vector<std::string> names;
@@ -156,7 +156,7 @@ void check_command(const CLI::App& program, int argc, char** argv) {
 
 void print_out_of_memory(const std::string& message) { print_error("E304", message + kLessMemory); }
 
-// Threads need memory, too, and say it their own way.
+// True for a failure to start a thread, which also means lack of memory.
 bool is_lack_of_memory(const std::error_code& code) {
   return code == std::errc::not_enough_memory || code == std::errc::resource_unavailable_try_again;
 }
@@ -213,11 +213,11 @@ Option progress_option(std::string& mode, const std::string& help) {
 Option json_option(bool& json, const std::string& help) { return {"--json", &json, help}; }
 
 int run_program(int argc, char** argv, resume::SavedRun& saved) {
-  // Matrices of their own pages go back to the system when they are freed. Left to itself, glibc
-  // takes up to 32 MiB from heaps, which came to 450 MiB where 338 are in use and grew with the
-  // number of layers.
+  // Makes each large matrix a mapping of its own, returned to the system when freed. By default
+  // glibc serves requests up to 32 MiB from heaps; that took 450 MiB where 338 are in use, and grew
+  // with the number of layers.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
-  // A limit on file sizes is then an error like a full disk, not the end of the process.
+  // Turns a limit on file sizes into an error like a full disk, instead of ending the process.
   std::signal(SIGXFSZ, SIG_IGN);
   tell_out_of_memory_without_unwinding();
   try {
@@ -237,7 +237,7 @@ int run_program(int argc, char** argv, resume::SavedRun& saved) {
   } catch (const std::bad_alloc&) {
     print_out_of_memory("out of memory");
     return exit_code(ErrorKind::kResource);
-  } catch (const std::system_error& error) {  // files and streams, standard output among them
+  } catch (const std::system_error& error) {  // files and streams, including standard output
     if (is_lack_of_memory(error.code()))
       print_out_of_memory(std::string("out of memory: ") + error.what());
     else

@@ -5,14 +5,14 @@
 
 namespace calque::cli {
 
-// The program: parses the arguments, runs one command, and turns whatever went wrong into one
-// message on stderr and an exit code. Results go to stdout, everything else to stderr.
-// `saved`: told what a run has saved, for whoever ends the process.
+// Runs the program: parses the arguments, runs one command, and turns a failure into one message on
+// stderr and an exit code. Results go to stdout, everything else to stderr. `saved` receives the
+// saved state of a run, for code that ends the process.
 int run_program(int argc, char** argv, resume::SavedRun& saved);
 
-// 1 to 6, in the order of the kinds: see error.h and kExitCodes.
+// 1 to 6, in the order of ErrorKind; see error.h and kExitCodes.
 int exit_code(ErrorKind kind);
-// Of a sweep of which some runs failed.
+// Exit code of a sweep in which some runs failed.
 inline constexpr int kSweepFailed = 7;
 
 // For --help.

@@ -12,7 +12,7 @@
 namespace calque::cli {
 namespace {
 
-// An estimate from the last blocks follows changes (a busy machine) and still averages.
+// Enough blocks for an average, few enough to follow changes such as a busy machine.
 constexpr std::size_t kBlocksForEta = 8;
 
 std::string short_role(const record::ModuleReport& module) {
@@ -26,7 +26,7 @@ std::string module_text(const record::ModuleReport& module) {
                      module.rounding.fallback_reason.empty() ? "" : "!");
 }
 
-// Modules of a block that a line names once: the same role (of many experts) at the same width.
+// Modules of a block that share one entry of a line: same role (of many experts), same width.
 struct Alike {
   std::string name;  // "w1 4b"
   int count = 0;
@@ -142,7 +142,7 @@ void Progress::print(const std::string& line) {
 
 void Progress::redraw(const std::string& line) {
   if (mode_ != ProgressMode::kTty) return;
-  // A line that wraps could not be taken back.
+  // A line that wraps could not be redrawn.
   const auto columns = static_cast<std::size_t>(std::max(1, width_ - 1));
   out_ << "\r\x1b[K" << printable(line).substr(0, columns) << std::flush;
   redrawn_ = true;

@@ -56,7 +56,8 @@ report::Bounds bounds_of(const RecommendArguments& arguments) {
   return bounds;
 }
 
-// KL divergences of two originals do not compare, so advice from both would mean nothing.
+// KL divergences against two originals are not comparable, so advice from both would be
+// meaningless.
 void check_one_original(const std::vector<report::Point>& points) {
   for (const report::Point& p : points)
     if (p.base.tensor_bytes != points.front().base.tensor_bytes ||

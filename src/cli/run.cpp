@@ -24,7 +24,7 @@ struct RunArguments {
   std::vector<std::string> overrides;
   std::string progress = "auto";
   std::string resume = "auto";
-  std::string run_dir;  // of `calque resume`
+  std::string run_dir;  // `calque resume` only
   bool quiet = false;
   bool json = false;
   bool dry_run = false;
@@ -56,7 +56,7 @@ void run(const RunArguments& arguments) {
   throw Error(ErrorKind::kConfig, "E305", "cannot resume: " + reason);
 }
 
-// The folder may have another name than when the run began.
+// Uses the given folder: it may have been renamed since the run began.
 void resume(const RunArguments& arguments) {
   const std::filesystem::path folder =
       std::filesystem::absolute(arguments.run_dir).lexically_normal();

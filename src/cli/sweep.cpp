@@ -25,7 +25,7 @@ struct SweepArguments {
   bool quiet = false;
 };
 
-// A line a run, and on a terminal also how far the one under way is.
+// Prints one line per run, and on a terminal also the progress of the current one.
 class SweepProgress : public study::SweepObserver {
  public:
   explicit SweepProgress(ProgressMode mode)

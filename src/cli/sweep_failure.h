@@ -4,8 +4,8 @@
 
 namespace calque::cli {
 
-// A sweep that came to its end, with runs that failed ("E195"). Not an Error: nothing that a
-// library throws means it, and its exit code is one of its own.
+// A sweep that ran to its end with failed runs ("E195"). Not an Error: no library throws it, and it
+// has an exit code of its own.
 class SweepFailure : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

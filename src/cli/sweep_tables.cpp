@@ -31,7 +31,7 @@ void add_values(const PlannedPoint& planned, std::vector<std::string>& cells) {
 
 bool has_replicates(const study::SweepPlan& plan) { return plan.points.front().runs.size() > 1; }
 
-// The measured cells of one point, of its first artifact.
+// The measured cells of one point, from its first artifact.
 class Cells {
  public:
   Cells(const Fold& fold, bool replicates) : fold_(fold), replicates_(replicates) {}

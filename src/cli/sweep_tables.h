@@ -6,12 +6,12 @@
 
 namespace calque::cli {
 
-// For --list: every point with its settings, the size that is predicted, and where it stands.
+// The output of --list: every point with its settings, predicted size and state.
 std::string points_table(const study::SweepPlan& plan, const study::Results& results,
                          const study::Selection& selection);
 
-// At the end: what was measured, a line a point; * marks those that no other beats in both bytes
-// and KL divergence.
+// The measured results at the end, one line per point; * marks points that no other beats in both
+// bytes and KL divergence.
 std::string sweep_table(const study::SweepPlan& plan, const study::Results& results,
                         const study::Selection& selection);
 

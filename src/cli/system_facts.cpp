@@ -31,8 +31,8 @@ std::uint64_t meminfo_bytes(std::string_view key) {
   return kib * 1024;
 }
 
-// A function of the program's libraries or of a BLAS that a plug-in brought (whose names stay its
-// own); null if nothing has loaded it.
+// Looks up a function in the program's libraries, or in a BLAS that a plug-in loaded privately;
+// null if no library with it is loaded.
 template <typename Function>
 Function* loaded_function(const char* name) {
   if (void* function = dlsym(RTLD_DEFAULT, name)) return reinterpret_cast<Function*>(function);

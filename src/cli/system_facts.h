@@ -6,15 +6,15 @@
 
 namespace calque::cli {
 
-// What Linux says about this machine.
+// Facts about this machine, read from Linux.
 std::string processor_name();
-// Of those that matter here ("avx2", "avx512_bf16", "amx_bf16", ...), what the processor has.
+// The relevant instruction sets that the processor has: "avx2", "avx512_bf16", "amx_bf16", ...
 std::vector<std::string> instruction_sets();
 std::uint64_t memory_bytes();
 std::uint64_t available_memory_bytes();
 
-// Versions of the numerical libraries that are loaded, by asking them: {"OpenBLAS 0.3.21 ...",
-// "oneDNN 2.6.3"}. LibTorch brings OpenBLAS; without it that line is missing.
+// Versions of the loaded numerical libraries, as they report them: {"OpenBLAS 0.3.21 ...", "oneDNN
+// 2.6.3"}. OpenBLAS comes with LibTorch and is missing without it.
 std::vector<std::string> loaded_libraries();
 
 }  // namespace calque::cli

@@ -14,7 +14,7 @@
 
 namespace calque::cli {
 
-// ---- Before a run: what it will write and take
+// ---- Before a run: its files, memory and time
 
 namespace {
 
@@ -142,7 +142,7 @@ std::string memory_text(const forecast::MemoryPlan& plan) {
                      activations_text(plan));
 }
 
-// ---- After a run: what it took, beside what was predicted
+// ---- After a run: measured and predicted values
 
 namespace {
 
@@ -235,7 +235,7 @@ std::string explanation(const record::Report& report) {
                     further_results(report.evaluations));
 }
 
-// Where one stage was measured (if any was), it is shown beside what was planned.
+// Shows the stages' measured peaks next to the planned ones, if any stage was measured.
 std::string memory_costs(const record::Report& report) {
   std::string text = fmt::format("Peak memory: {}", bytes_text(report.peak_bytes));
   if (report.predicted_peak_bytes > 0)

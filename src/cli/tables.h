@@ -10,27 +10,27 @@
 
 namespace calque::cli {
 
-// What a format name and its storage are called in tables: "GPTQ 4 bit g128", "GGUF Q4_0".
+// A format and its storage as shown in tables: "GPTQ 4 bit g128", "GGUF Q4_0".
 std::string format_text(const formats::ExportPlan& plan);
 
-// The end of `calque run`: a row for the original and one an artifact, then seconds by stage, peak
-// memory, warnings, and where the files are and how to load them.
+// The end of `calque run`: one row for the original and one per artifact, then seconds by stage,
+// peak memory, warnings, paths of the files and how to load them.
 std::string report_text(const record::Report& report, const std::filesystem::path& run_dir);
 
-// Stages that took any time, in their order, with their seconds.
+// Stages that took any time, in order, with their seconds.
 std::vector<std::pair<std::string, double>> stage_list(const record::StageSeconds& stages);
 
-// What was predicted beside what came: sizes, memory, time. "": nothing was predicted.
+// Predicted next to measured values: sizes, memory, time. "" if nothing was predicted.
 std::string predictions_text(const record::Report& report);
 
-// `calque validate`: a row a stage, and what goes to files.
+// `calque validate`: one row per stage, and the data that goes to files.
 std::string memory_text(const forecast::MemoryPlan& plan);
 
-// `calque validate`: a row an export.
+// `calque validate`: one row per export.
 std::string plan_table(const std::vector<formats::ExportPlan>& plans);
 
-// `calque validate`, of a GGUF export: a row a type; `calque validate --tensors`: a row a tensor of
-// the file (experts that are stacked in one count as one).
+// `calque validate` for a GGUF export: one row per type; with --tensors one row per tensor of the
+// file (stacked experts count as one).
 std::string types_table(const formats::ExportPlan& plan);
 std::string tensors_table(const formats::ExportPlan& plan);
 

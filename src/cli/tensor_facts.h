@@ -9,9 +9,9 @@
 
 namespace calque::cli {
 
-// What `calque inspect --tensor` says of a tensor's values. Sums in double.
+// Statistics of a tensor's values for `calque inspect --tensor`. Sums are doubles.
 struct ValueFacts {
-  double min = 0;  // of the finite values
+  double min = 0;  // smallest finite value
   double max = 0;
   double mean = 0;
   double rms = 0;
@@ -21,10 +21,10 @@ struct ValueFacts {
 ValueFacts facts_of(MatrixView<const float> values);
 
 struct CodeFacts {
-  std::vector<std::int64_t> counts;  // by code
+  std::vector<std::int64_t> counts;  // one per code
   double smallest_scale = 0;         // magnitudes
   double largest_scale = 0;
-  bool reordered_groups = false;  // columns carry their group (activation order)
+  bool reordered_groups = false;  // columns are assigned to groups individually (activation order)
 };
 CodeFacts facts_of(const quant::QuantizedMatrix& matrix);
 

@@ -8,7 +8,7 @@
 namespace calque::cli {
 namespace {
 
-// Columns that UTF-8 text takes, one a code point: names may hold other letters than ASCII.
+// Display width of UTF-8 text at one column per code point: names may contain non-ASCII letters.
 std::size_t width_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0) != 0x80;

@@ -5,7 +5,7 @@
 
 namespace calque::cli {
 
-// Columns as wide as their widest cell, two blanks between them, no blanks at the end of lines.
+// Columns as wide as their widest cell, separated by two spaces; no spaces at line ends.
 class TextTable {
  public:
   enum class Align { kLeft, kRight };
@@ -15,13 +15,13 @@ class TextTable {
   };
 
   explicit TextTable(std::vector<Column> columns);
-  // One cell a column.
+  // Adds a row: one cell per column.
   void add(std::vector<std::string> cells);
   std::string text() const;
 
  private:
   std::vector<Column> columns_;
-  std::vector<std::vector<std::string>> rows_;  // the titles first
+  std::vector<std::vector<std::string>> rows_;  // the titles are first
 };
 
 }  // namespace calque::cli

@@ -36,7 +36,8 @@ text::TokenIds ids_of(const TokenizeArguments& arguments, const text::Tokenizer&
   return ids;
 }
 
-// A file may hold millions: its count and how it begins. A string: every id with its token.
+// A file may hold millions of ids: shows their number and the first ones. A string: every id with
+// its token.
 std::string ids_text(const text::TokenIds& ids, const text::Tokenizer& tokenizer, bool all) {
   const std::size_t shown = all ? ids.size() : std::min(ids.size(), kShown);
   std::string text = fmt::format("{}\n{} tokens\n", printable(tokenizer.description()), ids.size());

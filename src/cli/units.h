@@ -7,7 +7,7 @@
 
 namespace calque::cli {
 
-// Text from a file without what would steer a terminal.
+// Replaces characters from a file that could control a terminal.
 std::string printable(std::string text);
 
 }  // namespace calque::cli

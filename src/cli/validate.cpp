@@ -47,7 +47,7 @@ std::string plans_json(const std::vector<formats::ExportPlan>& plans,
          "\n";
 }
 
-// How the file of every GGUF export is made up; with `tensors`, every tensor of every export.
+// The tensor types of every GGUF export; with `tensors`, every tensor of every export.
 std::string details(const std::vector<formats::ExportPlan>& plans, bool tensors) {
   std::string text;
   for (const formats::ExportPlan& plan : plans) {

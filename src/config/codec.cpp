@@ -70,7 +70,7 @@ constexpr std::array kUnits{Unit{"GiB", 1ULL << 30},  Unit{"MiB", 1ULL << 20},
                             Unit{"KiB", 1ULL << 10},  Unit{"GB", 1'000'000'000ULL},
                             Unit{"MB", 1'000'000ULL}, Unit{"KB", 1'000ULL}};
 
-// "3.2" of a unit: whole bytes, the rest cut off.
+// "3.2" units as whole bytes, rounded down.
 std::optional<std::uint64_t> part_of_unit(std::string_view text, std::uint64_t unit_bytes) {
   const std::size_t point = text.find('.');
   const bool digits_around = point > 0 && point + 1 < text.size() &&
@@ -78,7 +78,7 @@ std::optional<std::uint64_t> part_of_unit(std::string_view text, std::uint64_t u
                              text.find('.', point + 1) == std::string_view::npos;
   const auto count = digits_around ? parsed<double>(text) : std::nullopt;
   const double bytes = count ? *count * static_cast<double>(unit_bytes) : -1;
-  // 2^63: beyond it a double may not fit.
+  // 2^63; a larger double does not fit.
   if (bytes < 0 || bytes >= 9223372036854775808.0) return std::nullopt;
   return static_cast<std::uint64_t>(bytes);
 }

@@ -17,11 +17,11 @@
 
 namespace calque::config {
 
-// How one kind of value is read from YAML, written back, and called in the documentation.
+// Reads one kind of value from YAML, writes it back, and names it in the documentation.
 template <typename V>
 struct Codec {
   std::string type;  // "integer, 1 or more"
-  // Changes `value` only if the result is empty. `folder`: what relative paths are relative to.
+  // Changes `value` only if the result is empty. Relative paths are relative to `folder`.
   std::function<Problem(const YamlNode&, const std::filesystem::path& folder, V& value)> parse;
   std::function<std::string(const V&)> show;  // YAML that parse reads back to the same value
 };
@@ -51,7 +51,7 @@ Codec<std::vector<std::int64_t>> lengths();   // [512, 0]
 Codec<formats::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
 Codec<std::vector<formats::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
 
-// `inner`, or null for an empty value.
+// As `inner`; null means an empty value.
 template <typename V>
 Codec<V> or_empty(const Codec<V>& inner) {
   const auto parse = [inner](const YamlNode& node, const std::filesystem::path& folder, V& value) {
@@ -65,12 +65,12 @@ Codec<V> or_empty(const Codec<V>& inner) {
   return {inner.type + ", or null", parse, show};
 }
 
-// A scalar without quotes: "4" in quotes is text.
+// True for a scalar without quotes: "4" in quotes is text.
 inline bool is_plain(const YamlNode& node) {
   return node.kind == YamlNode::Kind::kScalar && !node.quoted;
 }
 
-// `inner`, or `word` for nothing.
+// As `inner`; `word` means no value.
 template <typename V>
 Codec<std::optional<V>> or_word(const Codec<V>& inner, const std::string& word, std::string type) {
   const auto parse = [inner, word](const YamlNode& node, const std::filesystem::path& folder,
@@ -89,12 +89,12 @@ Codec<std::optional<V>> or_word(const Codec<V>& inner, const std::string& word, 
   };
   return {std::move(type), parse, show};
 }
-// Null: not said.
+// Null means that the value is not given.
 template <typename V>
 Codec<std::optional<V>> or_null(const Codec<V>& inner) {
   return or_word(inner, "null", inner.type + ", or null");
 }
-// auto: as the rest of the job wants it.
+// "auto" leaves the value to the rest of the job.
 template <typename V>
 Codec<std::optional<V>> or_auto(const Codec<V>& inner) {
   return or_word(inner, "auto", "auto, or " + inner.type);
@@ -124,16 +124,16 @@ Codec<V> choice(std::vector<Choice<V>> choices) {
   return codec;
 }
 
-// A YAML scalar that reads back as exactly this text: plain where that is safe, else double-quoted.
+// A YAML scalar that reads back as exactly this text: plain if that is safe, else double-quoted.
 std::string quoted_if_needed(const std::string& text);
 
-// What codecs say about a value that is not theirs.
+// Error codes of the codecs.
 inline constexpr const char* kWrongType = "E105";
 inline constexpr const char* kOutOfRange = "E106";
 inline constexpr const char* kUnknownName = "E107";
 Problem wrong_type(const std::string& wanted, const YamlNode& node);
 
-// The whole of `text`, or nothing.
+// Parses all of `text`, or returns nothing.
 template <typename T>
 std::optional<T> parsed(std::string_view text) {
   T value{};

@@ -3,7 +3,7 @@
 
 #include "config/codec.h"
 
-// Values that are lists or maps themselves.
+// Codecs of values that are lists or maps.
 
 namespace calque::config {
 namespace {

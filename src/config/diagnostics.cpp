@@ -13,7 +13,7 @@ namespace calque::config {
 namespace {
 
 constexpr std::size_t kMostReported = 50;
-constexpr std::size_t kMostColumns = 160;  // of a source line that is shown
+constexpr std::size_t kMostColumns = 160;  // columns of a source line that are shown
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
@@ -25,7 +25,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-// Nothing from a file may steer the terminal.
+// Replaces control characters, so that a file cannot control the terminal.
 std::string printable(std::string line) {
   for (char& c : line)
     if (static_cast<unsigned char>(c) < 0x20 && c != '\t') c = '?';

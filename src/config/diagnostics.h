@@ -12,7 +12,7 @@ struct Mark {
   int column = 0;
 };
 
-// What is wrong, before anybody knows where: a stable code and a message. Empty: nothing.
+// A fault whose place is not known yet: a stable code and a message. Empty: no fault.
 struct Problem {
   std::string code;
   std::string message;
@@ -20,14 +20,14 @@ struct Problem {
   bool empty() const { return message.empty(); }
 };
 
-// Collects everything that is wrong with a job file, to be reported at once.
+// Collects all faults of a job file, to be reported at once.
 class Diagnostics {
  public:
-  // `file`: as the user wrote it.
+  // `file` is the path as the user wrote it.
   Diagnostics(std::string file, std::string text, std::vector<std::string> overrides);
 
   void add(const Mark& mark, Problem problem);
-  // Throws Error(kConfig) with everything that was added, in the order of the file.
+  // Throws Error(kConfig) with all faults in file order.
   void throw_if_any() const;
 
  private:

@@ -14,7 +14,7 @@ struct ForeignKey {
   std::string_view name;
   std::string_view whose;
   std::string_view ours;     // with "{}" for the value
-  std::string_view section;  // where it belongs
+  std::string_view section;  // calque's section for the key
 };
 
 constexpr std::array kForeignKeys{

@@ -12,13 +12,13 @@ namespace calque::config {
 std::optional<std::string> nearest(std::string_view name,
                                    const std::vector<std::string>& candidates);
 
-// What another tool's key is called here: "'w_bit' is AutoAWQ's name. Write 'bits: 4' in
-// quantization." `value` as the user wrote it, "" if it is not a scalar. Empty for unknown names.
-// Nothing is ever mapped silently: defaults and meanings differ between tools.
+// Translates another tool's key: "'w_bit' is AutoAWQ's name. Write 'bits: 4' in quantization."
+// `value` as the user wrote it, "" if it is not a scalar. Empty for unknown names. Nothing is ever
+// mapped silently: defaults and meanings differ between tools.
 std::string foreign_key_hint(std::string_view key, const std::string& value);
 
-// What to write instead of a key that there was once: "'clip' is no longer a key. Write ...".
-// `path`: "quantization.awq.clip". Empty for others.
+// The replacement of a key that no longer exists: "'clip' is no longer a key. Write ...". `path` is
+// "quantization.awq.clip". Empty for other keys.
 std::string retired_key_hint(std::string_view path, const std::string& value);
 
 }  // namespace calque::config

@@ -64,7 +64,7 @@ YamlNode* value_of(YamlNode& map, const std::string& part, const Mark& mark) {
   return &map.entries.back().value;
 }
 
-// One step along the path; what is not there yet becomes a list or a section, as `part` needs.
+// Goes one step along the path. A missing node becomes a list or a section, as `part` requires.
 YamlNode* descend(YamlNode& node, const std::string& part, const Mark& mark,
                   Diagnostics& diagnostics) {
   if (node.is_null()) node.kind = index_of(part) ? Kind::kList : Kind::kMap;
@@ -85,10 +85,10 @@ YamlNode value_node(const std::string& text, int source, Diagnostics& diagnostic
   return node;
 }
 
-// Puts "key.path=value" into the tree, as if the file said so; `source` is the override's number,
-// from 1. Numbers in the path index lists ("export.0.type"); the number after the last item appends
-// one. The value is taken as it is, or as YAML where it begins with one of [ { " '; "null" is null.
-// Sections that are not there yet are made.
+// Applies "key.path=value" to the tree as if the file had said so; `source` is the override's
+// number, from 1. Numbers in the path index lists ("export.0.type"); the number after the last item
+// appends one. A value that begins with one of [ { " ' is parsed as YAML, any other is taken as it
+// is; "null" is null. Missing sections are created.
 void apply_override(YamlNode& root, const std::string& assignment, int source,
                     Diagnostics& diagnostics) {
   const Mark mark{source, 0, 0};
@@ -130,7 +130,7 @@ std::string quoted_path(const Section& section) {
   return section.path.empty() ? "the top level" : section.path;
 }
 
-// A letter and nothing else, so that names print as they are.
+// Replaces slashes and control characters; a leading dot gets "model" in front.
 std::string fit_for_a_file_name(std::string text) {
   for (char& c : text)
     if (c == '/' || static_cast<unsigned char>(c) < 0x20) c = '-';
@@ -142,11 +142,10 @@ std::string name_of_model(const std::filesystem::path& path) {
   return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
 }
 
-// Walks a YAML tree along the table of keys and fills a job; everything that is wrong goes to the
-// diagnostics.
+// Walks a YAML tree along the table of keys and fills a job. All faults go to the diagnostics.
 class JobReader {
  public:
-  // `folder`: what relative paths are relative to.
+  // Relative paths are relative to `folder`.
   JobReader(std::filesystem::path folder, Diagnostics& diagnostics)
       : folder_(std::move(folder)), diagnostics_(diagnostics) {}
 
@@ -169,7 +168,7 @@ class JobReader {
   void require_all(const YamlNode& map, const Mark& mark, const Section& section);
   void check_choices_between_keys();
   void fill_names();
-  // Where a section or key was written (its last place); the top of the file if it was not.
+  // The last place where a section or key was written; the top of the file if it was not.
   Mark mark_of(const std::string& path) const;
 
   std::filesystem::path folder_;
@@ -239,7 +238,7 @@ void JobReader::read_entry(const YamlEntry& entry, const Section& section, void*
     return;
   }
   problem.message = fmt::format("{} {}", path, problem.message);
-  // A missing value is best shown at its key: its own mark is where the next line begins.
+  // A missing value is reported at its key: its own mark is at the beginning of the next line.
   diagnostics_.add(entry.value.is_null() ? entry.mark : entry.value.mark, problem);
 }
 
@@ -338,7 +337,7 @@ std::string last_name(const Section& section) {
   return section.path.substr(section.path.rfind('.') + 1);
 }
 
-// Whether a resolved job has the key.
+// True if a resolved job has the key.
 bool belongs(const Key& key, const void* target) {
   return !key.shorthand && (!key.applies || key.applies(target));
 }
@@ -389,7 +388,7 @@ job::Job load_job(const std::filesystem::path& file, const std::vector<std::stri
   const std::string text = read_yaml_file(file, "job");
   Diagnostics diagnostics(file.string(), text, overrides);
   YamlNode root = parse_yaml(text, 0, diagnostics);
-  diagnostics.throw_if_any();  // what follows a syntax error would only confuse
+  diagnostics.throw_if_any();  // a syntax error makes later messages misleading
   for (std::size_t i = 0; i < overrides.size(); ++i)
     apply_override(root, overrides[i], static_cast<int>(i + 1), diagnostics);
   JobReader reader(std::filesystem::absolute(file).lexically_normal().parent_path(), diagnostics);

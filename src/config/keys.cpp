@@ -13,7 +13,7 @@ using job::Job;
 using job::ModelSettings;
 using Presence = Section::Presence;
 
-// The number of the file's grammar; it is not part of the job.
+// The version of the file's grammar. It is not part of the job.
 Key version_key() {
   Key result;
   result.name = "version";

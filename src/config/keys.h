@@ -12,8 +12,8 @@
 
 namespace calque::config {
 
-// One key of the job file: the only place that lists it. Parsing, the resolved YAML and the
-// documentation are made from this. Targets are the struct of the key's section, type-erased.
+// One key of the job file, and the only place that lists it. Parsing, the resolved YAML and the
+// documentation use it. Targets are the struct of the key's section, type-erased.
 struct Key {
   std::string name;
   std::string type;           // "integer, 1 or more"
@@ -21,11 +21,11 @@ struct Key {
   std::string default_value;  // as YAML, or in words; empty: required
   std::function<Problem(const YamlNode&, const std::filesystem::path& folder, void* target)> store;
   std::function<std::string(const void* target)> show;  // as YAML
-  // A short way to write several of its neighbours, or an earlier name of one: read before them, so
-  // that they are stronger, and not part of the resolved job.
+  // A short way to write several neighbouring keys, or an earlier name of one. Read after them, so
+  // that it wins, and not part of the resolved job.
   bool shorthand = false;
   bool documented = true;  // false: an earlier name
-  // For which values of its neighbours the key means something ("format: gguf"); null: always.
+  // Tells if the key applies, given its neighbours' values ("format: gguf"); null: always.
   std::function<bool(const void* target)> applies;
   std::string applies_when;
 
@@ -37,26 +37,26 @@ struct Section {
   enum class Presence {
     kAlways,    // left out: its defaults
     kRequired,  // must be written
-    kOptional,  // left out: not part of the job
+    kOptional,  // if missing, not part of the job
   };
 
   std::string path;  // "" for the top level
   std::string doc;
   Presence presence = Presence::kAlways;
   bool list = false;
-  // The struct that the section's keys are stored in; of a list, a new last one.
+  // Returns the struct that holds the section's keys; for a list, appends a new one.
   std::function<void*(job::Job&)> open;
-  // What there is of it in a job: one, none, or as many as the list has.
+  // The section's structs in a job: one, none, or one per item of a list.
   std::function<std::vector<const void*>(const job::Job&)> instances;
   std::vector<Key> keys;
 
   const Key* find(std::string_view key) const;
 };
 
-// Every section, parents before children, in the order of the resolved YAML.
+// Every section in the order of the resolved YAML, parents before children.
 const std::vector<Section>& sections();
 const Section* find_section(std::string_view path);
-// "quantization" and "fallback" make "quantization.fallback".
+// "quantization" and "fallback" give "quantization.fallback".
 std::string join_path(std::string_view section, std::string_view name);
 // Sections directly inside `section`.
 std::vector<const Section*> children_of(const Section& section);

@@ -9,10 +9,10 @@
 
 namespace calque::config {
 
-// How the tables of keys are written: a key is a name, a codec, a field of its section's struct and
-// a line of documentation. `calque schema` and configs/README.md are made from the tables.
+// Helpers for the tables of keys. A key is a name, a codec, a field of its section's struct and a
+// line of documentation. `calque schema` and configs/README.md are generated from the tables.
 
-// `field`: S* -> V*, for const S, too. The default is what a new S holds.
+// `field` maps S* to V*, also for const S. The default is the value in a new S.
 template <typename S, typename V, typename Field>
 Key key_of(std::string name, const Codec<V>& codec, Field field, std::string doc) {
   Key result;
@@ -62,14 +62,14 @@ Key only_when(Key key, std::string when, bool (*applies)(const S&)) {
   return key;
 }
 
-// Where a section's struct is; `place`: Job* or const Job* to a pointer to it.
+// A section with one struct; `place` maps Job* (or const Job*) to a pointer to it.
 template <typename Place>
 void one(Section& section, Place place) {
   section.open = [place](job::Job& job) -> void* { return place(job); };
   section.instances = [place](const job::Job& job) { return std::vector<const void*>{place(job)}; };
 }
 
-// The same of a list, which may not be there.
+// A list of sections, which may be missing.
 template <typename Place>
 void many(Section& section, Place place) {
   section.list = true;
@@ -92,7 +92,7 @@ const V* in_evaluation(const job::Job& job, V job::EvaluationSettings::*member) 
   return job.evaluate ? &(*job.evaluate.*member) : nullptr;
 }
 
-// The sections that decide which numbers are stored, and in which files.
+// The sections that define the stored numbers and the files.
 Section quantization_section();
 Section awq_section();
 Section rules_section();

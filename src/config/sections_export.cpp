@@ -29,7 +29,7 @@ std::string when_text(bool (*applies)(const Format&)) {
                      names.back());
 }
 
-// A key of those formats only.
+// A key that applies only to formats for which `applies` is true.
 template <bool (*applies)(const Format&)>
 Key only_of(Key key) {
   return only_when<formats::ExportRequest>(std::move(key), when_text(applies),

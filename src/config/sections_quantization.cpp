@@ -35,7 +35,7 @@ std::vector<Row> values_of(std::span<const Row* const> rows) {
   return values;
 }
 
-// A usual pair of the two keys after it.
+// Sets the usual pair of the two keys after it.
 Key method_key() {
   const std::vector<quant::Method> methods = quant::methods();
   std::vector<std::string> names;
@@ -62,8 +62,8 @@ Key method_key() {
   return result;
 }
 
-// What `quantization.rounding` was called when only awq had a choice; with no transform it never
-// meant anything.
+// The earlier name of `quantization.rounding`, when only awq had a choice. Without a transform it
+// never had an effect.
 Key earlier_rounding_key() {
   const Codec<const quant::Rounding*> codec = row_of(quant::roundings());
   Key result;

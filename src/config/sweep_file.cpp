@@ -24,7 +24,7 @@ using Kind = YamlNode::Kind;
 
 // ---- Reading
 
-// Always quoted: what was quoted is text, whatever it looks like.
+// Always quoted: quoted values are text, whatever they look like.
 std::string in_quotes(const std::string& text) {
   const std::string quoted = quoted_if_needed(text);
   return quoted.front() == '"' ? quoted : '"' + quoted + '"';
@@ -34,13 +34,13 @@ std::string flow_text(const YamlNode& node);
 
 std::string inside(const YamlNode& node) {
   const bool plain = node.kind == YamlNode::Kind::kScalar && !node.quoted;
-  // A plain scalar may hold what ends it inside brackets.
+  // Inside brackets, a plain scalar must not contain these characters.
   const bool safe = plain && node.text.find_first_of(",[]{}#:") == std::string::npos;
   return plain && !safe ? in_quotes(node.text) : flow_text(node);
 }
 
-// A value in one line, as --set takes it: plain scalars as they are written, quoted ones in double
-// quotes, nothing as "null", lists and maps in YAML's flow style.
+// A value on one line, as --set takes it: plain scalars as written, quoted ones in double quotes,
+// nothing as "null", lists and maps in YAML's flow style.
 std::string flow_text(const YamlNode& node) {
   std::vector<std::string> parts;
   switch (node.kind) {
@@ -59,17 +59,17 @@ std::string flow_text(const YamlNode& node) {
   return {};
 }
 
-// What every point sets for itself, or what would make it another job.
+// True for keys that every point sets for itself, or that would make it another job.
 bool is_reserved(const std::string& path, const JobPlace& place) {
   if (path == "version" || path == "name" || path == "run_dir") return true;
   return place.key && place.section->path == "export" &&
          (place.key->name == "path" || place.key->name == "overwrite");
 }
 
-// Turns the tree of a sweep file into the struct; what is wrong goes to the diagnostics.
+// Turns the tree of a sweep file into the struct. Faults go to the diagnostics.
 class SweepReader {
  public:
-  // `file`: absolute; names the sweep and is what paths are relative to.
+  // `file` is absolute; it names the sweep, and paths are relative to its folder.
   SweepReader(const std::filesystem::path& file, Diagnostics& diagnostics)
       : file_(file), diagnostics_(diagnostics) {}
   SweepFile read(const YamlNode& root);
@@ -86,7 +86,7 @@ class SweepReader {
   void read_paired(const YamlEntry& entry);
   void read_exclude(const YamlEntry& entry);
 
-  // Every key of a map of the job file's keys, by its path.
+  // Calls `read` for every key in a map of job-file keys, with its path.
   void each_job_key(const YamlNode& map, const std::string& where, const ReadEntry& read);
   std::optional<std::string> job_path(const YamlEntry& entry);
   void claim(const std::string& path, const Mark& mark, const std::string& where);
@@ -102,8 +102,8 @@ class SweepReader {
     std::string where;
     Mark mark;
   };
-  std::map<std::string, Claim> claimed_;  // which section sets a path
-  const YamlEntry* exclude_ = nullptr;    // looked at when everything else is known
+  std::map<std::string, Claim> claimed_;  // the section that sets each path
+  const YamlEntry* exclude_ = nullptr;    // checked when everything else is known
 };
 
 SweepFile SweepReader::read(const YamlNode& root) {
@@ -424,7 +424,7 @@ SweepFile load_sweep(const std::filesystem::path& file) {
   const std::string text = read_yaml_file(file, "sweep");
   Diagnostics diagnostics(file.string(), text, {});
   const YamlNode root = parse_yaml(text, 0, diagnostics);
-  diagnostics.throw_if_any();  // what follows a syntax error would only confuse
+  diagnostics.throw_if_any();  // a syntax error makes later messages misleading
   SweepReader reader(std::filesystem::absolute(file).lexically_normal(), diagnostics);
   SweepFile sweep = reader.read(root);
   diagnostics.throw_if_any();

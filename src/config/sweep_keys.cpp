@@ -108,7 +108,7 @@ std::optional<JobPlace> find_place(const std::string& path) {
   const Section* section = find_section(dot == std::string::npos ? "" : plain.substr(0, dot));
   const Key* key =
       section ? section->find(dot == std::string::npos ? plain : plain.substr(dot + 1)) : nullptr;
-  // A key inside a list needs to say which entry; one outside has no entries.
+  // A key inside a list must say which entry; a key outside has no entries.
   if (!key || (section->list == (plain == path))) return std::nullopt;
   return JobPlace{section, key};
 }

@@ -18,21 +18,21 @@ struct SweepKey {
 };
 const std::vector<SweepKey>& sweep_keys();
 
-// Keys of the job file that have a name of their own in sweep files.
+// Keys of the job file that have a short name in sweep files.
 struct ShortName {
   std::string_view name;
   std::string_view path;
 };
 const std::vector<ShortName>& short_names();
 
-// A place in the job file that a path of --set leads to.
+// The place in the job file that a --set path leads to.
 struct JobPlace {
   const Section* section = nullptr;
   const Key* key = nullptr;  // null: the whole section
 };
-// nullopt: the job file knows no such path. Numbers index lists ("export.0.type").
+// nullopt if the job file has no such path. Numbers index lists ("export.0.type").
 std::optional<JobPlace> find_place(const std::string& path);
-// Every path and short name there is, for the nearest one; lists with 0.
+// All paths and short names, for finding the nearest one; lists with index 0.
 std::vector<std::string> known_paths();
 
 }  // namespace calque::config

@@ -62,7 +62,7 @@ class TreeBuilder : public YAML::EventHandler {
  private:
   struct Open {
     YamlNode node;
-    YamlNode key;  // of a map, while its value is awaited
+    YamlNode key;  // key of a map whose value has not been read yet
     bool has_key = false;
   };
 

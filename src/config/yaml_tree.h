@@ -10,8 +10,8 @@ namespace calque::config {
 
 struct YamlEntry;
 
-// A YAML document as it was written: duplicate keys are kept, every node knows its place, and plain
-// scalars can be told from quoted ones. (yaml-cpp's own nodes hide all three.)
+// A YAML document as written: duplicate keys are kept, every node knows its place, and plain and
+// quoted scalars can be told apart. (yaml-cpp's own nodes hide all three.)
 struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
 
@@ -28,23 +28,23 @@ struct YamlNode {
 
 struct YamlEntry {
   std::string key;
-  Mark mark;  // of the key
+  Mark mark;  // place of the key
   YamlNode value;
 };
 
-// The text of a job or sweep file (`kind`: "job", for messages). Error(kConfig, "E111") for a
-// folder, an unreadable file, or one that is larger than 1 MiB.
+// Reads the text of a job or sweep file (`kind` is "job" or "sweep", for messages). Error(kConfig,
+// "E111") for a folder, an unreadable file, or one larger than 1 MiB.
 std::string read_yaml_file(const std::filesystem::path& file, const char* kind);
 
-// One document. What YAML allows and a job file does not (anchors and aliases, tags, keys that are
-// not scalars, several documents) and syntax errors go to `diagnostics` (E104). Every mark gets
+// Parses one document. Syntax errors, and YAML that job files do not allow (anchors and aliases,
+// tags, keys that are not scalars, several documents), go to `diagnostics` (E104). Every mark gets
 // `source`; those of overrides (source > 0) have no line.
 YamlNode parse_yaml(const std::string& text, int source, Diagnostics& diagnostics);
 
 // "text", "a list", ...: for messages.
 std::string describe(const YamlNode& node);
 
-// E102 for every key that stands twice in `map`.
+// Reports E102 for every key that occurs twice in `map`.
 void refuse_duplicates(const YamlNode& map, Diagnostics& diagnostics);
 
 }  // namespace calque::config

@@ -1,4 +1,4 @@
-// What an evaluation takes: every model over every text, block by block, then the heads.
+// The cost of an evaluation: every model over every text, block by block, then the heads.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,17 +17,17 @@
 namespace calque::forecast {
 namespace {
 
-// 0 for a file that is not there: opening the job refuses it.
+// 0 for a missing file: opening the job refuses it.
 Bytes file_bytes(const job::EvaluationText& text) {
   std::error_code failed;
   const Bytes bytes = std::filesystem::file_size(text.file(), failed);
   return failed ? 0 : bytes;
 }
 
-// At four characters, or bytes of an id, a token.
+// About four characters per token, or four bytes per id.
 constexpr Bytes kBytesAToken = 4;
 
-// Lengths of the windows that caches are measured in, of a text of so many tokens.
+// Window lengths for the caches, given the number of tokens in a text.
 std::vector<Index> cache_lengths(const job::EvaluationSettings& settings,
                                  const model::ModelConfig& config, Index tokens) {
   if (settings.kv_cache.empty()) return {};
@@ -40,9 +40,9 @@ std::vector<Index> cache_lengths(const job::EvaluationSettings& settings,
 // All models over one text, in windows of one length.
 struct Round {
   double length = 0;
-  double windows = 0;  // that are measured
-  double copies = 1;   // with a BOS each is run once more
-  double models = 0;   // that are run beside the reference
+  double windows = 0;  // windows that are measured
+  double copies = 1;   // with a BOS each window is run once more
+  double models = 0;   // models run in addition to the reference
 };
 
 std::vector<Round> rounds_of(const job::EvaluationSettings& settings,
@@ -69,7 +69,7 @@ std::vector<Round> rounds_of(const job::EvaluationSettings& settings,
   return rounds;
 }
 
-// One model over so many sequences.
+// One model over `sequences` sequences.
 Work model_work(const model::FamilySpec& family, double sequences, double length) {
   Work work;
   const double tokens = sequences * length;
@@ -92,7 +92,7 @@ Work model_work(const model::FamilySpec& family, double sequences, double length
 
 // ---- Memory
 
-// They come one after the other; each is as large as the longest text makes it.
+// Rounds run one after the other; each is as large as the longest text makes it.
 struct MemoryRound {
   Bytes seqlen = 0;
   Bytes windows = 0;
@@ -102,7 +102,7 @@ struct MemoryRound {
 
 std::vector<MemoryRound> memory_rounds(const job::EvaluationSettings& settings,
                                        const JobShapes& shapes) {
-  Bytes longest = 0, tokens = 0;  // of the texts; that are read of one
+  Bytes longest = 0, tokens = 0;  // the longest text; the most tokens read of one
   for (const job::EvaluationText& text : settings.named_texts()) {
     const Bytes there = file_bytes(text) / kBytesAToken;
     longest = std::max(longest, there);
@@ -120,7 +120,7 @@ std::vector<MemoryRound> memory_rounds(const job::EvaluationSettings& settings,
   return rounds;
 }
 
-// Whether a model has a head that is not the reference's, bit by bit.
+// True if some model has a head that differs from the reference's.
 bool has_other_heads(const JobShapes& shapes) {
   return shapes.job.evaluate->noise_floor ||
          std::any_of(
@@ -147,14 +147,14 @@ void show_round(const JobShapes& shapes, const MemoryRound& round, LargestPeak& 
   const bool bf16 =
       forward::compute_dtype_from(shapes.job.evaluate->dtype) == forward::ComputeDType::kBFloat16;
   const Bytes compute_bytes = bf16 ? 2 : 4;
-  // With a BOS all windows run twice.
+  // With a BOS, all windows run twice.
   const Bytes copies = config.bos_token_id ? 2 : 1;
   const std::vector<Bytes> activations(
       round.models, shapes.hidden_bytes() * copies * round.windows * round.seqlen);
   for (const model::BlockSpec& block : shapes.family.blocks)
     largest.keep(running(shapes, block, round, compute_bytes).activations(activations));
   const Bytes head = bytes_of(config.vocab_size * config.hidden_size);
-  // The reference's, which serves all that have the same, and one other.
+  // The reference's head, which serves all models with the same one, and one other head.
   const Bytes held = has_other_heads(shapes) ? 2 : 1;
   Peak heads = program(true);
   heads.add(held == 2 ? "heads of 2 models" : "the head of all models",
@@ -181,7 +181,8 @@ Work evaluation_work(const job::Job& job, const model::FamilySpec& family,
       }));
   for (const Round& round : rounds_of(settings, family.config, static_cast<double>(plans.size()))) {
     work += (1 + round.models) * model_work(family, round.windows * round.copies, round.length);
-    // The reference again for every other head; of windows with a BOS the second half.
+    // The reference's head runs again for every other head; with a BOS only the second half of each
+    // window is scored.
     const double scored = round.models + std::max(1.0, other_heads);
     const double positions =
         round.windows * (round.length - 1) + (round.copies - 1) * round.windows * round.length / 2;

@@ -34,14 +34,13 @@ DiskUse disk_of(const JobShapes& shapes, const MemoryPlan& memory,
   disk.activation_bytes = memory.activation_file_bytes;
   const bool saves = shapes.job.runtime.checkpoint != "off" && !shapes.job.run_dir.empty();
   if (!shapes.runs || !saves) return disk;
-  // The newer state is there before the older one goes.
+  // The newer state is written before the older one is removed.
   disk.state_bytes =
       2 * (shapes.upstream ? 2 : 1) * shapes.calibration_tokens() * shapes.hidden_bytes();
   return disk;
 }
 
-// ---- What a run would warn of, as far as headers and settings tell, and what is worth knowing
-// before
+// ---- Warnings that headers and settings already allow, and facts worth knowing before a run
 
 using Warnings = std::vector<std::string>;
 
@@ -74,7 +73,7 @@ void warn_of_precision(const job::Job& job, Warnings& warnings) {
       warnings);
 }
 
-// Below as many tokens as inputs the Gram matrix is singular and damping decides.
+// With fewer tokens than inputs the Gram matrix is singular, and damping dominates.
 void warn_of_few_tokens(const job::Job& job, const model::FamilySpec& family, Warnings& warnings) {
   const std::int64_t tokens = job.calibration.packing.n_samples * job.calibration.packing.seqlen;
   Index widest = 0;

@@ -19,7 +19,7 @@ std::uint64_t sum(const std::vector<std::uint64_t>& values) {
   return std::accumulate(values.begin(), values.end(), std::uint64_t{0});
 }
 
-// As io::ScratchSpace does it: what fits beside those before it stays in memory.
+// Follows io::ScratchSpace: an array stays in memory if it fits next to those before it.
 void share_out(std::uint64_t budget, MemoryPlan::Stage& stage) {
   for (const std::uint64_t array : stage.activations) {
     const bool fits = array <= budget - stage.activation_ram_bytes;
@@ -31,7 +31,7 @@ std::string line_of(std::uint64_t bytes, const std::string& what) {
   return fmt::format("\n  {:8.3f} GiB  {}", static_cast<double>(bytes) / kGiB, what);
 }
 
-// Lines that add up: the largest items, and what the others come to.
+// Lines that add up: the largest items, and the sum of the others.
 std::string listed(std::vector<StageMemory::Item> items) {
   constexpr std::size_t kNamed = 6;
   std::stable_sort(items.begin(), items.end(),
@@ -69,7 +69,7 @@ void keep_in_ram(MemoryPlan& plan) {
   for (MemoryPlan::Stage& stage : plan.stages) share_out(UINT64_MAX, stage);
 }
 
-// What is left of max_ram after the stage that holds most goes to activations.
+// Gives activations the part of max_ram that the most demanding stage leaves.
 void keep_within(const JobShapes& shapes, MemoryPlan& plan) {
   const job::Job& job = shapes.job;
   const bool everything_fits =

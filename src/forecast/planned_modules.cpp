@@ -13,7 +13,7 @@
 namespace calque::forecast {
 namespace {
 
-// A name with the numbers between its dots taken out: "model.layers.#.mlp.up_proj", 3.
+// A name and the numbers taken out from between its dots: "model.layers.#.mlp.up_proj", 3.
 struct NumberedName {
   std::string text;
   std::vector<int> numbers;
@@ -60,7 +60,7 @@ std::string with_numbers(const std::string& text, const std::vector<std::set<int
   return result;
 }
 
-// What stands at each place of the tuples.
+// The set of numbers at each position of the tuples.
 std::vector<std::set<int>> places_of(const std::vector<std::vector<int>>& tuples) {
   std::vector<std::set<int>> places(tuples.front().size());
   for (const std::vector<int>& tuple : tuples)
@@ -68,7 +68,7 @@ std::vector<std::set<int>> places_of(const std::vector<std::vector<int>>& tuples
   return places;
 }
 
-// Whether the tuples are all combinations of these.
+// True if the tuples are all combinations of these sets.
 bool is_product(const std::vector<std::vector<int>>& tuples,
                 const std::vector<std::set<int>>& places) {
   std::size_t combinations = 1;
@@ -100,7 +100,7 @@ bool feeds_back(const job::Job& job, const formats::TensorPlan& planned) {
          planned.in_block_linear && quant::takes_feedback(*planned.grid);
 }
 
-// As quant/gptq.cpp decides.
+// Follows the decision in quant/gptq.cpp.
 std::string method_of(const job::Job& job, const formats::TensorPlan& planned) {
   const job::QuantizationSettings& settings = job.quantization;
   const bool calibrated = job.calibration.given() && planned.in_block_linear;
@@ -145,14 +145,14 @@ void add(const PlannedModules& some, PlannedModules& to) {
   to.bytes += some.bytes;
 }
 
-// Tensors of one name but for its numbers, with the same settings.
+// Tensors with the same settings whose names differ only in numbers.
 struct Alike {
   PlannedModules modules;
-  NumberedName name;  // of the first
+  NumberedName name;  // the first tensor's
   std::vector<std::vector<int>> tuples;
 };
 
-// Of names that end in different roles.
+// Groups whose names differ only in their last part, the role.
 struct Place {
   std::string parent;
   std::vector<std::string> roles;
@@ -177,8 +177,7 @@ std::vector<Alike> alike_but_for_numbers(const job::Job& job, const formats::Exp
   return groups;
 }
 
-// One pattern a group; several where the numbers are not all combinations: one for each first
-// number then.
+// One pattern per group, or one for each first number if the numbers are not all combinations.
 std::vector<std::string> patterns_of(const Alike& group) {
   const auto places = places_of(group.tuples);
   if (is_product(group.tuples, places)) return {with_numbers(group.name.text, places)};

@@ -6,8 +6,8 @@
 
 namespace calque::forecast {
 
-// The tensors of `plan`, those alike together unless `every_module`; in the order of the first of
-// each.
+// The tensors of `plan`, grouped if they are alike unless `every_module`, in order of each group's
+// first tensor.
 std::vector<PlannedModules> planned_modules(const job::Job& job, const formats::ExportPlan& plan,
                                             bool every_module);
 

@@ -1,5 +1,5 @@
-// What each stage of a job holds, peak by peak; the stage is the peak that holds most. Every
-// function says whose code it follows; what an operation takes is published by its header.
+// The memory of each stage of a job, peak by peak; a stage counts with its largest peak. Every
+// function names the code it follows; operations publish their memory in their headers.
 #include "forecast/stage_memory.h"
 
 #include <fmt/format.h>
@@ -21,20 +21,20 @@ namespace {
 
 constexpr Bytes kMiB = Bytes{1} << 20;
 
-// The program with its libraries, tokenizer and tables; where a model runs, also oneDNN's generated
-// code and what the allocators keep. Estimates: with them the demo job's stages come within 5 % of
-// what is measured.
+// Bytes of the program with its libraries, tokenizer and tables; if a model runs, also oneDNN's
+// generated code and memory that allocators retain. Estimates: with them the demo job's stages come
+// within 5 % of the measured values.
 constexpr Bytes kProgram = 40 * kMiB;
 constexpr Bytes kRunning = 16 * kMiB;
 
-// One K x K matrix in fp32; and what one is called.
+// One K x K matrix in fp32, and its description.
 Bytes gram(const model::SiteSpec& site) { return 4 * bytes_of(site.features() * site.features()); }
 std::string square(const char* what, const model::BlockSpec& block, const model::SiteSpec& site) {
   return fmt::format("{} of {} {}, {} x {}", what, block.name, site.name, site.features(),
                      site.features());
 }
 
-// Norms are shown in chunks of their own; other sites keep their inputs for all rows.
+// Widest input kept for all rows. Outputs of norms are not kept: they are recomputed in chunks.
 Index widest_kept(const model::BlockSpec& block) {
   Index width = 0;
   for (const model::SiteSpec& site : block.sites)
@@ -46,8 +46,8 @@ Bytes row_bytes(const JobShapes& shapes, const model::SiteSpec& site) {
   return bytes_of(site.features()) * shapes.compute_bytes;
 }
 
-// Hidden states, of the original too; what it had at its sites; and what the block keeps between
-// its stages: `kept_width` channels.
+// Activations: hidden states (also the original's), the original's inputs at its sites, and the
+// data that the block keeps between its stages, `kept_width` channels.
 std::vector<Bytes> activations_of(const JobShapes& shapes, const model::BlockSpec& block,
                                   Index kept_width) {
   if (!shapes.runs) return {};
@@ -68,8 +68,8 @@ std::vector<Bytes> activations_at(const JobShapes& shapes, const model::BlockSpe
   return activations_of(shapes, block, site.from_norm ? 0 : site.features());
 }
 
-// The program, a block's weights, and what the forward pass has prepared of them when `site` is
-// reached (null: all).
+// The program, a block's weights, and the prepared weights of the forward pass when it reaches
+// `site` (null: all of them).
 Peak with_block(const JobShapes& shapes, const model::BlockSpec& block,
                 const model::SiteSpec* site) {
   Peak peak = program(shapes.runs);
@@ -78,7 +78,7 @@ Peak with_block(const JobShapes& shapes, const model::BlockSpec& block,
   return peak;
 }
 
-// Statistics of the block's other sites are kept until it has run.
+// Adds the statistics of the block's other sites, which are kept until the block has run.
 void add_kept_grams(const JobShapes& shapes, const model::BlockSpec& block,
                     const model::SiteSpec& but, Peak& to) {
   Bytes total = 0;
@@ -90,13 +90,13 @@ void add_kept_grams(const JobShapes& shapes, const model::BlockSpec& block,
 
 // ---- forward and statistics: pipeline/pass.cpp, forward/cpu/block_pass.cpp, calib/collect.cpp
 
-// Of `row_bytes` each, that an observer gets at a time.
+// Number of rows of `row_bytes` each that an observer receives at a time.
 Bytes observed_rows(const JobShapes& shapes, Bytes row_bytes) {
   return std::min(bytes_of(forward::observed_rows(static_cast<Index>(row_bytes))),
                   shapes.calibration_tokens());
 }
 
-// The largest tensors that are read at the same time, as the file holds them.
+// The largest tensors that are read concurrently, as stored in the file.
 Bytes being_read(const JobShapes& shapes, const model::BlockSpec& block) {
   std::vector<Bytes> sizes;
   for (const model::TensorSpec& tensor : block.tensors())
@@ -123,7 +123,7 @@ Peak running(const JobShapes& shapes, const model::BlockSpec& block) {
   return peak.activations(activations_of(shapes, block, widest_kept(block)));
 }
 
-// While a site's inputs are looked at.
+// The peak while a site's inputs are added to its statistics.
 Peak looking(const JobShapes& shapes, const model::BlockSpec& block, const model::SiteSpec& site) {
   Peak peak = with_block(shapes, block, &site);
   peak.add(square("Gram matrix", block, site), gram(site));
@@ -138,7 +138,8 @@ bool is_looked_at_twice(const JobShapes& shapes, const model::SiteSpec& site) {
   return shapes.calibration_tokens() > observed_rows(shapes, row_bytes(shapes, site));
 }
 
-// The forward pass runs between two looks: the next rows are normed, those of a block of sums wait.
+// The peak of the forward pass between two such calls: the next rows are normed while rows of an
+// unfinished block of sums wait.
 Peak between_looks(const JobShapes& shapes, const model::BlockSpec& block,
                    const model::SiteSpec& site) {
   Peak peak = looking(shapes, block, site);
@@ -168,7 +169,7 @@ Peak embedding(const JobShapes& shapes) {
 
 // ---- quantize: pipeline/site.cpp, quant/
 
-// Without calibration text, blocks of GGUF are rounded a strip of rows at a time.
+// True if GGUF blocks are rounded in strips of rows, which needs no calibration text.
 bool goes_by_rows(const JobShapes& shapes, const formats::ExportPlan& plan) {
   return !shapes.runs &&
          std::all_of(plan.tensors.begin(), plan.tensors.end(),
@@ -214,7 +215,7 @@ void show_site(const JobShapes& shapes, const formats::ExportPlan& plan,
   }
 }
 
-// ---- write: what is outside the blocks; the writers' finish(). No activations are left.
+// ---- write: tensors outside the blocks, and the writers' finish(). No activations are left.
 
 Peak writing_outside(const JobShapes& shapes, const formats::ExportPlan& plan,
                      const formats::TensorPlan& planned) {
@@ -279,8 +280,8 @@ void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const mode
   to.add("its linears in bfloat16", forward::prepared_bytes(block, compute_bytes, until));
 }
 
-// The forward pass lets go of rows in files once they have been looked at, and of a sequence once
-// it went through half a block.
+// Rows in files are released as soon as an observer has seen them, sequences once they have gone
+// through half a block.
 Bytes rows_being_read(const JobShapes& shapes) {
   if (!shapes.runs) return 0;
   const Bytes length = bytes_of(shapes.job.calibration.packing.seqlen);

@@ -18,7 +18,7 @@ using Bytes = std::uint64_t;
 
 inline Bytes bytes_of(Index count) { return static_cast<Bytes>(count); }
 
-// What the sums over a job's stages are made of.
+// The inputs of the sums over a job's stages.
 struct JobShapes {
   JobShapes(const job::Job& job, const model::FamilySpec& family,
             const std::vector<formats::ExportPlan>& plans);
@@ -27,16 +27,16 @@ struct JobShapes {
   const model::FamilySpec& family;
   const std::vector<formats::ExportPlan>& plans;
   bool runs = false;      // calibration text goes through the model
-  bool upstream = false;  // the original runs beside
+  bool upstream = false;  // the original model runs as well
   Bytes threads = 1;
-  Bytes compute_bytes = 4;  // of an element in the forward pass
-  Bytes source_bytes = 2;   // of an element in the checkpoint
+  Bytes compute_bytes = 4;  // size of an element in the forward pass
+  Bytes source_bytes = 2;   // size of an element in the checkpoint
 
   Bytes calibration_tokens() const;
-  Bytes hidden_bytes() const;  // of one row of hidden states
+  Bytes hidden_bytes() const;  // one row of hidden states
 };
 
-// What is held at one time; a stage is its largest one.
+// Memory in use at one moment. A stage counts with its largest peak.
 class Peak {
  public:
   Peak& add(std::string what, Bytes bytes) {
@@ -64,7 +64,7 @@ class Peak {
   StageMemory memory_;
 };
 
-// The largest of those that were shown to it, activations included.
+// Keeps the largest of the peaks shown to it, activations included.
 class LargestPeak {
  public:
   void keep(Peak peak) {
@@ -82,18 +82,17 @@ class LargestPeak {
 Bytes elements(const model::TensorSpec& tensor);
 Bytes weights_of(const model::BlockSpec& block);
 
-// The program itself; `runs`: with what a forward pass leaves in it.
+// The program itself; with `runs`, including memory that a forward pass leaves in use.
 Peak program(bool runs);
-// A block's weights are in fp32, whatever the forward pass computes in.
+// Adds a block's weights in fp32, whatever the forward pass computes in.
 void add_weights(const model::BlockSpec& block, Peak& to);
 void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const model::SiteSpec* until,
                   Peak& to);
 
-// Of activations in files, what is in memory at a time while it is worked on.
+// For activations in files: the part that is in memory while it is worked on.
 Bytes rows_being_read(const JobShapes& shapes);
 
-// What each stage holds at its worst: beside what is said where, the program itself. nullopt: the
-// job has no such stage.
+// The peak of each stage, including the program itself. nullopt if the job has no such stage.
 std::optional<StageMemory> forward_memory(const JobShapes& shapes);
 std::optional<StageMemory> statistics_memory(const JobShapes& shapes);
 std::optional<StageMemory> quantize_memory(const JobShapes& shapes);

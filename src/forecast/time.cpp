@@ -18,8 +18,8 @@ namespace {
 // The precision of the plain product that a cost is measured against.
 enum class Against { kFloat32, kForward, kEvaluation };
 
-// What one unit of work takes, in operations of a plain product that could be done meanwhile on all
-// of the job's threads.
+// The cost of one unit of work, in operations of a plain product on all of the job's threads in the
+// same time.
 struct WorkCost {
   WorkKind kind;
   double record::StageSeconds::*stage;
@@ -76,7 +76,7 @@ constexpr std::array<WorkCost, kWorkKinds> kCosts = {{
 
 // ---- The machine
 
-constexpr Index kSize = 1024;           // of the plain product's matrices
+constexpr Index kSize = 1024;           // size of the plain product's matrices
 constexpr double kOutsideStages = 0.4;  // seconds: loading libraries, opening files; measured
 constexpr double kTooShort = 0.01;      // seconds
 
@@ -84,11 +84,11 @@ bool is_bf16(const std::string& dtype) {
   return forward::compute_dtype_from(dtype) == forward::ComputeDType::kBFloat16;
 }
 
-// Values that are no trouble to multiply.
+// Values that are fast to multiply: no denormals, no overflow.
 float value_at(Index i) { return static_cast<float>(i % 17 - 8) / 8.0f; }
 
-// Operations a second of `work`, the median of as many runs as fit: what others do on the machine
-// counts, a single interruption does not.
+// Operations per second of `work`: the median of as many runs as fit. Steady load by others counts,
+// a single interruption does not.
 template <typename Product>
 double rate_of(double operations, double at_least, Product product) {
   product();

@@ -32,7 +32,7 @@ Index reader_rows(const model::SiteSpec& site) {
   return rows;
 }
 
-// Rounding a matrix; the factorisation of its site's Hessian comes on top.
+// Rounding one matrix, without the factorization of its site's Hessian.
 Work rounding_work(const job::QuantizationSettings& settings, const formats::TensorPlan& planned,
                    bool calibrated) {
   Work work;
@@ -122,7 +122,7 @@ Work written_work(const formats::TensorPlan& planned, std::size_t exports) {
   return work;
 }
 
-// Running a whole block beside what its sites take.
+// Running a whole block, without the linears of its sites.
 Work between_linears(const job::Job& job, const model::FamilySpec& family,
                      const model::BlockSpec& block) {
   Work work;
@@ -135,7 +135,7 @@ Work between_linears(const job::Job& job, const model::FamilySpec& family,
   return work;
 }
 
-// What a pass does before and after the blocks: embedding, head, norms.
+// The work of a pass outside the blocks: embedding, head, norms.
 Work outside_work(const job::Job& job, const formats::ExportPlan& plan, std::size_t exports) {
   Work work;
   for (const formats::TensorPlan& planned : plan.tensors) {
@@ -181,14 +181,14 @@ Work block_work(const job::Job& job, const model::FamilySpec& family,
   for (const model::TensorSpec& tensor : block.tensors())
     work += written_work(plan.at(tensor.name), exports);
   if (!runs(job, plan)) return work;
-  // Nothing reads what the last block puts out.
+  // Nothing reads the output of the last block.
   const model::SiteSpec& last = block.sites.back();
   if (family.is_last(block) && last.expert < 0)
     work[WorkKind::kLinears] -=
         forward::linear_cost(reader_rows(last), last.features(), tokens_at(job, block, last)).flops;
   const Work between = between_linears(job, family, block);
   work += between;
-  if (upstream) {  // the original, whole
+  if (upstream) {  // the original runs as a whole
     work += between;
     work[WorkKind::kLinears] += linears;
   }

@@ -21,7 +21,7 @@ constexpr Index kPerWord = 8;
 // Nibble i of word c holds column 8c + kColumnOf[i].
 constexpr int kColumnOf[kPerWord] = {0, 2, 4, 6, 1, 3, 5, 7};
 
-// ---- What it can hold
+// ---- Limits
 
 quant::Grid grid_of(const PlanInputs& inputs, const model::TensorSpec&,
                     const ModuleSettings& settings) {
@@ -63,7 +63,7 @@ std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, I
           {module + ".scales", DType::kF16, {groups, N}}};
 }
 
-// On the host: this order of fields is none of kernels/pack_bits.h.
+// Runs on the host: kernels/pack_bits.h has no such order of fields.
 std::vector<NamedBytes> pack(const std::string& module, const quant::QuantizedMatrix& q,
                              const Packing&) {
   require_consecutive_groups(q, "AWQ");
@@ -116,8 +116,8 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 
 // ---- quantization_config
 
-// Loaders look for the names of the list as parts of module paths, so it holds full paths: "gate"
-// alone would hit gate_proj, too.
+// Loaders search module paths for the list's names as substrings, so the list holds full paths:
+// "gate" alone would also match gate_proj.
 Json write_config(const FolderContents& contents, const Provenance&) {
   Json json = {{"quant_method", "awq"},
                {"bits", contents.usual.bits},
@@ -148,7 +148,7 @@ class Configured : public ConfiguredModules {
     read_widths_in(json, all_);
   }
 
-  // A substring of the module's path is enough.
+  // Matches if a name of the list is a substring of the module's path.
   std::optional<ConfiguredSettings> of(const std::string& module) const override {
     const bool alone = std::any_of(
         left_alone_.begin(), left_alone_.end(),

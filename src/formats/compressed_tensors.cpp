@@ -1,5 +1,5 @@
-// compressed-tensors folders of the format "pack-quantized": codes packed along the inputs of each
-// row, zero points, of asymmetric grids only, along the outputs.
+// compressed-tensors folders with format "pack-quantized": codes packed along the inputs of each
+// row; zero points (asymmetric grids only) packed along the outputs.
 //   weight_packed I32 [N, packed_words(K)]        weight_scale F16 or BF16 [N, G]
 //   weight_zero_point I32 [packed_words(N), G]    weight_shape I64 [2] = N, K
 #include <fmt/format.h>
@@ -22,7 +22,7 @@ namespace {
 
 using io::Json;
 
-// ---- What it can hold
+// ---- Limits
 
 Index codes_a_word(const ModuleSettings& settings) {
   return settings.bits > 0 ? std::max(32 / settings.bits, 1) : 1;
@@ -31,8 +31,8 @@ Index zeros_a_word(const ModuleSettings& settings) {
   return settings.sym ? 1 : codes_a_word(settings);
 }
 
-// Asked for by name, bfloat16 scales are binary16 numbers, too: then one pass over the model makes
-// this folder and a gptq or awq folder.
+// bfloat16 scales asked for by name are binary16 numbers, too, so that one pass over the model can
+// also make a gptq or awq folder.
 quant::Grid grid_of(const PlanInputs& inputs, const model::TensorSpec& tensor,
                     const ModuleSettings& settings) {
   const std::string& dtype = inputs.request.scale_dtype;
@@ -125,7 +125,7 @@ Parts find_parts(const io::SafetensorsCheckpoint& checkpoint, const std::string&
   return parts;
 }
 
-// The stored shape is data, so it is believed only as far as the packed words bear it out.
+// Checks the stored shape against the packed words before it is used.
 void check_shapes(const Parts& parts, const PackedSettings& settings) {
   const Index most = parts.packed->shape[1] * 32 / settings.bits;
   if (parts.N != parts.packed->shape[0] || parts.K < 0 || parts.K > most)
@@ -185,7 +185,7 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 
 // ---- quantization_config, written
 
-// A release whose readers know exactly these keys; both 4 and 8 bits are packed alike in all.
+// A release whose readers know exactly these keys. It packs 4 and 8 bits like all other releases.
 constexpr std::string_view kVersion = "0.9.4";
 
 // Readers refuse keys that they do not know.
@@ -213,7 +213,7 @@ Json config_groups(const FolderContents& contents) {
   const std::vector<FolderContents::Group> groups = contents.groups();
   Json result = Json::object();
   for (const FolderContents::Group& group : groups) {
-    // Not every loader takes the head for a Linear, so it is named.
+    // Not every loader treats the head as a Linear, so it is named.
     std::vector<std::string> targets = {"Linear"};
     if (groups.size() > 1)
       targets = as_targets(regexes_of(group.modules, all));
@@ -269,7 +269,7 @@ PackedSettings read_config(const Json& json, const std::string& where) {
   return settings;
 }
 
-// What a list of targets names: modules, expressions, or the class of every linear layer.
+// A list of targets: modules, expressions, or the class of every linear layer.
 class Targets {
  public:
   Targets() = default;
@@ -311,7 +311,7 @@ class Configured : public ConfiguredModules {
     }
   }
 
-  // A target that names the module goes before one that names its class.
+  // A target that names the module takes precedence over one that names its class.
   std::optional<ConfiguredSettings> of(const std::string& module) const override {
     if (ignore_.name(module) || ignore_.linear) return std::nullopt;
     for (const Group& group : groups_)
@@ -342,7 +342,7 @@ bool read_shape(StoredParts& parts, StoredModule& module, const io::TensorRef* t
   }
   std::int64_t sizes[2] = {};
   std::memcpy(sizes, tensor->bytes.data(), sizeof(sizes));
-  // What no file could hold is not worth computing with.
+  // Upper bound of a plausible dimension.
   constexpr std::int64_t kMost = std::int64_t{1} << 32;
   if (sizes[0] < 1 || sizes[1] < 1 || sizes[0] > kMost || sizes[1] > kMost) {
     parts.add_fault(fmt::format("tensor '{}' says [{}, {}], which is no shape", tensor->name,
@@ -375,7 +375,7 @@ std::optional<StoredModule> stored(StoredParts& parts, const std::string& name) 
   return module;
 }
 
-// ---- What loads it
+// ---- Runtimes
 
 bool is_four_or_eight(int bits) { return bits == 4 || bits == 8; }
 

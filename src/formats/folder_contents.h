@@ -11,28 +11,27 @@
 
 namespace calque::formats {
 
-// What the settings file of a folder has to describe: every Linear of the model and how it is
-// stored.
+// The contents of a folder's settings file: every Linear of the model and how it is stored.
 struct FolderContents {
   struct Module {
     std::string name;
-    std::optional<ModuleSettings> settings;  // nullopt: left as it is
+    std::optional<ModuleSettings> settings;  // nullopt: not quantized
   };
-  std::vector<Module> modules;  // with routers and the gates of shared experts; last: lm_head
+  std::vector<Module> modules;  // includes routers and shared experts' gates; lm_head is last
   ModuleSettings usual;         // of most modules
   bool lm_head = false;         // is quantized
   bool all_sym = true;
-  std::string checkpoint_format = "auto";  // as ExportRequest has it
+  std::string checkpoint_format = "auto";  // as in ExportRequest
   bool desc_act = false;                   // some module has groups that are not consecutive
 
   std::vector<std::string> names() const;
   std::vector<std::string> untouched() const;
-  // Modules that are quantized alike.
+  // Modules with the same settings.
   struct Group {
     ModuleSettings settings;
     std::vector<std::string> modules;
   };
-  std::vector<Group> groups() const;  // of all quantized modules; the usual one first
+  std::vector<Group> groups() const;  // the quantized modules; the largest group first
 };
 
 FolderContents contents_of(const ExportPlan& plan, const model::FamilySpec& family);

@@ -1,4 +1,4 @@
-// Hugging Face folders: plain checkpoints, and those in which some linears are packed.
+// Reads Hugging Face folders: plain checkpoints, and those in which some linears are packed.
 #include <fmt/format.h>
 
 #include <map>
@@ -18,8 +18,8 @@ std::string format_name(const std::optional<PackedSettings>& settings) {
                                          : settings->stored_format;
 }
 
-// Finds and checks every quantized linear, from headers alone: missing parts, dtypes and shapes
-// that contradict the settings or each other are Error(kInput) naming tensor and values. The
+// Finds and checks every quantized linear, from headers alone. Missing parts, and dtypes and shapes
+// that contradict the settings or each other, are Error(kInput) naming tensor and values. The
 // results borrow from `checkpoint`.
 std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkpoint,
                                          const PackedSettings& settings) {

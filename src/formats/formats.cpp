@@ -6,7 +6,7 @@
 
 namespace calque::formats {
 
-// One line a format: its file defines `const Format& <name>_format()`.
+// One line per format. Its file defines `const Format& <name>_format()`.
 #define CALQUE_FORMATS(ROW) \
   ROW(gptq)                 \
   ROW(awq)                  \

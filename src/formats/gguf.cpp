@@ -1,5 +1,5 @@
-// GGUF as an export format: what can be asked of it, which type every tensor takes, its row in the
-// table of formats. gguf_writer.cpp makes the file.
+// GGUF as an export format: its options, the type of every tensor, and its row in the table of
+// formats. gguf_writer.cpp writes the file.
 #include "formats/gguf.h"
 
 #include <fmt/format.h>
@@ -20,18 +20,18 @@
 namespace calque::formats {
 namespace {
 
-// The type that one tensor of a GGUF file should take, and the one it can.
+// The preferred type of a tensor in a GGUF file, and the type it can really have.
 struct GgufChoice {
   ggml::Type wanted = ggml::Type::kF32;
-  ggml::Type stored = ggml::Type::kF32;  // another where rows are not whole blocks of `wanted`
+  ggml::Type stored = ggml::Type::kF32;  // differs if rows are not whole blocks of `wanted`
 };
 
-// By name in the file; experts that are stacked in one tensor share its type.
+// Keyed by name in the file; experts stacked in one tensor share its type.
 using GgufChoices = std::map<std::string, GgufChoice, std::less<>>;
 
 bool chosen(const std::string& type) { return type != "auto"; }
 
-// The layer that "blk.3.attn_v.weight" belongs to; -1: none.
+// The layer of "blk.3.attn_v.weight"; -1 if it has none.
 Index layer_of(std::string_view gguf_name) {
   constexpr std::string_view kBlock = "blk.";
   Index layer = -1;
@@ -40,8 +40,8 @@ Index layer_of(std::string_view gguf_name) {
   return layer;
 }
 
-// Routers are F32 in every file, and so is what has one row only: llama.cpp counts no dimension of
-// length 1.
+// Routers are F32 in every file. So are tensors with a single row: llama.cpp does not count
+// dimensions of length 1.
 bool is_matrix(const model::TensorSpec& tensor) {
   const bool router = tensor.gguf_name.find("ffn_gate_inp") != std::string::npos;
   const auto wide = std::count_if(tensor.shape.begin(), tensor.shape.end() - 1,
@@ -53,7 +53,7 @@ bool is_stacked(const model::TensorSpec& tensor) {
   return tensor.gguf_expert >= 0 || tensor.shape.size() > 2;
 }
 
-// One of every tensor of the file, in the order in which llama-quantize meets them.
+// Each tensor of the file once, in llama-quantize's order.
 std::vector<model::TensorSpec> in_order(const model::FamilySpec& family) {
   const auto place = [](const model::TensorSpec& tensor) {
     return std::make_tuple(layer_of(tensor.gguf_name), std::string_view(tensor.gguf_name));
@@ -78,7 +78,7 @@ struct CompiledRule {
   ggml::Type type;
 };
 
-// Asked for one tensor after the other, in order: the mix counts.
+// Call for one tensor after the other, in order: the mix counts tensors.
 class Chooser {
  public:
   explicit Chooser(const PlanInputs& inputs)
@@ -105,7 +105,7 @@ class Chooser {
     return mix_.quantized() && !request_.pure ? mixed_type(tensor) : mix_.base;
   }
 
-  // By the keys of the job, strongest first. A tied embedding is the output, too.
+  // The type set by the job's keys, strongest first. A tied embedding is the output, too.
   std::optional<ggml::Type> given_type(const model::TensorSpec& tensor) const {
     const bool embedding = mix_.quantized() && tensor.name == embedding_;
     const bool head = mix_.quantized() && tensor.name == head_;
@@ -125,8 +125,8 @@ class Chooser {
     return type_in_mix(mix_, model_, {tensor.gguf_name, number_of(tensor), is_stacked(tensor)});
   }
 
-  // Tensors that a key of the job decides are not counted. With experts, a layer may have several
-  // tensors named ffn_down: there the layer counts.
+  // Tensors whose type is set by a key are not counted. With experts, a layer may have several
+  // tensors named ffn_down; the layer number counts there.
   Index number_of(const model::TensorSpec& tensor) {
     if (is_value_tensor(tensor.gguf_name)) return values_++;
     if (is_down_tensor(tensor.gguf_name) && model_.experts <= 1) return downs_++;
@@ -158,8 +158,7 @@ bool check_rule(const TensorTypeRule& rule, const std::vector<std::string>& name
   return false;
 }
 
-// What the request, its rules and the mix say, in the order of llama-quantize. Its names have been
-// checked.
+// Applies the request, its rules and the mix in llama-quantize's order. Names must be valid.
 GgufChoices choose_gguf_types(const PlanInputs& inputs) {
   Chooser chooser(inputs);
   GgufChoices choices;
@@ -168,8 +167,8 @@ GgufChoices choose_gguf_types(const PlanInputs& inputs) {
   return choices;
 }
 
-// Whether every rule matches a matrix; refusals: E151, with the nearest, and E152 for what is no
-// pattern.
+// True if every rule matches a matrix. Otherwise refuses with E151 (and the nearest name), or E152
+// for an invalid pattern.
 bool check_tensor_types(const PlanInputs& inputs, Refusals& refusals) {
   if (inputs.request.tensor_types.empty()) return true;
   const std::vector<std::string> names = matrix_names(inputs.family);
@@ -188,7 +187,7 @@ bool check_name(std::string_view key, const std::string& name,
   return false;
 }
 
-// Whether all are known.
+// True if all type names are known.
 bool check_names(const ExportRequest& request, Refusals& refusals) {
   std::vector<std::string_view> mixes;
   for (const GgufMix& mix : gguf_mixes()) mixes.push_back(mix.name);
@@ -263,7 +262,7 @@ std::string text_of(const RowLengths& rows, const ggml::TypeInfo& type, const Mi
       8.0 * rows.wanted_bytes / rows.weights, 8.0 * rows.stored_bytes / rows.weights);
 }
 
-// Rows that are not whole blocks of the type that they should take, by type.
+// Refuses rows that are not whole blocks of their type, grouped by type.
 void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
   if (inputs.request.on_shape_fallback == "allow") return;
   const RowLengths rows = row_lengths(inputs);

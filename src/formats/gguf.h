@@ -7,7 +7,7 @@
 
 namespace calque::formats {
 
-// What gguf_writer.cpp gives GGUF's row (format.h says what they are).
+// Functions of gguf_writer.cpp for GGUF's row; see format.h.
 std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
                                                  const WriterInputs& inputs);
 std::vector<PlannedFile> gguf_files(const ExportPlan& plan, const WriterInputs& inputs);

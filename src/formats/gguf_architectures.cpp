@@ -32,8 +32,8 @@ bool is_gemma(const std::string& arch) { return arch.starts_with("gemma"); }
 
 void check_rope(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   const Scaling scaling = config.rope.scaling;
-  // Loaders look for rope_freqs.weight and rope_factors_*.weight in these architectures only, and
-  // refuse tensors that they do not look for.
+  // Only in these architectures do loaders look for rope_freqs.weight and rope_factors_*.weight;
+  // they refuse tensors they do not look for.
   if (scaling == Scaling::kLlama3 && arch != "llama")
     reasons.push_back(fmt::format(
         "GGUF has no place for llama3 RoPE scaling in architecture '{}' (only in 'llama')", arch));
@@ -104,7 +104,7 @@ void check_expert(const std::string& arch, const model::ModelConfig& config, Rea
     reasons.push_back("loaders of architecture 'qwen2moe' want an output matrix of its own");
 }
 
-// Loaders find biases of q, k and v, and refuse the one of o as a tensor too many.
+// Loaders accept biases of q, k and v, and refuse a bias of o as an unexpected tensor.
 void check_bias(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   if (arch.starts_with("qwen3") && config.attention_bias)
     reasons.push_back(fmt::format("architecture '{}' has no bias of o_proj", arch));

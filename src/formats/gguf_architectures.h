@@ -7,8 +7,8 @@
 #include "calque/io/gguf.h"
 #include "calque/model/family.h"
 
-// What loaders of GGUF files take from the name of a file's architecture, because no key says it:
-// activation, which layers have windows or experts, how attention is scaled.
+// Properties that GGUF loaders derive from the architecture's name because no key states them:
+// activation, layers with windows or experts, scale of attention.
 namespace calque::formats {
 
 struct GgufArchitecture {
@@ -17,25 +17,25 @@ struct GgufArchitecture {
   std::string_view model_type;
 };
 
-// The one that a file's keys name ("llama" with experts is Mixtral); Error(kInput) for one that
-// calque does not read.
+// The architecture named by the file's keys ("llama" with experts is Mixtral). Error(kInput) for
+// one that calque does not read.
 const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file);
 
-// Layer i of architecture `arch` sees a window when the file has one: all but every n-th layer.
-// 0: all or none do.
+// n if in architecture `arch`, given a window, every n-th layer sees everything and the others only
+// the window; 0 if all layers or none have the window.
 Index gguf_window_period(const std::string& arch);
 
-// What attention scores are multiplied by; loaders decide it from the layer count.
+// The factor on attention scores; loaders derive it from the number of layers.
 double gguf_query_scale(const std::string& arch, const model::ModelConfig& config);
 
-// Experts of `arch` weigh their outputs by probabilities that are scaled to sum 1.
+// True if experts of `arch` weight their outputs by probabilities scaled to sum to 1.
 bool gguf_normalizes_experts(const std::string& arch);
 
-// What of this model a GGUF file cannot say, or its loaders refuse. Empty: nothing, or the family
-// has no GGUF at all.
+// Reasons that a GGUF file cannot describe this model, or that its loaders would refuse it. Empty
+// if there are none, or if the family has no GGUF at all.
 //
-// Not among them: the windows of Mistral, Phi-3 and Qwen. Loaders give those models full attention,
-// which is the same for contexts that fit the window.
+// The windows of Mistral, Phi-3 and Qwen are not among them. Loaders give those models full
+// attention, which is the same for contexts that fit the window.
 std::vector<std::string> gguf_unsupported(const model::FamilySpec& family);
 
 [[noreturn]] void refuse_gguf(const io::GgufFile& file, const std::string& reason);

@@ -20,11 +20,11 @@ constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
 constexpr std::string_view kRopeFactorsLong = "rope_factors_long.weight";
 constexpr std::string_view kRopeFactorsShort = "rope_factors_short.weight";
 
-// Sizes that no model reaches, so that products of two of them stay far from overflow.
+// Larger than any real model's sizes; products of two stay far from overflow.
 constexpr std::int64_t kMostGgufSize = std::int64_t{1} << 28;
 
-// The keys that begin with the architecture's name. Values out of bounds are Error(kInput) with
-// file, key and value.
+// Reads the keys that begin with the architecture's name. Values out of bounds are Error(kInput)
+// with file, key and value.
 class GgufKeyReader {
  public:
   GgufKeyReader(const io::GgufFile& file, std::string_view arch)
@@ -33,7 +33,7 @@ class GgufKeyReader {
   const io::GgufFile& file() const { return file_; }
   std::optional<Index> find_count(const std::string& key) const;  // 1 or more
   Index count(const std::string& key) const;
-  Index count_or_zero(const std::string& key) const;  // 0 where absent, or 0
+  Index count_or_zero(const std::string& key) const;  // 0 if absent
   // The shortest decimal that gives the stored fp32: 1e-05 rather than 9.99999974e-06.
   std::optional<double> find_real(const std::string& key) const;  // above 0
   std::optional<std::string> find_text(const std::string& key) const {
@@ -80,7 +80,7 @@ Index vocab_size_of(const io::GgufFile& file) {
   return static_cast<Index>(embedding->ne[1]);
 }
 
-// File names of tensors end in .weight and .bias; a layer's biases are optional for "llama".
+// Names in the file end in .weight and .bias; a layer's biases are optional for "llama".
 bool has_tensor(const io::GgufFile& file, std::string_view name) {
   return file.find_tensor(name) != nullptr;
 }
@@ -89,7 +89,7 @@ void set_sizes(const io::GgufFile& file, const GgufKeyReader& keys, model::Model
   config.hidden_size = keys.count("embedding_length");
   config.intermediate_size = keys.count("feed_forward_length");
   config.num_layers = keys.count("block_count");
-  // A block has at least nine tensors; a count beyond the file's is a lie that would cost memory.
+  // A block has at least nine tensors. A larger count of layers is wrong and would cost memory.
   if (static_cast<std::uint64_t>(config.num_layers) > file.tensors().size())
     refuse_gguf(file, fmt::format("key 'block_count' is {}, but the file has {} tensors",
                                   config.num_layers, file.tensors().size()));
@@ -105,7 +105,7 @@ void set_sizes(const io::GgufFile& file, const GgufKeyReader& keys, model::Model
                                   config.num_heads, config.head_dim, config.num_kv_heads));
 }
 
-// One fp32 number a pair of a head, finite and above 0.
+// One fp32 number per pair of a head, finite and above 0.
 std::vector<float> divisors_of(const io::GgufFile& file, const io::GgufTensor& tensor,
                                Index head_dim) {
   const auto pairs = static_cast<std::uint64_t>(head_dim / 2);
@@ -184,8 +184,8 @@ void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelC
   if (config.rope.factor != 1.0) config.rope.scaling = Scaling::kLinear;
 }
 
-// As for config.json: every expert becomes three linears, so a lying count must not ask for more
-// than memory holds.
+// Same limit as for config.json: every expert becomes three linears, so a false count must not
+// exhaust memory.
 constexpr Index kMostExperts = 4096;
 constexpr Index kMostExpertsOfAllLayers = 200'000;
 
@@ -241,7 +241,7 @@ void read_experts(const std::string& arch, const GgufKeyReader& keys, model::Mod
   read_counts(keys, config);
   config.experts_in_layer.assign(static_cast<std::size_t>(config.num_layers), true);
   config.normalize_experts = gguf_normalizes_experts(arch);
-  // Older files say the widths by their tensors only.
+  // Older files state the widths only by their tensors.
   const io::GgufFile& file = keys.file();
   const auto width = [&](const char* key, const char* tensor) {
     const std::optional<Index> given = keys.find_count(key);

@@ -8,18 +8,18 @@
 
 namespace calque::formats {
 
-// The configuration that a GGUF file's keys and tensors describe, for the architectures of all of
-// calque's families ("llama" with experts is Mixtral). Error(kInput) naming the key that is missing
-// or out of bounds.
+// The configuration described by a GGUF file's keys and tensors, for the architectures of all of
+// calque's families ("llama" with experts is Mixtral). Error(kInput) names a key that is missing or
+// out of bounds.
 //
-// A file does not keep the llama3 RoPE parameters, only the divisors they led to: those are
-// searched for under the ratios that every Llama 3 has (low 1, high 4), and Error(kInput) if none
+// A file does not keep the llama3 RoPE parameters, only the divisors they lead to. The parameters
+// are searched for with the ratios that every Llama 3 has (low 1, high 4); Error(kInput) if none
 // reproduces the divisors.
 model::ModelConfig gguf_config(const io::GgufFile& file);
 
-// A tensor of fp32 numbers, one for each of head_dim / 2 pairs, that the rotary frequencies of
-// scaled positions are divided by, where no key says it: llama3's divisors; longrope's factors for
-// sequences beyond the original context and within it.
+// A tensor of head_dim / 2 fp32 divisors of the rotary frequencies, one per pair, for which no key
+// exists: llama3's divisors; longrope's factors for sequences beyond the original context and
+// within it.
 struct RopeTensor {
   std::string_view name;
   std::vector<float> divisors;

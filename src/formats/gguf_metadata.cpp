@@ -15,7 +15,7 @@
 namespace calque::formats {
 namespace {
 
-// Collects the keys of a file. Counts are u32 and reals f32, because loaders insist on it.
+// Collects the keys of a file. Counts are u32 and reals f32, as loaders require.
 class GgufKeys {
  public:
   using Scalar = io::GgufValue::Scalar;
@@ -47,11 +47,11 @@ class GgufKeys {
   io::GgufMetadata keys_;
 };
 
-// Keys of a GGUF file that one made from its weights keeps.
+// ---- Keys that a GGUF file made from another one keeps
 
 constexpr std::string_view kPre = "tokenizer.ggml.pre";
 
-// Written anew: they speak of the file, not of the model.
+// These are written anew: they describe the file, not the model.
 constexpr std::array<std::string_view, 6> kOfTheFile = {
     "general.architecture",         "general.type",      "general.file_type",
     "general.quantization_version", "general.alignment", "general.quantized_by"};
@@ -72,8 +72,8 @@ bool names_a_folder(const io::GgufValue& value) {
   return list != nullptr && std::any_of(list->begin(), list->end(), is_local_path);
 }
 
-// What general.* says of the model (name, licence, origin, ...), but nothing of the file, of its
-// quantization or of local folders.
+// Keeps the general.* keys on the model (name, license, origin, ...), but none on the file, its
+// quantization or local folders.
 io::GgufMetadata carried_general(const io::GgufMetadata& source) {
   io::GgufMetadata carried;
   for (const auto& [key, value] : source) {
@@ -84,7 +84,7 @@ io::GgufMetadata carried_general(const io::GgufMetadata& source) {
   return carried;
 }
 
-// All of tokenizer.*; `pre`, if not empty, in place of its tokenizer.ggml.pre.
+// Keeps all of tokenizer.*; a `pre` that is not empty replaces tokenizer.ggml.pre.
 io::GgufMetadata carried_tokenizer(const io::GgufMetadata& source, const std::string& pre) {
   io::GgufMetadata carried;
   for (const auto& [key, value] : source)
@@ -138,7 +138,7 @@ void add_experts(const std::string& arch, const model::ModelConfig& config, Gguf
     keys.count(arch + ".expert_shared_feed_forward_length", config.shared_intermediate_size);
 }
 
-// phi3 must say that it has no window; llama and qwen have no key for theirs.
+// phi3 must state that it has no window; llama and qwen have no key for theirs.
 void add_windows(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
   if (arch != "phi3" && gguf_window_period(arch) == 0) return;
   const std::vector<Index>& windows = config.window_of_layer;
@@ -155,7 +155,7 @@ void add_architecture_keys(const WriterInputs& inputs, GgufKeys& keys) {
   const std::string& arch = inputs.family.gguf_architecture;
   const model::ModelConfig& config = inputs.family.config;
   add_sizes(arch, config, keys);
-  // Without tokens, the loader knows their number from here only.
+  // Without tokens, this key is the loader's only source of their number.
   if (arch == "llama" || arch == "phi3" || inputs.vocabulary == nullptr)
     keys.count(arch + ".vocab_size", config.vocab_size);
   add_rope(arch, config, keys);
@@ -164,7 +164,7 @@ void add_architecture_keys(const WriterInputs& inputs, GgufKeys& keys) {
   add_caps(arch, config, keys);
 }
 
-// The other keys.
+// ---- The other keys
 
 double weight_count(const ExportPlan& plan) {
   double count = 0;
@@ -176,7 +176,7 @@ double weight_count(const ExportPlan& plan) {
   return count;
 }
 
-// As llama-quantize notes it.
+// The keys that llama-quantize writes.
 void add_imatrix(const ImatrixNote& note, GgufKeys& keys) {
   keys.text("quantize.imatrix.file", note.file);
   keys.text("quantize.imatrix.dataset", note.dataset);
@@ -184,7 +184,7 @@ void add_imatrix(const ImatrixNote& note, GgufKeys& keys) {
   keys.count("quantize.imatrix.chunks_count", note.chunks);
 }
 
-// A model on the hub has an organization; another name is a local one.
+// A model on the hub has an organization in its name; a name without one is local.
 void add_base_model(const std::string& model, GgufKeys& keys) {
   const std::size_t slash = model.find('/');
   if (slash == 0 || slash == std::string::npos || slash + 1 == model.size()) return;

@@ -36,7 +36,7 @@ ggml::Type value_type(const GgufMix& mix, const MixModel& model, Index number) {
   }
 }
 
-// V is small in models where many queries share it, and worth more bits there.
+// V is small in models where many queries share it, and gets more bits there.
 ggml::Type value_type_of_size(const GgufMix& mix, const MixModel& model, Index number) {
   if (model.experts == 8) return kQ8_0;
   const ggml::Type type = value_type(mix, model, number);
@@ -180,14 +180,15 @@ ggml::Type type_in_mix(const GgufMix& mix, const MixModel& model, const MixTenso
   return mix.base;
 }
 
-// llama-quantize has no preset that is MXFP4 throughout; MXFP4_MOE has both ends in Q8_0.
+// llama-quantize has no preset that is MXFP4 throughout; MXFP4_MOE stores embedding and output as
+// Q8_0.
 ggml::Type embedding_in_mix(const GgufMix& mix) {
   if (mix.base == kMXFP4) return kQ8_0;
   return mix.base == kTQ1_0 || mix.base == kTQ2_0 ? kQ4_K : mix.base;
 }
 
-// Rows that are no whole blocks of Q6_K end up in Q8_0 with llama-quantize, too; so that is what
-// they should take.
+// Rows that are not whole blocks of Q6_K become Q8_0 in llama-quantize, too, so that type is
+// preferred from the start.
 ggml::Type output_in_mix(const GgufMix& mix, Index columns) {
   if (!mix.quantized()) return mix.base;
   return mix.base == kMXFP4 || mix.base == kQ8_0 || !divides(kQ6_K, columns) ? kQ8_0 : kQ6_K;

@@ -10,7 +10,7 @@
 namespace calque::formats {
 
 enum class Mix {
-  kUniform,  // one type for the blocks; embedding and output apart
+  kUniform,  // one type for the blocks; embedding and output separate
   kQ2_K,
   kQ2_K_S,
   kQ3_K_M,
@@ -24,11 +24,11 @@ enum class Mix {
   kMXFP4_MOE,
 };
 
-// What an export can be of, as the job file names it: one type, or llama.cpp's mix of types, as its
+// A value of the job file's `type`: one type, or one of llama.cpp's mixes of types as
 // llama-quantize chooses them.
 struct GgufMix {
   std::string_view name;
-  ggml::Type base;  // of what the mix has no rule for
+  ggml::Type base;  // type of tensors without a rule in the mix
   std::uint32_t file_type;
   Mix mix = Mix::kUniform;
   bool more_for_eight_experts = false;  // attn_output becomes Q5_K
@@ -38,27 +38,28 @@ struct GgufMix {
 
 const std::vector<GgufMix>& gguf_mixes();
 const GgufMix* find_gguf_mix(std::string_view name);
-// `name` has been checked.
+// `name` must be valid.
 const GgufMix& gguf_mix(std::string_view name);
 
-// What the rules look at besides the tensor.
+// Properties of the model that the rules depend on.
 struct MixModel {
   Index layers = 0;
   Index heads = 0;
   Index kv_heads = 0;
   Index experts = 0;
   Index value_tensors = 0;     // attn_v and what holds it
-  bool eighty_layers = false;  // of a family that llama.cpp then takes for a 70B model
+  bool eighty_layers = false;  // llama.cpp treats such a model as a 70B
   bool calibrated = false;     // an importance matrix is given
 
   Index queries_per_value() const { return heads / kv_heads; }
 };
 MixModel mix_model(const model::FamilySpec& family, bool calibrated);
 
-// The n-th of `count` get more bits: the first and the last eighth, and every third between.
+// True for those of `count` tensors that get more bits: the first and last eighth, and every third
+// in between.
 bool more_bits(Index n, Index count);
 
-// Kinds of matrices that the rules count, by a part of their GGUF names.
+// Kinds of matrices that the rules count, recognized by a part of their GGUF names.
 bool is_value_tensor(std::string_view gguf_name);
 bool is_down_tensor(std::string_view gguf_name);
 
@@ -69,12 +70,12 @@ struct MixTensor {
   bool stacked = false;  // all experts of a layer
 };
 
-// Type of a matrix of a block, of the embedding, and of what makes the logits.
+// Type of a matrix of a block, of the embedding, and of the output.
 ggml::Type type_in_mix(const GgufMix& mix, const MixModel& model, const MixTensor& tensor);
 ggml::Type embedding_in_mix(const GgufMix& mix);
 ggml::Type output_in_mix(const GgufMix& mix, Index columns);
 
-// What llama.cpp stores rows of `columns` as, instead of `wanted` that they are no whole blocks of.
+// The type llama.cpp uses if rows of `columns` elements are not whole blocks of `wanted`.
 ggml::Type fallback_type(ggml::Type wanted, Index columns);
 
 }  // namespace calque::formats

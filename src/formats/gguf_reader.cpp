@@ -1,4 +1,4 @@
-// GGUF files under Hugging Face names and in Hugging Face's order of rows.
+// Reads GGUF files under Hugging Face names, with rows in Hugging Face's order.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -18,8 +18,8 @@
 namespace calque::formats {
 namespace {
 
-// A tensor of the family, and where the file keeps it: in a tensor of its own, or as a slab of one
-// that holds the matrices of all experts.
+// A tensor of the family and its place in the file: a tensor of its own, or a slab of a tensor that
+// stacks all experts.
 struct Entry {
   model::TensorSpec spec;
   const io::GgufTensor* stored = nullptr;
@@ -41,7 +41,7 @@ std::vector<std::uint64_t> without_trailing_ones(std::vector<std::uint64_t> ne) 
   return ne;
 }
 
-// [out, in], and the number of experts for those that are stacked.
+// The stored shape: [out, in], and for stacked tensors the number of experts.
 std::vector<std::uint64_t> stored_ne(const model::TensorSpec& spec, Index experts) {
   std::vector<std::uint64_t> ne = ne_of(spec.shape);
   if (spec.gguf_expert >= 0) ne.push_back(static_cast<std::uint64_t>(experts));
@@ -69,7 +69,8 @@ Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index ex
   return {spec, stored, slab_of(*stored, spec, experts)};
 }
 
-// What the family has no place for, such as rope_freqs.weight, under its own name.
+// An entry for a tensor that the family does not have, such as rope_freqs.weight, under its own
+// name.
 Entry entry_of(const io::GgufTensor& stored) {
   model::TensorSpec spec;
   spec.name = stored.name;
@@ -78,9 +79,9 @@ Entry entry_of(const io::GgufTensor& stored) {
   return {spec, &stored, stored.bytes};
 }
 
-// Vectors are permuted element by element, matrices row by row. Where the file stores r = 1 +
-// weight in fp32, r - 1 is exact and may differ from the weight by half a last place of r; what a
-// norm multiplies by, 1 + (r - 1), is r again.
+// Vectors are permuted element by element, matrices row by row. If the file stores r = 1 + weight
+// in fp32, r - 1 is exact and may differ from the weight by half a last place of r; the norm's
+// factor 1 + (r - 1) is r again.
 std::vector<Index> order_of(const model::TensorSpec& spec) {
   return interleaved_rows(spec.shape[0], spec.gguf_permuted_heads);
 }
@@ -97,7 +98,7 @@ Matrix<float> load_vector(const Entry& entry) {
   return values;
 }
 
-// A scale that is no number would spread to everything that the model computes.
+// A scale that is not finite would spread to everything that the model computes.
 void require_finite(const Entry& entry) {
   const ggml::TypeInfo& info = ggml::info_of(entry.stored->type);
   if (info.block_columns == 1) return;
@@ -105,7 +106,7 @@ void require_finite(const Entry& entry) {
   if (!fault.empty()) throw Error(ErrorKind::kInput, "", fault + ": the file is damaged");
 }
 
-// Rows as they are stored, of a type that is not a grid of codes.
+// Rows as stored, for a type that is not a grid of codes.
 quant::QuantizedMatrix blocks_of(const Entry& entry, ggml::Type block) {
   quant::QuantizedMatrix q;
   q.grid = quant::block_grid(block);
@@ -150,7 +151,7 @@ class GgufReader : public ArtifactReader {
     });
   }
 
-  // The rows' bytes side by side, decoded like a matrix of their own.
+  // Puts the rows' bytes side by side and decodes them as one matrix.
   Matrix<float> load_rows(std::string_view tensor_name,
                           std::span<const Index> rows_U) const override {
     const Entry& entry = at(tensor_name);
@@ -211,7 +212,7 @@ class GgufReader : public ArtifactReader {
   model::ModelConfig config_;
   std::string format_ = "gguf";
   std::map<std::string, Entry, std::less<>> entries_;  // by Hugging Face name
-  // By GGUF name, in the order of the experts.
+  // By GGUF name; experts in order.
   std::map<std::string, std::vector<const Entry*>, std::less<>> parts_;
 };
 

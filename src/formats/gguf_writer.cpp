@@ -21,8 +21,8 @@ Index stacked(const TensorPlan& planned, const model::FamilySpec& family) {
   return planned.tensor.gguf_expert < 0 ? 0 : family.config.num_experts;
 }
 
-// A matrix of one row is a vector in the file; experts are one tensor of three dimensions, declared
-// with the first of them.
+// A matrix of one row is a vector in the file. Experts form one tensor of three dimensions,
+// declared with the first expert.
 std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
                                                     const model::FamilySpec& family) {
   std::vector<io::GgufTensorDeclaration> result;
@@ -40,7 +40,7 @@ std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
   return result;
 }
 
-// binary16 ends at 65504; a BF16 or F32 source may go beyond.
+// The largest binary16 is 65504; a BF16 or F32 source may go beyond.
 void refuse_overflow(const std::string& tensor_name, const std::vector<float>& values) {
   for (const float value : values)
     if (std::isfinite(value) && !std::isfinite(rounded_to_half(value)))
@@ -80,7 +80,7 @@ std::vector<std::byte> bytes_of(const Matrix<std::uint8_t>& rows) {
   return {bytes.begin(), bytes.end()};
 }
 
-// An export owns the names of its shards, even if it is one file.
+// An export owns the names of its shards, even if it is a single file.
 std::uint64_t limit_of(const ExportRequest& request) {
   constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
   return request.split_max_bytes > 0 ? request.split_max_bytes : kNoLimit;
@@ -206,7 +206,7 @@ void refuse_existing(const ExportRequest& request) {
                             there.front().string()));
 }
 
-// The weights are read from it until the end.
+// Refuses to overwrite the source: weights are read from it until the end.
 void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
   std::error_code missing;
   if (!std::filesystem::equivalent(request.path, source, missing)) return;

@@ -1,6 +1,6 @@
-// GPTQ folders, v1 and v2: of any tool when read. Codes are packed along the inputs, zero points
-// along the outputs, both as streams of bits from the low end of 32-bit words. v1 ("gptq") stores
-// zero points as z - 1, v2 ("gptq_v2") as z; nothing else differs.
+// GPTQ folders, v1 and v2, also those of other tools when reading. Codes are packed along the
+// inputs, zero points along the outputs, both as streams of bits from the low end of 32-bit words.
+// v1 ("gptq") stores zero points as z - 1, v2 ("gptq_v2") as z; nothing else differs.
 //   qweight I32 [packed_words(K), N]   qzeros I32 [G, packed_words(N)]
 //   scales  F16 [G, N]                 g_idx  I32 [K], the group of each input
 #include "formats/gptq.h"
@@ -26,9 +26,9 @@ namespace {
 
 using io::Json;
 
-// ---- What it can hold
+// ---- Limits
 
-// The fast packers and kernels of its loaders take 32 channels at a time at every width.
+// Loaders' fast packers and kernels take 32 channels at a time at every width.
 Index thirty_two(const ModuleSettings&) { return 32; }
 
 // "gptq" or "gptq_v2"; "auto" is v1 when every zero point is fixed.
@@ -107,7 +107,8 @@ struct Parts {
   Index K = 0;
 };
 
-// g_idx knows K; without it (or empty, as some tools write it) the packed rows have to tell.
+// g_idx has K entries; without it (or if it is empty, as from some tools) K follows from the packed
+// rows.
 Index in_features_of(const Parts& parts, int bits) {
   if (parts.g_idx != nullptr) return parts.g_idx->element_count();
   return parts.qweight->shape[0] * 32 / bits;
@@ -133,7 +134,7 @@ Parts find_parts(const io::SafetensorsCheckpoint& checkpoint, const std::string&
   parts.scales = &part_of(checkpoint, module, "scales", kScaleTypes);
   parts.g_idx = find_g_idx(checkpoint, module);
   parts.N = parts.qweight->shape[1];
-  // The zero points show the width even where nothing tells the number of inputs.
+  // The zero points reveal the width even if nothing states the number of inputs.
   const Index zero_words = parts.qzeros->shape[1];
   const int bits = settings.mixed ? width_of(settings, module, zero_words, parts.N) : settings.bits;
   parts.K = in_features_of(parts, bits);
@@ -164,13 +165,13 @@ std::vector<std::int32_t> groups_of(const Parts& parts, const PackedSettings& se
       throw Error(ErrorKind::kInput, "",
                   fmt::format("tensor '{}' puts input {} into group {}, there are {} groups",
                               parts.g_idx->name, k, stored[k], groups));
-  // Some tools leave zeros where no activation order was used.
+  // Some tools leave zeros if no activation order was used.
   const bool unset =
       std::all_of(stored.begin(), stored.end(), [](std::int32_t group) { return group == 0; });
   return unset && !settings.desc_act ? consecutive : stored;
 }
 
-// Symmetric files need no zero points, and what they store differs between tools.
+// Symmetric files need no zero points, and tools store different values for them.
 Matrix<std::uint8_t> zeros_of(const Parts& parts, const PackedSettings& settings) {
   if (settings.sym.value_or(false)) return {};
   return transposed(
@@ -217,8 +218,8 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 
 using Module = FolderContents::Module;
 
-// vLLM asks "dynamic" about the names of its fused modules, not about the parts that are stored: a
-// rule that leaves these names out never fires there.
+// vLLM matches "dynamic" against the names of its fused modules, not of the stored parts. A rule
+// without these names has no effect there.
 std::string fused_name(const std::string& name) {
   // All experts of a layer are one module: ".mlp.experts" of ".mlp.experts.3.up_proj".
   constexpr std::string_view kExperts = ".experts.";
@@ -232,8 +233,8 @@ std::string fused_name(const std::string& name) {
   return "";
 }
 
-// Adds the fused modules whose parts agree; those whose parts do not are left out, because no rule
-// could describe them.
+// Adds the fused modules whose parts agree. Modules whose parts differ are left out, because no
+// rule could describe them.
 std::vector<Module> with_fused(const std::vector<Module>& modules) {
   std::vector<std::string> order;
   std::map<std::string, std::vector<std::optional<ModuleSettings>>> parts;
@@ -261,10 +262,10 @@ std::vector<std::string> names_where(const std::vector<Module>& modules,
   return names;
 }
 
-// Modules left alone come first: some loaders take the first rule that matches, in file order.
+// Unquantized modules come first: some loaders take the first rule that matches, in file order.
 Json dynamic_rules(const FolderContents& contents) {
   std::vector<Module> modules = with_fused(contents.modules);
-  // The head is left alone because of "lm_head": false.
+  // "lm_head": false already leaves the head unquantized.
   if (!contents.lm_head)
     std::erase_if(modules, [](const Module& m) { return m.name == "lm_head"; });
   std::vector<std::string> all;
@@ -290,8 +291,8 @@ std::string name_in_block(const std::string& name) {
   return name.substr(name.find('.', at + kLayers.size()) + 1);
 }
 
-// The loader of transformers replaces every Linear of a block that this list does not leave out,
-// and does not know "dynamic". Null: every Linear is quantized.
+// transformers' loader replaces every Linear of a block that this list does not leave out, and
+// ignores "dynamic". Null: every Linear is quantized.
 Json modules_in_block(const FolderContents& contents) {
   std::vector<std::string> order;
   std::map<std::string, bool> quantized;
@@ -307,7 +308,7 @@ Json modules_in_block(const FolderContents& contents) {
   return names.size() == order.size() ? Json() : Json::array({names});
 }
 
-// What does not concern inference.
+// Metadata that does not affect inference.
 Json meta_of(const FolderContents& contents, const Provenance& provenance) {
   Json meta = {{"quantizer", Json::array({provenance.quantizer})},
                {"algorithm", provenance.method}};
@@ -378,7 +379,7 @@ class Configured : public ConfiguredModules {
     const Json* rules = find_any(json, {"dynamic"});
     if (rules == nullptr || !rules->is_object()) return;
     for (const auto& [key, change] : rules->members()) add_rule(key, change, faults);
-    // GPTQModel looks at the negative rules first.
+    // GPTQModel applies negative rules first.
     std::stable_sort(rules_.begin(), rules_.end(),
                      [](const Rule& a, const Rule& b) { return a.skip && !b.skip; });
   }
@@ -453,7 +454,7 @@ std::optional<StoredModule> stored(StoredParts& parts, const std::string& name) 
   return module;
 }
 
-// ---- What loads it
+// ---- Runtimes
 
 bool is_four_or_eight(int bits) { return bits == 4 || bits == 8; }
 

@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
 constexpr std::size_t kMaxPatternBytes = 1 << 14;
-// Module names are some fifty characters: far more steps than a pattern without nested repetition
-// takes, and a fraction of a second.
+// Limit on steps. Module names have about fifty characters: a pattern without nested repetition
+// needs far fewer steps, and the limit is reached in a fraction of a second.
 constexpr std::uint32_t kMatchLimit = 1'000'000;
 
 [[noreturn]] void refuse(const std::string& pattern, const std::string& reason) {
@@ -64,7 +64,7 @@ std::string literal_characters(std::string_view pattern) {
   return text;
 }
 
-// Fewest edits between `text` and any part of `name`.
+// Smallest number of edits between `text` and any part of `name`.
 std::size_t distance_to_part(std::string_view text, std::string_view name) {
   std::vector<std::size_t> row(name.size() + 1, 0);
   for (std::size_t i = 1; i <= text.size(); ++i) {
@@ -112,16 +112,16 @@ std::string nearest_module(const std::string& pattern, const std::vector<std::st
 
 namespace {
 
-// Module names are layer numbers, perhaps expert numbers, in one of a few shapes.
+// Module names contain layer numbers, sometimes expert numbers, in one of a few shapes.
 constexpr std::string_view kAnyNumber = R"(\d+)";
 
 struct Numbers {
-  std::string layer;  // of the first number; "" if there is none
+  std::string layer;  // the first number; "" if there is none
   std::string rest;   // of the others, joined by dots
 };
 
 struct Shape {
-  std::string text;  // escaped, a % for every number
+  std::string text;  // escaped, with % for every number
   Numbers numbers;
 };
 
@@ -146,7 +146,7 @@ Shape shape_of(std::string_view name) {
   return shape;
 }
 
-// In the order of the names.
+// Sorted by name.
 using Rests = std::vector<std::string>;
 using Layers = std::vector<std::pair<std::string, Rests>>;
 
@@ -174,7 +174,8 @@ std::string one_of(const std::vector<std::string>& items) {
   return fmt::format("({})", fmt::join(items, "|"));
 }
 
-// Patterns for the layer and the further number of one kind, that match `chosen` out of `all`.
+// Patterns for the layer number and the further number of one kind that match `chosen` out of
+// `all`.
 std::vector<std::pair<std::string, std::string>> number_patterns(const Layers& chosen,
                                                                  const Layers& all) {
   if (chosen == all) return {{std::string(kAnyNumber), std::string(kAnyNumber)}};

@@ -33,7 +33,7 @@ void patch(Candidate& candidate, const ModuleRule& rule) {
   candidate.skip = rule.skip.value_or(candidate.skip);
 }
 
-// Returns whether there was a module to apply it to.
+// Returns true if the rule matched a module.
 bool apply(const ModuleRule& rule, std::vector<Candidate>& candidates) {
   const ModuleMatcher matcher(rule.match);
   bool applied = false;

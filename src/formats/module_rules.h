@@ -10,7 +10,7 @@
 
 namespace calque::formats {
 
-// How one module is quantized.
+// The quantization settings of one module.
 struct ModuleSettings {
   int bits = 4;
   Index group_size = 128;
@@ -18,12 +18,11 @@ struct ModuleSettings {
   bool operator==(const ModuleSettings&) const = default;
 };
 
-// By module name ("model.layers.3.mlp.down_proj", "lm_head"); modules that are left as they are do
-// not appear.
+// By module name ("model.layers.3.mlp.down_proj", "lm_head"); unquantized modules are absent.
 using SettingsOfModule = std::map<std::string, ModuleSettings>;
 
-// What the request and its rules say about every linear of the blocks and the head, which is
-// "lm_head" even where it is tied. Refusals: E151, E152.
+// Applies the request and its rules to every linear of the blocks and to the head, which is named
+// "lm_head" even if it is tied. Refusals: E151, E152.
 SettingsOfModule resolve_rules(const model::FamilySpec& family, const QuantizationRequest& request,
                                Refusals& refusals);
 

@@ -22,7 +22,7 @@ std::string lower(std::string text) {
   return text;
 }
 
-// Null if it is no JSON; nullopt if there is no such file.
+// Null if the file is not JSON; nullopt if there is no such file.
 std::optional<Json> parse(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
   return io::parse_json_if_valid(io::read_file(path)).value_or(Json());
@@ -77,7 +77,7 @@ std::string known_methods() {
 constexpr const char* kUnnamed = "gptq";
 
 std::optional<std::int64_t> integer_in(const Json& object, KeyNames names) {
-  constexpr double kLargest = 1LL << 30;  // of what could be a width or a group size
+  constexpr double kLargest = 1LL << 30;  // upper bound of a plausible width or group size
   const Json* value = find_any(object, names);
   if (value == nullptr || !value->is_integer() || std::abs(value->number()) > kLargest)
     return std::nullopt;
@@ -151,7 +151,7 @@ void read_widths(const Json& json, KeyNames bits_names, Index default_group_size
 void read_dynamic_rules(const Json& json, PackedSettings& settings) {
   const Json* rules = find_any(json, {"dynamic"});
   if (rules == nullptr || !rules->is_object()) return;
-  bool some_differ = false;  // symmetric modules and others: the zero points of each have to tell
+  bool some_differ = false;  // the zero points of each module decide which are symmetric
   for (const auto& [pattern, change] : rules->members()) {
     if (pattern.starts_with("-:") || change == Json() || change == Json::object()) continue;
     settings.mixed = true;
@@ -164,7 +164,7 @@ void read_dynamic_rules(const Json& json, PackedSettings& settings) {
 
 std::optional<PackedSettings> packed_settings(const std::filesystem::path& folder,
                                               const io::SafetensorsCheckpoint& checkpoint) {
-  // config.json is what every loader reads; the others are older tools' only place.
+  // Every loader reads config.json; the other files exist only for older tools.
   std::optional<Json> json = read_object(folder / "config.json");
   std::string where = (folder / "config.json").string() + ", quantization_config";
   const Json* nested = json ? find_any(*json, {"quantization_config"}) : nullptr;

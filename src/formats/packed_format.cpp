@@ -98,7 +98,7 @@ void require_consecutive_groups(const quant::QuantizedMatrix& q, std::string_vie
 }
 
 int width_of(const PackedSettings& settings, const std::string& module, Index words, Index count) {
-  const bool plausible = count > 0 && count <= 32 * words;  // a stated count may be any number
+  const bool plausible = count > 0 && count <= 32 * words;  // a stated count is not trusted
   for (const int bits : {settings.bits, 4, 8, 3, 2})
     if (plausible && packed_words(count, bits) == words) return bits;
   throw Error(ErrorKind::kInput, "",

@@ -24,29 +24,29 @@ struct NamedBytes {
   std::vector<std::byte> bytes;
 };
 
-// How codes are packed.
+// Options of packing.
 struct Packing {
   std::string checkpoint_format = "auto";  // ExportRequest::checkpoint_format
   bool all_sym = true;                     // every module of the folder is symmetric
   Exec exec = open_exec("cpu");            // where Format::packs_on_device
 };
 
-// What config.json (or quantize_config.json) says about a quantized Hugging Face folder.
+// Settings of a quantized Hugging Face folder from config.json (or quantize_config.json).
 struct PackedSettings {
   const Format* format = nullptr;
   std::string where;               // file, for messages
-  std::string stored_format = {};  // what readers call it, where that is not the format's name
+  std::string stored_format = {};  // the name that readers use, if it is not the format's
   int bits = 4;
   Index group_size = 128;
-  std::optional<bool> sym;  // absent: what the stored zero points say
+  std::optional<bool> sym;  // absent: the stored zero points decide
   bool desc_act = false;
-  bool v2 = false;  // GPTQ: zero points are stored as they are
-  // Modules have settings of their own: bits, group_size and sym above are those of most, and the
-  // tensors of each module tell what it has.
+  bool v2 = false;  // GPTQ: zero points are stored without the offset of 1
+  // True if modules have settings of their own: bits, group_size and sym are then those of most
+  // modules, and each module's tensors decide.
   bool mixed = false;
 };
 
-// One quantized linear of a folder: which tensors it is stored in, and how to read them.
+// One quantized linear of a folder: the tensors that store it, and how to read them.
 struct PackedModule {
   std::string weight_name;  // "....q_proj.weight"
   Index out_features = 0;
@@ -57,18 +57,18 @@ struct PackedModule {
   std::function<quant::QuantizedMatrix()> unpack;
 };
 
-// The tensors of one packed module of a stored folder; what is wrong with them is a fault.
+// The tensors of one packed module of a stored folder. Problems with them become faults.
 class StoredParts {
  public:
   StoredParts(const StoredTensors& tensors, std::vector<std::string>& faults)
       : tensors_(tensors), faults_(faults) {}
 
   const io::TensorRef* find(const std::string& name) const { return tensors_.find(name); }
-  // The matrix `module`.`suffix`. Null, and a fault, if it is missing or not one of `dtypes`.
+  // Finds the matrix `module`.`suffix`. Null, and a fault, if it is missing or not one of `dtypes`.
   const io::TensorRef* matrix(const std::string& module, const std::string& suffix,
                               const std::vector<DType>& dtypes);
   void add_fault(std::string fault) { faults_.push_back(std::move(fault)); }
-  // A fault that names the shapes of `parts` (null ones left out).
+  // Reports a fault that names the shapes of `parts` (null ones are left out).
   std::nullopt_t contradiction(const std::string& module,
                                const std::vector<const io::TensorRef*>& parts);
 
@@ -76,74 +76,76 @@ class StoredParts {
   const StoredTensors& tensors_;
   std::vector<std::string>& faults_;
 };
-// Whether there are ceil(K / g) groups for some g.
+// True if K inputs can form that number of groups, ceil(K / g), for some g.
 bool fits_groups(const StoredModule& module);
 
-// A kind of folder in which every quantized linear is packed into several tensors named after the
-// module. What they have in common (planning, writing, reading, checking) is in packed_plan.cpp,
-// packed_writer.cpp, folder_reader.cpp and stored_folder.cpp; the rest is here.
+// A folder format in which every quantized linear is packed into several tensors named after the
+// module. Code shared by these formats (planning, writing, reading, checking) is in
+// packed_plan.cpp, packed_writer.cpp, folder_reader.cpp and stored_folder.cpp; the differences are
+// here.
 struct PackedFormat {
-  // What it can hold.
+  // Limits on writing.
   std::vector<int> widths;
-  bool one_group_size = false;  // for all modules
-  // Channels have to come in multiples of these, to fill words.
+  bool one_group_size = false;  // the same for all modules
+  // Channels must come in multiples of these, to fill words.
   Index (*input_multiple)(const ModuleSettings&);
   Index (*output_multiple)(const ModuleSettings&);
   quant::Grid (*grid)(const PlanInputs&, const model::TensorSpec&, const ModuleSettings&);
 
   // The tensors of a weight [N, K] on `grid`, and their bytes, without rounding. Error(kInternal)
-  // for what planning has to prevent.
+  // for anything that planning must prevent.
   std::vector<io::TensorDeclaration> (*declare)(const std::string& module, Index N, Index K,
                                                 const quant::Grid& grid);
   std::vector<NamedBytes> (*pack)(const std::string& module, const quant::QuantizedMatrix& q,
                                   const Packing& packing);
 
-  // What of it is read: widths of any tool's folders, and the one variant of several under a name.
+  // Limits on reading: widths in any tool's folders, and the variant if a name has several.
   std::vector<int> read_widths;
-  std::string_view variant = {};  // "gemm"; "": there is one only
-  // The tensor that every quantized module has, and plain ones have not: ".qweight".
+  std::string_view variant = {};  // "gemm"; "": there is only one
+  // A tensor that every quantized module has and plain modules do not: ".qweight".
   std::string_view marker;
-  // Checks a module from headers alone, and says how to unpack it. Error(kInput) naming tensor and
+  // Checks a module from headers alone and prepares unpacking. Error(kInput) names tensor and
   // values. The result borrows from `checkpoint`.
   PackedModule (*open)(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
                        const PackedSettings& settings);
 
-  // quantization_config, written and read. Error(kInput) for what calque does not read.
+  // Writes and reads quantization_config. Error(kInput) for values that calque does not read.
   io::Json (*write_config)(const FolderContents&, const Provenance&);
-  bool writes_quantize_config = false;  // the same in a file of its own, for older loaders
+  bool writes_quantize_config = false;  // also as a file of its own, for older loaders
   PackedSettings (*read_config)(const io::Json&, const std::string& where);
 
-  // A stored folder, for verification (stored_folder.h). `stored`: nullopt if a fault was reported.
+  // Describes a module of a stored folder, for verification (stored_folder.h). Returns nullopt
+  // after reporting a fault.
   std::optional<StoredModule> (*stored)(StoredParts&, const std::string& module);
   std::unique_ptr<ConfiguredModules> (*configured)(const io::Json&,
                                                    std::vector<std::string>& faults);
 
-  // What vLLM's loaders take of it in 2026, and what to write instead of the rest.
+  // The grids that vLLM's loaders accept, and advice for the others.
   bool (*vllm_loads)(const quant::Grid&);
   std::string_view vllm_advice;
-  // "": nothing stands in the way of a folder of these widths. What SGLang and vLLM do not load.
+  // A sentence on what SGLang and vLLM do not load in a folder of these widths; "" if nothing.
   std::string (*runtime_limit)(const std::vector<int>& bits, bool all_symmetric);
-  std::string_view python_packages;  // that transformers needs besides itself
+  std::string_view python_packages;  // needed by transformers
 };
 
-// The row of a folder of packed linears: `facts`, planned and written as all of them are.
+// Completes the row of a folder of packed linears with the shared planning and writing functions.
 Format packed_row(Format facts);
 std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
                                                    const WriterInputs& inputs);
 std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs& inputs);
 
-// Helpers that the formats share.
+// ---- Helpers that the formats share
 
 // "....q_proj.weight" -> "....q_proj"
 std::string module_of(std::string_view weight_name);
 quant::Grid basic_grid(const ModuleSettings& settings, ScalePrecision precision);
-// Scales in binary16, or, if bfloat16 is asked for by name, in numbers that are both.
+// Scales are binary16; if bfloat16 is asked for by name, numbers that are exact in both.
 ScalePrecision half_precision(const ExportRequest& request);
 
-// Packing.
+// ---- Packing
 
-// Zero points [N, G]: the middle code of a symmetric grid, and where a scale of 0 makes every code
-// decode to 0. Error(kInternal) if one is no code.
+// Zero points [N, G]: the middle code for a symmetric grid, and for a scale of 0, where every code
+// decodes to 0. Error(kInternal) if a zero point is not a code.
 Matrix<std::uint8_t> stored_zeros(const quant::QuantizedMatrix& q);
 // Scales [N, G] as `dtype` (F16 or BF16) stores them. Error(kInternal) if that changes one.
 std::vector<std::byte> stored_scales(MatrixView<const float> scales, DType dtype);
@@ -162,11 +164,12 @@ std::vector<std::byte> bytes_of(const Matrix<T>& matrix) {
   return bytes_of(matrix.data(), matrix.size());
 }
 
-// Unpacking.
+// ---- Unpacking
 
-// The settings of one module with K inputs, its codes in words of `words` * 32 bits a vector of
-// `count` codes, and `groups` groups: as stated if these fit, or the folder is not mixed; from the
-// numbers otherwise. Error(kInput), naming the module, if no width or group size fits.
+// The settings of one module with K inputs, codes that take `words` words for a vector of `count`
+// codes, and `groups` groups. Uses the stated settings if they fit, or if the folder is not mixed;
+// otherwise derives them from these numbers. Error(kInput), naming the module, if no width or group
+// size fits.
 PackedSettings settings_of_module(const PackedSettings& settings, const std::string& module,
                                   Index words, Index count, Index K, Index groups);
 // The width (2, 3, 4 or 8) at which `count` codes fill `words` words; the stated one first.
@@ -175,12 +178,12 @@ int width_of(const PackedSettings& settings, const std::string& module, Index wo
 const io::TensorRef& part_of(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
                              const std::string& part, const std::vector<DType>& dtypes);
 inline const std::vector<DType> kScaleTypes = {DType::kF16, DType::kBF16, DType::kF32};
-// Error(kInput) unless `tensor` has this shape; `reason` says what demands it.
+// Error(kInput) unless `tensor` has this shape; `reason` explains the requirement.
 void require_shape(const io::TensorRef& tensor, const std::vector<Index>& shape,
                    const std::string& reason);
 // ceil(K / group_size); 1 for -1.
 Index group_count(Index in_features, Index group_size);
-// A module of these parts; null ones are skipped.
+// Builds a module from its parts; null ones are skipped.
 PackedModule packed_module(const std::string& module, Index N, Index K, std::string stored_as,
                            const std::vector<const io::TensorRef*>& parts);
 Matrix<std::int32_t> words_of(const io::TensorRef& tensor);

@@ -1,4 +1,4 @@
-// What folders of packed linears cannot hold, and the plan of what they can.
+// Plans folders of packed linears and refuses what they cannot hold.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -34,7 +34,7 @@ std::vector<Quantized> quantized_of(const PlanInputs& inputs) {
   return result;
 }
 
-// Linears of equal keys together, in order of the keys.
+// Linears grouped by key, in order of the keys.
 using LinearsByKey = std::map<std::pair<Index, Index>, std::vector<const model::LinearSpec*>>;
 template <typename KeyOf>
 LinearsByKey linears_by(const std::vector<Quantized>& modules, KeyOf key_of) {
@@ -54,7 +54,7 @@ std::string widths_text(const Format& format) {
   return alternatives(widths);
 }
 
-// The folder that holds most widths, unless it is `format` itself.
+// The format with the most bit widths, unless it is `format` itself.
 const Format* widest(const Format& format) {
   const Format* found = &format;
   for (const Format* other : formats())
@@ -180,7 +180,7 @@ std::string groups_text(Index group_size) {
   return group_size < 0 ? "per row" : fmt::format("g{}", group_size);
 }
 
-// Every choice of any format is known to all of them.
+// The checkpoint formats of all formats.
 std::vector<std::string_view> checkpoint_formats() {
   std::vector<std::string_view> known;
   for (const Format* format : formats())
@@ -210,8 +210,8 @@ std::vector<std::string> packed_remarks(const PlanInputs& inputs,
   return {remark};
 }
 
-// Biases are copied in the checkpoint's dtype by every format: loaders convert them to the dtype
-// that they run in, and binary16 would cut off what bfloat16 holds.
+// Every format copies biases in the checkpoint's dtype: loaders convert them to their own, and
+// binary16 would lose values that bfloat16 holds.
 TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec& tensor,
                               bool in_block_linear) {
   const bool head = !inputs.family.lm_head.empty() && tensor.name == inputs.family.head().name;

@@ -1,4 +1,4 @@
-// Folders of safetensors in which linears are packed: one writer for all formats.
+// Writes folders of safetensors with packed linears: one writer for all formats.
 #include <fmt/format.h>
 
 #include "calque/core/error.h"
@@ -13,7 +13,7 @@ namespace {
 
 using io::Json;
 
-// What a tensor of the plan is stored in.
+// The stored tensors of a planned tensor.
 std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const PackedFormat& format,
                                             const model::ModelSource& source) {
   const model::TensorSpec& tensor = planned.tensor;
@@ -30,7 +30,7 @@ std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const Pa
   return result;
 }
 
-// Keys and values of the source in their order; only the quantization is added.
+// The source's config with its keys in order, and the quantization added.
 Json config_with(const std::filesystem::path& model_folder, const Json& quantization) {
   const std::filesystem::path path = model_folder / "config.json";
   Json config = io::parse_json_if_valid(io::read_file(path)).value_or(Json());
@@ -54,7 +54,7 @@ SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
   return files;
 }
 
-// Replacing the folder that is being read would destroy the model.
+// Refuses to replace the folder that is being read.
 void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
   std::error_code missing;
   if (!std::filesystem::equivalent(request.path, source, missing)) return;
@@ -160,7 +160,7 @@ class PackedWriter : public ArtifactWriter {
   WrittenTensors written_;
   FolderContents contents_;
   const PackedFormat& format_;
-  // In this order: the unfinished weights go before the folder that they are in.
+  // Declared in this order so that the unfinished weights are removed before their folder.
   const std::unique_ptr<io::AtomicFolder> folder_;
   const std::unique_ptr<io::SafetensorsWriter> weights_;
 };

@@ -6,16 +6,16 @@
 
 namespace calque::formats {
 
-// What an export is planned from.
+// The inputs for planning an export.
 struct PlanInputs {
   const model::FamilySpec& family;
   const model::ModelSource& source;
   const QuantizationRequest& quantization;
   const ExportRequest& request;
-  const SettingsOfModule& modules;  // by the rules of `quantization`
+  const SettingsOfModule& modules;  // resolved from the rules of `quantization`
 };
 
-// Bytes of a tensor that is copied as it stands in the source.
+// Plans to copy a tensor exactly as in the source.
 TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor);
 
 }  // namespace calque::formats

@@ -15,7 +15,7 @@
 namespace calque::formats {
 namespace {
 
-// The grid that a linear is planned on; null: it stays as it is.
+// Finds the planned grid of a linear; null if it stays unquantized.
 class PlannedGrids {
  public:
   explicit PlannedGrids(const std::vector<TensorPlan>& tensors);
@@ -26,7 +26,7 @@ class PlannedGrids {
   std::vector<const TensorPlan*> quantized_;  // by name
 };
 
-// Refusals that differ in the module only, put together: "<before><modules><after>".
+// Combines refusals that differ only in the module: "<before><modules><after>".
 class ModuleRefusals {
  public:
   explicit ModuleRefusals(Refusals& refusals) : refusals_(refusals) {}
@@ -125,7 +125,7 @@ std::string layers_text(const std::vector<Index>& layers) {
 
 using Linears = std::vector<const model::LinearSpec*>;
 
-// The linears by their setting, in order of appearance.
+// Groups the linears by setting, in order of appearance.
 std::vector<std::pair<std::string, Linears>> by_setting(const Linears& linears,
                                                         const PlannedGrids& grids) {
   std::vector<std::pair<std::string, Linears>> result;
@@ -232,9 +232,9 @@ void check_experts(const model::FamilySpec& family, const ExportRequest& request
 
 // ---- Shapes on the ranks of tensor parallelism
 
-// Marlin's tiles: 64 columns by 128 inputs, or the other way round. Newer versions of vLLM fill up
-// smaller shapes with zeros; a plan that needs that is refused, because older ones and SGLang do
-// not load it.
+// Marlin's tiles are 64 columns by 128 inputs, or the other way round. Newer versions of vLLM pad
+// smaller shapes with zeros; a plan that needs this is refused, because older versions and SGLang
+// do not load it.
 bool fits_marlin(Index N, Index K) {
   return (N % 64 == 0 && K % 128 == 0) || (N % 128 == 0 && K % 64 == 0);
 }
@@ -324,13 +324,13 @@ class RankShapes {
     return site.split_channels ? check_rows(first, grid) : check_columns(site);
   }
 
-  // Outputs of a rank, with the K/V heads that it holds a copy of.
+  // Outputs of one rank, including K/V heads that it holds a copy of.
   static Index rank_outputs(const model::LinearSpec& linear, Index ranks) {
     if (linear.key_value && ranks > linear.heads) return linear.out_features() / linear.heads;
     return linear.out_features() % ranks == 0 ? linear.out_features() / ranks : -1;
   }
 
-  // All readers of a site are one matrix to the kernel.
+  // The kernel treats all readers of a site as one matrix.
   Index fused_outputs(const model::SiteSpec& site, Index ranks) const {
     Index sum = 0;
     for (const model::LinearSpec& linear : site.readers) {
@@ -341,7 +341,7 @@ class RankShapes {
     return sum;
   }
 
-  // Sizes that the heads rule out have been named already.
+  // True if the heads rule out this size, which has already been reported.
   bool settled(const model::SiteSpec& site, Index ranks) const {
     return site.readers.front().heads > 0 && !heads_divide(ranks);
   }
@@ -392,7 +392,7 @@ class RankShapes {
                        group_size, K / group_size, list(ranks));
   }
 
-  // "group_size 64 gives TP 1, 2.": the sizes that allow more of what failed.
+  // "group_size 64 gives TP 1, 2.": group sizes that allow more of the failed sizes.
   static std::string advice(const model::LinearSpec& linear, const std::vector<Index>& failed) {
     std::set<Index> sizes = {1, 2, 4, 8};
     sizes.insert(failed.begin(), failed.end());

@@ -9,14 +9,14 @@
 
 namespace calque::formats {
 
-// Whether a runtime could load the finished plan: E141 tensor parallel sizes, E142 parts that a
-// runtime fuses, E143 shapes of its kernels, E144 experts, E145 no promise for this format, E146
-// widths and groups that it does not load from this format.
+// Refuses a plan that a required runtime could not load: E141 tensor parallel sizes, E142 parts
+// that a runtime fuses, E143 shapes of its kernels, E144 experts, E145 no guarantee for this
+// format, E146 widths and groups that it does not load in this format.
 void check_requirements(const model::FamilySpec& family, const ExportRequest& request,
                         const std::vector<TensorPlan>& tensors, Refusals& refusals);
 
-// Which of the sizes of tensor parallelism that people run the shapes allow; "": all of them, or
-// one rank has trouble already.
+// A remark on common tensor parallel sizes that the shapes do not allow; "" if all are allowed, or
+// if even a single rank has problems.
 std::string rank_remark(const model::FamilySpec& family, const ExportRequest& request,
                         const std::vector<TensorPlan>& tensors);
 

@@ -20,12 +20,12 @@ bool is_plain(const StoredTensor& tensor) {
   return type_of(tensor).support == ggml::Support::kPlain;
 }
 
-// What a tensor is given as: those that are quantized, in fp32.
+// The dtype in which a tensor is provided: F32 if it is quantized.
 DType given_dtype(const StoredTensor& tensor) {
   return is_plain(tensor) ? ggml::dtype_of(type_of(tensor).type) : DType::kF32;
 }
 
-// What the configuration already says.
+// True for tensors whose values are already in the configuration.
 bool is_rope_table(std::string_view name) {
   return name.starts_with("rope_freqs.") || name.starts_with("rope_factors_");
 }

@@ -48,7 +48,7 @@ std::nullopt_t StoredParts::contradiction(const std::string& module,
 
 namespace {
 
-// The format whose marker ends `tensor`; the configured one, if it has that marker, too.
+// The format whose marker ends `tensor`; the configured format wins if several have this marker.
 const Format* format_of_tensor(std::string_view tensor, const ConfiguredModules* configured) {
   const Format* told = configured == nullptr ? nullptr : configured->format;
   if (told != nullptr && tensor.ends_with(told->packed->marker)) return told;

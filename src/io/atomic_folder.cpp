@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "out/" and "." name the same folders as "out" and "/where/we/are", which a suffix can extend.
+// "out/" and "." become "out" and "/current/folder", to which a suffix can be appended.
 fs::path with_plain_last_name(const fs::path& path) {
   fs::path plain = path.lexically_normal();
   if (!plain.has_filename()) plain = plain.parent_path();
@@ -51,9 +51,10 @@ void rename_or_throw(const fs::path& from, const fs::path& to) {
     throw_resource_error(to, "rename the finished folder to this name", errno);
 }
 
-// Puts `staging` in the place of `path`, and the old content where `staging` was. Where the file
-// system cannot swap two names at once, a crash between the two renames leaves the old content
-// under "<path>.replaced".
+// Puts `staging` in the place of `path`, and the old content where `staging` was. If the file
+// system cannot swap two names atomically, a crash between the two renames leaves the old content
+// under
+// "<path>.replaced".
 void swap_folders(const fs::path& staging, const fs::path& path) {
   if (::renameat2(AT_FDCWD, staging.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
   const fs::path replaced = with_suffix(path, ".replaced");
@@ -110,7 +111,7 @@ AtomicFolder::~AtomicFolder() {
 }
 
 void AtomicFolder::commit() {
-  // Another run may have put a folder there since.
+  // Another run may have created a folder there in the meantime.
   refuse_existing(path_, overwrite_);
   sync_folder(staging_);
   forget_unfinished(staging_);

@@ -53,7 +53,7 @@ class CsvParser {
       value += text_[at_];
     }
     if (at_ < text_.size()) ++at_;
-    // What follows a closing quote belongs to the cell: earlier versions wrote quotes inside as \".
+    // Text after a closing quote belongs to the cell: earlier versions escaped quotes as \".
     const std::size_t end = std::min(text_.find_first_of(",\r\n", at_), text_.size());
     value += text_.substr(at_, end - at_);
     at_ = end;

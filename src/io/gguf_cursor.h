@@ -9,8 +9,8 @@
 
 namespace calque::io {
 
-// Reads little-endian values off the front of a file. Every read is checked against what is left,
-// before anything is allocated; the Error(kInput) says what was being read.
+// Reads little-endian values from the front of a file. Every read is checked against the remaining
+// bytes before anything is allocated; the Error(kInput) says what was being read.
 class GgufCursor {
  public:
   explicit GgufCursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
@@ -29,7 +29,8 @@ class GgufCursor {
   bool boolean(std::string_view what) { return number<std::uint8_t>(what) != 0; }
   std::string string(std::string_view what);
 
-  // Refuses `count` records of at least `bytes_each` bytes that cannot fit in what is left.
+  // Refuses `count` records of at least `bytes_each` bytes if they cannot fit in the remaining
+  // bytes.
   void check_count(std::uint64_t count, std::uint64_t bytes_each, std::string_view what) const;
 
  private:

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 [[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
 
-// "<prefix>-00001-of-00003.gguf": the prefix, if `name` is the first of `count` shards.
+// The prefix of "<prefix>-00001-of-00003.gguf" if `name` is the first of `count` shards.
 std::optional<std::string> shard_prefix(const std::string& name, std::int64_t count) {
   const std::string suffix = fmt::format("-00001-of-{:05}.gguf", count);
   if (!name.ends_with(suffix)) return std::nullopt;
@@ -31,7 +31,7 @@ const GgufValue* find_key(const GgufMetadata& metadata, std::string_view key) {
 template <typename T>
 constexpr bool kIsInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>;
 
-// An integer of any width, if it is one and fits.
+// The value if it is an integer of any width that fits.
 std::optional<std::int64_t> as_integer(const GgufValue& value) {
   const auto* scalar = std::get_if<GgufValue::Scalar>(&value.value);
   if (!scalar) return std::nullopt;
@@ -63,7 +63,7 @@ std::optional<T> as(const GgufValue& value) {
   return stored ? std::optional<T>(*stored) : std::nullopt;
 }
 
-// What `convert` makes of the value; Error(kInput) if it is of another kind.
+// Converts the value; Error(kInput) if it is of another kind.
 template <typename Convert>
 auto typed(const GgufFile& file, std::string_view key, std::string_view kind, Convert convert)
     -> decltype(convert(GgufValue())) {
@@ -131,7 +131,7 @@ bool is_digits(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Whether `name` is "<stem>-00001-of-00003.gguf" for any two numbers.
+// True if `name` is "<stem>-00001-of-00003.gguf" for any two numbers.
 bool is_shard_name(std::string_view name, std::string_view stem) {
   constexpr std::string_view kOf = "-of-", kExtension = ".gguf";
   if (name.size() != stem.size() + 1 + 5 + kOf.size() + 5 + kExtension.size()) return false;

@@ -259,7 +259,7 @@ void GgufCursor::check_count(std::uint64_t count, std::uint64_t bytes_each,
 
 std::optional<std::uint64_t> ggml_byte_count(ggml::Type type, std::span<const std::uint64_t> ne) {
   const ggml::TypeInfo& info = ggml::info_of(type);
-  // Zeros are left out, so that no partial product can overflow in later arithmetic either.
+  // Zeros are skipped, so that no partial product can overflow in later arithmetic either.
   std::int64_t count = 1;
   for (const std::uint64_t size : ne)
     if (size != 0 && __builtin_mul_overflow(count, size, &count)) return std::nullopt;

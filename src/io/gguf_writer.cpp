@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
   throw Error(ErrorKind::kInternal, "", reason);
 }
 
-// `size` up to the next multiple of the alignment that is written.
+// Rounds `size` up to a multiple of the alignment.
 std::uint64_t gguf_padded(std::uint64_t size) {
   constexpr std::uint64_t kAlignment = kGgufDefaultAlignment;
   return (size + kAlignment - 1) / kAlignment * kAlignment;
@@ -48,7 +48,7 @@ class Buffer {
   std::string bytes_;
 };
 
-// The stored ids run through the alternatives in order, with 9 (array) before u64.
+// Stored ids follow the order of the alternatives, with 9 (array) before u64.
 std::uint32_t type_id(std::size_t alternative) {
   return static_cast<std::uint32_t>(alternative < 9 ? alternative : alternative + 1);
 }
@@ -126,7 +126,7 @@ std::string header_of(const GgufMetadata& metadata,
   return buffer.bytes();
 }
 
-// Bytes of a file's head before its padding, as far as these keys and tensors go.
+// Bytes of a file's head before its padding.
 std::uint64_t gguf_head_bytes(const GgufMetadata& metadata) {
   Buffer buffer;
   add_head(buffer, metadata, 0);
@@ -139,21 +139,21 @@ std::uint64_t gguf_record_bytes(const GgufTensorDeclaration& tensor) {
   return buffer.bytes().size();
 }
 
-// Part of a file: consecutive tensors, and its own keys.
+// One file of a split: consecutive tensors, and its own keys.
 struct GgufShard {
   std::size_t first_tensor = 0;
   std::size_t tensors = 0;
   GgufMetadata metadata;
 };
 
-// The types that loaders insist on.
+// Keys in the types that loaders require.
 GgufMetadata split_keys(std::size_t number, std::size_t count, std::size_t tensors) {
   return {{"split.no", GgufValue::Scalar(static_cast<std::uint16_t>(number))},
           {"split.count", GgufValue::Scalar(static_cast<std::uint16_t>(count))},
           {"split.tensors.count", GgufValue::Scalar(static_cast<std::int32_t>(tensors))}};
 }
 
-// Grows a shard by one tensor after the other, and says how long its file is.
+// Adds one tensor after the other to a shard and tracks the length of its file.
 class ShardSize {
  public:
   explicit ShardSize(std::uint64_t head_bytes) : head_bytes_(head_bytes) {}
@@ -172,8 +172,9 @@ class ShardSize {
   std::uint64_t data_bytes_ = 0;
 };
 
-// Tensors of every shard, in order. `first_head`, `other_head`: bytes before the tensor list. The
-// first shard has no tensor where its keys leave no room for one that would fit elsewhere.
+// Assigns tensors to shards, in order. `first_head` and `other_head` are the bytes before the
+// tensor list. The first shard has no tensor if its keys leave no room for one that would fit
+// elsewhere.
 std::vector<std::size_t> partition(std::span<const GgufTensorDeclaration> tensors,
                                    std::uint64_t first_head, std::uint64_t other_head,
                                    std::uint64_t max_bytes) {
@@ -203,7 +204,7 @@ std::uint64_t file_bytes(const GgufMetadata& metadata,
   return gguf_padded(head) + data;
 }
 
-// One, with `metadata` as it is, if everything fits into `max_bytes` or that is 0.
+// One shard with `metadata` unchanged, if everything fits into `max_bytes` or that is 0.
 std::vector<GgufShard> gguf_shards(const GgufMetadata& metadata,
                                    std::span<const GgufTensorDeclaration> tensors,
                                    std::uint64_t max_bytes) {
@@ -244,8 +245,8 @@ AtomicFile reopened(const fs::path& path, std::uint64_t bytes, const std::string
   return file;
 }
 
-// All or none: everything is on the disk before the first one gets its name, and what a failure
-// would leave half-made is taken away again.
+// All or none: syncs everything before the first file gets its name; if renaming fails, removes the
+// files already renamed.
 void commit_together(std::vector<AtomicFile>& files, const std::vector<fs::path>& paths) {
   for (AtomicFile& file : files) file.sync();
   std::size_t left = files.size();
@@ -377,7 +378,7 @@ void GgufWriter::write_part(std::string_view name, std::uint64_t offset,
   file.write_at(places_[i].offset + declared, zeros);
 }
 
-// Nothing is opened before the first shard is there, so that one comes last.
+// Loaders open the first shard first, so it is renamed last.
 void GgufWriter::finish() {
   for (std::size_t i = 0; i < tensors_.size(); ++i)
     if (written_[i] < tensors_[i].byte_count())

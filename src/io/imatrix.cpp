@@ -50,7 +50,7 @@ void scale(ImatrixEntry& entry, double factor) {
   for (double& count : entry.counts) count *= factor;
 }
 
-// The older format does not say how many matrices share its values.
+// The older format does not state the number of matrices that share its values.
 void split_like(ImatrixEntry& entry, const ImatrixEntry& other) {
   if (entry.matrices != 1 || entry.sums.size() != other.sums.size()) return;
   entry.matrices = other.matrices;
@@ -78,10 +78,10 @@ void check_entry(const std::string& name, const ImatrixEntry& entry) {
   check_numbers(name, entry.counts, "the count at");
 }
 
-// The older format (.dat): of each entry a name, a number of chunks, and per column the mean square
-// times that number.
+// The older format (.dat). Each entry has a name, a number of chunks, and per column the mean
+// square times that number.
 
-// A count that cannot be met by what is left of the file is no count.
+// Refuses a count that the rest of the file cannot hold.
 std::uint64_t read_count(GgufCursor& cursor, std::uint64_t bytes_each, const std::string& what) {
   const auto count = cursor.number<std::int32_t>(what);
   if (count < 0) refuse(fmt::format("{}: a count of {}", what, count));
@@ -151,7 +151,7 @@ void add_values(Buffer& buffer, const ImatrixEntry& entry, std::int32_t chunks) 
     const double count = entry.counts[static_cast<std::size_t>(m)];
     const std::vector<float> mean = entry.mean_square(m);
     for (Index k = 0; k < entry.columns(); ++k)
-      // Not through a quotient that may be rounded.
+      // Avoids a quotient that may be rounded.
       buffer.add(
           count == chunks
               ? static_cast<float>(entry.sums[static_cast<std::size_t>(m * entry.columns() + k)])
@@ -230,7 +230,7 @@ ImatrixEntry entry_of(const GgufTensor& sums, const GgufTensor* counts, const st
   ImatrixEntry entry;
   entry.sums = values_of(sums);
   entry.counts = values_of(*counts);
-  // By its counts: sums of one matrix may come without the last dimension.
+  // Shaped by its counts: sums of one matrix may lack the last dimension.
   const std::uint64_t columns = sums.ne[0];
   if (columns == 0 || entry.counts.size() * columns != entry.sums.size())
     refuse(fmt::format("{} and {} do not belong together: one count a row is expected",
@@ -346,7 +346,7 @@ void write_imatrix_gguf(const Imatrix& imatrix, const std::filesystem::path& fil
 
 std::vector<float> ImatrixEntry::mean_square(Index m) const {
   std::vector<float> mean(static_cast<std::size_t>(columns()), 1.0f);
-  // In fp32, as llama.cpp divides: what is rounded by it comes out the same byte for byte.
+  // In fp32, as llama.cpp divides, so that rounding by it gives the same bytes.
   const auto count = static_cast<float>(counts[static_cast<std::size_t>(m)]);
   if (count <= 0) return mean;
   const double* sum = sums.data() + m * columns();

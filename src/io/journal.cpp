@@ -26,7 +26,7 @@ std::string line_of(std::string_view record) {
   return fmt::format("{} {} {}\n", record.size(), checksum_of(record), record);
 }
 
-// nullopt: not a whole line as line_of makes it. `line`: without the line break.
+// The record of a line (given without its line break); nullopt if line_of did not make the line.
 std::optional<std::string> record_of(std::string_view line) {
   const std::size_t first = line.find(' ');
   const std::size_t second = line.find(' ', first + 1);

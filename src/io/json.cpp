@@ -17,7 +17,7 @@ namespace {
   throw Error(ErrorKind::kInput, "", reason);
 }
 
-// What a refusal quotes of a value.
+// A short excerpt of a value, for error messages.
 std::string excerpt(const Json& value) {
   constexpr std::size_t kCharacters = 60;
   std::string text = value.dump(-1, true);
@@ -25,8 +25,8 @@ std::string excerpt(const Json& value) {
   return text;
 }
 
-// Builds the value from the events of the parser: nlohmann::json's own builder would keep the last
-// of two equal names silently and build whatever nesting a hostile text holds.
+// Builds the value from parser events. nlohmann::json's own builder would silently keep the last of
+// two equal names and accept any depth of nesting.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
   Json take() { return std::move(root_); }
@@ -37,7 +37,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(std::uint64_t value) override { return add(value); }
   bool number_float(double value, const std::string&) override { return add(value); }
   bool string(std::string& value) override { return add(std::move(value)); }
-  bool binary(binary_t&) override { return false; }  // JSON text has none
+  bool binary(binary_t&) override { return false; }  // JSON text contains no binary values
   bool start_object(std::size_t) override { return open(Json::object()); }
   bool start_array(std::size_t) override { return open(Json::array()); }
   bool end_array() override { return close(); }
@@ -89,12 +89,12 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   Json root_;
-  std::vector<Json*> open_;  // an inner one stands still while it is open: its parent does not grow
+  std::vector<Json*> open_;  // an open inner value does not move, because its parent does not grow
 };
 
 using Replace = nlohmann::json::error_handler_t;
 
-// nlohmann::json spells scalars: shortest decimals that read back as the same double.
+// Scalars are formatted by nlohmann::json: shortest decimals that read back as the same double.
 std::string scalar(const nlohmann::json& value, bool ascii = false) {
   return value.dump(-1, ' ', ascii, Replace::replace);
 }
@@ -441,7 +441,7 @@ std::string JsonNode::text_or(std::string_view key, std::string_view absent) con
 }
 
 JsonNode JsonNode::object(std::string_view key) const {
-  value(key);  // a missing one is refused as such
+  value(key);  // throws if the member is missing
   JsonNode member = at(key);
   member.expect_object();
   return member;

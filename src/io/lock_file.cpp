@@ -35,7 +35,7 @@ std::string line(const std::string& text, std::size_t number) {
   return text.substr(begin, text.find('\n', begin) - begin);
 }
 
-// Whoever held it may have removed it between our open and our lock.
+// The previous holder may have removed the file between our open and our lock.
 bool is_still_there(int descriptor, const std::filesystem::path& path) {
   struct stat mine {
   }, there{};
@@ -60,7 +60,7 @@ LockFile::LockFile(std::filesystem::path path, const std::string& what) : path_(
   kept_ = !last_holder_.empty();
 }
 
-// File systems without locks do not keep others out.
+// On file systems without locks, other processes are not kept out.
 void LockFile::take(const std::string& what) {
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor_ < 0) throw_resource_error(path_, "create the file", errno);

@@ -77,8 +77,8 @@ void MappedFile::drop(std::span<const std::byte> part) const { advise(part, MADV
 
 void MappedFile::will_need(std::span<const std::byte> part) const { advise(part, MADV_WILLNEED); }
 
-// Whole pages, rounded outwards: a dropped neighbour on the same page is read again from the page
-// cache.
+// Works on whole pages, rounded outwards: a dropped neighbour on the same page is read again from
+// the page cache.
 void MappedFile::advise(std::span<const std::byte> part, int advice) const {
   if (part.empty()) return;
   static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));

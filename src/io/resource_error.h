@@ -13,11 +13,11 @@ namespace calque::io {
 [[noreturn]] void throw_resource_error(const std::filesystem::path& path, std::string_view action,
                                        int reason, std::uint64_t bytes_wanted = 0);
 
-// Throws Error(kInput, "E308"): "cannot go on: <path> <what>: ...": of what an earlier process had
-// kept.
+// Throws Error(kInput, "E308") "cannot go on: <path> <what>: ..." about a file that an earlier
+// process had kept.
 [[noreturn]] void throw_missing_part(const std::filesystem::path& path, std::string_view what);
 
-// The same unless a file that was gone on with begins with `header`.
+// Throws the same unless the continued file begins with `header`.
 void require_header(const AtomicFile& file, std::string_view header,
                     const std::filesystem::path& path);
 

@@ -20,7 +20,7 @@ using WeightMap = std::map<std::string, std::string>;  // tensor -> file name
 
 [[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
 
-// A name that leaves the folder ("../x", "/etc/x") is nothing that an index may say.
+// Refuses file names in the index that leave the folder ("../x", "/etc/x").
 void check_plain_name(const std::string& tensor, const std::string& file) {
   const bool plain = !file.empty() && file != "." && file != ".." &&
                      file.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
@@ -102,7 +102,7 @@ bool holds_pickles(const fs::path& folder) {
 
 std::vector<std::unique_ptr<SafetensorsFile>> open_shards(const fs::path& folder) {
   std::vector<std::unique_ptr<SafetensorsFile>> shards;
-  // The whole file wins over an index beside it, as in transformers.
+  // The single file takes precedence over an index, as in transformers.
   if (fs::exists(folder / kSingleName)) {
     shards.push_back(std::make_unique<SafetensorsFile>(folder / kSingleName));
     return shards;

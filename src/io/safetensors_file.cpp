@@ -19,7 +19,7 @@ std::string_view text_of_bytes(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// A clone without git-lfs holds small text files in place of the weights.
+// Refuses the small text files that a clone without git-lfs has in place of weights.
 void refuse_lfs_pointer(std::span<const std::byte> file) {
   if (text_of_bytes(file).starts_with("version https://git-lfs"))
     refuse("is a git-lfs pointer, not the file itself; fetch it with 'git lfs pull'");
@@ -58,7 +58,7 @@ void check_floating(const TensorRef& tensor, std::size_t rank) {
                        rank == 1 ? " is" : "s are"));
 }
 
-// An empty tensor has no memory at either end, which memcpy may not be told.
+// An empty tensor may have null pointers, which memcpy does not allow.
 void widen(const TensorRef& tensor, std::size_t count, float* out) {
   if (count > 0) convert_to_float(tensor.bytes.data(), tensor.dtype, count, out);
 }

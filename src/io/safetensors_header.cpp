@@ -124,7 +124,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   void finish_tensor() {
-    // Other fields were refused at their value, and none comes twice: three are the right ones.
+    // Unknown and repeated fields were already refused, so three fields are the right ones.
     if (fields_.size() != 3 || offsets_.size() != 2)
       refuse(
           fmt::format("tensor {}: its entry must hold \"dtype\", \"shape\" and two "
@@ -169,8 +169,9 @@ void check_bounds(const SafetensorsEntry& entry, std::uint64_t data_bytes) {
                      entry.described(), entry.end - entry.begin, left));
 }
 
-// The format demands that the tensors cover the data exactly: https://github.com/huggingface/
-// safetensors, "Format": no holes, and by that no bytes that belong to two tensors.
+// The format requires that tensors cover the data exactly
+// (https://github.com/huggingface/safetensors, "Format"): no holes and, as a consequence, no
+// overlaps.
 void check_cover(const std::vector<SafetensorsEntry>& entries, std::uint64_t data_bytes) {
   std::uint64_t covered = 0;
   for (const SafetensorsEntry& entry : entries) {
@@ -197,7 +198,7 @@ std::string SafetensorsEntry::described() const {
 }
 
 std::uint64_t checked_byte_count(const SafetensorsEntry& entry) {
-  // Zeros are left out, so that no partial product of the shape can overflow in later arithmetic.
+  // Zeros are skipped, so that no partial product of the shape can overflow in later arithmetic.
   Index bytes = static_cast<Index>(size_of(entry.dtype));
   for (const Index size : entry.shape)
     if (size != 0 && __builtin_mul_overflow(bytes, size, &bytes))

@@ -31,7 +31,8 @@ std::string text_of(const std::vector<Index>& shape);
 // Elements times bytes per element; Error(kInput) naming the tensor if it does not fit in 63 bits.
 std::uint64_t checked_byte_count(const SafetensorsEntry& entry);
 
-// The JSON header of a file with `data_bytes` bytes after it, checked in full: see SafetensorsFile.
+// Parses and fully checks the JSON header of a file with `data_bytes` bytes after it; see
+// SafetensorsFile.
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t data_bytes);
 
 }  // namespace calque::io

@@ -62,7 +62,7 @@ std::vector<std::uint64_t> ends_of(const Group& tensors) {
   return ends;
 }
 
-// A shard that was finished before its folder was.
+// Reopens a shard that was finished before its folder was.
 AtomicFile reopened(const std::filesystem::path& path, std::uint64_t bytes) {
   if (!std::filesystem::exists(AtomicFile::partial_name(path)) && std::filesystem::exists(path))
     AtomicFile::take_back(path);
@@ -71,7 +71,7 @@ AtomicFile reopened(const std::filesystem::path& path, std::uint64_t bytes) {
 
 constexpr const char* kIndexName = "model.safetensors.index.json";
 
-// Which shard holds which tensor: `shard_of` by name, in order of the names.
+// The index file; `shard_of` maps names to shards, in order of the names.
 template <typename ShardOf>
 std::string index_text(std::uint64_t total_bytes, const ShardOf& shard_of, std::size_t shards) {
   Json weight_map = Json::object();
@@ -124,7 +124,7 @@ struct SafetensorsWriter::Shard {
   std::uint64_t begin(std::size_t i) const { return i == 0 ? 0 : ends[i - 1]; }
 
   Group tensors;
-  std::vector<std::uint64_t> ends;  // of each tensor's data, relative to data_start()
+  std::vector<std::uint64_t> ends;  // end of each tensor's data, relative to data_start()
   std::string header;
   AtomicFile file;
   std::vector<bool> written;

@@ -17,12 +17,12 @@
 
 namespace calque::io {
 
-// What a space and its arrays have between them: an array may outlive its space.
+// Shared by a space and its arrays: an array may outlive its space.
 struct ScratchArray::Account {
   Account(std::uint64_t ram, std::filesystem::path where)
       : ram_limit(ram), folder(std::move(where)) {}
 
-  // Whether an array of `bytes` goes to a file; it is counted from here on.
+  // Returns true if an array of `bytes` goes to a file, and counts it.
   bool add(std::uint64_t bytes) {
     const std::lock_guard lock(mutex);
     const bool in_file = !folder.empty() && (bytes > ram_limit || ram_bytes > ram_limit - bytes);
@@ -64,7 +64,7 @@ class Descriptor {
   int value_;
 };
 
-// For file systems that cannot make files without names.
+// For file systems that do not support unnamed files.
 int open_and_unlink(const std::filesystem::path& folder) {
   std::string name = (folder / "calque-XXXXXX").string();
   const int descriptor = ::mkostemp(name.data(), O_CLOEXEC);
@@ -83,8 +83,8 @@ int open_nameless(const std::filesystem::path& folder) {
   return descriptor;
 }
 
-// Writing back is left to the kernel: an array that is freed before its pages were written costs no
-// writes at all, and a process that makes dirty pages faster than the disk takes them is slowed
+// The kernel decides when to write pages back: an array freed before its pages were written costs
+// no writes at all, and a process that dirties pages faster than the disk accepts them is slowed
 // down.
 std::byte* map_file(const std::filesystem::path& folder, std::uint64_t bytes) {
   const Descriptor file(open_nameless(folder));
@@ -128,10 +128,10 @@ ScratchArray::~ScratchArray() {
 
 void ScratchArray::release(std::uint64_t offset, std::uint64_t count) const {
   if (!in_file_ || count == 0) return;
-  // Outwards to the pieces that the kernel maps around a page that is read (fault_around_bytes,
-  // aligned but at the start of a mapping): else every array read bit by bit would stay behind at
-  // the seams. A neighbour in the same piece, even one that is being written, finds its pages again
-  // in the page cache.
+  // Rounds outwards to the pieces that the kernel maps around a page fault (fault_around_bytes,
+  // aligned except at the start of a mapping). Otherwise the seams of an array that is read bit by
+  // bit would stay in memory. A neighbour in the same piece, even one being written, finds its
+  // pages again in the page cache.
   constexpr std::uintptr_t kPiece = std::uintptr_t{64} << 10;
   const auto start = reinterpret_cast<std::uintptr_t>(data_);
   const std::uintptr_t from = std::max((start + offset) / kPiece * kPiece, start);

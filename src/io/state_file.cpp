@@ -18,8 +18,8 @@ struct Trailer {
   std::uint64_t checksum = 0;
 };
 
-// FNV's mixing step over 64-bit words: a gigabyte takes a fraction of a second, and what it is for
-// is a file that was cut or overwritten. `bytes`: kPiece of them, or the last ones.
+// FNV's mixing step over 64-bit words: a gigabyte takes a fraction of a second. It is meant to
+// detect files that were cut or overwritten. `bytes` is one kPiece, or the rest.
 std::uint64_t mixed(std::uint64_t checksum, std::span<const std::byte> bytes) {
   constexpr std::uint64_t kPrime = 0x100000001b3;
   for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), sizeof(std::uint64_t)))) {

@@ -15,7 +15,7 @@
 namespace calque::io {
 namespace {
 
-// Takes one piece of the text; false stops the reading.
+// Receives one piece of the text; returns false to stop reading.
 using Consumer = std::function<bool(std::string_view)>;
 constexpr std::size_t kChunk = 1 << 18;
 
@@ -31,7 +31,7 @@ File open_file(const std::filesystem::path& path) {
   return file;
 }
 
-// The next bytes of `file`; none at its end.
+// The next bytes of `file`; empty at its end.
 std::string_view next_chunk(std::FILE* file, const std::filesystem::path& path,
                             std::vector<char>& buffer) {
   const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), file);
@@ -50,13 +50,13 @@ void stream_plain(const std::filesystem::path& path, const Consumer& consume) {
 }
 
 void stream_gzip(const std::filesystem::path& path, const Consumer& consume) {
-  open_file(path);  // gzopen has no reason to give when it fails
+  open_file(path);  // reports the reason, which gzopen does not
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rbe"), gzclose);
   if (!file) refuse(path, "cannot read");
   std::vector<char> buffer(kChunk);
   while (true) {
     const int got = gzread(file.get(), buffer.data(), static_cast<unsigned>(buffer.size()));
-    // zlib hands out a file without a gzip header as it is: that would be noise, not text.
+    // zlib passes a file without a gzip header through unchanged; that would be noise, not text.
     if (gzdirect(file.get()) != 0) refuse(path, "its name ends in .gz, but it is not a gzip file");
     int code = Z_OK;
     const char* reason = gzerror(file.get(), &code);
@@ -73,7 +73,7 @@ class ZstdStream {
     if (!stream_) throw Error(ErrorKind::kResource, "", "no memory for a zstd decoder");
   }
 
-  // False: the consumer wants no more.
+  // Returns false if the consumer wants no more.
   bool decode(std::string_view compressed, const Consumer& consume) {
     ZSTD_inBuffer in{compressed.data(), compressed.size(), 0};
     ZSTD_outBuffer out{};

@@ -14,8 +14,7 @@ struct Unfinished {
   std::set<std::filesystem::path> paths;
 };
 
-// What is on disk but not yet renamed is a fact about the process, so this is one of the few
-// globals.
+// One of the few globals: unfinished files on disk belong to the process as a whole.
 Unfinished& unfinished() {
   static Unfinished instance;
   return instance;

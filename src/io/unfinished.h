@@ -4,7 +4,7 @@
 
 namespace calque::io {
 
-// Keeps the list that remove_unfinished() works on. `path`: a partial file or folder.
+// Maintain the list that remove_unfinished() works on. `path` is a partial file or folder.
 void note_unfinished(const std::filesystem::path& path);
 void forget_unfinished(const std::filesystem::path& path);
 

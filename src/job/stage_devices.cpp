@@ -17,11 +17,11 @@ namespace {
 constexpr const char* kCpu = "cpu";
 constexpr const char* kFirstGpu = "cuda:0";
 
-// What a job file says about one stage.
+// The device that a job file asks for in one stage.
 struct Wish {
   std::string stage;
   std::string device;
-  bool of_all = false;  // said by runtime.device
+  bool of_all = false;  // set by runtime.device
 
   std::string key() const { return of_all ? "runtime.device" : "runtime.stages." + stage; }
 };
@@ -52,7 +52,7 @@ bool has(const Machine& machine, const std::string& device) {
                           fmt::join(devices, ", "), wish.key(), devices.back()));
 }
 
-// Where `stage` runs.
+// Chooses the device of `stage`.
 std::string choose(const Wish& wish, const std::vector<Operation>& needs, const Job& job,
                    const Machine& machine) {
   if (wish.device == "auto") {
@@ -76,7 +76,7 @@ std::vector<std::string> forward_devices(int gpus) {
   return devices;
 }
 
-// LibTorch is asked last: that loads it.
+// Asks LibTorch last, because that loads it.
 std::string choose_forward(const Wish& wish, bool needed, const Machine& machine) {
   if (wish.device == kCpu || wish.device == "tensors") return wish.device;
   if (wish.of_all && !needed) return kCpu;

@@ -7,7 +7,7 @@
 namespace calque::job {
 namespace {
 
-// Everything that the tokens depend on; the model's folder holds the tokenizer.
+// Everything that the tokens depend on. The tokenizer is part of the model's folder.
 std::string calibration_key(const CalibrationSettings& settings,
                             const std::filesystem::path& model) {
   const text::PackingOptions& p = settings.packing;
