@@ -91,7 +91,7 @@ def make_family(models, family):
 
 
 def random_weights(name, count, dtype):
-    """Of either sign, mostly between 1/128 and 1/32, a few up to 1/8; the same for the same name."""
+    """Random weights of both signs, mostly between 1/128 and 1/32, a few up to 1/8; the name is the seed."""
     source = random.Random(name)
     high_bytes = bytes((b & 0x80) | [0x3B, 0x3C, 0x3C, 0x3C, 0x3C, 0x3C, 0x3C, 0x3D][b & 7] for b in range(256))
     bf16 = bytearray(source.randbytes(2 * count))
@@ -205,7 +205,7 @@ class Job:
     commands: list    # arguments of the program, which runs in the job's folder; then perhaps ">", a file for what it prints
     same_as: str = ""       # the job, or point of a sweep, whose artifacts have the same bytes
     kill_at_block: int = 0  # the first command is killed when that many blocks are saved
-    proof: str = ""         # what is not 0 in the run's metrics if it did what it is for
+    proof: str = ""         # a metric of the run that is not 0 if the job exercised its subject
     less_ram: int = 0       # MiB that the first command gets less than what the program plans to take
 
 
@@ -487,7 +487,7 @@ def normalised(path):
     data = path.read_bytes()
     if path.name == "README.md":  # the card's job has every key, like job.resolved.yaml
         return re.sub(rb"(?s)\n## How it was made\n.*?\n## ", b"\n## ", data)
-    if path.name == "SHA256SUMS":  # of files that are compared already, or not at all
+    if path.name == "SHA256SUMS":  # lists files that are compared already, or not at all
         return b"\n".join(line.split(maxsplit=1)[1] for line in data.splitlines())
     if path.name == "calibration_manifest.json":
         return re.sub(rb'("file": )"[^"]*/', rb'\1"', data)
@@ -517,7 +517,7 @@ def metric_lines(evaluations):
 
 
 def probe_hashes(folder):
-    """What a folder's model says to a few tokens, as noted beside it."""
+    """The logits of a folder's model for a few tokens, as recorded in the folder."""
     probes = {}
     for path in sorted(folder.rglob("calque/metrics.json")):
         probe = json.loads(path.read_text())["probe"]

@@ -101,7 +101,7 @@ def build(tree, torch):
 
 
 def unlisted(program, folder):
-    """What the program should list and does not."""
+    """The names that the program should list but does not."""
     def said(*arguments):
         run = subprocess.run([program, *arguments], capture_output=True, text=True)
         return run.stdout + run.stderr

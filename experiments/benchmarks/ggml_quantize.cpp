@@ -25,7 +25,7 @@ constexpr int kRepetitions = 5;
 struct Subject {
   ggml::Type type;
   const char* name;
-  // What llama-quantize takes, CPU seconds for 1e9 weights; 0 where nobody has measured it.
+  // CPU seconds of llama-quantize for 1e9 weights; 0 if not measured.
   double peer_plain = 0;
   double peer_weighted = 0;
 };

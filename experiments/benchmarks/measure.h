@@ -22,7 +22,7 @@ struct Subject {
 // Seconds of one call.
 struct Seconds {
   double wall = 1e300;
-  double cpu = 1e300;  // of the whole process, divided by the threads
+  double cpu = 1e300;  // CPU time of the whole process, divided by the number of threads
 };
 
 Seconds time_once(int threads, const Work& run);

@@ -1,4 +1,4 @@
-// What share of a plain product's rate each numerical operation reaches (README.md).
+// Measures each numerical operation's share of a plain product's rate (README.md).
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -23,7 +23,7 @@ namespace {
 constexpr Index kGroup = 64;
 
 struct Shape {
-  Index rows, cols;  // of the weight
+  Index rows, cols;  // the weight's shape
   std::string name() const { return fmt::format("{}x{}", rows, cols); }
 };
 
@@ -150,7 +150,7 @@ void add_gram(const char* type, Index features, int threads, Precision precision
   add({fmt::format("gram_{}/{}", type, features), operations, threads, prepare}, precision);
 }
 
-// Of samples that are made on first use.
+// Work whose samples are made on first use.
 template <typename Run>
 std::function<Work()> ready(const Run& run) {
   return [run] { return Work(run); };

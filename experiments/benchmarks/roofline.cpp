@@ -1,4 +1,4 @@
-// How near does a whole job come to what its arithmetic must take? (README.md)
+// Compares the time of whole jobs with the time that their arithmetic needs at least (README.md).
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
@@ -49,7 +49,7 @@ Work count(const model::FamilySpec& family, const job::Job& job, const formats::
   return work;
 }
 
-// Of plain products on all of the job's threads, in operations a second.
+// Rates of plain products on all of the job's threads, in operations per second.
 struct Rates {
   double float32 = 0;
   double bfloat16 = 0;

@@ -32,7 +32,7 @@ double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// What a stage took, and the operations that its definition counts.
+// Time of a stage, and the operations that its definition counts.
 struct Stage {
   const char* name;
   double seconds = 0;

@@ -18,7 +18,7 @@ struct FolderContents {
     std::optional<ModuleSettings> settings;  // nullopt: not quantized
   };
   std::vector<Module> modules;  // includes routers and shared experts' gates; lm_head is last
-  ModuleSettings usual;         // of most modules
+  ModuleSettings usual;         // those of most modules
   bool lm_head = false;         // is quantized
   bool all_sym = true;
   std::string checkpoint_format = "auto";  // as in ExportRequest

@@ -66,7 +66,7 @@ bool is_down_tensor(std::string_view gguf_name);
 // A matrix of a block.
 struct MixTensor {
   std::string_view gguf_name;
-  Index number = 0;      // of its kind, in the order of the layers
+  Index number = 0;      // index among tensors of its kind, in layer order
   bool stacked = false;  // all experts of a layer
 };
 

@@ -117,7 +117,7 @@ constexpr std::string_view kAnyNumber = R"(\d+)";
 
 struct Numbers {
   std::string layer;  // the first number; "" if there is none
-  std::string rest;   // of the others, joined by dots
+  std::string rest;   // the other numbers, joined by dots
 };
 
 struct Shape {

@@ -40,7 +40,7 @@ void read_dynamic_rules(const io::Json& json, PackedSettings& settings);
 // For verification: a value of another type counts as absent.
 std::string text_in(const io::Json& object, KeyNames names);  // in lower case; ""
 bool flag_in(const io::Json& object, KeyNames names);         // false
-std::vector<std::string> strings_in(const io::Json* list);    // of a list, or null
+std::vector<std::string> strings_in(const io::Json* list);    // elements of a list, or null
 void read_widths_in(const io::Json& object, ConfiguredSettings& settings);
 // Anchored at the start, as Python's re.match. nullopt (and a fault) for an invalid expression.
 std::optional<ModuleMatcher> regex_in_config(const std::string& pattern,

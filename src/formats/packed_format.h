@@ -28,7 +28,7 @@ struct NamedBytes {
 struct Packing {
   std::string checkpoint_format = "auto";  // ExportRequest::checkpoint_format
   bool all_sym = true;                     // every module of the folder is symmetric
-  Exec exec = open_exec("cpu");            // where Format::packs_on_device
+  Exec exec = open_exec("cpu");            // device, if Format::packs_on_device
 };
 
 // Settings of a quantized Hugging Face folder from config.json (or quantize_config.json).

@@ -38,7 +38,7 @@ std::size_t BlockSpec::half_of(const FoldSpec& fold) const {
   return half;
 }
 
-// Files list tensors in this order: what comes before linears first.
+// Files list tensors in this order, tensors read before linears first.
 std::vector<TensorSpec> BlockSpec::tensors() const {
   std::vector<TensorSpec> result;
   for (const HalfSpec& half : halves) append(half.norm, result);

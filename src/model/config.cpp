@@ -15,7 +15,7 @@ namespace {
 
 using JsonObject = io::JsonNode;
 
-// Far above any model, and low enough that a product of two of them fits an Index.
+// Far above any model; a product of two such sizes still fits an Index.
 constexpr Index kLargestSize = (Index{1} << 31) - 1;
 constexpr Index kMostLayers = 10'000;
 constexpr Index kLargestHead = 65'536;
@@ -32,7 +32,7 @@ io::Json parsed(const std::string& text, const std::string& where) {
   }
 }
 
-// A number, or the first of a list of numbers (eos_token_id comes both ways).
+// A number, or the first of a list of numbers (eos_token_id can be either).
 std::optional<std::int64_t> first_id(const JsonObject& json, const char* key) {
   if (!json.has(key)) return std::nullopt;
   const io::Json& value = json.value(key);
@@ -68,7 +68,7 @@ void read_head_dim(const JsonObject& json, ModelConfig& config) {
     json.refuse("head_dim", fmt::format("is missing, and hidden_size {} is not a multiple of "
                                         "num_attention_heads {}",
                                         config.hidden_size, config.num_heads));
-  // The default of transformers' Gemma classes is a number, of the others a quotient.
+  // The default is a number in transformers' Gemma classes, a quotient in all others.
   const Index absent = is_gemma(config) ? 256 : config.hidden_size / config.num_heads;
   config.head_dim = json.size_or("head_dim", kLargestHead, absent);
   if (config.head_dim % 2 != 0 || config.head_dim > kLargestHead)
@@ -76,8 +76,8 @@ void read_head_dim(const JsonObject& json, ModelConfig& config) {
                                         config.head_dim, kLargestHead));
 }
 
-// Gemma 1 names "gelu" in hidden_act and means the tanh form; its hidden_activation, and that of
-// the later ones, goes before hidden_act.
+// Gemma 1 writes "gelu" in hidden_act but means the tanh form. hidden_activation, which it and
+// later versions may have, takes precedence over hidden_act.
 void read_activation(const JsonObject& json, ModelConfig& config) {
   const bool gemma = is_gemma(config);
   const char* const key =
@@ -92,8 +92,8 @@ void read_activation(const JsonObject& json, ModelConfig& config) {
 
 // Rotary positions.
 
-// transformers 5 writes rope_parameters, older versions rope_theta beside rope_scaling, whose
-// "type" became "rope_type" on the way; longrope was called "su" first.
+// transformers 5 writes rope_parameters; older versions write rope_theta and rope_scaling, whose
+// "type" later became "rope_type". longrope was first called "su".
 std::string rope_type_of(const JsonObject& rope) {
   const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
   if (type == "su") return "longrope";
@@ -130,13 +130,13 @@ std::vector<double> factors_of(const JsonObject& rope, const char* key, Index pa
   return factors;
 }
 
-// How much longer than the original context the model's is.
+// Ratio of the model's context to its original context.
 double stretch_of(const JsonObject& json, const JsonObject& rope, const RopeSpec& spec) {
   const auto positions = static_cast<double>(json.size("max_position_embeddings", kLargestSize));
   return rope.positive_or("factor", positions / static_cast<double>(spec.original_max_positions));
 }
 
-// attention_factor is derived where it is not given: sqrt(1 + ln(stretch) / ln(original context)).
+// If attention_factor is missing, it is sqrt(1 + ln(stretch) / ln(original context)).
 void read_long_rope(const JsonObject& json, const JsonObject& rope, Index pairs, RopeSpec& spec) {
   spec.scaling = RopeSpec::Scaling::kLongRope;
   const char* const kOriginal = "original_max_position_embeddings";
@@ -165,15 +165,15 @@ void read_scaling(const JsonObject& json, const JsonObject& rope, Index head_dim
   }
 }
 
-// Where rope_theta is absent: Mixtral's and Gemma 3's classes have defaults of their own.
+// The default of rope_theta: Mixtral's and Gemma 3's classes have their own.
 double default_theta(const ModelConfig& config) {
   const bool million =
       config.architecture == "MixtralForCausalLM" || config.architecture == "Gemma3ForCausalLM";
   return million ? 1e6 : 1e4;
 }
 
-// Gemma 3 turns the positions of sliding layers by other frequencies: an object for each kind of
-// layer in rope_parameters, or rope_local_base_freq, which no scaling applies to.
+// Gemma 3 rotates sliding layers by other frequencies: either rope_parameters has an object for
+// each kind of layer, or there is rope_local_base_freq, to which no scaling applies.
 void read_rope(const JsonObject& json, ModelConfig& config) {
   config.rope.theta = json.positive_or("rope_theta", default_theta(config));
   config.local_rope.theta = json.positive_or("rope_local_base_freq", 1e4);
@@ -198,7 +198,7 @@ Windows everywhere(Index window, Index layers) {
   return Windows(static_cast<std::size_t>(layers), window);
 }
 
-// `window` in the layers that layer_types calls sliding.
+// `window` for the layers that layer_types calls sliding, 0 for the others.
 Windows listed(const JsonObject& json, Index window, Index layers) {
   Windows windows = everywhere(0, layers);
   const io::Json& types = json.value("layer_types");
@@ -209,14 +209,14 @@ Windows listed(const JsonObject& json, Index window, Index layers) {
   return windows;
 }
 
-// Mistral: every layer. transformers fills 4096 in where the key is absent; null means none.
+// Mistral: every layer. transformers uses 4096 if the key is absent; null means no window.
 Windows mistral_windows(const JsonObject& json, Index layers) {
   const Index absent = json.is_null("sliding_window") ? 0 : 4096;
   return everywhere(json.size_or("sliding_window", kLargestSize, absent), layers);
 }
 
-// Qwen: only with use_sliding_window, and then where layer_types says so; before that key existed,
-// in layers from max_window_layers on.
+// Qwen: only with use_sliding_window, in the layers that layer_types names; before that key
+// existed, in layers from max_window_layers on.
 Windows qwen_windows(const JsonObject& json, Index layers) {
   if (!json.flag_or("use_sliding_window", false)) return everywhere(0, layers);
   const Index window = json.size_or("sliding_window", kLargestSize, 4096);
@@ -254,14 +254,14 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
 
 // Gemma.
 
-// A cap that is absent has the class's default; null means none.
+// An absent cap has the class's default; null means no cap.
 double cap_of(const JsonObject& json, const char* key, double absent) {
   return json.is_null(key) ? 0.0 : json.positive_or(key, absent);
 }
 
-// The embedding's scale is the exact root. transformers rounds it to the dtype of the embedding
-// (45.25 for a hidden size of 2048 in bf16, where the root is 45.2548); the RMSNorm that each half
-// starts with takes a common factor out again, up to what it is added to.
+// The embedding's scale is the exact root. transformers rounds it to the embedding's dtype (45.25
+// for a hidden size of 2048 in bf16; the root is 45.2548). The RMSNorm at the start of each half
+// removes a common factor, so the difference only matters where the half's output is added.
 void read_gemma(const JsonObject& json, ModelConfig& config) {
   config.norm_plus_one = true;
   config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
@@ -274,8 +274,8 @@ void read_gemma(const JsonObject& json, ModelConfig& config) {
 
 // Experts.
 
-// A model of 61 layers with 384 experts each has 23 thousand; every one becomes three linears, so a
-// lying config must not ask for more than memory holds.
+// A model of 61 layers with 384 experts each has 23 thousand experts. Every expert becomes three
+// linears, so a false config must not exhaust memory.
 constexpr Index kMostExperts = 4096;
 constexpr Index kMostExpertsOfAllLayers = 200'000;
 
@@ -295,7 +295,7 @@ bool lists(const io::Json::Array& layers, Index layer) {
   return std::find(layers.begin(), layers.end(), io::Json(layer)) != layers.end();
 }
 
-// Qwen: every decoder_sparse_step-th layer, but for those of mlp_only_layers.
+// Qwen: every decoder_sparse_step-th layer, except those in mlp_only_layers.
 std::vector<bool> sparse_layers(const JsonObject& json, Index layers) {
   static const io::Json none = io::Json::array();
   const Index step = json.size_or("decoder_sparse_step", kMostLayers, 1);
@@ -325,8 +325,8 @@ void read_experts(const JsonObject& json, ModelConfig& config) {
   }
 }
 
-// What an inverse frequency is divided by: `factor` for wavelengths beyond the original context, 1
-// for short ones, and a blend between.
+// The divisor of an inverse frequency: `factor` for wavelengths beyond the original context, 1 for
+// short ones, and a blend in between.
 double llama3_divisor(const RopeSpec& rope, double inverse_frequency) {
   const double wavelength = 2 * std::numbers::pi / inverse_frequency;
   const auto context = static_cast<double>(rope.original_max_positions);

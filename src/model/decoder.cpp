@@ -11,7 +11,7 @@
 namespace calque::model {
 namespace {
 
-// Lays one layer out: an attention half, and one of experts or a dense MLP.
+// Builds one layer: an attention half, then a half of experts or a dense MLP.
 class LayerBuilder {
  public:
   LayerBuilder(const ModelConfig& config, const DecoderLayout& layout, Index layer)
@@ -55,8 +55,8 @@ class LayerBuilder {
     return half;
   }
 
-  // With norms on both sides of a half, post_attention_layernorm is the attention's own and the MLP
-  // has names of its own.
+  // With norms on both sides of a half, post_attention_layernorm belongs to the attention, and the
+  // MLP uses names of its own.
   NormSpec mlp_norm() const {
     return norm(layout_.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm",
                 "ffn_norm");

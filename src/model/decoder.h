@@ -7,19 +7,19 @@
 
 namespace calque::model {
 
-// How a family differs from the decoder that all of them share: RMSNorm, q/k/v with rotary
-// positions, o, RMSNorm, act(gate) * up, down.
+// The differences between a family and the common decoder: RMSNorm, q/k/v with rotary positions, o,
+// RMSNorm, act(gate) * up, down.
 struct DecoderLayout {
   std::string family;
-  std::string gguf_architecture;  // "": no GGUF, so no tensor has a name there
+  std::string gguf_architecture;  // "": no GGUF, so tensors have no names there
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
   bool qk_norm = false;     // RMSNorm over each head of q and k, before the rotation
   bool fused = false;       // q, k and v are one linear, gate and up another
   bool post_norms = false;  // each half's output is normed before it is added (Gemma 2 and 3)
-  bool local_rope = false;  // layers with a window turn positions by local_rope
-  ExpertNames experts;      // of layers that config.experts_in_layer lists
+  bool local_rope = false;  // layers with a window rotate by local_rope
+  ExpertNames experts;      // used in the layers listed by config.experts_in_layer
   // GGUF runtimes rotate adjacent pairs for this architecture, so rows of q and k are interleaved.
   bool gguf_permuted = false;
 };

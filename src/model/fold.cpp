@@ -14,7 +14,7 @@ namespace {
   throw Error(ErrorKind::kInternal, "", fmt::format("fold into {}: {}", fold.absorber.name, what));
 }
 
-// What each of the absorber's `rows` is divided by: 1 where it makes no channel of the fold.
+// The divisor of each of the absorber's `rows`; 1 for rows that make no channel of the fold.
 std::vector<float> divisors_of(const FoldSpec& fold, std::span<const float> scales_K, Index rows) {
   std::vector<float> divisors(static_cast<std::size_t>(rows), 0.0f);
   for (Index k = 0; k < static_cast<Index>(scales_K.size()); ++k) {

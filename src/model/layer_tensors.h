@@ -8,10 +8,11 @@
 
 namespace calque::model {
 
-// Makes the names of one layer's tensors, here and in GGUF, and folds between them.
+// Builds the specs of one layer's tensors, with Hugging Face and GGUF names, and the folds between
+// them.
 class LayerTensors {
  public:
-  // `in_gguf` false: the family has no names there.
+  // `in_gguf` false: the family has no GGUF names.
   LayerTensors(Index layer, bool in_gguf);
 
   struct Shape {
@@ -35,10 +36,10 @@ class LayerTensors {
   bool in_gguf_;
 };
 
-// The norm makes the inputs of `site`: its readers are the consumers. A norm without weight takes
-// no scales, so there is no fold then.
+// The fold of a norm that makes the inputs of `site`: the site's readers are the consumers. Empty
+// for a norm without weight, which cannot absorb scales.
 std::vector<FoldSpec> norm_fold(const SiteSpec& site, const std::optional<NormSpec>& norm);
-// Rows of `maker` from `first_row` on make the inputs of `site`.
+// The fold of rows of `maker`, from `first_row` on, that make the inputs of `site`.
 FoldSpec rows_fold(const SiteSpec& site, const LinearSpec& maker, Index first_row);
 
 }  // namespace calque::model

@@ -15,7 +15,7 @@
 namespace calque::model {
 namespace {
 
-// A wrong family can disagree with every tensor; the first few tell why.
+// A wrong family can disagree with every tensor; the first few are enough to see why.
 constexpr std::size_t kFaultsShown = 20;
 
 std::string fault_list(const std::vector<std::string>& faults) {

@@ -34,8 +34,8 @@ std::vector<std::string> names_of(const Pass& pass, const model::FoldSpec& fold)
   return names;
 }
 
-// Rows and columns of llama.cpp's block types cannot be rescaled: their scales are numbers of a
-// grid themselves.
+// Rows and columns of llama.cpp's block types cannot be rescaled: their scales are codes
+// themselves.
 bool touches_blocks(const Pass& pass, const model::FoldSpec& fold) {
   const auto has_block = [&](const model::TensorSpec& tensor) {
     const auto& grid = pass.plan.at(tensor.name).grid;
@@ -45,7 +45,7 @@ bool touches_blocks(const Pass& pass, const model::FoldSpec& fold) {
          std::any_of(fold.consumers.begin(), fold.consumers.end(), has_block);
 }
 
-// Channels that one row of the absorber makes share the geometric mean of their proposals.
+// Channels made by the same row of the absorber share the geometric mean of their proposals.
 void tie(const model::FoldSpec& fold, std::span<float> scales_K) {
   if (fold.shared_by == 1) return;
   std::map<Index, std::pair<double, Index>> logs;
@@ -64,9 +64,9 @@ void to_powers_of_two(std::span<float> scales_K) {
   for (float& scale : scales_K) scale = quant::nearest_power_of_two(scale);
 }
 
-// A norm whose consumers are all rounded takes any scale that its stored weight can make up for.
-// Everything else takes powers of two: they move through rows that are rounded already, through
-// biases, routers and linears that stay as they are without rounding anything.
+// A norm whose consumers are all rounded takes any scale that its stored weight can compensate
+// exactly. Everything else takes powers of two, which change no mantissa: they pass through rows
+// that are already rounded, biases, routers and unquantized linears.
 quant::ScaleSnap snap_for(const Pass& pass, const model::FoldSpec& fold,
                           const model::BlockWeights& weights, bool all_rounded) {
   if (fold.kind == Absorber::kRows || !all_rounded)
@@ -104,8 +104,8 @@ struct ChannelScales::Search {
 
 namespace {
 
-// The paper's loss: what the attention or the MLP as a whole adds to the hidden states, with the
-// trial weights against the original ones, over the first sequences.
+// The paper's loss: the change of the attention's or MLP's output between trial weights and
+// original weights, over the first sequences.
 class OutputLoss {
  public:
   OutputLoss(const Pass& pass, const model::BlockSpec& block, const model::FoldSpec& fold,
@@ -171,7 +171,7 @@ std::vector<float> ChannelScales::search(const Search& search) {
   const job::QuantizationSettings& settings = pass_.job().quantization;
   const std::vector<quant::AwqReader> readers = readers_of(pass_, search.fold, search.weights);
   if (readers.empty() || touches_blocks(pass_, search.fold)) return {};
-  // The whole linears see their outputs alone; only norms feed an attention or an MLP.
+  // Only norms feed a whole attention or MLP; other folds use the loss of their linears' outputs.
   quant::ScaleLoss loss;
   if (settings.awq.loss == quant::AwqLoss::kOutput && search.fold.kind != Absorber::kRows &&
       search.hidden != nullptr)

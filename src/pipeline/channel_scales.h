@@ -9,22 +9,22 @@
 
 namespace calque::pipeline {
 
-// AWQ within a pass: chooses the scales of a site's input channels and keeps the books of what they
-// change elsewhere. The calibration itself goes on with the unscaled activations: consumers are
-// rounded as W s against the statistics of x / s, and what the following layers see is the rounded
-// W s divided by s again, which is the same function.
+// AWQ within a pass: chooses the scales of a site's input channels and tracks the changes elsewhere
+// that they require. Calibration continues with unscaled activations: consumers are rounded as W s
+// with the statistics of x / s, and the following layers see the rounded W s divided by s again,
+// which is the same function.
 class ChannelScales {
  public:
   explicit ChannelScales(const Pass& pass) : pass_(pass) {}
 
-  // Scales for the inputs of `site`, one a channel; empty where nothing is scaled (no fold, nothing
+  // Scales for the inputs of `site`, one per channel; empty if nothing is scaled (no fold, nothing
   // to round, no statistics, or the identity was best). Chosen when the fold's first site is
   // reached; the experts' sites of a block follow its mlp_in.
   std::span<const float> choose(const model::BlockSpec& block, const model::SiteSpec& site,
                                 const quant::InputStats& stats, model::BlockWeights& weights,
                                 const forward::HiddenStates* hidden);
 
-  // Whether a later fold of the block may still divide the rows of this tensor.
+  // True if a later fold of the block may still divide the rows of this tensor.
   static bool is_absorber(const model::BlockSpec& block, const std::string& tensor);
 
  private:
@@ -33,7 +33,7 @@ class ChannelScales {
   std::vector<float> search(const Search& search);
 
   const Pass& pass_;
-  const model::BlockSpec* block_ = nullptr;  // whose scales these are
+  const model::BlockSpec* block_ = nullptr;  // the block that the scales belong to
   std::map<const model::FoldSpec*, std::vector<float>> scales_;
 };
 

@@ -18,13 +18,13 @@ Index blocks_of(const EvaluationWork& work) {
   return blocks;
 }
 
-// Tokens that come one after the other: those of a text, or of a row of a file of token ids.
+// Number of consecutive tokens: those of a text, or of one row of a file of token ids.
 Index tokens_in_a_row(const job::EvaluationText& text, const text::SourceReport& source) {
   return text.tokens.empty() ? source.tokens : source.tokens / source.documents;
 }
 
-// At another length of windows a text keeps about the number of its tokens, and has all windows if
-// it had all.
+// At another window length a text keeps about the same number of tokens, or all windows if it had
+// all.
 Index windows_for(const job::EvaluationText& text, const record::EvaluationReport& measured,
                   Index seqlen) {
   if (*text.windows == 0) return 0;
@@ -59,7 +59,7 @@ class TextsEvaluation {
   }
 
  private:
-  // The longest is what text and model allow.
+  // The longest length is limited by text and model.
   std::vector<Index> cache_seqlens_of(const job::EvaluationText& text,
                                       const text::Manifest& manifest) const {
     const Index tokens = tokens_in_a_row(text, manifest.sources.front());

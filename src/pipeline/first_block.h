@@ -8,17 +8,17 @@
 
 namespace calque::pipeline {
 
-// Passes on what a pass tells, and predicts the whole job's time anew when the first block is done:
-// its stages by what they took against what was predicted of them, those that it has not (writing
-// the rest, evaluating) by what all of it took.
+// Forwards a pass's events, and predicts the whole job's time again when the first block is done.
+// Stages that ran are corrected by their own ratio of measured to predicted time, the others
+// (writing the rest, evaluating) by the ratio of the total.
 class FirstBlock : public record::Observer {
  public:
-  // `measured`: the job's seconds so far, which grow; `prediction` is replaced once. All must
-  // outlive this.
+  // `measured` holds the job's seconds so far and grows; `prediction` is replaced once. All must
+  // outlive this object.
   FirstBlock(record::Observer& next, const OpenedJob& opened, const forecast::MachineRates& rates,
              const record::StageSeconds& measured, forecast::TimePrediction& prediction);
 
-  // A pass over `plan`, for `exports` files, starts.
+  // Call when a pass over `plan`, for `exports` files, starts.
   void start_pass(const formats::ExportPlan& plan, std::size_t exports);
 
   void phase_started(const std::string& title, Index steps) override;

@@ -15,11 +15,11 @@
 namespace calque::pipeline {
 namespace {
 
-// A part that is predicted to take longer is probed with fewer rows or windows.
+// Limit for each part of a probe, in seconds; longer parts use fewer rows or windows.
 constexpr double kProbedSeconds = 4;
 
-// As many of `all` as are predicted to take kProbedSeconds where all take `seconds`; as many for
-// each thread, so that none is idle.
+// The number out of `all` that is predicted to take kProbedSeconds, if all take `seconds`; a
+// multiple of the number of threads, so that none is idle.
 Index some_of(Index all, double seconds, int threads) {
   const auto fit =
       static_cast<Index>(static_cast<double>(all) * std::min(1.0, kProbedSeconds / seconds));
@@ -36,7 +36,7 @@ text::TokenBlocks first_rows(const text::TokenBlocks& blocks, Index rows) {
   return first;
 }
 
-// Only the linears of the blocks: nothing outside is rounded in a probe.
+// Keeps only the linears of the blocks: a probe rounds nothing outside.
 formats::ExportPlan without_outside(formats::ExportPlan plan) {
   for (formats::TensorPlan& planned : plan.tensors)
     if (!planned.in_block_linear) planned.grid.reset();
@@ -67,7 +67,7 @@ class Probe {
   }
 
  private:
-  // The evaluation's two parts: its blocks, and its heads. Its text is read in full.
+  // The work of an evaluation's two parts, blocks and heads. Its text is read in full.
   struct Parts {
     forecast::Work blocks, heads;
   };
@@ -117,7 +117,7 @@ class Probe {
     expected_ += of_first_block(plan, part);
   }
 
-  // The original against itself, a few windows of the first text through one block and the head.
+  // Evaluates the original against itself: a few windows of the first text, one block and the head.
   double evaluate() {
     const Stopwatch reading;
     const job::EvaluationText first = job().evaluate->named_texts().front();
@@ -152,7 +152,7 @@ class Probe {
            evaluate_seconds(evaluation_.heads) * heads / evaluate_seconds(expected.heads);
   }
 
-  // Of two models with the same head.
+  // Work for two models with the same head.
   forecast::Work one_block_evaluation(const job::Job& part) const {
     formats::ExportPlan same;
     same.tensors.push_back({opened_.source.family.head()});

@@ -6,15 +6,15 @@
 
 namespace calque::pipeline {
 
-// The resident memory that stages take at most, from the kernel's high-water mark, which is put
-// back to the present whenever the stage changes. Where the kernel does not allow that
-// (/proc/self/clear_refs), only the whole job's peak is known. What getrusage() and time(1) say of
-// the process afterwards is the last stage's peak, not the largest one.
+// Measures the peak resident memory of each stage with the kernel's high-water mark, which is reset
+// whenever the stage changes. If the kernel does not allow that (/proc/self/clear_refs), only the
+// whole job's peak is known. getrusage() and time(1) then report the last stage's peak for the
+// process, not the largest one.
 class MemoryMeter {
  public:
   MemoryMeter();
 
-  // Until it ends, what is measured is `stage`'s; then that of the stage before again.
+  // While it lives, measurements belong to `stage`; afterwards to the previous stage again.
   class Scope {
    public:
     Scope(MemoryMeter& meter, std::string stage);

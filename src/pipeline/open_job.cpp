@@ -28,8 +28,8 @@ std::vector<formats::ExportPlan> plan_exports(const job::Job& job,
   return plans;
 }
 
-// The tokenizers that GGUF files of this model get; none for other formats, for a model without
-// one, and where the source is a GGUF file whose own keys are carried over.
+// The tokenizers for GGUF files of this model. Empty for other formats, for a model without a
+// tokenizer, and if the source is a GGUF file, whose own keys are carried over.
 std::map<std::string, text::Vocabulary> load_vocabularies(const job::Job& job,
                                                           const formats::SourceModel& source) {
   std::map<std::string, text::Vocabulary> vocabularies;
@@ -49,8 +49,8 @@ bool rounds_to_blocks(const formats::ExportPlan& plan) {
                      });
 }
 
-// What a GGUF file says of the importance that its matrices were rounded by: the file's, or what
-// `chunks` rows of calibration text gave; none for a plan without matrices of block types.
+// The importance recorded in a GGUF file: that of the imatrix file, or of `chunks` rows of
+// calibration text; none for a plan without matrices of block types.
 std::optional<formats::ImatrixNote> imatrix_note(const OpenedJob& opened,
                                                  const formats::ExportPlan& plan, Index chunks) {
   if (!format_of(plan.request).has_block_types || !rounds_to_blocks(plan)) return std::nullopt;

@@ -13,19 +13,19 @@ namespace calque::pipeline {
 
 using Writers = std::vector<std::unique_ptr<formats::ArtifactWriter>>;
 
-// The files that a job writes, and what of them an earlier process has finished.
+// The files that a job writes, including those that an earlier process began.
 class Outputs {
  public:
-  // All must outlive it.
+  // The arguments must outlive this object.
   Outputs(const OpenedJob& opened, resume::RunFolder& folder, RunLog& log)
       : opened_(opened), folder_(folder), log_(log) {}
 
-  // Writers of those of one pass that are not finished; after `calibration_rows` of text. Where an
-  // earlier process stopped between blocks (`before`) that is all of them, and they go on.
-  // Error(kInput, "E308") if one that was finished is gone.
+  // Opens writers for the unfinished exports of one pass, with `calibration_rows` of text. If an
+  // earlier process stopped between blocks (`before`), these are all of them, and they continue.
+  // Error(kInput, "E308") if a finished export is missing.
   Writers open(const std::vector<std::size_t>& exports, const resume::PassProgress& before,
                Index calibration_rows);
-  // Makes the artifacts appear, and fills their reports in; `writers` is what open() gave.
+  // Makes the artifacts visible and completes their reports; `writers` comes from open().
   void finish(const std::vector<std::size_t>& exports, Writers& writers,
               const std::vector<record::ModuleReport>& modules,
               std::vector<record::ArtifactReport>& reports);

@@ -17,9 +17,9 @@
 namespace calque::pipeline {
 namespace {
 
-// Measures site by site, and rounds each site before its linears run, so that what follows sees the
-// weights that ship (propagate_error); or keeps the statistics until the block has run with its
-// original weights.
+// Measures site by site. With propagate_error, rounds each site before its linears run, so that
+// later sites see the shipped weights; otherwise keeps the statistics until the block has run with
+// its original weights.
 class QuantizingObserver : public forward::BlockObserver {
  public:
   QuantizingObserver(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
@@ -27,7 +27,7 @@ class QuantizingObserver : public forward::BlockObserver {
       : pass_(pass), rounding_(rounding), block_(block), hidden_(hidden), reference_(reference) {}
 
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
-    // Only channel scales look at an input that nothing rounded reads (a router's).
+    // Only channel scales use an input without a rounded reader (a router's).
     if (site.readers.empty() && !pass_.job().quantization.transform->rescales_channels()) return;
     const TimedScope timed(seconds_inside_);
     const TimedScope statistics(pass_.run.stages.statistics);
@@ -71,13 +71,13 @@ class QuantizingObserver : public forward::BlockObserver {
   SiteRounding& rounding_;
   const model::BlockSpec& block_;
   const forward::HiddenStates& hidden_;
-  calib::ReferenceStream* reference_;  // null: what rounding did upstream is left as it is
+  calib::ReferenceStream* reference_;  // null: no correction of upstream errors
   std::optional<calib::StatsCollector> collector_;
   std::vector<std::pair<const model::SiteSpec*, quant::InputStats>> kept_;
   double seconds_inside_ = 0;
 };
 
-// A pass on its way from block to block.
+// Runs a pass from block to block.
 class PassRun {
  public:
   explicit PassRun(const Pass& pass) : pass_(pass), rounding_(pass) {}
@@ -120,7 +120,7 @@ class PassRun {
     if (block.layer + 1 < block_count()) save_if_due(block.layer + 1);
   }
 
-  // Its weights come from disk while the block before it runs.
+  // Reads the block's weights from disk while the previous block runs.
   void prefetch(std::size_t block) const {
     const std::vector<model::BlockSpec>& blocks = pass_.family().blocks;
     if (block >= blocks.size()) return;
@@ -144,7 +144,7 @@ class PassRun {
     observer.round_kept(weights);
   }
 
-  // What another job has measured, one site at a time: nothing runs.
+  // Rounds with statistics that another job has measured, one site at a time. Nothing runs.
   void round_with_shared_statistics(const model::BlockSpec& block) {
     model::BlockWeights weights = load(block);
     for (const model::SiteSpec* site : pass_.statistics->sites(block)) {
@@ -163,15 +163,15 @@ class PassRun {
       rounding_.round_site(block, site, {}, weights, nullptr);
   }
 
-  // The calibration text on its way through the models ------------------------------------------
+  // ---- The calibration text going through the models
 
   void begin_streams() {
     hidden_ = with_context("embedding", [&] { return embed(); });
     if (pass_.upstream_correction() > 0) reference_.emplace(reference_inputs());
   }
 
-  // The embedding is rounded first where the original model runs beside: the blocks can make up for
-  // its error, too.
+  // If the original model runs as well, the embedding is rounded first: the blocks can then
+  // compensate its error, too.
   std::unique_ptr<forward::HiddenStates> embed() {
     const std::string& name = pass_.family().embedding.name;
     const text::TokenBlocks& rows = pass_.run.calibration;
@@ -196,10 +196,10 @@ class PassRun {
             .forward_seconds = stages().forward};
   }
 
-  // What a pass carries from block to block, saved and taken up again ---------------------------
+  // ---- State that a pass carries from block to block, saved and restored
 
-  // All of it but what rounding keeps (resume::RoundingState, in the journal). Whatever else
-  // outlives a block is registered here, and nowhere else.
+  // All of that state except the rounding's (resume::RoundingState, in the journal). Anything else
+  // that outlives a block must be registered here, and only here.
   std::vector<resume::StatePart> parts() {
     const Index width = pass_.family().embedding.shape[1];
     const auto bytes =
@@ -226,7 +226,7 @@ class PassRun {
             [this](const auto& source) { pass_.recorder->load(source); }};
   }
 
-  // Of a pass that is complete, only what was measured is left.
+  // A complete pass keeps only its measured importance.
   std::vector<resume::StatePart> parts(bool complete) {
     if (!complete) return parts();
     return pass_.recorder != nullptr ? std::vector{importance_part()}
@@ -239,7 +239,7 @@ class PassRun {
     return bytes + bytes_given() * pass_.writers.size();
   }
 
-  // Of the tensors that the writers were given since the last time.
+  // Bytes of the tensors given to the writers since the last save.
   std::uint64_t bytes_given() const {
     const std::vector<std::string>& given = rounding_.state().given;
     std::uint64_t bytes = 0;
@@ -264,7 +264,7 @@ class PassRun {
     folder()->save(pass_.number, std::move(now), bytes, watch.seconds());
   }
 
-  // What an earlier process had finished of this pass.
+  // Restores the progress that an earlier process made in this pass.
   resume::PassProgress take_up() {
     if (folder() == nullptr || folder()->pass(pass_.number).blocks == 0) return {};
     const TimedScope timed(stages().load);
@@ -278,7 +278,7 @@ class PassRun {
 
   const Pass& pass_;
   SiteRounding rounding_;
-  std::unique_ptr<forward::HiddenStates> hidden_;  // null: nothing is run
+  std::unique_ptr<forward::HiddenStates> hidden_;  // null: nothing runs
   std::optional<calib::ReferenceStream> reference_;
 };
 
@@ -286,7 +286,8 @@ class PassRun {
 
 double Pass::upstream_correction() const { return job::upstream_correction_for(job(), plan); }
 
-// What is compared with the original's stream, or summed on another device, comes to the host.
+// Statistics on another device than the runner's, and comparisons with the original, need host
+// views.
 std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
                                                  const formats::ExportPlan& plan,
                                                  std::shared_ptr<io::ScratchSpace> scratch) {
@@ -304,7 +305,7 @@ std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
 
 std::vector<record::ModuleReport> run_pass(const Pass& pass) { return PassRun(pass).run(); }
 
-// A module of a block is named after its linear, others after their tensor.
+// Modules in blocks are named after their linear, others after their tensor.
 std::vector<record::ModuleReport> with_grids(std::vector<record::ModuleReport> modules,
                                              const model::FamilySpec& family,
                                              const formats::ExportPlan& plan) {

@@ -29,7 +29,7 @@ namespace {
 
 constexpr double kSecondsToMeasure = 0.05;
 
-// Activations stay in memory as far as the plan has room for them.
+// Keeps activations in memory as far as the plan allows.
 std::shared_ptr<io::ScratchSpace> scratch_for(const OpenedJob& opened) {
   const bool files = opened.memory.activation_file_bytes > 0;
   const job::Job& job = opened.job;
@@ -39,7 +39,7 @@ std::shared_ptr<io::ScratchSpace> scratch_for(const OpenedJob& opened) {
                                             files ? folder : std::filesystem::path());
 }
 
-// What is known of a run when it starts; what was measured is filled in as it goes.
+// The report as far as it is known at the start; measurements are added later.
 record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& before) {
   record::Report report;
   report.job_name = opened.job.name;
@@ -55,7 +55,7 @@ record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& 
   return report;
 }
 
-// An opened job on its way.
+// Runs an opened job.
 class JobRun {
  public:
   JobRun(const OpenedJob& opened, resume::RunFolder& folder, RunLog& log, const Stopwatch& watch,
@@ -89,10 +89,10 @@ class JobRun {
  private:
   void begin() {
     folder_.set_totals([this] { return totals(); });
-    if (!job_.run_dir.empty())
-      io::write_file(job_.run_dir / "plan.json", forecast_json(forecast_));
+    if (!job_.run_dir.empty()) io::write_file(job_.run_dir / "plan.json", forecast_json(forecast_));
     if (!options_.resolved_yaml.empty() && !job_.run_dir.empty()) {
-      std::filesystem::remove(job_.run_dir / "metrics.json");  // tells that a run is finished
+      std::filesystem::remove(job_.run_dir /
+                              "metrics.json");  // its existence means that a run is finished
       io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
     }
     log_.note(fmt::format("devices: {}", job::shown(opened_.devices)));
@@ -115,7 +115,7 @@ class JobRun {
       log_.warning(opened_.importance->warning());
   }
 
-  // One pass over the model, and the files that it fills: those that agree on the grids.
+  // One pass over the model for a set of exports with the same grids.
   void quantize(std::size_t number, const std::vector<std::size_t>& exports) {
     const formats::ExportPlan& plan = opened_.plans[exports.front()];
     const resume::PassProgress before = folder_.pass(number);
@@ -166,7 +166,7 @@ class JobRun {
     outputs_.finish(exports, writers, modules, report_.artifacts);
   }
 
-  // On the files that were written, never the weights in memory.
+  // Evaluates the written files, never the weights in memory.
   void evaluate() {
     const TimedScope timed(report_.stages.evaluate);
     const MemoryMeter::Scope memory(memory_, "evaluate");
@@ -211,7 +211,7 @@ class JobRun {
       publish::publish_folder(report_, i, job_, options_.resolved_yaml);
   }
 
-  // What these steps ask ------------------------------------------------------------------------
+  // ---- Helpers of these steps
 
   resume::RunTotals totals() {
     const resume::RunTotals& before = folder_.progress().totals;
@@ -255,8 +255,8 @@ class JobRun {
     return calibration_.rows() > 0 && job::quantizes_a_linear(plan);
   }
 
-  // With propagate_error: false, where other jobs find what this one measures. No room on the disk
-  // for it is no reason to fail.
+  // With propagate_error: false, the store in which other jobs find this job's statistics. Lack of
+  // disk space for it is not an error.
   resume::StatisticsStore* statistics_store() {
     resume::StatisticsStore* store = shared_statistics(job_,
                                                        {.family = opened_.source.family,
@@ -278,7 +278,7 @@ class JobRun {
       log_.warning("statistics are not shared: " + statistics.trouble());
   }
 
-  // Of a pass that an earlier process has worked on.
+  // Modules of a pass that an earlier process worked on.
   std::vector<record::ModuleReport> modules_before(const formats::ExportPlan& plan,
                                                    const resume::PassProgress& before) const {
     return with_grids(before.rounding.modules, opened_.source.family, plan);
@@ -290,7 +290,7 @@ class JobRun {
     log_.note(fmt::format("going on: {} of {} blocks are finished", before.blocks, block_count()));
   }
 
-  // Until one pass has measured; later ones would see the same or other codes' errors.
+  // Only the first measuring pass records; later ones would see the same, or other codes' errors.
   calib::ImatrixRecorder* recorder() {
     const bool wanted = !job_.calibration.save_imatrix.empty() && !recorder_.written();
     return wanted ? &recorder_ : nullptr;
@@ -301,12 +301,12 @@ class JobRun {
   const RunOptions& options_;
   resume::RunFolder& folder_;
   RunLog& log_;
-  const Stopwatch& watch_;  // of the whole run
+  const Stopwatch& watch_;  // started with the run
   const double seconds_before_ = folder_.progress().totals.seconds;
   MemoryMeter memory_;
   record::Report report_;
   std::shared_ptr<io::ScratchSpace> scratch_;
-  forecast::Forecast forecast_;  // its time is predicted anew after the first block
+  forecast::Forecast forecast_;  // its time is predicted again after the first block
   FirstBlock first_block_;
   Outputs outputs_;
   text::TokenBlocks calibration_;

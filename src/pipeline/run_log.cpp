@@ -15,7 +15,7 @@
 namespace calque::pipeline {
 namespace {
 
-// The file's first `bytes` stay.
+// Keeps the file's first `bytes`.
 std::ofstream open_log(const std::filesystem::path& path, std::uint64_t bytes = 0) {
   std::error_code missing;
   const std::uint64_t there = bytes == 0 ? 0 : std::filesystem::file_size(path, missing);
@@ -72,7 +72,8 @@ void RunLog::module_done(const record::ModuleReport& m) {
   write_row(m);
   log("module",
       fmt::format(R"("block":{},"module":{},"method":{},"rel_error":{:.6g},"seconds":{:.3f})",
-                  m.block, io::json_string(m.module), io::json_string(r.method), r.relative_error, m.seconds));
+                  m.block, io::json_string(m.module), io::json_string(r.method), r.relative_error,
+                  m.seconds));
   next_.module_done(m);
 }
 
@@ -86,7 +87,7 @@ void RunLog::note(const std::string& line) {
   next_.note(line);
 }
 
-// What is warned of at the start of a job is known already when the job goes on.
+// Warnings given at the start of a job are not repeated when it is resumed.
 void RunLog::warning(const std::string& line) {
   if (seconds_before_ > 0 && std::count(warnings_.begin(), warnings_.end(), line) > 0) return;
   warnings_.push_back(line);

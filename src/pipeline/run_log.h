@@ -10,14 +10,14 @@
 
 namespace calque::pipeline {
 
-// Writes the run folder while passing everything on: modules.csv (a row a quantized matrix) and
-// log.jsonl (an object an event), both flushed line by line so that an interrupted run leaves what
-// it knew; and at the end calibration_manifest.json and metrics.json. An empty folder path writes
-// nothing. A disk that is full is Error(kResource, "E302").
+// Writes the run folder while forwarding all events: modules.csv (one row per quantized matrix) and
+// log.jsonl (one object per event), flushed line by line so that an interrupted run keeps its
+// record; calibration_manifest.json and metrics.json at the end. Writes nothing if the folder is
+// empty. Error(kResource, "E302") if the disk is full.
 class RunLog : public record::Observer {
  public:
-  // `before`: what an earlier process has done. Its lines of log.jsonl stay, later ones go; the
-  // rows of modules.csv are to be given again.
+  // `before` is an earlier process's work: its lines of log.jsonl stay, later lines are cut off;
+  // the rows of modules.csv must be written again with write_row.
   RunLog(const std::filesystem::path& folder, record::Observer& next,
          const resume::RunProgress& before);
 
@@ -29,8 +29,8 @@ class RunLog : public record::Observer {
   void warning(const std::string& line) override;
 
   const std::vector<std::string>& warnings() const { return warnings_; }
-  std::uint64_t log_bytes();  // of log.jsonl
-  // Of a module that an earlier process has done.
+  std::uint64_t log_bytes();  // current length of log.jsonl
+  // Writes the row of a module from an earlier process.
   void write_row(const record::ModuleReport& module);
   void finish(const record::Report& report);
 

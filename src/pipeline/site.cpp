@@ -17,7 +17,7 @@ namespace {
 
 using Absorber = model::FoldSpec::Absorber;
 
-// What each row of a rounded linear is divided by; rows that make no channel of the fold by 1.
+// The divisor of each row of a rounded linear; 1 for rows that make no channel of the fold.
 std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
                                     Index rows) {
   std::vector<float> divisors_N(static_cast<std::size_t>(rows), 1.0f);
@@ -35,14 +35,14 @@ record::ModuleReport describe(const std::string& module, const std::string& role
   return report;
 }
 
-// What was measured before of the matrix's inputs (quantization.imatrix); empty without.
+// Previously measured importance of the matrix's inputs (quantization.imatrix); empty without.
 const quant::InputStats& importance_of(const Pass& pass, const model::TensorSpec& weight) {
   static const quant::InputStats kNone;
   const auto& importance = pass.run.opened.importance;
   return importance ? importance->stats_of(weight) : kNone;
 }
 
-// Strips of a matrix of the model, widened one after another.
+// Reads strips of a matrix of the model and widens them to fp32, one after another.
 class RowReader {
  public:
   RowReader(const model::ModelSource& source, const std::string& tensor)
@@ -140,9 +140,9 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
   warn_about_nonfinite(block, site, seen);
 }
 
-// The other side of a fold, once: the norm, or the rows of the linear before, which is rounded
-// already: its codes stay and its scales are divided. Linears of the fold that stay unrounded (a
-// router) are multiplied here as well.
+// Applies the other side of a fold, once: divides the norm, or the rows of the preceding linear,
+// which is already rounded, so that its codes stay and its scales are divided. Unquantized linears
+// of the fold (a router) are multiplied here as well.
 void SiteRounding::absorb(const model::FoldSpec& fold, std::span<const float> scales_K,
                           model::BlockWeights& weights) {
   if (std::find(absorbed_.begin(), absorbed_.end(), &fold) != absorbed_.end()) return;
@@ -212,8 +212,8 @@ Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& plan
                          std::move(weight), report);
 }
 
-// Matrices whose rows are rounded by themselves, a strip of rows at a time: what is in memory does
-// not grow with the matrix.
+// For matrices whose rows are rounded independently: works on a strip of rows at a time, so that
+// memory does not grow with the matrix.
 void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::Rounder& rounder,
                               const quant::InputStats& stats, record::ModuleReport report) {
   const std::string& tensor = planned.tensor.name;
@@ -259,7 +259,7 @@ void SiteRounding::write_rows(const std::string& tensor, Index first_row,
   for (const auto& writer : pass_.writers) writer->write_rows(tensor, first_row, rows);
 }
 
-// Returns the values of the rounded matrix.
+// Rounds a matrix, passes it to the writers and returns its dequantized values.
 Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
                                             const std::string& tensor, bool hold,
                                             Matrix<float> weight_NK, record::ModuleReport& report) {
@@ -306,7 +306,7 @@ void SiteRounding::finish_module(const record::ModuleReport& report) {
   pass_.run.observer.warning(what);
 }
 
-// Once a kind of site: other blocks will not fare better.
+// Warns once per kind of site, because other blocks fare alike.
 void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
                                           const model::SiteSpec& site,
                                           const quant::InputStats& stats) {

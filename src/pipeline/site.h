@@ -14,40 +14,41 @@
 
 namespace calque::pipeline {
 
-// Whether every matrix of the pass can be rounded a strip of rows at a time: no activations are
-// needed, and all grids are GGUF blocks, which know nothing of other rows.
+// True if every matrix of the pass can be rounded in strips of rows: no activations are needed, and
+// all grids are GGUF blocks, which do not depend on other rows.
 bool rounds_by_rows(const Pass& pass);
 
-// Rounds the readers of one site after another and hands them to the writers; the state of a pass
-// that outlives its blocks.
+// Rounds the readers of one site after another and passes them to the writers. Holds the state of a
+// pass that outlives its blocks.
 class SiteRounding {
  public:
   explicit SiteRounding(const Pass& pass);
 
-  // Puts the values that the artifact's function has in place of the site's weights. `hidden`: what
-  // the block is running on, null when it is not running.
+  // Replaces the site's weights by those of the artifact's function. `hidden` holds the input of
+  // the running block; null if the block is not running.
   void round_site(const model::BlockSpec& block, const model::SiteSpec& site,
                   quant::InputStats stats, model::BlockWeights& weights,
                   const forward::HiddenStates* hidden);
-  // Before round_site: the readers' weights become what makes up best for the inputs' shift.
+  // Call before round_site: changes the readers' weights to compensate the inputs' shift.
   void correct_site(const model::BlockSpec& block, const model::SiteSpec& site,
                     const quant::InputStats& stats, quant::InputShift shift,
                     model::BlockWeights& weights);
-  // All linears of the block, if rounds_by_rows.
+  // Rounds all linears of the block; requires rounds_by_rows.
   void round_block_by_rows(const model::BlockSpec& block);
-  // After the last site: writes what was held back for folds, and the tensors that they changed.
+  // Call after the last site: writes tensors held back for folds, and the tensors that folds
+  // changed.
   void finish_block();
-  // Tensors that no site feeds (embedding, head): rounded to nearest. Those that are not yet; or
-  // one of them, whose values are returned.
+  // Round tensors that no site feeds (embedding, head) to nearest: all that are not rounded yet, or
+  // one of them, returning its values.
   void round_outside_blocks();
   Matrix<float> round_outside_blocks(const formats::TensorPlan& planned);
 
-  // Between two blocks, nothing else is kept.
+  // The only state between two blocks.
   const resume::RoundingState& state() const { return state_; }
   void restore(resume::RoundingState state);
 
  private:
-  // Calibration rows of a site.
+  // Number of calibration rows of a site.
   struct SeenTokens {
     Index tokens = 0;
     Index nonfinite = 0;
@@ -62,7 +63,7 @@ class SiteRounding {
   void write_dense(const std::string& tensor, MatrixView<const float> values);
   void absorb(const model::FoldSpec& fold, std::span<const float> scales_K,
               model::BlockWeights& weights);
-  // The block's tensor as the folds so far have changed it.
+  // The block's tensor as changed by the folds so far.
   Matrix<float>& changed(const std::string& tensor, const model::BlockWeights& weights);
   void scale_unrounded(const model::FoldSpec& fold, std::span<const float> scales_K,
                        const model::BlockWeights& weights);
@@ -81,7 +82,7 @@ class SiteRounding {
   std::map<std::string, quant::QuantizedMatrix> held_;
   std::map<std::string, Matrix<float>> changed_;   // unrounded tensors that folds changed
   std::vector<const model::FoldSpec*> absorbed_;   // folds of this block that are done
-  std::map<std::string, double> upstream_shifts_;  // of the site's linears, |W* - W| / |W|
+  std::map<std::string, double> upstream_shifts_;  // |W* - W| / |W| of the site's linears
   std::set<std::string> rounded_outside_;
   resume::RoundingState state_;
   Index fallbacks_ = 0;

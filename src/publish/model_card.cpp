@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Where a value of YAML or a word of a message may begin.
+// True if a YAML value or a word of a message may begin here.
 bool begins_value(const std::string& text, std::size_t at) {
   if (at == 0) return true;
   const char before = text[at - 1];
@@ -47,7 +47,7 @@ std::string last_part(std::string path) {
   return part.empty() ? "." : part;
 }
 
-// Licence identifiers are made of these; anything else in the place of one is left out.
+// True if the text has only characters of license identifiers; other texts are left out.
 bool is_identifier(const std::string& text) {
   return !text.empty() && text.size() <= 64 &&
          std::all_of(text.begin(), text.end(), [](unsigned char c) {
@@ -64,7 +64,7 @@ std::string unquoted(std::string text) {
   return text;
 }
 
-// "license:" between the two lines of dashes that a card begins with.
+// The value of "license:" between the two lines of dashes at the start of a card.
 std::string license_in_front_matter(const std::string& card) {
   constexpr std::string_view kKey = "license:";
   std::istringstream lines(card);
@@ -144,8 +144,9 @@ std::string sources_text(const text::Manifest& manifest) {
   return texts.empty() ? "given tokens" : fmt::format("{}", fmt::join(texts, ", "));
 }
 
-// Of one text.
-std::string quality_table(const record::EvaluationReport& evaluation, const record::Measurement& own) {
+// The table for one text.
+std::string quality_table(const record::EvaluationReport& evaluation,
+                          const record::Measurement& own) {
   const record::Measurement& source = evaluation.reference();
   std::string text = "| | original | this |\n|---|---|---|\n";
   text += fmt::format("| perplexity | {:.4f} ± {:.4f} | {:.4f} ± {:.4f} |\n",
@@ -201,9 +202,9 @@ std::string limits(const record::Report& report, std::size_t index) {
       "- Quantization changes what the model says; the table above is all that was measured.\n"
       "- The limits and biases of the original model remain.\n";
   const std::vector<record::ModuleReport>& modules = report.artifacts[index].modules;
-  const auto fallbacks = std::count_if(modules.begin(), modules.end(), [](const record::ModuleReport& m) {
-    return !m.rounding.fallback_reason.empty();
-  });
+  const auto fallbacks = std::count_if(
+      modules.begin(), modules.end(),
+      [](const record::ModuleReport& m) { return !m.rounding.fallback_reason.empty(); });
   if (fallbacks > 0)
     text += fmt::format("- {} of {} matrices fell back to round to nearest.\n", fallbacks,
                         modules.size());
@@ -246,8 +247,8 @@ SourceLicense license_of(const fs::path& model_folder) {
   return license;
 }
 
-std::string model_card(const record::Report& report, std::size_t artifact_index, const job::Job& job,
-                       const std::string& resolved_yaml) {
+std::string model_card(const record::Report& report, std::size_t artifact_index,
+                       const job::Job& job, const std::string& resolved_yaml) {
   const record::ArtifactReport& artifact = report.artifacts[artifact_index];
   const formats::ExportPlan& plan = artifact.plan;
   std::string card = front_matter(plan, job);

@@ -2,8 +2,8 @@
 
 #include <optional>
 
-#include "calque/formats/format.h"
 #include "calque/core/error.h"
+#include "calque/formats/format.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
 #include "calque/record/report_json.h"
@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using io::Json;
 
-// Of the files as written. nullopt: this build cannot run a model.
+// Probes the written files. nullopt: this build cannot run a model.
 std::optional<verify::Probe> probe_of(const fs::path& folder, int threads) {
   const auto reader = formats::open_artifact(folder);
   try {

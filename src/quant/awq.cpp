@@ -21,7 +21,7 @@ namespace calque::quant {
 
 namespace {
 
-// sums_K[k] += |w| / (largest |w| of the group + 1e-6) of one group of a row.
+// For one group of a row: sums_K[k] += |w| / (largest |w| of the group + 1e-6).
 void add_relative_magnitudes(const float* weights, Index count, double* sums) {
   float largest = 0;
   for (Index k = 0; k < count; ++k) {
@@ -47,7 +47,7 @@ std::vector<double> weight_means(const std::vector<AwqReader>& readers, Index fe
   return means_K;
 }
 
-// Throws Error(kInternal) unless there are readers of `stats`' input whose grids divide it.
+// Error(kInternal) unless all readers take the input of `stats` and their grids divide it.
 void expect_readers(const std::vector<AwqReader>& readers, const quant::InputStats& stats) {
   if (stats.empty() || readers.empty())
     throw Error(ErrorKind::kInternal, "",
@@ -109,8 +109,7 @@ Matrix<float> scaled(MatrixView<const float> weight_NK, std::span<const float> s
   return copy;
 }
 
-// Importance of the channels for trial roundings whose rule listens to it: of the inputs divided by
-// the scales.
+// Importance of the scaled channels, for trial roundings whose rule uses it.
 std::vector<float> scaled_importance(const std::vector<float>& importance_K,
                                      std::span<const float> scales_K) {
   std::vector<float> scaled_K = importance_K;
@@ -128,7 +127,7 @@ class Trials {
         exec_(exec),
         importance_K_(channel_importance(stats, kUnseenChannel)) {}
 
-  // Q(W s) / s. Groups of activation-ordered grids are taken as consecutive here.
+  // Q(W s) / s. Treats groups of activation-ordered grids as consecutive.
   Matrix<float> rounded(MatrixView<const float> weight_NK, const Grid& grid,
                         std::span<const float> scales_K) const {
     const Matrix<float> scaled_NK = scaled(weight_NK, scales_K);
@@ -148,7 +147,7 @@ class Trials {
     return values_NK;
   }
 
-  // tr(E G E^T), estimated from the sampled rows: those of a reader stand for all of its rows.
+  // tr(E G E^T), estimated from the sampled rows, which stand for all rows of their reader.
   double gram_loss_of(std::span<const float> scales_K) {
     if (samples_.empty()) take_samples();
     double total = 0;
@@ -246,7 +245,7 @@ float held_by(float value, DType dtype) {
   return held;
 }
 
-// The number of `dtype` next to `value` (one of them, not zero), away from zero or towards it.
+// The number of `dtype` next to `value` (which is one and not zero), away from zero or towards it.
 float neighbour(float value, DType dtype, int direction) {
   if (dtype == DType::kF16)
     return to_float(Half{static_cast<std::uint16_t>(to_half(value).bits + direction)});
@@ -256,7 +255,7 @@ float neighbour(float value, DType dtype, int direction) {
                               static_cast<std::uint32_t>(direction));
 }
 
-// The factor that a norm's entry stands for.
+// The factor that a norm's entry applies.
 double factor_of(float norm, bool plus_one) {
   return plus_one ? 1.0 + static_cast<double>(norm) : static_cast<double>(norm);
 }
@@ -295,8 +294,8 @@ float nearest_power_of_two(float value) {
   return std::ldexp(1.0f, fraction < kRootOfHalf ? exponent - 1 : exponent);
 }
 
-// Around norm / proposed, the numbers that the file can hold are one step apart; each belongs to
-// one scale.
+// Around norm / proposed, the numbers that the file can hold are one step apart; each gives one
+// candidate scale.
 float exact_norm_scale(float norm, bool plus_one, DType dtype, float proposed) {
   const double factor = factor_of(norm, plus_one);
   if (factor == 0 || !(proposed > 0) || !std::isfinite(proposed)) return 1.0f;
@@ -339,7 +338,7 @@ void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N) {
 }
 
 Cost scale_trials_cost(const AwqOptions& options, Index N, Index K, Index seqlen) {
-  const double trials = options.n_grid + 1;  // the identity, too
+  const double trials = options.n_grid + 1;  // includes the identity
   const auto inputs = static_cast<double>(K);
   if (seqlen > 0) {
     const double tokens = static_cast<double>(kOutputSequences) * static_cast<double>(seqlen);

@@ -21,10 +21,11 @@
 #include "quant/gptq_blocks.h"
 #include "quant/weights.h"
 
-// GPTQ, top to bottom: the Hessian of a site and its factor, once; then each of the site's
-// matrices, a strip of rows after another: scales, the sweep over the columns, refinement; and the
-// report. What it shares with other methods (scales, strips, orders of columns, errors) is in
-// weights.h, the sweep's loop in kernels/cpu/gptq_sweep.cpp, GGUF's blocks in gptq_blocks.cpp.
+// GPTQ from top to bottom: the Hessian of a site and its factor, once; then for each of the site's
+// matrices, one strip of rows after another: scales, the sweep over the columns, refinement; then
+// the report. Code shared with other methods (scales, strips, column orders, errors) is in
+// weights.h, the sweep's loop in kernels/cpu/gptq_sweep.cpp, GGUF blocks in gptq_blocks.cpp.
+// src/quant/README.md has the formulas.
 
 namespace calque::quant {
 
@@ -32,7 +33,7 @@ namespace calque::quant {
 
 namespace {
 
-// Mean of the diagonal over the inputs that were not always zero.
+// Mean of the diagonal over inputs that were not always zero.
 double mean_of_live(const std::vector<float>& diagonal_K) {
   const auto live = std::count_if(diagonal_K.begin(), diagonal_K.end(),
                                   [](float value) { return value != 0.0f; });
@@ -52,7 +53,7 @@ void set_diagonal(Matrix<float>& hessian_KK, const GptqSite& site,
                   const std::vector<float>& diagonal_K, double mean) {
   for (Index i = 0; i < hessian_KK.rows(); ++i) {
     const float value = diagonal_K[site.order[i]];
-    // Without any damping a dead input still needs a pivot; which one makes no difference.
+    // Without damping a dead input still needs a pivot; its value makes no difference.
     const double pivot = value == 0.0f && site.damping == 0.0 ? mean : value + site.damping;
     hessian_KK(i, i) = static_cast<float>(pivot);
   }
@@ -120,7 +121,7 @@ GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const RoundingOpt
   return site;
 }
 
-// ---- What came out
+// ---- The report
 
 ErrorMeasure measure_of(const GptqSite& site) {
   return {.matrix_KK = site.hessian_KK.view(), .scale = 1, .damping = site.damping};
@@ -147,15 +148,15 @@ RoundingReport gptq_report(const GptqSums& sums, const GptqSite& site) {
 
 namespace {
 
-// Rows of a matrix and what belongs to its columns, all in the same order of columns; groups are
-// consecutive in it.
+// Rows of a matrix with the data of its columns, all in the same column order, in which groups are
+// consecutive.
 struct Task {
   MatrixView<const float> weight_NK;
   ScaleGuide guide;
-  const Order& order;  // in which the sweep visits the columns
+  const Order& order;  // order in which the sweep visits the columns
 };
 
-// Codes of `q` by the sweep; returns tr(E H E^T).
+// Computes the codes of `q` by the sweep; returns tr(E H E^T).
 double sweep(const Task& task, const GptqSite& site, QuantizedMatrix& q, const Exec& exec) {
   const auto groups = consecutive_groups(q.in_features(), q.grid.group_size_for(q.in_features()));
   std::vector<std::int32_t> ordered_groups_K;
@@ -193,7 +194,7 @@ double round_task(const Task& task, const Grid& grid, const RoundingOptions& opt
                      exec);
 }
 
-// Rows with their columns in the order of the Hessian's.
+// Rounds rows whose columns are in the Hessian's order.
 GptqSums round_rows(const Task& task, const Grid& grid, const RoundingOptions& options,
                     const GptqSite& site, QuantizedMatrix& q, const Exec& exec) {
   GptqSums sums;
@@ -203,7 +204,7 @@ GptqSums round_rows(const Task& task, const Grid& grid, const RoundingOptions& o
   return sums;
 }
 
-// Activation-ordered groups: everything happens in visiting order, where groups are consecutive.
+// For activation-ordered groups: works in visiting order, in which groups are consecutive.
 GptqSums round_rows_in_order(MatrixView<const float> weight_NK, const Grid& grid,
                              const RoundingOptions& options, const GptqSite& site,
                              std::span<const float> ordered_importance_K, QuantizedMatrix& q,
@@ -216,8 +217,8 @@ GptqSums round_rows_in_order(MatrixView<const float> weight_NK, const Grid& grid
   return sums;
 }
 
-// A strip of rows after another: each has the copies of its own weights that the steps need.
-// `round`: (rows, part of the result) -> sums.
+// Works on one strip of rows after another, with copies of only that strip's weights. `round` maps
+// (rows, part of the result) to sums.
 template <typename Round>
 Rounded in_strips(const Matrix<float>& weight_NK, const RoundingOptions& options,
                   const GptqSite& site, const Round& round) {
@@ -260,7 +261,7 @@ Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid,
   return in_strips(weight_NK, options, site, round);
 }
 
-// A mean square that somebody else measured weighs the format's own search, and is no Hessian.
+// A given mean square (an importance matrix) weights the format's own search; it is not a Hessian.
 Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid& grid,
                                   const RoundingOptions& options, const quant::InputStats& stats,
                                   const Exec& exec) {
@@ -268,18 +269,18 @@ Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid&
   return round_blocks_alone(weight_NK, grid, options, exec);
 }
 
-// The linears of one site. The Hessian is prepared for the first matrix that needs it, which takes
-// the Gram matrix: some block grids do without.
+// Rounds the linears of one site. The Hessian is prepared for the first matrix that needs it, and
+// consumes the Gram matrix: some block grids do without.
 class GptqRounder {
  public:
   GptqRounder(quant::InputStats stats, const RoundingOptions& options, const Exec& exec)
       : stats_(std::move(stats)), options_(options), exec_(exec) {}
 
-  // The first line that applies decides.
+  // The first case that applies decides.
   Rounded operator()(Matrix<float> weight_NK, const Grid& grid) {
-    // 1. Blocks whose scales are no numbers of their own: as llama.cpp rounds them.
+    // 1. Blocks without separate scale codes: as llama.cpp rounds them.
     if (!takes_feedback(grid)) return round_as_llama_cpp(std::move(weight_NK), grid);
-    // 2. Blocks of a site that nothing is known of: for the squared error.
+    // 2. Blocks of a site without statistics: for the squared error.
     if (grid.block && !prepared_ && stats_.empty())
       return round_uncalibrated_blocks(weight_NK, grid, options_, stats_, exec_);
     // 3. No usable Hessian: to nearest, and the report says so.
@@ -316,10 +317,10 @@ class GptqRounder {
   Exec exec_;
   bool prepared_ = false;
   GptqSite site_;
-  SiteRounder rtn_;  // where there is a failure
+  SiteRounder rtn_;  // used if factorization fails
 };
 
-// Those of kRtn, which is the fallback, and its own.
+// The operations of kRtn, which is the fallback, and GPTQ's own.
 std::vector<Operation> operations(const RoundingOptions& options, const PlannedRounding& planned) {
   std::vector<Operation> called = kRtn.operations(options, planned);
   const bool block = planned.grid.block.has_value();
@@ -353,8 +354,8 @@ RoundingCost cost(const RoundingOptions& options, const PlannedRounding& planned
   return cost;
 }
 
-// In a strip: weights in order and codes twice, or dequantized values and two sets of fields; what
-// strips leave, if there are several.
+// One strip: weights in order and two sets of codes, or dequantized values and two sets of fields;
+// plus the results of the strips, if there are several.
 std::uint64_t scratch_bytes(const RoundingOptions& options, const PlannedRounding& planned, Index N,
                             Index K, std::uint64_t threads) {
   if (!planned.calibrated) return kRtn.scratch_bytes(options, planned, N, K, threads);

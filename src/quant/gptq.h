@@ -11,11 +11,11 @@
 
 namespace calque::quant {
 
-// What GPTQ needs that depends on the site only. H = G / tokens + damping * I; inputs that were
-// always zero get damping alone, so their weights are simply rounded.
+// The part of GPTQ that depends only on the site. H = G / tokens + damping * I. Inputs that were
+// always zero get only the damping, so their weights are simply rounded.
 struct GptqSite {
   Order order;
-  Matrix<float> inverse_factor_KK;  // of H, in visiting order; empty: GPTQ is not usable
+  Matrix<float> inverse_factor_KK;  // factor of H^-1, in visiting order; empty: GPTQ is not usable
   Matrix<float> hessian_KK;         // both triangles
   bool hessian_in_order = false;    // in visiting order, not in stored order
   double damp_percent = 0;
@@ -24,20 +24,20 @@ struct GptqSite {
   std::string failure;
 };
 
-// Order and factor. With options.act_order both triangles of the Gram matrix are read.
+// Computes order and factor. With options.act_order, reads both triangles of the Gram matrix.
 GptqSite factor_site(const quant::InputStats& stats, const RoundingOptions& options,
                      const Exec& exec);
 
-// Everything. The Hessian is made of the Gram matrix, which is taken out of `stats`, unless there
-// is a failure. In visiting order for grids whose groups are formed in it. Two K x K matrices are
-// held, then and now.
+// Prepares everything for a site. Turns the Gram matrix, taken out of `stats`, into the Hessian
+// unless that fails. Grids whose groups follow the visiting order get it in that order. Holds two K
+// x K matrices, during the call and afterwards.
 GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const RoundingOptions& options,
                       const Exec& exec);
 
-// For weights with their columns in the order of the Hessian's.
+// Measures errors of weights whose columns are in the Hessian's order.
 ErrorMeasure measure_of(const GptqSite& site);
 
-// Sums over rows that were rounded.
+// Sums over rounded rows.
 struct GptqSums {
   double loss = 0;    // tr(E H E^T)
   double error = 0;   // |E|^2

@@ -13,13 +13,13 @@
 
 namespace calque::quant {
 
-// ---- As llama.cpp rounds
+// ---- llama.cpp's rounding
 
 namespace {
 
-// Share of the mean that a column keeps although its inputs were never seen: a block whose weights
-// are all zero would become zeros. Far below what real inputs have, so that the bytes stay those of
-// llama.cpp on the same importance.
+// Share of the mean that a column keeps if its inputs were never seen: a block with only zero
+// weights would become zeros. Far below real inputs' importance, so that the bytes equal
+// llama.cpp's for the same importance.
 constexpr double kImportanceFloor = 1e-6;
 
 }  // namespace
@@ -73,7 +73,7 @@ struct Task {
   const Exec& exec;
 };
 
-// Fields and the loss of each row.
+// The fields and the loss of each row.
 struct State {
   ggml::Fields fields;
   std::vector<double> losses_N;
@@ -89,8 +89,8 @@ ggml::Fields fields_of(QuantizedMatrix& q, Index columns, const Exec& exec) {
                      columns, exec);
 }
 
-// The frozen grids of the groups. Consecutive levels are codes from 0: scale * levels[0] belongs to
-// the offset then, and is exact.
+// The fixed grids of the groups. If levels are consecutive, codes count from 0: scale * levels[0]
+// is then part of the offset, and exact.
 std::pair<Matrix<float>, Matrix<float>> grids_of(const ggml::Fields& fields,
                                                  const ggml::Structure& structure) {
   const Index rows = fields.scale_codes_NG.rows();
@@ -160,8 +160,8 @@ void keep_better_rows(const State& challenger, State& best) {
   }
 }
 
-// Returns tr(E H E^T). Scales chosen from the weights as compensated so far when a super-block is
-// entered came out equal after refinement, so they are chosen beforehand and any order will do.
+// Returns tr(E H E^T). Scales chosen from the compensated weights at the start of each super-block
+// gave equal results after refinement, so they are chosen beforehand and any order works.
 double round_fields(const Task& task, ggml::Fields& fields) {
   const double swept = sweep(task, fields);
   if (task.options.refine_passes == 0) return swept;
@@ -204,9 +204,9 @@ Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
                            const RoundingOptions& options, const Exec& exec) {
   Rounded rounded = round_to_blocks(weight_NK, grid, {}, {}, exec);
   if (options.refine_passes == 0) return rounded;
-  // The format's search with columns of equal importance is nearer to the squared error than the
-  // one without, but not in every row: 0.0704 of the energy of the demo model's embedding in Q2_K
-  // after refinement, 0.0749 from the other.
+  // The format's search with equal column importance is closer to the squared error than the search
+  // without importance, but not in every row: the error of the demo model's embedding in Q2_K after
+  // refinement is 0.0704 of its energy, against 0.0749.
   const std::vector<float> equal_K(static_cast<std::size_t>(weight_NK.cols()), 1.0f);
   QuantizedMatrix other = reference_blocks(weight_NK, grid, equal_K, exec);
   const GptqSite none;

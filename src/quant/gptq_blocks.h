@@ -16,27 +16,28 @@ namespace calque::quant {
 // The mean square of each input, with a floor; empty without statistics.
 std::vector<float> block_importance(const quant::InputStats& stats);
 
-// The format's own rounding, weighted with `importance_K` (empty: not). Checks grid and weights.
+// The format's own rounding, weighted by `importance_K` if it is not empty. Checks grid and
+// weights.
 QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& grid,
                                  std::span<const float> importance_K, const Exec& exec);
 
-// Rounds to a grid with `block` as llama.cpp does: weighted with the mean square of each input
-// where there are statistics (its importance matrix; report.method "imatrix"), else "rtn".
+// Rounds to a grid with `block` as llama.cpp does: with statistics, weighted by the mean square of
+// each input (llama.cpp's importance matrix; report.method "imatrix"), else "rtn".
 Rounded round_to_blocks(MatrixView<const float> weight_NK, const Grid& grid,
                         const quant::InputStats& stats, const ErrorMeasure& measure,
                         const Exec& exec);
 
-// Whether the scales of `grid` can be refined: GGUF block types made of steps and scale codes.
+// True if the scales of `grid` can be refined: GGUF block types made of steps and scale codes.
 bool has_block_structure(const Grid& grid);
 
-// GPTQ on such a grid, at a usable site, of some rows of a matrix: scales by the format's own
-// search on the original weights, weighted with the mean square of the inputs; codes by the sweep;
-// then codes, scale codes and steps by refine_blocks.
+// GPTQ on such a grid, at a usable site, for some rows of a matrix. Scales come from the format's
+// own search on the original weights, weighted by the mean square of the inputs; codes from the
+// sweep; refine_blocks then improves codes, scale codes and steps.
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
                            const RoundingOptions& options, const GptqSite& site,
                            const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec);
 
-// Without statistics: the format's own rounding, then refine_blocks for the squared error.
+// Without statistics: the format's own rounding, then refine_blocks on the squared error.
 Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
                            const RoundingOptions& options, const Exec& exec);
 

@@ -2,7 +2,7 @@
 
 namespace calque::quant {
 
-// A new method is one file that defines its row as an extern const, and the row's name here.
+// To add a method, write one file that defines its row as an extern const, and add the name here.
 #define CALQUE_ROUNDINGS(ROW) ROW(kRtn) ROW(kGptq)
 #define CALQUE_TRANSFORMS(ROW) ROW(kNoTransform) ROW(kAwq)
 

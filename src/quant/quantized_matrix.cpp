@@ -44,7 +44,7 @@ Matrix<float> dequantize_blocks(const QuantizedMatrix& q, Index first, Index cou
   return values;
 }
 
-// Neighbouring columns of one group.
+// Adjacent columns of the same group.
 struct Run {
   Index begin = 0;
   Index end = 0;

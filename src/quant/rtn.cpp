@@ -15,7 +15,7 @@ extern const Rounding kRtn;  // below
 
 namespace {
 
-// What depends on the site only.
+// The part that depends only on the site.
 struct Site {
   quant::InputStats stats;          // without the Gram matrix if there is a Hessian
   std::vector<float> importance_K;  // empty without statistics
@@ -53,7 +53,7 @@ Site prepare(quant::InputStats stats, const RoundingOptions& options) {
   return site;
 }
 
-// On consecutive groups.
+// Rounds with consecutive groups.
 QuantizedMatrix round_columns(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec) {
   QuantizedMatrix q = start_on_grid(weight_NK, grid, rule, guide, exec);
@@ -67,7 +67,7 @@ QuantizedMatrix round_columns(MatrixView<const float> weight_NK, const Grid& gri
   return q;
 }
 
-// On groups formed by falling mean square of the inputs; consecutive ones without statistics.
+// Rounds with groups in order of falling mean square of the inputs; consecutive without statistics.
 QuantizedMatrix round_in_order(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                                const Site& site, const Exec& exec) {
   const Order order = site.importance_K.empty()
@@ -98,7 +98,7 @@ Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const Roundi
 std::vector<Operation> operations(const RoundingOptions& options, const PlannedRounding& planned) {
   std::vector<Operation> called;
   if (planned.calibrated) called.push_back(Operation::kGramEnergy);
-  if (planned.grid.block) return called;  // llama.cpp's rounding is the host's
+  if (planned.grid.block) return called;  // llama.cpp's rounding runs on the host
   called.push_back(Operation::kRoundToGrid);
   const bool by_blocks = planned.calibrated && options.scale_rule == ScaleRule::kBlockSearch;
   called.push_back(by_blocks ? Operation::kBlockScaleSearch : Operation::kScaleSearch);

@@ -21,7 +21,7 @@ void transpose(MatrixView<float> square) {
           std::swap(square(i, j), square(j, i));
 }
 
-// rows = rows b, a strip at a time.
+// rows = rows * b, one strip at a time.
 void multiply_in_place(MatrixView<float> rows_NK, MatrixView<const float> b_KK, const Exec& exec) {
   for_each_strip(rows_NK.rows(), rows_NK.cols(), [&](Index first, Index count) {
     const MatrixView<float> strip = rows_NK.rows(first, count);
@@ -63,7 +63,7 @@ std::optional<UpstreamCorrection> upstream_correction(const quant::InputStats& s
   const auto tokens = static_cast<double>(stats.tokens);
   const double coefficients = coefficients_of(site);
   if (tokens <= coefficients) return std::nullopt;
-  // H^-1 = U^T U: with M = C U^T, C H^-1 = M U and tr(C H^-1 C^T) = |M|^2. M and the result take
+  // H^-1 = U^T U: with M = C U^T, C H^-1 = M U and tr(C H^-1 C^T) = |M|^2. M and the result reuse
   // C's memory.
   UpstreamCorrection correction;
   correction.change_KK = std::move(shift.cross_KK);

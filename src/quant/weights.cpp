@@ -197,7 +197,7 @@ void put_square_in_order(MatrixView<float> matrix_KK, const Order& order) {
     for (std::size_t j = 0; j < order.size(); ++j)
       row[j] = kept[static_cast<std::size_t>(order[j])];
   }
-  // Row i becomes row order[i], round each cycle of the permutation.
+  // Moves row order[i] to row i along each cycle of the permutation.
   std::vector<char> done(order.size());
   for (Index start = 0; start < size; ++start) {
     if (done[static_cast<std::size_t>(start)]) continue;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -15,9 +14,9 @@
 
 namespace calque::quant {
 
-// What every rounder does before and after its own work.
+// Steps that every rounder shares before and after its own work.
 
-// Share of the mean that a channel keeps although calibration has not seen it.
+// Share of the mean that a channel keeps if calibration has not seen it.
 constexpr double kUnseenChannel = 1e-4;
 
 // Throws Error(kNumerical) naming the first NaN or infinite weight.
@@ -26,19 +25,19 @@ void expect_finite(MatrixView<const float> weight_NK);
 // Throws Error(kInternal) if `grid` does not divide the inputs or the inputs are not `features`.
 void expect_fits(MatrixView<const float> weight_NK, const Grid& grid);
 
-// What scale_search weights channel k with: mean square plus `damp` times the mean over channels,
-// so that a channel which calibration has not seen still counts. Empty without statistics.
+// The weight of channel k in scale_search: mean square plus `damp` times the mean over channels, so
+// that a channel that calibration has not seen still counts. Empty without statistics.
 std::vector<float> channel_importance(const quant::InputStats& stats, double damp);
 
-// Row (= column) k of a Gram matrix multiplied by 1 / tokens, with `diagonal_K` in place of its
-// diagonal, in its own memory; and the lower triangle filled from the upper one.
+// Multiplies a Gram matrix by 1 / tokens in place, replaces its diagonal by `diagonal_K`, and fills
+// the lower triangle from the upper one.
 void make_hessian(MatrixView<float> gram_KK, Index tokens, const std::vector<double>& diagonal_K);
 void fill_lower(MatrixView<float> matrix_KK);
 
-// What errors are measured with: G / tokens = scale * matrix - damping * I, from the Gram matrix or
-// from a Hessian that was made of it.
+// Measures errors: G / tokens = scale * matrix - damping * I, with the Gram matrix or a Hessian
+// made from it.
 struct ErrorMeasure {
-  MatrixView<const float> matrix_KK = {};  // its upper triangle; empty: not calibrated
+  MatrixView<const float> matrix_KK = {};  // only its upper triangle; empty: not calibrated
   double scale = 1;
   double damping = 0;
 
@@ -47,9 +46,9 @@ struct ErrorMeasure {
 };
 ErrorMeasure measure_of(const quant::InputStats& stats);
 
-// Calls body(first, count) for strips of rows that are so narrow that copies of one are small
-// beside a block's weights. Rows are cut where the kernels cut them, too, so that what is computed
-// strip by strip has the same bits.
+// Calls body(first, count) for strips of rows, narrow enough that copies of one are small next to a
+// block's weights. Strips end where the kernels also cut, so that computing strip by strip gives
+// the same bits.
 template <typename Body>
 void for_each_strip(Index rows, Index columns, const Body& body,
                     Index elements = RoundingOptions{}.strip_weights) {
@@ -58,17 +57,17 @@ void for_each_strip(Index rows, Index columns, const Body& body,
   for (Index first = 0; first < rows; first += strip) body(first, std::min(strip, rows - first));
 }
 
-// What rounding such a matrix holds: the copies of a strip's weights, in the order of the inputs too
-// with desc_act, with the panels of the operations on it; the codes, and scales and offsets.
+// Memory for rounding such a matrix: the copies of a strip's weights (with desc_act also in input
+// order), the operations' panels, the codes, and scales and offsets.
 std::uint64_t strip_bytes(const RoundingOptions& options, const Grid& grid, Index N, Index K,
                           std::uint64_t threads);
 std::uint64_t code_bytes(const Grid& grid, Index N, Index K);
 std::uint64_t scale_bytes(const Grid& grid, Index N, Index K);
 
-// What scales are chosen by.
+// Inputs of the choice of scales.
 struct ScaleGuide {
   std::span<const float> importance_K;      // empty: all channels alike
-  MatrixView<const float> hessian_KK = {};  // both triangles; kBlockSearch is kSearch without it
+  MatrixView<const float> hessian_KK = {};  // both triangles; without it kBlockSearch is kSearch
 };
 
 // A matrix on `grid` with scales chosen by scale_search or block_scale_search for consecutive
@@ -76,11 +75,11 @@ struct ScaleGuide {
 QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec);
 
-// Copies the rows of `part`, on the same grid, to row `first` and after. The first part makes `q`
-// one of `rows` rows.
+// Copies the rows of `part`, on the same grid, to rows `first` and after. The first part gives `q`
+// its `rows` rows.
 void put_rows(QuantizedMatrix part, Index first, Index rows, QuantizedMatrix& q);
 
-// Loss and relative error of `q`, from the statistics or, without, from the weights alone.
+// Sets loss and relative error of `q`, from the statistics or else from the weights alone.
 void measure_error(MatrixView<const float> weight_NK, const QuantizedMatrix& q,
                    const ErrorMeasure& measure, const Exec& exec, RoundingReport& report);
 
@@ -93,23 +92,23 @@ using Order = std::vector<Index>;  // order[i]: the column visited i-th
 
 Order stored_order(std::size_t columns);
 
-// By falling diagonal, equal ones from left to right.
+// Orders by falling diagonal, equal entries from left to right.
 Order falling_order(const std::vector<float>& diagonal_K);
 
 Matrix<float> columns_in_order(MatrixView<const float> weight_NK, const Order& order);
 std::vector<float> in_order(const std::vector<float>& values_K, const Order& order);
 
-// Rows and columns of a matrix with both triangles, in its own memory.
+// Permutes rows and columns of a matrix with both triangles, in place.
 void put_square_in_order(MatrixView<float> matrix_KK, const Order& order);
-// The upper triangle of the same, times `scale`; the lower one is undefined.
+// The upper triangle of the same, times `scale`; the lower triangle is undefined.
 Matrix<float> upper_in_order(MatrixView<const float> matrix_KK, const Order& order, float scale);
 
 // codes_NK's column order[i] = ordered's column i.
 void restore_order(const Matrix<std::uint8_t>& ordered, const Order& order,
                    Matrix<std::uint8_t>& codes_NK);
 
-// `q` was rounded with its columns in `order` and consecutive groups: puts the codes back and says
-// which group each column belongs to.
+// For `q` rounded with columns in `order` and consecutive groups: restores the order of the codes
+// and sets the group of each column.
 void restore_order(QuantizedMatrix& q, const Order& order);
 
 }  // namespace calque::quant

@@ -16,8 +16,7 @@ double bits_per_weight(const quant::Grid& grid, Index in_features) {
   if (grid.block)
     return 8.0 * static_cast<double>(ggml::row_bytes(*grid.block, in_features)) /
            static_cast<double>(in_features);
-  // A scale of 16 (or 32) bits a group, and an offset beside it unless the middle code stands for
-  // it.
+  // A scale of 16 (or 32) bits per group, and an offset unless the middle code replaces it.
   const double scale_bits = grid.precision == ScalePrecision::kF32 ? 32 : 16;
   const double offset_bits = grid.offset_kind == OffsetKind::kMinimum     ? scale_bits
                              : grid.offset_kind == OffsetKind::kZeroPoint ? grid.bits

@@ -101,7 +101,8 @@ Json json_of(const std::vector<StagePeak>& peaks) {
   return json;
 }
 
-// Fields of objects that another version may have written: absent or null gives the default.
+// Reads a field of an object that another version may have written: absent or null gives the
+// default.
 template <typename T>
 T field(const Json& object, const char* name, T otherwise = {}) {
   const Json* found = object.find(name);

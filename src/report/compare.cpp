@@ -32,7 +32,7 @@ void sort_into_groups(Comparison& comparison) {
   }
 }
 
-// Which models were made from which original: "demo (13.0 MiB)", each once.
+// The originals of the models, without duplicates: "demo (13.0 MiB)".
 std::set<std::string> originals(const std::vector<ComparedModel>& models) {
   std::set<std::string> names;
   for (const ComparedModel& m : models)
@@ -42,8 +42,8 @@ std::set<std::string> originals(const std::vector<ComparedModel>& models) {
   return names;
 }
 
-// Originals differ where their names do (both known), their sizes, or their perplexities on the
-// same tokens by more than the forward pass's dtype could.
+// Originals differ if their names differ (both known), their sizes, or their perplexities on the
+// same tokens by more than the forward pass's dtype explains.
 bool same_original(const Point& a, const Point& b) {
   if (!a.base.name.empty() && !b.base.name.empty() && a.base.name != b.base.name) return false;
   if (a.base.tensor_bytes != b.base.tensor_bytes) return false;
@@ -53,7 +53,7 @@ bool same_original(const Point& a, const Point& b) {
          std::abs(p.perplexity_original / q.perplexity_original - 1) < 0.01;
 }
 
-// Which tokens a model was measured on, as far as is known.
+// The tokens that a model was measured on, as far as they are known.
 std::string tokens_of(const Quality& q) {
   return q.tokens_sha256.empty() ? fmt::format("{} at {}", q.text, q.seqlen) : q.tokens_sha256;
 }
@@ -91,7 +91,7 @@ double loss_of(const Comparison& comparison, const Point& point) {
   return comparison.kl_compares ? point.main()->kl_mean.value : point.main()->perplexity.value;
 }
 
-// Nothing is best where nothing compares.
+// Nothing is marked best if figures are not comparable.
 void mark_best(Comparison& comparison) {
   if (!comparison.perplexity_compares) return;
   for (ComparedModel& m : comparison.models) {

@@ -9,7 +9,7 @@
 namespace calque::report {
 namespace {
 
-// In the order of preference: right, left, and so on around.
+// Angles in degrees, in order of preference: right, left, and so on around.
 constexpr std::array<double, 12> kAngles = {0,   180, -35, 35, -145, 145,
                                             -90, 90,  -65, 65, -115, 115};
 constexpr std::array<double, 7> kDistances = {9, 13, 19, 27, 38, 52, 70};
@@ -91,7 +91,7 @@ class Placement {
     return cost;
   }
 
-  // Whether the line of one of the two runs through the other's words.
+  // True if the leader line of one of the two runs through the other's text.
   bool lines_cross(std::size_t i, const PlacedLabel& label, std::size_t j) const {
     return (label.leader && passes_through(task_.points[i], label.leader_end, placed_[j]->box)) ||
            (placed_[j]->leader &&

@@ -13,11 +13,11 @@ struct Box {
 };
 double overlap(const Box& a, const Box& b);  // area
 
-// Names of points, put where they cover neither each other nor a point.
+// Labels of points, to be placed without covering each other or a point.
 struct LabelTask {
   Box bounds;                       // labels stay inside
   std::vector<Xy> points;           // the labelled ones
-  std::vector<std::string> labels;  // one a point; "": none
+  std::vector<std::string> labels;  // one per point; "": no label
   std::vector<Xy> obstacles;        // places along lines that labels had better not cover
   double font_size = 11;
 };
@@ -29,8 +29,8 @@ struct PlacedLabel {
   Xy leader_end;
 };
 
-// One a point; nullopt where there is no room or no label. The result depends on the order of the
-// points only where several places are equally good.
+// Places one label per point; nullopt if it has no room or no text. The order of the points matters
+// only if several places are equally good.
 std::vector<std::optional<PlacedLabel>> place_labels(const LabelTask& task);
 
 }  // namespace calque::report

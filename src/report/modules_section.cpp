@@ -12,7 +12,7 @@
 namespace calque::report {
 namespace {
 
-// The modules of one cell: one, or the experts of a layer.
+// The modules of one cell: a single one, or the experts of a layer.
 struct CellModules {
   std::vector<const record::ModuleReport*> modules;
   double mean_error() const {
@@ -22,7 +22,7 @@ struct CellModules {
   }
 };
 
-// Roles in the order they come, blocks in theirs.
+// Roles in order of appearance, blocks in numerical order.
 struct Grid {
   std::vector<std::string> roles;
   std::vector<Index> blocks;
@@ -44,7 +44,7 @@ Grid grid_of(const std::vector<record::ModuleReport>& pass) {
   return grid;
 }
 
-// "self_attn.q_proj" is "q_proj" unless two roles would then be the same.
+// Shortens "self_attn.q_proj" to "q_proj" unless two roles would become the same.
 std::string short_role(const std::string& role, const Grid& grid) {
   const std::string last = role.substr(role.rfind('.') + 1);
   const auto same = [&](const std::string& other) {
@@ -53,7 +53,7 @@ std::string short_role(const std::string& role, const Grid& grid) {
   return std::ranges::count_if(grid.roles, same) == 1 ? last : role;
 }
 
-// Logarithms that the ramp spans: over all passes, so that colours compare.
+// Range of errors on the logarithmic color ramp, over all passes, so that colors are comparable.
 struct ErrorRange {
   double low = 1e300, high = 0;
   double share(double error) const {
@@ -154,7 +154,7 @@ io::Csv data_of(const std::vector<record::ModuleReport>& pass) {
   return csv;
 }
 
-// Passes come in the order of their exports. Where some exports share one, only the grids are sure.
+// Passes come in the order of their exports. If exports share a pass, only the grids are certain.
 std::string pass_text(const Run& run, std::size_t i) {
   if (run.passes.size() == 1) return "";
   if (run.passes.size() == run.artifacts.size()) return ", " + run.artifacts[i].name();

@@ -11,7 +11,7 @@
 namespace calque::report {
 namespace {
 
-// Beside kColourStyle and kPlotStyle.
+// Used in addition to kColourStyle and kPlotStyle.
 constexpr std::string_view kPageStyle = R"(* { box-sizing: border-box; }
 html { color-scheme: light dark; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
@@ -74,7 +74,7 @@ dt { color: var(--muted); } dd { margin: 0; min-width: 0; overflow-wrap: anywher
 }
 )";
 
-// Sorts tables by their titles; opens what is folded to print.
+// Sorts tables by a click on their titles; opens folded parts for printing.
 constexpr std::string_view kPageScript =
     R"(document.querySelectorAll('table.sortable th').forEach(function (th) {
   th.addEventListener('click', function () {

@@ -17,7 +17,7 @@ struct Figure {
   io::Csv data;
 };
 
-// A table of the page. Cells are HTML: made with escaped() or the helpers below.
+// A table of the page. Cells are HTML, made with escaped() or the helpers below.
 struct HtmlTable {
   struct Column {
     std::string title;  // HTML, too
@@ -34,7 +34,7 @@ struct HtmlTable {
 };
 std::string html_of(const HtmlTable& table);
 
-// A number in large type, what it is, and a line of small print; all plain text.
+// A number in large type, its name, and a line of small print; all plain text.
 struct Card {
   std::string title;
   std::string value;
@@ -51,15 +51,15 @@ class Page {
   void paragraph(std::string_view text);  // HTML inside
   void cards(const std::vector<Card>& cards);
   void table(const HtmlTable& table) { html(html_of(table)); }
-  // Several stand side by side where there is room. `caption`: HTML.
+  // Figures stand side by side if there is room. `caption` is HTML.
   void figures(std::vector<Figure> figures, std::string_view caption);
-  // What comes between is folded until it is clicked (or printed).
+  // Content up to the end of the fold is hidden until it is clicked or printed.
   void begin_fold(std::string_view summary);
   void end_fold();
   void folded(std::string_view summary, std::string_view html_text);
 
   const std::vector<Figure>& all_figures() const { return figures_; }
-  // One file that needs no other.
+  // The page as one file that needs no other.
   std::string text() const;
 
  private:
@@ -68,10 +68,10 @@ class Page {
   std::vector<Figure> figures_;
 };
 
-// "0.00374 ± 0.00004" with the error in small print: as many decimals as it takes to show the
-// error's first digit, at least `decimals`. Without an error: three digits that count.
+// "0.00374 ± 0.00004" with the error in small print: enough decimals to show the error's first
+// digit, at least `decimals`. Without an error: three significant digits.
 std::string html_with_error(double value, double error, int decimals = 0);
-// Plain text the same way.
+// The same as plain text.
 std::string text_with_error(double value, double error, int decimals = 0);
 // "<pre>", escaped.
 std::string preformatted(std::string_view text);

@@ -15,7 +15,8 @@ namespace calque::report {
 namespace {
 
 constexpr double kWidth = 550, kHeight = 430;
-constexpr double kFarOff = 1.35;  // beyond this times the largest point, the original gets a note
+constexpr double kFarOff =
+    1.35;  // beyond this many times the largest point, the original gets a note
 
 struct Range {
   double low = std::numeric_limits<double>::infinity();
@@ -45,7 +46,7 @@ Scale y_scale(const ParetoPlot& plot, double from, double to) {
   for (const ParetoPoint& p : plot.points) {
     if (p.y <= 0) continue;
     range.add(p.y + p.error);
-    // A bar that reaches down to nothing does not stretch the axis.
+    // A bar that reaches down to zero does not stretch the axis.
     range.add(std::max(p.y - p.error, p.y / 2));
   }
   if (range.low > range.high) range = {1e-4, 1e-2};

@@ -24,13 +24,13 @@ struct ParetoPlot {
   std::string y_title;
   std::vector<ParetoPoint> points;
   std::vector<std::string> series;  // names for the legend; one or none: no legend
-  // The original's size, for the line or, where that is far off, the note at the right edge.
+  // The original's size, drawn as a line, or as a note at the right edge if it is far off.
   std::optional<double> source_x;
   std::string source_label;
   std::optional<double> noise_floor;
 };
 
-// Loss (logarithmic) against size, with the line through the points that no other beats in both.
+// Loss (logarithmic) against size, with a line through the points that no other beats in both.
 Svg draw(const ParetoPlot& plot);
 
 }  // namespace calque::report

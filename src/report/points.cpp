@@ -74,7 +74,7 @@ Quality further_quality(const SweepPoint& point, const std::string& text) {
   return q;
 }
 
-// What of the sweep's first run holds for all of its points: the original and the tokens.
+// Adds the properties of the sweep's first run that all points share: the original and the tokens.
 void add_what_is_common(const Sweep& sweep, Point& point) {
   if (!sweep.first_run) return;
   point.base.name = sweep.first_run->source_name;
@@ -86,7 +86,7 @@ void add_what_is_common(const Sweep& sweep, Point& point) {
       }
 }
 
-// "type" where the format has types, else method, bits and group size.
+// The type if the format has types, else method, bits and group size.
 std::string usual_name(const SweepPoint& point) {
   const std::string type = point.cell("type");
   const formats::Format* format = formats::find_format(point.cell("format"));
@@ -106,7 +106,7 @@ std::string further_name(const SweepPoint& point) {
   return type.empty() ? point.cell("format") : type;
 }
 
-// "4b g128": the values of the swept keys, or the number where nothing was swept.
+// A label such as "4b g128" from the values of the swept keys; the number if nothing was swept.
 std::string label_of(const Sweep& sweep, const SweepPoint& point) {
   std::string label;
   for (const std::string& key : sweep.swept) {
@@ -119,7 +119,7 @@ std::string label_of(const Sweep& sweep, const SweepPoint& point) {
                                     : name + "=" + value;
   }
   if (label.empty()) label = fmt::format("#{}", point.number);
-  // Rows of the same point are its further exports.
+  // Further rows of the same point are its other exports.
   const auto same = [&](const SweepPoint& p) { return p.number == point.number; };
   return std::ranges::count_if(sweep.points, same) == 1 ? label : label + " " + further_name(point);
 }

@@ -144,7 +144,7 @@ std::string caption_of(const record::EvaluationReport& evaluation) {
           : fmt::format("Perplexity over {} predictions. ", reference->perplexity_hf.predictions));
 }
 
-// What was written but not measured.
+// Artifacts that were written but not measured.
 HtmlTable sizes_table(const Run& run) {
   HtmlTable table;
   table.columns = {{"model", false}, {"format", false}, {"size"}, {"bits/weight"}};
@@ -183,9 +183,9 @@ void add_results(Page& page, const Run& run) {
 
 namespace {
 
-constexpr std::size_t kMostLabels = 16;  // more would be a cloud of words
+constexpr std::size_t kMostLabels = 16;  // more would be unreadable
 
-// Bytes in the unit that gives the largest point 1 to 1000.
+// The unit of bytes in which the largest point is between 1 and 1000.
 struct Unit {
   double bytes;
   const char* name;
@@ -217,7 +217,7 @@ io::Csv pareto_data(const std::vector<Point>& points) {
   return csv;
 }
 
-// A row a model. None where there is only one text, or more rows than can be told apart.
+// One row per model. nullopt for a single text, or for more rows than can be told apart.
 std::optional<Figure> texts_figure(const std::vector<Point>& points) {
   DotPlot plot;
   io::Csv data{{"model", "text", "seqlen", "kl_mean", "kl_error"}, {}};
@@ -273,7 +273,7 @@ std::optional<Figure> spread_figure(const record::EvaluationReport& evaluation) 
 
 bool is_plotted(const Point& point) { return point.main() != nullptr && point.main()->has_kl; }
 
-// The usual name where it tells the points apart: shorter than the file's.
+// The usual name if it distinguishes the points: it is shorter than the file's.
 std::vector<std::string> short_labels(const std::vector<Point>& points) {
   std::vector<std::string> labels;
   for (const Point& p : points) {
@@ -284,7 +284,8 @@ std::vector<std::string> short_labels(const std::vector<Point>& points) {
   return labels;
 }
 
-// All of a few; of many those that no other beats, whose tooltips are not enough on paper.
+// Labels all of a few points; of many only those that no other beats, because paper has no
+// tooltips.
 std::vector<bool> labelled_points(const std::vector<Point>& points) {
   std::vector<bool> labelled(points.size(), points.size() <= kMostLabels);
   std::vector<Cost> costs;

@@ -17,7 +17,7 @@
 namespace calque::report {
 namespace {
 
-// config.json's numbers as their makers published them.
+// Sizes from the published config.json.
 struct Shape {
   CommonModel model;
   int hidden, intermediate, layers, heads, kv_heads, vocabulary;
@@ -40,7 +40,7 @@ model::FamilySpec family_of(const Shape& s) {
   return model::family_of(model::parse_config(json, std::string(s.model.name)));
 }
 
-// A model of which only the shapes are known.
+// A model known only by its shapes.
 class ShapeSource : public model::ModelSource {
  public:
   explicit ShapeSource(const model::FamilySpec& family)
@@ -100,7 +100,7 @@ ExportSize export_size(const CommonModel& model, const UsualExport& usual) {
 
 namespace {
 
-// KL divergence in nats, with what they are good for.
+// A KL divergence in nats, with the use it suits.
 struct UsualBound {
   double kl;
   const char* need;

@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Calls `read` with what the file holds; whatever is wrong with that is E252.
+// Calls `read` with the file's contents; any fault in them becomes E252.
 template <typename Read>
 void read_json_file(const fs::path& path, const Read& read) {
   const std::string text = io::read_file(path);
@@ -33,7 +33,7 @@ void read_json_file(const fs::path& path, const Read& read) {
   }
 }
 
-// Where the record is: a run folder itself, or an artifact folder's calque/.
+// The folder with the record: a run folder itself, or an artifact folder's calque/.
 fs::path record_folder(const fs::path& folder) {
   for (const char* name : {"metrics.json", "job.resolved.yaml"})
     if (fs::exists(folder / name)) return folder;
@@ -47,7 +47,7 @@ bool is_sweep(const fs::path& folder) {
 
 std::string name_of(const fs::path& folder) { return last_name(folder); }
 
-// An artifact's record tells of all exports of its run; the folder is one of them.
+// An artifact's record covers all exports of its run; keeps only the one in this folder.
 void keep_only(const std::string& name, Run& run) {
   std::vector<std::uint64_t>& predicted = run.predicted.file_bytes;
   for (std::size_t i = run.artifacts.size(); i-- > 0;) {
@@ -62,7 +62,7 @@ void keep_only(const std::string& name, Run& run) {
     });
 }
 
-// Swept keys stand between `error` and `method`.
+// Swept keys are the columns between `error` and `method`.
 std::vector<std::string> swept_keys(const io::Csv& csv, const fs::path& path) {
   const int first = csv.column("error") + 1;
   const int last = csv.column("method");
@@ -74,7 +74,7 @@ std::vector<std::string> swept_keys(const io::Csv& csv, const fs::path& path) {
   return {csv.titles.begin() + first, csv.titles.begin() + last};
 }
 
-// The main text by the first row that names it; further ones by their columns "kl_mean[NAME]".
+// The main text from the first row that names it; further texts from columns "kl_mean[NAME]".
 std::vector<std::string> texts_in(const io::Csv& csv) {
   std::vector<std::string> texts(1);
   for (std::size_t row = 0; row < csv.rows.size() && texts.front().empty(); ++row)
@@ -96,7 +96,7 @@ SweepPoint point_of(const io::Csv& csv, std::size_t row) {
   return point;
 }
 
-// The points' runs, replicates apart, say what sharing saved each.
+// Sums the seconds that sharing saved, from the runs of all points.
 double saved_seconds(const fs::path& path) {
   if (!fs::exists(path)) return 0;
   const io::Csv runs = io::read_csv(path);

@@ -228,7 +228,7 @@ void add_quality_cards(const Run& run, const record::ArtifactReport& artifact,
        reference == nullptr ? "" : fmt::format("original {:.2f}", reference->perplexity_hf.value)});
 }
 
-// Of several: which lost least, and which is smallest.
+// For several models: the one with the least loss, and the smallest.
 void add_extremes(const Run& run, std::vector<Card>& cards) {
   const auto smallest = std::ranges::min_element(
       run.artifacts, {}, [](const record::ArtifactReport& a) { return a.plan.tensor_bytes; });

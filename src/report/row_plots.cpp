@@ -20,7 +20,7 @@ double label_space(const std::vector<std::string>& labels) {
   return space + 14;
 }
 
-// The positive ones, with room around; 1 to 10 if there are none.
+// A scale for the positive values, with margins; 1 to 10 if there are none.
 Scale log_scale(const std::vector<double>& values, double from, double to) {
   double low = 1e300, high = 0;
   for (const double value : values) {
@@ -139,7 +139,7 @@ namespace {
 constexpr double kSpreadHeight = 58, kSpreadTop = 40;
 const std::vector<std::string> kMarks = {"mean", "median", "99 %", "99.9 %"};
 
-// From the first to the last bin of any model that holds a thousandth of its tokens, and all marks.
+// Spans the bins with at least a thousandth of a model's tokens, for any model, and all marks.
 std::pair<double, double> range_of(const SpreadPlot& plot) {
   double low = 1e300, high = 0;
   const auto add = [&](double value) {
@@ -230,7 +230,7 @@ constexpr double kSpaceForCells = 620;
 constexpr double kLegendWidth = 84;
 constexpr double kCellFont = 10;
 
-// Where cells begin and how wide they are.
+// Left edge and width of the cells.
 struct Geometry {
   double left;
   double cell_width;

@@ -9,11 +9,11 @@
 
 namespace calque::report {
 
-// Horizontal bars, what was measured filled, what was predicted as an outline.
+// Horizontal bars: measured values filled, predicted values as outlines.
 struct BarRow {
   std::string label;
   double measured = 0;
-  double predicted = 0;  // 0: none
+  double predicted = 0;  // 0: not predicted
   std::string text;      // to the right of the bar
 };
 struct BarPlot {
@@ -23,7 +23,7 @@ struct BarPlot {
 };
 Svg draw(const BarPlot& plot);
 
-// Values by series (colour and shape) in rows, x logarithmic.
+// Values by series (color and shape) in rows, on a logarithmic x axis.
 struct DotPoint {
   std::size_t row = 0;
   std::size_t series = 0;
@@ -41,7 +41,7 @@ struct DotPlot {
 };
 Svg draw(const DotPlot& plot);
 
-// One key's values side by side, y logarithmic; points that differ in that key alone are joined.
+// One key's values side by side, logarithmic y; points that differ only in that key are joined.
 struct KeyPoint {
   std::size_t value = 0;  // index of KeyPlot::values
   double y = 0;           // <= 0: left out
@@ -64,8 +64,8 @@ struct SpreadRow {
   record::DivergenceResult divergence;
 };
 
-// A row a model: how many tokens have which KL divergence (logarithmic x), with the mean and,
-// beside their 95 % intervals, the median, the 99th and the 99.9th percentile.
+// One row per model: the number of tokens by KL divergence (logarithmic x), with the mean, and the
+// median, 99th and 99.9th percentile with their 95 % intervals.
 struct SpreadPlot {
   std::string title;
   std::string description;
@@ -75,12 +75,12 @@ struct SpreadPlot {
 Svg draw(const SpreadPlot& plot);
 
 struct HeatCell {
-  double share = 0;  // place on the colour ramp, 0 to 1
-  std::string text;  // written into the cell where it fits
+  double share = 0;  // position on the color ramp, 0 to 1
+  std::string text;  // written into the cell if it fits
   std::string tooltip;
 };
 
-// Rows of coloured cells: a module a row, a layer a column.
+// Rows of colored cells: one row per module, one column per layer.
 struct HeatStrip {
   std::string title;
   std::string description;
@@ -88,7 +88,7 @@ struct HeatStrip {
   std::vector<std::string> columns;
   std::vector<std::string> rows;
   std::vector<std::vector<std::optional<HeatCell>>> cells;  // [row][column]
-  // Of the colour bar, from 0 to 1; the same share as in cells.
+  // Marks of the color bar: position from 0 to 1, as in cells, and text.
   std::vector<std::pair<double, std::string>> legend;
 };
 

@@ -10,21 +10,21 @@ namespace calque::report {
 
 struct Tick {
   double value = 0;
-  std::string label;  // "": a minor one
+  std::string label;  // "": a minor tick
 };
 
-// "0.05", "12", "1e-5": the shortest that is exact to `digits` digits.
+// "0.05", "12", "1e-5": the shortest text that is exact to `digits` digits.
 std::string number_text(double value, int digits = 3);
 
-// Values to pixels, linearly or by their logarithm.
+// Maps values to pixels, linearly or logarithmically.
 class Scale {
  public:
-  // Widened to round ends: tick values of linear scales, 1-2-5 of logarithmic ones. Values must be
-  // finite, and positive for log; `low` == `high` is widened, too.
+  // Widened to round ends: tick values for linear scales, 1-2-5 for logarithmic ones. Values must
+  // be finite, and positive for log. `low` == `high` is widened, too.
   static Scale linear(double low, double high, double from_pixel, double to_pixel);
   static Scale log(double low, double high, double from_pixel, double to_pixel);
 
-  // Beyond the ends: the end.
+  // Values beyond an end map to that end.
   double at(double value) const;
   double low() const { return low_; }
   double high() const { return high_; }
@@ -47,13 +47,12 @@ struct PlotFrame {
   Scale x, y;
 };
 
-// Grid lines, ticks with labels, axes and their titles. Labels of x are left out where they would
-// touch the one before.
+// Draws grid lines, ticks with labels, axes and their titles. Labels of x are left out if they
+// would touch the previous one.
 void draw_frame(Svg& svg, const PlotFrame& frame, std::string_view x_title,
                 std::string_view y_title);
 
-// A row of markers with names, from `at` to the right, in as many lines as it takes; the height
-// that they take.
+// Draws markers with names from `at` to the right, in as many lines as needed; returns the height.
 double draw_legend(Svg& svg, Xy at, double width, const std::vector<std::string>& names);
 
 }  // namespace calque::report

@@ -28,7 +28,7 @@ std::string path_of(const std::vector<Xy>& points, bool closed) {
   return closed ? path + "Z" : path;
 }
 
-// A regular polygon, or a star where `inner` < 1.
+// A regular polygon, or a star if `inner` < 1.
 std::vector<Xy> polygon(Xy centre, double radius, int corners, double turn, double inner = 1) {
   std::vector<Xy> points;
   const int steps = inner < 1 ? 2 * corners : corners;

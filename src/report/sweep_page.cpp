@@ -28,7 +28,7 @@ std::optional<double> number_of(const std::string& text) {
 }
 
 // The values of a swept key among the sweep's points: numbers in ascending order with -1 (one group
-// a row: the largest) last, other values in the order they come.
+// per row, the largest) last, other values in order of appearance.
 std::vector<std::string> values_of(const Sweep& sweep, const std::string& key) {
   std::vector<std::string> values;
   for (const SweepPoint& point : sweep.points)
@@ -39,8 +39,8 @@ std::vector<std::string> values_of(const Sweep& sweep, const std::string& key) {
   return values;
 }
 
-// The key that colours tell apart: of those with 2 to 8 values, one that the axis of sizes does not
-// show already (bits, type), else any. "": none.
+// The key shown by color: one with 2 to 8 values, preferably one that the size axis does not show
+// already (as bits and type do). "": none.
 std::string colour_key(const Sweep& sweep) {
   std::string any;
   for (const std::string& key : sweep.swept) {
@@ -52,7 +52,7 @@ std::string colour_key(const Sweep& sweep) {
   return any;
 }
 
-// "reference+statistics" in few letters; the caption tells them.
+// A short form of "reference+statistics"; the caption explains it.
 std::string shortened(const std::string& shared) {
   std::string text;
   for (const auto& [name, letters] :
@@ -117,8 +117,7 @@ std::vector<const SweepPoint*> with_status(const Sweep& sweep, const std::string
   return points;
 }
 
-// The points that are done, a row each; those that no other beats in both size and KL divergence
-// stand out.
+// One row per finished point. Points that no other beats in both size and KL divergence stand out.
 HtmlTable points_table(const Sweep& sweep) {
   HtmlTable table;
   table.sortable = true;
@@ -177,14 +176,14 @@ double sum_of(const Sweep& sweep, const std::string& column) {
   return sum;
 }
 
-// What can be shared costs this much.
+// Seconds of the work that points can share.
 double shareable_seconds(const SweepPoint& point) {
   return point.number_in("forward_seconds") + point.number_in("statistics_seconds") +
          point.number_in("evaluate_seconds");
 }
 
-// How much longer the points that took over others' work would have been at the others' pace. 0: no
-// point shared anything, or every one did.
+// Estimates the extra time that points with shared work would have taken at the others' pace. 0 if
+// no point shared anything, or all did.
 double saved_seconds(const Sweep& sweep) {
   if (sweep.saved_seconds > 0) return sweep.saved_seconds;
   double own = 0, saved = 0;
@@ -244,7 +243,7 @@ ParetoSeries by_key(const Sweep& sweep, const std::vector<Point>& points) {
   return series;
 }
 
-// What colour and shape tell is left out of the labels.
+// Removes from the labels the key that color and shape show.
 std::vector<Point> without_colour_key(const Sweep& sweep, std::vector<Point> points) {
   const std::string key = short_key(colour_key(sweep));
   if (key.empty()) return points;

@@ -11,7 +11,7 @@ namespace {
 
 using io::Json;
 
-// Every bit comes back; JSON has no NaN.
+// Writes a double so that every bit can be read back; JSON has no NaN.
 Json number(double value) {
   if (std::isfinite(value)) return value;
   return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";

@@ -23,8 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kShareOfSaving = 0.03;    // of the run's time, with checkpoint: auto
-constexpr double kBytesPerSecond = 500e6;  // until the first save has measured it
+constexpr double kShareOfSaving = 0.03;    // share of the run's time, with checkpoint: auto
+constexpr double kBytesPerSecond = 500e6;  // assumed until the first save has measured it
 constexpr double kSmallestSave = 0.01;     // seconds: three files are synced
 
 std::string new_run_id() {
@@ -55,7 +55,7 @@ bool is_weights(const fs::path& file) {
   return file.extension() == ".safetensors" || file.extension() == ".gguf";
 }
 
-// Other formats of the weights that lie beside are not read.
+// Weights in other formats in the same folder are not read, so they do not count.
 std::vector<fs::path> files_of_model(const fs::path& model) {
   if (!fs::is_directory(model)) return io::gguf_files_of(model);
   constexpr std::uint64_t kLargestSideFile = std::uint64_t{256} << 20;
@@ -95,7 +95,7 @@ std::string sha256_of(const fs::path& path) {
                           difference));
 }
 
-// "sha256 ab12cd..": the first digits tell enough.
+// "sha256 ab12cd..": the first digits are enough.
 std::string shortened(const std::string& value, std::string_view kind) {
   return value.substr(kind.size(), 12) + "..";
 }
@@ -109,7 +109,7 @@ std::string shortened(const std::string& value, std::string_view kind) {
   refuse(fmt::format("{} is {}, was {}", name, now, before));
 }
 
-// Keys of the job file that cannot change the result (threads, max_ram, ...) are left out.
+// Leaves out keys of the job file that cannot change the result (threads, max_ram, ...).
 Fields settings_fields(const Fields& settings) {
   Fields fields;
   for (const auto& [key, value] : settings)
@@ -118,8 +118,8 @@ Fields settings_fields(const Fields& settings) {
   return fields;
 }
 
-// Files of the model, and the imatrix. Above 8 GiB in all, the weights are compared by size, time
-// of the last change, header and 4 KiB of every MiB instead of all bytes.
+// Files of the model, and the imatrix. Above 8 GiB in total, weights are compared by size,
+// modification time, header and 4 KiB of every MiB, instead of by all bytes.
 Fields model_fields(const job::Job& job) {
   Fields fields;
   const std::vector<fs::path> files = files_of_model(job.model.path);
@@ -170,7 +170,7 @@ void require_same(const Fields& now, const Fields& before) {
 
 constexpr std::size_t kTitle = 32;
 
-// What comes before a part in a file: its name and zeros.
+// The title of a part in a file: its name, padded with zeros.
 std::array<char, kTitle> title_of(const StatePart& part) {
   std::array<char, kTitle> title{};
   part.name.copy(title.data(), kTitle);
@@ -221,7 +221,7 @@ void RunFolder::open_journal(Resume resume) {
   if (job_.runtime.checkpoint != "off") journal_.emplace(path, begin_record(progress_.id));
 }
 
-// Exports of a run are locked one by one, so that two jobs that write other files do not meet.
+// Locks the exports one by one, so that two jobs that write different files can run together.
 void RunFolder::lock_exports() {
   for (std::size_t i = 0; i < job_.exports.size(); ++i) {
     const formats::ExportRequest& request = job_.exports[i];
@@ -242,7 +242,7 @@ void RunFolder::lock_exports() {
   }
 }
 
-// What was saved is told of until the next run begins: the error that ends this one wants it.
+// Keeps `saved_` after a run with saved work: the error that ends the run needs it.
 RunFolder::~RunFolder() {
   if (!journal_ || progress_.has_finished_something()) return;
   remove_partial_files();
@@ -250,7 +250,7 @@ RunFolder::~RunFolder() {
   remove_folder();
 }
 
-// When it is empty but for the lock.
+// Removes the folder's contents, and with the lock the folder itself.
 void RunFolder::remove_folder() {
   lock_->drop();
   lock_.reset();
@@ -264,7 +264,7 @@ void RunFolder::clear() {
     if (entry.path().filename() != "lock") fs::remove_all(entry.path(), ignored);
 }
 
-// What the writers had kept for a record that could not be written.
+// Removes files that the writers had kept for a record that could not be written.
 void RunFolder::remove_partial_files() const {
   std::error_code ignored;
   for (const formats::ExportRequest& request : job_.exports)
@@ -303,7 +303,7 @@ bool RunFolder::is_due(std::uint64_t bytes) const {
   return saving_seconds_ + seconds <= kShareOfSaving * watch_.seconds();
 }
 
-// Told first: a signal may come as soon as the record is there.
+// Sets the message first: a signal may arrive as soon as the record is written.
 void RunFolder::save(std::size_t pass, PassProgress now, std::uint64_t bytes, double seconds) {
   const PassProgress before = this->pass(pass);
   const std::string told = saved_.sentence();
@@ -380,7 +380,7 @@ void RunFolder::finish() {
   for (const auto& lock : export_locks_) lock->drop();
   export_locks_.clear();
   if (lock_ == nullptr) return;
-  // The journal goes first: without it, the rest means nothing.
+  // Removes the journal first: without it, the rest has no meaning.
   std::error_code ignored;
   fs::remove(folder_ / "journal", ignored);
   clear();

@@ -23,7 +23,7 @@ text::PackedTokens copy_of(const text::PackedTokens& packed) {
   return copy;
 }
 
-// Channel scales also look at inputs that nothing rounded reads (routers').
+// True if channel scales need inputs without a rounded reader (a router's).
 bool measures_all_sites(const job::Job& job, const model::FamilySpec& family) {
   const auto has_none = [](const model::SiteSpec& site) { return site.readers.empty(); };
   return job.quantization.transform->rescales_channels() &&

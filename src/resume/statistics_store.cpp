@@ -176,7 +176,7 @@ void StatisticsStore::save(const model::BlockSpec& block, const Seen& sites) {
     if (error.kind() != ErrorKind::kResource) throw;
     trouble_ = error.what();
   }
-  // Fails where another process was faster: with the same bytes.
+  // Fails if another process was faster; it wrote the same bytes.
   if (trouble_.empty()) fs::rename(staging, target, ignored);
   fs::remove_all(staging, ignored);
 }

@@ -50,8 +50,8 @@ fs::path file_of(const fs::path& folder, const std::string& name, int generation
                           std::strerror(error)));
 }
 
-// False: somebody was faster. The contents are for people, and for the check of this host's
-// processes: "host pid" and the time.
+// Returns false if another process was faster. The contents, "host pid" and the time, are for
+// people and for checking this host's processes.
 bool create_exclusively(const fs::path& path) {
   const int descriptor = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
   if (descriptor < 0 && errno == EEXIST) return false;
@@ -81,7 +81,7 @@ double seconds_of(const struct timespec& time) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-// What time it is where the files are.
+// The current time of the folder's file system.
 std::optional<double> now_in(const fs::path& folder) {
   const fs::path probe = folder / fmt::format("now-{}-{}", host_name(), ::getpid());
   const int descriptor = ::open(probe.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
@@ -137,7 +137,7 @@ bool Claims::is_alive(const fs::path& file, const std::string& who) const {
   if (pid > 0 && who.substr(0, blank) == host_name() && ::kill(pid, 0) != 0 && errno == ESRCH)
     return false;
   struct stat facts {};
-  if (::stat(file.c_str(), &facts) != 0) return false;  // given free meanwhile
+  if (::stat(file.c_str(), &facts) != 0) return false;  // released in the meantime
   const auto now = now_in(folder_);
   return !now || *now - seconds_of(facts.st_mtim) <
                      std::chrono::duration<double>(options_.stale_after).count();
@@ -158,7 +158,7 @@ void Claims::Claim::touch_until_told() {
     ::utimensat(AT_FDCWD, file.c_str(), nullptr, 0);
 }
 
-// Older generations first: whoever looks in between finds this one, and is told to wait.
+// Removes older generations first: a process that looks in between finds this one and waits.
 Claims::Claim::~Claim() {
   {
     const std::lock_guard lock(mutex_);

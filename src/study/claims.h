@@ -12,18 +12,18 @@
 
 namespace calque::study {
 
-// Of this machine, without blanks.
+// The name of this machine, without blanks.
 std::string host_name();
 
-// Puts `text` in place of the file at once, also while other processes do the same with it: the
-// last one wins. Error(kResource) as io::AtomicFile.
+// Replaces the file atomically, even while other processes do the same: the last one wins.
+// Error(kResource) as io::AtomicFile.
 void replace_file(const std::filesystem::path& path, std::string_view text);
 
-// Who works on what in a folder that several processes, perhaps on several machines, share. A claim
-// on `name` is a file "<name>.<generation>" that O_EXCL lets only one create; a thread touches it
-// every few seconds. One that nobody has touched for long, or whose process is gone from this host,
-// is taken over by creating the next generation, which again only one can. Times are those of the
-// folder's file system, so that clocks need not agree.
+// Claims on work in a folder that several processes, perhaps on several machines, share. A claim on
+// `name` is a file "<name>.<generation>" that only one process can create (O_EXCL); a thread
+// touches it every few seconds. A claim that has not been touched for long, or whose process is
+// gone from this host, is taken over by creating the next generation, which again only one process
+// can do. Times are those of the folder's file system, so clocks need not agree.
 class Claims {
  public:
   struct Options {
@@ -31,7 +31,7 @@ class Claims {
     std::chrono::milliseconds stale_after{60000};
   };
 
-  // Gives the name free at the end of its life.
+  // Releases the name on destruction.
   class Claim {
    public:
     Claim(std::filesystem::path folder, std::string name, int generation,
@@ -53,13 +53,13 @@ class Claims {
     std::thread thread_;
   };
 
-  // Makes the folder. Error(kResource, "E191") if nothing can be written there.
+  // Creates the folder. Error(kResource, "E191") if it cannot be written.
   explicit Claims(std::filesystem::path folder) : Claims(std::move(folder), Options()) {}
   Claims(std::filesystem::path folder, Options options);
 
-  // Null: somebody else works on it.
+  // Null if another process works on it.
   std::unique_ptr<Claim> take(const std::string& name) const;
-  // "host, process 123" of who works on it now; nullopt: nobody.
+  // "host, process 123" for the current holder; nullopt if there is none.
   std::optional<std::string> holder(const std::string& name) const;
 
  private:

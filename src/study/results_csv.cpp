@@ -14,7 +14,7 @@
 namespace calque::study {
 namespace {
 
-// A line of a table: values by the name of their column, in the order they are put.
+// One line of a table: values by column name, in the order they are put.
 class Line {
  public:
   void put(const std::string& column, const std::string& value) {
@@ -39,7 +39,7 @@ std::string one_line(std::string text) {
   return text;
 }
 
-// Texts beside the main one, over all points.
+// Texts other than the main one, over all points.
 std::vector<std::string> further_texts(const SweepPlan& plan) {
   std::vector<std::string> names;
   for (const PlannedPoint& planned : plan.points)
@@ -92,7 +92,7 @@ class RowWriter {
       line_.put(setting.path, setting.value);
   }
 
-  // Of a GGUF file the type says it all.
+  // A GGUF type already states all settings.
   void put_settings() {
     const job::QuantizationSettings& settings = run().job.quantization;
     const auto& exports = run().job.exports;

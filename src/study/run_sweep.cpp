@@ -77,7 +77,7 @@ resume::SharedWork::Options sharing_of(const SweepPlan& plan) {
 }
 
 void remove_artifacts(const Run& run) {
-  std::error_code ignored;  // what cannot be removed is no reason to lose a result
+  std::error_code ignored;  // failing to remove files must not lose a result
   for (const formats::ExportRequest& request : run.job.exports)
     for (const fs::path& file : formats::files_at(request)) fs::remove_all(file, ignored);
 }
@@ -128,7 +128,7 @@ class SweepRun {
     return runs;
   }
 
-  // Done, or failed since this process began.
+  // True if the run is done, or has failed since this process began.
   bool is_settled(const Run& run) const {
     const auto result = read_result(plan_.folder_of(run));
     return result && (result->done() || failed_before_.count(run.hash) == 0);
@@ -141,7 +141,7 @@ class SweepRun {
     return result;
   }
 
-  // What ends one job does not end the sweep.
+  // Records the failure of a job instead of ending the sweep.
   RunResult measure(const Run& run) {
     RunResult failure = result_of(run, nullptr);
     try {
@@ -174,7 +174,7 @@ class SweepRun {
     return result;
   }
 
-  // A point that another beats stays beaten, so any process may remove its artifacts at any time.
+  // A beaten point stays beaten, so any process may remove its artifacts at any time.
   void tidy_artifacts() {
     if (plan_.sweep.keep_artifacts != KeepArtifacts::kPareto) return;
     const Results results = read_results(plan_);
@@ -193,7 +193,7 @@ class SweepRun {
       }
   }
 
-  // Only then it can be told whether another point beats it.
+  // Only a measured point can be compared with others.
   bool is_measured(const PlannedPoint& planned, const Results& results) const {
     for (const Run& run : planned.runs) {
       const auto found = results.find(run.hash);

@@ -13,7 +13,8 @@
 namespace calque::study {
 namespace {
 
-// Which runs have the same calibration text, and so the same statistics of the original model.
+// A key that is equal for runs with the same calibration text, and so the same statistics of the
+// original model.
 std::string calibration_of(const job::Job& job) {
   const text::PackingOptions& packing = job.calibration.packing;
   std::string key = fmt::format("{} {} {} {} {}", packing.n_samples, packing.seqlen, packing.seed,
@@ -30,7 +31,7 @@ std::string evaluation_of(const job::Job& job) {
   return key;
 }
 
-// Adds up runs, the later ones without what an earlier one has computed for them.
+// Adds up the cost of runs; work that an earlier run has done for a later one counts once.
 class Sum {
  public:
   explicit Sum(const config::Sharing& sharing) : sharing_(sharing) {}
@@ -59,8 +60,8 @@ class Sum {
   double seconds_ = 0;
 };
 
-// Seconds of the runs without a result, of the points that `selected` has (empty: all), counted
-// from shapes at what this machine does now; what runs share counts once.
+// Seconds of the runs without a result, for the points in `selected` (empty: all), predicted from
+// shapes at this machine's current speed; shared work counts once.
 double predicted_seconds(const SweepPlan& plan, const Results& results,
                          const std::set<int>& selected) {
   Sum sum(plan.sweep.share);
@@ -72,7 +73,7 @@ double predicted_seconds(const SweepPlan& plan, const Results& results,
   return sum.seconds();
 }
 
-// Size and distance of a point that was evaluated.
+// Size and KL divergence of an evaluated point.
 struct Measured {
   int point = 0;
   double bytes = 0;

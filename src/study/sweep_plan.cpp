@@ -26,7 +26,7 @@ using config::Setting;
 using config::Settings;
 using config::SweepAxis;
 
-// Every combination, the last axis changing fastest; of no axes the empty one.
+// Every combination, the last axis changing fastest; a single empty one if there are no axes.
 std::vector<Settings> product(const std::vector<SweepAxis>& axes) {
   std::vector<Settings> combinations(1);
   for (const SweepAxis& axis : axes) {
@@ -64,7 +64,7 @@ bool excludes(const Exclusion& exclusion, const Settings& point) {
   });
 }
 
-// A typing error in a value would exclude nothing, silently.
+// Refuses values that no point has: a typing error would silently exclude nothing.
 void check_exclusion(const Exclusion& exclusion, const std::vector<Settings>& points) {
   for (const SweepAxis& axis : exclusion) {
     std::set<std::string> taken;
@@ -101,7 +101,7 @@ namespace {
 
 constexpr std::size_t kDigits = 16;
 
-// Everything that decides what a job computes, and nothing of where it puts it.
+// The job without output paths: everything that decides its results.
 job::Job without_outputs(job::Job job) {
   job.name = "point";
   job.run_dir = "run";
@@ -151,8 +151,8 @@ std::string artifact_name(const job::Job& job, const formats::ExportRequest& req
                      grid.group_size > 0 ? fmt::format("g{}", grid.group_size) : "channel");
 }
 
-// Gives every export of the job a name inside `folder` that says what it is ("demo-GPTQ-Int3-g64",
-// "demo-Q4_K_M.gguf"), each once; replacing what is there.
+// Gives every export of the job a descriptive, unique name inside `folder` ("demo-GPTQ-Int3-g64",
+// "demo-Q4_K_M.gguf") and lets it replace existing files.
 void name_artifacts(job::Job& job, const fs::path& folder) {
   std::set<std::string> names;
   for (formats::ExportRequest& request : job.exports) {
@@ -164,8 +164,8 @@ void name_artifacts(job::Job& job, const fs::path& folder) {
   }
 }
 
-// Model, calibration text and forward dtype: runs with the same one have the same statistics, if
-// they propagate no error.
+// Model, calibration text and forward dtype: runs that agree in these have the same statistics, if
+// they do not propagate errors.
 std::string calibration_identity(const job::Job& job) {
   job::Job only;
   only.model = job.model;
@@ -192,8 +192,8 @@ std::string shown(const Settings& settings) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// What the job writes goes into the run's own folder. Runs of a sweep are short, and one that was
-// stopped is done anew, so nothing is saved on the way.
+// Moves the job's outputs into the run's own folder. Runs of a sweep are short, and a stopped one
+// is repeated from the start, so no state is saved.
 void move_outputs(job::Job& job, const std::filesystem::path& folder) {
   name_artifacts(job, folder);
   job.run_dir = folder;
@@ -261,7 +261,7 @@ void refuse_duplicates(const std::vector<PlannedPoint>& points) {
     }
 }
 
-// Whether any run could use statistics of another.
+// True if the run could share its statistics with another.
 bool measures_the_original(const Run& run) {
   return !run.refusal.any() && !run.job.quantization.propagate_error && run.job.calibration.given();
 }
@@ -271,7 +271,7 @@ void settle_sharing(SweepPlan& plan) {
   if (!share.statistics) return;
   std::size_t measuring = 0;
   const Run* propagating = nullptr;
-  std::map<std::string, std::uint64_t> sets;  // bytes of each
+  std::map<std::string, std::uint64_t> sets;  // bytes of each set
   for (const PlannedPoint& planned : plan.points)
     for (const Run& run : planned.runs) {
       if (measures_the_original(run)) {

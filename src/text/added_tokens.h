@@ -20,13 +20,13 @@ struct AddedToken {
   bool special = false;      // skipped when special tokens are ordinary text
   bool lstrip = false;       // takes the spaces before it
   bool rstrip = false;       // takes the spaces after it
-  bool single_word = false;  // only where no word character touches it
+  bool single_word = false;  // only if no word character touches it
   bool normalized = false;   // looked for in the normalized text, after the others
 };
-// One entry of "added_tokens" or "added_tokens_decoder"; `id` where the entry does not hold it.
+// Reads one entry of "added_tokens" or "added_tokens_decoder"; pass `id` if the entry has none.
 AddedToken read_added_token(const JsonNode& node, std::optional<std::int32_t> id = std::nullopt);
 
-// Finds tokens in a text: leftmost first, of those the longest.
+// Finds tokens in a text: the leftmost first, and of those the longest.
 class AddedTokenSplitter {
  public:
   struct Part {
@@ -35,11 +35,11 @@ class AddedTokenSplitter {
   };
 
   AddedTokenSplitter() = default;
-  // The texts to look for need not be the contents: normalized tokens are sought as they normalize.
+  // Each token comes with its search text: normalized tokens are searched in normalized form.
   explicit AddedTokenSplitter(std::vector<std::pair<std::string, AddedToken>> tokens);
 
-  // All of `text` but what a stripping token takes. `parse_special` false: matches of special
-  // tokens stay text (and hide other tokens inside them).
+  // Splits all of `text`, except characters that a stripping token removes. With `parse_special`
+  // false, matches of special tokens stay text (and hide other tokens inside them).
   std::vector<Part> split(std::string_view text, bool parse_special) const;
 
  private:

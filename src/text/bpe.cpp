@@ -10,7 +10,7 @@
 namespace calque::text {
 namespace {
 
-// Longer words hardly ever come twice.
+// Longer words rarely occur twice, so they are not cached.
 constexpr std::size_t kMaxCachedBytes = 128;
 
 std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
@@ -121,8 +121,8 @@ bool Bpe::append_bytes(std::string_view character, TokenIds& ids) const {
   return true;
 }
 
-// An unknown token waits until a character is known, so that neighbours can fuse; bytes do not make
-// it come out earlier. That is what the reference library does.
+// As in the reference library, an unknown token is emitted only when a known character follows, so
+// that neighbors can fuse. Byte tokens do not emit it earlier.
 TokenIds Bpe::characters(std::string_view word) const {
   TokenIds ids;
   ids.reserve(word.size());
@@ -144,8 +144,8 @@ TokenIds Bpe::characters(std::string_view word) const {
   return ids;
 }
 
-// Symbols as a linked list over fixed places, candidates in a queue: O(n log n) for a word of any
-// length, where SentencePiece-like models take a whole text as one word.
+// Symbols as a linked list over fixed places, and candidates in a queue: O(n log n) for a word of
+// any length. Models like SentencePiece treat a whole text as one word.
 struct Bpe::Merger {
   struct Symbol {
     std::int32_t id;
@@ -155,8 +155,8 @@ struct Bpe::Merger {
   };
   struct Candidate {
     std::int32_t rank;
-    std::int32_t place;  // of the left symbol
-    std::int32_t id;     // of the whole
+    std::int32_t place;  // place of the left symbol
+    std::int32_t id;     // id of the merged symbol
 
     // Lowest rank first, then leftmost.
     bool operator<(const Candidate& other) const {
@@ -176,7 +176,7 @@ struct Bpe::Merger {
     if (merge != nullptr) queue.push({merge->rank, place, merge->id});
   }
 
-  // Whether the pair that made `candidate` is still there.
+  // True if the pair that made `candidate` still exists.
   bool is_current(const Candidate& candidate) {
     const Symbol& left = at(candidate.place);
     if (!left.alive || left.next < 0) return false;

@@ -14,16 +14,16 @@
 
 namespace calque::text {
 
-// The largest token id that a file may use: it sizes tables.
+// The largest token id that a file may use, because it determines table sizes.
 constexpr std::int64_t kMaxTokenId = (1 << 22) - 1;
 
 // Byte pair encoding of single words, as in the "model" of a tokenizer.json. Immutable.
 class Bpe {
  public:
-  // Refuses dropout, subword prefixes and suffixes, and every other kind of model by name.
+  // Refuses dropout, subword prefixes and suffixes, and other kinds of models, naming them.
   explicit Bpe(const JsonNode& model);
 
-  // Words that one call of Tokenizer::encode has met: most texts repeat theirs.
+  // Cache of the words in one call of Tokenizer::encode: most texts repeat words.
   class Cache;
 
   // Appends the ids of `word` (valid UTF-8, not empty). Characters outside the vocabulary become
@@ -32,7 +32,7 @@ class Bpe {
 
   const StringMap<std::int32_t>& vocabulary() const { return ids_; }
   std::optional<std::int32_t> id_of(std::string_view token) const;
-  // In order of rank.
+  // Sorted by rank.
   const std::vector<std::pair<std::string, std::string>>& merges() const { return merges_; }
   bool byte_fallback() const { return byte_fallback_; }
   bool ignore_merges() const { return ignore_merges_; }
@@ -56,7 +56,7 @@ class Bpe {
   StringMap<std::int32_t> ids_;
   std::vector<std::pair<std::string, std::string>> merges_;
   std::unordered_map<std::uint64_t, Merge> merge_of_pair_;
-  std::vector<std::optional<std::int32_t>> byte_ids_;  // of "<0x00>" ... "<0xFF>"
+  std::vector<std::optional<std::int32_t>> byte_ids_;  // ids of "<0x00>" ... "<0xFF>"
   std::string unknown_token_;
   std::optional<std::int32_t> unknown_id_;
   bool byte_fallback_ = false;

@@ -14,11 +14,11 @@
 
 namespace calque::text {
 
-// ---- The tokens of sources, and the rows that can be cut of them
+// ---- Tokens of sources, and the rows that can be cut from them
 
 namespace {
 
-// Whether the text itself (or a chat template) already begins with the prefix at `begin`.
+// True if the text itself (or a chat template) already begins with the prefix at `begin`.
 bool has_prefix_at(const TokenIds& ids, std::size_t begin, std::size_t end,
                    const TokenIds& prefix) {
   return end - begin >= prefix.size() &&
@@ -120,7 +120,7 @@ std::vector<double> row_shares(const std::vector<TextSource>& sources) {
   std::vector<double> shares;
   for (const TextSource& source : sources) {
     const double rest = unweighted > 0 ? (1 - sum) / static_cast<double>(unweighted) : 0;
-    // Where all have weights, only their proportions count.
+    // If all sources have weights, only their proportions count.
     shares.push_back(source.weight == 0 ? rest : source.weight / (unweighted > 0 ? 1.0 : sum));
   }
   return shares;
@@ -164,7 +164,7 @@ std::string with_commas(std::int64_t number) {
 
 namespace {
 
-// Rows of all sources, and how many each has to give.
+// The rows of all sources, and the number that each must give.
 struct Supply {
   std::vector<TokenStream> streams;
   std::vector<std::vector<Row>> rows;
@@ -195,8 +195,8 @@ void check_options(const std::vector<TextSource>& sources, const TokenIds& prefi
                        options.n_samples, options.seqlen));
 }
 
-// The most rows, up to `n`, that can be had at these shares. Rounding may let a larger n fit where
-// a smaller one does not, so the answer is sought from above.
+// The largest number of rows, up to `n`, that is possible at these shares. Because of rounding a
+// larger n may fit although a smaller one does not, so the search goes downwards.
 std::int64_t most_rows(const Supply& supply, std::int64_t n) {
   for (std::size_t i = 0; i < supply.rows.size(); ++i) {
     const double limit = (static_cast<double>(supply.rows[i].size()) + 1) / supply.shares[i];

@@ -33,7 +33,7 @@ int unit_at(std::string_view line, std::size_t at) {
 bool is_high(int unit) { return unit >= 0xD800 && unit <= 0xDBFF; }
 bool is_low(int unit) { return unit >= 0xDC00 && unit <= 0xDFFF; }
 
-// Half a surrogate pair is not a character, and JSON parsers refuse it; scraped text has some.
+// A lone surrogate is not a character, and JSON parsers refuse it; scraped text contains some.
 void replace_lone_surrogates(std::string& line, bool& repaired) {
   for (std::size_t at = line.find('\\'); at < line.size(); at = line.find('\\', at)) {
     const int unit = unit_at(line, at);

@@ -25,8 +25,8 @@ void check_at_least(const std::filesystem::path& path, const char* name, std::in
               fmt::format("{}: {} is {}, not at least {}", path.string(), name, value, least));
 }
 
-// One text for the whole file. The documents of a .jsonl are joined by an empty line, which is how
-// WikiText is usually evaluated.
+// One text for the whole file. Documents of a .jsonl are joined by an empty line, as is usual for
+// WikiText.
 std::string whole_text(const std::filesystem::path& path, SourceReport& report) {
   TextSource source;
   source.path = path;

@@ -32,7 +32,7 @@ constexpr std::string_view kModelKey = "tokenizer.ggml.model";
   throw Error(ErrorKind::kInput, code, file.path().string() + ": " + reason);
 }
 
-// Null if there is no such key; one that is no array of T is refused.
+// Null if there is no such key; throws if it is not an array of T.
 template <typename T>
 const std::vector<T>* find_list(const io::GgufFile& file, const std::string& name) {
   const std::string key = std::string(kPrefix) + name;
@@ -89,7 +89,7 @@ void read_merges(const io::GgufFile& file, Vocabulary& vocabulary) {
   vocabulary.merges = *merges;
 }
 
-// "tokenizer.ggml.bos_token_id": "bos". An id beyond the tokens means that there is none.
+// Maps "tokenizer.ggml.bos_token_id" to "bos". An id beyond the tokens counts as none.
 void read_ids(const io::GgufFile& file, Vocabulary& vocabulary) {
   constexpr std::string_view kEnding = "_token_id";
   for (const auto& [key, value] : file.metadata()) {
@@ -148,7 +148,7 @@ bool gguf_has_tokenizer(const std::filesystem::path& path) {
   return file.string(kModelKey).value_or("none") != "none";
 }
 
-// ---- A tokenizer of scored pieces
+// ---- A tokenizer with scored pieces
 
 namespace {
 
@@ -178,15 +178,15 @@ void put_bytes(std::string& message, unsigned field, std::string_view bytes) {
   message += bytes;
 }
 
-// Converters give this score to tokens that are cut out before the model sees the text; what the
-// model itself knows as user-defined keeps its own.
+// Converters give this score to tokens that are cut out before the model sees the text. Tokens that
+// the model itself declares as user-defined keep their own scores.
 bool is_added(const Vocabulary& vocabulary, std::size_t id) {
   const TokenType type = vocabulary.types[id];
   if (type == TokenType::kUserDefined) return vocabulary.scores[id] <= kAddedScore;
   return type == TokenType::kControl || type == TokenType::kUnknown;
 }
 
-// Rows of the embedding without a token.
+// Leaves out rows of the embedding that have no token.
 std::size_t without_padding(const Vocabulary& vocabulary) {
   std::size_t count = vocabulary.tokens.size();
   while (count > 0 && vocabulary.types[count - 1] == TokenType::kUnused &&
@@ -220,7 +220,7 @@ std::string trainer_message(const Vocabulary& vocabulary) {
   return trainer;
 }
 
-// The text as it is, but for spaces, as readers of these files take it.
+// No change of the text except spaces, as readers of these files handle it.
 std::string normalizer_message(const Vocabulary& vocabulary) {
   std::string normalizer;
   put_bytes(normalizer, 1, "identity");
@@ -261,7 +261,7 @@ std::unique_ptr<Tokenizer> piece_tokenizer(const Vocabulary& vocabulary, const s
     throw Error(ErrorKind::kInput, "E211",
                 "the tokenizer needs exactly one unknown token (tokenizer.ggml.token_type 2)");
   const std::size_t count = without_padding(vocabulary);
-  // The flags that are not in the file are the ones that llama.cpp takes.
+  // Flags missing in the file get llama.cpp's defaults.
   return make_sentencepiece_tokenizer(
       parse_sentencepiece_model(serialized_model(vocabulary, count)),
       added_tokens(vocabulary, count),
@@ -279,7 +279,7 @@ using Json = io::Json;
 
 Json special_item(const char* name) { return {{"SpecialToken", {{"id", name}, {"type_id", 0}}}}; }
 
-// The flags that are not in the file are the ones that llama.cpp takes for this pre-tokenizer.
+// Flags missing in the file get llama.cpp's defaults for this pre-tokenizer.
 Json post_processor(const Vocabulary& vocabulary, bool bos_by_default) {
   Json items = Json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}});
   Json ids = Json::object();
@@ -295,8 +295,8 @@ Json post_processor(const Vocabulary& vocabulary, bool bos_by_default) {
   return {{"type", "TemplateProcessing"}, {"single", items}, {"special_tokens", ids}};
 }
 
-// All tokens are in the model's vocabulary, added ones too: there their ids need not come last. No
-// merge makes them. What merely pads the embedding is left out.
+// All tokens are in the model's vocabulary, including added ones, so that their ids need not come
+// last; no merge makes them. Tokens that only pad the embedding are left out.
 Json model_json(const Vocabulary& vocabulary, bool ignore_merges) {
   Json ids = Json::object();
   std::unordered_set<std::string_view> seen;
@@ -327,7 +327,7 @@ Json added_tokens(const Vocabulary& vocabulary) {
 
 }  // namespace
 
-// As the tokenizer.json that says the same.
+// Builds the tokenizer from an equivalent tokenizer.json.
 std::unique_ptr<Tokenizer> byte_level_tokenizer(const Vocabulary& vocabulary,
                                                 const std::string& name) {
   const PreTokenizerFacts facts = pre_tokenizer_named(vocabulary.pre, name);

@@ -47,7 +47,7 @@ Surroundings read_template(const JsonNode& processor) {
   return around;
 }
 
-// Each step wraps what the step before gave.
+// Each step wraps the result of the previous one.
 Surroundings read_sequence(const JsonNode& list) {
   Surroundings around;
   for (std::size_t i = 0; i < list.size(); ++i) {

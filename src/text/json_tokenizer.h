@@ -17,15 +17,15 @@ struct Surroundings {
   TokenIds suffix;
 };
 
-// From the "post_processor" of a tokenizer.json; null gives none. TemplateProcessing, ByteLevel
-// (which only changes offsets) and Sequence; others are refused by name.
+// Reads the "post_processor" of a tokenizer.json; null gives no ids. Supports TemplateProcessing,
+// ByteLevel (which only changes offsets) and Sequence; refuses others by name.
 Surroundings read_post_processor(const JsonNode& node);
 
-// The "added_tokens" of a tokenizer.json. An id that contradicts the model's vocabulary, or that
-// two tokens share, is refused.
+// Reads the "added_tokens" of a tokenizer.json. Throws if an id contradicts the model's vocabulary
+// or is used twice.
 std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model);
 
-// The tokenizer that a tokenizer.json describes; `name` of the file, for messages.
+// The tokenizer described by a tokenizer.json; `name` is the file's, for messages.
 std::unique_ptr<Tokenizer> make_json_tokenizer(const io::Json& document, const std::string& name);
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file);
 

@@ -7,11 +7,11 @@
 
 namespace calque::text {
 
-// Text to text, before anything is split. Takes and returns valid UTF-8.
+// Changes a text before it is split. Takes and returns valid UTF-8.
 using Normalizer = std::function<std::string(std::string)>;
 
-// From the "normalizer" of a tokenizer.json; null gives the identity. NFC, NFD, NFKC, NFKD,
-// Lowercase, Prepend, Replace and Sequence; others are refused by name.
+// Reads the "normalizer" of a tokenizer.json; null gives the identity. Supports NFC, NFD, NFKC,
+// NFKD, Lowercase, Prepend, Replace and Sequence; refuses others by name.
 Normalizer make_normalizer(const JsonNode& node);
 
 }  // namespace calque::text

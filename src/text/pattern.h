@@ -9,7 +9,7 @@
 
 namespace calque::text {
 
-// What Split and Replace look for: {"String": "..."} literally, or {"Regex": "..."}.
+// The pattern of Split and Replace: {"String": "..."} literally, or {"Regex": "..."}.
 class Pattern {
  public:
   explicit Pattern(const JsonNode& node);
@@ -22,12 +22,12 @@ class Pattern {
   std::variant<std::string, TokenizerRegex> what_;
 };
 
-// A part of a text, and whether the pattern matched it or it lies between matches.
+// A part of a text: a match of the pattern, or the text between two matches.
 struct MarkedSpan {
   Span span;
   bool matched = false;
 };
-// `text` cut at the matches: all of it, in order.
+// Cuts `text` at the matches; the parts cover all of it, in order.
 std::vector<MarkedSpan> cut_at_matches(const Pattern& pattern, std::string_view text);
 
 }  // namespace calque::text

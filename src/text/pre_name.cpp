@@ -13,12 +13,12 @@
 namespace calque::text {
 namespace {
 
-// Splits that GGUF readers know by name. `whole_words`: with ignore_merges, which they imply.
+// Splits that GGUF readers know by name. `whole_words`: with ignore_merges, which the name implies.
 struct KnownSplit {
   const char* name;
   std::string_view regex;
   bool whole_words;
-  bool adds_bos;  // in llama.cpp, unless a key says otherwise
+  bool adds_bos;  // llama.cpp's default if no key is present
 };
 constexpr std::array<KnownSplit, 3> kKnownSplits = {{
     {"llama-bpe",
@@ -71,7 +71,7 @@ io::Json split_json(const KnownSplit& split) {
           {"invert", false}};
 }
 
-// Other names of the same.
+// Maps synonyms to one name.
 std::string canonical_name(const std::string& name) {
   if (name == "llama3" || name == "llama-v3") return "llama-bpe";
   return name == "deepseek-r1-qwen" ? "qwen2" : name;

@@ -10,11 +10,11 @@
 
 namespace calque::text {
 
-// ---- What becomes of the matches of a pattern
+// ---- Splits at the matches of a pattern
 
 namespace {
 
-// What becomes of the delimiters: "the-final--countdown" cut at "-" gives
+// Treatment of the delimiters: "the-final--countdown" cut at "-" gives
 enum class SplitBehavior {
   kRemoved,             // the final countdown
   kIsolated,            // the - final - - countdown
@@ -36,7 +36,7 @@ std::vector<Span> isolated(const std::vector<MarkedSpan>& parts) {
   return kept;
 }
 
-// Neighbours of one kind become one.
+// Joins adjacent parts of the same kind.
 std::vector<Span> contiguous(const std::vector<MarkedSpan>& parts) {
   std::vector<Span> kept;
   bool previous = false;
@@ -50,7 +50,7 @@ std::vector<Span> contiguous(const std::vector<MarkedSpan>& parts) {
   return kept;
 }
 
-// Only the first of several delimiters in a row joins what stands before it.
+// Only the first of several delimiters in a row joins the text before it.
 std::vector<Span> merged_with_previous(const std::vector<MarkedSpan>& parts) {
   std::vector<Span> kept;
   bool previous = false;
@@ -64,7 +64,7 @@ std::vector<Span> merged_with_previous(const std::vector<MarkedSpan>& parts) {
   return kept;
 }
 
-// The same from the right.
+// The same from right to left.
 std::vector<Span> merged_with_next(const std::vector<MarkedSpan>& parts) {
   std::vector<Span> kept;
   bool previous = false;
@@ -117,7 +117,7 @@ constexpr std::string_view kGpt2Regex =
 
 using Cutter = std::function<std::vector<MarkedSpan>(std::string_view)>;
 
-// Replaces every piece by its parts, dropping what `behavior` removes and what is empty.
+// Replaces every piece by its parts, without parts that `behavior` removes and without empty ones.
 void split_pieces(Pieces& pieces, const Cutter& cut, SplitBehavior behavior) {
   Pieces result;
   result.reserve(pieces.size());
@@ -133,7 +133,7 @@ Cutter cut_by(const std::shared_ptr<const Pattern>& pattern) {
   return [pattern](std::string_view text) { return cut_at_matches(*pattern, text); };
 }
 
-// Every character that `is_delimiter` is a match of its own.
+// Each character for which `is_delimiter` is true is a match of its own.
 Cutter cut_by(bool (*is_delimiter)(char32_t)) {
   return [is_delimiter](std::string_view text) {
     std::vector<MarkedSpan> parts;
@@ -187,7 +187,7 @@ PreTokenizer byte_level(const JsonNode& node) {
 enum class Prepend { kAlways, kFirst, kNever };
 
 Prepend prepend_scheme(const JsonNode& node) {
-  // Files of tokenizers before 0.15 have add_prefix_space instead.
+  // Tokenizer files before version 0.15 have add_prefix_space instead.
   const bool add_space = node.flag_or("add_prefix_space", true);
   const std::string scheme = node.text_or("prepend_scheme", add_space ? "always" : "never");
   if (!add_space && scheme != "never")

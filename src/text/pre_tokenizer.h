@@ -8,7 +8,7 @@
 
 namespace calque::text {
 
-// A word before BPE. `at_start`: it begins where the whole text begins (Metaspace "first" asks).
+// A piece of text before BPE. `at_start`: it begins the whole text (needed for Metaspace "first").
 struct Piece {
   std::string text;
   bool at_start = false;
@@ -18,11 +18,11 @@ using Pieces = std::vector<Piece>;
 // Cuts (and rewrites) pieces further. Empty pieces vanish.
 using PreTokenizer = std::function<void(Pieces&)>;
 
-// From the "pre_tokenizer" of a tokenizer.json; null leaves the text whole. Split, Digits,
-// ByteLevel, Metaspace, WhitespaceSplit and Sequence; others are refused by name.
+// Reads the "pre_tokenizer" of a tokenizer.json; null leaves the text whole. Supports Split,
+// Digits, ByteLevel, Metaspace, WhitespaceSplit and Sequence; refuses others by name.
 PreTokenizer make_pre_tokenizer(const JsonNode& node);
 
-// The components of `node` in order, Sequences opened: what the whole comes down to.
+// The components of `node` in order, with Sequences expanded.
 std::vector<JsonNode> flattened_pre_tokenizers(const JsonNode& node);
 
 }  // namespace calque::text

@@ -9,7 +9,8 @@
 namespace calque::text {
 namespace {
 
-// UCP: without it U+00A0 is no space and é no letter. MULTILINE: Ruby's ^ and $ are always so.
+// UCP: without it U+00A0 is not a space and é is not a letter. MULTILINE: Ruby's ^ and $ always
+// are.
 constexpr std::uint32_t kUnicodeLines = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;
 
 PCRE2_SPTR code_units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
@@ -57,7 +58,7 @@ Regex::Regex(std::string_view pattern, const Options& options) : options_(option
                                        &code, &offset, context.get());
   if (compiled == nullptr) throw RegexError(error_text(code), offset);
   code_ = std::make_shared<const Code>(compiled);
-  // The machine code does not count steps as the interpreter does.
+  // Compiled machine code does not count steps like the interpreter.
   if (options.match_limit == 0) pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
 }
 

@@ -8,20 +8,20 @@
 
 namespace calque::text {
 
-// tokenizer.json patterns are written for Oniguruma (Ruby syntax); the engine here is PCRE2.
-// Returns the same pattern in PCRE2's dialect. Where both engines would accept a construct and read
-// it differently, it is translated (\s, \uXXXX, \p{Han}) or refused: Error(kInput) with the
-// construct and its byte offset, for the caller to say where the pattern stands.
+// Translates a pattern to PCRE2's dialect. tokenizer.json patterns are written for Oniguruma (Ruby
+// syntax). A construct that both engines accept but interpret differently is translated (\s,
+// \uXXXX, \p{Han}) or refused: Error(kInput) with the construct and its byte offset; the caller
+// adds the place of the pattern.
 std::string to_pcre2(std::string_view pattern);
 
-// A compiled pattern of a tokenizer.json. Immutable, so safe to share.
+// A compiled pattern of a tokenizer.json. Immutable, so it can be shared.
 class TokenizerRegex {
  public:
-  // Error(kInput, "E211") if the pattern is not one that can be matched faithfully.
+  // Error(kInput, "E211") if the pattern cannot be matched faithfully.
   explicit TokenizerRegex(std::string_view pattern);
 
-  // All matches in `text` (valid UTF-8) from left to right; empty ones count unless they touch the
-  // end of the match before, as in Oniguruma's Ruby interface.
+  // All matches in `text` (valid UTF-8) from left to right. Empty matches count unless they touch
+  // the end of the previous match, as in Oniguruma's Ruby interface.
   std::vector<Span> matches(std::string_view text) const;
 
  private:

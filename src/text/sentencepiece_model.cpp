@@ -26,7 +26,7 @@ struct Field {
   std::string_view bytes;   // kBytes
 };
 
-// Reads the fields of one message; every length is checked against the bytes that are there.
+// Reads the fields of one message; checks every length against the remaining bytes.
 class Message {
  public:
   Message(std::string_view bytes, std::size_t file_offset) : bytes_(bytes), base_(file_offset) {}

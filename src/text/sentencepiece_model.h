@@ -7,7 +7,7 @@
 
 namespace calque::text {
 
-// What a SentencePiece tokenizer.model says (a protocol buffer; field numbers from
+// The contents of a SentencePiece tokenizer.model (a protocol buffer; field numbers from
 // sentencepiece_model.proto of the SentencePiece project).
 struct SentencePieceModel {
   enum class PieceType : std::int32_t {
@@ -36,10 +36,10 @@ struct SentencePieceModel {
   std::int32_t find(std::string_view text) const;
 };
 
-// A serialized model; Error(kInput) naming the offset of what is damaged.
+// Parses a serialized model; Error(kInput) with the offset of the damage.
 SentencePieceModel parse_sentencepiece_model(std::string serialized);
 
-// Error(kInput) naming the file and the offset of what is damaged.
+// Reads a model; Error(kInput) with the file and the offset of the damage.
 SentencePieceModel read_sentencepiece_model(const std::filesystem::path& file);
 
 }  // namespace calque::text

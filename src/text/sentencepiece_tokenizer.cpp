@@ -16,7 +16,7 @@
 
 namespace calque::text {
 
-// ---- Tokens that other files add
+// ---- Tokens added by other files
 
 namespace {
 
@@ -41,7 +41,7 @@ void read_decoder(const JsonNode& config, TokensById& tokens) {
   });
 }
 
-// {"token": id}: the older way, which keeps no flags.
+// {"token": id}: the older form, without flags.
 void read_plain_list(const JsonNode& list, TokensById& tokens) {
   list.for_each_member([&](const std::string& content, const JsonNode& value) {
     const auto id = static_cast<std::int32_t>(value.integer(0, kMaxTokenId));
@@ -60,7 +60,7 @@ void add_special(const JsonNode& entry, const SentencePieceModel& model, TokensB
   const std::string& content =
       entry.value().is_object() ? entry.at("content").string() : entry.string();
   const std::int32_t id = id_of(content, tokens, model);
-  if (id < 0) return;  // named by default classes, never in the vocabulary
+  if (id < 0) return;  // named by class defaults, but not in the vocabulary
   const auto [place, fresh] =
       tokens.emplace(id, AddedToken{.id = id, .content = content, .special = true});
   if (!fresh) place->second.special = true;
@@ -226,8 +226,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     return ids;
   }
 
-  // The `legacy: false` of Llama tokenizers: the model itself adds no space, the text gets one in
-  // front, which goes again if it became a token of its own before a special token.
+  // Implements `legacy: false` of Llama tokenizers: the model adds no space. The text gets one in
+  // front, which is removed if it became a token of its own before a special token.
   TokenIds encode_with_one_prefix(std::string_view text, bool parse_special) const {
     if (text.empty()) return {};
     std::string plain = with_metaspace_as_space(text);

@@ -13,7 +13,7 @@ struct StringHash {
   }
 };
 
-// By string, and looked up by string_view without a copy.
+// A map keyed by string that can be looked up by string_view without a copy.
 template <typename T>
 using StringMap = std::unordered_map<std::string, T, StringHash, std::equal_to<>>;
 

@@ -9,7 +9,7 @@
 namespace calque::text {
 
 // SplitMix64 (Steele, Lea, Flood 2014). The standard library's distributions and std::shuffle give
-// different numbers on different platforms; this gives the same everywhere.
+// different numbers on different platforms; this gives the same numbers everywhere.
 class Random {
  public:
   explicit Random(std::uint64_t seed) : state_(seed) {}
@@ -22,7 +22,7 @@ class Random {
     return z ^ (z >> 31);
   }
 
-  // Uniform in [0, bound); values that would favour small results are drawn again.
+  // Uniform in [0, bound); values that would favor small results are drawn again.
   std::uint64_t below(std::uint64_t bound) {
     const std::uint64_t unfair = (0 - bound) % bound;  // 2^64 mod bound
     std::uint64_t drawn = next();
@@ -34,7 +34,7 @@ class Random {
   std::uint64_t state_;
 };
 
-// Fisher-Yates, from the end.
+// Fisher-Yates shuffle, from the end.
 template <typename T>
 void shuffle(std::vector<T>& items, Random& random) {
   for (std::size_t i = items.size(); i > 1; --i)
@@ -64,12 +64,12 @@ struct Row {
 std::vector<Row> cut_rows(TokenStream& stream, const TokenIds& prefix,
                           const PackingOptions& options);
 
-// The share of the rows of each source. Error(kConfig) for weights that make no sense.
+// Each source's share of the rows. Error(kConfig) for invalid weights.
 std::vector<double> row_shares(const std::vector<TextSource>& sources);
-// `n` rows divided by shares, rounded so that they add up: largest remainders first.
+// Divides `n` rows by shares, rounded so that they add up: largest remainders first.
 std::vector<std::int64_t> apportion(std::int64_t n, const std::vector<double>& shares);
 
-// Fills tokens_sha256, first_ids.
+// Sets tokens_sha256 and first_ids.
 void describe_tokens(const TokenBlocks& blocks, Manifest& manifest);
 
 // 1048576 -> "1,048,576"

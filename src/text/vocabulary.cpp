@@ -109,7 +109,7 @@ class Reader {
         if (const auto id = id_of(*text)) set(named, *id);
   }
 
-  // `first_of_list`: generation configs list several ends of a text; the first is the main one.
+  // `first_of_list`: generation configs may list several end tokens; the first is the main one.
   void from_ids(const JsonNode& config, bool first_of_list) {
     for (const Named& named : kNamed) {
       const std::string key = key_of(named, "_token_id");
@@ -136,7 +136,7 @@ std::optional<bool> flag(const JsonNode& config, const char* key) {
   return config.at(key).boolean();
 }
 
-// A template, or a list of named ones of which "default" counts.
+// A template, or the one named "default" in a list of named ones.
 std::string template_of(const JsonNode& entry) {
   if (entry.value().is_string()) return entry.string();
   for (std::size_t i = 0; i < entry.size(); ++i)
@@ -229,8 +229,8 @@ Vocabulary sentencepiece_vocabulary(const std::filesystem::path& folder, std::in
   for (const AddedToken& token : added) put_added_token(token, vocabulary);
   pad_vocabulary(vocabulary, vocab_size, true);
 
-  // Ids come from the files' numbers; a text is looked up among the pieces only where they are
-  // silent about the two ids that every reader needs.
+  // Ids come from the files. A text is looked up among the pieces only for the two ids that every
+  // reader needs, if the files do not state them.
   read_special_ids(
       folder, [](const std::string&) { return std::nullopt; }, vocab_size, vocabulary);
   for (const auto& [name, text] : {std::pair{"bos", "<s>"}, std::pair{"eos", "</s>"}})

@@ -21,7 +21,7 @@ const JsonNode* find_type(const std::vector<JsonNode>& steps, std::string_view t
   return found == steps.end() ? nullptr : &*found;
 }
 
-// A tokenizer.json and what GGUF asks of it.
+// The parts of a tokenizer.json that GGUF stores.
 class JsonVocabulary {
  public:
   explicit JsonVocabulary(const JsonNode& root)
@@ -61,8 +61,8 @@ class JsonVocabulary {
       vocabulary.merges.push_back(escaped(left) + ' ' + escaped(right));
   }
 
-  // Readers join the neighbours whose whole has the highest score; the rank of the merge that makes
-  // a token, negated, gives the order that the merges give. What no merge makes comes last.
+  // Readers join the neighbors whose union has the highest score. The negated rank of the merge
+  // that makes a token gives the same order as the merges. Tokens that no merge makes come last.
   void append_scores(Vocabulary& vocabulary) const {
     vocabulary.scores.assign(vocabulary.tokens.size(), kAddedScore);
     const auto lowest = -static_cast<float>(model_.merges().size());
@@ -80,7 +80,7 @@ class JsonVocabulary {
     }
   }
 
-  // Whether a space is put in front of a text, by Metaspace or by a Prepend normalizer.
+  // True if a space is put in front of a text, by Metaspace or a Prepend normalizer.
   bool adds_space_prefix() const {
     if (const JsonNode* metaspace = find_type(steps_, "Metaspace")) {
       const bool add_space = metaspace->flag_or("add_prefix_space", true);
@@ -118,7 +118,7 @@ class JsonVocabulary {
         type);
   }
 
-  // What the byte-level decoder makes of a token that is matched in the raw text.
+  // The byte-level decoder's output for a token that is matched in the raw text.
   static std::string decoded(const AddedToken& token) {
     if (token.normalized) return token.content;
     const auto bytes = from_byte_alphabet(token.content);
@@ -139,7 +139,7 @@ std::optional<std::int32_t> find_id(const Vocabulary& vocabulary, const std::str
   return found->second;
 }
 
-// Readers have defaults of their own for these flags, so they are always written.
+// Readers have their own defaults for these flags, so they are always written.
 void read_flags(const JsonNode& root, Vocabulary& vocabulary) {
   Surroundings around;
   if (root.has("post_processor")) around = read_post_processor(root.at("post_processor"));

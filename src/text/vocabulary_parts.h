@@ -10,46 +10,46 @@
 
 namespace calque::text {
 
-// Texts that GGUF converters take for control tokens whatever their flags say: "<|...|>",
+// True for texts that GGUF converters treat as control tokens whatever their flags: "<|...|>",
 // "<unused...>", "<pad>" and the like.
 bool looks_special(std::string_view token);
 
 // Control or user-defined.
 Vocabulary::TokenType added_type(bool special, std::string_view token);
 
-// A user-defined token is matched against plain text, so its U+2581 become spaces.
+// User-defined tokens are matched in plain text, so each U+2581 becomes a space.
 std::string user_defined_text(std::string_view token);
 
 // "<0x0A>"
 bool is_byte_token(std::string_view token);
 
-// Appends "[PADi]" (i: the id), unused, until there are `vocab_size` tokens; the scores, too, if
-// `scored`. Error(kInput) if there are more already.
+// Appends unused tokens "[PADi]" (i: the id) until there are `vocab_size` tokens; with `scored`,
+// also scores. Error(kInput) if there are more already.
 void pad_vocabulary(Vocabulary& vocabulary, std::int64_t vocab_size, bool scored);
 std::string pad_token(std::size_t id);
 
 constexpr float kAddedScore = -1000.0f;
 constexpr float kPadScore = -10000.0f;
 
-// Id of a token by its text among the added tokens; nothing if it is none of them.
+// Looks up a token's id by its text among the added tokens; nullopt if it is not one.
 using AddedTokenId = std::function<std::optional<std::int32_t>(const std::string&)>;
 
-// Fills special_ids, add_bos, add_eos, add_space_prefix and chat_template from the JSON files
-// beside the tokenizer: tokenizer_config.json first, then config.json, then generation_config.json.
-// Ids outside the vocabulary are left out.
+// Fills special_ids, add_bos, add_eos, add_space_prefix and chat_template from the JSON files next
+// to the tokenizer: tokenizer_config.json first, then config.json, then generation_config.json. Ids
+// outside the vocabulary are left out.
 void read_special_ids(const std::filesystem::path& folder, const AddedTokenId& id_of,
                       std::int64_t vocab_size, Vocabulary& vocabulary);
 
-// From tokenizer.model. Only BPE models: readers of GGUF's "llama" tokenizer merge by score, which
-// a Unigram model does not mean.
+// From tokenizer.model. BPE models only: readers of GGUF's "llama" tokenizer merge by score, which
+// is not how a Unigram model works.
 Vocabulary sentencepiece_vocabulary(const std::filesystem::path& folder, std::int64_t vocab_size);
 
-// From tokenizer.json: byte-level BPE, or BPE with byte fallback. `decide_pre`: find the name of
-// the pre-tokenizer and refuse unknown ones.
+// From tokenizer.json: byte-level BPE, or BPE with byte fallback. With `decide_pre`, finds the name
+// of the pre-tokenizer and refuses unknown ones.
 Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t vocab_size,
                            bool decide_pre);
 
-// From the keys tokenizer.* of a GGUF file, which are checked against each other. Error(kInput) for
+// From the tokenizer.* keys of a GGUF file, which are checked against each other. Error(kInput) for
 // a file without a tokenizer; "E211" for a tokenizer.ggml.model other than "llama" and "gpt2".
 Vocabulary gguf_vocabulary(const std::filesystem::path& file);
 

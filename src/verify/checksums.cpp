@@ -78,7 +78,7 @@ std::optional<Line> parse(std::string text) {
   return line;
 }
 
-// A name that leaves the folder is nothing that a list of its files may hold.
+// Refuses names that leave the folder.
 bool stays_inside(const std::string& name) {
   const fs::path path = fs::path(name).lexically_normal();
   return !path.empty() && path.is_relative() && *path.begin() != "..";

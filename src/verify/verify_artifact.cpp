@@ -33,7 +33,7 @@ Finding finite_logits(const Matrix<float>& logits_TV) {
       fmt::format("the logits of position {} hold {}: the weights are damaged", position, *bad));
 }
 
-// In nats, the mean over all positions.
+// Mean KL divergence over all positions, in nats.
 double mean_divergence(const Matrix<float>& reference_TV, const Matrix<float>& logits_TV) {
   const auto size = static_cast<std::size_t>(logits_TV.cols());
   eval::Distribution p(size);
@@ -122,7 +122,7 @@ std::vector<Finding> verify_artifact(const VerifyOptions& options) {
   try {
     for (Finding& finding : reload_artifact(options)) findings.push_back(std::move(finding));
   } catch (const Error& error) {
-    // A build without a runner, or a family that calque does not run, says nothing about the files.
+    // A build without a runner, or a family that calque cannot run, says nothing about the files.
     const bool cannot_run = error.kind() == ErrorKind::kConfig || error.code() == "E161";
     findings.push_back(reload(cannot_run ? Verdict::kWarning : Verdict::kFault, error.what()));
   }

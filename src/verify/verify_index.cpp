@@ -1,4 +1,4 @@
-// The files of a folder against its index.
+// Checks the files of a folder against its index.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -44,7 +44,7 @@ WeightMap weight_map(const fs::path& folder, Findings& findings) {
   return map;
 }
 
-// Faults are reported under "index" where a file is not there, "layout" where it cannot be read.
+// Faults are reported under "index" if a file is missing, under "layout" if it cannot be read.
 void open_file(const fs::path& path, const WeightMap& map, LooseTensors& tensors,
                Findings& findings) {
   const std::string name = path.filename().string();

@@ -1,4 +1,4 @@
-// The modules of a folder: what is stored, what quantization_config says of it, and the numbers.
+// Checks the modules of a folder: stored tensors, their description in quantization_config, values.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,9 +16,9 @@ using formats::ConfiguredModules;
 using formats::ConfiguredSettings;
 using formats::StoredModule;
 
-// ---- What quantization_config means against what is stored
+// ---- quantization_config against the stored modules
 
-// Linears that decide which expert a token goes to: loaders keep them as they are.
+// Linears that route tokens to experts; loaders leave them unquantized.
 bool is_router(const std::string& module) {
   constexpr std::string_view kEndings[] = {".mlp.gate", ".block_sparse_moe.gate", ".router",
                                            ".shared_expert_gate"};
@@ -101,7 +101,7 @@ class ConfigCheck {
 
   void check_dense(const std::string& name, const ConfiguredModules& configured) {
     if (!configured.of(name)) return;
-    // Some loaders know these by their class, others ask for the list.
+    // Some loaders know these by their class, others need them in the list.
     if (is_router(name) || name == "lm_head")
       return findings_.warning("config", fmt::format("'{}' is not packed, but quantization_config "
                                                      "does not say so; some loaders will look for "
@@ -156,9 +156,9 @@ void check_config(const LooseTensors& tensors, const std::vector<StoredModule>& 
                                             modules.size()));
 }
 
-// ---- What the tensors hold: numbers that a loader could compute with
+// ---- Values of the tensors
 
-// Elements widened at a time: an embedding needs no copy of its own.
+// Number of elements widened at a time, so that an embedding needs no full copy.
 constexpr std::size_t kChunk = std::size_t{1} << 16;
 
 std::string place_of(const io::TensorRef& tensor, std::size_t element) {

@@ -30,20 +30,20 @@ class Findings {
   std::vector<Finding> list_;
 };
 
-// The tensors of a folder and the files that hold them: unlike in a checkpoint, a damaged or
+// The tensors of a folder and the files that hold them. Unlike in a checkpoint, a damaged or
 // missing shard does not hide the others.
 struct LooseTensors : formats::StoredTensors {
   std::vector<std::unique_ptr<io::SafetensorsFile>> files;
 };
 
-// "index". Error(kInput) if the folder has neither model.safetensors nor an index.
+// Check "index". Error(kInput) if the folder has neither model.safetensors nor an index.
 LooseTensors load_loosely(const std::filesystem::path& folder, Findings& findings);
 
-// "checksums": every line of the folder's SHA256SUMS against the file it names, and the files that
-// it leaves out.
+// Check "checksums": every line of the folder's SHA256SUMS against the file it names, and files
+// that are not listed.
 void check_checksums(const std::filesystem::path& folder, Findings& findings);
 
-// "layout", "config" and "values" of a folder's modules.
+// Checks "layout", "config" and "values" of a folder's modules.
 void check_modules(const std::filesystem::path& folder, const LooseTensors& tensors,
                    Findings& findings);
 

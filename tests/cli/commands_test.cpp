@@ -190,7 +190,7 @@ TEST(Tokenize, CountsTheTokensOfAFile) {
   EXPECT_THAT(outcome.out, HasSubstr(" tokens\nfirst ids: "));
 }
 
-// What llama-tokenize counts, BOS included.
+// Expected counts from llama-tokenize, BOS included.
 TEST(Tokenize, TakesAGgufFile) {
   const std::string golden = test::fixtures() + "/artifacts/gguf/";
   const Outcome outcome = run("tokenize --add-special --tokenizer " + golden +

@@ -25,7 +25,7 @@ bool kills() {
   return text != nullptr && std::strcmp(text, "kill") == 0;
 }
 
-// Whether this call fails.
+// True if this call should fail.
 bool fails() {
   static const long at = fail_at();
   static const bool by_killing = kills();

@@ -1,4 +1,4 @@
-// What needs no forward pass: merging, statistics, refusals. Measuring: tests/pipeline.
+// Tests without a forward pass: merging, statistics, refusals. tests/pipeline has those with one.
 #include "calque/io/imatrix.h"
 
 #include <gmock/gmock.h>

@@ -5,7 +5,7 @@
 #include "cli/run_program.h"
 #include "support/paths.h"
 
-// What a job's memory is planned to be and what it is, in a process of its own.
+// Compares a job's planned memory with its real memory, in a separate process.
 
 namespace calque::cli {
 namespace {

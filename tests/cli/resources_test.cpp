@@ -13,8 +13,8 @@
 #include "calque/model/family.h"
 #include "cli/run_program.h"
 
-// What memory and disk a job takes, and how it ends where there is too little. Each job is a
-// process of its own.
+// Memory and disk use of a job, and its behavior if there is too little of either. Each job runs in
+// a separate process.
 
 namespace calque::cli {
 namespace {

@@ -8,7 +8,7 @@
 
 namespace calque::cli {
 
-// Where the built program is, and the library that is preloaded to make disks fail.
+// Paths of the built program, and of the library that is preloaded to make disks fail.
 std::string program();
 std::string failing_disk();
 

@@ -31,7 +31,7 @@ class JobFolder {
   job::Job load(const std::string& yaml, const std::vector<std::string>& sets = {}) const {
     return load_job(write(yaml), sets);
   }
-  // What is wrong with a job: the message without the folder, so that it begins "job.yaml:".
+  // The refusal's message without the folder, so that it begins "job.yaml:".
   std::string refusal(const std::string& yaml, const std::vector<std::string>& sets = {}) const {
     try {
       load(yaml, sets);

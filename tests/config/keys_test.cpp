@@ -99,7 +99,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"evaluate.kv_cache.0.layers", "'0-3,7'"},
 };
 
-// What these exclude goes.
+// Settings that exclude a key and must be removed with it.
 const std::map<std::string, std::vector<std::string>> kTogetherWith = {
     {"calibration.tokens", {"calibration.sources=null"}},
 };
@@ -152,7 +152,7 @@ TEST(Keys, EachChangesTheJobAndItsLineOfTheResolvedYaml) {
       return line.find(name + ": ") != std::string::npos;
     });
     EXPECT_TRUE(its_line) << path;
-    // What had to go with it shows as "sources: []" or "text: null".
+    // Settings removed with the key show as "sources: []" or "text: null".
     EXPECT_EQ(changed.size(), sets.size()) << path;
   }
 }

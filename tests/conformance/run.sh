@@ -41,7 +41,7 @@ for bits in 4 8; do
 done
 container gptq-mixed gptq --set "$mixed"
 container ct-mixed compressed-tensors --set "$mixed"
-# What AWQ cannot hold is left as it is; the folds change norms, which the reader takes from the file.
+# Modules that AWQ cannot hold stay unquantized; the folds change norms, which the reader takes from the file.
 calibrated="calibration={n_samples: 8, seqlen: 256, sources: [{path: $repository/calibration_data/prose.txt}]}"
 container awq-mixed awq --set "$calibrated" --set quantization.method=awq --set quantization.sym=false \
   --set "quantization.rules=[{match: '*.down_proj', skip: true}, {match: 'model.layers.1.*', skip: true}]"

@@ -105,8 +105,8 @@ TEST(MemoryPlan, ItemsAddUpAndComeLargestFirst) {
   }
 }
 
-// Of the reference and one artifact: 3 windows of 16 tokens, then what each setting adds. Texts
-// come one after the other; at 32 tokens the windows are fewer, and hold as many.
+// The reference and one artifact: 3 windows of 16 tokens, then the additions of each setting. Texts
+// come one after the other. At 32 tokens there are fewer windows with the same number of tokens.
 TEST(MemoryPlan, HoldsFinalStatesOfEveryModelOfOneEvaluation) {
   job::Job job = tiny_job();
   job::EvaluationSettings& settings = job.evaluate.emplace();
@@ -161,7 +161,8 @@ TEST(MemoryPlan, GivesActivationsWhatTheWorstStageLeaves) {
   job.runtime.max_ram = rest + 1024 * kMiB;
   EXPECT_EQ(plan_of(job).activation_file_bytes, 0u);
 
-  // Of activations in files 3 MiB are in memory while they are worked on: 4096 rows of 192 numbers.
+  // For activations in files, 3 MiB are in memory while they are worked on: 4096 rows of 192
+  // numbers.
   job.runtime.max_ram = rest + (3 + 256) * kMiB;
   const MemoryPlan some = plan_of(job);
   EXPECT_EQ(some.activation_budget_bytes, 256 * kMiB);
@@ -190,7 +191,7 @@ TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
   }
 }
 
-// What the message says of every item, added up: to three digits of a GiB each.
+// Adds up the items in the message; each has three digits of a GiB.
 TEST(MemoryPlan, TheItemsOfARefusalAddUpToWhatItAsksFor) {
   for (const char* run_dir : {"run", ""}) {
     job::Job job = long_job();

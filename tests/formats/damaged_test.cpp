@@ -314,7 +314,7 @@ TEST_F(DamagedFolder, CompressedTensorsInAnotherFormat) {
 }
 
 // Asymmetric compressed-tensors, worked out by hand: outputs -8..-1 as zero points of 8 rows, one
-// group, are the single word 76543210 (formats_gptq_awq.md section 4).
+// group, are the single word 76543210 (src/formats/README.md, "compressed-tensors").
 TEST_F(DamagedFolder, CompressedTensorsZeroPointsRunAlongTheOutputs) {
   copy("llmcompressor_w4g128_sym_ct");
   change_settings([](Json& s) {

@@ -133,8 +133,8 @@ TEST_P(EveryFamilyAsGguf, GivesBackTheBlocksOfEveryQuantizedMatrix) {
   }
 }
 
-// What the loader looks for, from formats_gguf.md section 5.3: tensors of the file, by family. It
-// refuses a file that has one more or one less.
+// Number of tensors per family that llama.cpp's loader looks for (src/formats/README.md,
+// "Tensors"). It refuses a file that has one more or one less.
 TEST_P(EveryFamilyAsGguf, HasAsManyTensorsAsItsLoaderExpects) {
   const std::map<std::string, std::size_t> expected = {
       {"llama", 3 + 2 * 9},
@@ -243,7 +243,7 @@ TEST(GgufOfPhi3, KeepsFusedMatricesWithGateRowsFirst) {
   }
 }
 
-// Typed as the loader demands: counts u32, reals f32 (formats_gguf.md section 5.1).
+// The types that loaders require: counts u32, reals f32 (src/formats/README.md, "Metadata").
 template <typename T>
 void expect_scalar(const io::GgufFile& file, const std::string& key, T value) {
   const io::GgufValue* found = file.find(key);

@@ -37,8 +37,8 @@ struct Size {
 };
 void PrintTo(const Size& size, std::ostream* out) { *out << size.type; }
 
-// Published for llama-quantize, or computed by its rules (formats_gguf.md 4.7): no importance
-// matrix, norms F32.
+// Published for llama-quantize, or computed by its rules (src/formats/README.md, "Mixes"): no
+// importance matrix, norms F32.
 class Sizes : public ::testing::TestWithParam<Size> {};
 
 TEST_P(Sizes, AreThoseOfLlamaQuantizeForLlama31At8B) {
@@ -64,7 +64,7 @@ struct Bytes {
 };
 void PrintTo(const Bytes& bytes, std::ostream* out) { *out << bytes.type; }
 
-// Computed from the rules, independently (formats_gguf.md 4.7).
+// Computed independently from the rules (src/formats/README.md, "Mixes").
 class ExactBytes : public ::testing::TestWithParam<Bytes> {};
 
 TEST_P(ExactBytes, OfLlama32At1BAndMistral7B) {
@@ -113,7 +113,7 @@ TEST(MixOfQ4_KM, GivesEveryTensorOfLlama31At8BItsType) {
   EXPECT_EQ(q.bytes, 4096u * 4096u / 256u * 144u);
 }
 
-// formats_gguf.md 4.1
+// The rule more(n, count) of src/formats/README.md, "Mixes".
 TEST(MoreBits, GoesToTheEndsAndEveryThirdBetween) {
   const auto layers_of = [](Index count) {
     std::vector<Index> layers;
@@ -202,7 +202,7 @@ TEST(MixEnds, TakeTheEmbeddingsTypeForATiedHeadThatHasNone) {
   EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q5_K");
 }
 
-// formats_gguf.md 4.3
+// The rules for embedding and output of src/formats/README.md, "Mixes".
 TEST(MixEnds, AreQ6KAndTheTypeItselfWithTheOlderTypes) {
   for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1"}) {
     const ExportPlan plan = plan_of_sizes(kLlama8B, gguf(type));
@@ -225,7 +225,7 @@ TEST(MixEnds, TakeTheEmbeddingsTypeForATiedHeadThatHasBoth) {
   EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q5_K");
 }
 
-// An eighth of 32 layers, when there is an importance matrix (formats_gguf.md 4.4).
+// The first eighth of 32 layers, if there is an importance matrix (src/formats/README.md, "Mixes").
 TEST(MixRules, GiveTheFirstDownMatricesOfTheOlderTypesMoreWhenCalibrated) {
   const QuantizationRequest calibrated = {.calibrated = true};
   const std::pair<const char*, const char*> types[] = {{"Q4_0", "Q4_1"}, {"Q5_0", "Q5_1"}};
@@ -275,9 +275,9 @@ TEST(ShapeFallback, IsRefusedWithItsShareUnlessAllowed) {
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_EQ(error.code(), "E132");
   EXPECT_THAT(error.what(), HasSubstr("Q4_K needs row lengths in multiples of 256"));
-  // Of 494,005,120 weights: embedding 896 * 151936 at 8.5 bits; 24 layers of q, k, o, gate and up
-  // at 4.5 (stored: 5.5), v at 4.5 (5.5), in 4 of them at 5.5 (6.0); down 896 * 4864 at 4.5, in 3
-  // of them at 5.5; 49 norms of 896 at 32.
+  // The 494,005,120 weights are: embedding 896 * 151936 at 8.5 bits; 24 layers of q, k, o, gate and
+  // up at 4.5 (stored: 5.5), v at 4.5 (5.5), in 4 of them at 5.5 (6.0); down 896 * 4864 at 4.5, in
+  // 3 of them at 5.5; 49 norms of 896 at 32.
   EXPECT_THAT(error.what(), HasSubstr("140 of 218 tensors have 896"));
   EXPECT_THAT(error.what(), HasSubstr("They would become Q5_0: 5.63 -> 6.14 bits per weight"));
   EXPECT_THAT(error.what(), HasSubstr("Set on_shape_fallback: allow"));

@@ -53,8 +53,9 @@ std::vector<float> golden_input(int count) {
   return x;
 }
 
-// Hand-worked elements (formats_gguf.md 2.9), 8 digits after the point; half of the last digit
-// printed, and twice that where nine digits were rounded from a longer product.
+// Elements worked out by hand from the formulas in src/ggml/README.md, 8 digits after the point.
+// Tolerance: half of the last digit printed, twice that where nine digits were rounded from a
+// longer product.
 struct Element {
   std::string_view type;
   int index;
@@ -163,7 +164,7 @@ TEST(GgmlBlocks, NameTheTypeThatCannotBeDecoded) {
   EXPECT_NE(std::string(error.what()).find("IQ2_XS"), std::string::npos) << error.what();
 }
 
-// formats_gguf.md 5.4: head_dim 4, rows a b c d are stored a c b d.
+// src/formats/README.md, "Q and K rows": with head_dim 4, rows a b c d are stored a c b d.
 TEST(InterleavedRows, PutTheHalvesOfAHeadSideBySide) {
   EXPECT_EQ(interleaved_rows(4, 1), (std::vector<Index>{0, 2, 1, 3}));
   EXPECT_EQ(interleaved_rows(12, 2), (std::vector<Index>{0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11}));

@@ -129,7 +129,8 @@ TEST_F(GptqWriter, KeepsTheSourcesConfigurationInItsOrder) {
   EXPECT_THAT(io::read_file(folder_ / "out" / "config.json"), HasSubstr("\"rms_norm_eps\": 1e-05"));
 }
 
-// formats_gptq_awq.md 2.2 and 2.3: both spellings, and what is not for inference in "meta".
+// Both spellings of the keys, and everything that is not for inference in "meta"
+// (src/formats/README.md, "GPTQ").
 TEST_F(GptqWriter, SaysHowItIsQuantizedInBothPlacesAndSpellings) {
   write_random(model_.plan(request("gptq"), {.bits = 4, .group_size = 32, .sym = false}),
                model_.inputs());

@@ -37,7 +37,7 @@ ExportRequest gptq(const std::string& checkpoint_format = "auto") {
   return request;
 }
 
-// Sizes published for llama-quantize and reproduced in formats_gguf.md 4.7.
+// Sizes published for llama-quantize; src/formats/README.md, "Mixes", has the rules behind them.
 TEST(PlanGguf, GivesThePublishedBitsPerWeightOfLlama31At8B) {
   const ExportPlan plan = plan_of_sizes(
       R"("hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336,

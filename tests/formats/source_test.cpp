@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <variant>
 
-#include "formats/support.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -52,7 +52,7 @@ TEST(GgufSource, HoldsTheTensorsOfItsFamilyAsTheyAreStored) {
   EXPECT_EQ(opened.weights->at("model.norm.weight").dtype, DType::kF32);
 }
 
-// What llama.cpp's converter permuted comes back in Hugging Face's order of rows.
+// Rows that llama.cpp's converter permuted come back in Hugging Face's order.
 TEST(GgufSource, GivesTheSameValuesAsBytesAndAsNumbers) {
   const OpenedModel opened = open_model(fixture("gguf/tiny-f16.gguf"));
   const auto reader = open_artifact(fixture("gguf/tiny-f16.gguf"));

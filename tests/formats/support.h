@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "calque/core/error.h"
+#include "calque/core/matrix.h"
 #include "calque/formats/plan.h"
 #include "calque/formats/reader.h"
 #include "calque/formats/writer.h"
-#include "calque/core/error.h"
-#include "calque/core/matrix.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
@@ -21,7 +21,7 @@ namespace calque::formats::testing {
 
 std::filesystem::path fixture(const std::string& name);
 
-// What a quantized fixture should decode to, by Hugging Face name: sha256 of the fp32 values.
+// Expected values of a quantized fixture, by Hugging Face name: sha256 of the decoded fp32 values.
 std::map<std::string, std::string> expected_sha256(const std::filesystem::path& json);
 
 std::string sha256_of(const Matrix<float>& values);

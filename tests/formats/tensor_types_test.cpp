@@ -40,8 +40,9 @@ TEST(TensorTypes, AreSearchedForAnywhereInTheNameAndTheFirstDecides) {
   EXPECT_EQ(type_of(plan, 6, "mlp.down_proj"), "Q4_K");
 }
 
-// Of 16 layers, Q4_K_M gives 0 and 1, 4, 7, 10, 13 and the last two more (formats_gguf.md 4.1),
-// counting the matrices that it decides: without layer 0's, layer 2 is the second one.
+// In 16 layers, Q4_K_M gives layers 0 and 1, 4, 7, 10, 13 and the last two more bits
+// (src/formats/README.md, "Mixes"), counting only matrices that the mix decides: without layer 0's,
+// layer 2 is the second one.
 TEST(TensorTypes, AreNotCountedByTheMix) {
   const ExportPlan plan = plan_of_sizes(
       kSizes, gguf("Q4_K_M", {{"blk\\.0\\.attn_v", "Q3_K"}, {"blk\\.0\\.ffn_down", "Q3_K"}}));
@@ -127,7 +128,7 @@ TEST(TensorTypes, NeedRowsOfWholeBlocks) {
   EXPECT_EQ(type_of(plan_of_sizes(narrow, request), 0, "mlp.down_proj"), "Q5_0");
 }
 
-// formats_gguf.md 4.5
+// `pure`, see src/formats/README.md, "Mixes".
 TEST(Pure, GivesEveryMatrixTheTypeThatTheMixIsNamedAfter) {
   ExportRequest request = gguf("Q4_K_M", {{"blk.1.ffn_up", "Q2_K"}});
   request.pure = true;
@@ -172,7 +173,8 @@ std::string expert(Index layer, Index number, const std::string& matrix) {
                      matrix);
 }
 
-// formats_gguf.md 4.1 and 4.4: the layer's number decides, for all experts of a stack; w2 is down.
+// src/formats/README.md, "Mixes": the layer's number decides for all experts of a stack; w2 is
+// down.
 TEST(StackedExperts, ShareOneType) {
   const ExportPlan plan = plan_of_mixtral(gguf("Q4_K_M"));
   for (Index number = 0; number < 8; ++number) {

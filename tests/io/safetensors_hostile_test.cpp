@@ -145,7 +145,7 @@ TEST_F(HostileSafetensors, OffsetsOfAnotherSizeThanTheShape) {
 }
 
 TEST_F(HostileSafetensors, OffsetsPastTheEnd) {
-  // What a broken download looks like.
+  // The usual result of a broken download.
   expect_refused(safetensors(object_of({entry("a", "F32", "[3]", "[0,12]")}), "12345678"),
                  "tensor 'a' (F32 [3]) needs 12 bytes, the file has 8 left; is the download");
   expect_refused(safetensors(object_of(

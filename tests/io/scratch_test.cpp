@@ -54,7 +54,7 @@ TEST(Scratch, GoesToAFileBeyondTheBudget) {
   const ScratchArray first = space.allocate(600);
   EXPECT_FALSE(std::filesystem::exists(folder / "made"));
   const ScratchArray second = space.allocate(401);  // one byte too many
-  const ScratchArray third = space.allocate(400);   // what is left
+  const ScratchArray third = space.allocate(400);   // exactly the rest
   EXPECT_FALSE(first.in_file());
   EXPECT_TRUE(second.in_file());
   EXPECT_FALSE(third.in_file());

@@ -13,10 +13,10 @@
 
 namespace calque::model {
 
-// What transformers keeps in buffers beside the weights.
+// Values that transformers keeps in buffers, not weights.
 struct Buffers {
   std::vector<double> inverse_frequencies;
-  std::vector<double> local_frequencies;  // of blocks that turn by ModelConfig::local_rope
+  std::vector<double> local_frequencies;  // for layers with ModelConfig::local_rope
   double embedding_scale = 1;
 };
 Buffers exact_buffers(const ModelConfig& config);
@@ -33,8 +33,8 @@ struct NaiveBlock {
   const BlockWeights& weights;
   const Buffers& buffers;
 
-  std::map<std::pair<std::string, Index>, Rows> inputs;  // of the sites, by name and expert
-  Rows hidden;                                           // after the block
+  std::map<std::pair<std::string, Index>, Rows> inputs;  // inputs of the sites, by name and expert
+  Rows hidden;                                           // output of the block
   Rows attended{};                                       // after its attention half
 
   // One sequence.

@@ -48,7 +48,7 @@ void write_zeros(const std::filesystem::path& folder,
   writer.finish();
 }
 
-// What check_against_family says about the llama fixture's tensors after `change`.
+// The message of check_against_family on the llama fixture's tensors after `change`.
 std::string verdict(const std::function<void(std::vector<io::TensorDeclaration>&)>& change,
                     const std::string& fixture = "llama") {
   const ModelFolder model(family_folder(fixture));

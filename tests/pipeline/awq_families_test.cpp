@@ -90,9 +90,9 @@ void plant_salient_channels(const fs::path& from, const fs::path& to) {
   writer.finish();
 }
 
-// How far an artifact's logits are from the model's at a typical position: the median over
-// positions of |difference| / |logits|. (A mean would be ruled by the few positions where rounding
-// sends a token to another expert.)
+// Distance of an artifact's logits from the model's at a typical position: the median over
+// positions of |difference| / |logits|. (A mean would be dominated by the few positions where
+// rounding sends a token to another expert.)
 double typical_logit_error(const fs::path& artifact, const fs::path& model,
                            const std::vector<std::int32_t>& ids) {
   const auto original = formats::open_artifact(model);

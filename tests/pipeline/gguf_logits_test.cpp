@@ -1,4 +1,4 @@
-// What a GGUF file computes, against the checkpoint that it was written from.
+// Compares the logits of a GGUF file with those of the checkpoint it was made from.
 #include <gtest/gtest.h>
 
 #include <cstring>

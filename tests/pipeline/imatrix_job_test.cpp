@@ -40,7 +40,7 @@ class ImatrixJob : public ::testing::Test {
     job.runtime.forward_dtype = "float32";
     return job;
   }
-  // Of a calibrated job on the chunks of the golden matrix, which keeps what it measured.
+  // A calibrated job on the chunks of the golden matrix, which saves its measurements.
   job::Job measuring_job() const {
     job::Job job = this->job("Q4_K_M");
     job.quantization.imatrix.clear();
@@ -129,7 +129,7 @@ TEST_F(ImatrixJob, UsesWhatTheFileSaysOfTheOutput) {
   io::ImatrixEntry output{.matrices = 1, .sums = std::vector<double>(256, 1.0), .counts = {1}};
   output.sums[3] = 1000;
   imatrix.entries["output.weight"] = output;
-  // Of another size: passed over, as llama-quantize does.
+  // An entry of another size is ignored, as in llama-quantize.
   imatrix.entries["token_embd.weight"] = {.matrices = 1, .sums = {1, 2}, .counts = {1}};
   io::write_imatrix(imatrix, folder_ / "with-output.gguf");
   job::Job job = this->job("Q4_K_M");

@@ -14,7 +14,7 @@
 namespace calque::quant {
 namespace {
 
-constexpr Index kRows = 4;  // of every fixture
+constexpr Index kRows = 4;  // rows of every fixture
 
 std::string fixture(const std::string& name) {
   return io::read_file(test::fixtures() + "/ggml/" + name);

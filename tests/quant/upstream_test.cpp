@@ -12,7 +12,7 @@ namespace calque::quant {
 namespace {
 
 struct Site {
-  quant::InputStats stats;  // of x~
+  quant::InputStats stats;  // statistics of x~
   InputShift shift;
 };
 

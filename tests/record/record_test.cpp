@@ -52,7 +52,7 @@ Report report() {
   return r;
 }
 
-// What is written of it: nothing that metrics.json holds is lost on the way back.
+// Nothing that metrics.json holds is lost when it is read back.
 TEST(ReportJson, ReadsBackWhatItWrote) {
   const std::string text = report_json(report());
   const Report back = report_from(io::parse_json(text));

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-// Which points ran, in order.
+// Records the points that ran, in order.
 class Recorder : public SweepObserver {
  public:
   void run_started(const PlannedPoint& point, const Run& run, std::size_t, std::size_t) override {
@@ -70,7 +70,7 @@ TEST(RunSweep, DoesOnlyWhatIsSelected) {
   EXPECT_THAT(statuses(plan), ElementsAre("pending", "done", "done", "pending"));
   Selection shard;
   parse_shard("1/2", shard);
-  EXPECT_THAT(run(plan, shard), ElementsAre("4"));  // of 2 and 4, 2 is done
+  EXPECT_THAT(run(plan, shard), ElementsAre("4"));  // points 2 and 4 are selected, 2 is done
 }
 
 TEST(RunSweep, DoesNotRepeatPointsThatAnotherSweepFileHad) {
@@ -82,7 +82,7 @@ TEST(RunSweep, DoesNotRepeatPointsThatAnotherSweepFileHad) {
 TEST(RunSweep, GoesOnAfterAFailureAndTriesItOnceMoreLater) {
   const SweepFolder folder;
   const SweepPlan plan = folder.plan("grid: {bits: [2, 4]}\n");
-  // What the second point is to be written to is in the way.
+  // The output path of the second point is blocked.
   const fs::path blocked = plan.points[0].runs[0].job.run_dir;
   fs::create_directories(blocked.parent_path());
   std::ofstream(blocked) << "a file";
@@ -128,7 +128,8 @@ TEST(RunSweep, KeepsArtifactsAsAsked) {
 TEST(RunSweep, SharingChangesNoByte) {
   const SweepFolder folder;
   folder.write_measuring_job();
-  const std::string grid = "grid: {bits: [3, 4], quantization.refine_passes: [0, 4]}\nkeep_artifacts: all\n";
+  const std::string grid =
+      "grid: {bits: [3, 4], quantization.refine_passes: [0, 4]}\nkeep_artifacts: all\n";
   const SweepPlan sharing = folder.plan(grid);
   run(sharing);
   const Results shared = read_results(sharing);

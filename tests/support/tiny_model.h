@@ -58,7 +58,7 @@ inline void write_chunks(const std::filesystem::path& folder,
   writer.finish();
 }
 
-// What tests/fixtures/gguf/tiny-imatrix.gguf was measured with.
+// The request that tests/fixtures/gguf/tiny-imatrix.gguf was measured with.
 inline calib::ImatrixRequest golden_request(const std::filesystem::path& folder) {
   calib::ImatrixRequest request;
   request.model = folder;

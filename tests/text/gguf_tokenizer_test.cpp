@@ -26,7 +26,7 @@ std::vector<std::int32_t> numbers_of(const std::vector<TokenType>& types) {
   return numbers;
 }
 
-// The keys of formats_gguf.md, section 5.7.
+// The tokenizer's keys (src/formats/README.md, "Tokenizer").
 io::GgufMetadata keys_of(const Vocabulary& vocabulary) {
   const bool pieces = vocabulary.kind == Vocabulary::Kind::kSentencePiece;
   io::GgufMetadata keys = {{"general.architecture", Scalar(std::string("llama"))},
@@ -198,7 +198,7 @@ TEST(GgufTokenizer, KnowsSmollmsDigits) {
   EXPECT_NE(tokenizer->encode(text), load_tokenizer(fixture)->encode(text));
 }
 
-// Where no key says so: as llama.cpp, BOS for SentencePiece and llama-bpe, none for qwen2.
+// llama.cpp's defaults without a key: BOS for SentencePiece and llama-bpe, none for qwen2.
 TEST(GgufTokenizer, HasLlamaCppsDefaults) {
   const auto prefix_of = [](const char* fixture) {
     const auto folder = tokenizer_fixture(fixture);

@@ -1,4 +1,4 @@
-// What a tokenizer.json may ask for and is not implemented, or is damaged.
+// Refusals of a tokenizer.json: parts that are not implemented, and damage.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

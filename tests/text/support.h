@@ -35,7 +35,7 @@ inline nlohmann::json load_json(const std::filesystem::path& path) {
   return nlohmann::json::parse(file);
 }
 
-// What `body` throws, "CODE: message"; empty if nothing.
+// The error that `body` throws, as "CODE: message"; empty if it throws none.
 template <typename Body>
 std::string error_of(Body&& body, ErrorKind kind = ErrorKind::kInput) {
   try {

@@ -12,7 +12,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using TokenType = Vocabulary::TokenType;
 
-// What llama.cpp's converter wrote for the same files, key by key.
+// Expected values: the output of llama.cpp's converter for the same files, key by key.
 TEST(SentencePieceVocabulary, EqualsTheConverters) {
   const auto folder = tokenizer_fixture("gguf_source");
   const auto expected = load_json(folder / "gguf_metadata.json");

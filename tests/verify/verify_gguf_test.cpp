@@ -1,4 +1,4 @@
-// What a GGUF file may hold that its container cannot see: numbers that are none.
+// Faults in a GGUF file that its container cannot detect: values that are not finite.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,8 +19,8 @@ using formats::testing::TinyModel;
 using formats::testing::write_random;
 using ::testing::HasSubstr;
 
-// Where the scales of a block are (formats_gguf.md section 2; IQ1, IQ2 and IQ3 as the `gguf` Python
-// package reads them; Q8_1 and Q8_K, which files do not hold, as ggml declares them).
+// Byte offsets of a block's scales (src/ggml/README.md; IQ1, IQ2 and IQ3 as the `gguf` Python
+// package reads them; Q8_1 and Q8_K, which do not occur in files, as ggml declares them).
 struct BlockScales {
   std::string_view type;
   std::vector<std::size_t> halves = {};
@@ -41,7 +41,7 @@ struct Blocks {
     bytes.resize(4 * block_bytes());
   }
   std::size_t block_bytes() const { return info.block_bytes; }
-  // Of block 0 of row 1.
+  // Sets a value in block 0 of row 1.
   template <typename T>
   void set(std::size_t offset, T value) {
     std::memcpy(bytes.data() + 2 * block_bytes() + offset, &value, sizeof(value));

@@ -2,7 +2,7 @@
 
 #include "calque/model/family.h"
 
-// A file for each group of relatives in this folder; each function has its row in
+// One file in this folder per group of related families. Each function has its row in
 // src/model/families.cpp.
 namespace calque::model {
 

@@ -20,14 +20,14 @@ FamilySpec gemma_family(const ModelConfig& config) {
   return make_decoder(config, gemma_layout("gemma", config));
 }
 
-// Gemma 2 adds norms behind each half, soft caps, and a window in every other layer.
+// Gemma 2 adds norms after each half, soft caps, and a window in every other layer.
 FamilySpec gemma2_family(const ModelConfig& config) {
   DecoderLayout layout = gemma_layout("gemma2", config);
   layout.post_norms = true;
   return make_decoder(config, layout);
 }
 
-// Gemma 3 has norms of q and k for the caps, and other frequencies in the layers with a window.
+// Gemma 3 has norms of q and k instead of the caps, and other frequencies in layers with a window.
 FamilySpec gemma3_family(const ModelConfig& config) {
   DecoderLayout layout = gemma_layout("gemma3", config);
   layout.post_norms = true;

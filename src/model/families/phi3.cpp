@@ -3,7 +3,7 @@
 
 namespace calque::model {
 
-// Phi-3 and Phi-3.5: Llama with q, k, v and gate, up each in one linear.
+// Phi-3 and Phi-3.5: Llama with q, k, v fused in one linear, and gate, up in another.
 FamilySpec phi3_family(const ModelConfig& config) {
   DecoderLayout layout;
   layout.family = "phi3";

@@ -3,7 +3,7 @@
 
 namespace calque::model {
 
-// Qwen1.5-MoE and Qwen2-MoE: many small experts beside one that every token goes through.
+// Qwen1.5-MoE and Qwen2-MoE: many small experts, and a shared one that every token goes through.
 FamilySpec qwen2_moe_family(const ModelConfig& config) {
   DecoderLayout layout;
   layout.family = "qwen2_moe";

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-// The SentencePiece library lives in a plug-in of its own: Debian's build exports the
-// protocol-buffer symbols it was linked with, which would otherwise replace those of the (newer)
-// library that LibTorch brings, and crash it.
+// The SentencePiece library lives in a separate plug-in: Debian's build exports the protocol-buffer
+// symbols it was linked with, which would otherwise replace those of LibTorch's newer library and
+// crash it.
 namespace calque::text {
 
 class SentencePieceEncoder {
@@ -16,8 +16,9 @@ class SentencePieceEncoder {
   virtual std::vector<int> encode(std::string_view text) const = 0;  // thread-safe
 };
 
-// What libcalque_sentencepiece.so exports, under this name. `serialized`: the model file's bytes.
-// The caller owns the result. On failure null, and `failure` tells why.
+// The type of the function exported by libcalque_sentencepiece.so under this name. `serialized`
+// holds the model file's bytes. The caller owns the result. On failure returns null and sets
+// `failure`.
 using MakeSentencePieceEncoder = SentencePieceEncoder* (*)(const std::string& serialized,
                                                            std::string& failure);
 inline constexpr const char* kMakeSentencePieceEncoder = "calque_make_sentencepiece_encoder";

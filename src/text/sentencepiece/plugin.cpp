@@ -7,7 +7,7 @@ namespace {
 
 class LibraryEncoder final : public SentencePieceEncoder {
  public:
-  // Empty: loaded; else the library's reason.
+  // Returns an empty string on success, else the library's reason.
   std::string load(const std::string& serialized) {
     const auto status = processor_.LoadFromSerializedProto(serialized);
     return status.ok() ? "" : status.error_message();
