@@ -26,6 +26,7 @@ struct EvalArguments {
   std::int64_t seqlen = 512;
   std::int64_t windows = 0;
   std::string dtype = "float32";
+  std::string add_bos = "auto";
   int threads = 0;
   bool noise_floor = false;
   std::vector<std::string> kv_caches;
@@ -63,6 +64,7 @@ job::EvaluationSettings settings_of(const EvalArguments& arguments) {
   settings.seqlen = arguments.seqlen;
   settings.windows = arguments.windows;
   settings.dtype = arguments.dtype;
+  if (arguments.add_bos != "auto") settings.add_bos = arguments.add_bos == "true";
   settings.noise_floor = arguments.noise_floor;
   for (const std::string& cache : arguments.kv_caches)
     settings.kv_cache.push_back(kv_cache_from(cache));
@@ -121,6 +123,10 @@ Command eval_command(const CommandContext&) {
        Option{"--windows", &a->windows, "Windows from the start; 0: all full ones."}.from(0, kAny),
        Option{"--dtype", &a->dtype, "float32, bfloat16 or auto."}.among(
            {"float32", "bfloat16", "auto"}),
+       Option{"--add-bos", &a->add_bos,
+              "auto, true or false: begin every window with a BOS, which is not scored. auto: what "
+              "the tokenizer puts first."}
+           .among({"auto", "true", "false"}),
        {"--noise-floor", &a->noise_floor,
         "Measure the original computed in bfloat16 against itself."},
        Option{"--kv-cache", &a->kv_caches,

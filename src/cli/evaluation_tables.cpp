@@ -121,7 +121,11 @@ std::string texts_table(const Evaluations& evaluations) {
 }
 
 std::string evaluation_text(const record::EvaluationReport& e) {
-  std::string text =
+  std::string text;
+  if (e.begins_with)
+    text = fmt::format("Perplexity over {} predictions, {}\n\n",
+                       e.reference().perplexity_hf.predictions, shown_predictions(e));
+  text +=
       table_of(e, Sizes::kShown, {{"ppl (Hugging Face)"}, {"+/-"}, {"ppl (llama.cpp)"}, {"+/-"}},
                perplexity_cells, any_model);
   const std::string divergences = table_of(
@@ -153,6 +157,11 @@ std::vector<std::string> metric_cells(const record::Measurement& m) {
        fmt::format("{:.4f}", d.kl_p99), fmt::format("{:.2f}", 100 * d.top1_agreement)},
       cells);
   return cells;
+}
+
+std::string shown_predictions(const record::EvaluationReport& evaluation) {
+  return record::predictions_text(
+      evaluation, evaluation.begins_with ? printable(evaluation.begins_with->text) : "");
 }
 
 bool several_texts(const Evaluations& evaluations) {

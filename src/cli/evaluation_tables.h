@@ -19,6 +19,9 @@ void append(std::vector<T> more, std::vector<T>& to) {
   for (T& item : more) to.push_back(std::move(item));
 }
 
+// record::predictions_text, printable.
+std::string shown_predictions(const record::EvaluationReport& evaluation);
+
 bool several_texts(const std::vector<record::EvaluationReport>& evaluations);
 
 // Results that the main table has no room for: each text, the noise floor, and the key/value

@@ -227,12 +227,10 @@ std::string explanation(const record::Report& report) {
   std::string text = "bits/weight counts everything: embeddings, head, scales, norms.\n";
   if (report.evaluations.empty()) return text;
   const record::EvaluationReport& first = report.evaluations.front();
-  return text + fmt::format(
-                    "ppl: {} predictions{}, all of every window but its first token's. KL in nats, "
-                    "original against artifact.\n{}",
-                    first.reference().perplexity_hf.predictions,
-                    several_texts(report.evaluations) ? " on " + first.text : "",
-                    further_results(report.evaluations));
+  return text + fmt::format("ppl: {} predictions{}, {}. KL in nats, original against artifact.\n{}",
+                            first.reference().perplexity_hf.predictions,
+                            several_texts(report.evaluations) ? " on " + first.text : "",
+                            shown_predictions(first), further_results(report.evaluations));
 }
 
 // Shows the stages' measured peaks next to the planned ones, if any stage was measured.

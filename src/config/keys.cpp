@@ -178,6 +178,9 @@ Section evaluate_section() {
           "Windows from the start of the text; 0: all full ones."),
       key("dtype", one_of({"auto", "float32", "bfloat16"}), &S::dtype,
           "Precision of the forward pass."),
+      key("add_bos", or_auto(boolean()), &S::add_bos,
+          "Begin every window with a BOS, which is not scored; never twice. auto: what the "
+          "tokenizer puts first (often nothing); token ids are read as they were given."),
       key("noise_floor", boolean(), &S::noise_floor,
           "Measure the original once more, computed in bfloat16, against itself: below that "
           "divergence nobody can tell models apart."),

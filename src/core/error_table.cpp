@@ -251,6 +251,10 @@ constexpr ErrorEntry kErrors[] = {
      "Use q8_0, q5_1, q4_0, fp8 or f16."},
     {"E245", 2, "An entry of evaluate.kv_cache names no type, or another's name.", "",
      "Give k_type and v_type, or one of them; and a `name` if two entries have the same types."},
+    {"E246", 2, "The model names no BOS.",
+     "evaluate.add_bos: true begins every window with the token that the tokenizer puts first, or "
+     "with config.json's bos_token_id.",
+     "Set evaluate.add_bos: auto."},
 
     // reports
     {"E251", 3, "The folder holds neither a run nor a sweep.",

@@ -27,48 +27,37 @@ void check_vocabularies(const EvalModel& reference, const std::vector<EvalModel>
   }
 }
 
-void check_windows(const EvalModel& reference, const text::TokenBlocks& windows) {
-  if (windows.rows() == 0 || windows.seqlen() < 2)
-    throw Error(ErrorKind::kConfig, "E232",
-                fmt::format("evaluation needs at least one window of 2 tokens, got {} of {}",
-                            windows.rows(), windows.seqlen()));
+void check_id(std::int32_t id, const EvalModel& reference, Index window) {
   const Index vocab_size = reference.config->vocab_size;
-  for (Index b = 0; b < windows.rows(); ++b)
+  if (id >= 0 && id < vocab_size) return;
+  throw Error(ErrorKind::kInput, "E233",
+              fmt::format("token id {} in evaluation window {} is outside the vocabulary of '{}' "
+                          "({} tokens); was the text tokenized for another model?",
+                          id, window, reference.label, vocab_size));
+}
+
+void check_windows(const EvalModel& reference, const text::TokenBlocks& windows,
+                   Index first_position) {
+  if (windows.rows() == 0 || windows.seqlen() < first_position + 2)
+    throw Error(ErrorKind::kConfig, "E232",
+                fmt::format("evaluation needs at least one window of {} tokens, got {} of {}",
+                            first_position + 2, windows.rows(), windows.seqlen()));
+  for (Index b = 0; b < windows.rows(); ++b) {
     for (Index s = 0; s < windows.lengths_B[static_cast<std::size_t>(b)]; ++s)
-      if (windows.ids_BS(b, s) < 0 || windows.ids_BS(b, s) >= vocab_size)
-        throw Error(ErrorKind::kInput, "E233",
-                    fmt::format("token id {} in evaluation window {} is outside the vocabulary of "
-                                "'{}' ({} tokens); was the text tokenized for another model?",
-                                windows.ids_BS(b, s), b, reference.label, vocab_size));
-}
-
-// The windows that are run: those asked for, then (with a BOS) the same ones beginning with it.
-text::TokenBlocks rows_to_run(const text::TokenBlocks& windows, std::optional<std::int32_t> bos) {
-  const Index copies = bos ? 2 : 1;
-  text::TokenBlocks rows;
-  rows.ids_BS = Matrix<std::int32_t>::uninitialized(copies * windows.rows(), windows.seqlen());
-  for (Index r = 0; r < rows.rows(); ++r) {
-    const Index window = r % windows.rows();
-    std::copy_n(windows.ids_BS.row(window), windows.seqlen(), rows.ids_BS.row(r));
-    rows.lengths_B.push_back(windows.lengths_B[static_cast<std::size_t>(window)]);
-    if (r >= windows.rows()) rows.ids_BS(r, 0) = *bos;
+      check_id(windows.ids_BS(b, s), reference, b);
+    if (windows.next(b) >= 0) check_id(windows.next(b), reference, b);
   }
-  return rows;
 }
 
-// The predictions of rows [first, first + count), without the slots that short rows left empty.
-std::vector<Prediction> predictions_of(const Lane& lane, const text::TokenBlocks& rows, Index first,
-                                       Index count) {
-  std::vector<Prediction> result;
-  for (Index r = first; r < first + count; ++r) {
-    const auto begin = lane.predictions.begin() + r * (rows.seqlen() - 1);
-    result.insert(result.end(), begin, begin + rows.lengths_B[static_cast<std::size_t>(r)] - 1);
+ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows, Index first_position) {
+  std::vector<Prediction> predictions;
+  std::vector<Index> of_window;
+  for (Index row = 0; row < rows.rows(); ++row) {
+    const auto slots = lane.predictions.begin() + row * rows.seqlen();
+    const Index last = std::max(first_position, predicting_positions(rows, row));
+    predictions.insert(predictions.end(), slots + first_position, slots + last);
+    of_window.push_back(last - first_position);
   }
-  return result;
-}
-
-ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows, Index windows) {
-  const std::vector<Prediction> predictions = predictions_of(lane, rows, 0, windows);
   ModelMetrics metrics;
   metrics.label = lane.model->label;
   metrics.kind = lane.model->kind;
@@ -77,11 +66,7 @@ ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows, Index w
     metrics.kv_cache_bytes = kv_cache_bytes(*cache, lane.family, rows.seqlen());
   }
   metrics.perplexity_hf = perplexity(predictions, PerplexityRule::kHuggingFace);
-  metrics.perplexity_llamacpp = perplexity(
-      predictions_of(lane, rows, rows.rows() - windows, windows), PerplexityRule::kLlamaCpp);
-  std::vector<Index> of_window;
-  for (Index w = 0; w < windows; ++w)
-    of_window.push_back(rows.lengths_B[static_cast<std::size_t>(w)] - 1);
+  metrics.perplexity_llamacpp = perplexity(predictions, PerplexityRule::kLlamaCpp);
   metrics.divergence = divergence(predictions, of_window);
   return metrics;
 }
@@ -111,24 +96,24 @@ class Lanes {
       states->keep(rows_, reference.options, reference.hidden, reference.seconds);
   }
 
-  void score(Index windows) {
+  void score() {
     for (Lane& lane : lanes_)
-      lane.predictions.resize(static_cast<std::size_t>(rows_.rows() * (rows_.seqlen() - 1)));
+      lane.predictions.resize(static_cast<std::size_t>(rows_.rows() * rows_.seqlen()));
     Lane& reference = lanes_.front();
     reference.make_head();
     for (const std::vector<Lane*>& candidates : scoring_rounds(lanes_)) {
       make_heads(reference, candidates);
       const RowScorer scorer(reference, candidates, rows_);
       parallel_for(rows_.rows(), options_.runner.threads,
-                   [&](Index row) { scorer.score(row, row < windows ? 0 : rows_.seqlen() / 2); });
+                   [&](Index row) { scorer.score(row, options_.first_position); });
       for (Lane* lane : candidates) lane->free();
     }
   }
 
-  std::vector<ModelMetrics> metrics(Index windows) {
+  std::vector<ModelMetrics> metrics() {
     std::vector<ModelMetrics> result;
     for (const Lane& lane : lanes_) {
-      result.push_back(metrics_of(lane, rows_, windows));
+      result.push_back(metrics_of(lane, rows_, options_.first_position));
       advance();
     }
     result.front().kind = ModelKind::kReference;
@@ -193,12 +178,11 @@ std::vector<ModelMetrics> evaluate(const EvalModel& reference,
                                    const std::vector<EvalModel>& candidates,
                                    const text::TokenBlocks& windows, const EvalOptions& options) {
   check_vocabularies(reference, candidates);
-  check_windows(reference, windows);
-  const text::TokenBlocks rows = rows_to_run(windows, options.llamacpp_bos);
-  Lanes lanes(reference, candidates, rows, options);
+  check_windows(reference, windows, options.first_position);
+  Lanes lanes(reference, candidates, windows, options);
   lanes.run_blocks();
-  lanes.score(windows.rows());
-  return lanes.metrics(windows.rows());
+  lanes.score();
+  return lanes.metrics();
 }
 
 }  // namespace calque::eval

@@ -22,7 +22,7 @@ struct Lane {
   std::shared_ptr<forward::Head> head;
   bool has_reference_head = false;      // set by scoring_rounds
   double seconds = 0;                   // that its blocks took
-  std::vector<Prediction> predictions;  // rows * (seqlen - 1), in order
+  std::vector<Prediction> predictions;  // rows * seqlen, in order
 
   void start(const EvalModel& source, const forward::RunnerOptions& common);
   void embed(const text::TokenBlocks& rows);

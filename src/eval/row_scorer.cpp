@@ -6,6 +6,10 @@
 
 namespace calque::eval {
 
+Index predicting_positions(const text::TokenBlocks& rows, Index row) {
+  return rows.lengths_B[static_cast<std::size_t>(row)] - (rows.next(row) < 0 ? 1 : 0);
+}
+
 RowScorer::RowScorer(Lane& reference, const std::vector<Lane*>& candidates,
                      const text::TokenBlocks& rows)
     : reference_(reference), candidates_(candidates), rows_(rows) {
@@ -14,7 +18,7 @@ RowScorer::RowScorer(Lane& reference, const std::vector<Lane*>& candidates,
 }
 
 void RowScorer::score(Index row, Index begin) const {
-  const Index predictions = rows_.lengths_B[static_cast<std::size_t>(row)] - 1;
+  const Index predictions = predicting_positions(rows_, row);
   Matrix<float> logits_TV = Matrix<float>::uninitialized(chunk_, vocab_size_);
   std::vector<Distribution> references(static_cast<std::size_t>(chunk_), Distribution(size()));
   Distribution candidate(size());
@@ -39,9 +43,11 @@ void RowScorer::score(Index row, Index begin) const {
 
 void RowScorer::record(Lane& lane, Index row, Index position, const Distribution& reference,
                        const Distribution& candidate) const {
-  Prediction p = compare(reference, candidate, rows_.ids_BS(row, position + 1));
-  p.second_half = position >= rows_.seqlen() / 2;
-  lane.predictions[static_cast<std::size_t>(row * (rows_.seqlen() - 1) + position)] = p;
+  const Index after = position + 1;
+  const bool inside = after < rows_.lengths_B[static_cast<std::size_t>(row)];
+  Prediction p = compare(reference, candidate, inside ? rows_.ids_BS(row, after) : rows_.next(row));
+  p.second_half = position >= rows_.seqlen() / 2 && after < rows_.seqlen();
+  lane.predictions[static_cast<std::size_t>(row * rows_.seqlen() + position)] = p;
 }
 
 }  // namespace calque::eval

@@ -8,6 +8,10 @@
 
 namespace calque::eval {
 
+// Positions of a row that predict a token: those before its last, and the last where the token that
+// comes after the row is known.
+Index predicting_positions(const text::TokenBlocks& rows, Index row);
+
 // Scores one row for the reference and some candidates, into their predictions.
 class RowScorer {
  public:

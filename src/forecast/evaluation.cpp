@@ -41,7 +41,6 @@ std::vector<Index> cache_lengths(const job::EvaluationSettings& settings,
 struct Round {
   double length = 0;
   double windows = 0;  // windows that are measured
-  double copies = 1;   // with a BOS each window is run once more
   double models = 0;   // models run in addition to the reference
 };
 
@@ -57,14 +56,12 @@ std::vector<Round> rounds_of(const job::EvaluationSettings& settings,
     const bool own = std::find(lengths.begin(), lengths.end(), settings.seqlen) != lengths.end();
     const double tokens =
         *text.windows > 0 ? static_cast<double>(*text.windows * settings.seqlen) : tokens_there;
-    const double copies = text.tokens.empty() && config.bos_token_id ? 2 : 1;
     const auto seqlen = static_cast<double>(settings.seqlen);
-    rounds.push_back({seqlen, tokens / seqlen, copies, plain + (own ? cached : 0)});
+    rounds.push_back({seqlen, tokens / seqlen, plain + (own ? cached : 0)});
     for (const Index length : lengths)
       if (length != settings.seqlen)
         rounds.push_back({static_cast<double>(length),
-                          std::max(1.0, tokens / static_cast<double>(length)), copies,
-                          plain + cached});
+                          std::max(1.0, tokens / static_cast<double>(length)), plain + cached});
   }
   return rounds;
 }
@@ -147,10 +144,8 @@ void show_round(const JobShapes& shapes, const MemoryRound& round, LargestPeak& 
   const bool bf16 =
       forward::compute_dtype_from(shapes.job.evaluate->dtype) == forward::ComputeDType::kBFloat16;
   const Bytes compute_bytes = bf16 ? 2 : 4;
-  // With a BOS, all windows run twice.
-  const Bytes copies = config.bos_token_id ? 2 : 1;
-  const std::vector<Bytes> activations(
-      round.models, shapes.hidden_bytes() * copies * round.windows * round.seqlen);
+  const std::vector<Bytes> activations(round.models,
+                                       shapes.hidden_bytes() * round.windows * round.seqlen);
   for (const model::BlockSpec& block : shapes.family.blocks)
     largest.keep(running(shapes, block, round, compute_bytes).activations(activations));
   const Bytes head = bytes_of(config.vocab_size * config.hidden_size);
@@ -180,14 +175,11 @@ Work evaluation_work(const job::Job& job, const model::FamilySpec& family,
         return plan.at(family.head().name).grid.has_value();
       }));
   for (const Round& round : rounds_of(settings, family.config, static_cast<double>(plans.size()))) {
-    work += (1 + round.models) * model_work(family, round.windows * round.copies, round.length);
-    // The reference's head runs again for every other head; with a BOS only the second half of each
-    // window is scored.
+    work += (1 + round.models) * model_work(family, round.windows, round.length);
+    // The reference's head runs again for every other head.
     const double scored = round.models + std::max(1.0, other_heads);
-    const double positions =
-        round.windows * (round.length - 1) + (round.copies - 1) * round.windows * round.length / 2;
-    const Cost scoring =
-        eval::scoring_cost(scored * positions, family.config.vocab_size, family.config.hidden_size);
+    const Cost scoring = eval::scoring_cost(scored * round.windows * round.length,
+                                            family.config.vocab_size, family.config.hidden_size);
     work[WorkKind::kHeads] += scoring.flops;
     work[WorkKind::kProbabilities] += scoring.exponentials;
   }

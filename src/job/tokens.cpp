@@ -1,7 +1,9 @@
 #include "calque/job/tokens.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include "calque/core/error.h"
 #include "calque/io/file.h"
 
 namespace calque::job {
@@ -21,11 +23,11 @@ std::string calibration_key(const CalibrationSettings& settings,
   return key;
 }
 
-std::string evaluation_key(const EvaluationText& text, Index seqlen,
+std::string evaluation_key(const EvaluationText& text, Index seqlen, const text::TokenIds& prefix,
                            const std::filesystem::path& model) {
-  return fmt::format("evaluation {} x {} {} {}model {}", *text.windows, seqlen,
-                     text.tokens.empty() ? "text" : "tokens", io::stamp_of(text.file()),
-                     io::stamp_of(model));
+  return fmt::format("evaluation {} x {} after {} {} {}model {}", *text.windows, seqlen,
+                     fmt::join(prefix, " "), text.tokens.empty() ? "text" : "tokens",
+                     io::stamp_of(text.file()), io::stamp_of(model));
 }
 
 }  // namespace
@@ -49,18 +51,27 @@ text::PackedTokens Tokens::calibration(const CalibrationSettings& settings, Inde
   });
 }
 
-text::PackedTokens Tokens::evaluation(const EvaluationText& text, Index seqlen, Index vocab_size) {
-  return made_or_shared(evaluation_key(text, seqlen, model_), [&] {
+text::PackedTokens Tokens::evaluation(const EvaluationText& text, Index seqlen,
+                                      std::optional<bool> add_bos,
+                                      const model::ModelConfig& config) {
+  const text::TokenIds first = prefix(text, add_bos, config);
+  return made_or_shared(evaluation_key(text, seqlen, first, model_), [&] {
     if (!text.tokens.empty())
-      return text::load_tokens(text.tokens, seqlen, *text.windows, vocab_size);
-    return text::consecutive_windows(text.text, tokenizer(), seqlen, *text.windows);
+      return text::load_tokens(text.tokens, seqlen, *text.windows, config.vocab_size, first);
+    return text::consecutive_windows(text.text, tokenizer(), seqlen, *text.windows, first);
   });
 }
 
-std::optional<std::int32_t> Tokens::bos(const EvaluationText& text) {
-  if (!text.tokens.empty()) return std::nullopt;
-  const text::TokenIds prefix = tokenizer().prefix();
-  return prefix.empty() ? std::nullopt : std::optional(prefix.front());
+text::TokenIds Tokens::prefix(const EvaluationText& text, std::optional<bool> add_bos,
+                              const model::ModelConfig& config) {
+  const bool is_text = text.tokens.empty();
+  if (!add_bos.value_or(is_text)) return {};
+  text::TokenIds first = is_text ? tokenizer().prefix() : text::TokenIds{};
+  if (!first.empty() || !add_bos) return first;
+  if (config.bos_token_id) return {static_cast<std::int32_t>(*config.bos_token_id)};
+  throw Error(ErrorKind::kConfig, "E246",
+              "evaluate.add_bos is true, but neither the tokenizer nor config.json (bos_token_id) "
+              "names a BOS. Set add_bos: auto, or give token ids that begin as they should");
 }
 
 }  // namespace calque::job

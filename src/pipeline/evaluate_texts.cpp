@@ -91,6 +91,15 @@ class TextsEvaluation {
     return result;
   }
 
+  record::WindowStart window_start(const job::EvaluationText& text,
+                                   const text::TokenIds& prefix) const {
+    record::WindowStart start{.as_given = !text.tokens.empty() && prefix.empty(), .ids = prefix};
+    for (const std::int32_t id : prefix)
+      start.text +=
+          text.tokens.empty() ? work_.tokens.tokenizer().token(id) : fmt::format("token {}", id);
+    return start;
+  }
+
   std::string title(const job::EvaluationText& text, Index seqlen) const {
     std::string title = "evaluate";
     if (texts_.size() > 1) title += " " + text.name;
@@ -100,7 +109,7 @@ class TextsEvaluation {
 
   void evaluate(const job::EvaluationText& text, Index seqlen) {
     text::PackedTokens packed =
-        work_.tokens.evaluation(text, seqlen, work_.original.config->vocab_size);
+        work_.tokens.evaluation(text, seqlen, settings_.add_bos, *work_.original.config);
     const std::vector<Index> with_caches = cache_seqlens_of(text, packed.manifest);
     const std::vector<eval::EvalModel> models =
         candidates(std::find(with_caches.begin(), with_caches.end(), seqlen) != with_caches.end());
@@ -110,9 +119,12 @@ class TextsEvaluation {
     report.text = text.name;
     report.seqlen = packed.blocks.seqlen();
     report.windows = packed.blocks.rows();
+    const text::TokenIds prefix =
+        work_.tokens.prefix(text, settings_.add_bos, *work_.original.config);
+    report.begins_with = window_start(text, prefix);
     report.models = eval::evaluate(work_.original, models, packed.blocks,
                                    {.runner = work_.runner,
-                                    .llamacpp_bos = work_.tokens.bos(text),
+                                    .first_position = eval::first_scored(prefix.size()),
                                     .reference_states = work_.reference_states,
                                     .progress = [&](Index done, Index) { observer_.step(done); }});
     report.manifest = std::move(packed.manifest);

@@ -33,6 +33,8 @@ text::TokenBlocks first_rows(const text::TokenBlocks& blocks, Index rows) {
   if (rows == 0) return first;
   first.ids_BS = Matrix<std::int32_t>::copy_of(blocks.ids_BS.view().rows(0, rows));
   first.lengths_B.assign(blocks.lengths_B.begin(), blocks.lengths_B.begin() + rows);
+  if (!blocks.next_B.empty())
+    first.next_B.assign(blocks.next_B.begin(), blocks.next_B.begin() + rows);
   return first;
 }
 
@@ -121,8 +123,9 @@ class Probe {
   double evaluate() {
     const Stopwatch reading;
     const job::EvaluationText first = job().evaluate->named_texts().front();
+    const std::optional<bool> add_bos = job().evaluate->add_bos;
     const text::TokenBlocks windows =
-        opened_.tokens.evaluation(first, job().evaluate->seqlen, family().config.vocab_size).blocks;
+        opened_.tokens.evaluation(first, job().evaluate->seqlen, add_bos, family().config).blocks;
     const double read = reading.seconds();
     model::ModelConfig config = opened_.source.family.config;
     config.num_layers = 1;
@@ -142,7 +145,8 @@ class Probe {
         {.runner = {.dtype = job::forward_dtype(job().evaluate->dtype, opened_.execs.forward),
                     .threads = job().runtime.threads,
                     .device = opened_.execs.forward},
-         .llamacpp_bos = opened_.tokens.bos(first),
+         .first_position =
+             eval::first_scored(opened_.tokens.prefix(first, add_bos, family().config).size()),
          .progress = [&](Index done, Index) {
            if (done == 2) blocks = watch.seconds();  // one for each model
          }});

@@ -157,10 +157,13 @@ std::string quality_table(const record::EvaluationReport& evaluation,
   text += fmt::format("| KL divergence, 99th percentile | 0 | {:.4f} |\n", own.divergence.kl_p99);
   text += fmt::format("| same most likely token | 100 % | {:.2f} % |\n",
                       100 * own.divergence.top1_agreement);
-  return text + fmt::format(
-                    "\nMeasured on the files of this folder, read back: {} predictions on {}, all "
-                    "of every window but its first token's.\n",
-                    own.perplexity_hf.predictions, sources_text(evaluation.manifest));
+  return text +
+         fmt::format(
+             "\nMeasured on the files of this folder, read back: {} predictions on {}, {}.\n",
+             own.perplexity_hf.predictions, sources_text(evaluation.manifest),
+             record::predictions_text(evaluation, evaluation.begins_with
+                                                      ? "`" + evaluation.begins_with->text + "`"
+                                                      : ""));
 }
 
 std::string quality(const record::Report& report, std::size_t index) {

@@ -1,5 +1,8 @@
 #include "calque/record/report_json.h"
 
+#include <optional>
+#include <utility>
+
 namespace calque::record {
 namespace {
 
@@ -61,16 +64,20 @@ Json json_of(const text::Manifest& manifest) {
           {"sources", sources}};
 }
 
+Json json_of(const WindowStart& start) {
+  return {{"as_given", start.as_given}, {"ids", start.ids}, {"text", start.text}};
+}
+
 Json json_of(const std::vector<EvaluationReport>& evaluations) {
   Json json = Json::array();
   for (const EvaluationReport& e : evaluations) {
     Json models = Json::array();
     for (const Measurement& model : e.models) models.push_back(json_of(model));
-    json.push_back({{"text", e.text},
-                    {"seqlen", e.seqlen},
-                    {"windows", e.windows},
-                    {"manifest", json_of(e.manifest)},
-                    {"models", models}});
+    Json evaluation = {{"text", e.text}, {"seqlen", e.seqlen}, {"windows", e.windows}};
+    if (e.begins_with) evaluation["windows_begin_with"] = json_of(*e.begins_with);
+    evaluation["manifest"] = json_of(e.manifest);
+    evaluation["models"] = models;
+    json.push_back(std::move(evaluation));
   }
   return json;
 }
@@ -182,10 +189,19 @@ Measurement measurement_from(const Json& json) {
           .divergence = divergence_from(section(json, "divergence"))};
 }
 
+std::optional<WindowStart> window_start_from(const Json& evaluation) {
+  const Json* found = evaluation.find("windows_begin_with");
+  if (found == nullptr || found->is_null()) return std::nullopt;
+  return WindowStart{.as_given = field(*found, "as_given", false),
+                     .ids = field(*found, "ids", std::vector<std::int32_t>()),
+                     .text = text_in(*found, "text")};
+}
+
 EvaluationReport evaluation_from(const Json& json) {
   EvaluationReport result{.text = text_in(json, "text"),
                           .seqlen = field(json, "seqlen", Index{0}),
                           .windows = field(json, "windows", Index{0}),
+                          .begins_with = window_start_from(json),
                           .manifest = manifest_from(section(json, "manifest")),
                           .models = {}};
   for (const Json& model : list(json, "models")) result.models.push_back(measurement_from(model));

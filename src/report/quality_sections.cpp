@@ -141,7 +141,11 @@ std::string caption_of(const record::EvaluationReport& evaluation) {
       "told apart.",
       reference == nullptr || reference->perplexity_hf.predictions == 0
           ? ""
-          : fmt::format("Perplexity over {} predictions. ", reference->perplexity_hf.predictions));
+          : fmt::format("Perplexity over {} predictions, {}. ",
+                        reference->perplexity_hf.predictions,
+                        record::predictions_text(
+                            evaluation,
+                            evaluation.begins_with ? escaped(evaluation.begins_with->text) : "")));
 }
 
 // Artifacts that were written but not measured.

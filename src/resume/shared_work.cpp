@@ -19,6 +19,7 @@ text::PackedTokens copy_of(const text::PackedTokens& packed) {
   text::PackedTokens copy;
   copy.blocks.ids_BS = packed.blocks.ids_BS.clone();
   copy.blocks.lengths_B = packed.blocks.lengths_B;
+  copy.blocks.next_B = packed.blocks.next_B;
   copy.manifest = packed.manifest;
   return copy;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "calque/core/error.h"
 #include "calque/io/safetensors.h"
@@ -46,11 +48,10 @@ SourceReport report_of(const std::filesystem::path& path) {
   return report;
 }
 
-PackedTokens finish(Matrix<std::int32_t> ids_BS, SourceReport report, std::string tokenizer) {
+PackedTokens finish(TokenBlocks blocks, SourceReport report, std::string tokenizer) {
   PackedTokens packed;
-  report.rows_used = ids_BS.rows();
-  packed.blocks.lengths_B.assign(static_cast<std::size_t>(ids_BS.rows()), ids_BS.cols());
-  packed.blocks.ids_BS = std::move(ids_BS);
+  report.rows_used = blocks.rows();
+  packed.blocks = std::move(blocks);
   packed.manifest.sources.push_back(std::move(report));
   packed.manifest.tokenizer = std::move(tokenizer);
   describe_tokens(packed.blocks, packed.manifest);
@@ -127,25 +128,68 @@ Matrix<std::int32_t> read_ids(const std::filesystem::path& path, std::int64_t vo
          "safetensors.numpy.save_file({\"input_ids\": ids}, \"tokens.safetensors\")");
 }
 
-// The first `rows` blocks of `seqlen` tokens; no block spans two rows of `ids_RW`.
-Matrix<std::int32_t> cut_blocks(MatrixView<const std::int32_t> ids_RW, Index seqlen, Index rows) {
-  auto blocks_BS = Matrix<std::int32_t>::uninitialized(rows, seqlen);
-  const Index per_row = ids_RW.cols() / seqlen;
-  for (Index b = 0; b < rows; ++b)
-    std::copy_n(ids_RW.row(b / per_row) + (b % per_row) * seqlen, seqlen, blocks_BS.row(b));
-  return blocks_BS;
+bool begins_with(std::span<const std::int32_t> ids, const TokenIds& prefix) {
+  return ids.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), ids.begin());
 }
+
+// Windows of one length, in the order of the tokens.
+class Windows {
+ public:
+  Windows(Index seqlen, const TokenIds& prefix) : seqlen_(as_size(seqlen)), prefix_(prefix) {}
+
+  // No window spans two calls.
+  void cut(std::span<const std::int32_t> ids) {
+    if (begins_with(ids, prefix_)) ids = ids.subspan(prefix_.size());
+    while (const std::size_t taken = take(ids)) ids = ids.subspan(std::min(taken, ids.size()));
+  }
+
+  Index count() const { return static_cast<Index>(next_.size()); }
+
+  // The first `rows` of them.
+  TokenBlocks blocks(Index rows) const {
+    TokenBlocks blocks;
+    blocks.ids_BS = Matrix<std::int32_t>::uninitialized(rows, static_cast<Index>(seqlen_));
+    std::copy_n(ids_.data(), blocks.ids_BS.size(), blocks.ids_BS.data());
+    blocks.lengths_B.assign(as_size(rows), static_cast<Index>(seqlen_));
+    if (!prefix_.empty()) blocks.next_B.assign(next_.begin(), next_.begin() + rows);
+    return blocks;
+  }
+
+ private:
+  static std::size_t as_size(Index index) { return static_cast<std::size_t>(index); }
+
+  // The window that `rest` begins with. Returns how many of its tokens are used up, 0 if it is too
+  // short.
+  std::size_t take(std::span<const std::int32_t> rest) {
+    const bool has_prefix = begins_with(rest, prefix_);
+    const std::size_t put = has_prefix ? 0 : prefix_.size();
+    const std::size_t read = seqlen_ - put;
+    if (rest.size() < read) return 0;
+    if (!has_prefix) ids_.insert(ids_.end(), prefix_.begin(), prefix_.end());
+    ids_.insert(ids_.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(read));
+    next_.push_back(put == 0 || rest.size() == read ? -1 : rest[read]);
+    return put == 0 ? read : read + 1;
+  }
+
+  std::size_t seqlen_;
+  const TokenIds& prefix_;
+  std::vector<std::int32_t> ids_;
+  std::vector<std::int32_t> next_;
+};
 
 }  // namespace
 
 PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokenizer& tokenizer,
-                                 std::int64_t seqlen, std::int64_t windows) {
-  check_at_least(path, "seqlen", seqlen, 1);
+                                 std::int64_t seqlen, std::int64_t windows,
+                                 const TokenIds& prefix) {
+  check_at_least(path, "seqlen", seqlen, 1 + static_cast<Index>(prefix.size()));
   check_at_least(path, "windows", windows, 0);
   SourceReport report = report_of(path);
   const TokenIds ids = tokenizer.encode(whole_text(path, report), true);
   report.tokens = static_cast<std::int64_t>(ids.size());
-  report.rows_available = report.tokens / seqlen;
+  Windows cut(seqlen, prefix);
+  cut.cut(ids);
+  report.rows_available = cut.count();
   if (report.rows_available == 0)
     refuse(path,
            fmt::format("gives {} tokens, not one window of {}; use a longer text or a smaller "
@@ -154,12 +198,11 @@ PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokeni
            "E201");
   const Index rows =
       windows == 0 ? report.rows_available : std::min<Index>(windows, report.rows_available);
-  const MatrixView<const std::int32_t> all(ids.data(), 1, report.tokens);
-  return finish(cut_blocks(all, seqlen, rows), std::move(report), tokenizer.description());
+  return finish(cut.blocks(rows), std::move(report), tokenizer.description());
 }
 
 PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
-                         std::int64_t n_samples, std::int64_t vocab_size) {
+                         std::int64_t n_samples, std::int64_t vocab_size, const TokenIds& prefix) {
   check_at_least(path, "seqlen", seqlen, 0);
   check_at_least(path, "n_samples", n_samples, 0);
   const Matrix<std::int32_t> ids_RW = read_ids(path, vocab_size);
@@ -168,7 +211,11 @@ PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
   report.documents = ids_RW.rows();
   report.tokens = ids_RW.size();
   if (seqlen == 0) seqlen = ids_RW.cols();
-  report.rows_available = ids_RW.rows() * (ids_RW.cols() / seqlen);
+  check_at_least(path, "seqlen", seqlen, 1 + static_cast<Index>(prefix.size()));
+  Windows cut(seqlen, prefix);
+  for (Index row = 0; row < ids_RW.rows(); ++row)
+    cut.cut({ids_RW.row(row), static_cast<std::size_t>(ids_RW.cols())});
+  report.rows_available = cut.count();
   if (report.rows_available == 0)
     refuse(path,
            fmt::format("its rows have {} tokens, fewer than seqlen {}; set seqlen: {}",
@@ -181,8 +228,7 @@ PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
                        with_commas(n_samples), report.rows_available),
            "E201");
   const Index rows = n_samples == 0 ? report.rows_available : n_samples;
-  return finish(cut_blocks(ids_RW.view(), seqlen, rows), std::move(report),
-                "none: the ids were given");
+  return finish(cut.blocks(rows), std::move(report), "none: the ids were given");
 }
 
 }  // namespace calque::text

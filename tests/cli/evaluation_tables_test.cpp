@@ -41,7 +41,7 @@ record::Measurement cached(record::Measurement m, const std::string& cache, std:
 }
 
 record::EvaluationReport evaluation(const std::string& text, Index seqlen,
-                                      std::vector<record::Measurement> models) {
+                                    std::vector<record::Measurement> models) {
   models.insert(models.begin(), metrics("original", record::ModelKind::kReference, 0));
   record::EvaluationReport e;
   e.text = text;
@@ -66,6 +66,14 @@ TEST(EvaluationsText, NamesBothPerplexitiesAllDivergencesAndIntervals) {
             "Percentiles of KL in thousandths of a nat, with 95 % intervals\n"
             "model           median            p90             p99           p99.9\n"
             "demo   12.5 [6.25, 25]  100 [75, 125]  200 [175, 225]  400 [300, 500]\n");
+}
+
+TEST(EvaluationsText, SaysWhatWindowsBeginWith) {
+  record::EvaluationReport e = evaluation("prose", 512, {});
+  e.begins_with = record::WindowStart{.as_given = false, .ids = {2}, .text = "<bos>"};
+  EXPECT_EQ(evaluations_text({e}).find("Perplexity over 20440 predictions, all of every window, "
+                                       "which begins with <bos> (not scored)\n\nmodel "),
+            0u);
 }
 
 TEST(EvaluationsText, ShowsTheReferenceAlone) {

@@ -87,6 +87,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"evaluate.seqlen", "99"},
     {"evaluate.windows", "1"},
     {"evaluate.dtype", "auto"},
+    {"evaluate.add_bos", "false"},
     {"evaluate.noise_floor", "true"},
     {"evaluate.kv_cache_seqlens", "[64, 0]"},
     {"evaluate.texts.0.name", "other"},

@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "calque/core/error.h"
 #include "calque/formats/reader.h"
-#include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
 #include "support/paths.h"
 
@@ -17,9 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<ModelMetrics> evaluate_alone(const formats::ArtifactReader& reader,
-                                         const text::TokenBlocks& windows,
-                                         std::optional<std::int32_t> bos) {
-  return evaluate({"model", &reader, &reader.config()}, {}, windows, {.llamacpp_bos = bos});
+                                         const text::TokenBlocks& windows) {
+  return evaluate({"model", &reader, &reader.config()}, {}, windows, {});
 }
 
 // From the demo model's README: perplexity 42.0984 by transformers in fp32.
@@ -28,28 +27,62 @@ TEST(Evaluate, FindsTheDemoModelsPerplexity) {
   const auto tokenizer = text::load_tokenizer(test::demo_model());
   const text::PackedTokens packed = text::consecutive_windows(
       fs::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt", *tokenizer, 512, 40);
-  const auto metrics = evaluate_alone(*reader, packed.blocks, std::nullopt);
+  const auto metrics = evaluate_alone(*reader, packed.blocks);
   EXPECT_NEAR(metrics.at(0).perplexity_hf.value, 42.0984, 5e-5);
   EXPECT_EQ(metrics.at(0).perplexity_hf.predictions, 40 * 511);
 }
 
 // From the golden README: llama-perplexity -c 128 --chunks 16 on tiny-f16.gguf gives 482.5608 with
-// fp16 activations; transformers in fp32, scored the same way, 482.5340.
+// fp16 activations; transformers in fp32, scored the same way, 482.5340. The tool puts <s> in front
+// of the text, cuts it, and overwrites the first token of each chunk by <s>.
 TEST(Evaluate, FindsLlamaCppsPerplexityOfAGgufFile) {
   const fs::path fixtures(test::fixtures());
   const auto reader = formats::open_artifact(fixtures / "artifacts" / "gguf" / "tiny-f16.gguf");
   const auto tokenizer = text::load_tokenizer(fixtures / "artifacts" / "source");
-  const text::TokenIds ids =
-      tokenizer->encode(io::read_text(fixtures / "artifacts" / "gguf" / "imatrix_text.txt"));
-  text::TokenBlocks windows;
-  windows.ids_BS = Matrix<std::int32_t>(16, 128);
-  windows.lengths_B.assign(16, 128);
-  // The tool puts <s> in front of the text before it cuts it.
-  for (Index i = 0; i < 16 * 128; ++i)
-    windows.ids_BS(i / 128, i % 128) = i == 0 ? 1 : ids[static_cast<std::size_t>(i - 1)];
-  const auto metrics = evaluate_alone(*reader, windows, 1);
+  const text::PackedTokens packed =
+      text::consecutive_windows(fixtures / "artifacts" / "gguf" / "imatrix_text.txt", *tokenizer,
+                                128, 16, tokenizer->prefix());
+  const auto metrics = evaluate_alone(*reader, packed.blocks);
   EXPECT_NEAR(metrics.at(0).perplexity_llamacpp.value, 482.5340, 5e-3);
   EXPECT_EQ(metrics.at(0).perplexity_llamacpp.predictions, 16 * 63);
+  EXPECT_EQ(metrics.at(0).perplexity_hf.predictions, 16 * 128);
+}
+
+// The token after a window is predicted from the window: what a row that is one token longer makes
+// of the same positions.
+TEST(Evaluate, PredictsTheTokenThatComesAfterAWindow) {
+  const auto reader = formats::open_artifact(fs::path(test::fixtures()) / "families/llama");
+  text::TokenBlocks longer;
+  longer.ids_BS = Matrix<std::int32_t>(1, 25);
+  for (Index i = 0; i < 25; ++i)
+    longer.ids_BS(0, i) = static_cast<std::int32_t>((37 * i * i + 11 * i) % 320);
+  longer.lengths_B = {25};
+  text::TokenBlocks window;
+  window.ids_BS = Matrix<std::int32_t>(1, 24);
+  std::copy_n(longer.ids_BS.data(), 24, window.ids_BS.data());
+  window.lengths_B = {24};
+  window.next_B = {longer.ids_BS(0, 24)};
+  const ModelMetrics whole = evaluate_alone(*reader, longer).front();
+  const ModelMetrics with_next = evaluate_alone(*reader, window).front();
+  EXPECT_EQ(with_next.perplexity_hf.predictions, 24);
+  // Products of 24 and of 25 rows may be summed in another order: some units of 2^-24 in a logit of
+  // size 10, so some 1e-5 of the perplexity.
+  EXPECT_NEAR(with_next.perplexity_hf.value / whole.perplexity_hf.value, 1.0, 1e-5);
+  EXPECT_EQ(with_next.perplexity_llamacpp.predictions, 11);  // made at positions 12 to 22
+
+  window.next_B = {320};
+  EXPECT_THROW(evaluate_alone(*reader, window), Error);
+}
+
+TEST(Evaluate, ScoresNothingBeforeTheFirstPosition) {
+  const auto reader = formats::open_artifact(fs::path(test::fixtures()) / "families/llama");
+  text::TokenBlocks windows;
+  windows.ids_BS = Matrix<std::int32_t>(2, 24);
+  for (Index i = 0; i < 48; ++i) windows.ids_BS.data()[i] = static_cast<std::int32_t>(5 * i);
+  windows.lengths_B = {24, 24};
+  const EvalModel model{"model", reader.get(), &reader->config()};
+  const auto metrics = evaluate(model, {model}, windows, {.first_position = first_scored(3)});
+  EXPECT_EQ(metrics.at(1).perplexity_hf.predictions, 2 * 21);
 }
 
 TEST(Evaluate, FindsNoDivergenceOfAModelFromItself) {
@@ -166,7 +199,7 @@ TEST(Evaluate, RefusesIdsOutsideTheVocabulary) {
   windows.ids_BS(0, 2) = 5000;
   windows.lengths_B = {4};
   try {
-    evaluate_alone(*reader, windows, std::nullopt);
+    evaluate_alone(*reader, windows);
     FAIL() << "not refused";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("5000"));

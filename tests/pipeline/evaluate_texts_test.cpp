@@ -4,14 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <span>
 #include <utility>
 
-#include "calque/formats/reader.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
 #include "calque/io/file.h"
+#include "calque/io/safetensors.h"
 #include "calque/job/evaluation_settings.h"
-#include "support/tiny_model.h"
+#include "calque/text/tokenizer.h"
 #include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace calque::pipeline {
 namespace {
@@ -125,6 +129,63 @@ TEST_F(EvaluateTexts, MeasuresCachesOnceWhereLengthsAreTheSame) {
   EXPECT_THAT(rows_of(evaluations[0]),
               ElementsAre("original reference ", "tiny-q4_0 artifact ", "original original mine",
                           "tiny-q4_0 artifact mine"));
+}
+
+TEST_F(EvaluateTexts, BeginsWindowsWithWhatTheTokenizerPutsFirst) {
+  settings.texts = {text_of("", folder.path() / "half.txt")};
+  const record::EvaluationReport by_default = run().front();
+  settings.add_bos = true;
+  const record::EvaluationReport with = run().front();
+  settings.add_bos = false;
+  const record::EvaluationReport without = run().front();
+  EXPECT_EQ(by_default.begins_with->text, "<s>");
+  EXPECT_THAT(by_default.begins_with->ids, ElementsAre(1));
+  EXPECT_EQ(by_default.manifest.first_ids.front(), 1);
+  EXPECT_EQ(by_default.reference().perplexity_hf.predictions, 3 * 64);
+  EXPECT_EQ(with.reference().perplexity_hf.value, by_default.reference().perplexity_hf.value);
+  EXPECT_THAT(without.begins_with->ids, ElementsAre());
+  EXPECT_FALSE(without.begins_with->as_given);
+  EXPECT_NE(without.manifest.first_ids.front(), 1);
+  EXPECT_EQ(without.reference().perplexity_hf.predictions, 3 * 63);
+}
+
+// The same windows from a text and from its ids, where a BOS is asked for.
+TEST_F(EvaluateTexts, ReadsTokenIdsAsTheyAreUnlessABosIsAskedFor) {
+  const auto tokenizer = text::load_tokenizer(fixture("artifacts/source"));
+  const text::TokenIds ids = tokenizer->encode(io::read_file(folder.path() / "half.txt"));
+  io::SafetensorsWriter writer(folder.path() / "ids",
+                               {{"input_ids", DType::kI32, {static_cast<Index>(ids.size())}}});
+  writer.write("input_ids", std::as_bytes(std::span(ids)));
+  writer.finish();
+  settings.texts = {{.name = "ids",
+                     .text = {},
+                     .tokens = folder.path() / "ids" / "model.safetensors",
+                     .windows = {}}};
+  const record::EvaluationReport as_given = run().front();
+  EXPECT_TRUE(as_given.begins_with->as_given);
+  EXPECT_EQ(as_given.manifest.first_ids.front(), ids.front());
+  settings.add_bos = true;
+  const record::EvaluationReport with = run().front();
+  EXPECT_FALSE(with.begins_with->as_given);
+  EXPECT_EQ(with.begins_with->text, "token 1");
+  settings.texts = {text_of("", folder.path() / "half.txt")};
+  settings.add_bos.reset();
+  const record::EvaluationReport of_text = run().front();
+  EXPECT_EQ(with.manifest.tokens_sha256, of_text.manifest.tokens_sha256);
+  EXPECT_EQ(with.reference().perplexity_hf.value, of_text.reference().perplexity_hf.value);
+}
+
+TEST_F(EvaluateTexts, RefusesToAddABosThatNobodyNames) {
+  model::ModelConfig config;
+  settings.texts = {{.name = "ids", .text = {}, .tokens = "ids.safetensors", .windows = {}}};
+  job::Tokens tokens(fixture("artifacts/source"));
+  EXPECT_THAT(tokens.prefix(settings.texts.front(), {}, config), ElementsAre());
+  try {
+    tokens.prefix(settings.texts.front(), true, config);
+    FAIL() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E246");
+  }
 }
 
 TEST_F(EvaluateTexts, NamesCachesByWhatTheyRound) {

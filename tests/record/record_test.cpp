@@ -39,6 +39,7 @@ Report report() {
   evaluation.text = "prose";
   evaluation.seqlen = 64;
   evaluation.windows = 6;
+  evaluation.begins_with = WindowStart{.as_given = false, .ids = {2}, .text = "<bos>"};
   evaluation.manifest.tokens_sha256 = "aa11";
   evaluation.manifest.sources = {{.path = "prose.txt", .sha256 = "bb22", .tokens = 5}};
   evaluation.models = {measured("original", ModelKind::kReference),
@@ -65,6 +66,20 @@ TEST(ReportJson, ReadsBackWhatItWrote) {
   EXPECT_TRUE(artifact->compared());
   EXPECT_EQ(artifact->divergence.median_interval.high, 0.003);
   EXPECT_FALSE(back.evaluations.at(0).reference().compared());
+}
+
+TEST(PredictionsText, SaysWhatWindowsBeginWith) {
+  EvaluationReport e;
+  EXPECT_EQ(predictions_text(e, ""), "all of every window but its first token's");
+  e.begins_with = WindowStart{};
+  EXPECT_EQ(predictions_text(e, ""),
+            "all of every window but its first token's; no BOS is put before it");
+  e.begins_with->as_given = true;
+  EXPECT_EQ(predictions_text(e, ""),
+            "all of every window but its first token's; windows begin as the token ids were given");
+  e.begins_with = WindowStart{.as_given = false, .ids = {2}, .text = "<bos>"};
+  EXPECT_EQ(predictions_text(e, "`<bos>`"),
+            "all of every window, which begins with `<bos>` (not scored)");
 }
 
 TEST(ReportJson, WhatAnotherVersionLacksStaysEmpty) {

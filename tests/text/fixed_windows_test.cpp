@@ -54,6 +54,62 @@ TEST(ConsecutiveWindows, CoverTheHeldOutNovel) {
                                                      261, 499, 2883, 880, 1058, 4013, 323));
 }
 
+// With "^" in front each window is three tokens of the text, the third only predicted.
+TEST(ConsecutiveWindows, BeginWithThePrefixAndLoseNoToken) {
+  const Folder folder;
+  const auto path = folder.write("a.txt", "abcdefghij");
+  const auto packed = consecutive_windows(path, ByteTokenizer(), 3, 0, {'^'});
+  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e'),
+                                           ElementsAre('^', 'g', 'h')));
+  EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', 'f', 'i'));
+  EXPECT_EQ(packed.manifest.sources[0].tokens, 10);
+  EXPECT_EQ(packed.manifest.sources[0].rows_available, 3);
+}
+
+TEST(ConsecutiveWindows, MayEndWithTheLastTokenThatIsRead) {
+  const Folder folder;
+  const auto packed =
+      consecutive_windows(folder.write("a.txt", "abcde"), ByteTokenizer(), 3, 0, {'^'});
+  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e')));
+  EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', -1));
+}
+
+// At the beginning of the text, and where the second window begins: "^" takes a place of its own,
+// so that no token is predicted twice.
+TEST(ConsecutiveWindows, HaveThePrefixOnce) {
+  const Folder folder;
+  const auto packed =
+      consecutive_windows(folder.write("a.txt", "^abc^defgh"), ByteTokenizer(), 3, 0, {'^'});
+  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e'),
+                                           ElementsAre('^', 'f', 'g')));
+  EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', -1, 'h'));
+}
+
+TEST(ConsecutiveWindows, MayBeginWithSeveralTokens) {
+  const Folder folder;
+  const auto packed =
+      consecutive_windows(folder.write("a.txt", "abcdefg"), ByteTokenizer(), 4, 0, {'^', '%'});
+  EXPECT_THAT(rows_of(packed),
+              ElementsAre(ElementsAre('^', '%', 'a', 'b'), ElementsAre('^', '%', 'd', 'e')));
+  EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', 'f'));
+}
+
+// A post-processor as Llama 3 has it; its first token is called <|endoftext|> here.
+TEST(ConsecutiveWindows, BeginWithWhatLlama3sTokenizerPutsFirst) {
+  const auto tokenizer =
+      load_tokenizer(std::filesystem::path(test::fixtures()) / "tokenizers" / "bytelevel_llama3");
+  ASSERT_EQ(tokenizer->prefix().size(), 1u);
+  EXPECT_EQ(tokenizer->prefix().front(), tokenizer->id_of("<|endoftext|>"));
+  const Folder folder;
+  const std::string text = "It is a truth universally acknowledged, that a single man";
+  const TokenIds ids = tokenizer->encode(text);
+  const auto packed =
+      consecutive_windows(folder.write("a.txt", text), *tokenizer, 4, 2, tokenizer->prefix());
+  EXPECT_THAT(rows_of(packed)[1],
+              ElementsAre(tokenizer->prefix().front(), ids.at(4), ids.at(5), ids.at(6)));
+  EXPECT_THAT(packed.blocks.next_B, ElementsAre(ids.at(3), ids.at(7)));
+}
+
 std::filesystem::path write_ids(const Folder& folder, const std::string& name, DType dtype,
                                 std::vector<Index> shape, const std::vector<std::int64_t>& ids) {
   io::SafetensorsWriter writer(folder.path(), {{name, dtype, shape}});
@@ -83,6 +139,14 @@ TEST(LoadTokens, KeepsRowsApart) {
   EXPECT_THAT(rows_of(load_tokens(path, 2, 0, 10)),
               ElementsAre(ElementsAre(1, 2), ElementsAre(4, 5)));
   EXPECT_THAT(rows_of(load_tokens(path, 3, 1, 10)), ElementsAre(ElementsAre(1, 2, 3)));
+}
+
+TEST(LoadTokens, BeginsWindowsWithThePrefix) {
+  const Folder folder;
+  const auto path = write_ids(folder, "ids", DType::kI32, {2, 4}, {1, 2, 3, 4, 9, 6, 7, 8});
+  const auto packed = load_tokens(path, 0, 0, 10, {9});
+  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre(9, 1, 2, 3), ElementsAre(9, 6, 7, 8)));
+  EXPECT_THAT(packed.blocks.next_B, ElementsAre(4, -1));
 }
 
 TEST(LoadTokens, RefusesIdsOutsideTheVocabulary) {

@@ -19,8 +19,8 @@ namespace calque::eval {
 
 // Which predicted positions of a window enter the perplexity.
 enum class PerplexityRule {
-  kHuggingFace,  // all seqlen - 1 predictions of non-overlapping windows
-  kLlamaCpp,  // predictions made at positions seqlen/2 ... seqlen-2 (formats_gguf.md section 7.1)
+  kHuggingFace,  // all of non-overlapping windows
+  kLlamaCpp,     // those made at positions seqlen/2 ... seqlen-2, as llama-perplexity does
 };
 
 using record::DivergenceResult;
@@ -41,14 +41,18 @@ struct EvalModel {
 
 struct EvalOptions {
   forward::RunnerOptions runner;
-  // llama-perplexity overwrites the first token of every window with BOS when the vocabulary adds
-  // one. Given here, its perplexity is computed on a second set of windows, changed that way.
-  std::optional<std::int32_t> llamacpp_bos;
+  // Predictions made at earlier positions are not scored: those of a prefix's own tokens.
+  Index first_position = 0;
   // What earlier evaluations of the same reference left; what this one computes is added. Null:
   // nothing is kept. Results are the same bits with and without.
   std::shared_ptr<ReferenceStates> reference_states = nullptr;
   std::function<void(Index done, Index total)> progress;  // steps of any size; may be empty
 };
+
+// EvalOptions::first_position of windows that begin with so many tokens which nobody predicts.
+constexpr Index first_scored(std::size_t prefix) {
+  return prefix == 0 ? 0 : static_cast<Index>(prefix) - 1;
+}
 
 // Runs the reference and the candidates over the same windows, streamed block by block (one block
 // of one model in memory at a time; final hidden states are kept, never all logits). The first

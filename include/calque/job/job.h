@@ -110,6 +110,9 @@ struct EvaluationSettings {
   std::int64_t seqlen = 512;
   std::int64_t windows = 40;  // 0: all full windows
   std::string dtype = "float32";
+  // Says if windows begin with a BOS. nullopt: windows of a text begin with what the tokenizer puts
+  // first, and token ids are read as they were given.
+  std::optional<bool> add_bos;
   bool noise_floor = false;  // also evaluates the original model computed in bfloat16
   std::vector<KvCacheSettings> kv_cache;
   // Window lengths that kv_cache is measured at; 0: the longest that text and model allow. Empty:

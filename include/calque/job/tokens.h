@@ -8,6 +8,7 @@
 #include <string>
 
 #include "calque/job/job.h"
+#include "calque/model/config.h"
 #include "calque/text/corpus.h"
 #include "calque/text/tokenizer.h"
 
@@ -31,11 +32,14 @@ class Tokens {
   void close() { tokenizer_.reset(); }
 
   text::PackedTokens calibration(const CalibrationSettings& settings, Index vocab_size);
-  // The number of windows in `text` must be set.
-  text::PackedTokens evaluation(const EvaluationText& text, Index seqlen, Index vocab_size);
-  // The BOS token that llama-perplexity would put first; nullopt for pre-tokenized ids or a
-  // tokenizer without BOS.
-  std::optional<std::int32_t> bos(const EvaluationText& text);
+  // The number of windows in `text` must be set. `config` belongs to the model of the tokenizer.
+  text::PackedTokens evaluation(const EvaluationText& text, Index seqlen,
+                                std::optional<bool> add_bos, const model::ModelConfig& config);
+  // The tokens that windows of `text` begin with: those that the tokenizer puts first, or the BOS
+  // of `config` where there are none or the text is token ids. Error(kConfig, "E246") where a BOS
+  // is asked for and the model names none.
+  text::TokenIds prefix(const EvaluationText& text, std::optional<bool> add_bos,
+                        const model::ModelConfig& config);
 
  private:
   text::PackedTokens made_or_shared(const std::string& key,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,11 +61,19 @@ struct ArtifactReport {
   std::string type() const;  // gguf: "Q4_K_M"
 };
 
+// Says how the windows of an evaluation begin.
+struct WindowStart {
+  bool as_given = false;               // token ids that were read as they are
+  std::vector<std::int32_t> ids = {};  // the prefix, which is not scored; empty: none was put
+  std::string text = {};               // the prefix as the vocabulary spells it: "<bos>"
+};
+
 // All models over the windows of one text.
 struct EvaluationReport {
   std::string text;  // its name
   Index seqlen = 0;
   Index windows = 0;
+  std::optional<WindowStart> begins_with = {};  // nullopt: a record of before that was said
   text::Manifest manifest;
   // The reference; its noise floor if asked for; the artifacts in order; then, for each rounding of
   // the key/value cache, the original and the artifacts again.
@@ -76,6 +85,10 @@ struct EvaluationReport {
   const Measurement* artifact(std::size_t index) const;
   const Measurement* artifact(const std::string& label) const;
 };
+
+// Says which tokens of a window are predicted and what the windows begin with: "all of every
+// window, which begins with <bos> (not scored)". `shown`: the prefix as it is to be printed.
+std::string predictions_text(const EvaluationReport& evaluation, const std::string& shown);
 
 struct Report {
   std::string job_name;

@@ -41,9 +41,15 @@ struct PackingOptions {
 struct TokenBlocks {
   Matrix<std::int32_t> ids_BS;
   std::vector<std::int64_t> lengths_B;  // == seqlen except with kPad
+  // The token that comes after each row, which is predicted but not read; -1: none. Empty: no row
+  // has one.
+  std::vector<std::int32_t> next_B = {};
 
   std::int64_t rows() const { return ids_BS.rows(); }
   std::int64_t seqlen() const { return ids_BS.cols(); }
+  std::int32_t next(std::int64_t row) const {
+    return next_B.empty() ? -1 : next_B[static_cast<std::size_t>(row)];
+  }
   std::int64_t token_count() const;  // real tokens
 };
 
@@ -75,17 +81,25 @@ struct PackedTokens {
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
                          const PackingOptions& options);
 
-// Windows in evaluation order: the whole file as one string, no shuffling, consecutive windows of
-// `seqlen`, at most `windows` of them (0: all full ones). Adds no special tokens. Error(kInput) if
-// not even one window is full.
+// Evaluation windows take the tokens of a text in order, `seqlen` positions at a time. With a
+// `prefix` (usually a BOS) each window begins with it, and the token that it pushes out at the end
+// is still predicted (TokenBlocks::next_B). So a window with a BOS is `seqlen` tokens of the text,
+// each predicted once, and llama-perplexity cuts the same windows. The prefix is never there twice:
+// where the text has it already, at its beginning or where a window begins, no other is put.
+
+// Windows of the whole file as one string, without shuffling; at most `windows` of them (0: all
+// full ones). Error(kInput) if not even one window is full.
 PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokenizer& tokenizer,
-                                 std::int64_t seqlen, std::int64_t windows);
+                                 std::int64_t seqlen, std::int64_t windows,
+                                 const TokenIds& prefix = {});
 
 // Loads pre-tokenized ids from a .safetensors file (tensor "input_ids", or its only integer tensor)
 // of rank 1 (cut into full rows of `seqlen`) or rank 2 (one row each; `seqlen` 0 or the width keeps
 // them whole, a smaller one cuts them). `n_samples` 0 takes all; more than there are is E201. Ids
-// outside [0, vocab_size) are Error(kInput).
+// outside [0, vocab_size) are Error(kInput). With a `prefix` each row of the file is cut into
+// windows as a text is.
 PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
-                         std::int64_t n_samples, std::int64_t vocab_size);
+                         std::int64_t n_samples, std::int64_t vocab_size,
+                         const TokenIds& prefix = {});
 
 }  // namespace calque::text
