@@ -39,7 +39,7 @@ KEPT_TO = {
     r"torch/|ATen/|c10/": ["src/forward/torch/", "src/mixers/"],
     r"Eigen/": ["src/kernels/cpu/"],
     r"tbb/": ["src/core/"],
-    r"dnnl|oneapi/": ["src/kernels/cpu/", "src/forward/cpu/"],
+    r"dnnl|oneapi/": ["src/kernels/cpu/", "src/forward/cpu/", "src/core/onednn/"],
     r"sleef": ["src/forward/cpu/"],
     r"cuda_runtime|cuda_bf16|cuda_fp16|cublas|cusolver": ["src/kernels/cuda/"],
     r"yaml-cpp/": ["src/config/"],

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "calque/core/exec.h"
+#include "calque/core/instruction_set.h"
 #include "calque/core/matrix.h"
 #include "calque/ggml/blocks.h"
 #include "calque/kernels/ggml.h"
@@ -111,8 +112,8 @@ void add(const std::string& name, const Case& c, Work work) {
 
 // As the program does it.
 void add_whole(const Case& c, int threads) {
-  const std::string name =
-      fmt::format("{}/{}/threads:{}", c.name(), ggml::instruction_set(), threads);
+  const std::string name = fmt::format("{}/{}/threads:{}", c.name(),
+                                       calque::name_of(calque::instruction_set()), threads);
   add(name, c, [c, exec = open_exec("cpu", threads)](std::span<std::byte> out) {
     ggml_quantize(c.subject.type, weight_NK(), c.importance_K, out, exec);
   });

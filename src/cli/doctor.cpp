@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "calque/core/exec.h"
+#include "calque/core/instruction_set.h"
 #include "calque/core/parallel.h"
 #include "calque/forward/block_runner.h"
-#include "calque/ggml/blocks.h"
 #include "calque/io/json.h"
 #include "calque/kernels/operations.h"
 #include "cli/commands.h"
@@ -54,6 +54,13 @@ Facts devices() {
   return all;
 }
 
+std::string instruction_set_text() {
+  std::vector<std::string_view> runnable;
+  for (const InstructionSet set : runnable_instruction_sets()) runnable.push_back(name_of(set));
+  return fmt::format("{} (CALQUE_ISA may name: {})", name_of(instruction_set()),
+                     fmt::join(runnable, ", "));
+}
+
 std::string runner_text() {
   const int gpus = forward::runner_gpus();
   return forward::block_runner_description() +
@@ -70,7 +77,7 @@ Facts facts() {
                {"header libraries", header_libraries()},
                {"processor", printable(processor_name())},
                {"instruction sets", fmt::format("{}", fmt::join(instruction_sets(), " "))},
-               {"GGUF blocks", fmt::format("quantized with {}", ggml::instruction_set())},
+               {"used of them", instruction_set_text()},
                {"threads", fmt::format("{}", available_threads())},
                {"memory", fmt::format("{}, {} available", bytes_text(memory_bytes()),
                                       bytes_text(available_memory_bytes()))}};

@@ -97,6 +97,11 @@ constexpr ErrorEntry kErrors[] = {
     {"E129", 2, "The forward pass cannot run on that GPU.",
      "It is LibTorch's, and this LibTorch sees no such GPU: it may be built without CUDA.",
      "Set runtime.stages.forward: cpu, or build with a CUDA LibTorch."},
+    {"E130", 2, "The program cannot use an instruction set that it needs, or was told to use.",
+     "calque needs a processor with x86-64-v3 (AVX2, FMA, F16C, BMI; Intel since Haswell, AMD since "
+     "Excavator). CALQUE_ISA forces avx2, avx512 or amx, if the processor has them; a build with "
+     "CALQUE_NATIVE=ON has the one set of the machine that built it.",
+     "Unset CALQUE_ISA, or name one of the sets that the message or 'calque doctor' lists."},
     {"E131", 2, "group_size does not divide the inputs of some modules.",
      "Every group needs as many weights as the others. The message names the modules, factorises "
      "their "

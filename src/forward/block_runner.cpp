@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <string_view>
 
 #include "calque/core/error.h"
+#include "calque/core/instruction_set.h"
 #include "calque/core/plugin.h"
 #include "forward/cpu/cpu_runner.h"
 #include "forward/torch/plugin.h"
@@ -50,21 +50,14 @@ const TorchRunner& torch() {
   return loaded;
 }
 
-// Linux names the feature where processor, hypervisor and kernel all allow it.
-bool has_bfloat16_tiles() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("flags")) return (line + " ").find(" amx_bf16 ") != std::string::npos;
-  return false;
-}
-
 }  // namespace
 
 ComputeDType compute_dtype_from(const std::string& name) {
   if (name == "float32") return ComputeDType::kFloat32;
   if (name == "bfloat16") return ComputeDType::kBFloat16;
   if (name == "auto")
-    return has_bfloat16_tiles() ? ComputeDType::kBFloat16 : ComputeDType::kFloat32;
+    return instruction_set() == InstructionSet::kAmx ? ComputeDType::kBFloat16
+                                                     : ComputeDType::kFloat32;
   throw Error(ErrorKind::kConfig, "E166",
               fmt::format("unknown compute dtype '{}'; choose auto, float32 or bfloat16", name));
 }

@@ -5,7 +5,7 @@ namespace {
 
 std::uint64_t bytes_of(Index count) { return static_cast<std::uint64_t>(count); }
 
-// Of one block: what its mixers hold, and a chunk's rows on the way through the widest.
+// The bytes of one block: its mixers', and a chunk's rows on the way through the widest.
 std::uint64_t block_bytes(const model::BlockSpec& block, Index hidden, Index length,
                           std::uint64_t compute_bytes, bool staged) {
   std::uint64_t whole = 0;

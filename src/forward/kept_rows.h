@@ -5,7 +5,7 @@
 #include "calque/io/state_file.h"
 #include "calque/model/block.h"
 
-// What hidden states write behind their own rows: the rows that mixers keep for later blocks.
+// Hidden states write these behind their own rows: the rows that mixers keep for later blocks.
 namespace calque::forward {
 
 // In this order, each followed by its rows.

@@ -8,14 +8,12 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
+#include "calque/core/instruction_set.h"
 #include "ggml/types/codec.h"
 
 namespace calque::ggml {
 
-#ifdef CALQUE_GGML_X86
-namespace avx2 {
-const Codec* find_codec(Type type);
-}
+#ifdef CALQUE_AVX512_COPY
 namespace avx512 {
 const Codec* find_codec(Type type);
 }
@@ -24,21 +22,24 @@ const Codec* find_codec(Type type);
 namespace {
 
 std::vector<Copy> find_runnable_copies() {
-  std::vector<Copy> copies = {{"baseline", baseline::find_codec}};
-#ifdef CALQUE_GGML_X86
-  if (__builtin_cpu_supports("avx2")) copies.push_back({"avx2", avx2::find_codec});
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    copies.push_back({"avx512", avx512::find_codec});
+  std::vector<Copy> copies = {{name_of(runnable_instruction_sets().front()), find_codec}};
+#ifdef CALQUE_AVX512_COPY
+  if (runnable_instruction_sets().back() >= InstructionSet::kAvx512)
+    copies.push_back({name_of(InstructionSet::kAvx512), avx512::find_codec});
 #endif
   return copies;
 }
 
-// The codecs exist once for each instruction set; asked once, the processor says which it can run,
-// and the widest of those does all the work.
+const Copy& find_chosen_copy() {
+  const std::span<const Copy> copies = runnable_copies();
+  return uses_avx512() ? copies.back() : copies.front();
+}
+
+// The codecs exist once for each instruction set; asked once, the processor says which does all the
+// work.
 const Copy& chosen_copy() {
-  static const Copy& widest = runnable_copies().back();
-  return widest;
+  static const Copy& chosen = find_chosen_copy();
+  return chosen;
 }
 
 const Codec& codec_of(Type type) {
@@ -47,7 +48,7 @@ const Codec& codec_of(Type type) {
               fmt::format("ggml type {} has no block codec", static_cast<std::uint32_t>(type)));
 }
 
-// What a code of a grid without minimum counts from.
+// The code that stands for zero in a grid without minimum.
 float middle_of(const TypeInfo& info) { return static_cast<float>(1 << (info.code_bits - 1)); }
 
 // body(block of the row, its first column, its first group) for each block.
@@ -63,8 +64,6 @@ std::span<const Copy> runnable_copies() {
   static const std::vector<Copy> copies = find_runnable_copies();
   return copies;
 }
-
-std::string_view instruction_set() { return chosen_copy().instruction_set; }
 
 void quantize(Type type, MatrixView<const float> weight_NK, std::span<const float> importance_K,
               std::byte* out) {

@@ -5,7 +5,7 @@
 // The one table of types. A header because the codecs take their sizes from it at compile time.
 namespace calque::ggml {
 
-// What the sixteen codes of IQ4_NL and IQ4_XS stand for.
+// The sixteen codes of IQ4_NL and IQ4_XS stand for these.
 inline constexpr float kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                          1,    13,   25,  38,  53,  69,  89,  113};
 

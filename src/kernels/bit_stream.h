@@ -6,7 +6,7 @@
 
 namespace calque {
 
-// Where code `index` of a vector lies in its stream of words (see calque/kernels/pack_bits.h).
+// Code `index` of a vector lies here in its stream of words (see calque/kernels/pack_bits.h).
 struct PlaceInStream {
   Index word;
   int shift;

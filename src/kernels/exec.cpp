@@ -6,20 +6,23 @@
 #include <optional>
 
 #include "calque/core/error.h"
+#include "calque/core/instruction_set.h"
+#include "kernels/cpu/table.h"
 #include "kernels/kernel_table.h"
 
 namespace calque {
 namespace {
 
-constexpr KernelTable kCpuKernels = {
-#define CALQUE_ENTRY(enumerator, name, ...) .name = cpu::name,
-    CALQUE_OPERATIONS(CALQUE_ENTRY, CALQUE_ENTRY)
-#undef CALQUE_ENTRY
-};
+const KernelTable& cpu_kernels() {
+#ifdef CALQUE_AVX512_COPY
+  if (uses_avx512()) return cpu::avx512::kernels();
+#endif
+  return cpu::kernels();
+}
 
 Exec open_cpu(int threads) {
   return Exec(std::make_shared<const Exec::Backend>(
-      Exec::Backend{"cpu", kCpuKernels, Workers(threads), nullptr}));
+      Exec::Backend{"cpu", cpu_kernels(), Workers(threads), nullptr}));
 }
 
 Exec open_cuda(int index, int threads) {

@@ -18,7 +18,7 @@
 
 namespace calque {
 
-// Where a GramSum's matrix is and how rows are added to it.
+// The place of a GramSum's matrix, and the way to add rows to it.
 class GramSum::Sums {
  public:
   virtual ~Sums() = default;
@@ -39,7 +39,7 @@ struct PackBits {
   MatrixView<std::int32_t> words;  // out
 };
 
-// What a device provides: the operations of include/calque/kernels, arguments already checked. A
+// A device provides these operations of include/calque/kernels, arguments already checked. A
 // null entry: not implemented there (see provides() in calque/kernels/operations.h).
 struct KernelTable {
 #define CALQUE_ENTRY(enumerator, name, Result, ...) \
@@ -60,7 +60,7 @@ CALQUE_OPERATIONS(CALQUE_DECLARE, CALQUE_LEAVE_OUT)
 }
 #undef CALQUE_DECLARE
 
-// What an Exec stands for. The host's workers serve every device: a GPU's operations stage their
+// An Exec stands for this. The host's workers serve every device: a GPU's operations stage their
 // operands with them.
 struct Exec::Backend {
   std::string name;

@@ -4,7 +4,7 @@
 
 namespace calque {
 
-// What ScaleRule::kSearch tries, on every device alike.
+// ScaleRule::kSearch tries these candidates, on every device alike.
 
 // Largest number of times a candidate's codes and scale are refitted to each other.
 constexpr int kPolishRounds = 4;
@@ -26,7 +26,7 @@ inline Ranges ranges_to_try(int bits, int steps) {
   return {kWidest, std::pow(kNarrowest[bits] / kWidest, 1.0f / static_cast<float>(steps - 1))};
 }
 
-// How much of the range to cut off at each end of a grid with a minimum; every pair is tried.
+// Each end of a grid with a minimum is cut by these parts of the range; every pair is tried.
 constexpr int kTrims = 7;
 constexpr float kTrim[kTrims] = {-0.03f, 0.0f, 0.04f, 0.08f, 0.13f, 0.19f, 0.26f};
 

@@ -205,7 +205,7 @@ TEST(Doctor, PrintsWhatABugReportNeeds) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const json facts = io::parse_json(outcome.out);
   for (const char* key :
-       {"calque", "compiler", "block runner", "devices", "GGUF blocks", "threads", "memory"})
+       {"calque", "compiler", "block runner", "devices", "used of them", "threads", "memory"})
     EXPECT_NE(facts.at(key).get<std::string>(), "") << key;
   EXPECT_THAT(facts.at("devices").get<std::string>(), StartsWith("cpu"));
   EXPECT_EQ(facts.at("cpu"), "all operations");

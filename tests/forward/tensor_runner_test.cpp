@@ -33,7 +33,7 @@ RunnerOptions options_on(const std::string& device, ComputeDType dtype = Compute
 constexpr float kLogitTolerance = 2e-3f;
 // The same of a block's inputs and halves, of some 10 in magnitude: twice 5e-4.
 constexpr float kSumTolerance = 1e-3f;
-// Of the root mean square, by the counting in block_runner_test.cpp: 3.6 * 2^-9 for the roundings
+// Counted as in block_runner_test.cpp, of the root mean square: 3.6 * 2^-9 for the roundings
 // to bf16 on the way, and twice that.
 const double kRoundedTolerance = 7.2 * std::ldexp(1.0, -9);
 

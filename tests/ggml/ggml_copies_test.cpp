@@ -1,8 +1,7 @@
-// The codecs of every instruction set that this machine has; the program itself uses the widest.
+// Tests the codecs of every instruction set that this machine has.
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
 
 #include "ggml/ggml_samples.h"
 #include "ggml/types/codec.h"
@@ -36,25 +35,25 @@ TEST_P(GgmlCopies, BytesEqualTheReference) {
 }
 
 // 41 super-blocks: whole strips of any register width and a part of one.
-TEST_P(GgmlCopies, LongRowsEqualTheBaseline) {
+TEST_P(GgmlCopies, LongRowsEqualTheFirst) {
   constexpr int kColumns = 41 * 256;
   const std::vector<float> noise = ggml_noise(kColumns);
   const MatrixView<const float> x(noise.data(), 1, kColumns);
-  const ggml::Copy& baseline = ggml::runnable_copies().front();
+  const ggml::Copy& first = ggml::runnable_copies().front();
   for (const GoldenError& golden : kGoldenErrors)
     for (const auto& importance : {std::vector<float>{}, ggml_importance(kColumns)})
       EXPECT_EQ(quantized_by(codec(golden.type), x, importance),
-                quantized_by(*baseline.find_codec(golden.type), x, importance))
+                quantized_by(*first.find_codec(golden.type), x, importance))
           << name_of_type(golden.type) << (importance.empty() ? "" : " weighted");
 }
 
-TEST_P(GgmlCopies, ValuesEqualTheBaseline) {
-  const ggml::Copy& baseline = ggml::runnable_copies().front();
+TEST_P(GgmlCopies, ValuesEqualTheFirst) {
+  const ggml::Copy& first = ggml::runnable_copies().front();
   for (const GoldenError& golden : kGoldenErrors) {
     const auto bytes = quantized_by(codec(golden.type), ggml_input(GgmlInput::kNoise), {});
     std::vector<float> values(512), expected(512);
     codec(golden.type).dequantize(bytes.data(), 512, values.data());
-    baseline.find_codec(golden.type)->dequantize(bytes.data(), 512, expected.data());
+    first.find_codec(golden.type)->dequantize(bytes.data(), 512, expected.data());
     EXPECT_EQ(std::memcmp(values.data(), expected.data(), 512 * sizeof(float)), 0)
         << name_of_type(golden.type);
     EXPECT_NE(values, std::vector<float>(512)) << name_of_type(golden.type);
@@ -63,30 +62,6 @@ TEST_P(GgmlCopies, ValuesEqualTheBaseline) {
 
 INSTANTIATE_TEST_SUITE_P(Runnable, GgmlCopies, testing::ValuesIn(ggml::runnable_copies()),
                          [](const auto& test) { return std::string(test.param.instruction_set); });
-
-TEST(GgmlCopies, TheWidestIsInUse) {
-  EXPECT_EQ(ggml::runnable_copies().front().instruction_set, "baseline");
-  EXPECT_EQ(ggml::instruction_set(), ggml::runnable_copies().back().instruction_set);
-}
-
-#ifdef __x86_64__
-// What Linux says, which is another way of asking.
-std::string processor_flags() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("flags")) return line + " ";
-  return "";
-}
-
-TEST(GgmlCopies, AreThoseOfTheProcessor) {
-  const std::string flags = processor_flags();
-  const auto has = [&](const char* flag) {
-    return flags.find(std::string(" ") + flag + " ") != std::string::npos;
-  };
-  const bool avx512 = has("avx512f") && has("avx512bw") && has("avx512dq") && has("avx512vl");
-  EXPECT_EQ(ggml::runnable_copies().size(), 1u + has("avx2") + avx512) << flags;
-}
-#endif
 
 }  // namespace
 }  // namespace calque

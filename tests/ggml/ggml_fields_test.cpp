@@ -12,7 +12,7 @@ namespace {
 constexpr Index kRows = 3;
 constexpr Index kColumns = 512;
 
-// Where the binary16 steps of a block are.
+// The places of a block's binary16 steps.
 std::vector<std::size_t> step_offsets(ggml::Type type) {
   switch (type) {
     case ggml::Type::kQ2_K:

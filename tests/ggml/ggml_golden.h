@@ -5,7 +5,7 @@
 
 #include "calque/ggml/types.h"
 
-// What the reference quantizers (ggml 0.21, compiled without fused multiply-add) make of the inputs
+// The reference quantizers (ggml 0.21, compiled without fused multiply-add) make this of the inputs
 // of ggml_samples.h: CRC-32 of all bytes of two rows of 256 weights.
 namespace calque {
 

@@ -2,7 +2,7 @@
 
 namespace calque {
 
-// What an operation takes, counted from the shapes it is given. The header that declares an
+// The cost of an operation, counted from the shapes it is given. The header that declares an
 // operation says so beside it, with the limits that its source works by; the forecast adds up, and
 // what a unit takes on a machine is its table (src/forecast/time.cpp).
 struct Cost {

@@ -8,7 +8,7 @@
 
 namespace calque {
 
-// What kind of thing went wrong. `main` turns each kind into one documented exit code.
+// The kinds of things that go wrong. `main` turns each kind into one documented exit code.
 enum class ErrorKind {
   kInternal,      // exit 1: a broken promise inside calque
   kConfig,        // exit 2: usage, job file, a request that cannot be met

@@ -8,14 +8,14 @@
 
 namespace calque {
 
-// Where a stage runs. Opaque on purpose: algorithms pass it on and cannot ask which device it is;
+// A stage runs here. Opaque on purpose: algorithms pass it on and cannot ask which device it is;
 // only src/kernels/<op>.cpp looks inside. Cheap to copy; safe to use from several threads.
 class Exec {
  public:
   // "cpu", "cuda:0": for reports.
   const std::string& name() const;
 
-  struct Backend;  // src/kernels/exec_backend.h
+  struct Backend;  // src/kernels/kernel_table.h
   explicit Exec(std::shared_ptr<const Backend> backend) : backend_(std::move(backend)) {}
   const Backend& backend() const { return *backend_; }
 

@@ -10,7 +10,7 @@
 
 namespace calque {
 
-// Whether a number is neither infinite nor NaN: not all bits of its exponent are set. Integer
+// True if a number is neither infinite nor NaN: not all bits of its exponent are set. Integer
 // arithmetic, so that loops over many numbers vectorize, which std::isfinite prevents.
 inline bool is_finite(float value) {
   return (std::bit_cast<std::uint32_t>(value) & 0x7f800000u) != 0x7f800000u;
@@ -24,7 +24,7 @@ bool all_finite(std::span<const T> values) {
   return finite;
 }
 
-// Where the first number is that is infinite or NaN; nullopt if there is none.
+// The place of the first number that is infinite or NaN; nullopt if there is none.
 template <typename T>
 std::optional<std::size_t> first_nonfinite(std::span<const T> values) {
   if (all_finite(values)) return std::nullopt;

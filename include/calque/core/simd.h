@@ -12,12 +12,11 @@
 // Vectors of fp32 numbers: arithmetic is the compiler's (+, <, ?: work lane by lane), and here is
 // what it lacks. A vector may be wider than a register; the compiler then uses several.
 //
-// Code that is compiled once for each of several instruction sets defines CALQUE_ISA as that set's
-// name. Its functions, and those of this header, then live in an inline namespace of that name:
-// under one name the linker would keep a single copy for all, and that of AVX-512 ends the program
-// on other processors. tests/ggml/check_isolated_symbols.py checks the object files.
+// Code that is compiled a second time, for AVX-512, then has CALQUE_ISA defined as `avx512`
+// (calque_avx512_copy in src/CMakeLists.txt). Its entries, and these functions, live in an inline
+// namespace of that name: with one name for both copies the linker would keep either for all.
 #ifndef CALQUE_ISA
-#define CALQUE_ISA native
+#define CALQUE_ISA common
 #endif
 
 namespace calque::simd::inline CALQUE_ISA {
@@ -161,7 +160,7 @@ inline unsigned positive_lanes(V v) {
   return lanes;
 }
 
-// Whether a comparison holds in any lane.
+// True if a comparison holds in any lane.
 template <typename I>
 inline bool any(I mask) {
   std::int32_t found = 0;
@@ -169,7 +168,7 @@ inline bool any(I mask) {
   return found != 0;
 }
 
-// Of the lanes, first to last.
+// The sum of the lanes, first to last.
 template <typename V>
 inline float sum(V v) {
   float total = 0;

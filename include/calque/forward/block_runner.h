@@ -44,7 +44,7 @@ class BlockObserver {
   // All of the site's inputs have been seen and none of its readers has run: their weights (and
   // only theirs) may be replaced now. An expert that no token was sent to has seen no inputs.
   virtual void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) = 0;
-  // Whether anything reads the hidden states after this block. If not, run_block may skip what
+  // True if anything reads the hidden states after this block. If not, run_block may skip what
   // comes after the last site and leaves them undefined.
   virtual bool wants_output() const { return true; }
 };
@@ -77,7 +77,7 @@ struct RunnerOptions {
   // "cpu": calque's own arithmetic; "cuda:N": LibTorch's operators on that GPU, hidden states
   // staying there; "tensors": the same operators on the CPU, so that the GPU's path can be tested.
   std::string device = "cpu";
-  // Where hidden states and the inputs of a block's later stages are kept (device "cpu"); null: in
+  // Holds hidden states and the inputs of a block's later stages (device "cpu"); null: they are in
   // memory.
   std::shared_ptr<io::ScratchSpace> scratch;
   // Device "cuda:N": observers are handed copies on the host instead of DeviceRows.
@@ -101,7 +101,7 @@ class BlockRunner {
   // piece.
   virtual void run_block(const model::BlockSpec& block, model::BlockWeights& weights,
                          HiddenStates& hidden, BlockObserver* observer) = 0;
-  // What one half of the block (its index) would add to the hidden states of sequence `sequence`,
+  // Returns what one half of the block (its index) would add to the hidden states of `sequence`,
   // fp32, one row a token; `hidden` is what that half starts from and stays as it is. May be called
   // from an observer's site_ready of the half's first site.
   virtual Matrix<float> half_output(const model::BlockSpec& block,

@@ -15,14 +15,14 @@ namespace calque::forward {
 // core's second-level cache when the next reads it.
 inline constexpr Index kChunkRows = 256;
 
-// What an observer gets at a time: enough for an efficient Gram matrix, small beside the rest.
+// An observer gets this much at a time: enough for an efficient Gram matrix, small beside the rest.
 inline constexpr Index kObservedRows = 4096;
 inline constexpr Index kObservedBytes = Index{64} << 20;
 constexpr Index observed_rows(Index row_bytes) {
   return std::clamp<Index>(kObservedBytes / row_bytes, 1, kObservedRows);
 }
 
-// Of so many tokens, those that a site sees: an expert's only what the router sends there.
+// The tokens, of so many, that a site sees: an expert's only those that the router sends there.
 double tokens_at(const model::BlockSpec& block, const model::SiteSpec& site, double tokens);
 
 constexpr Cost linear_cost(Index out_features, Index in_features, double tokens) {
@@ -32,18 +32,18 @@ constexpr Cost linear_cost(Index out_features, Index in_features, double tokens)
 
 using model::visible_keys;
 
-// What a block takes beside its linears, `sequences` of `length` tokens: what its mixers take,
+// The cost of a block beside its linears, `sequences` of `length` tokens: its mixers' own cost,
 // norms and residuals.
 Cost between_linears_cost(const model::BlockSpec& block, Index hidden, double sequences,
                           double length);
 
-// What a thread holds of one sequence while it goes through a block, the widest there is.
+// The bytes that a thread holds of one sequence while it goes through a block, the widest there is.
 // `compute_bytes`: of an element. `staged`: the block is cut at its sites, whose inputs are kept
 // elsewhere.
 std::uint64_t sequence_bytes(const model::FamilySpec& family, Index length,
                              std::uint64_t compute_bytes, bool staged);
 
-// What it holds besides where a cache rounds keys and values.
+// The bytes that it holds besides where a cache rounds keys and values.
 std::uint64_t rounded_cache_bytes(const model::FamilySpec& family, Index length);
 
 // A block's linears as they are prepared for products in bfloat16; in fp32 they are borrowed. Those

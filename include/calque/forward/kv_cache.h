@@ -4,7 +4,7 @@
 
 namespace calque::forward {
 
-// What a runner does to keys, after their norm and the rotary embedding, and to values before
+// A runner does this to keys, after their norm and the rotary embedding, and to values before
 // attention uses them, those of the token itself included (eval/kv_cache.h). Safe from several
 // threads.
 class KvCacheRounding {

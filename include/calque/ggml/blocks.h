@@ -18,7 +18,7 @@ namespace calque::ggml {
 void quantize(Type type, MatrixView<const float> weight_NK, std::span<const float> importance_K,
               std::byte* out);
 
-// What the rows at `bytes` stand for, for every type that is `supported`.
+// Computes the values of the rows at `bytes`, for every type that is `supported`.
 void dequantize(Type type, const std::byte* bytes, MatrixView<float> weight_NK);
 
 // Rows of a type with a Structure, taken apart.
@@ -45,9 +45,5 @@ void load_grid(Type type, const std::byte* row, Index columns, std::uint8_t* cod
                float* scales_G, float* offsets_G);
 void store_grid(Type type, const std::uint8_t* codes_K, const float* scales_G,
                 const float* offsets_G, Index columns, std::byte* row);
-
-// The instruction set of all these functions here, the widest of those compiled in that the
-// processor has: "baseline", "avx2" or "avx512". The bytes do not depend on it.
-std::string_view instruction_set();
 
 }  // namespace calque::ggml

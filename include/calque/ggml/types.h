@@ -12,7 +12,7 @@
 
 namespace calque::ggml {
 
-// How GGUF stores a tensor; the values are the format's ids. A tensor's rows are cut into blocks of
+// GGUF stores a tensor in these ways, by the format's ids. A tensor's rows are cut into blocks of
 // some columns, each of the same bytes; plain types are blocks of one number. Ids that are missing
 // here were removed from the format.
 enum class Type : std::uint32_t {
@@ -53,7 +53,7 @@ enum class Type : std::uint32_t {
   kQ2_0 = 42,
 };
 
-// What calque can do with a type's values.
+// calque can do this with a type's values.
 enum class Support : std::uint8_t {
   kSizeOnly,  // neither read nor write them
   kPlain,     // one number a column: F32, F16, BF16
@@ -61,7 +61,7 @@ enum class Support : std::uint8_t {
   kBlocks,    // blocks only: scales that are codes themselves, or codes that stand for a table
 };
 
-// What the codes of a type with scale codes can say. Column k of group g of super-block s stands
+// The meaning of codes of a type with scale codes. Column k of group g of super-block s stands
 // for
 //   scale * levels[code] + offset,
 //   scale = step_s * scale_code_g,  offset = -minimum_step_s * minimum_code_g (with minima).
@@ -102,16 +102,16 @@ struct TypeInfo {
   std::size_t block_bytes;
   std::array<Number, 2> numbers = {};
   Support support = Support::kSizeOnly;
-  // Of types with codes: bits of one, columns that share a scale, whether they share a minimum.
+  // For types with codes: bits of one, columns that share a scale, whether they share a minimum.
   int code_bits = 0;
   Index group = 0;
   bool has_minimum = false;
   const Structure* structure = nullptr;  // null: scales are no product of a step and a code
-  // What the reference quantizer takes for one weight with importance: nanoseconds of a thread of a
+  // The reference quantizer's time for one weight with importance: nanoseconds of a thread of a
   // processor with AVX-512.
   double nanoseconds = 0;
 
-  // Whether calque reads and writes its values, as numbers or as quantized blocks.
+  // True if calque reads and writes its values, as numbers or as quantized blocks.
   bool supported() const { return support != Support::kSizeOnly; }
   bool quantized() const { return support == Support::kGrid || support == Support::kBlocks; }
   double bits_per_weight() const {
@@ -125,7 +125,7 @@ const TypeInfo& info_of(Type type);
 const TypeInfo* find_type(std::uint32_t id);
 const TypeInfo* find_type(std::string_view name);
 
-// How a plain type (Support::kPlain) is kept in memory.
+// The type of a plain type's (Support::kPlain) numbers in memory.
 DType dtype_of(Type type);
 
 // Bytes of a row of `columns`; Error(kInternal) if they are no whole blocks.

@@ -15,7 +15,7 @@ namespace calque {
 void ggml_quantize(ggml::Type type, MatrixView<const float> weight_NK,
                    std::span<const float> importance_K, std::span<std::byte> out, const Exec& exec);
 
-// What the bytes of `weight_NK.rows()` rows stand for.
+// Computes the values that the bytes of `weight_NK.rows()` rows stand for.
 void ggml_dequantize(ggml::Type type, std::span<const std::byte> bytes, MatrixView<float> weight_NK,
                      const Exec& exec);
 

@@ -30,7 +30,7 @@ constexpr Cost inverse_cholesky_cost(Index K) {
   return K <= kLargestInDouble ? Cost{.double_flops = flops} : Cost{.flops = flops};
 }
 
-// What the CPU holds beside a matrix that U takes the place of: two matrices of doubles; larger ones
+// The CPU holds this beside a matrix that U replaces: two matrices of doubles; larger ones
 // are factorised in place, with some rows for each thread that do not grow with K^2.
 constexpr std::uint64_t inverse_cholesky_scratch_bytes(Index K) {
   return K <= kLargestInDouble ? 2 * sizeof(double) * static_cast<std::uint64_t>(K * K) : 0;

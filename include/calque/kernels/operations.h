@@ -23,7 +23,7 @@
 
 namespace calque {
 
-// What a device may or may not implement: lets a plan refuse a stage before anything runs.
+// A device may or may not implement each of these: lets a plan refuse a stage before anything runs.
 enum class Operation {
 #define CALQUE_ENUMERATOR(enumerator, ...) enumerator,
   CALQUE_OPERATIONS(CALQUE_ENUMERATOR, CALQUE_ENUMERATOR)

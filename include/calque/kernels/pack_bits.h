@@ -7,7 +7,7 @@
 
 namespace calque {
 
-// The bit-stream rule (formats_gptq_awq.md section 0): code i of a vector occupies bits
+// The bit-stream rule: code i of a vector occupies bits
 // [bits * i, bits * (i + 1)) of a stream whose bit t is bit t % 32 of word t / 32.
 // 1 <= bits <= 8; every code must be below 2^bits.
 

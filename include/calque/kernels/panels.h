@@ -11,7 +11,7 @@ namespace calque {
 // many rows at a time on the CPU, or fewer, one panel a thread.
 inline constexpr Index kPanelRows = 64;
 
-// What each of them holds at most: the weights, their values and the gradients of a panel, fp32.
+// Each of them holds this at most: the weights, their values and the gradients of a panel, fp32.
 constexpr std::uint64_t panel_scratch_bytes(Index K, std::uint64_t threads) {
   return threads * 3 * sizeof(float) * static_cast<std::uint64_t>(kPanelRows * K);
 }

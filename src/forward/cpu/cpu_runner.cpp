@@ -2,10 +2,11 @@
 
 #include <type_traits>
 
+#include "calque/core/onednn.h"
 #include "calque/core/openmp.h"
 #include "calque/core/parallel.h"
 #include "calque/forward/token_rows.h"
-#include "forward/cpu/activation.h"
+#include "forward/cpu/loops.h"
 #include "forward/cpu/mixer.h"
 #include "forward/kept_rows.h"
 
@@ -42,7 +43,7 @@ void CpuHead<BFloat16>::project(MatrixView<const BFloat16> normed_TH,
                                 MatrixView<float> logits_TV) const {
   auto rounded_TV = Matrix<BFloat16>::uninitialized(logits_TV.rows(), logits_TV.cols());
   linear_.apply(normed_TH, rounded_TV);
-  widen_rows<BFloat16>(rounded_TV.view(), logits_TV);
+  loops().of_bfloat16.widen(rounded_TV.view(), logits_TV);
 }
 
 template <typename T>
@@ -63,13 +64,13 @@ void CpuHead<T>::logits(const HiddenStates& hidden, Index sequence, Index first,
   const MatrixView<const float> rows_TH =
       states.sequence_TH(sequence).rows(first, logits_TV.rows());
   auto normed_TH = Matrix<T>::uninitialized(rows_TH.rows(), rows_TH.cols());
-  rms_norm_rows<T>(rows_TH, norm_, normed_TH);
+  loops_of<T>().rms_norm(rows_TH, norm_, normed_TH);
   states.release(sequence, first, rows_TH.rows());
   project(normed_TH.view(), logits_TV);
-  if (softcap_ != 0) cap_logits(softcap_, logits_TV);
+  if (softcap_ != 0) loops().cap_logits(softcap_, logits_TV);
 }
 
-// Whether a block's keys and values are rounded, and by what.
+// The rounding of a block's keys and values; null if there is none.
 const KvCacheRounding* cache_of(const model::BlockSpec& block, const RunnerOptions& options) {
   const KvCacheRounding* const cache = options.kv_cache.get();
   return cache != nullptr && cache->rounds(block.layer) ? cache : nullptr;
@@ -96,6 +97,7 @@ class CpuRunner : public BlockRunner {
  public:
   CpuRunner(const model::ModelConfig& config, const RunnerOptions& options)
       : config_(config), options_(options) {
+    limit_onednn();
     if (options_.scratch == nullptr)
       options_.scratch = std::make_shared<io::ScratchSpace>(0, std::filesystem::path());
   }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "calque/core/instruction_set.h"
 #include "calque/core/parallel.h"
 #include "calque/forward/cost.h"
+#include "forward/cpu/loops.h"
 
 namespace calque::forward {
 namespace {
@@ -15,6 +17,15 @@ ActivationView activation_view(MatrixView<const float> rows) { return {rows, {},
 ActivationView activation_view(MatrixView<const BFloat16> rows) { return {{}, rows, {}}; }
 
 }  // namespace
+
+const Loops& loops() {
+#ifdef CALQUE_AVX512_COPY
+  static const Loops& chosen = uses_avx512() ? avx512::compiled_loops() : compiled_loops();
+  return chosen;
+#else
+  return compiled_loops();
+#endif
+}
 
 template <typename T>
 CpuMixer<T>::CpuMixer(const CpuHalf<T>& half) : half_(half), linears_(half.half.site_count) {}
@@ -40,7 +51,7 @@ NormWeight CpuMixer<T>::norm_of(const model::NormSpec& spec) const {
 
 template <typename T>
 void CpuMixer<T>::norm(MatrixView<const float> hidden_TH, MatrixView<T> out_TH) const {
-  if (half_.half.norm) return rms_norm_rows(hidden_TH, norm_of(*half_.half.norm), out_TH);
+  if (half_.half.norm) return loops_of<T>().rms_norm(hidden_TH, norm_of(*half_.half.norm), out_TH);
   for (Index t = 0; t < out_TH.rows(); ++t)
     for (Index i = 0; i < out_TH.cols(); ++i) store(hidden_TH(t, i), out_TH(t, i));
 }
@@ -60,11 +71,11 @@ void CpuMixer<T>::apply_linear(std::size_t index, MatrixView<const T> inputs_TK,
 template <typename T>
 template <typename E>
 void CpuMixer<T>::add_output(MatrixView<const E> output_TH, MatrixView<float> sum_TH) const {
-  if (!half_.half.post_norm) return add_rows<E>(output_TH, sum_TH);
+  if (!half_.half.post_norm) return loops_of<E>().add(output_TH, sum_TH);
   Matrix<float> normed_TH = Matrix<float>::uninitialized(sum_TH.rows(), sum_TH.cols());
-  widen_rows<E>(output_TH, normed_TH);
-  rms_norm_rows<float>(normed_TH, norm_of(*half_.half.post_norm), normed_TH);
-  add_rows<float>(normed_TH.view(), sum_TH);
+  loops_of<E>().widen(output_TH, normed_TH);
+  loops().of_float.rms_norm(normed_TH, norm_of(*half_.half.post_norm), normed_TH);
+  loops().of_float.add(normed_TH.view(), sum_TH);
 }
 
 template <typename T>

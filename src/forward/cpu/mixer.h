@@ -15,10 +15,10 @@
 #include "forward/cpu/rows.h"
 #include "forward/cpu/states.h"
 
-// What the mixers' passes on the CPU have in common.
+// The common part of the mixers' passes on the CPU.
 namespace calque::forward {
 
-// What one thread computes between a block's inputs and outputs. Kept from one sequence to the
+// The memory of one thread between a block's inputs and outputs. Kept from one sequence to the
 // next: memory that is freed goes back to the system, and comes as pages that have to be cleared.
 // Mixers share it: a block needs what its largest one does.
 template <typename T>
@@ -151,7 +151,7 @@ class CpuMixer {
   MatrixView<const float> weight(const model::TensorSpec& spec) const {
     return half_.weights.at(spec.name);
   }
-  // What the site's one linear makes of its inputs, a chunk of rows at a time.
+  // Computes the site's one linear, a chunk of its inputs' rows at a time.
   void apply_linear(std::size_t site, MatrixView<const T> inputs_TK, const TakeRows& take) const;
   // Adds what the half's last linear leaves, normed where the half norms it.
   template <typename E>
@@ -212,7 +212,7 @@ class StagedPass {
   void show_norm(CpuMixer<T>& mixer, std::size_t site);
   // Shows the inputs of `site` and finishes it.
   void show(CpuMixer<T>& mixer, std::size_t site, const SequenceRows<T>& inputs);
-  // Whether anything reads what the half makes.
+  // True if anything reads the half's output.
   bool wants_output() const { return !last_ || observer_.wants_output(); }
 
  private:

@@ -16,6 +16,7 @@
 
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
+#include "forward/cpu/loops.h"
 
 namespace calque::forward {
 namespace {
@@ -142,7 +143,7 @@ Memory::desc rows_of(Index rows, Index cols, Index stride, Memory::data_type typ
   return {{rows, cols}, type, Memory::dims{stride, 1}};
 }
 
-// What oneDNN likes best for as many rows as there usually are; other numbers take the same.
+// oneDNN likes this order best for as many rows as there usually are; other numbers take the same.
 Memory::desc packed_layout(Index in_features, Index out_features) {
   constexpr auto kType = Memory::data_type::bf16;
   const Memory::desc any({in_features, out_features}, kType, Memory::format_tag::any);
@@ -198,6 +199,38 @@ class PackedProduct {
   dnnl::matmul matmul_;
 };
 
+// oneDNN 2.6 multiplies matrices of bf16 with AVX-512 only. Elsewhere they are widened, which is
+// exact, and multiplied in fp32: products are exact either way and sums fp32, in another order.
+bool multiplies_bf16() {
+  static const bool does = (static_cast<int>(dnnl::get_effective_cpu_isa()) &
+                            static_cast<int>(dnnl::cpu_isa::avx512_core)) ==
+                           static_cast<int>(dnnl::cpu_isa::avx512_core);
+  return does;
+}
+
+Matrix<float> widened(MatrixView<const BFloat16> values) {
+  auto result = Matrix<float>::uninitialized(values.rows(), values.cols());
+  loops().of_bfloat16.widen(values, result);
+  return result;
+}
+
+// outputs_TN = inputs_TK * weight_NK^T + bias_1N, a few rows of the weights at a time.
+void apply_widened(MatrixView<const BFloat16> inputs_TK, MatrixView<const BFloat16> weight_NK,
+                   const float* bias, MatrixView<BFloat16> outputs_TN) {
+  constexpr Index kStrip = 256;
+  const Matrix<float> wide_TK = widened(inputs_TK);
+  for (Index first = 0; first < weight_NK.rows(); first += kStrip) {
+    const Index count = std::min(kStrip, weight_NK.rows() - first);
+    auto sums_TS = Matrix<float>::uninitialized(inputs_TK.rows(), count);
+    for (Index t = 0; t < sums_TS.rows(); ++t)
+      for (Index n = 0; n < count; ++n) sums_TS(t, n) = bias == nullptr ? 0.0f : bias[first + n];
+    multiply_transposed(wide_TK.view(), widened(weight_NK.rows(first, count)).view(), sums_TS,
+                        /*add=*/true);
+    for (Index t = 0; t < sums_TS.rows(); ++t)
+      for (Index n = 0; n < count; ++n) outputs_TN(t, first + n) = to_bfloat16(sums_TS(t, n));
+  }
+}
+
 std::shared_ptr<BFloat16> allocate(std::size_t bytes) {
   return {static_cast<BFloat16*>(allocate_array(bytes)), free_array};
 }
@@ -214,6 +247,8 @@ void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b
 
 void multiply_transposed(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_NK,
                          MatrixView<float> c_MN) {
+  if (!multiplies_bf16())
+    return multiply_transposed(widened(a_MK).view(), widened(b_NK).view(), c_MN);
   run_product<BFloat16>(
       {a_MK.rows(), a_MK.cols(), b_NK.rows(), a_MK.stride(), b_NK.stride(), c_MN.stride(),
        /*transposed=*/true},
@@ -222,6 +257,9 @@ void multiply_transposed(MatrixView<const BFloat16> a_MK, MatrixView<const BFloa
 
 template <typename T>
 void multiply(MatrixView<const T> a_MK, MatrixView<const T> b_KN, MatrixView<float> c_MN) {
+  if constexpr (std::is_same_v<T, BFloat16>)
+    if (!multiplies_bf16())
+      return multiply<float>(widened(a_MK).view(), widened(b_KN).view(), c_MN);
   run_product<T>({a_MK.rows(), a_MK.cols(), b_KN.cols(), a_MK.stride(), b_KN.stride(),
                   c_MN.stride(), /*transposed=*/false},
                  a_MK.data(), b_KN.data(), c_MN.data());
@@ -231,6 +269,13 @@ template void multiply(MatrixView<const BFloat16>, MatrixView<const BFloat16>, M
 
 PackedWeights::PackedWeights(MatrixView<const float> weight_NK)
     : out_features_(weight_NK.rows()), in_features_(weight_NK.cols()) {
+  if (!multiplies_bf16()) {
+    packed_ = allocate(static_cast<std::size_t>(weight_NK.size()) * sizeof(BFloat16));
+    for (Index n = 0; n < out_features_; ++n)
+      for (Index k = 0; k < in_features_; ++k)
+        packed_.get()[n * in_features_ + k] = to_bfloat16(weight_NK(n, k));
+    return;
+  }
   try {
     const Memory::desc from({in_features_, out_features_}, Memory::data_type::f32,
                             Memory::dims{1, weight_NK.stride()});
@@ -249,6 +294,9 @@ PackedWeights::PackedWeights(MatrixView<const float> weight_NK)
 void PackedWeights::apply(MatrixView<const BFloat16> inputs_TK, MatrixView<const float> bias_1N,
                           MatrixView<BFloat16> outputs_TN) const {
   if (outputs_TN.empty()) return;  // oneDNN refuses products without rows
+  if (!multiplies_bf16())
+    return apply_widened(inputs_TK, {packed_.get(), out_features_, in_features_}, bias_1N.data(),
+                         outputs_TN);
   const PackedShape shape{inputs_TK.rows(),   in_features_,        out_features_,
                           inputs_TK.stride(), outputs_TN.stride(), !bias_1N.empty()};
   try {

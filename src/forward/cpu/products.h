@@ -22,7 +22,8 @@ namespace calque::forward {
 void multiply_transposed(MatrixView<const float> a_MK, MatrixView<const float> b_NK,
                          MatrixView<float> c_MN, bool add = false);
 
-// The same of bf16 matrices: exact products, fp32 sums.
+// The same of bf16 matrices: exact products, fp32 sums, at the rate of fp32 where the processor has
+// no AVX-512.
 void multiply_transposed(MatrixView<const BFloat16> a_MK, MatrixView<const BFloat16> b_NK,
                          MatrixView<float> c_MN);
 
@@ -32,7 +33,7 @@ template <typename T>
 void multiply(MatrixView<const T> a_MK, MatrixView<const T> b_KN, MatrixView<float> c_MN);
 
 // A linear's weights in bf16, laid out once in the order in which oneDNN's kernels read them: for
-// few rows, putting them into it costs as much as the product.
+// few rows, putting them into it costs as much as the product. Without AVX-512 they keep theirs.
 class PackedWeights {
  public:
   // Rounds to bf16.

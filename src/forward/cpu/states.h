@@ -53,7 +53,7 @@ class CpuStates : public HiddenStates {
   MatrixView<const float> sequence_TH(Index sequence) const { return rows_TH_.of(sequence); }
   void release_rows(Index first, Index count) const { rows_TH_.release_rows(first, count); }
   void release(Index sequence) const { rows_TH_.release(sequence); }
-  // Of positions [first, first + count) of a sequence.
+  // Releases positions [first, first + count) of a sequence.
   void release(Index sequence, Index first, Index count) const {
     release_rows(rows_TH_.first(sequence) + first, count);
   }

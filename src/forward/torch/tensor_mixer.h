@@ -12,7 +12,7 @@
 #include "calque/forward/block_runner.h"
 #include "forward/torch/tensor_states.h"
 
-// What the mixers' passes by ATen's operators have in common.
+// The common part of the mixers' passes by ATen's operators.
 namespace calque::forward {
 
 // A half of a block that is to be run.
@@ -47,7 +47,7 @@ class TensorMixer {
   void prepare(std::size_t site);
   void prepare_all();
 
-  // What the half adds to the hidden states of a batch.
+  // The half adds this to the hidden states of a batch.
   virtual at::Tensor output(const at::Tensor& hidden_TH, const TensorBatch& batch) const = 0;
   // Runs all batches, cut at the half's sites. Watched or not, the same products are made of the
   // same rows.
@@ -69,7 +69,7 @@ class TensorMixer {
   const std::vector<Linear>& linears(std::size_t site) const { return linears_[site]; }
   at::Tensor upload(const model::TensorSpec& spec) const;  // fp32
   at::Tensor apply_norm(const model::NormSpec& spec, const at::Tensor& x) const;
-  // What the half's last linear leaves, in fp32, normed where the half norms it.
+  // The last linear's output in fp32, normed where the half norms it.
   at::Tensor normed_output(const at::Tensor& output_TH) const;
 
   TensorHalf half_;

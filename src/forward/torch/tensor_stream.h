@@ -2,7 +2,7 @@
 
 #include <c10/core/Device.h>
 
-// What only a LibTorch with CUDA knows: tensor_stream_cuda.cpp, or tensor_stream_cpu.cpp where the
+// Only a LibTorch with CUDA knows these: tensor_stream_cuda.cpp, or tensor_stream_cpu.cpp where the
 // build found none.
 namespace calque::forward {
 

@@ -5,18 +5,12 @@
 #include <span>
 #include <string_view>
 
+#include "calque/core/simd.h"
 #include "calque/ggml/types.h"
 #include "ggml/type_table.h"
 
-// The code of this folder is compiled once for each instruction set (CMakeLists.txt), each copy in
-// an inline namespace of that set's name (calque/core/simd.h). So that no function of one set
-// stands in for another's, these copies call no function templates of the standard library, only
-// builtins and their own; tests/ggml/check_isolated_symbols.py looks at the object files. Code that
-// is compiled once sees the baseline's.
-#ifndef CALQUE_ISA
-#define CALQUE_ISA baseline
-#endif
-
+// The code of this folder is compiled once for every machine and once for AVX-512 (CMakeLists.txt),
+// each time in an inline namespace of its own (calque/core/simd.h).
 namespace calque::ggml {
 
 // One row of weights; `importance` is null or as long as the row.
@@ -38,8 +32,8 @@ struct Block {
   alignas(64) std::uint8_t codes[256];
 };
 
-// What is known of a type's bytes. `load` and `store` do no rounding but that of steps to binary16;
-// they are null for types that are neither grids nor have scale codes.
+// Functions that know a type's bytes. `load` and `store` round nothing but steps, to binary16; they
+// are null for types that are neither grids nor have scale codes.
 // Some loads are noinline: g++ 12 mixes them with the loops of dequantize otherwise, and values take
 // a quarter longer (measured on Q2_K and IQ4_NL with AVX-512).
 struct Codec {
@@ -50,13 +44,14 @@ struct Codec {
   void (*store)(const Block& block, std::byte* out) = nullptr;
 };
 
-// The codecs compiled for one instruction set. The bytes are the same in all.
+// The codecs compiled for one instruction set.
 struct Copy {
   std::string_view instruction_set;
   const Codec* (*find_codec)(Type type);
 };
 
-// The copies in this build that this processor can run, the widest registers last.
+// The copies in this build that this processor can run, the widest registers last. The bytes do not
+// depend on which is used.
 std::span<const Copy> runnable_copies();
 
 }  // namespace calque::ggml

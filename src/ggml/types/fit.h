@@ -2,7 +2,7 @@
 
 #include "ggml/types/lanes.h"
 
-// How the reference quantizers search scales, shared by several families: symmetric groups first,
+// The reference quantizers' searches for scales, which families share: symmetric groups first,
 // then groups with a minimum.
 namespace calque::ggml::inline CALQUE_ISA {
 
@@ -114,7 +114,7 @@ CodedFit<N> fit_symmetric_by_codes(const Lanes<N>& x, float limit) {
   return fit;
 }
 
-// How the scale of an affine group is searched: inverse scales (first + step * i + highest) / range
+// An affine group's scale is searched among inverse scales (first + step * i + highest) / range
 // for i = 0..steps.
 struct AffineSearch {
   float highest;  // codes 0..highest
@@ -147,7 +147,7 @@ inline Floats affine_error(const Lanes<N>& x, const Lanes<N>& w, const Lanes<N>&
   return error;
 }
 
-// What a group is apart from its codes.
+// These are known of a group apart from its codes.
 struct GroupMoments {
   Floats lowest;  // at most 0: a minimum is never above zero
   Floats highest;

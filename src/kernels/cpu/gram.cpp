@@ -11,6 +11,7 @@
 
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
+#include "calque/core/onednn.h"
 #include "kernels/cpu/sgemm.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/kernel_table.h"
@@ -236,10 +237,11 @@ Matrix<float> widened_rows(MatrixView<const BFloat16> inputs_TK, const Workers& 
   return wide_TK;
 }
 
-// Whether bf16 products are worth it. AMX: yes. AVX512_BF16 alone: twice fp32 on AMD (Zen 4: 205
+// True where bf16 products are worth it. AMX: yes. AVX512_BF16 alone: twice fp32 on AMD (Zen 4: 205
 // against 88 GFLOP/s a core), half of it on Intel (87 against 156). Both ways the products are
 // exact and the sums fp32.
 bool multiplies_bf16_fast() {
+  limit_onednn();
   const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
   if (isa == dnnl::cpu_isa::avx512_core_amx) return true;
   return isa == dnnl::cpu_isa::avx512_core_bf16 && __builtin_cpu_is("amd");

@@ -43,7 +43,7 @@ class GroupFitter {
   GroupGrid fit(const float* weights, const float* importance);
 
  private:
-  // What a candidate's codes q are worth. For a grid through zero (scale * q): the best scale for
+  // The worth of a candidate's codes q. For a grid through zero (scale * q): the best scale for
   // these codes is slope = sum h q x / sum h q^2, which lowers sum h x^2 by gain. For a grid with a
   // minimum the sums are centred and offset is the best offset.
   struct Candidate {

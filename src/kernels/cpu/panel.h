@@ -73,7 +73,7 @@ class PanelGrid {
  public:
   PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG, int max_code,
             std::span<const float> table = {});
-  // Of grids that are transposed already.
+  // The grids given here are transposed already.
   PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code,
             std::span<const float> table);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "calque/core/onednn.h"
 #include "kernels/checks.h"
 #include "kernels/cpu/sgemm.h"
 #include "kernels/kernel_table.h"
@@ -15,6 +16,7 @@ namespace {
 void gemm(char transpose_a, Index inner, float alpha, MatrixView<const float> a,
           MatrixView<const float> b, float beta, MatrixView<float> c) {
   if (c.empty()) return;
+  limit_onednn();
   const dnnl_status_t status =
       dnnl_sgemm(transpose_a, 'N', c.rows(), c.cols(), inner, alpha, a.data(), a.stride(), b.data(),
                  b.stride(), beta, c.data(), c.stride());

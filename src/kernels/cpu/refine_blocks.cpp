@@ -51,7 +51,7 @@ void move_codes(const MovingColumns& columns, MatrixView<const float> hessian, I
 // first five is column i, row g of the next two group g.
 class SuperBlock {
  public:
-  // What belongs to the columns of a super-block, whatever the rows.
+  // This belongs to the columns of a super-block, whatever the rows.
   struct Curvature {
     MatrixView<const float> hessian;  // its rows and columns of H; empty: H is the identity
     Matrix<float> group_sums;         // of H over the columns of two groups; only with minima
@@ -73,11 +73,11 @@ class SuperBlock {
   void store_rows(const Rows& rows) const;
 
  private:
-  // Of a move by a A + b B: its gain is 2 (a ra + b rb) - (a^2 aa + 2 a b ab + b^2 bb).
+  // The gain of a move by a A + b B is 2 (a ra + b rb) - (a^2 aa + 2 a b ab + b^2 bb).
   struct Moments {
     Floats aa{}, ab{}, bb{}, ra{}, rb{};
     Floats gain(Floats a, Floats b) const;
-    // Of the best move; b is 0 without minima.
+    // These are the best move's; b is 0 without minima.
     Floats best_a(bool with_b) const;
     Floats best_b(Floats a) const;
   };

@@ -1,14 +1,12 @@
 #include "mixers/attention/cpu.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <type_traits>
 #include <vector>
 
-#include "forward/cpu/activation.h"
+#include "forward/cpu/loops.h"
 
 namespace calque::forward {
 namespace {
@@ -17,68 +15,7 @@ namespace {
 constexpr Index kFewestPositions = 16;
 constexpr Index kMostPositions = 128;
 
-// Four vector registers of independent sums, or largest values: as many as hide the instructions'
-// latency.
-constexpr Index kLanes = 64;
-using Lanes = std::array<float, kLanes>;
-
-constexpr float kLowest = -std::numeric_limits<float>::infinity();
-
-// What is left of `values` after whole lanes, and then the lowest number.
-Lanes padded(const float* values, Index count) {
-  Lanes lanes;
-  lanes.fill(kLowest);
-  std::copy_n(values, count, lanes.begin());
-  return lanes;
-}
-
-void keep_largest(const float* values, Lanes& largest) {
-  for (std::size_t j = 0; j < kLanes; ++j)
-    largest[j] = values[j] > largest[j] ? values[j] : largest[j];
-}
-
-float largest_of(const float* values, Index count) {
-  Lanes largest;
-  largest.fill(kLowest);
-  const Index whole = count - count % kLanes;
-  for (Index i = 0; i < whole; i += kLanes) keep_largest(values + i, largest);
-  keep_largest(padded(values + whole, count - whole).data(), largest);
-  return *std::max_element(largest.begin(), largest.end());
-}
-
-// weights = 2^(factor score + offset), rounded to T, and added to `sums`.
-template <typename T>
-void soften_lanes(const float* scores, float factor, float offset, T* weights, Lanes& sums) {
-  for (std::size_t j = 0; j < kLanes; ++j) {
-    T weight;
-    store(power_of_two(multiply_add(scores[j], factor, offset)), weight);
-    weights[j] = weight;
-    sums[j] += widened(weight);
-  }
-}
-
-// weights = e^(scale (score - largest score)), rounded to T; returns the sum of the rounded ones,
-// so that divided by it they add up to one. `weights` may be `scores`.
-template <typename T>
-float soften(const float* scores, Index count, float scale, T* weights) {
-  const float factor = scale * kLog2E;
-  const float offset = -factor * largest_of(scores, count);
-  Lanes sums{};
-  const Index whole = count - count % kLanes;
-  for (Index i = 0; i < whole; i += kLanes)
-    soften_lanes(scores + i, factor, offset, weights + i, sums);
-  std::array<T, kLanes> rest;
-  Lanes of_rest{};
-  soften_lanes(padded(scores + whole, count - whole).data(), factor, offset, rest.data(), of_rest);
-  std::copy_n(rest.begin(), count - whole, weights + whole);
-  for (Index j = 0; j < count - whole; ++j)
-    sums[static_cast<std::size_t>(j)] += of_rest[static_cast<std::size_t>(j)];
-  float sum = 0;
-  for (const float lane : sums) sum += lane;
-  return sum;
-}
-
-// What a sequence's attention needs of the block.
+// Everything that a sequence's attention needs of the block.
 struct AttentionSettings {
   const model::Attention& spec;
   const Rotary& rotary;
@@ -199,7 +136,7 @@ void through_cache(MatrixView<T> rows_SD, const KvCacheRounding& cache,
     (cache.*round)(rows_SD);
   } else {
     Matrix<float> wide_SD = Matrix<float>::uninitialized(rows_SD.rows(), rows_SD.cols());
-    widen_rows<T>(rows_SD, wide_SD);
+    loops_of<T>().widen(rows_SD, wide_SD);
     (cache.*round)(wide_SD.view());
     for (Index i = 0; i < wide_SD.size(); ++i) store(wide_SD.data()[i], rows_SD.data()[i]);
   }
@@ -235,7 +172,10 @@ template <typename T>
 void SequenceAttention<T>::turn(const T* from, const std::optional<NormWeight>& norm,
                                 Index position, T* to) {
   for (Index i = 0; i < spec_.head_dim; ++i) buffer_.data()[i] = widened(from[i]);
-  if (norm) rms_norm(buffer_.data(), *norm, spec_.head_dim, buffer_.data());
+  if (norm) {
+    const MatrixView<float> head_1D(buffer_.data(), 1, spec_.head_dim);
+    loops().of_float.rms_norm(head_1D, *norm, head_1D);
+  }
   settings_.rotary.turn(buffer_.data(), position, turned_.data());
   for (Index i = 0; i < spec_.head_dim; ++i) store(turned_.data()[i], to[i]);
 }
@@ -268,11 +208,11 @@ MatrixView<T> SequenceAttention<T>::weights_for(MatrixView<float> scores) {
     return workspace_.matrix(Slots::kWeights, scores.rows(), scores.cols());
 }
 
-// What the scores are still to be multiplied by.
+// Returns the factor that the scores are still to be multiplied by.
 template <typename T>
 float SequenceAttention<T>::cap(MatrixView<float> scores) const {
   if (spec_.softcap == 0) return settings_.scale;
-  cap_scores(settings_.scale, static_cast<float>(spec_.softcap), scores);
+  loops().cap_scores(settings_.scale, static_cast<float>(spec_.softcap), scores);
   return 1.0f;
 }
 
@@ -283,7 +223,7 @@ float SequenceAttention<T>::soften_visible(Index position, Span keys, const floa
   const Index gone =
       spec_.window == 0 ? 0 : std::max<Index>(0, position - spec_.window + 1 - keys.first);
   const Index end = position + 1 - keys.first;
-  const float total = soften(scores + gone, end - gone, scale, weights + gone);
+  const float total = loops_of<T>().soften(scores + gone, end - gone, scale, weights + gone);
   std::fill(weights, weights + gone, T{});
   std::fill(weights + end, weights + keys.count, T{});
   return total;

@@ -43,7 +43,7 @@ struct Attention : Mixer {
   Index chunk_channels(bool staged) const override;
 };
 
-// How families lay the same tensors out.
+// Families lay the same tensors out in different ways.
 struct AttentionLayout {
   bool qkv_bias = false;
   bool o_bias = false;

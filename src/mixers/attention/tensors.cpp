@@ -26,7 +26,7 @@ struct Span {
   Index end() const { return first + count; }
 };
 
-// Where a key is not seen: after the position, or gone from its window. [positions, keys]
+// True where a key is not seen: after the position, or gone from its window. [positions, keys]
 at::Tensor hidden_keys(Span rows, Span keys, Index window, const at::Device& device) {
   const auto options = at::device(device).dtype(at::kLong);
   const at::Tensor position = at::arange(rows.first, rows.end(), options).unsqueeze(1);

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "forward/cpu/loops.h"
 #include "mixers/mlp/cpu.h"
 
 // Answers of experts are summed in fp32 in the experts' order, the shared one last, and then added
@@ -12,7 +13,7 @@
 namespace calque::forward {
 namespace {
 
-// Which rows of one sequence go to which expert, and what each expert's answer is weighted by.
+// The rows of one sequence that go to each expert, and the weights of its answers.
 struct Routing {
   struct Expert {
     std::vector<Index> rows;  // ascending
@@ -87,7 +88,7 @@ void gather(MatrixView<const T> from_TH, const std::vector<Index>& rows, MatrixV
 template <typename T>
 Matrix<float> widened_rows(MatrixView<const T> rows_TH) {
   Matrix<float> result = Matrix<float>::uninitialized(rows_TH.rows(), rows_TH.cols());
-  widen_rows<T>(rows_TH, result);
+  loops_of<T>().widen(rows_TH, result);
   return result;
 }
 
@@ -119,8 +120,8 @@ class CpuExperts : public CpuMixer<T> {
   void add_shared(MatrixView<const T> normed_TH, MatrixView<const T> inputs_TK,
                   MatrixView<float> sum_TH) const;
 
-  // What all stages start from and add to. Products are of one sequence's rows at a time, as in a
-  // run in one piece: another number of rows could give other bits.
+  // All stages start from these and add to them. Products are of a sequence's rows at a time, as in
+  // a run in one piece: another number of rows could give other bits.
   struct Stages {
     SequenceRows<T> normed;
     SequenceRows<float> answers;

@@ -18,7 +18,7 @@
 namespace calque::forward {
 namespace {
 
-// Which rows of a batch each expert answers, and what its answers are weighted by.
+// The rows of a batch that each expert answers, and the weights of its answers.
 struct Routing {
   struct Expert {
     at::Tensor rows;        // int64 [n], ascending
@@ -124,7 +124,7 @@ class TensorExperts : public TensorMixer {
     sum_TH.add_(out_TH);
   }
 
-  // What all stages start from and add to, by batch.
+  // All stages start from these and add to them, by batch.
   struct Stages {
     std::vector<at::Tensor> normed_TH;
     std::vector<at::Tensor> answers_TH;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "forward/cpu/activation.h"
+#include "forward/cpu/loops.h"
 
 namespace calque::forward {
 namespace {
@@ -51,11 +51,11 @@ void gated_rows(const std::vector<PreparedLinear<T>>& linears, const std::string
   if (linears.size() == 1) {  // gate above up
     const Index width = out_TN.cols();
     for (Index t = 0; t < last.rows(); ++t) std::copy_n(last.row(t), width, out_TN.row(t));
-    gate<T>(activation, last.cols(width, width), out_TN);
+    loops_of<T>().gate(activation, last.cols(width, width), out_TN);
     return;
   }
   linears.front().apply(normed_TH, out_TN);
-  gate<T>(activation, last, out_TN);
+  loops_of<T>().gate(activation, last, out_TN);
 }
 
 template <typename T>

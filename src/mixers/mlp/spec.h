@@ -19,7 +19,7 @@ struct Mlp : Mixer {
   std::string_view kind() const override { return kKind; }
   Cost cost(double sequences, double length) const override;
   std::uint64_t sequence_bytes(Index, Index, bool) const override { return 0; }
-  // What gate and up leave; in one piece also what activates it.
+  // The channels that gate and up leave; in one piece also those that activate them.
   Index chunk_channels(bool staged) const override { return (staged ? 1 : 2) * width; }
 };
 

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <string>
+#include <type_traits>
+
+#include "calque/core/simd.h"
+#include "forward/cpu/rows.h"
+
+// The loops over activations that take time beside the products: arithmetic is fp32 whatever T
+// (float or BFloat16) stores. loops.cpp is compiled for every machine and once more for AVX-512;
+// both copies give the same bits.
+namespace calque::forward {
+
+template <typename T>
+struct LoopsOf {
+  // out = x / sqrt(mean(x^2) + eps) * (offset + weight), row by row. `out` may be `x`.
+  void (*rms_norm)(MatrixView<const float> x_TH, const NormWeight& norm, MatrixView<T> out_TH);
+  void (*widen)(MatrixView<const T> values_TH, MatrixView<float> out_TH);
+  // sum += values.
+  void (*add)(MatrixView<const T> values_TH, MatrixView<float> sum_TH);
+  // weights = e^(scale (score - largest score)), rounded to T; returns the sum of the rounded ones,
+  // so that divided by it they add up to one. `weights` may be `scores`.
+  float (*soften)(const float* scores, Index count, float scale, T* weights);
+  // gate = act(gate) * up, `act` by its name in the config: "silu", or "gelu_pytorch_tanh". In bf16
+  // the latter rounds after every step, as transformers' operators do, and has the bits of
+  // PyTorch 1.13's. Rows of gate_TN follow one another without a gap.
+  void (*gate)(const std::string& act, MatrixView<const T> up_TN, MatrixView<T> gate_TN);
+};
+
+struct Loops {
+  LoopsOf<float> of_float;
+  LoopsOf<BFloat16> of_bfloat16;
+  // Soft caps with the bits of PyTorch 1.13's tanh; rows follow one another without a gap.
+  // scores = cap * tanh(scores * (scale / cap)).
+  void (*cap_scores)(float scale, float cap, MatrixView<float> scores);
+  // logits = cap * tanh(logits / cap).
+  void (*cap_logits)(float cap, MatrixView<float> logits);
+};
+
+inline namespace CALQUE_ISA {
+const Loops& compiled_loops();
+}
+
+#ifdef CALQUE_AVX512_COPY
+namespace avx512 {
+const Loops& compiled_loops();
+}
+#endif
+
+// The copy for instruction_set() (mixer.cpp).
+const Loops& loops();
+
+template <typename T>
+const LoopsOf<T>& loops_of() {
+  if constexpr (std::is_same_v<T, float>)
+    return loops().of_float;
+  else
+    return loops().of_bfloat16;
+}
+
+}  // namespace calque::forward
