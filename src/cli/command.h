@@ -30,7 +30,7 @@ struct Option {
   bool is_positive = false;
   bool is_alternative = false;   // exactly one of a command's alternatives is given
   std::string placeholder = {};  // name of the value in --help; "": its type
-  std::string excluded = {};     // the option that cannot stand beside it
+  std::string excluded = {};     // the option that excludes this one
 
   Option required() const { return changed(&Option::is_required, true); }
   Option alternative() const { return changed(&Option::is_alternative, true); }

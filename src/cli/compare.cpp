@@ -55,7 +55,8 @@ std::string legend_of(const report::Comparison& comparison) {
                                                         : nullptr;
   std::string text = "\nSmallest first; models between blank lines differ by at most 10 % in size.";
   if (marked != nullptr) text += fmt::format(" *: {} of its group.", marked);
-  if (!comparison.kl_compares) text += " (KL) does not compare between originals or tokens.";
+  if (!comparison.kl_compares)
+    text += " (KL) is not comparable between different originals or tokens.";
   return text + "\n";
 }
 
@@ -87,13 +88,13 @@ void compare(const std::vector<std::string>& folders, bool as_json) {
 Command compare_command(const CommandContext&) {
   const auto folders = std::make_shared<std::vector<std::string>>();
   const auto as_json = std::make_shared<bool>(false);
-  return {
-      "compare",
-      "Models of several runs, sweeps or artifact folders side by side, by size.",
-      {Option{"FOLDER", folders.get(), "Run folders, sweep folders, artifact folders"}.required(),
-       {"--json", as_json.get(), "The comparison as JSON"}},
-      "  calque compare runs/small-8bit runs/large-3bit",
-      [folders, as_json] { compare(*folders, *as_json); }};
+  return {"compare",
+          "Compare the models of several runs, sweeps or artifact folders, by size.",
+          {Option{"FOLDER", folders.get(), "Run folders, sweep folders or artifact folders."}
+               .required(),
+           {"--json", as_json.get(), "Print the comparison as JSON."}},
+          "  calque compare runs/small-8bit runs/large-3bit",
+          [folders, as_json] { compare(*folders, *as_json); }};
 }
 
 }  // namespace calque::cli

@@ -97,7 +97,8 @@ void dequantize(const DequantizeArguments& arguments) {
   fmt::print("{}\n", arguments.out);
   if (!fs::is_directory(arguments.artifact))
     fmt::print(stderr,
-               "note: a GGUF file's tokenizer is not converted; copy the original's files\n");
+               "note: the tokenizer of a GGUF file is not converted; copy the original model's "
+               "tokenizer files\n");
 }
 
 }  // namespace
@@ -106,11 +107,11 @@ Command dequantize_command(const CommandContext&) {
   const auto a = std::make_shared<DequantizeArguments>();
   return {"dequantize",
           "Write an artifact as a plain Hugging Face checkpoint.",
-          {Option{"artifact", &a->artifact, "GPTQ folder or GGUF file."}.required(),
-           Option{"--out", &a->out, "Folder to write."}.required(),
-           Option{"--dtype", &a->dtype, "float16, bfloat16 or float32."}.among(
+          {Option{"artifact", &a->artifact, "Quantized folder or GGUF file."}.required(),
+           Option{"--out", &a->out, "Output folder."}.required(),
+           Option{"--dtype", &a->dtype, "Data type of the weights."}.among(
                {"float16", "bfloat16", "float32"}),
-           {"--overwrite", &a->overwrite, "Replace the folder if it is there."}},
+           {"--overwrite", &a->overwrite, "Replace the folder if it exists."}},
           "  calque dequantize out/demo-Q4_0.gguf --out out/demo-Q4_0-plain --dtype float32",
           [a] { dequantize(*a); }};
 }

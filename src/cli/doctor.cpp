@@ -29,14 +29,14 @@ std::string header_libraries() {
                      CLI11_VERSION);
 }
 
-// "all operations", "all operations but refine_blocks".
+// "all operations", "all operations except refine_blocks".
 std::string operations_of(const std::string& device) {
   const Exec exec = open_exec(device);
   std::vector<std::string_view> missing;
   for (const Operation operation : all_operations())
     if (!provides(exec, operation)) missing.push_back(name_of(operation));
   return missing.empty() ? "all operations"
-                         : fmt::format("all operations but {}", fmt::join(missing, ", "));
+                         : fmt::format("all operations except {}", fmt::join(missing, ", "));
 }
 
 std::string accelerator_text(const DeviceFacts& gpu) {
@@ -101,7 +101,7 @@ void doctor(bool json) {
 Command doctor_command(const CommandContext&) {
   const auto json = std::make_shared<bool>(false);
   return {"doctor",
-          "What this build and this machine can do; for bug reports.",
+          "Show what this build and this machine can do, for bug reports.",
           {json_option(*json, "Print JSON.")},
           "  calque doctor",
           [json] { doctor(*json); }};

@@ -105,41 +105,44 @@ Command eval_command(const CommandContext&) {
   const auto a = std::make_shared<EvalArguments>();
   return {
       "eval",
-      "Perplexity of artifacts and their divergence from the original.",
+      "Measure the perplexity of artifacts and their divergence from the original.",
       {{"artifacts", &a->artifacts,
-        "Folders of safetensors, GGUF files, plain Hugging Face folders. None: the original "
-        "alone."},
+        "Quantized or plain Hugging Face folders, or GGUF files. Without any, only the "
+        "original is measured."},
        Option{"--reference", &a->reference,
-              "The original: a Hugging Face folder or GGUF file, with the tokenizer."}
+              "The original model: a Hugging Face folder or a GGUF file, with its tokenizer."}
            .required(),
        Option{"--text", &a->texts,
-              "Text file, read as one document. May be given several times: each text is measured "
-              "by itself, under its file's name."}
+              "Text file, read as one document. May be repeated: each text is measured "
+              "separately, under its file name."}
            .alternative(),
        Option{"--tokens", &a->tokens,
-              "Token ids (.safetensors), when the tokenizer is not supported."}
+              "Token ids (.safetensors), if the tokenizer is not supported."}
            .alternative(),
-       Option{"--seqlen", &a->seqlen, "Tokens a window."}.from(2, 1 << 20),
-       Option{"--windows", &a->windows, "Windows from the start; 0: all full ones."}.from(0, kAny),
-       Option{"--dtype", &a->dtype, "float32, bfloat16 or auto."}.among(
+       Option{"--seqlen", &a->seqlen, "Tokens per window."}.from(2, 1 << 20),
+       Option{"--windows", &a->windows,
+              "Number of windows, from the start of the text; 0: all full windows."}
+           .from(0, kAny),
+       Option{"--dtype", &a->dtype, "Precision of the forward pass."}.among(
            {"float32", "bfloat16", "auto"}),
        Option{"--add-bos", &a->add_bos,
-              "auto, true or false: begin every window with a BOS, which is not scored. auto: what "
-              "the tokenizer puts first."}
+              "auto, true or false: begin every window with a BOS, which is not scored. auto: the "
+              "tokens that the tokenizer puts first."}
            .among({"auto", "true", "false"}),
        {"--noise-floor", &a->noise_floor,
-        "Measure the original computed in bfloat16 against itself."},
+        "Also measure the original computed in bfloat16 against itself."},
        Option{"--kv-cache", &a->kv_caches,
-              "Round keys and values: f16, fp8, q8_0, q5_1 or q4_0; KEYS/VALUES (- as computed); "
-              "@0-3,7: some layers. Each --kv-cache is measured on every model."}
+              "Type of the key/value cache: f16, fp8, q8_0, q5_1 or q4_0, or KEYS/VALUES (-: "
+              "not rounded); append @0-3,7 for some layers only. May be repeated; each is "
+              "measured on every model."}
            .called("TYPE"),
        Option{"--kv-seqlen", &a->kv_seqlens,
-              "Tokens a window for --kv-cache, perhaps several times; 0: the longest that text and "
-              "model allow. Default: --seqlen and 0."}
+              "Tokens per window for --kv-cache; 0: the longest that text and model allow. May "
+              "be repeated. Default: --seqlen and 0."}
            .from(0, 1 << 20),
        threads_option(a->threads),
        progress_option(a->progress),
-       json_option(a->json, "Print what metrics.json holds under \"evaluations\".")},
+       json_option(a->json, "Print the \"evaluations\" value of metrics.json.")},
       "  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference tests/models/demo \\\n"
       "      --text calibration_data/heldout_pride_and_prejudice.txt --windows 40",
       [a] { evaluate(*a); }};

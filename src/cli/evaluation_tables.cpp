@@ -132,7 +132,7 @@ std::string evaluation_text(const record::EvaluationReport& e) {
       e, Sizes::kLeftOut, {{"KL mean"}, {"+/-"}, {"max"}, {"top-1 %"}, {"+/-"}, {"RMS dp %"}},
       divergence_cells, is_compared);
   if (divergences.empty()) return text;
-  text += "\nAgainst the reference (KL in nats)\n" + divergences;
+  text += "\nDivergence from the reference (KL in nats)\n" + divergences;
   return text + "\nPercentiles of KL in thousandths of a nat, with 95 % intervals\n" +
          table_of(e, Sizes::kLeftOut, {{"median"}, {"p90"}, {"p99"}, {"p99.9"}}, percentile_cells,
                   is_compared);

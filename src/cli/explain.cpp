@@ -75,8 +75,8 @@ void explain(const std::vector<std::string>& codes) {
 Command explain_command(const CommandContext&) {
   const auto codes = std::make_shared<std::vector<std::string>>();
   return {"explain",
-          "What an error code means and what to do about it; without one: all codes.",
-          {{"CODE", codes.get(), "Such as E131, from 'error[E131]: ...'"}},
+          "Explain an error code and its remedy; without a code, list all.",
+          {{"CODE", codes.get(), "Error code such as E131, from 'error[E131]: ...'"}},
           "  calque explain E131",
           [codes] { explain(*codes); }};
 }

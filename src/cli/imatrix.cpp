@@ -96,35 +96,35 @@ void run_imatrix(const ImatrixArguments& arguments) {
 
 Command imatrix_command(const CommandContext&) {
   const auto a = std::make_shared<ImatrixArguments>();
-  return {
-      "imatrix",
-      "Measure a model's importance matrix, as llama-imatrix does; or merge some.",
-      {{"model", &a->model,
-        "The original: a Hugging Face folder or GGUF file, with the tokenizer."},
-       {"texts", &a->texts, "Text files (also .gz, .zst) that the model reads."},
-       {"--in-file", &a->in_files,
-        "An importance matrix to add, in either format. May be repeated; without MODEL they are "
-        "merged."},
-       Option{"--chunk-size", &a->chunk_size, "Tokens a chunk."}.from(2, 1 << 20),
-       Option{"--chunks", &a->chunks, "Chunks of each text, from its start; 0: all full."}.from(
-           0, kAny),
-       {"--parse-special", &a->parse_special,
-        "Text that spells a special token becomes that token."},
-       {"--process-output", &a->process_output, "Measure the input of the output matrix, too."},
-       {"-o,--out", &a->out, "File to write."},
-       Option{"--format", &a->format,
-              "gguf, dat (llama.cpp's older format), auto: dat for *.dat, else gguf."}
-           .among({"auto", "gguf", "dat"}),
-       {"--overwrite", &a->overwrite, "Replace the file if it is there."},
-       {"--show-statistics", &a->show_statistics, "Print a table of the entries."},
-       Option{"--dtype", &a->dtype, "float32, bfloat16 or auto."}.among(
-           {"float32", "bfloat16", "auto"}),
-       threads_option(a->threads),
-       progress_option(a->progress)},
-      "  calque imatrix tests/models/demo calibration_data/prose.txt -o demo-imatrix.gguf\n"
-      "  calque imatrix --in-file a.gguf --in-file b.dat -o both.gguf\n"
-      "  calque imatrix --in-file demo-imatrix.gguf --show-statistics",
-      [a] { run_imatrix(*a); }};
+  return {"imatrix",
+          "Measure an importance matrix as llama-imatrix does, or merge several.",
+          {{"model", &a->model,
+            "The original model: a Hugging Face folder or a GGUF file, with its tokenizer."},
+           {"texts", &a->texts, "Calibration text files (also .gz, .zst)."},
+           {"--in-file", &a->in_files,
+            "An existing importance matrix to add, in either format. May be repeated; without "
+            "MODEL, these are merged."},
+           Option{"--chunk-size", &a->chunk_size, "Tokens per chunk."}.from(2, 1 << 20),
+           Option{"--chunks", &a->chunks,
+                  "Number of chunks per text, from its start; 0: all full chunks."}
+               .from(0, kAny),
+           {"--parse-special", &a->parse_special,
+            "Treat text that spells a special token as that token."},
+           {"--process-output", &a->process_output, "Also measure the input of the output head."},
+           {"-o,--out", &a->out, "Output file."},
+           Option{"--format", &a->format,
+                  "gguf, dat (llama.cpp's older format), or auto: dat for *.dat, else gguf."}
+               .among({"auto", "gguf", "dat"}),
+           {"--overwrite", &a->overwrite, "Replace the file if it exists."},
+           {"--show-statistics", &a->show_statistics, "Print a table of the entries."},
+           Option{"--dtype", &a->dtype, "Precision of the forward pass."}.among(
+               {"float32", "bfloat16", "auto"}),
+           threads_option(a->threads),
+           progress_option(a->progress)},
+          "  calque imatrix tests/models/demo calibration_data/prose.txt -o demo-imatrix.gguf\n"
+          "  calque imatrix --in-file a.gguf --in-file b.dat -o both.gguf\n"
+          "  calque imatrix --in-file demo-imatrix.gguf --show-statistics",
+          [a] { run_imatrix(*a); }};
 }
 
 }  // namespace calque::cli

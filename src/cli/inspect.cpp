@@ -183,16 +183,16 @@ void inspect(const InspectArguments& arguments) {
 
 Command inspect_command(const CommandContext&) {
   const auto a = std::make_shared<InspectArguments>();
-  return {
-      "inspect",
-      "What is in a checkpoint, GPTQ folder or GGUF file.",
-      {Option{"path", &a->path, "Folder or .gguf file."}.required(),
-       {"--tensor", &a->tensor, "Values, grid and codes of one tensor, by its Hugging Face name."},
-       {"--tensors", &a->all, "List every tensor."},
-       json_option(a->json, "Print JSON, with every tensor.")},
-      "  calque inspect out/demo-Q4_0.gguf --tensors\n"
-      "  calque inspect out/demo-GPTQ-Int4 --tensor model.layers.0.self_attn.q_proj.weight",
-      [a] { inspect(*a); }};
+  return {"inspect",
+          "Show the contents of a checkpoint, a quantized folder or a GGUF file.",
+          {Option{"path", &a->path, "Folder or GGUF file."}.required(),
+           {"--tensor", &a->tensor,
+            "Show values, grid and codes of one tensor, given by its Hugging Face name."},
+           {"--tensors", &a->all, "List every tensor."},
+           json_option(a->json, "Print JSON that includes every tensor.")},
+          "  calque inspect out/demo-Q4_0.gguf --tensors\n"
+          "  calque inspect out/demo-GPTQ-Int4 --tensor model.layers.0.self_attn.q_proj.weight",
+          [a] { inspect(*a); }};
 }
 
 }  // namespace calque::cli

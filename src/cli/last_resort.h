@@ -4,7 +4,7 @@ namespace calque::cli {
 
 // Advice appended to every message of error E304.
 inline constexpr const char* kLessMemory =
-    "\nExports that are finished are kept. A job needs less with a budget (runtime.max_ram; "
+    "\nFinished exports are kept. A job needs less memory with a limit (runtime.max_ram; "
     "activations beyond it go to runtime.offload_dir), fewer calibration rows "
     "(calibration.n_samples) or fewer threads (runtime.threads)";
 

@@ -34,17 +34,17 @@ void print_job_plan(const job::Job& job, const pipeline::PlanOptions& options, b
 
 Command plan_command(const CommandContext&) {
   const auto a = std::make_shared<PlanArguments>();
-  return {"plan",
-          "What a job would write, and what it would take: files, memory, disk, time.",
-          {job_file_option(a->job_file),
-           set_option(a->overrides, "KEY.PATH=VALUE: as for 'calque run'. May be repeated."),
-           {"--probe", &a->probe,
-            "Predict the time from one block that is really run (takes a while)."},
-           {"--modules", &a->modules, "A row for every module."},
-           json_option(a->json, "Print the plan as JSON.")},
-          "  calque plan configs/demo.yaml\n"
-          "  calque plan job.yaml --probe --set quantization.bits=3",
-          [a] { plan(*a); }};
+  return {
+      "plan",
+      "Show the files a job would write, and the memory, disk space and time it needs.",
+      {job_file_option(a->job_file),
+       set_option(a->overrides, "KEY.PATH=VALUE, as for 'calque run'. May be repeated."),
+       {"--probe", &a->probe, "Run one block to predict the time more accurately (takes a while)."},
+       {"--modules", &a->modules, "List every module on its own row."},
+       json_option(a->json, "Print the plan as JSON.")},
+      "  calque plan configs/demo.yaml\n"
+      "  calque plan job.yaml --probe --set quantization.bits=3",
+      [a] { plan(*a); }};
 }
 
 }  // namespace calque::cli

@@ -69,7 +69,7 @@ std::string files_text(const forecast::PlannedExport& planned) {
                   count_text(weights, "file"), planned.plan.bits_per_weight);
   if (!format_of(planned.plan.request).is_folder) return text;
   return text +
-         fmt::format("Beside them: {} in {}; README.md, calque/ and SHA256SUMS come on top\n",
+         fmt::format("Other files: {} in {}; publishing adds README.md, calque/ and SHA256SUMS\n",
                      decimal_bytes_text(planned.other_bytes()),
                      count_text(planned.files.size() - weights, "file"));
 }
@@ -93,13 +93,13 @@ std::string disk_text(const forecast::DiskUse& disk) {
   if (disk.activation_bytes > 0)
     text += fmt::format(", {} of activations", decimal_bytes_text(disk.activation_bytes));
   if (disk.state_bytes > 0)
-    text +=
-        fmt::format(", {} to go on after an interruption", decimal_bytes_text(disk.state_bytes));
+    text += fmt::format(", {} for resuming after an interruption",
+                        decimal_bytes_text(disk.state_bytes));
   return text + "\n";
 }
 
 std::string origin_text(const forecast::Forecast& plan) {
-  if (plan.time.from == "probe") return "from one block that was run";
+  if (plan.time.from == "probe") return "from running one block";
   std::string rates = fmt::format("{:.0f} GFLOP/s in float32", plan.rates.float32 / 1e9);
   if (plan.rates.bfloat16 != plan.rates.float32)
     rates += fmt::format(", {:.0f} in bfloat16", plan.rates.bfloat16 / 1e9);

@@ -203,7 +203,8 @@ Option set_option(std::vector<std::string>& overrides, const std::string& help) 
 }
 
 Option threads_option(int& threads) {
-  return Option{"--threads", &threads, "0: all that the process may use."}.from(0, 4096);
+  return Option{"--threads", &threads, "Number of threads; 0: all that the process may use."}.from(
+      0, 4096);
 }
 
 Option progress_option(std::string& mode, const std::string& help) {

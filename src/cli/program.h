@@ -26,7 +26,7 @@ inline constexpr const char* kExitCodes =
     "  5  numerical failure\n"
     "  6  written, but a check of the result failed\n"
     "  7  some points of a sweep failed\n"
-    "  130, 143  interrupted (SIGINT, SIGTERM); nothing half-written becomes visible, and what\n"
-    "            was saved is gone on with by calque resume";
+    "  130, 143  interrupted (SIGINT, SIGTERM); half-written files are removed, saved work can\n"
+    "            be continued with calque resume";
 
 }  // namespace calque::cli

@@ -43,9 +43,9 @@ std::uint64_t parsed_bytes(const std::string& text) {
   for (const auto& [name, bytes] : kUnits)
     if (parsed.ec == std::errc() && unit == name && number > 0 && number * bytes < 1e18)
       return static_cast<std::uint64_t>(number * bytes);
-  throw Error(ErrorKind::kConfig, "E001",
-              fmt::format("--max-bytes: '{}' is no size; write it as 4GiB, 3.5GB or 500000",
-                          printable(text)));
+  throw Error(
+      ErrorKind::kConfig, "E001",
+      fmt::format("--max-bytes: '{}' is not a size; write 4GiB, 3.5GB or 500000", printable(text)));
 }
 
 report::Bounds bounds_of(const RecommendArguments& arguments) {
@@ -176,16 +176,15 @@ void recommend(const RecommendArguments& arguments) {
   if (arguments.json) return print_json(recommendation);
   fmt::print("Measured on {}; KL divergence in nats\n\n{}", measured_on(points),
              advice_table(recommendation.advice));
-  fmt::print("\nNo other is smaller and closer than one of these\n\n{}",
+  fmt::print("\nModels that no other beats in both size and KL divergence\n\n{}",
              front_table(recommendation.front));
   fmt::print(
       "\nSizes of common models, from their shapes (tensors; a GGUF file adds its tokenizer, 1 to "
       "8 "
       "MB)\n\n{}"
-      "\nKL here was measured on the model above. Other models lose other amounts: larger ones "
-      "less, "
-      "models trained on\nmore text more. The order of the types carries over, the figures do not; "
-      "measure yours.\n",
+      "\n\"KL here\" was measured on the model above. Other models differ: larger ones lose less, "
+      "models trained on\nmore text lose more. The order of the types carries over, the figures do "
+      "not; measure your own model.\n",
       sizes_table(points));
 }
 
@@ -193,19 +192,23 @@ void recommend(const RecommendArguments& arguments) {
 
 Command recommend_command(const CommandContext&) {
   const auto a = std::make_shared<RecommendArguments>();
-  return {"recommend",
-          "Which of the measured models to use, and what common models would take.",
-          {Option{"FOLDER", &a->folders, "Run folders or sweep folders of one original"}.required(),
-           Option{"--max-kl", &a->max_kl, "The smallest with KL divergence up to this"}.positive(),
-           {"--max-bytes", &a->max_bytes, "The closest up to this size (4GiB)"},
-           Option{"--max-bits-per-weight", &a->max_bits_per_weight,
-                  "The closest up to these bits, everything counted"}
-               .positive(),
-           json_option(a->json, "The advice as JSON")},
-          "  calque recommend runs/demo\n"
-          "  calque recommend runs/ablation --max-kl 0.01\n"
-          "  calque recommend runs/demo --max-bytes 4GiB",
-          [a] { recommend(*a); }};
+  return {
+      "recommend",
+      "Recommend one of the measured models, and show the sizes of common models.",
+      {Option{"FOLDER", &a->folders, "Run or sweep folders of the same original."}.required(),
+       Option{"--max-kl", &a->max_kl,
+              "Recommend the smallest model with at most this KL divergence."}
+           .positive(),
+       {"--max-bytes", &a->max_bytes,
+        "Recommend the closest model of at most this size, such as 4GiB."},
+       Option{"--max-bits-per-weight", &a->max_bits_per_weight,
+              "Recommend the closest model of at most this many bits per weight, over all tensors."}
+           .positive(),
+       json_option(a->json, "Print the advice as JSON.")},
+      "  calque recommend runs/demo\n"
+      "  calque recommend runs/ablation --max-kl 0.01\n"
+      "  calque recommend runs/demo --max-bytes 4GiB",
+      [a] { recommend(*a); }};
 }
 
 }  // namespace calque::cli

@@ -13,9 +13,9 @@ Command report_command(const CommandContext&) {
   const auto folder = std::make_shared<std::string>();
   const auto out = std::make_shared<std::string>();
   return {"report",
-          "One HTML page about a run or a sweep, with its plots as SVG and CSV files.",
-          {Option{"FOLDER", folder.get(), "A run folder or a sweep folder"}.required(),
-           {"--out", out.get(), "Where to write (default: FOLDER/report)"}},
+          "Write an HTML report of a run or a sweep, with its plots as SVG and CSV files.",
+          {Option{"FOLDER", folder.get(), "Run folder or sweep folder."}.required(),
+           {"--out", out.get(), "Output folder (default: FOLDER/report)."}},
           "  calque report runs/demo\n  calque report runs/ablation --out site",
           [folder, out] { fmt::print("{}\n", report::write_report(*folder, *out).string()); }};
 }

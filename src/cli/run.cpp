@@ -65,7 +65,7 @@ void resume(const RunArguments& arguments) {
     refuse_to_resume(fmt::format("'{}' is not the folder of a run (it has no job.resolved.yaml)",
                                  arguments.run_dir));
   if (std::filesystem::exists(folder / "metrics.json") && !resume::can_resume(folder))
-    refuse_to_resume(fmt::format("the run in '{}' is finished; to do it again: calque run {}",
+    refuse_to_resume(fmt::format("the run in '{}' is finished; to repeat it: calque run {}",
                                  arguments.run_dir, shell_quoted(job_file)));
   job::Job job = config::load_job(job_file);
   job.run_dir = folder;
@@ -73,10 +73,10 @@ void resume(const RunArguments& arguments) {
 }
 
 std::vector<Option> output_options(RunArguments& a) {
-  return {
-      progress_option(a.progress, "auto, tty (last line redrawn), plain (a line a block), none."),
-      {"--quiet,-q", &a.quiet, "No progress, notes or warnings on stderr."},
-      json_option(a.json, "Print the report as JSON.")};
+  return {progress_option(a.progress,
+                          "auto, tty (redraws the last line), plain (one line per block), none."),
+          {"--quiet,-q", &a.quiet, "No progress, notes or warnings on stderr."},
+          json_option(a.json, "Print the report as JSON.")};
 }
 
 }  // namespace
@@ -87,15 +87,16 @@ Command run_command(const CommandContext& context) {
   std::vector<Option> options = {
       job_file_option(a->job_file),
       set_option(a->overrides,
-                 "KEY.PATH=VALUE: replaces a value of the job file, such as quantization.bits=3 or "
-                 "export.0.type=Q5_0. May be repeated."),
+                 "KEY.PATH=VALUE: overrides a value of the job file, such as quantization.bits=3 "
+                 "or export.0.type=Q5_0. May be repeated."),
       Option{"--resume", &a->resume,
-             "auto: go on where an interrupted run in run_dir stopped; never: start anew."}
+             "auto: resume an interrupted run in run_dir; never: start from the beginning."}
           .among({"auto", "never"})};
   for (Option& option : output_options(*a)) options.push_back(std::move(option));
   options.push_back(
-      {"--dry-run", &a->dry_run, "Only print what 'calque plan' says; write nothing."});
-  return {"run", "Quantize a model, write every export, evaluate them.", std::move(options),
+      {"--dry-run", &a->dry_run, "Print the output of 'calque plan' and write nothing."});
+  return {"run", "Quantize a model, write every export, and evaluate the results.",
+          std::move(options),
           "  calque run configs/demo.yaml\n"
           "  calque run job.yaml --set quantization.bits=3 --set name=three",
           [a] { run(*a); }};
@@ -107,8 +108,9 @@ Command resume_command(const CommandContext& context) {
   std::vector<Option> options = {
       Option{"run_dir", &a->run_dir, "The folder of the run."}.required()};
   for (Option& option : output_options(*a)) options.push_back(std::move(option));
-  return {"resume", "Go on with a run that was interrupted; same result.", std::move(options),
-          "  calque resume runs/demo", [a] { resume(*a); }};
+  return {"resume",
+          "Resume an interrupted run; the result is the same as without the interruption.",
+          std::move(options), "  calque resume runs/demo", [a] { resume(*a); }};
 }
 
 }  // namespace calque::cli

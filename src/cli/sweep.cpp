@@ -81,9 +81,9 @@ std::set<int> numbers_of(const study::SweepPlan& plan, const study::Selection& s
 }
 
 std::string estimate(const study::Progress& progress) {
-  if (progress.pending == 0) return "nothing is left to do";
+  if (progress.pending == 0) return "nothing left to do";
   if (progress.done == 0)
-    return fmt::format("about {} in all (an estimate from shapes)",
+    return fmt::format("about {} in total (estimated from shapes)",
                        duration_text(*progress.remaining_seconds));
   return fmt::format("about {} left (from the mean of {} runs)",
                      duration_text(*progress.remaining_seconds), progress.done);
@@ -96,9 +96,8 @@ std::string summary(const study::SweepPlan& plan, const study::Results& results,
                                  plan.points.size(), plan.run_count(), progress.done,
                                  progress.failed, progress.pending, estimate(progress));
   if (progress.spent_seconds > 0)
-    text +=
-        fmt::format("Runs took {}; without sharing {} more\n",
-                    duration_text(progress.spent_seconds), duration_text(progress.saved_seconds));
+    text += fmt::format("Runs took {}; sharing saved {}\n", duration_text(progress.spent_seconds),
+                        duration_text(progress.saved_seconds));
   return text;
 }
 
@@ -115,7 +114,7 @@ void print_results(const study::SweepPlan& plan, const study::Results& results,
                    const study::Selection& selection) {
   fmt::print("{}\n", sweep_table(plan, results, selection));
   if (const auto nearest = study::nearest_point(plan, results))
-    fmt::print("* no other point is both smaller and nearer to the original. Lowest KL: point {}\n",
+    fmt::print("* no other point is both smaller and closer to the original. Lowest KL: point {}\n",
                *nearest);
   fmt::print("{}{}\nPlots and tables: calque report {}\n", summary(plan, results, selection),
              printable((plan.sweep.output / "results.csv").string()),
@@ -126,10 +125,9 @@ void end_with_failures(const study::SweepPlan& plan, const study::Results& resul
                        const study::Selection& selection) {
   const study::Progress progress = study::progress_of(plan, results, numbers_of(plan, selection));
   if (progress.failed == 0) return;
-  throw SweepFailure(
-      fmt::format("{} of {} runs failed; results.csv has their errors. The same command "
-                  "tries them once more",
-                  progress.failed, progress.done + progress.failed + progress.pending));
+  throw SweepFailure(fmt::format(
+      "{} of {} runs failed; results.csv has their errors. The same command tries them again",
+      progress.failed, progress.done + progress.failed + progress.pending));
 }
 
 void sweep(const SweepArguments& arguments) {
@@ -163,14 +161,15 @@ Command sweep_command(const CommandContext&) {
   const auto a = std::make_shared<SweepArguments>();
   return {
       "sweep",
-      "Run a job file with many values and put the results into one table.",
+      "Run a job file with many settings and collect the results in one table.",
       {Option{"sweep", &a->sweep_file, "The sweep file (configs/README.md)."}.required(),
-       {"--list", &a->list, "Number the points and say what they would take; run nothing."},
-       {"--only", &a->only, "Numbers of points, such as 3,7-9."},
+       {"--list", &a->list, "List the points with their numbers and predicted sizes; run nothing."},
+       {"--only", &a->only, "Run only these points, such as 3,7-9."},
        {"--shard", &a->shard,
-        "i/n, i from 0: every n-th point. Not needed where processes share the output folder: "
-        "each then takes what nobody works on."},
-       progress_option(a->progress, "auto, tty (last line redrawn), plain (a line a run), none."),
+        "i/n, with i from 0: run every n-th point. Not needed if the processes share the output "
+        "folder: each then takes the next free point."},
+       progress_option(a->progress,
+                       "auto, tty (redraws the last line), plain (one line per run), none."),
        {"--quiet,-q", &a->quiet, "No progress, notes or warnings on stderr."},
        json_option(a->json, "Print points and results as JSON.")},
       "  calque sweep configs/sweep.yaml --list\n"

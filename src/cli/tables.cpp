@@ -122,7 +122,7 @@ using Align = TextTable::Align;
 
 std::string activations_text(const forecast::MemoryPlan& plan) {
   if (plan.activation_file_bytes == 0) return "all activations in memory";
-  return fmt::format("activations: up to {} in files, which need that much disk",
+  return fmt::format("up to {} of activations in files, which need that much disk space",
                      bytes_text(plan.activation_file_bytes));
 }
 
@@ -132,8 +132,8 @@ std::string memory_text(const forecast::MemoryPlan& plan) {
   if (plan.stages.empty()) return "";
   TextTable table({{"memory of stage", Align::kLeft},
                    {"peak"},
-                   {"of it activations"},
-                   {"most of the rest", Align::kLeft}});
+                   {"activations"},
+                   {"largest other item", Align::kLeft}});
   for (const forecast::MemoryPlan::Stage& stage : plan.stages)
     table.add({stage.stage, bytes_text(stage.peak_bytes()), bytes_text(stage.activation_ram_bytes),
                fmt::format("{} {}", bytes_text(stage.items.front().bytes),
@@ -224,13 +224,14 @@ std::string results_table(const record::Report& report) {
 }
 
 std::string explanation(const record::Report& report) {
-  std::string text = "bits/weight counts everything: embeddings, head, scales, norms.\n";
+  std::string text = "bits/weight counts all tensors: embeddings, head, scales, norms.\n";
   if (report.evaluations.empty()) return text;
   const record::EvaluationReport& first = report.evaluations.front();
-  return text + fmt::format("ppl: {} predictions{}, {}. KL in nats, original against artifact.\n{}",
-                            first.reference().perplexity_hf.predictions,
-                            several_texts(report.evaluations) ? " on " + first.text : "",
-                            shown_predictions(first), further_results(report.evaluations));
+  return text + fmt::format(
+                    "ppl: {} predictions{}, {}. KL in nats, from the original to the artifact.\n{}",
+                    first.reference().perplexity_hf.predictions,
+                    several_texts(report.evaluations) ? " on " + first.text : "",
+                    shown_predictions(first), further_results(report.evaluations));
 }
 
 // Shows the stages' measured peaks next to the planned ones, if any stage was measured.

@@ -64,21 +64,22 @@ void tokenize(const TokenizeArguments& arguments) {
 
 Command tokenize_command(const CommandContext&) {
   const auto a = std::make_shared<TokenizeArguments>();
-  return {
-      "tokenize",
-      "Token ids of a text.",
-      {Option{"--tokenizer", &a->tokenizer,
-              "Folder with tokenizer.json or tokenizer.model, or GGUF file."}
-           .required(),
-       Option{"--text", &a->file, "Text file (also .gz, .zst): count and first ids."}.alternative(),
-       Option{"--string", &a->string, "The text itself: every id."}.alternative(),
-       {"--special", &a->special, "Text that spells a special token becomes that token."},
-       {"--add-special", &a->add_special,
-        "With the tokens that the tokenizer puts around a sequence (BOS, EOS)."},
-       json_option(a->json, "Print all ids as a JSON array.")},
-      "  calque tokenize --tokenizer tests/models/demo --string \"Once upon a time\"\n"
-      "  calque tokenize --tokenizer tests/models/demo --text book.txt --json",
-      [a] { tokenize(*a); }};
+  return {"tokenize",
+          "Print the token ids of a text.",
+          {Option{"--tokenizer", &a->tokenizer,
+                  "Folder with tokenizer.json or tokenizer.model, or a GGUF file."}
+               .required(),
+           Option{"--text", &a->file,
+                  "Text file (also .gz, .zst); prints the number of ids and the first ones."}
+               .alternative(),
+           Option{"--string", &a->string, "The text itself; prints every id."}.alternative(),
+           {"--special", &a->special, "Treat text that spells a special token as that token."},
+           {"--add-special", &a->add_special,
+            "Include the tokens that the tokenizer puts around a sequence (BOS, EOS)."},
+           json_option(a->json, "Print all ids as a JSON array.")},
+          "  calque tokenize --tokenizer tests/models/demo --string \"Once upon a time\"\n"
+          "  calque tokenize --tokenizer tests/models/demo --text book.txt --json",
+          [a] { tokenize(*a); }};
 }
 
 }  // namespace calque::cli

@@ -77,12 +77,13 @@ Command validate_command(const CommandContext&) {
   const auto a = std::make_shared<ValidateArguments>();
   return {
       "validate",
-      "Check a job without computing anything; say what it would write.",
+      "Check a job without computing anything, and show what it would write.",
       {job_file_option(a->job_file),
-       set_option(a->overrides, "KEY.PATH=VALUE: as for 'calque run'. May be repeated."),
+       set_option(a->overrides, "KEY.PATH=VALUE, as for 'calque run'. May be repeated."),
        json_option(a->json, "Print the plan of every tensor as JSON."),
-       Option{"--resolved", &a->resolved, "Print the job with every default."}.without("--json"),
-       Option{"--tensors", &a->tensors, "List what every tensor is stored as."}.without("--json")},
+       Option{"--resolved", &a->resolved, "Print the job file with every default filled in."}
+           .without("--json"),
+       Option{"--tensors", &a->tensors, "List the stored type of every tensor."}.without("--json")},
       "  calque validate configs/demo.yaml\n"
       "  calque validate job.yaml --set quantization.group_size=64",
       [a] { validate(*a); }};

@@ -72,10 +72,10 @@ void verify(const VerifyArguments& arguments) {
 Command verify_command(const CommandContext&) {
   const auto a = std::make_shared<VerifyArguments>();
   return {"verify",
-          "Check an artifact: checksums, index, settings, values, and a short run.",
-          {Option{"artifact", &a->artifact, "Folder of safetensors, or GGUF file."}.required(),
+          "Check an artifact: checksums, index, settings, values, and a short run of the model.",
+          {Option{"artifact", &a->artifact, "Quantized folder or GGUF file."}.required(),
            {"--reference", &a->reference,
-            "The original: its KL divergence on a short prompt is printed, too."},
+            "The original model; also prints the KL divergence from it on a short prompt."},
            threads_option(a->threads),
            json_option(a->json, "Print the findings as JSON.")},
           "  calque verify out/demo-GPTQ-Int4\n"

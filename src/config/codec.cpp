@@ -213,11 +213,11 @@ Codec<std::int64_t> group_size() {
     std::int64_t candidate = 0;
     Problem problem = size.parse(node, folder, candidate);
     if (problem.empty() && candidate == 0)
-      problem = {kOutOfRange, "must be -1 (one group a row) or 1 or more, not 0"};
+      problem = {kOutOfRange, "must be -1 (one group per row) or 1 or more, not 0"};
     if (problem.empty()) value = candidate;
     return problem;
   };
-  return {"-1 (one group a row), or an integer, 1 or more", parse, size.show};
+  return {"-1 (one group per row), or an integer, 1 or more", parse, size.show};
 }
 
 Codec<double> number(double least, double most) {

@@ -47,13 +47,12 @@ struct RetiredKey {
 };
 
 constexpr std::array kRetiredKeys{
-    RetiredKey{
-        "quantization.block_size",
-        "Columns go in blocks of 128: other sizes change results by rounding alone, and time "
-        "by a few per cent. Remove it"},
+    RetiredKey{"quantization.block_size",
+               "Columns are processed in blocks of 128; other sizes change the time by a few "
+               "percent, and results only by rounding. Remove it"},
     RetiredKey{"quantization.awq.clip",
                "Write 'scale_rule: block_search' in quantization for clip: true (with transform: "
-               "awq that is what 'auto' means), 'scale_rule: search' for clip: false"},
+               "awq, 'auto' means the same), 'scale_rule: search' for clip: false"},
     RetiredKey{"evaluate.text", "Write 'texts: [{{text: {0}}}]' in evaluate"},
     RetiredKey{"evaluate.tokens", "Write 'texts: [{{tokens: {0}}}]' in evaluate"},
     RetiredKey{"evaluate.kv_cache.type", "Write 'k_type: {0}, v_type: {0}'"},
@@ -94,13 +93,13 @@ std::string foreign_key_hint(std::string_view key, const std::string& value) {
   if (key == "desc_act")
     return fmt::format(
         "'desc_act' belongs to a gptq export, where it stores groups in activation order (g_idx, "
-        "slower kernels). Write 'act_order: {}' in quantization for the order alone",
+        "slower kernels). For the rounding order alone, write 'act_order: {}' in quantization",
         value == "false" ? "false" : "true");
   if (key == "iters")
-    return "'iters' is AutoRound's name; the methods here do not iterate. Remove it";
+    return "'iters' is AutoRound's name; calque's methods do not iterate. Remove it";
   if (key == "blocksize")
-    return "'blocksize' is GPTQ's name; columns go in blocks of 128 here, which only changes time. "
-           "Remove it";
+    return "'blocksize' is GPTQ's name. calque processes columns in blocks of 128; the size "
+           "affects only the time. Remove it";
   for (const ForeignKey& foreign : kForeignKeys)
     if (foreign.name == key)
       return fmt::format("'{}' is {} name. Write '{}' in {}", key, foreign.whose,

@@ -46,7 +46,7 @@ YamlNode* item_of(YamlNode& list, const std::string& part, const Mark& mark,
                   Diagnostics& diagnostics) {
   const auto index = index_of(part);
   if (!index || *index > list.items.size()) {
-    diagnostics.add(mark, {"E101", fmt::format("'{}' is no place in a list of {}: use 0 to {}",
+    diagnostics.add(mark, {"E101", fmt::format("'{}' is not an index of a list of {}: use 0 to {}",
                                                part, list.items.size(), list.items.size())});
     return nullptr;
   }
@@ -70,8 +70,7 @@ YamlNode* descend(YamlNode& node, const std::string& part, const Mark& mark,
   if (node.is_null()) node.kind = index_of(part) ? Kind::kList : Kind::kMap;
   if (node.kind == Kind::kList) return item_of(node, part, mark, diagnostics);
   if (node.kind == Kind::kMap) return value_of(node, part, mark);
-  diagnostics.add(
-      mark, {"E105", fmt::format("there is nothing called '{}' inside {}", part, describe(node))});
+  diagnostics.add(mark, {"E105", fmt::format("there is no '{}' inside {}", part, describe(node))});
   return nullptr;
 }
 
@@ -266,8 +265,7 @@ void JobReader::refuse_unknown(const YamlEntry& entry, const Section& section) {
 void JobReader::refuse_inapplicable(const std::vector<Given>& given, const void* target) {
   for (const auto& [key, entry] : given) {
     if (!key->applies || key->applies(target) || entry->value.is_null()) continue;
-    diagnostics_.add(entry->mark, {"E109", fmt::format("'{}' only means something with {}. "
-                                                       "Remove it here.",
+    diagnostics_.add(entry->mark, {"E109", fmt::format("'{}' only applies with {}. Remove it here.",
                                                        key->name, key->applies_when)});
   }
 }
@@ -275,11 +273,10 @@ void JobReader::refuse_inapplicable(const std::vector<Given>& given, const void*
 void JobReader::refuse_contradictions(const std::vector<Given>& given, const void* target) {
   for (const auto& [key, entry] : given)
     if (key->shorthand && key->show && key->show(target) != entry->value.text)
-      diagnostics_.add(
-          entry->mark,
-          {"E109", fmt::format("'{}: {}' and the keys beside it that it stands for disagree: they "
-                               "make it {}. Remove it or them.",
-                               key->name, entry->value.text, key->show(target))});
+      diagnostics_.add(entry->mark,
+                       {"E109", fmt::format("'{}: {}' contradicts the keys that it is short for, "
+                                            "which say {}. Remove one or the other.",
+                                            key->name, entry->value.text, key->show(target))});
 }
 
 void JobReader::require_all(const YamlNode& map, const Mark& mark, const Section& section) {

@@ -21,7 +21,7 @@ Key version_key() {
   result.doc = "Version of the job file's format.";
   result.store = [](const YamlNode& node, const std::filesystem::path&, void*) -> Problem {
     if (node.kind == YamlNode::Kind::kScalar && !node.quoted && node.text == "1") return {};
-    return {"E110", fmt::format("must be 1, the only version there is, not {}", describe(node))};
+    return {"E110", fmt::format("must be 1, the only version, not {}", describe(node))};
   };
   result.show = [](const void*) { return "1"; };
   return result;
@@ -33,7 +33,7 @@ Section top_level() {
   one(s, [](auto& job) { return &job; });
   s.keys = {
       version_key(),
-      with_default(key("name", folder_name(), &Job::name, "Name of the job, in reports."),
+      with_default(key("name", folder_name(), &Job::name, "Name of the job in reports."),
                    "`<model folder>-<method>-<bits>bit`"),
       with_default(key("run_dir", path(), &Job::run_dir,
                        "Folder for the record of the run: `job.resolved.yaml`, "
@@ -47,16 +47,15 @@ Section top_level() {
 Section model_section() {
   Section s;
   s.path = "model";
-  s.doc = "What is quantized.";
+  s.doc = "The model to quantize.";
   s.presence = Presence::kRequired;
   one(s, [](auto& job) { return &job.model; });
   s.keys = {
-      required(key(
-          "path", path(), &ModelSettings::path,
-          "Hugging Face folder: `config.json`, `*.safetensors`, tokenizer files; or a GGUF file, "
-          "for exports to GGUF.")),
+      required(key("path", path(), &ModelSettings::path,
+                   "Hugging Face folder with `config.json`, `*.safetensors` and tokenizer files; "
+                   "or a GGUF file, for exports to GGUF.")),
       key("allow_requantize", boolean(), &ModelSettings::allow_requantize,
-          "Take a GGUF file that is quantized already: what it lost stays lost."),
+          "Accept a GGUF file that is already quantized; its losses remain."),
   };
   return s;
 }
@@ -69,30 +68,30 @@ Section calibration_section() {
   Section s;
   s.path = "calibration";
   s.doc =
-      "What the model reads while its linears' inputs are measured. Give `sources` or `tokens`; "
-      "method `rtn` needs neither.";
+      "Text that the model reads while the inputs of its linears are measured. Give `sources` or "
+      "`tokens`; method `rtn` needs neither.";
   one(s, [](auto& job) { return &job.calibration; });
   s.keys = {
       key("n_samples", integer(1), &S::packing, &text::PackingOptions::n_samples,
-          "Rows, exactly: fewer available is an error."),
+          "Number of rows; it is an error if fewer are available."),
       key("seqlen", integer(1, 1 << 20), &S::packing, &text::PackingOptions::seqlen,
-          "Tokens a row."),
+          "Tokens per row."),
       key("seed", seed(), &S::packing, &text::PackingOptions::seed,
-          "Decides which rows of the text are taken."),
+          "Seed of the selection of rows."),
       key("packing", choice<text::Packing>({std::begin(packings), std::end(packings)}), &S::packing,
           &text::PackingOptions::packing,
-          "`concat`: documents joined and cut into full rows; `truncate`: one row a document "
-          "that is long enough; `pad`: one row a document."),
+          "`concat`: join documents and cut them into full rows; `truncate`: one row per document "
+          "that is long enough; `pad`: one row per document, padded."),
       key("add_bos", boolean(), &S::packing, &text::PackingOptions::add_bos,
-          "Begin every row with what the tokenizer puts first (BOS); never twice."),
+          "Begin every row with the tokens that the tokenizer puts first (BOS), but never twice."),
       key("parse_special", boolean(), &S::packing, &text::PackingOptions::parse_special,
-          "Text that spells a special token becomes that token."),
+          "Treat text that spells a special token as that token."),
       key("tokens", or_empty(path()), &S::tokens,
-          "Token ids made elsewhere (`.safetensors`), instead of `sources`."),
+          "File of token ids (`.safetensors`), instead of `sources`."),
       key("save_imatrix", or_empty(path()), &S::save_imatrix,
-          "File for what is measured, as llama.cpp's importance matrix (`*.dat`: its older format, "
-          "else GGUF). With `propagate_error` these are inputs of the model as quantized so far; "
-          "`calque imatrix` measures the original's."),
+          "Output file for the measured importance matrix, for llama.cpp (`*.dat`: its older "
+          "format, else GGUF). With `propagate_error` it describes the partly quantized model; "
+          "`calque imatrix` measures the original."),
   };
   return s;
 }
@@ -101,14 +100,14 @@ Section sources_section() {
   using S = text::TextSource;
   Section s;
   s.path = "calibration.sources";
-  s.doc = "Text files, each also compressed (`.gz`, `.zst`).";
+  s.doc = "Text files, optionally compressed (`.gz`, `.zst`).";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return &job.calibration.sources; });
   s.keys = {
       required(key("path", path(), &S::path, "`.txt` or `.jsonl` file.")),
-      key("text_column", text(), &S::text_column, "`.jsonl`: the key that holds the text."),
+      key("text_column", text(), &S::text_column, "`.jsonl`: key that holds the text."),
       key("split_on", or_null(text()), &S::split_on,
-          "`.txt`: what separates documents; null: the file is one document."),
+          "`.txt`: separator between documents; null: the file is one document."),
       key("weight", number(0, 1e9), &S::weight,
           "Share of the rows; sources without a weight (0) share the rest equally."),
   };
@@ -119,24 +118,24 @@ Section runtime_section() {
   using S = job::RuntimeSettings;
   Section s;
   s.path = "runtime";
-  s.doc = "Where and how the work is done. Results do not depend on `threads` or `max_ram`.";
+  s.doc = "Devices, precision and limits. Results do not depend on `threads` or `max_ram`.";
   one(s, [](auto& job) { return &job.runtime; });
   s.keys = {
       key("threads", count_or_auto(), &S::threads,
-          "CPU threads; `auto`: all that the process may use."),
+          "Number of CPU threads; `auto`: all that the process may use."),
       key("forward_dtype", one_of({"auto", "float32", "bfloat16"}), &S::forward_dtype,
-          "Precision of the calibration forward pass; `auto`: bfloat16 on GPUs and where the "
-          "processor multiplies it natively."),
+          "Precision of the calibration forward pass; `auto`: bfloat16 on GPUs and on processors "
+          "that multiply it natively."),
       key("device", device(), &S::device,
-          "Where every stage runs that `stages` does not name; `auto`: on a GPU if this machine "
-          "has one that can do all that the stage needs, else `cpu`; `cuda` is `cuda:0`."),
+          "Device of every stage that `stages` does not name. `auto`: a GPU if this machine has "
+          "one that supports the stage, else `cpu`. `cuda` is `cuda:0`."),
       key("max_ram", byte_limit(), &S::max_ram,
-          "Memory that the job may take; activations beyond it go to files in `offload_dir`."),
+          "Limit on the memory of the job; activations beyond it go to files in `offload_dir`."),
       key("offload_dir", or_empty(path()), &S::offload_dir,
-          "Folder for activations that `max_ram` leaves no room for; null: `run_dir`."),
+          "Folder for activations that do not fit within `max_ram`; null: `run_dir`."),
       key("checkpoint", one_of({"auto", "block", "off"}), &S::checkpoint,
           "When finished blocks are saved in `run_dir`/state, for `calque resume`: after every "
-          "`block`, or as often as takes 3 % of the time (`auto`), or never."),
+          "block (`block`), as often as 3 % of the time allows (`auto`), or never (`off`)."),
   };
   return s;
 }
@@ -145,17 +144,17 @@ Section stages_section() {
   using S = job::StageDevices;
   Section s;
   s.path = "runtime.stages";
-  s.doc = "The device of single stages; null: as `runtime.device` says.";
+  s.doc = "Devices of single stages; null: `runtime.device`.";
   one(s, [](auto& job) { return &job.runtime.stages; });
   s.keys = {
       key("forward", or_empty(device()), &S::forward,
-          "The way of calibration and evaluation text through the model."),
+          "Forward passes of calibration and evaluation."),
       key("statistics", or_empty(device()), &S::statistics,
-          "Gram matrices of what the linears see."),
+          "Gram matrices of the linears' inputs."),
       key("transform", or_empty(device()), &S::transform,
-          "Search for channel scales; corrections for errors of earlier layers."),
+          "Search for channel scales; correction of errors of earlier layers."),
       key("quantize", or_empty(device()), &S::quantize, "Rounding."),
-      key("pack", or_empty(device()), &S::pack, "Codes into the words of the file."),
+      key("pack", or_empty(device()), &S::pack, "Packing codes into words."),
   };
   return s;
 }
@@ -165,28 +164,28 @@ Section evaluate_section() {
   Section s;
   s.path = "evaluate";
   s.doc =
-      "Perplexity of the original and of every artifact, read back from its files, and the KL "
-      "divergence between them. Without this section nothing is evaluated.";
+      "Measures the perplexity of the original and of every artifact, read back from its files, "
+      "and the KL divergence between them. Without this section nothing is evaluated.";
   s.presence = Presence::kOptional;
   s.open = [](Job& job) -> void* { return &job.evaluate.emplace(); };
   s.instances = [](const Job& job) {
     return job.evaluate ? std::vector<const void*>{&*job.evaluate} : std::vector<const void*>{};
   };
   s.keys = {
-      key("seqlen", integer(2, 1 << 20), &S::seqlen, "Tokens a window."),
+      key("seqlen", integer(2, 1 << 20), &S::seqlen, "Tokens per window."),
       key("windows", integer(0), &S::windows,
-          "Windows from the start of the text; 0: all full ones."),
+          "Number of windows, from the start of the text; 0: all full windows."),
       key("dtype", one_of({"auto", "float32", "bfloat16"}), &S::dtype,
           "Precision of the forward pass."),
       key("add_bos", or_auto(boolean()), &S::add_bos,
-          "Begin every window with a BOS, which is not scored; never twice. auto: what the "
-          "tokenizer puts first (often nothing); token ids are read as they were given."),
+          "Begin every window with a BOS, which is not scored, but never with two. `auto`: the "
+          "tokens that the tokenizer puts first (often none); token ids are used as given."),
       key("noise_floor", boolean(), &S::noise_floor,
-          "Measure the original once more, computed in bfloat16, against itself: below that "
-          "divergence nobody can tell models apart."),
+          "Also measure the original computed in bfloat16 against itself. Smaller divergences "
+          "cannot be told apart."),
       key("kv_cache_seqlens", lengths(), &S::kv_cache_seqlens,
-          "Lengths of the windows that `kv_cache` is measured in; 0: the longest that text and "
-          "model allow; `[]`: `seqlen` and 0. About as many tokens are read at each."),
+          "Window lengths for `kv_cache`; 0: the longest that text and model allow; `[]`: `seqlen` "
+          "and 0. Each length reads about the same number of tokens."),
   };
   return s;
 }
@@ -196,18 +195,19 @@ Section evaluate_texts_section() {
   Section s;
   s.path = "evaluate.texts";
   s.doc =
-      "What is read: each text is measured by itself, since what a model loses depends on what it "
-      "reads. The first is the one that results show first.";
+      "Texts to evaluate on. Each is measured separately, because the loss depends on the text. "
+      "The first is the main one in results.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return in_evaluation(job, &EvaluationSettings::texts); });
   s.keys = {
       key("name", or_empty(text()), &S::name,
-          "Letters, digits, `-` and `_`; null: the file's name without its ending."),
+          "Name in results: letters, digits, `-` and `_`; null: the file's name without its "
+          "extension."),
       key("text", or_empty(path()), &S::text, "Text file, read as one document."),
       key("tokens", or_empty(path()), &S::tokens,
-          "Token ids made elsewhere (`.safetensors`), instead of `text`."),
+          "File of token ids (`.safetensors`), instead of `text`."),
       key("windows", or_null(integer(0)), &S::windows,
-          "Windows of this text; null: as many as `evaluate.windows` says."),
+          "Number of windows of this text; null: `evaluate.windows`."),
   };
   return s;
 }
@@ -218,18 +218,18 @@ Section kv_cache_section() {
   Section s;
   s.path = "evaluate.kv_cache";
   s.doc =
-      "Precisions of the key/value cache, each measured on the original and on every artifact: "
-      "keys (after the rotary embedding) and values are rounded and back before attention uses "
-      "them. q8_0, q5_1 and q4_0 are llama.cpp's, bit for bit; fp8 is e4m3 with scale 1, vLLM's "
+      "Types of the key/value cache, each measured on the original and on every artifact: keys "
+      "(after the rotary embedding) and values are rounded to the type before attention uses them. "
+      "q8_0, q5_1 and q4_0 match llama.cpp bit for bit; fp8 is e4m3 with scale 1, as in vLLM "
       "without scales.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return in_evaluation(job, &EvaluationSettings::kv_cache); });
   s.keys = {
-      key("name", or_empty(text()), &S::name, "In results; null: made from the types and layers."),
-      key("k_type", or_empty(one_of(types)), &S::k_type, "Of keys; null: as computed."),
-      key("v_type", or_empty(one_of(types)), &S::v_type, "Of values; null: as computed."),
+      key("name", or_empty(text()), &S::name, "Name in results; null: made from types and layers."),
+      key("k_type", or_empty(one_of(types)), &S::k_type, "Type of keys; null: not rounded."),
+      key("v_type", or_empty(one_of(types)), &S::v_type, "Type of values; null: not rounded."),
       key("layers", or_empty(text()), &S::layers,
-          "Layers that are rounded, such as `0-3,7`, from 0; null: all."),
+          "Layers whose cache is rounded, such as `0-3,7`, counted from 0; null: all."),
   };
   return s;
 }
@@ -238,17 +238,18 @@ Section publish_section() {
   using S = job::PublishSettings;
   Section s;
   s.path = "publish";
-  s.doc = "What goes into a folder beside the weights, so that it can be uploaded as it is.";
+  s.doc = "Files added to an exported folder so that it can be uploaded as it is.";
   one(s, [](auto& job) { return &job.publish; });
   s.keys = {
       key("model_card", boolean(), &S::model_card,
-          "`README.md` with measured numbers, how to run it, and this job."),
+          "Write `README.md` with measured results, how to run the model, and this job."),
       key("base_model", or_empty(text()), &S::base_model,
-          "Name of the original on a model hub, `org/name`; null: the folder's name."),
+          "Name of the original model on a model hub, `org/name`; null: the folder's name."),
       key("license", text(), &S::license,
-          "Licence identifier; `inherit`: what the model's folder says."),
-      key("quantized_by", or_empty(text()), &S::quantized_by, "Who made it."),
-      key("checksums", boolean(), &S::checksums, "`SHA256SUMS` of every file."),
+          "License identifier; `inherit`: as stated in the model's folder."),
+      key("quantized_by", or_empty(text()), &S::quantized_by,
+          "Name of the person or organization that quantized the model."),
+      key("checksums", boolean(), &S::checksums, "Write `SHA256SUMS` of all files."),
   };
   return s;
 }

@@ -59,7 +59,7 @@ Section export_section() {
   using S = formats::ExportRequest;
   Section s;
   s.path = "export";
-  s.doc = "What is written. Exports that need the same rounding share one pass over the model.";
+  s.doc = "Files to write. Exports that need the same rounding share one pass over the model.";
   s.presence = Presence::kRequired;
   many(s, [](auto& job) { return &job.exports; });
   const auto gguf_only = only_of<is_gguf>;
@@ -67,61 +67,54 @@ Section export_section() {
   s.keys = {
       required(
           key("format", one_of(names_where(any_format)), &S::format, "Format of the artifact.")),
-      required(key("path", path(), &S::path, "The folder; gguf: the file.")),
+      required(key("path", path(), &S::path, "Output folder; gguf: output file.")),
       key("overwrite", boolean(), &S::overwrite,
-          "Replace what is there; false: what is there is an error."),
+          "Replace existing files; false: an existing file is an error."),
       only_of<has_versions>(
           key("checkpoint_format", one_of(checkpoint_formats()), &S::checkpoint_format,
-              "How zero points are stored; `auto`: gptq when symmetric, else gptq_v2.")),
-      only_of<has_desc_act>(
-          key("desc_act", boolean(), &S::desc_act,
-              "Groups in the order of activations, with a g_idx: slower kernels, and tensor "
-              "parallelism is limited.")),
-      folders_only(key(
-          "scale_dtype", one_of({"auto", "float16", "bfloat16"}), &S::scale_dtype,
-          "Numbers that scales may be; `auto`: float16, compressed-tensors the model's. Exports "
-          "with the same grid and scale_dtype share one pass.")),
+              "Storage of zero points; `auto`: gptq if symmetric, else gptq_v2.")),
+      only_of<has_desc_act>(key("desc_act", boolean(), &S::desc_act,
+                                "Form groups in activation order and store g_idx. Kernels are "
+                                "slower, and tensor parallelism is limited.")),
+      folders_only(key("scale_dtype", one_of({"auto", "float16", "bfloat16"}), &S::scale_dtype,
+                       "Data type of scales; `auto`: float16, for compressed-tensors the model's. "
+                       "Exports with the same grid and scale_dtype share one pass.")),
       folders_only(key("require", requirements(), &S::require,
-                       "Refuse a plan that vLLM cannot load, at these tensor-parallel sizes.")),
+                       "Refuse a plan that vLLM cannot load at these tensor-parallel sizes.")),
       folders_only(key("max_shard_size", byte_size(), &S::max_shard_bytes,
-                       "Largest weights file; more is split.")),
+                       "Maximum size of a weights file; larger exports are split.")),
       gguf_only(key(
           "type", text(), &S::type,
           "One type, or one of llama.cpp's mixes of types: Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, "
           "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4, MXFP4_MOE "
           "(MXFP4 for stacked experts, else Q8_0), Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, F32. "
-          "The older types (Q4_0 to Q8_0) are rounded as llama.cpp rounds them with `method: rtn`, "
-          "by calque's own rules with any other.")),
-      gguf_only(key(
-          "embedding_type", text(), &S::embedding_type,
-          "Type of the embedding, when `type` is quantized; `auto`: what the mix says (the type "
-          "itself; Q4_K for TQ1_0 and TQ2_0, Q8_0 for MXFP4). A tied embedding is the output head, "
-          "too, and this key is the stronger one.")),
-      gguf_only(
-          key("output_type", text(), &S::output_type,
-              "Type of the output head, when `type` is quantized; `auto`: what the mix says (Q6_K; "
-              "Q8_0 for Q8_0, MXFP4, MXFP4_MOE).")),
-      gguf_only(key(
-          "tensor_types", tensor_types(), &S::tensor_types,
-          "Types of single matrices: `match` is a regular expression, searched for anywhere in the "
-          "name that the matrix has in the file (`blk.0.ffn_down.weight`), `type` one type, not a "
-          "mix. The first rule that matches decides, before the mix; `embedding_type` and "
-          "`output_type` come before the rules.")),
-      gguf_only(
-          key("pure", boolean(), &S::pure,
-              "No mix: every matrix takes the type that `type` stands for (Q4_K_M: Q4_K), but for "
-              "what `tensor_types`, `embedding_type` and `output_type` say.")),
-      gguf_only(key(
-          "on_shape_fallback", one_of({"refuse", "allow"}), &S::on_shape_fallback,
-          "Rows that are not whole blocks of 256: refuse them, or allow what llama.cpp stores them "
-          "as instead (Q4_K: Q5_0).")),
+          "With `method: rtn` the older types (Q4_0 to Q8_0) are rounded as in llama.cpp, with any "
+          "other method by calque's own rules.")),
+      gguf_only(key("embedding_type", text(), &S::embedding_type,
+                    "Type of the embedding if `type` is quantized; `auto`: as in the mix (the type "
+                    "itself; Q4_K for TQ1_0 and TQ2_0, Q8_0 for MXFP4). A tied embedding is also "
+                    "the output head; this key then takes precedence.")),
+      gguf_only(key("output_type", text(), &S::output_type,
+                    "Type of the output head if `type` is quantized; `auto`: as in the mix (Q6_K; "
+                    "Q8_0 for Q8_0, MXFP4, MXFP4_MOE).")),
+      gguf_only(key("tensor_types", tensor_types(), &S::tensor_types,
+                    "Types of single matrices. `match` is a regular expression that is searched "
+                    "for anywhere in the matrix's name in the file (`blk.0.ffn_down.weight`); "
+                    "`type` is a single type, not a mix. The first matching rule overrides the "
+                    "mix; `embedding_type` and `output_type` override the rules.")),
+      gguf_only(key("pure", boolean(), &S::pure,
+                    "No mix: every matrix takes the base type of `type` (Q4_K for Q4_K_M), except "
+                    "as `tensor_types`, `embedding_type` and `output_type` say.")),
+      gguf_only(key("on_shape_fallback", one_of({"refuse", "allow"}), &S::on_shape_fallback,
+                    "For rows that are not whole blocks of 256: refuse the export, or allow the "
+                    "type that llama.cpp uses instead (Q5_0 for Q4_K).")),
       gguf_only(
           key("split_max_size", or_empty(byte_size()), &S::split_max_bytes,
-              "Largest file; more is split into `NAME-00001-of-0000N.gguf`, of which llama.cpp is "
-              "given the first. Ollama does not load split files. null: one file.")),
+              "Maximum size of a file; larger exports are split into `NAME-00001-of-0000N.gguf`. "
+              "Give llama.cpp the first one; Ollama does not load split files. null: one file.")),
       gguf_only(key("pre", or_empty(text()), &S::pre,
-                    "Name of the pre-tokenizer (`tokenizer.ggml.pre`), if it is not found from "
-                    "the tokenizer's content.")),
+                    "Name of the pre-tokenizer (`tokenizer.ggml.pre`), if it cannot be derived "
+                    "from the tokenizer.")),
   };
   return s;
 }

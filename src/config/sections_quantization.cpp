@@ -46,7 +46,7 @@ Key method_key() {
   result.default_value = QuantizationSettings().method();
   result.doc =
       "Short for `transform` and `rounding`: " + summaries(methods) +
-      fmt::format(", then `{}`. With `rounding` beside it, the method is the transform alone.",
+      fmt::format(", then `{}`. If `rounding` is given as well, `method` sets only the transform.",
                   QuantizationSettings().rounding->name);
   const Codec<std::string> codec = one_of(std::move(names));
   result.type = codec.type;
@@ -94,51 +94,53 @@ Section quantization_section() {
   Section s;
   s.path = "quantization";
   s.doc =
-      "How values are chosen. `bits`, `group_size` and `sym` are for folders of safetensors; GGUF "
-      "types bring their own.";
+      "How weights are quantized. `bits`, `group_size` and `sym` apply to folders of safetensors; "
+      "GGUF types define their own.";
   one(s, [](auto& job) { return &job.quantization; });
   s.keys = {
       method_key(),
       key("transform", row_of(quant::transforms()), &S::transform,
-          "What is done to channels before rounding; " + summaries(values_of(quant::transforms())) +
-              "."),
+          "Transform of the channels before rounding; " +
+              summaries(values_of(quant::transforms())) + "."),
       key("rounding", row_of(quant::roundings()), &S::rounding,
-          "How values are rounded then; " + summaries(values_of(quant::roundings())) + "."),
+          "Rounding of the values; " + summaries(values_of(quant::roundings())) + "."),
       key("bits", small_integer(2, 8), &S::grid, &formats::QuantizationRequest::bits,
-          "Bits of a code; formats hold some of these (gptq: 2, 3, 4, 8; compressed-tensors: 4, 8; "
+          "Bits per weight, without scales; formats support some of these (gptq: 2, 3, 4, 8; "
+          "compressed-tensors: 4, 8; "
           "awq: 4)."),
       key("group_size", group_size(), &S::grid, &formats::QuantizationRequest::group_size,
-          "Inputs that share a scale."),
+          "Number of consecutive inputs that share a scale."),
       key("sym", boolean(), &S::grid, &formats::QuantizationRequest::sym,
-          "Symmetric: no zero points."),
+          "Symmetric grid, without zero points."),
       key("scale_rule", or_auto(choice<ScaleRule>(rules)), &S::scale_rule,
-          "A group's scale: from its extremes (`minmax`), with the largest magnitude on the "
-          "outermost code (`full_range`), the best of candidates under the inputs' mean squares "
-          "(`search`), or under the group's block of the Gram matrix (`block_search`); `auto`: "
-          "`search`, behind channel scales `block_search`."),
+          "How a group's scale is chosen: from its extremes (`minmax`); with the largest magnitude "
+          "on the outermost code (`full_range`); as the best of several candidates, with errors "
+          "weighted by the inputs' mean squares (`search`) or by the group's block of the Gram "
+          "matrix (`block_search`). `auto`: `search`, with channel scales `block_search`."),
       key("act_order", boolean(), &S::options, &quant::RoundingOptions::act_order,
-          "gptq: visit columns by falling activation; groups stay consecutive, so it costs "
-          "nothing when the model is used."),
+          "gptq: round columns in order of falling activation. Groups stay consecutive, so it "
+          "costs nothing at inference."),
       key("damp_percent", number(0, 1), &S::options, &quant::RoundingOptions::damp_percent,
-          "gptq: added to the Hessian's diagonal, as a share of its mean (0.01 is 1 %)."),
+          "gptq: damping added to the Hessian's diagonal, as a fraction of its mean (0.01 is 1 "
+          "%)."),
       key("damp_auto_increment", number(0, 1), &S::options,
           &quant::RoundingOptions::damp_auto_increment,
-          "gptq: first increase of `damp_percent` when the Hessian is not positive definite, "
-          "doubled each time; 0: no retries."),
+          "gptq: first increase of `damp_percent` if the Hessian is not positive definite, doubled "
+          "on each retry; 0: no retries."),
       key("refine_passes", small_integer(0, 1000), &S::options,
           &quant::RoundingOptions::refine_passes,
-          "gptq: passes over the codes and scales after rounding; each lowers the error or leaves "
-          "it."),
+          "gptq: passes that refine codes and scales after rounding; none can raise the error."),
       key("propagate_error", boolean(), &S::propagate_error,
-          "Measure later layers behind the already quantized ones; false: behind the original "
-          "ones."),
+          "Measure the inputs of each layer after quantizing the layers before it; false: use the "
+          "original model throughout."),
       key("upstream_correction", or_auto(number(0, 1)), &S::upstream_correction,
-          "gptq: how much of the error of earlier layers each linear makes up for, by the original "
-          "model running beside: twice the forward pass. `auto`: 1 where codes have less than 4 "
-          "bits, else 0."),
+          "gptq: share of the earlier layers' error that each linear compensates. Needs a second "
+          "forward pass, through the original model. `auto`: 1 if codes have fewer than 4 bits, "
+          "else 0."),
       key("imatrix", or_empty(path()), &S::imatrix,
-          "Importance matrix of `calque imatrix` or llama-imatrix, instead of calibration text: "
-          "method `rtn`, exports to GGUF; the files are those of `llama-quantize --imatrix`."),
+          "Importance matrix from `calque imatrix` or llama-imatrix, used instead of calibration "
+          "text. Only with method `rtn` and exports to GGUF; gives the same files as "
+          "`llama-quantize --imatrix`."),
   };
   return s;
 }
@@ -149,16 +151,18 @@ Section awq_section() {
                                                       {"output", quant::AwqLoss::kOutput}};
   Section s;
   s.path = "quantization.awq";
-  s.doc = "Channel scales of `transform: awq`, folded into the norm or the linear before.";
+  s.doc =
+      "Search for the channel scales of `transform: awq`. The scales are folded into the preceding "
+      "norm or linear.";
   one(s, [](auto& job) { return &job.quantization; });
   s.keys = {
       earlier_rounding_key(),
       key("loss", choice<quant::AwqLoss>(losses), &S::awq, &quant::AwqOptions::loss,
-          "What the search makes small: the error of the linears' outputs, from their Gram matrix "
-          "(`gram`), or of the attention's and the MLP's as a whole, run for every candidate "
+          "Loss that the search minimizes: the error of the linears' outputs, from their Gram "
+          "matrix (`gram`), or of the whole attention's or MLP's output, run for every candidate "
           "(`output`, as in the paper)."),
       key("n_grid", small_integer(1, 1000), &S::awq, &quant::AwqOptions::n_grid,
-          "Ratios tried besides the identity."),
+          "Number of ratios tried, in addition to the identity."),
   };
   return s;
 }
@@ -168,20 +172,20 @@ Section rules_section() {
   Section s;
   s.path = "quantization.rules";
   s.doc =
-      "Settings for single modules, in folders of safetensors. Later rules patch earlier ones, key "
-      "by key. `lm_head` is left alone unless a rule says `skip: false`.";
+      "Settings for single modules in folders of safetensors. Later rules override earlier ones, "
+      "key by key. `lm_head` is not quantized unless a rule says `skip: false`.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return &job.quantization.grid.rules; });
   s.keys = {
       required(key("match", text(), &S::match,
                    "Module name (`model.layers.0.mlp.down_proj`), glob (`*.down_proj`), or regular "
-                   "expression (`re:.*\\.mlp\\.`, from the start of the name).")),
+                   "expression (`re:.*\\.mlp\\.`, anchored at the start of the name).")),
       key("bits", or_null(small_integer(2, 8)), &S::bits, "Bits of these modules."),
       key("group_size", or_null(group_size()), &S::group_size, "Group size of these modules."),
-      key("sym", or_null(boolean()), &S::sym, "Symmetric or not."),
-      key("skip", or_null(boolean()), &S::skip, "Leave these modules as they are."),
+      key("sym", or_null(boolean()), &S::sym, "Symmetric grid for these modules."),
+      key("skip", or_null(boolean()), &S::skip, "Do not quantize these modules."),
       key("allow_no_match", boolean(), &S::allow_no_match,
-          "A rule that matches nothing is an error otherwise."),
+          "Accept a rule that matches nothing, which is an error otherwise."),
   };
   return s;
 }
@@ -190,10 +194,10 @@ Section fallback_section() {
   using S = QuantizationSettings;
   Section s;
   s.path = "quantization.fallback";
-  s.doc = "When gptq cannot use a matrix's statistics, the matrix is rounded by rtn.";
+  s.doc = "If gptq cannot use the statistics of a matrix, it rounds the matrix by rtn.";
   one(s, [](auto& job) { return &job.quantization; });
   s.keys = {key("max_modules", integer(0), &S::fallback_max_modules,
-                "More matrices than this falling back fail the job.")};
+                "Number of matrices that may fall back; with more, the job fails.")};
   return s;
 }
 

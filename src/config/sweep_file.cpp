@@ -108,8 +108,9 @@ class SweepReader {
 
 SweepFile SweepReader::read(const YamlNode& root) {
   if (root.kind != Kind::kMap) {
-    diagnostics_.add(root.mark, {"E105", fmt::format("a sweep file is keys with values, not {}",
-                                                     describe(root))});
+    diagnostics_.add(root.mark,
+                     {"E105", fmt::format("a sweep file must be a section (key: value), not {}",
+                                          describe(root))});
     return {};
   }
   refuse_duplicates(root, diagnostics_);
@@ -248,10 +249,9 @@ void SweepReader::read_exclude(const YamlEntry& entry) {
     Exclusion exclusion;
     each_job_key(item, "exclude", [&](const YamlEntry& key, const std::string& path) {
       if (std::find(swept.begin(), swept.end(), path) == swept.end())
-        diagnostics_.add(key.mark,
-                         {"E182", fmt::format("exclude names '{}', which neither grid nor "
-                                              "paired changes; swept here: {}",
-                                              key.key, fmt::join(swept, ", "))});
+        diagnostics_.add(key.mark, {"E182", fmt::format("exclude uses '{}', which neither grid nor "
+                                                        "paired changes; swept here: {}",
+                                                        key.key, fmt::join(swept, ", "))});
       else
         exclusion.push_back({path, values(key, path, true)});
     });
@@ -291,9 +291,9 @@ std::optional<std::string> SweepReader::job_path(const YamlEntry& entry) {
     return std::nullopt;
   }
   if (is_reserved(path, *place)) {
-    diagnostics_.add(entry.mark, {"E183", fmt::format("'{}' is not for a sweep to set: every point "
-                                                      "has its own",
-                                                      entry.key)});
+    diagnostics_.add(
+        entry.mark,
+        {"E183", fmt::format("a sweep cannot set '{}': every point has its own", entry.key)});
     return std::nullopt;
   }
   return path;
@@ -302,7 +302,7 @@ std::optional<std::string> SweepReader::job_path(const YamlEntry& entry) {
 void SweepReader::claim(const std::string& path, const Mark& mark, const std::string& where) {
   const auto [place, is_new] = claimed_.try_emplace(path, Claim{where, mark});
   if (is_new) return;
-  diagnostics_.add(mark, {"E181", fmt::format("'{}' is given in {} already (line {})", path,
+  diagnostics_.add(mark, {"E181", fmt::format("'{}' is already given in {} (line {})", path,
                                               place->second.where, place->second.mark.line + 1)});
 }
 

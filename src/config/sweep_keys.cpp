@@ -39,35 +39,35 @@ const std::vector<SweepKey>& sweep_keys() {
       {"name", "text", "the file's name", "Name of the sweep."},
       {"base", "path", "", "The job file that every point starts from."},
       {"set", "keys with a value", "null",
-       "Keys of the job file with what every point has them at."},
+       "Keys of the job file and their values, the same for every point."},
       {"grid", "keys with a list of values", "null",
-       "Keys of the job file with the values they take: every combination is a point, the last key "
-       "changing fastest."},
+       "Keys of the job file, each with a list of values. Every combination is a point; the last "
+       "key changes fastest."},
       {"paired", "list of keys with a value", "null",
-       "Values that move together: each entry of the list is combined with the grid as a whole; "
-       "all entries set the same keys."},
+       "Values that change together: each entry of the list is combined with every point of the "
+       "grid. All entries set the same keys."},
       {"exclude", "list of keys with a value or a list", "null",
-       "Points that are left out: those for which every key of an entry has the value, or one of "
-       "the values, given here."},
+       "Points to leave out: those that have, for every key of an entry, the given value or one of "
+       "the given values."},
       {"replicates", "keys with a list of values", "null",
-       "Every point runs once for each value (usually `seed`); results are means, with a standard "
-       "deviation."},
+       "Run every point once for each value (usually of `seed`); results are means with standard "
+       "deviations."},
       {"share", "list of tokens, reference, statistics", "all that is exact",
-       "What points take over from each other: tokenized texts; the original's final hidden "
-       "states, for evaluation; statistics of the linears' inputs, which `propagate_error: false` "
-       "leaves the same from point to point (asked for with anything else: refused)."},
+       "Work that points share: tokenized texts (`tokens`); the original's final hidden states, "
+       "for evaluation (`reference`); statistics of the linears' inputs (`statistics`), only with "
+       "`propagate_error: false`, which keeps them the same for all points."},
       {"keep_artifacts", "none, pareto, all", "none",
-       "What stays of the points' artifacts once they are measured; `pareto`: those that no other "
-       "point beats in both bytes and KL divergence."},
+       "Artifacts to keep after they are measured; `pareto`: those that no other point beats in "
+       "both bytes and KL divergence."},
       {"on_failure", "continue, stop", "continue",
-       "After a point that failed. In either case the sweep ends with exit code 7, and the error "
-       "is in the table."},
+       "What to do after a failed point. In either case the sweep ends with exit code 7, and the "
+       "table has the error."},
       {"on_invalid", "refuse, skip", "refuse",
-       "Points that cannot work (a group size that does not divide): refuse the sweep before "
+       "For invalid points (such as a group size that does not divide): refuse the sweep before "
        "anything runs, or list them as failed."},
       {"output", "path", "runs/<name>",
-       "Folder of the sweep: `results.csv`, `runs.csv`, `points/`, `shared/`. Several processes "
-       "and machines may work in one."},
+       "Folder of the sweep, with `results.csv`, `runs.csv`, `points/` and `shared/`. Several "
+       "processes and machines may share one."},
   };
   return keys;
 }
@@ -125,7 +125,7 @@ std::vector<std::string> known_paths() {
 std::string sweep_key_reference() {
   std::string page =
       "### Sweep file\n\n"
-      "What `calque sweep` reads: one job file and the values to run it with.\n\n"
+      "The input of `calque sweep`: a job file and the values to run it with.\n\n"
       "| Key | Value | Default | Meaning |\n|---|---|---|---|\n";
   for (const SweepKey& key : sweep_keys()) {
     const std::string value = key.default_value.empty() ? "required"
@@ -135,7 +135,8 @@ std::string sweep_key_reference() {
     page += fmt::format("| `{}` | {} | {} | {} |\n", key.name, key.type, value, key.doc);
   }
   page +=
-      "\nKeys of the job file are named by their path, as for `--set`; these also shortly:\n\n"
+      "\nKeys of the job file are named by their path, as for `--set`. These also have short "
+      "names:\n\n"
       "| Short | Path |\n|---|---|\n";
   for (const ShortName& name : short_names())
     page += fmt::format("| `{}` | `{}` |\n", name.name, name.path);

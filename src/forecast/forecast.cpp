@@ -59,7 +59,7 @@ void warn_of_export(const job::Job& job, const formats::ExportPlan& plan, Warnin
   if (plan.request.desc_act) about("desc_act: kernels for activation-ordered groups are slower");
   add(job::missing_tokenizer(job, plan.request), warnings);
   add(job::unused_scales(job, plan), warnings);
-  if (!formats::files_at(plan.request).empty()) about("is there already and will be replaced");
+  if (!formats::files_at(plan.request).empty()) about("already exists and will be replaced");
 }
 
 void warn_of_precision(const job::Job& job, Warnings& warnings) {
@@ -67,9 +67,8 @@ void warn_of_precision(const job::Job& job, Warnings& warnings) {
   if (dtype == "auto") return;
   const forward::ComputeDType fast = forward::compute_dtype_from("auto");
   if (forward::compute_dtype_from(dtype) == fast) return;
-  add(fmt::format("runtime.forward_dtype: {} is the slower precision on this processor; {} is the "
-                  "faster",
-                  dtype, forward::name_of(fast)),
+  add(fmt::format("runtime.forward_dtype: {} is slower than {} on this processor", dtype,
+                  forward::name_of(fast)),
       warnings);
 }
 
@@ -81,8 +80,8 @@ void warn_of_few_tokens(const job::Job& job, const model::FamilySpec& family, Wa
     for (const model::SiteSpec& site : block.sites)
       if (site.expert < 0) widest = std::max(widest, site.features());
   if (tokens > 0 && tokens < widest)
-    add(fmt::format("calibration has {} tokens, and the widest linear {} inputs: its Hessian is "
-                    "singular, and damping decides",
+    add(fmt::format("calibration has {} tokens, but the widest linear has {} inputs: its Hessian "
+                    "is singular, and damping dominates",
                     tokens, widest),
         warnings);
 }
@@ -100,7 +99,7 @@ void warn_of_space(const std::filesystem::path& at, std::uint64_t needed, Warnin
   std::error_code failure;
   const auto space = std::filesystem::space(existing_parent(at), failure);
   if (failure || space.available >= needed) return;
-  add(fmt::format("{}: {:.2f} GiB are needed there, {:.2f} GiB are free", at.string(),
+  add(fmt::format("{}: {:.2f} GiB are needed, but only {:.2f} GiB are free", at.string(),
                   static_cast<double>(needed) / kGiB, static_cast<double>(space.available) / kGiB),
       warnings);
 }
@@ -124,7 +123,8 @@ void warn_of_devices(const job::StageDevices& devices, Warnings& warnings) {
   if (is_gpu(devices.forward) || is_gpu(devices.statistics) || is_gpu(devices.transform) ||
       is_gpu(devices.quantize) || is_gpu(devices.pack))
     add("some stages run on a GPU (" + job::shown(devices) +
-            "): without --probe the time is that of the CPU, and GPU memory is not counted",
+            "): without --probe the predicted time is that of the CPU, and GPU memory is not "
+            "counted",
         warnings);
 }
 

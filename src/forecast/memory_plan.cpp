@@ -54,8 +54,8 @@ std::string listed(std::vector<StageMemory::Item> items) {
   std::vector<StageMemory::Item> items = stage.items;
   items.push_back(std::move(activations));
   throw Error(ErrorKind::kResource, "E301",
-              fmt::format("runtime.max_ram: {:.3f} GiB is too little{}. Stage '{}' holds{}\nSet "
-                          "runtime.max_ram to {:.3f} GiB or more, or leave it out",
+              fmt::format("runtime.max_ram: {:.3f} GiB is too little{}. Stage '{}' needs{}\nSet "
+                          "runtime.max_ram to {:.3f} GiB or more, or remove it",
                           static_cast<double>(job.runtime.max_ram) / kGiB, why, stage.stage,
                           listed(std::move(items)), static_cast<double>(needed) / kGiB + 0.0005));
 }

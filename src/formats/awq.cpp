@@ -1,6 +1,6 @@
-// AWQ folders in the GEMM layout: packed along the outputs, eight 4-bit codes a word with permuted
-// nibbles. Zero points are stored as they are, the middle code (8) for symmetric grids, because
-// loaders' fast kernels want zero points. There is no g_idx.
+// AWQ folders in the GEMM layout: packed along the outputs, eight 4-bit codes per word with
+// permuted nibbles. Zero points are stored without an offset, as the middle code (8) for symmetric
+// grids, because loaders' fast kernels need zero points. There is no g_idx.
 //   qweight I32 [K, N / 8]   qzeros I32 [G, N / 8]   scales F16 [G, N]
 #include <fmt/format.h>
 

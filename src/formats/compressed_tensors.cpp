@@ -103,7 +103,7 @@ const io::TensorRef& shape_tensor(const io::SafetensorsCheckpoint& checkpoint,
       tensor != nullptr && tensor->dtype == DType::kI64 && tensor->shape == std::vector<Index>{2};
   if (!good)
     throw Error(ErrorKind::kInput, "",
-                fmt::format("module '{}' is quantized, but '{}' is missing or no pair of I64",
+                fmt::format("module '{}' is quantized, but '{}' is missing or not a pair of I64",
                             module, name));
   return *tensor;
 }
@@ -262,7 +262,7 @@ PackedSettings read_config(const Json& json, const std::string& where) {
                                      format));
   const Json* groups = find_any(json, {"config_groups"});
   if (groups == nullptr || !groups->is_object() || groups->empty())
-    refuse_config(where, "'config_groups' must hold a group at least");
+    refuse_config(where, "'config_groups' must have at least one group");
   for (const auto& [name, group] : groups->members()) set_group(group, settings);
   set_group(groups->members().front().value, settings);
   settings.mixed = groups->size() > 1;
@@ -335,8 +335,7 @@ class Configured : public ConfiguredModules {
 bool read_shape(StoredParts& parts, StoredModule& module, const io::TensorRef* tensor) {
   if (tensor == nullptr || tensor->dtype != DType::kI64 || tensor->shape != std::vector<Index>{2}) {
     parts.add_fault(
-        fmt::format("module '{}' is packed, but '{}.weight_shape' is missing or no "
-                    "pair of I64",
+        fmt::format("module '{}' is packed, but '{}.weight_shape' is missing or not a pair of I64",
                     module.name, module.name));
     return false;
   }
@@ -345,8 +344,8 @@ bool read_shape(StoredParts& parts, StoredModule& module, const io::TensorRef* t
   // Upper bound of a plausible dimension.
   constexpr std::int64_t kMost = std::int64_t{1} << 32;
   if (sizes[0] < 1 || sizes[1] < 1 || sizes[0] > kMost || sizes[1] > kMost) {
-    parts.add_fault(fmt::format("tensor '{}' says [{}, {}], which is no shape", tensor->name,
-                                sizes[0], sizes[1]));
+    parts.add_fault(fmt::format("tensor '{}' says [{}, {}], which is not a valid shape",
+                                tensor->name, sizes[0], sizes[1]));
     return false;
   }
   module.N = sizes[0];
@@ -383,8 +382,9 @@ std::string runtime_limit(const std::vector<int>& bits, bool all_symmetric) {
   if (!std::all_of(bits.begin(), bits.end(), is_four_or_eight))
     return fmt::format("this folder has {} bits; most versions of vLLM load 4 and 8 only.",
                        fmt::join(bits, ", "));
-  return all_symmetric ? ""
-                       : "vLLM loads zero points in compressed-tensors folders since April 2025.";
+  return all_symmetric
+             ? ""
+             : "vLLM has loaded zero points in compressed-tensors folders since April 2025.";
 }
 
 }  // namespace

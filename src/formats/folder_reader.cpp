@@ -36,7 +36,7 @@ std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkp
   }
   if (modules.empty())
     throw Error(ErrorKind::kInput, "",
-                fmt::format("{} announces quantized modules, but no tensor is named '*{}'",
+                fmt::format("{} declares quantized modules, but no tensor is named '*{}'",
                             settings.where, format.marker));
   return modules;
 }

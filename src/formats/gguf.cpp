@@ -273,9 +273,10 @@ void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
 
 void check_architecture(const model::FamilySpec& family, Refusals& refusals) {
   if (!family.gguf_architecture.empty()) return;
-  refusals.add("E123", fmt::format("calque writes no GGUF of family '{}' ({}). Export gptq, awq or "
-                                   "compressed-tensors instead.",
-                                   family.name, family.config.architecture));
+  refusals.add("E123",
+               fmt::format("calque cannot write family '{}' ({}) as GGUF. Export gptq, awq or "
+                           "compressed-tensors instead.",
+                           family.name, family.config.architecture));
 }
 
 void check_unsupported(const model::FamilySpec& family, Refusals& refusals) {

@@ -36,12 +36,12 @@ void check_rope(const std::string& arch, const model::ModelConfig& config, Reaso
   // they refuse tensors they do not look for.
   if (scaling == Scaling::kLlama3 && arch != "llama")
     reasons.push_back(fmt::format(
-        "GGUF has no place for llama3 RoPE scaling in architecture '{}' (only in 'llama')", arch));
+        "GGUF cannot store llama3 RoPE scaling in architecture '{}' (only in 'llama')", arch));
   if (scaling == Scaling::kLongRope && arch != "phi3")
     reasons.push_back(fmt::format(
-        "GGUF has no place for longrope scaling in architecture '{}' (only in 'phi3')", arch));
+        "GGUF cannot store longrope scaling in architecture '{}' (only in 'phi3')", arch));
   if (config.local_rope.scaling != Scaling::kNone)
-    reasons.push_back("GGUF has no place for RoPE scaling of the layers with a window");
+    reasons.push_back("GGUF cannot store RoPE scaling of the layers with a window");
 }
 
 void check_activation(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
@@ -70,7 +70,7 @@ void check_window(const std::string& arch, const model::ModelConfig& config, Rea
 void check_gemma(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   if (!is_gemma(arch)) return;
   if (!config.tie_word_embeddings)
-    reasons.push_back(fmt::format("architecture '{}' has no output matrix of its own", arch));
+    reasons.push_back(fmt::format("architecture '{}' has no separate output matrix", arch));
   if (config.attention_bias)
     reasons.push_back(fmt::format("architecture '{}' has no biases", arch));
   const double expected = gguf_query_scale(arch, config);
@@ -83,25 +83,24 @@ void check_gemma(const std::string& arch, const model::ModelConfig& config, Reas
   const bool second = arch == "gemma2";
   if (second && (config.attention_softcap == 0 || config.logit_softcap == 0))
     reasons.push_back(
-        "loaders of architecture 'gemma2' cap scores and logits, this model does not");
+        "loaders of architecture 'gemma2' cap scores and logits; this model does not");
   if (!second && config.attention_softcap > 0)
-    reasons.push_back(fmt::format("loaders of architecture '{}' cap no attention scores", arch));
+    reasons.push_back(
+        fmt::format("loaders of architecture '{}' do not cap attention scores", arch));
 }
 
 void check_expert(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   if (config.num_experts == 0) return;
   const std::vector<bool>& layers = config.experts_in_layer;
   if (const auto dense = std::find(layers.begin(), layers.end(), false); dense != layers.end())
-    reasons.push_back(
-        fmt::format("layer {} has no experts; loaders of architecture '{}' want them in "
-                    "every layer",
-                    dense - layers.begin(), arch));
+    reasons.push_back(fmt::format(
+        "layer {} has no experts; loaders of architecture '{}' require them in every layer",
+        dense - layers.begin(), arch));
   if (config.normalize_experts != gguf_normalizes_experts(arch))
-    reasons.push_back(
-        fmt::format("norm_topk_prob is {}; loaders of architecture '{}' take it for {}",
-                    config.normalize_experts, arch, gguf_normalizes_experts(arch)));
+    reasons.push_back(fmt::format("norm_topk_prob is {}; loaders of architecture '{}' assume {}",
+                                  config.normalize_experts, arch, gguf_normalizes_experts(arch)));
   if (arch == "qwen2moe" && config.tie_word_embeddings)
-    reasons.push_back("loaders of architecture 'qwen2moe' want an output matrix of its own");
+    reasons.push_back("loaders of architecture 'qwen2moe' require a separate output matrix");
 }
 
 // Loaders accept biases of q, k and v, and refuse a bias of o as an unexpected tensor.
@@ -115,7 +114,7 @@ void check_width(const std::string& arch, const model::ModelConfig& config, Reas
   if (!arch.starts_with("qwen2") && arch != "phi3") return;
   if (width != config.hidden_size)
     reasons.push_back(
-        fmt::format("{} heads of {} are not hidden_size {}, as architecture '{}' wants",
+        fmt::format("{} heads of {} do not make up hidden_size {}, as architecture '{}' requires",
                     config.num_heads, config.head_dim, config.hidden_size, arch));
 }
 

@@ -76,7 +76,7 @@ std::optional<double> GgufKeyReader::find_real(const std::string& key) const {
 Index vocab_size_of(const io::GgufFile& file) {
   const io::GgufTensor* embedding = file.find_tensor("token_embd.weight");
   if (embedding == nullptr || embedding->ne.size() != 2)
-    refuse_gguf(file, "tensor 'token_embd.weight' is missing or no matrix");
+    refuse_gguf(file, "tensor 'token_embd.weight' is missing or not a matrix");
   return static_cast<Index>(embedding->ne[1]);
 }
 
@@ -137,8 +137,8 @@ model::RopeSpec llama3_rope(const io::GgufFile& file, const io::GgufTensor& tens
     const auto agree = [](float a, float b) { return std::abs(a - b) <= 1e-5f * std::abs(b); };
     if (std::equal(expected.begin(), expected.end(), stored.begin(), agree)) return rope;
   }
-  refuse_gguf(file,
-              fmt::format("tensor '{}' follows no llama3 scaling that calque knows", kRopeFreqs));
+  refuse_gguf(file, fmt::format("tensor '{}' does not match any llama3 scaling that calque knows",
+                                kRopeFreqs));
 }
 
 model::RopeSpec long_rope(const GgufKeyReader& keys, const model::ModelConfig& config) {
@@ -163,8 +163,8 @@ void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelC
   config.local_rope.theta = keys.find_real("rope.freq_base_swa").value_or(1e4);
   const Index turned = keys.find_count("rope.dimension_count").value_or(config.head_dim);
   if (turned != config.head_dim)
-    refuse_gguf(keys.file(), fmt::format("{} of the {} channels of a head are turned by their "
-                                         "position; calque reads models that turn all",
+    refuse_gguf(keys.file(), fmt::format("{} of the {} channels of a head have rotary positions; "
+                                         "calque reads models that rotate all",
                                          turned, config.head_dim));
   if (const io::GgufTensor* divisors = keys.file().find_tensor(kRopeFreqs)) {
     config.rope = llama3_rope(keys.file(), *divisors, config);

@@ -235,8 +235,8 @@ void require_matching_size(const text::Vocabulary& vocabulary, Index embedding_r
   if (tokens == static_cast<std::size_t>(embedding_rows) && vocabulary.types.size() == tokens)
     return;
   throw Error(ErrorKind::kInput, "",
-              fmt::format("the tokenizer gives {} tokens and {} token types, the embedding has {} "
-                          "rows: GGUF needs as many of each",
+              fmt::format("the tokenizer has {} tokens and {} token types, and the embedding has "
+                          "{} rows: GGUF needs the same number of each",
                           tokens, vocabulary.types.size(), embedding_rows));
 }
 

@@ -63,7 +63,7 @@ Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index ex
   const std::vector<std::uint64_t> wanted = stored_ne(spec, experts);
   if (without_trailing_ones(stored->ne) != wanted)
     throw Error(ErrorKind::kInput, "",
-                fmt::format("{}: tensor '{}' has shape {}, the metadata wants {}",
+                fmt::format("{}: tensor '{}' has shape {}, but the metadata requires {}",
                             file.path().string(), spec.gguf_name, shape_text(shape_of(*stored)),
                             shape_text({wanted.rbegin(), wanted.rend()})));
   return {spec, stored, slab_of(*stored, spec, experts)};

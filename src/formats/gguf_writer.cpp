@@ -53,7 +53,7 @@ void refuse_overflow(const std::string& tensor_name, const std::vector<float>& v
 std::vector<float> values_of(const model::SourceTensor& source, std::span<const std::byte> stored) {
   if (!is_floating(source.dtype))
     throw Error(ErrorKind::kInput, "",
-                fmt::format("tensor '{}' is {}: GGUF takes floating-point checkpoints only",
+                fmt::format("tensor '{}' is {}: GGUF exports need a floating-point checkpoint",
                             source.name, name_of(source.dtype)));
   const auto count = static_cast<std::size_t>(source.element_count());
   std::vector<float> values(count);
@@ -202,7 +202,7 @@ void refuse_existing(const ExportRequest& request) {
   const std::vector<std::filesystem::path> there = files_at(request);
   if (!there.empty() && !request.overwrite)
     throw Error(ErrorKind::kConfig, "",
-                fmt::format("{} exists already. Choose another path, or set overwrite: true.",
+                fmt::format("{} already exists. Choose another path, or set overwrite: true.",
                             there.front().string()));
 }
 

@@ -58,8 +58,8 @@ Matrix<std::uint8_t> zero_fields(const quant::QuantizedMatrix& q, bool v2) {
     for (Index n = 0; n < fields_GN.cols(); ++n) {
       if (fields_GN(g, n) == 0)
         throw Error(ErrorKind::kInternal, "",
-                    fmt::format("zero point 0 in row {}, group {}: checkpoint_format 'gptq' has no "
-                                "portable way to store it, 'gptq_v2' has",
+                    fmt::format("zero point 0 in row {}, group {}: checkpoint_format 'gptq' cannot "
+                                "store it portably, 'gptq_v2' can",
                                 n, g));
       --fields_GN(g, n);
     }
@@ -163,7 +163,7 @@ std::vector<std::int32_t> groups_of(const Parts& parts, const PackedSettings& se
   for (std::size_t k = 0; k < stored.size(); ++k)
     if (stored[k] < 0 || stored[k] >= groups)
       throw Error(ErrorKind::kInput, "",
-                  fmt::format("tensor '{}' puts input {} into group {}, there are {} groups",
+                  fmt::format("tensor '{}' puts input {} into group {}, but there are {} groups",
                               parts.g_idx->name, k, stored[k], groups));
   // Some tools leave zeros if no activation order was used.
   const bool unset =
@@ -463,7 +463,7 @@ std::string runtime_limit(const std::vector<int>& bits, bool all_symmetric) {
   return fmt::format(
       "vLLM and SGLang load GPTQ folders of 4 or 8 bits with symmetric groups; this one has {} "
       "bits{}, so they refuse it or fall back to a slow kernel. Use transformers with GPTQModel.",
-      fmt::join(bits, ", "), all_symmetric ? "" : " and zero points of its own");
+      fmt::join(bits, ", "), all_symmetric ? "" : " and zero points");
 }
 
 }  // namespace

@@ -25,13 +25,13 @@ constexpr std::uint32_t kMatchLimit = 1'000'000;
 
 text::Regex compile(const std::string& pattern, const std::string& regex, bool anchored) {
   if (pattern.size() > kMaxPatternBytes)
-    refuse(pattern, fmt::format("is {} bytes long; at most {} make sense", pattern.size(),
+    refuse(pattern, fmt::format("is {} bytes long; at most {} are allowed", pattern.size(),
                                 kMaxPatternBytes));
   try {
     return {regex, {.anchored = anchored, .match_limit = kMatchLimit}};
   } catch (const text::RegexError& error) {
-    refuse(pattern, fmt::format("is no regular expression: {} (at offset {}{})", error.what(),
-                                error.offset(), anchored ? " after 're:'" : ""));
+    refuse(pattern, fmt::format("is not a valid regular expression: {} (at offset {}{})",
+                                error.what(), error.offset(), anchored ? " after 're:'" : ""));
   }
 }
 

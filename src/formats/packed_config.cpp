@@ -92,9 +92,8 @@ void compare_files(const Json& config, const Json& older, std::vector<std::strin
   read_widths_in(older, there);
   if (here.bits != there.bits || here.group_size != there.group_size)
     faults.push_back(
-        fmt::format("config.json says bits {}, group_size {}; quantize_config.json "
-                    "says bits {}, group_size {}. Some loaders read the one, some the "
-                    "other: make them agree.",
+        fmt::format("config.json says bits {}, group_size {}; quantize_config.json says bits {}, "
+                    "group_size {}. Some loaders read one, some the other: make them agree.",
                     here.bits, here.group_size, there.bits, there.group_size));
 }
 
@@ -233,7 +232,7 @@ std::unique_ptr<ConfiguredModules> configured_modules(const std::filesystem::pat
                                                       std::vector<std::string>& faults) {
   const Json config = parse(folder / "config.json").value_or(Json());
   if (!config.is_object()) {
-    faults.emplace_back("config.json is missing or no JSON object. Fetch it again.");
+    faults.emplace_back("config.json is missing or not a JSON object. Download it again.");
     return nullptr;
   }
   Json older = parse(folder / "quantize_config.json").value_or(Json());
@@ -249,7 +248,7 @@ std::unique_ptr<ConfiguredModules> configured_modules(const std::filesystem::pat
     configured->format = format;
     return configured;
   }
-  faults.push_back(fmt::format("quant_method '{}' is none that calque knows ({})", method,
+  faults.push_back(fmt::format("quant_method '{}' is not one that calque knows ({})", method,
                                fmt::join(packed_names(), ", ")));
   return nullptr;
 }

@@ -94,7 +94,7 @@ void require_consecutive_groups(const quant::QuantizedMatrix& q, std::string_vie
   const std::vector<std::int32_t>& groups = q.groups().group_of_column_K;
   if (groups.empty() || groups == quant::consecutive_groups(K, q.grid.group_size_for(K))) return;
   throw Error(ErrorKind::kInternal, "",
-              fmt::format("activation-ordered groups have no place in {}", layout));
+              fmt::format("{} cannot store activation-ordered groups", layout));
 }
 
 int width_of(const PackedSettings& settings, const std::string& module, Index words, Index count) {
@@ -102,8 +102,8 @@ int width_of(const PackedSettings& settings, const std::string& module, Index wo
   for (const int bits : {settings.bits, 4, 8, 3, 2})
     if (plausible && packed_words(count, bits) == words) return bits;
   throw Error(ErrorKind::kInput, "",
-              fmt::format("module '{}': {} words for {} codes fit none of 2, 3, 4 and 8 bits ({} "
-                          "gives modules settings of their own)",
+              fmt::format("module '{}': {} words for {} codes match none of 2, 3, 4 and 8 bits ({} "
+                          "has settings for single modules)",
                           module, words, count, settings.where));
 }
 
@@ -115,8 +115,8 @@ PackedSettings settings_of_module(const PackedSettings& settings, const std::str
   if (group_count(K, settings.group_size) == groups) return own;
   if (groups == 0 || K % groups != 0)
     throw Error(ErrorKind::kInput, "",
-                fmt::format("module '{}': {} groups of equal size do not make {} inputs ({} gives "
-                            "modules settings of their own)",
+                fmt::format("module '{}': {} groups of equal size do not make up {} inputs ({} has "
+                            "settings for single modules)",
                             module, groups, K, settings.where));
   own.group_size = groups == 1 ? -1 : K / groups;
   return own;

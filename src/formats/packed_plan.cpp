@@ -134,8 +134,8 @@ void check_group_sizes(const Format& format, const std::vector<Quantized>& modul
   if (!format.packed->one_group_size || by_size.size() < 2) return;
   std::vector<std::string> sizes;
   for (const auto& [group_size, same] : by_size) sizes.push_back(std::to_string(group_size));
-  refusals.add("E131", fmt::format("format '{}' has one group_size for all modules; the rules give "
-                                   "{}. Use one, or export gptq or compressed-tensors.",
+  refusals.add("E131", fmt::format("format '{}' has one group_size for all modules, but the rules "
+                                   "set {}. Use one, or export gptq or compressed-tensors.",
                                    format.name, fmt::join(sizes, ", ")));
 }
 
@@ -150,7 +150,7 @@ void check_multiples(const Format& format, const std::vector<Quantized>& modules
       refusals.add("E132",
                    fmt::format("{} packs words of 32 bits and needs {} in multiples of "
                                "{}; {} has {} ({} modules; {} = {}). Export gguf F16 "
-                               "instead, or leave these modules as they are (a rule with "
+                               "instead, or leave these modules unquantized (a rule with "
                                "skip: true).",
                                format.label, what, key.second, module_pattern(linears), key.first,
                                linears.size(), key.first, factorisation(key.first)));
@@ -167,9 +167,9 @@ void check_modules(const PlanInputs& inputs, const std::vector<Quantized>& modul
                    Refusals& refusals) {
   if (inputs.family.lm_head.empty() && inputs.modules.count("lm_head") > 0)
     refusals.add("E124",
-                 "a rule quantizes lm_head, which is tied to the embedding "
-                 "(tie_word_embeddings: true): there is no lm_head.weight, and folders "
-                 "keep the embedding as it is. Remove skip: false from the rule for lm_head.");
+                 "a rule quantizes lm_head, which is tied to the embedding (tie_word_embeddings: "
+                 "true): there is no lm_head.weight, and folders do not quantize the embedding. "
+                 "Remove skip: false from the rule for lm_head.");
   else if (modules.empty())
     refusals.add("E125", fmt::format("the rules skip every module, so there is nothing to quantize "
                                      "for format '{}'. Remove a rule with skip: true.",

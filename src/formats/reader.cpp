@@ -78,8 +78,8 @@ std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& given
   if (starts_with_gguf(path)) return open_gguf(path);
   const bool safetensors = path.extension() == ".safetensors" || path.filename() == "config.json";
   throw Error(ErrorKind::kInput, "",
-              fmt::format("{} is no GGUF file (it does not begin with 'GGUF'){}", path.string(),
-                          safetensors ? "; give the folder that it is in" : ""));
+              fmt::format("{} is not a GGUF file (it does not begin with 'GGUF'){}", path.string(),
+                          safetensors ? "; give its folder instead" : ""));
 }
 
 }  // namespace calque::formats

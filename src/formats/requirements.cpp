@@ -104,7 +104,7 @@ void check_settings(const model::FamilySpec& family, const ExportRequest& reques
         if (std::count(std::begin(kGroupSizes), std::end(kGroupSizes), grid->group_size) == 0)
           together.add("E146", "'require.vllm: true' is not possible: ",
                        fmt::format(" would have group_size {}; vLLM's kernels have 32, 64, 128 and "
-                                   "-1 (one group a row).",
+                                   "-1 (one group per row).",
                                    grid->group_size),
                        linear);
       }
@@ -310,7 +310,7 @@ class RankShapes {
     for (Index ranks = 1; ranks <= std::min<Index>(config_.num_heads, 64); ++ranks)
       if (heads_divide(ranks)) good.push_back(ranks);
     refusals_.add("E141", fmt::format("{}{} attention heads and {} key/value heads cannot be "
-                                      "shared out evenly. Sizes that work: {}.",
+                                      "divided evenly. Sizes that work: {}.",
                                       not_possible(failed), config_.num_heads, config_.num_kv_heads,
                                       list(good)));
   }
@@ -388,7 +388,7 @@ class RankShapes {
   static std::string groups_text(Index K, Index group_size, const std::vector<Index>& ranks) {
     if (group_size < 0 || K % group_size != 0)
       return fmt::format(", which {} ranks cannot share in whole groups", list(ranks));
-    return fmt::format(" = {} groups of {}, and {} is no multiple of {}", K / group_size,
+    return fmt::format(" = {} groups of {}, and {} is not a multiple of {}", K / group_size,
                        group_size, K / group_size, list(ranks));
   }
 

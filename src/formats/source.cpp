@@ -96,10 +96,11 @@ void refuse_quantized(const std::filesystem::path& path, const ArtifactReader& r
   std::vector<std::string> counts;
   for (const auto& [type, count] : types)
     counts.push_back(fmt::format("{} ({} tensor{})", type, count, count == 1 ? "" : "s"));
-  throw Error(ErrorKind::kInput, "E169",
-              fmt::format("{} is quantized already: {}. Requantizing from it loses twice; use the "
-                          "original (F32, F16 or BF16), or set model.allow_requantize: true",
-                          path.string(), fmt::join(counts, ", ")));
+  throw Error(
+      ErrorKind::kInput, "E169",
+      fmt::format("{} is already quantized: {}. Quantizing it again adds a second loss; use the "
+                  "original (F32, F16 or BF16), or set model.allow_requantize: true",
+                  path.string(), fmt::join(counts, ", ")));
 }
 
 OpenedModel open_gguf_model(const std::filesystem::path& path, bool allow_requantize) {

@@ -18,7 +18,7 @@ const io::TensorRef* StoredParts::matrix(const std::string& module, const std::s
   if (tensor == nullptr) {
     if (tensors_.complete)
       add_fault(
-          fmt::format("module '{}' is packed, but its tensor '{}' is missing. Fetch the file "
+          fmt::format("module '{}' is packed, but its tensor '{}' is missing. Download the file "
                       "again.",
                       module, name));
     return nullptr;

@@ -35,7 +35,7 @@ void refuse_existing(const fs::path& path, bool overwrite) {
         fmt::format("{}: exists and is not a folder; choose another output folder", path.string()));
   if (overwrite) return;
   throw Error(ErrorKind::kConfig, "",
-              fmt::format("{}: the output folder exists already; choose another one, or allow "
+              fmt::format("{}: the output folder already exists; choose another one, or allow "
                           "it to be overwritten",
                           path.string()));
 }

@@ -38,8 +38,8 @@ void check_awq(const QuantizationSettings& settings) {
   if (settings.transform->rescales_channels() && settings.awq.loss == quant::AwqLoss::kOutput &&
       !settings.propagate_error)
     refuse("E113",
-           "awq.loss: output runs parts of a block while its inputs are there, which "
-           "propagate_error: false does not keep. Use awq.loss: gram, or propagate_error: "
+           "awq.loss: output runs parts of a block on its inputs, which are not kept with "
+           "propagate_error: false. Use awq.loss: gram, or propagate_error: "
            "true");
 }
 
@@ -74,27 +74,28 @@ void check_distinct_paths(const std::vector<formats::ExportRequest>& exports) {
 
 void check_given_imatrix(const Job& job) {
   if (job.quantization.needs_text())
-    refuse("E114",
-           fmt::format("quantization.imatrix says what each column counts, which method '{}' "
-                       "measures itself. Set method: rtn, or remove imatrix and give calibration "
-                       "text",
-                       job.quantization.method()));
+    refuse(
+        "E114",
+        fmt::format("quantization.imatrix states the importance of each column, which method '{}' "
+                    "measures itself. Set method: rtn, or remove imatrix and give calibration "
+                    "text",
+                    job.quantization.method()));
   for (const formats::ExportRequest& request : job.exports)
     if (!format_of(request).has_block_types)
       refuse("E114", fmt::format("quantization.imatrix is for GGUF's block types; export '{}' is "
-                                 "{}. Put it into a job of its own",
+                                 "{}. Move it to a separate job",
                                  request.path.string(), request.format));
   if (job.calibration.given())
     refuse("E114",
-           "quantization.imatrix and calibration text would both say what each column counts; keep "
-           "one of them");
+           "quantization.imatrix and calibration text both determine the importance of columns; "
+           "keep one of them");
   check_exists(job.quantization.imatrix, "quantization.imatrix");
 }
 
 void check_save_imatrix(const Job& job) {
   if (!job.calibration.given())
     refuse("E115",
-           "calibration.save_imatrix saves what calibration text showed, and there is none: give "
+           "calibration.save_imatrix saves statistics of calibration text, but there is none: give "
            "calibration.sources or calibration.tokens");
 }
 
@@ -123,7 +124,7 @@ void check_saved_imatrix(const Job& job) {
                   [](const formats::ExportRequest& request) { return request.overwrite; });
   if (!replace && std::filesystem::exists(path))
     refuse("E209", fmt::format("calibration.save_imatrix: '{}' already exists; choose another path "
-                               "(it is replaced where every export says overwrite: true)",
+                               "(it is replaced if every export says overwrite: true)",
                                path.string()));
 }
 

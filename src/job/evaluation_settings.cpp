@@ -36,8 +36,8 @@ void check_source(const EvaluationText& text, const char* where) {
 void check_name(const EvaluationText& text, std::set<std::string>& seen) {
   if (text.name.find_first_not_of(kNameCharacters) != std::string::npos)
     throw Error(ErrorKind::kConfig, "E242",
-                fmt::format("evaluate.texts: '{}' is no name for a text: letters, digits, - and _ "
-                            "are; it becomes part of column names",
+                fmt::format("evaluate.texts: '{}' is not a valid name: use letters, digits, - and "
+                            "_, because it becomes part of column names",
                             text.name));
   if (!seen.insert(text.name).second)
     throw Error(ErrorKind::kConfig, "E242",

@@ -122,8 +122,9 @@ void check_upstream_settings(const Job& job) {
   if (settings.upstream_correction.value_or(0) == 0 || can_correct(job)) return;
   const std::string reason =
       !settings.rounding->feeds_back ? fmt::format("rounding is '{}'", settings.rounding->name)
-      : !settings.propagate_error    ? "propagate_error is false: no layer sees the others' errors"
-                                     : "there is no calibration text";
+      : !settings.propagate_error
+          ? "propagate_error is false, so layers do not see each other's errors"
+          : "there is no calibration text";
   throw Error(ErrorKind::kConfig, "E116",
               fmt::format("quantization.upstream_correction: {} changes weights before gptq rounds "
                           "them, but {}. Remove it, or use method: gptq with calibration text and "

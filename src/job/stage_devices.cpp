@@ -45,11 +45,12 @@ bool has(const Machine& machine, const std::string& device) {
 
 [[noreturn]] void refuse_absent(const Wish& wish, const std::vector<std::string>& devices,
                                 const std::string& why) {
-  throw Error(ErrorKind::kConfig, "E128",
-              fmt::format("{}: there is no device '{}' for stage '{}' here{}. Devices: {}. Set {}: "
-                          "{}",
-                          wish.key(), wish.device, wish.stage, why.empty() ? "" : " (" + why + ")",
-                          fmt::join(devices, ", "), wish.key(), devices.back()));
+  throw Error(
+      ErrorKind::kConfig, "E128",
+      fmt::format("{}: device '{}' for stage '{}' does not exist here{}. Devices: {}. Set {}: "
+                  "{}",
+                  wish.key(), wish.device, wish.stage, why.empty() ? "" : " (" + why + ")",
+                  fmt::join(devices, ", "), wish.key(), devices.back()));
 }
 
 // Chooses the device of `stage`.
@@ -87,7 +88,7 @@ std::string choose_forward(const Wish& wish, bool needed, const Machine& machine
   const std::vector<std::string> devices = forward_devices(machine.forward_gpus());
   if (std::find(devices.begin(), devices.end(), wish.device) == devices.end())
     refuse_absent({wish.stage, wish.device}, devices,
-                  devices.size() > 1 ? "" : "the block runner's LibTorch sees no GPU");
+                  devices.size() > 1 ? "" : "LibTorch finds no GPU");
   return wish.device;
 }
 

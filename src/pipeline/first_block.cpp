@@ -28,7 +28,7 @@ void FirstBlock::block_done(Index block, Index blocks, double seconds) {
   done_ = true;
   const double before = prediction_.seconds;
   predict(block);
-  next_.note(fmt::format("predicted after the first block: {:.0f} s in all (before: {:.0f} s)",
+  next_.note(fmt::format("predicted after the first block: {:.0f} s in total (before: {:.0f} s)",
                          prediction_.seconds, before));
 }
 

@@ -58,8 +58,8 @@ void Outputs::require_finished(std::size_t index) const {
   const formats::ExportRequest& request = opened_.plans[index].request;
   if (formats::files_at(request).empty())
     throw Error(ErrorKind::kInput, "E308",
-                fmt::format("cannot go on: {} was finished and is gone. Put it back, or start "
-                            "anew with --resume never",
+                fmt::format("cannot resume: {} was finished but is missing. Restore it, or start "
+                            "again with --resume never",
                             request.path.string()));
 }
 

@@ -287,7 +287,7 @@ class JobRun {
   void tell_what_is_done(const formats::ExportPlan& plan, const resume::PassProgress& before) {
     if (before.blocks == 0) return;
     for (const record::ModuleReport& module : modules_before(plan, before)) log_.write_row(module);
-    log_.note(fmt::format("going on: {} of {} blocks are finished", before.blocks, block_count()));
+    log_.note(fmt::format("resuming: {} of {} blocks are finished", before.blocks, block_count()));
   }
 
   // Only the first measuring pass records; later ones would see the same, or other codes' errors.

@@ -312,8 +312,8 @@ void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
                                           const quant::InputStats& stats) {
   if (!state_.uncorrected.insert(site.name).second) return;
   pass_.run.observer.warning(
-      fmt::format("{} {}: errors of earlier layers are not made up for: {} calibration tokens say "
-                  "too little about {} channels (later blocks: see upstream_shift in modules.csv). "
+      fmt::format("{} {}: errors of earlier layers are not corrected: {} calibration tokens are "
+                  "too few for {} channels (for later blocks see upstream_shift in modules.csv). "
                   "Try more calibration text (n_samples)",
                   block.name, site.name, stats.tokens, site.features()));
 }

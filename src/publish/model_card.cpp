@@ -158,12 +158,11 @@ std::string quality_table(const record::EvaluationReport& evaluation,
   text += fmt::format("| same most likely token | 100 % | {:.2f} % |\n",
                       100 * own.divergence.top1_agreement);
   return text +
-         fmt::format(
-             "\nMeasured on the files of this folder, read back: {} predictions on {}, {}.\n",
-             own.perplexity_hf.predictions, sources_text(evaluation.manifest),
-             record::predictions_text(evaluation, evaluation.begins_with
-                                                      ? "`" + evaluation.begins_with->text + "`"
-                                                      : ""));
+         fmt::format("\nMeasured on the files of this folder: {} predictions on {}, {}.\n",
+                     own.perplexity_hf.predictions, sources_text(evaluation.manifest),
+                     record::predictions_text(
+                         evaluation,
+                         evaluation.begins_with ? "`" + evaluation.begins_with->text + "`" : ""));
 }
 
 std::string quality(const record::Report& report, std::size_t index) {
@@ -190,7 +189,8 @@ std::string making(const job::Job& job, const std::string& resolved_yaml) {
 
 std::string calibration(const record::Report& report) {
   const text::Manifest& manifest = report.calibration;
-  if (manifest.sources.empty() && manifest.tokens_sha256.empty()) return "None was needed.\n";
+  if (manifest.sources.empty() && manifest.tokens_sha256.empty())
+    return "None: the method needs no calibration text.\n";
   std::string text = "| file | SHA-256 | tokens | rows used |\n|---|---|---|---|\n";
   for (const text::SourceReport& s : manifest.sources)
     text += fmt::format("| {} | `{}` | {} | {} |\n", fs::path(s.path).filename().string(), s.sha256,
@@ -202,26 +202,29 @@ std::string calibration(const record::Report& report) {
 
 std::string limits(const record::Report& report, std::size_t index) {
   std::string text =
-      "- Quantization changes what the model says; the table above is all that was measured.\n"
+      "- Quantization changes the output of the model; only the results in the table above were "
+      "measured.\n"
       "- The limits and biases of the original model remain.\n";
   const std::vector<record::ModuleReport>& modules = report.artifacts[index].modules;
   const auto fallbacks = std::count_if(
       modules.begin(), modules.end(),
       [](const record::ModuleReport& m) { return !m.rounding.fallback_reason.empty(); });
   if (fallbacks > 0)
-    text += fmt::format("- {} of {} matrices fell back to round to nearest.\n", fallbacks,
+    text += fmt::format("- {} of {} matrices fell back to rounding to nearest.\n", fallbacks,
                         modules.size());
   return text;
 }
 
 std::string license_text(const job::Job& job) {
-  if (job.publish.license != "inherit") return job.publish.license + ", as the publisher says.\n";
+  if (job.publish.license != "inherit")
+    return job.publish.license + ", as stated by the publisher.\n";
   const SourceLicense source = license_of(job.model.path);
   if (!source.id.empty() && !source.file.empty())
-    return fmt::format("{}, as the original; see {}.\n", source.id, source.file);
-  if (!source.id.empty()) return source.id + ", as the original.\n";
-  if (!source.file.empty()) return fmt::format("That of the original; see {}.\n", source.file);
-  return "The source folder names no licence; ask the makers of the original model.\n";
+    return fmt::format("{}, the same as the original; see {}.\n", source.id, source.file);
+  if (!source.id.empty()) return source.id + ", the same as the original.\n";
+  if (!source.file.empty())
+    return fmt::format("The license of the original; see {}.\n", source.file);
+  return "The source folder states no license; ask the authors of the original model.\n";
 }
 
 }  // namespace
@@ -257,7 +260,7 @@ std::string model_card(const record::Report& report, std::size_t artifact_index,
   std::string card = front_matter(plan, job);
   card += fmt::format("\n# {}\n\n", last_name(plan.request.path));
   card += fmt::format(
-      "{} quantized to {} bits ({} format): {:.3f} bits a weight over all tensors, "
+      "{} quantized to {} bits ({} format): {:.3f} bits per weight over all tensors, "
       "{} instead of {}.\n",
       base_model(job), fmt::join(bits_of(plan), ", "), plan.request.format,
       artifact.bits_per_weight, size_text(artifact.file_bytes), size_text(report.source_bytes));
@@ -267,7 +270,7 @@ std::string model_card(const record::Report& report, std::size_t artifact_index,
   card += "\n## How it was made\n\n" + making(job, resolved_yaml);
   card += "\n## Calibration data\n\n" + calibration(report);
   card += "\n## Limits\n\n" + limits(report, artifact_index);
-  card += "\n## Licence\n\n" + license_text(job);
+  card += "\n## License\n\n" + license_text(job);
   return card;
 }
 

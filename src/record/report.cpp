@@ -52,11 +52,11 @@ const Measurement* EvaluationReport::artifact(const std::string& label) const {
 std::string predictions_text(const EvaluationReport& evaluation, const std::string& shown) {
   const std::optional<WindowStart>& start = evaluation.begins_with;
   if (start && !start->ids.empty())
-    return "all of every window, which begins with " + shown + " (not scored)";
-  const std::string text = "all of every window but its first token's";
+    return "every token of every window, which begins with " + shown + " (not scored)";
+  const std::string text = "every token of a window except the first";
   if (!start) return text;
-  return text + (start->as_given ? "; windows begin as the token ids were given"
-                                 : "; no BOS is put before it");
+  return text +
+         (start->as_given ? "; windows begin as the token ids were given" : "; no BOS is added");
 }
 
 }  // namespace calque::record

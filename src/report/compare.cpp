@@ -75,16 +75,17 @@ void check_what_compares(Comparison& comparison) {
     comparison.warnings.push_back(fmt::format(
         "the originals differ: {}. KL divergence measures the distance to a model's own original, "
         "so "
-        "it does not say which of these models is better. {}",
+        "it cannot tell which of these models is better. {}",
         fmt::join(originals(comparison.models), ", "),
         same_tokens
-            ? "Perplexity compares: it was measured on the same tokens"
+            ? "Perplexity is comparable: it was measured on the same tokens"
             : "Evaluate them on the same text with the same tokenizer to compare perplexity"));
   if (!same_tokens)
-    comparison.warnings.push_back(fmt::format(
-        "the figures are from different tokens: {}. Neither perplexity nor KL divergence compares "
-        "between them; evaluate all of them on one text with one tokenizer and one seqlen",
-        fmt::join(texts, ", ")));
+    comparison.warnings.push_back(
+        fmt::format("the results are from different tokens: {}. Neither perplexity nor KL "
+                    "divergence is comparable between them; evaluate all models on one text with "
+                    "one tokenizer and one seqlen",
+                    fmt::join(texts, ", ")));
 }
 
 double loss_of(const Comparison& comparison, const Point& point) {

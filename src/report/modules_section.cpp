@@ -109,7 +109,7 @@ std::string cell_text(double error) {
 HeatStrip error_strip(const Grid& grid, const ErrorRange& range, const std::string& pass) {
   HeatStrip strip = frame_of(grid);
   strip.title = "Relative output error" + pass;
-  strip.description = "A row a kind of module, a column a layer.";
+  strip.description = "One row per kind of module, one column per layer.";
   fill(strip, grid, [&](const CellModules& cell) {
     const double error = cell.mean_error();
     const std::string& fallback = cell.modules.front()->rounding.fallback_reason;
@@ -129,7 +129,7 @@ double bits_share(double bits) { return std::clamp((bits - 2) / 6, 0.0, 1.0); }
 HeatStrip bits_strip(const Grid& grid, const std::string& pass) {
   HeatStrip strip = frame_of(grid);
   strip.title = "Bits" + pass;
-  strip.description = "Bits of a code in every module; scales come on top.";
+  strip.description = "Bits per code in every module, without scales.";
   fill(strip, grid, [](const CellModules& cell) {
     const record::ModuleReport& m = *cell.modules.front();
     return HeatCell{bits_share(m.grid.bits), std::to_string(m.grid.bits),
@@ -180,13 +180,14 @@ std::string fallbacks_text(const Run& run) {
     count += static_cast<std::size_t>(std::ranges::count_if(
         pass, [](const record::ModuleReport& m) { return !m.rounding.fallback_reason.empty(); }));
   if (count == 0) return "No module fell back to rounding to nearest.";
-  return fmt::format("{} fell back to rounding to nearest (!): tooltips and CSV files say why.",
-                     count == 1 ? "One module" : fmt::format("{} modules", count));
+  return fmt::format(
+      "{} fell back to rounding to nearest (!): tooltips and CSV files give the reason.",
+      count == 1 ? "One module" : fmt::format("{} modules", count));
 }
 
 std::string caption_of(const Run& run) {
-  return "Error of each linear's output on the calibration text, relative to the output: squared, "
-         "summed, divided. " +
+  return "Relative error of each linear's output on the calibration text: sum of squared errors "
+         "over sum of squared outputs. " +
          fallbacks_text(run);
 }
 

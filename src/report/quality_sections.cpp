@@ -123,22 +123,19 @@ HtmlTable kv_cache_table(const record::EvaluationReport& evaluation) {
     table.rows.push_back(std::move(row));
   }
   table.caption =
-      "Against the original with keys and values at full precision. Cache: of one sequence of this "
-      "length.";
+      "Compared with the original with keys and values at full precision. Cache: size for one "
+      "sequence of this length.";
   return table;
 }
 
 std::string caption_of(const record::EvaluationReport& evaluation) {
   const record::Measurement* reference = evaluation.find(record::ModelKind::kReference);
   return fmt::format(
-      "Size (percent: of the original's) and bits per weight count all tensors: embeddings, head, "
-      "scales, norms. {}KL "
-      "divergence "
-      "in nats a token, original against model: 0 is identical, and only figures on the same "
-      "tokens, context and original compare. &plusmn;: one standard error. "
-      "Noise floor: the original itself with its forward pass in bfloat16; below that models "
-      "cannot be "
-      "told apart.",
+      "Size (percent of the original) and bits per weight count all tensors: embeddings, head, "
+      "scales, norms. {}KL divergence in nats per token, from the original to the model: 0 is "
+      "identical, and only results on the same tokens, context length and original are comparable. "
+      "&plusmn;: one standard error. Noise floor: the original itself with its forward pass in "
+      "bfloat16; smaller differences cannot be told apart.",
       reference == nullptr || reference->perplexity_hf.predictions == 0
           ? ""
           : fmt::format("Perplexity over {} predictions, {}. ",
@@ -158,7 +155,7 @@ HtmlTable sizes_table(const Run& run) {
       row.cells.push_back(std::move(cell));
     table.rows.push_back(std::move(row));
   }
-  table.caption = "The job asked for no evaluation: there is nothing to say about quality.";
+  table.caption = "The job has no evaluation, so quality is unknown.";
   return table;
 }
 
@@ -245,7 +242,7 @@ std::optional<Figure> texts_figure(const std::vector<Point>& points) {
   }
   if (plot.series.size() < 2 || plot.rows.size() > kMostLabels) return {};
   plot.title = "KL divergence by text";
-  plot.description = "A row a model, a marker a text.";
+  plot.description = "One row per model, one marker per text.";
   plot.x_title = "mean KL divergence, nats (log scale)";
   return Figure{"texts", draw(plot), data};
 }
@@ -270,8 +267,8 @@ std::optional<Figure> spread_figure(const record::EvaluationReport& evaluation) 
     add_bins(data, label, model.divergence.kl_histogram);
   }
   if (plot.rows.empty()) return {};
-  plot.title = "How KL divergence is spread over tokens";
-  plot.description = "Histograms over the logarithm of KL divergence, one a model.";
+  plot.title = "Distribution of KL divergence over tokens";
+  plot.description = "Histograms over the logarithm of KL divergence, one per model.";
   return Figure{"kl_histogram", draw(plot), data};
 }
 
@@ -338,7 +335,7 @@ void add_pareto(Page& page, const std::vector<Point>& all, const ParetoSeries& a
   const Unit unit = unit_for(most);
   ParetoPlot bits = plot_of(points, series, 1, true);
   bits.title = "KL divergence against bits per weight";
-  bits.x_title = "bits per weight, everything counted";
+  bits.x_title = "bits per weight, all tensors";
   if (source_bits > 0) {
     bits.source_x = source_bits;
     bits.source_label = fmt::format("original: {} bits", number_text(source_bits));
@@ -355,10 +352,11 @@ void add_pareto(Page& page, const std::vector<Point>& all, const ParetoSeries& a
     plot->description = description_of(*plot);
   }
   page.section("Error against size");
-  page.figures({{"pareto_bits", draw(bits), pareto_data(points)},
-                {"pareto_bytes", draw(bytes), pareto_data(points)}},
-               "The dashed line joins the models that no other beats in both size and error. Bars: "
-               "one standard error, or the spread over replicates.");
+  page.figures(
+      {{"pareto_bits", draw(bits), pareto_data(points)},
+       {"pareto_bytes", draw(bytes), pareto_data(points)}},
+      "The dashed line connects the models that no other beats in both size and error. Bars: "
+      "one standard error, or the spread over replicates.");
 }
 
 void add_texts_and_spread(Page& page, const std::vector<Point>& points,
@@ -367,14 +365,14 @@ void add_texts_and_spread(Page& page, const std::vector<Point>& points,
   std::string caption;
   if (auto texts = texts_figure(points)) {
     figures.push_back(std::move(*texts));
-    caption += "Loss depends on what is read: each text on its own. ";
+    caption += "The loss depends on the text, so each text is shown separately. ";
   }
   auto spread = evaluation == nullptr ? std::nullopt : spread_figure(*evaluation);
   if (spread) {
     figures.push_back(std::move(*spread));
     caption += fmt::format(
-        "Histograms: {}, mean, median and upper percentiles marked. Few tokens "
-        "make the mean; most differ far less.",
+        "Histograms: {}, with mean, median and upper percentiles. A few tokens dominate the mean; "
+        "most differ far less.",
         escaped(evaluation_text(*evaluation)));
   }
   if (figures.empty()) return;

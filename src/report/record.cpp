@@ -25,11 +25,10 @@ void read_json_file(const fs::path& path, const Read& read) {
   try {
     read(io::parse_json(text));
   } catch (const Error& error) {
-    throw Error(
-        ErrorKind::kInput, "E252",
-        fmt::format(
-            "{}: {}. The file is damaged, or another program's; repeat the run, or restore it",
-            path.string(), error.what()));
+    throw Error(ErrorKind::kInput, "E252",
+                fmt::format("{}: {}. The file is damaged or was written by another program; repeat "
+                            "the run, or restore the file",
+                            path.string(), error.what()));
   }
 }
 
@@ -69,7 +68,7 @@ std::vector<std::string> swept_keys(const io::Csv& csv, const fs::path& path) {
   if (first == 0 || last < first)
     throw Error(ErrorKind::kInput, "E252",
                 fmt::format("{}:1: not the table of a sweep (columns point, hash, status, error, "
-                            "..., method); repeat 'calque sweep', which writes it anew",
+                            "..., method); repeat 'calque sweep', which writes it again",
                             path.string()));
   return {csv.titles.begin() + first, csv.titles.begin() + last};
 }

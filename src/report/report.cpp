@@ -102,7 +102,8 @@ void add_costs(Page& page, const Run& run) {
     figures.push_back({"time", draw(plot), time_data(run)});
   if (const BarPlot plot = memory_plot(run); !plot.rows.empty())
     figures.push_back({"memory", draw(plot), memory_data(run)});
-  if (!figures.empty()) page.figures(std::move(figures), "Outlines: predicted before the run.");
+  if (!figures.empty())
+    page.figures(std::move(figures), "Outlines: predictions made before the run.");
   if (const HtmlTable table = prediction_table(run); !table.rows.empty()) page.table(table);
 }
 
@@ -135,7 +136,7 @@ std::string devices_text(const Run& run) {
 
 std::string times_continued(int times) {
   if (times == 0) return "";
-  return fmt::format("{} after a stop; the bytes are those of a run without one",
+  return fmt::format("{} after an interruption; the result is the same as without it",
                      times == 1 ? std::string("once") : fmt::format("{} times", times));
 }
 
@@ -299,7 +300,7 @@ void add_unfinished_banner(Page& page, const Run& run) {
   page.html(
       fmt::format("<div class=\"banner\"><strong>This run has not finished.</strong> {} modules "
                   "are rounded so far. "
-                  "<code>calque resume {}</code> goes on where it stopped.</div>\n",
+                  "<code>calque resume {}</code> continues it.</div>\n",
                   modules, escaped(run.folder.string())));
 }
 

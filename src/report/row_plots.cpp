@@ -217,7 +217,7 @@ Svg draw(const SpreadPlot& plot) {
     draw_mark(svg, frame, base, 1, d.kl_median, d.median_interval);
     draw_mark(svg, frame, base, 0, d.kl_mean);
   }
-  svg.text({(left + right) / 2, bottom + 36}, "KL divergence of a token, nats (log scale)",
+  svg.text({(left + right) / 2, bottom + 36}, "KL divergence per token, nats (log scale)",
            "axis-title", Anchor::kMiddle);
   return svg;
 }

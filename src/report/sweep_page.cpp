@@ -142,8 +142,7 @@ HtmlTable points_table(const Sweep& sweep) {
   }
   table.caption = fmt::format(
       "KL divergence in nats on {}; &plusmn;: {}. Numbers in bold: no other point beats them in "
-      "both "
-      "size and KL divergence. Taken over: what another point had computed (tokens, the "
+      "both size and KL divergence. Taken over: work shared by another point (tokens, the "
       "reference's states, statistics).",
       escaped(sweep.texts.empty() ? "" : sweep.texts.front()),
       any_replicates(sweep) ? "standard deviation over replicates" : "one standard error");
@@ -295,12 +294,12 @@ void add_keys(Page& page, const Sweep& sweep, const std::vector<Point>& points,
     figures.push_back({"key_" + sweep.swept[key], draw(plot), key_data(plot)});
   }
   if (figures.empty()) return;
-  page.section("What each key does");
+  page.section("Effect of each key");
   const std::string key = colour_key(sweep);
   page.figures(
       std::move(figures),
-      fmt::format("Lines join points that differ in nothing else.{}",
-                  key.empty() ? "" : " Colours and shapes as above: " + escaped(key) + "."));
+      fmt::format("Lines connect points that differ only in this key.{}",
+                  key.empty() ? "" : " Colors and shapes as above: " + escaped(key) + "."));
 }
 
 void add_provenance(Page& page, const Sweep& sweep) {
@@ -313,7 +312,7 @@ void add_provenance(Page& page, const Sweep& sweep) {
       facts += "<dt>calque</dt><dd>" + escaped(sweep.first_run->calque_version) + "</dd>\n";
   }
   facts +=
-      "<dt>again</dt><dd><code>calque sweep sweep.resolved.yaml</code>; each point's own job is "
+      "<dt>repeat</dt><dd><code>calque sweep sweep.resolved.yaml</code>; each point's own job is "
       "<code>points/HASH/job.resolved.yaml</code></dd>\n";
   page.html("<dl>\n" + facts + "</dl>\n");
   if (sweep.first_run) page.html(data_table(*sweep.first_run));

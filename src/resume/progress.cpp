@@ -152,7 +152,7 @@ RunProgress read_progress(const std::vector<std::string>& records) {
     if (!error.code().empty()) throw;
     throw Error(ErrorKind::kInput, "E307",
                 std::string("state/journal was not written by this version: ") + error.what() +
-                    ". Start anew with --resume never");
+                    ". Start again with --resume never");
   }
   return progress;
 }

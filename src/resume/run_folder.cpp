@@ -89,10 +89,10 @@ std::string sha256_of(const fs::path& path) {
 }
 
 [[noreturn]] void refuse(const std::string& difference) {
-  throw Error(ErrorKind::kConfig, "E305",
-              fmt::format("cannot resume: {}. Put it back to go on, or start anew with --resume "
-                          "never",
-                          difference));
+  throw Error(
+      ErrorKind::kConfig, "E305",
+      fmt::format("cannot resume: {}. Restore it to continue, or start again with --resume never",
+                  difference));
 }
 
 // "sha256 ab12cd..": the first digits are enough.
@@ -230,7 +230,7 @@ void RunFolder::lock_exports() {
     if (finished && lock->last_holder() != progress_.id) continue;
     if (goes_on_ && !lock->last_holder().empty() && lock->last_holder() != progress_.id)
       throw Error(ErrorKind::kInput, "E308",
-                  fmt::format("cannot go on: another run has begun {} since. Start anew with "
+                  fmt::format("cannot resume: another run has begun {} since. Start again with "
                               "--resume never",
                               request.path.string()));
     lock->hold_as(progress_.id);
@@ -356,7 +356,7 @@ void RunFolder::read_parts(const std::string& file, const std::vector<StatePart>
     reader.read(std::as_writable_bytes(std::span(title)));
     if (title != title_of(part))
       throw Error(ErrorKind::kInput, "E307",
-                  fmt::format("{} does not hold the {}. Start anew with --resume never",
+                  fmt::format("{} does not contain the {}. Start again with --resume never",
                               (folder_ / file).string(), part.name));
     part.load(source);
   }
@@ -372,7 +372,7 @@ void RunFolder::tell_what_is_saved() const {
   if (exports < job_.exports.size() && !progress_.passes.empty())
     sentence += saved_blocks(progress_.passes.rbegin()->second) + " saved";
   else
-    sentence += "What is left can be done later";
+    sentence += "The rest can be done later";
   saved_.tell(fmt::format("{}: calque resume {}", sentence, shell_quoted(job_.run_dir)));
 }
 

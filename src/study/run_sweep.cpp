@@ -43,7 +43,7 @@ std::set<int> parse_points(const std::string& text, std::size_t points) {
     const auto last = dash == std::string_view::npos ? first : number(part.substr(dash + 1));
     if (!first || !last || *first < 1 || *last < *first || *last > static_cast<int>(points))
       refuse(
-          fmt::format("--only takes numbers of points, such as 3,7-9; '{}' is none of 1 to {} "
+          fmt::format("--only takes numbers of points, such as 3,7-9; '{}' is not from 1 to {} "
                       "(calque sweep FILE --list shows them)",
                       part, points));
     for (int n = *first; n <= *last; ++n) numbers.insert(n);

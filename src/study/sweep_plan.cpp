@@ -239,8 +239,8 @@ void refuse_invalid(const std::vector<PlannedPoint>& points) {
     }
   if (reasons.empty()) return;
   throw Error(ErrorKind::kConfig, "E186",
-              fmt::format("{} of {} points cannot work; nothing was run. Exclude them, or set "
-                          "on_invalid: skip to have them in the table as failed:\n  {}",
+              fmt::format("{} of {} points are invalid; nothing was run. Exclude them, or set "
+                          "on_invalid: skip to list them as failed:\n  {}",
                           reasons.size(), points.size(), fmt::join(reasons, "\n  ")));
 }
 
@@ -251,13 +251,12 @@ void refuse_duplicates(const std::vector<PlannedPoint>& points) {
       const auto [place, is_new] = first.try_emplace(run.hash, &planned);
       if (is_new) continue;
       const PlannedPoint& other = *place->second;
-      throw Error(
-          ErrorKind::kConfig, "E185",
-          fmt::format("point {} ({}) and point {} ({}){} are the same job: what differs has "
-                      "no effect. Exclude one, or leave the key out",
-                      other.point.number, shown(other.point.settings), planned.point.number,
-                      shown(planned.point.settings),
-                      run.replicate > 0 ? ", or their replicates," : ""));
+      throw Error(ErrorKind::kConfig, "E185",
+                  fmt::format("point {} ({}) and point {} ({}){} are the same job: the difference "
+                              "has no effect. Exclude one, or remove the key",
+                              other.point.number, shown(other.point.settings), planned.point.number,
+                              shown(planned.point.settings),
+                              run.replicate > 0 ? ", or their replicates," : ""));
     }
 }
 
@@ -283,11 +282,11 @@ void settle_sharing(SweepPlan& plan) {
     }
   if (share.asked && propagating && measuring == 0)
     throw Error(ErrorKind::kConfig, "E187",
-                "share: statistics needs quantization.propagate_error: false: otherwise what a "
-                "layer sees depends on how the layers before it were rounded, and no two points "
-                "have the same. Set it in `set`, or remove statistics from share");
+                "share: statistics needs quantization.propagate_error: false. Otherwise a layer's "
+                "inputs depend on the rounding of earlier layers and differ between points. Set it "
+                "in `set`, or remove statistics from share");
   if (propagating)
-    plan.notes.push_back("statistics are measured anew for every point with propagate_error: true");
+    plan.notes.push_back("with propagate_error: true, statistics are measured for every point");
   share.statistics = measuring > 0;
   for (const PlannedPoint& planned : plan.points)
     for (const Run& run : planned.runs)

@@ -93,18 +93,17 @@ bool holds(const fs::path& folder, const Line& line, Findings& findings) {
     return false;
   }
   if (!fs::is_regular_file(file, ignored)) {
-    findings.fault("checksums", fmt::format("{} is missing, but SHA256SUMS lists it. Fetch it "
+    findings.fault("checksums", fmt::format("{} is missing, but SHA256SUMS lists it. Download it "
                                             "again.",
                                             quote_name(line.name)));
     return false;
   }
   const std::string actual = io::sha256_hex_of_file(file);
   if (actual == line.digest) return true;
-  findings.fault(
-      "checksums",
-      fmt::format("{} has SHA-256 {}, SHA256SUMS says {}: the file has changed. Fetch it "
-                  "again, or write the list again if the change was meant.",
-                  quote_name(line.name), actual, line.digest));
+  findings.fault("checksums",
+                 fmt::format("{} has SHA-256 {}, but SHA256SUMS says {}: the file has changed. "
+                             "Download it again, or update the list if the change was intended.",
+                             quote_name(line.name), actual, line.digest));
   return false;
 }
 
@@ -120,7 +119,8 @@ void report_unlisted(const fs::path& folder, const std::set<std::string>& listed
 
 void check_checksums(const fs::path& folder, Findings& findings) {
   if (!fs::exists(folder / kName))
-    return findings.warning("checksums", "no SHA256SUMS: nothing says what the bytes should be");
+    return findings.warning("checksums",
+                            "there is no SHA256SUMS, so the files cannot be compared with it");
   std::istringstream text(io::read_file(folder / kName));
   std::set<std::string> listed;
   std::size_t number = 0;
@@ -137,8 +137,7 @@ void check_checksums(const fs::path& folder, Findings& findings) {
     listed.insert(entry->name);
     if (holds(folder, *entry, findings)) ++good;
   }
-  if (good == number)
-    findings.ok("checksums", fmt::format("{} files as SHA256SUMS lists them", good));
+  if (good == number) findings.ok("checksums", fmt::format("{} files match SHA256SUMS", good));
   report_unlisted(folder, listed, findings);
 }
 

@@ -28,16 +28,17 @@ void verify_gguf(const fs::path& path, Findings& findings) {
   }
   const io::GgufFile file(path);
   findings.ok("layout",
-              fmt::format("{} tensors, each where the header says", file.tensors().size()));
+              fmt::format("{} tensors, all at the places in the header", file.tensors().size()));
   const std::size_t before = findings.faults();
   for (const io::GgufTensor& tensor : file.tensors())
     if (const std::string fault = ggml::first_fault(tensor.type, tensor.bytes, tensor.ne[0]);
         !fault.empty())
       findings.fault("values",
-                     fmt::format("tensor {} ({}): {}: the file is damaged. Fetch it again.",
+                     fmt::format("tensor {} ({}): {}: the file is damaged. Download it again.",
                                  quote_name(tensor.name), ggml::info_of(tensor.type).name, fault));
   if (findings.faults() == before)
-    findings.ok("values", fmt::format("{} tensors hold finite numbers", file.tensors().size()));
+    findings.ok("values",
+                fmt::format("{} tensors contain only finite numbers", file.tensors().size()));
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ Finding finite_logits(const Matrix<float>& logits_TV) {
   const Index position = (bad - logits_TV.data()) / logits_TV.cols();
   return reload(
       Verdict::kFault,
-      fmt::format("the logits of position {} hold {}: the weights are damaged", position, *bad));
+      fmt::format("the logits of position {} contain {}: the weights are damaged", position, *bad));
 }
 
 // Mean KL divergence over all positions, in nats.
@@ -51,9 +51,9 @@ Finding against_reference(const std::filesystem::path& folder, const std::vector
                           const Matrix<float>& logits_TV, int threads) {
   const auto reference = formats::open_artifact(folder);
   if (reference->config().vocab_size != logits_TV.cols())
-    return reload(Verdict::kFault,
-                  fmt::format("vocabulary {}, the reference's is {}: not made from this model",
-                              logits_TV.cols(), reference->config().vocab_size));
+    return reload(Verdict::kFault, fmt::format("the vocabulary has {} tokens, the reference's {}: "
+                                               "the artifact was not made from this model",
+                                               logits_TV.cols(), reference->config().vocab_size));
   const Matrix<float> reference_TV = prompt_logits(*reference, reference->config(), ids, threads);
   const double kl = mean_divergence(reference_TV, logits_TV);
   return reload(std::isfinite(kl) ? Verdict::kOk : Verdict::kFault,
@@ -87,13 +87,14 @@ Finding against_probe(const Probe& probe, const float* last_logits) {
       return reload(Verdict::kFault,
                     fmt::format("token {} has logit {:.6g} after the probe of calque/metrics.json, "
                                 "{:.6g} when the artifact was made: weights or settings have "
-                                "changed. Fetch the artifact again.",
+                                "changed. Download the artifact again.",
                                 probe.top_ids[i], actual, expected));
     worst = std::max(worst, difference);
   }
-  return reload(Verdict::kOk, fmt::format("{} logits as when the artifact was made (largest "
-                                          "difference {:.1e})",
-                                          probe.top_ids.size(), worst));
+  return reload(Verdict::kOk,
+                fmt::format("{} logits match those from when the artifact was made (largest "
+                            "difference {:.1e})",
+                            probe.top_ids.size(), worst));
 }
 
 std::vector<Finding> reload_artifact(const VerifyOptions& options) {

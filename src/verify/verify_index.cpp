@@ -30,7 +30,7 @@ WeightMap weight_map(const fs::path& folder, Findings& findings) {
   const io::Json* entries = index ? index->find("weight_map") : nullptr;
   if (entries == nullptr || !entries->is_object()) {
     findings.fault("index",
-                   fmt::format("{} has no object \"weight_map\". Fetch it again.", kIndex));
+                   fmt::format("{} has no object \"weight_map\". Download it again.", kIndex));
     return {};
   }
   WeightMap map;
@@ -38,7 +38,7 @@ WeightMap weight_map(const fs::path& folder, Findings& findings) {
     if (file.is_string() && is_plain(file.string()))
       map.emplace(tensor, file.string());
     else
-      findings.fault("index", fmt::format("{} sends tensor {} to {}, which is no plain file name",
+      findings.fault("index", fmt::format("{} maps tensor {} to {}, which is not a plain file name",
                                           kIndex, quote_name(tensor), file.dump()));
   }
   return map;
@@ -53,7 +53,7 @@ void open_file(const fs::path& path, const WeightMap& map, LooseTensors& tensors
                                      [&](const auto& entry) { return entry.second == name; });
     tensors.complete = false;
     return findings.fault("index", fmt::format("shard {} is missing: {} names it for {} tensors. "
-                                               "Fetch it.",
+                                               "Download it.",
                                                quote_name(name), kIndex, count));
   }
   try {
@@ -87,12 +87,15 @@ void compare(const WeightMap& map, const LooseTensors& tensors, Findings& findin
   for (const auto& [tensor, file] : map) {
     const auto found = stored.find(tensor);
     if (found == stored.end() && tensors.complete)
-      findings.fault("index", fmt::format("{} puts tensor '{}' into {}, which does not hold it. "
-                                          "Fetch the shard again.",
-                                          kIndex, tensor, file));
+      findings.fault(
+          "index",
+          fmt::format(
+              "{} maps tensor '{}' to {}, which does not contain it. Download the shard again.",
+              kIndex, tensor, file));
     if (found != stored.end() && found->second != file)
-      findings.fault("index", fmt::format("tensor '{}' lies in {}, {} says {}. Correct the index.",
-                                          tensor, found->second, kIndex, file));
+      findings.fault("index",
+                     fmt::format("tensor '{}' is in {}, but {} says {}. Correct the index.", tensor,
+                                 found->second, kIndex, file));
   }
   for (const auto& [tensor, file] : stored)
     if (map.count(tensor) == 0)

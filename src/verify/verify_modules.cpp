@@ -84,16 +84,16 @@ class ConfigCheck {
     const std::optional<ConfiguredSettings> settings = configured.of(module.name);
     if (!settings)
       return findings_.fault("config",
-                             fmt::format("'{}' is stored packed, but quantization_config leaves it "
-                                         "alone. Correct the rule or the ignore list.",
+                             fmt::format("'{}' is stored packed, but quantization_config excludes "
+                                         "it. Correct the rule or the ignore list.",
                                          module.name));
     if (settings->bits != module.bits)
-      findings_.fault("config", fmt::format("'{}' is stored with {} bits, quantization_config says "
-                                            "{}. Correct the settings of this module.",
+      findings_.fault("config", fmt::format("'{}' is stored with {} bits, but quantization_config "
+                                            "says {}. Correct the settings of this module.",
                                             module.name, module.bits, settings->bits));
     if (group_count(module.K, settings->group_size) != module.groups)
       findings_.fault("config",
-                      fmt::format("'{}' has {} inputs in {} groups, quantization_config says "
+                      fmt::format("'{}' has {} inputs in {} groups, but quantization_config says "
                                   "group_size {}: {} groups. Correct the settings of this module.",
                                   module.name, module.K, module.groups, settings->group_size,
                                   group_count(module.K, settings->group_size)));
@@ -108,8 +108,8 @@ class ConfigCheck {
                                                      "packed tensors.",
                                                      name));
     findings_.fault("config",
-                    fmt::format("quantization_config means '{}' to be packed, but it is "
-                                "stored as '{}.weight'. Add it to the rules or the ignore "
+                    fmt::format("quantization_config declares '{}' packed, but it is stored as "
+                                "'{}.weight'. Add it to the rules or the ignore "
                                 "list.",
                                 name, name));
   }
@@ -151,8 +151,7 @@ void check_config(const LooseTensors& tensors, const std::vector<StoredModule>& 
   if (findings.faults() == before)
     findings.ok("config", configured == nullptr
                               ? "a plain checkpoint: no quantization_config, nothing packed"
-                              : fmt::format("quantization_config means the {} modules that are "
-                                            "packed",
+                              : fmt::format("quantization_config describes the {} packed modules",
                                             modules.size()));
 }
 
@@ -186,10 +185,11 @@ std::string first_bad(const io::TensorRef& tensor, const Bad& bad) {
 void check_scales(const io::TensorRef& scales, Findings& findings) {
   const std::string infinite = first_bad(scales, [](float v) { return !std::isfinite(v); });
   if (!infinite.empty())
-    findings.fault("values", infinite + ": a scale must be a number. Fetch or write it again.");
+    findings.fault("values",
+                   infinite + ": a scale must be a finite number. Download or write it again.");
   const std::string zero = first_bad(scales, [](float v) { return v == 0.0f; });
   if (!zero.empty())
-    findings.fault("values", zero + ": the whole group would be zero. Fetch or write it again.");
+    findings.fault("values", zero + ": the whole group would be zero. Download or write it again.");
 }
 
 void check_group_indices(const StoredModule& module, Findings& findings) {
@@ -229,12 +229,13 @@ void check_values(const LooseTensors& tensors, const std::vector<StoredModule>& 
     if (!is_floating(tensor->dtype) || scales.count(name) > 0) continue;
     ++dense;
     const std::string bad = first_bad(*tensor, [](float v) { return !std::isfinite(v); });
-    if (!bad.empty()) findings.fault("values", bad + ". Fetch or write it again.");
+    if (!bad.empty()) findings.fault("values", bad + ". Download or write it again.");
   }
   if (findings.faults() == before)
-    findings.ok("values", fmt::format("scales of {} modules finite and not zero, {} dense tensors "
-                                      "finite",
-                                      modules.size(), dense));
+    findings.ok("values",
+                fmt::format("scales of {} modules are finite and not zero, {} dense tensors "
+                            "finite",
+                            modules.size(), dense));
 }
 
 void add_faults(const char* check, const std::vector<std::string>& faults, Findings& findings) {

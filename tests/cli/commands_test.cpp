@@ -211,7 +211,7 @@ TEST(Doctor, PrintsWhatABugReportNeeds) {
   EXPECT_EQ(facts.at("cpu"), "all operations");
 }
 
-// Either what there is, or why there is none.
+// Lists the accelerators, or the reason that there are none.
 TEST(Doctor, TellsOfAccelerators) {
   const json facts = io::parse_json(run("doctor --json").out);
   if (facts.at("devices") == "cpu")

@@ -59,7 +59,7 @@ TEST(EvaluationsText, NamesBothPerplexitiesAllDivergencesAndIntervals) {
             "original             20.0000  0.0625          19.0000  0.1250\n"
             "demo                 20.2500  0.0625          19.2500  0.1250\n"
             "\n"
-            "Against the reference (KL in nats)\n"
+            "Divergence from the reference (KL in nats)\n"
             "model   KL mean       +/-     max  top-1 %   +/-  RMS dp %\n"
             "demo   0.025000  0.000500  2.5000    92.75  0.25     3.125\n"
             "\n"
@@ -71,9 +71,10 @@ TEST(EvaluationsText, NamesBothPerplexitiesAllDivergencesAndIntervals) {
 TEST(EvaluationsText, SaysWhatWindowsBeginWith) {
   record::EvaluationReport e = evaluation("prose", 512, {});
   e.begins_with = record::WindowStart{.as_given = false, .ids = {2}, .text = "<bos>"};
-  EXPECT_EQ(evaluations_text({e}).find("Perplexity over 20440 predictions, all of every window, "
-                                       "which begins with <bos> (not scored)\n\nmodel "),
-            0u);
+  EXPECT_EQ(
+      evaluations_text({e}).find("Perplexity over 20440 predictions, every token of every window, "
+                                 "which begins with <bos> (not scored)\n\nmodel "),
+      0u);
 }
 
 TEST(EvaluationsText, ShowsTheReferenceAlone) {

@@ -19,7 +19,7 @@ TEST(Explain, TellsWhatACodeMeansAndWhatToDo) {
   const Outcome outcome = run("explain E131");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, AllOf(StartsWith("E131 (exit code 2)\n  group_size does not divide"),
-                                 HasSubstr("\nWhat to do\n  Use one of those sizes")));
+                                 HasSubstr("\nWhat to do\n  Use one of these sizes")));
 }
 
 TEST(Explain, TakesSeveralCodesAsTheyStandInMessages) {

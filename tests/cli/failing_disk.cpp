@@ -1,6 +1,6 @@
-// Preloaded into the program by resume_faults_test.cpp: the call number FAIL_AT (from 1) to one of
-// the functions that change what is on the disk does not happen. FAIL_HOW=full: it says that the
-// disk is full, as do those after it. FAIL_HOW=kill: the process is killed instead.
+// Preloaded into the program by resume_faults_test.cpp. Call number FAIL_AT (from 1) to one of the
+// functions that change the disk is not executed. FAIL_HOW=full: it and all later calls report a
+// full disk. FAIL_HOW=kill: the process is killed instead.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -95,7 +95,7 @@ int renameat2(int from_folder, const char* from, int to_folder, const char* to, 
   return fails() ? full() : call(from_folder, from, to_folder, to, flags);
 }
 
-// Removing needs no space: only a kill can come here.
+// Removing needs no space, so only a kill applies here.
 int unlink(const char* path) {
   static const auto call = original<int (*)(const char*)>("unlink");
   if (kills()) fails();

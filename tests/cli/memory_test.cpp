@@ -13,7 +13,7 @@ namespace {
 using json = io::Json;
 using ::testing::HasSubstr;
 
-// 65,536 tokens: activations are half of what it takes.
+// 65,536 tokens: activations are half of the job's memory.
 const std::string kJob =
     "version: 1\n"
     "name: memory\n"

@@ -22,7 +22,8 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-// Llama of `layers` layers of 4.2 million weights: 8 MiB of bf16 each. The values decide nothing.
+// A Llama of `layers` layers with 4.2 million weights, 8 MiB of bf16, each. The values do not
+// matter.
 void write_model(const std::filesystem::path& folder, Index layers) {
   std::filesystem::create_directories(folder);
   write(folder / "config.json",
@@ -57,7 +58,7 @@ void write_tokens(const std::filesystem::path& folder, Index rows, Index seqlen)
 
 class Resources : public ::testing::Test {
  protected:
-  // A GPTQ job; what is not said here is as `more` says.
+  // A GPTQ job; `more` holds its other settings.
   std::string job(const std::string& method, const std::string& exports,
                   const std::string& more = "") {
     write(
@@ -87,8 +88,8 @@ class Resources : public ::testing::Test {
   testing::TempFolder folder_;
 };
 
-// Four more layers are 32 MiB of bf16 in the source, 64 MiB as fp32 and 16 MiB of 8-bit codes: none
-// of it may stay.
+// Four more layers are 32 MiB of bf16 in the source, 64 MiB as fp32 and 16 MiB of 8-bit codes. None
+// of these may stay in memory.
 TEST_F(Resources, APeakDoesNotGrowWithTheLayers) {
   write_tokens(folder_ / "tokens", 8, 128);
   const std::uint64_t two = peak_bytes_of(2), six = peak_bytes_of(6);
@@ -97,8 +98,8 @@ TEST_F(Resources, APeakDoesNotGrowWithTheLayers) {
   EXPECT_LT(six, two + (std::uint64_t{12} << 20));
 }
 
-// Hidden states of 32 MiB and 128 MiB that a block keeps do not fit beside the factorisation: of
-// what is in files, only the rows being worked on count.
+// Hidden states of 32 MiB and 128 MiB kept by a block do not fit next to the factorization. Of data
+// in files, only the rows being worked on count.
 TEST_F(Resources, APeakWithActivationsInFilesIsPredicted) {
   write_model(folder_ / "model", 2);
   write_tokens(folder_ / "tokens", 32, 512);
@@ -114,7 +115,7 @@ TEST_F(Resources, APeakWithActivationsInFilesIsPredicted) {
 #endif
 }
 
-// The hidden states of 4 million tokens: 8 GiB, more than the process may have.
+// The hidden states of 4 million tokens take 8 GiB, more than the process may use.
 TEST_F(Resources, OutOfMemoryIsFourAndTellsWhatNeedsLess) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "the sanitizer reserves more address space than any limit";
@@ -132,7 +133,7 @@ TEST_F(Resources, OutOfMemoryIsFourAndTellsWhatNeedsLess) {
     EXPECT_FALSE(std::filesystem::exists(folder_ / name)) << name;
 }
 
-// The Q4_0 file (2.7 MB) may be written, the folder of 8 bits (5 MB) may not. sh counts in 512
+// The Q4_0 file (2.7 MB) fits the limit, the folder of 8 bits (5 MB) does not. sh counts in 512
 // bytes.
 TEST_F(Resources, AFullDiskKeepsTheExportsThatAreFinished) {
   write_model(folder_ / "model", 1);

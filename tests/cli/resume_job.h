@@ -22,7 +22,7 @@
 #include "calque/model/family.h"
 #include "cli/run_program.h"
 
-// Jobs that take a moment and save after every block, for tests that stop them.
+// Jobs that take a moment and save after every block, for tests that interrupt them.
 namespace calque::cli {
 
 // A job file's parts.
@@ -39,12 +39,12 @@ inline SmallJob gptq_job() {
           "{format: gptq, path: out/folder, overwrite: true}, "
           "{format: gguf, path: out/q4.gguf, type: Q4_0, overwrite: true}"};
 }
-// Its folder is split, and absorbers change.
+// An AWQ job: its folder is split, and absorbers change.
 inline SmallJob awq_job() {
   return {"method: awq, bits: 4, group_size: 32, refine_passes: 0",
           "{format: awq, path: out/folder, max_shard_size: 200000}"};
 }
-// Two passes, both beside the original model.
+// Two passes, each alongside the original model.
 inline SmallJob upstream_job() {
   return {"method: gptq, bits: 3, group_size: 32, upstream_correction: 1, refine_passes: 0",
           "{format: gguf, path: out/k.gguf, type: Q4_K}, {format: gptq, path: out/folder}",
@@ -90,7 +90,8 @@ inline void write_small_tokens(const std::filesystem::path& folder, int factor =
   writer.finish();
 }
 
-// `folder`/job.yaml; everything of the job is in `folder`, but the model and the tokens beside it.
+// `folder`/job.yaml. Everything that the job writes is in `folder`; model and tokens are next to
+// it.
 inline void write_job(const std::filesystem::path& folder, const SmallJob& job,
                       const std::string& checkpoint = "block") {
   std::filesystem::create_directories(folder);
@@ -108,13 +109,13 @@ inline std::string resume_arguments(const std::filesystem::path& folder) {
   return "resume " + shell_quoted(folder / "run") + " --progress none";
 }
 
-// Goes on as a user would: before the run had noted its job, that is to run it again.
+// Resumes as a user would. A run that has not recorded its job yet is simply run again.
 inline Outcome go_on(const std::filesystem::path& folder, const std::string& before = "") {
   const bool began = std::filesystem::exists(folder / "run/job.resolved.yaml");
   return run(began ? resume_arguments(folder) : run_arguments(folder), before);
 }
 
-// The program, silent, in a process of its own.
+// Runs the program silently in a separate process.
 inline pid_t start(const std::vector<std::string>& arguments) {
   const pid_t process = ::fork();
   if (process == 0) {
@@ -131,7 +132,7 @@ inline pid_t start(const std::vector<std::string>& arguments) {
   return process;
 }
 
-// The program, killed after `seconds` unless it ended before. Whether it was killed.
+// Runs the program and kills it after `seconds`. Returns true if it was killed before it ended.
 inline bool run_and_kill(const std::vector<std::string>& arguments, double seconds) {
   const pid_t process = start(arguments);
   ::usleep(static_cast<useconds_t>(seconds * 1e6));
@@ -154,7 +155,7 @@ inline std::string without_seconds(const std::string& csv) {
   return kept;
 }
 
-// Bytes by name of all that a job makes, without what holds times or the names of folders.
+// The contents by name of everything a job makes, without files that contain times or folder names.
 inline std::map<std::string, std::string> results_of(const std::filesystem::path& folder) {
   std::map<std::string, std::string> results;
   results["modules.csv"] = without_seconds(contents_of(folder / "run/modules.csv"));

@@ -10,7 +10,7 @@
 #include "calque/io/json.h"
 #include "cli/resume_job.h"
 
-// Runs that end in the middle and are gone on with. Each is a process of its own.
+// Runs that are interrupted and resumed, each in a separate process.
 
 namespace calque::cli {
 namespace {
@@ -18,7 +18,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-// A library that fails or kills at the n-th change to the disk (failing_disk.cpp).
+// Environment for a library that fails or kills at the n-th change to the disk (failing_disk.cpp).
 std::string failing_at(int call, const std::string& how) {
   return fmt::format("FAIL_AT={} FAIL_HOW={} LD_PRELOAD={} ", call, how,
                      shell_quoted(failing_disk()));
@@ -46,7 +46,7 @@ class ResumeJob : public ::testing::Test {
     return results_of(folder);
   }
 
-  // A run of `job` that was killed when its first block was saved.
+  // Starts `job` and kills it when its first block has been saved.
   std::filesystem::path stopped_job(const SmallJob& job) {
     const std::filesystem::path folder = new_job(job);
     const pid_t process = start({"run", (folder / "job.yaml").string()});
@@ -71,7 +71,7 @@ class ResumeJob : public ::testing::Test {
     EXPECT_FALSE(std::filesystem::exists(folder / "run/state/journal")) << what;
   }
 
-  // A process that dies while it clears up has finished its run.
+  // A process that dies while it cleans up has already finished its run.
   void finish(const std::filesystem::path& folder, const std::string& what) {
     if (std::filesystem::exists(folder / "run/metrics.json") &&
         !std::filesystem::exists(folder / "run/state/journal"))
@@ -80,7 +80,7 @@ class ResumeJob : public ::testing::Test {
     ASSERT_EQ(outcome.exit_code, 0) << what << ": " << outcome.err;
   }
 
-  // Killed `kills` times at moments of which each starts a chain or goes on with one.
+  // Kills runs `kills` times, at moments that each start a chain of interruptions or continue one.
   void survives_kills(const SmallJob& job, int kills, unsigned seed) {
     const auto expected = uninterrupted(job);
     std::mt19937 random(seed);
@@ -103,7 +103,7 @@ class ResumeJob : public ::testing::Test {
     std::printf("%d kills\n", killed);
   }
 
-  // Every `step`-th change to the disk is the last one of a process.
+  // Makes every `step`-th change to the disk the last one of a process.
   void survives_failures(const SmallJob& job, const std::string& how, int first, int step) {
 #if defined(__SANITIZE_ADDRESS__)
     GTEST_SKIP() << "the sanitizer has to be loaded first";
@@ -139,7 +139,7 @@ TEST_F(ResumeJob, TwoPassesBesideTheOriginalAreTheSameAfterKillsAtAnyMoment) {
   survives_kills(upstream_job(), 17, 3);
 }
 
-// Strides that share no factor with the writes of a tensor; CALQUE_TEST_EVERY=1 tries all changes.
+// Strides have no common factor with the writes of a tensor; CALQUE_TEST_EVERY=1 tries all changes.
 TEST_F(ResumeJob, AKillAtAnyChangeToTheDiskLosesNothing) {
   survives_failures(gptq_job(), "kill", 5, 29);
 }
@@ -149,7 +149,7 @@ TEST_F(ResumeJob, ADiskThatIsFullAtAnyChangeLosesNothing) {
 
 TEST_F(ResumeJob, RunGoesOnAndTheReportSaysSo) {
   const std::filesystem::path folder = stopped_job(gptq_job());
-  const Outcome again = run(run_arguments(folder));  // `run` goes on, too
+  const Outcome again = run(run_arguments(folder));  // `run` resumes, too
   EXPECT_EQ(again.exit_code, 0) << again.err;
   const auto metrics = io::parse_json(contents_of(folder / "run/metrics.json"));
   EXPECT_EQ(metrics.at("resumed"), 1);
@@ -227,7 +227,7 @@ TEST_F(ResumeJob, AFolderOrAnExportInUseIsRefusedNamingTheProcess) {
   }
 }
 
-// A folder below a file cannot be made, whoever asks.
+// A folder below a file cannot be created, even by root.
 TEST_F(ResumeJob, AnOutputFolderThatCannotBeWrittenIsFour) {
   const std::filesystem::path folder = new_job(gptq_job());
   write(folder / "out", "a file");
@@ -253,7 +253,7 @@ TEST_F(ResumeJob, OffSavesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder / "out/folder.partial"));
 }
 
-// The moment is when the journal tells that a block is saved.
+// Waits until the journal records a saved block.
 TEST_F(ResumeJob, ATerminatedRunSavesAndTellsHowToGoOn) {
   const std::filesystem::path folder = new_job(upstream_job());
   std::jthread terminator([&] {

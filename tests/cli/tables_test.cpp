@@ -8,7 +8,7 @@ namespace calque::cli {
 namespace {
 
 formats::ExportPlan plan(const std::string& format, const std::string& path,
-                          const std::string& stored_as) {
+                         const std::string& stored_as) {
   formats::ExportPlan result;
   result.request.format = format;
   result.request.path = path;
@@ -91,9 +91,9 @@ TEST(ReportText, ShowsEveryModelThenCostsThenFiles) {
       "a b.gguf   GGUF Q4_0             4.5        4.750  21.2500  0.0625  0.05000  0.00050  0.4000"
       "    92.75\n"
       "\n"
-      "bits/weight counts everything: embeddings, head, scales, norms.\n"
-      "ppl: 20440 predictions, all of every window but its first token's. KL in nats, original "
-      "against artifact.\n"
+      "bits/weight counts all tensors: embeddings, head, scales, norms.\n"
+      "ppl: 20440 predictions, every token of a window except the first. KL in nats, from the "
+      "original to the artifact.\n"
       "\n"
       "Seconds: tokenize 0.5, load 0.2, forward 12.0, statistics 3.0, quantize 5.0, write 0.1, "
       "evaluate 20.0; total 41.0\n"
@@ -128,8 +128,8 @@ TEST(PlanTable, HasARowAnExport) {
 }
 
 formats::TensorPlan planned(const std::string& name, const std::string& gguf_name,
-                             std::vector<Index> shape, const std::string& stored_as,
-                             std::uint64_t bytes, Index expert = -1) {
+                            std::vector<Index> shape, const std::string& stored_as,
+                            std::uint64_t bytes, Index expert = -1) {
   formats::TensorPlan result;
   result.tensor = {name, std::move(shape), gguf_name};
   result.tensor.gguf_expert = expert;

@@ -15,7 +15,7 @@ using ::testing::StartsWith;
 TEST(VerifyCommand, PrintsOneLineACheck) {
   const Outcome outcome = run("verify " + test::fixtures() + "/artifacts/gptqmodel_w4g128_sym_v1");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.out << outcome.err;
-  EXPECT_THAT(outcome.out, StartsWith("warning  checksums  no SHA256SUMS"));
+  EXPECT_THAT(outcome.out, StartsWith("warning  checksums  there is no SHA256SUMS"));
   for (const char* check :
        {"\nok       index ", "\nok       layout ", "\nok       config ", "\nok       values "})
     EXPECT_THAT(outcome.out, HasSubstr(check));

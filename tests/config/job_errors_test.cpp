@@ -127,8 +127,8 @@ TEST(JobErrors, AMethodAndAKeyThatContradictsItAreRefused) {
   const JobFolder folder;
   EXPECT_THAT(folder.refusal("version: 1\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n"
                              "quantization: {method: rtn, transform: awq}\n"),
-              HasSubstr("job.yaml:4:16: error[E109]: 'method: rtn' and the keys beside it that it "
-                        "stands for disagree: they make it awq"));
+              HasSubstr("job.yaml:4:16: error[E109]: 'method: rtn' contradicts the keys that it is "
+                        "short for, which say awq"));
 }
 
 TEST(JobErrors, GptqWithoutCalibrationDataIsRefused) {
@@ -160,10 +160,9 @@ TEST(JobErrors, KeysThatWentSayWhatToWriteInstead) {
     return folder.refusal("version: 1\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n" +
                           keys);
   };
-  EXPECT_THAT(
-      refusal("quantization: {method: rtn, block_size: 64}\n"),
-      StartsWith("job.yaml:4:29: error[E117]: 'block_size' is no longer a key. Columns go in "
-                 "blocks of 128"));
+  EXPECT_THAT(refusal("quantization: {method: rtn, block_size: 64}\n"),
+              StartsWith("job.yaml:4:29: error[E117]: 'block_size' is no longer a key. Columns are "
+                         "processed in blocks of 128"));
   EXPECT_THAT(
       refusal("quantization: {method: awq, awq: {clip: false}}\n"),
       HasSubstr("error[E117]: 'clip' is no longer a key. Write 'scale_rule: block_search' in "
@@ -183,10 +182,10 @@ TEST(JobErrors, KeysOfTheOtherFormatAreRefused) {
   const JobFolder folder;
   const std::string head = "version: 1\nmodel: {path: m}\nquantization: {method: rtn}\nexport:\n";
   EXPECT_THAT(folder.refusal(head + "  - {format: gptq, path: o, type: Q4_0}\n"),
-              StartsWith("job.yaml:5:29: error[E109]: 'type' only means something with format: "
+              StartsWith("job.yaml:5:29: error[E109]: 'type' only applies with format: "
                          "gguf. Remove it here."));
   EXPECT_THAT(folder.refusal(head + "  - {max_shard_size: 1GB, format: gguf, path: o}\n"),
-              HasSubstr("'max_shard_size' only means something with format: gptq"));
+              HasSubstr("'max_shard_size' only applies with format: gptq"));
 }
 
 TEST(JobErrors, AnEmptyExportListIsRefused) {

@@ -135,7 +135,7 @@ TEST(LoadJob, TakesAMethodAsShortForTwoKeys) {
   }
 }
 
-// Before, awq had a key of its own for the second.
+// awq once had its own key for the rounding.
 TEST(LoadJob, ChoosesTheScaleRuleByTheTransform) {
   job::QuantizationSettings settings;
   EXPECT_EQ(settings.rounding_options().scale_rule, ScaleRule::kSearch);

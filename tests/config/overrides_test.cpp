@@ -76,9 +76,9 @@ TEST(Overrides, FaultsNameTheOverride) {
   EXPECT_THAT(refusal("quantization.w_bit=4"), HasSubstr("error[E103]"));
   EXPECT_THAT(refusal("quantization.bits"), HasSubstr("error[E104]: must be KEY.PATH=VALUE"));
   EXPECT_THAT(refusal(".bits=4"), HasSubstr("error[E104]: must be KEY.PATH=VALUE"));
-  EXPECT_THAT(refusal("export.5.path=a"), HasSubstr("'5' is no place in a list of 1"));
-  EXPECT_THAT(refusal("export.x.path=a"), HasSubstr("'x' is no place in a list of 1"));
-  EXPECT_THAT(refusal("version.x=a"), HasSubstr("there is nothing called 'x' inside '1'"));
+  EXPECT_THAT(refusal("export.5.path=a"), HasSubstr("'5' is not an index of a list of 1"));
+  EXPECT_THAT(refusal("export.x.path=a"), HasSubstr("'x' is not an index of a list of 1"));
+  EXPECT_THAT(refusal("version.x=a"), HasSubstr("there is no 'x' inside '1'"));
   EXPECT_THAT(refusal("name=[a"), HasSubstr("--set name=[a: error[E104]: not valid YAML"));
   EXPECT_THAT(refusal("quantization.bits="), HasSubstr("must be an integer, not nothing"));
 }

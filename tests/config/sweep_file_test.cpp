@@ -150,10 +150,10 @@ TEST(SweepFile, ReportsEverythingAtOnce) {
        {"E108]: a sweep file needs the key 'base'",
         "2:8: error[E105]: bits must be a list of values ([4, 8]), not '4'",
         "2:17: error[E105]: sym has no values", "2:36: error[E181]: calibration.seed lists 1 twice",
-        "3:7: error[E181]: 'quantization.bits' is given in grid already (line 2)",
-        "3:16: error[E183]: 'name' is not for a sweep to set",
+        "3:7: error[E181]: 'quantization.bits' is already given in grid (line 2)",
+        "3:16: error[E183]: a sweep cannot set 'name'",
         "4:25: error[E105]: every entry of paired must set the same keys",
-        "5:28: error[E182]: exclude names 'group_size', which neither grid nor paired changes",
+        "5:28: error[E182]: exclude uses 'group_size', which neither grid nor paired changes",
         "6:17: error[E107]: keep_artifacts", "7:1: error[E102]: 'keep_artifacts' is set twice",
         "8:9: error[E107]: share"})
     EXPECT_THAT(message, HasSubstr(part));

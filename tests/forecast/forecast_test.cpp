@@ -41,7 +41,7 @@ formats::ExportRequest gguf_export(const fs::path& path, const std::string& type
   return request;
 }
 
-// Every file of the plan is there with its size, and of folders no other one.
+// Every file of the plan exists with its size; folders contain no other file.
 void expect_exactly(const PlannedExport& planned, const record::ArtifactReport& written) {
   const fs::path& path = planned.plan.request.path;
   const bool folder = planned.plan.request.format != "gguf";
@@ -111,7 +111,7 @@ TEST(Forecast, KnowsTheSizeOfEveryGgufType) {
               ::testing::Contains(HasSubstr("the model has no tokenizer")));
 }
 
-// With settings in the file that only calibration brings: desc_act, the texts' names.
+// With settings that only calibration adds to the file: desc_act, the texts' names.
 TEST(Forecast, KnowsTheSizesOfACalibratedJob) {
   const TempFolder folder;
   job::Job job = demo_job();

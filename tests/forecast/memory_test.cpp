@@ -59,8 +59,8 @@ TEST(MemoryPlan, AddsUpWhatEachStageHolds) {
   EXPECT_EQ(plan.activation_file_bytes, 0u);
 }
 
-// Rows of a site are shown 4096 at a time; in between the forward pass goes on beside what has been
-// summed. 512 rows of 2048 numbers fill a block of sums, 4096 of 192 numbers two.
+// An observer receives 4096 rows of a site at a time; in between, the forward pass continues. 512
+// rows of 2048 numbers fill a block of sums, 4096 of 192 numbers two.
 TEST(MemoryPlan, CountsTheGramMatrixBetweenTwoLooksAtASite) {
   job::Job job = tiny_job();
   job.calibration.packing.n_samples = 4096 / 32;
@@ -71,7 +71,7 @@ TEST(MemoryPlan, CountsTheGramMatrixBetweenTwoLooksAtASite) {
   EXPECT_EQ(twice, kBase + kBlock + kGram);
 }
 
-// 4096 x 64 in fp32: folders that leave the head as it is share the original's.
+// 4096 x 64 in fp32. Folders with an unquantized head share the original's.
 TEST(MemoryPlan, CountsASecondHeadOnlyWhereOneDiffers) {
   job::Job job = tiny_job();
   job.evaluate = job::EvaluationSettings{
@@ -185,7 +185,7 @@ TEST(MemoryPlan, RefusesAJobThatCannotFitAndSaysWhatWould) {
     EXPECT_EQ(error.code(), "E301");
     EXPECT_EQ(error.kind(), ErrorKind::kResource);
     EXPECT_THAT(error.what(), HasSubstr("runtime.max_ram: 0.049 GiB is too little"));
-    EXPECT_THAT(error.what(), HasSubstr("Stage 'statistics' holds"));
+    EXPECT_THAT(error.what(), HasSubstr("Stage 'statistics' needs"));
     EXPECT_THAT(error.what(), HasSubstr("rows being summed"));
     EXPECT_THAT(error.what(), HasSubstr("Set runtime.max_ram to 0.057 GiB or more"));
   }
@@ -253,8 +253,8 @@ TEST(MemoryPlan, KeepsLargeModelsWithinWhatTheyAreGiven) {
     }
 }
 
-// One matrix by GPTQ on two threads, its site factorised before: what a process that does nothing
-// else holds more of, against what the method says. Nothing where the kernel does not tell.
+// One matrix by GPTQ on two threads, its site factored beforehand: the process's additional memory
+// against the method's own figure. Does nothing if the kernel cannot measure it.
 void expect_scratch_as_said() {
   constexpr Index N = 8192, K = 512;
   const Exec exec = open_exec("cpu", 2);
@@ -291,7 +291,7 @@ void expect_scratch_as_said() {
 }
 
 TEST(StageMemory, RoundingHoldsWhatItsMethodSays) {
-  // A process of its own: memory that other tests have freed would be used again unseen.
+  // A separate process: memory freed by other tests would be reused unnoticed.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(expect_scratch_as_said(), ::testing::ExitedWithCode(0), "");
 }

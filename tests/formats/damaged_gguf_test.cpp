@@ -91,7 +91,8 @@ TEST_F(DamagedGguf, MoreBlocksThanTensors) {
 TEST_F(DamagedGguf, ASizeThatTheTensorsContradict) {
   EXPECT_THAT(
       error_with([](io::GgufMetadata& keys) { set(keys, "llama.feed_forward_length", 128); }),
-      HasSubstr("tensor 'blk.0.ffn_gate.weight' has shape [96, 64], the metadata wants [128, 64]"));
+      HasSubstr("tensor 'blk.0.ffn_gate.weight' has shape [96, 64], but the metadata requires "
+                "[128, 64]"));
 }
 TEST_F(DamagedGguf, AMissingTensor) {
   EXPECT_THAT(error_with([](auto&) {},

@@ -129,7 +129,7 @@ TEST_F(DamagedGptq, GroupsThatDoNotDivideTheInputsWhereModulesHaveTheirOwn) {
   change_settings([](Json& s) { s["dynamic"] = {{"+:.*down_proj", {{"bits", 8}}}}; });
   change_tensors([](Tensors& t) { t[kQ + ".scales"].declared.shape = {3, 64}; });
   EXPECT_THAT(open_error(),
-              HasSubstr("module '" + kQ + "': 3 groups of equal size do not make 64 inputs"));
+              HasSubstr("module '" + kQ + "': 3 groups of equal size do not make up 64 inputs"));
 }
 TEST_F(DamagedGptq, MissingScales) {
   write_sound();
@@ -162,7 +162,7 @@ TEST_F(DamagedGptq, GroupsOutOfRange) {
   const auto reader = open_artifact(out_);
   const Error error = error_of([&] { reader->load(kQ + ".weight"); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
-  EXPECT_THAT(error.what(), HasSubstr(".g_idx' puts input 1 into group 9, there are 2 groups"));
+  EXPECT_THAT(error.what(), HasSubstr(".g_idx' puts input 1 into group 9, but there are 2 groups"));
 }
 TEST_F(DamagedGptq, GroupsOfAnotherLength) {
   write_sound();
@@ -300,7 +300,7 @@ TEST_F(DamagedFolder, CompressedTensorsWithAShapeBeyondAllNumbersWhereModulesHav
     for (auto& [name, tensor] : t)
       if (name.ends_with("weight_shape")) tensor.bytes[15] = std::byte{0x3F};
   });
-  EXPECT_THAT(open_error(), HasSubstr("fit none of 2, 3, 4 and 8 bits"));
+  EXPECT_THAT(open_error(), HasSubstr("match none of 2, 3, 4 and 8 bits"));
 }
 TEST_F(DamagedFolder, CompressedTensorsWithoutScales) {
   copy("llmcompressor_w4g128_sym_ct");
@@ -350,7 +350,7 @@ TEST(DamagedPath, AsksForTheFolderOfASafetensorsFile) {
   const Error error =
       error_of([] { open_artifact(testing::fixture("autoawq_w4g128_gemm/model.safetensors")); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
-  EXPECT_THAT(error.what(), HasSubstr("give the folder that it is in"));
+  EXPECT_THAT(error.what(), HasSubstr("give its folder instead"));
 }
 
 }  // namespace

@@ -84,7 +84,7 @@ TEST_P(EveryFamilyAsGguf, GivesBackEveryWeightOfAnF32File) {
   }
 }
 
-// All numbers that a forward pass takes. Mistral's windows are no part of a GGUF file.
+// All numbers that a forward pass uses. Mistral's windows are not part of a GGUF file.
 TEST_P(EveryFamilyAsGguf, GivesBackTheConfiguration) {
   const WrittenFamily tested(GetParam(), "F32");
   const model::ModelConfig& expected = tested.family.config;
@@ -360,7 +360,7 @@ TEST(GgufGaps, NameWhatLoadersTakeFromTheArchitecture) {
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("query_pre_attn_scalar is 64")));
   config = config_of("gemma2");
   config.tie_word_embeddings = false;
-  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("no output matrix of its own")));
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("no separate output matrix")));
   config = config_of("qwen2_moe");
   config.experts_in_layer = {false, true};
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 0 has no experts")));
@@ -386,7 +386,7 @@ TEST(GgufGaps, AreRefusedByThePlan) {
   EXPECT_THAT(error.what(), HasSubstr("layer 2 has a window of 0 tokens"));
 }
 
-// A file whose keys or tensors do not fit each other, made from the metadata of a good one.
+// Opens a file whose keys or tensors contradict each other, made from the metadata of a good one.
 std::string opening_error(const WrittenFamily& good, const std::string& key, std::uint32_t value) {
   const io::GgufValue damaged{io::GgufValue::Scalar(value)};
   io::GgufMetadata metadata;
@@ -405,13 +405,13 @@ std::string opening_error(const WrittenFamily& good, const std::string& key, std
 TEST(GgufOfExperts, IsRefusedWithCountsThatItsTensorsDoNotHave) {
   const WrittenFamily good("qwen3_moe", "F32");
   EXPECT_THAT(opening_error(good, "qwen3moe.expert_count", 7),
-              HasSubstr("has shape [8, 128], the metadata wants [7, 128]"));
+              HasSubstr("has shape [8, 128], but the metadata requires [7, 128]"));
   EXPECT_THAT(opening_error(good, "qwen3moe.expert_count", 100'000'000),
               HasSubstr("'expert_count' is 100000000 in 2 layers"));
   EXPECT_THAT(opening_error(good, "qwen3moe.expert_used_count", 9),
               HasSubstr("'expert_used_count' is 9 of only 8"));
   EXPECT_THAT(opening_error(good, "qwen3moe.expert_feed_forward_length", 32),
-              HasSubstr("has shape [8, 64, 128], the metadata wants [8, 32, 128]"));
+              HasSubstr("has shape [8, 64, 128], but the metadata requires [8, 32, 128]"));
 }
 
 }  // namespace

@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "formats/support.h"
 #include "calque/io/gguf.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -79,7 +79,7 @@ TEST_F(SplitExport, IsNotWrittenOverShardsUnlessTold) {
         error_of([&] { open_writer(model_.plan(request(limit)), model_.inputs()); });
     EXPECT_EQ(error.kind(), ErrorKind::kConfig);
     EXPECT_THAT(error.what(), HasSubstr("m-00001-of-"));
-    EXPECT_THAT(error.what(), HasSubstr("exists already"));
+    EXPECT_THAT(error.what(), HasSubstr("already exists"));
   }
   ExportRequest whole = request(0);
   whole.overwrite = true;

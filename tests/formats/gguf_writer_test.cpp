@@ -268,7 +268,7 @@ TEST(GgufWriter, ReadsLlama3RopeScalingBackFromItsDivisors) {
   EXPECT_EQ(rope.inverse_frequencies(32), model.family().config.rope.inverse_frequencies(32));
 }
 
-// The divisors are those of low_freq_factor 2, which no Llama 3 has, so nothing explains them.
+// The divisors belong to low_freq_factor 2, which no Llama 3 has, so no scaling reproduces them.
 TEST(GgufWriter, IsNotReadBackWithDivisorsOfAnUnknownScaling) {
   const TempFolder folder;
   TinyModel::Options options;
@@ -278,7 +278,7 @@ TEST(GgufWriter, IsNotReadBackWithDivisorsOfAnUnknownScaling) {
   write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
   const Error error = error_of([&] { open_artifact(folder / "out.gguf"); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
-  EXPECT_THAT(error.what(), HasSubstr("'rope_freqs.weight' follows no llama3 scaling"));
+  EXPECT_THAT(error.what(), HasSubstr("'rope_freqs.weight' does not match any llama3 scaling"));
 }
 
 TEST(GgufWriter, WritesAndReadsLinearRopeScaling) {
@@ -339,7 +339,7 @@ TEST(GgufWriter, RefusesAnExistingFileUnlessToldToReplaceIt) {
   ExportPlan plan = model.plan(gguf(folder / "out.gguf", "F16"));
   const Error error = error_of([&] { open_writer(plan, model.inputs()); });
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
-  EXPECT_THAT(error.what(), HasSubstr("exists already"));
+  EXPECT_THAT(error.what(), HasSubstr("already exists"));
   EXPECT_EQ(io::read_file(folder / "out.gguf"), "old");
   plan.request.overwrite = true;
   write_random(plan, model.inputs());

@@ -34,8 +34,9 @@ TEST(ModuleMatcher, SaysWhereAnExpressionIsWrong) {
   const Error error = error_of([] { ModuleMatcher("re:model.(layers"); });
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_EQ(error.code(), "E152");
-  EXPECT_THAT(error.what(), HasSubstr("'re:model.(layers' is no regular expression: missing "
-                                      "closing parenthesis (at offset 13 after 're:')"));
+  EXPECT_THAT(error.what(),
+              HasSubstr("'re:model.(layers' is not a valid regular expression: missing "
+                        "closing parenthesis (at offset 13 after 're:')"));
 }
 
 TEST(ModuleMatcher, GivesUpOnExpressionsThatNeverEnd) {
@@ -142,8 +143,8 @@ TEST_F(Rules, AreRefusedModuleByModule) {
 TEST_F(Rules, CannotGiveAwqSeveralGroupSizes) {
   ModuleRule groups = rule("*.o_proj");
   groups.group_size = 64;
-  EXPECT_THAT(refusal({groups}, "awq").what(), HasSubstr("one group_size for all modules; the "
-                                                         "rules give 32, 64"));
+  EXPECT_THAT(refusal({groups}, "awq").what(),
+              HasSubstr("one group_size for all modules, but the rules set 32, 64"));
   EXPECT_THAT(refusal({rule("*", 3)}, "awq").what(),
               HasSubstr("format 'awq' stores 4-bit weights only, bits is 3. Use bits: 4, or export "
                         "gptq (2, 3, 4 or 8 bits)."));

@@ -250,8 +250,9 @@ TEST_F(PlanTiny, RefusesFamiliesThatGgufDoesNotKnow) {
   family.gguf_architecture.clear();
   const Error error = error_of([&] { plan_export(family, tiny.source(), {}, gguf("F16")); });
   EXPECT_EQ(error.code(), "E123");
-  EXPECT_THAT(error.what(), HasSubstr("no GGUF of family 'llama' (LlamaForCausalLM). Export gptq, "
-                                      "awq or compressed-tensors instead."));
+  EXPECT_THAT(error.what(),
+              HasSubstr("cannot write family 'llama' (LlamaForCausalLM) as GGUF. Export gptq, "
+                        "awq or compressed-tensors instead."));
 }
 
 TEST_F(PlanTiny, RefusesLlama3ScalingWhereGgufHasNoPlaceForIt) {

@@ -8,7 +8,7 @@
 
 #include "formats/support.h"
 
-// Shapes are those of the published models; what fits is calculated by hand beside each test.
+// Shapes are those of the published models; results are calculated by hand next to each test.
 
 namespace calque::formats {
 namespace {
@@ -63,7 +63,7 @@ ExportRequest request(const std::string& format, std::vector<Index> tensor_paral
   return result;
 }
 
-// The error text; "" if nothing stands in the way.
+// The error text; "" if there is no error.
 std::string refusal(const model::FamilySpec& family, const ExportRequest& request,
                     const GridOf& grid_of) {
   std::vector<TensorPlan> tensors;
@@ -99,16 +99,15 @@ TEST(Requirements, NameTheGroupSizesThatAllowMoreRanks) {
   const std::string text = refusal(qwen2_72b(), request("gptq", {2}), all(grid()));
   EXPECT_THAT(text, HasSubstr("[E141] 'require.tensor_parallel: 2' is not possible: "
                               "model.layers.*.mlp.down_proj has 29568 inputs = 231 groups of 128, "
-                              "and 231 is no multiple of 2. group_size 64 gives TP 1, 2."));
+                              "and 231 is not a multiple of 2. group_size 64 gives TP 1, 2."));
   EXPECT_EQ(refusal(qwen2_72b(), request("gptq", {2}), all(grid(4, 64))), "");
 }
 
-// 4096 inputs are no multiple of 3, whatever the groups.
+// 4096 inputs are not a multiple of 3, whatever the groups.
 TEST(Requirements, KnowWhenNoGroupSizeHelps) {
-  EXPECT_THAT(
-      refusal(llama3_8b(), request("gptq", {3}), all(grid())),
-      HasSubstr("self_attn.o_proj has 4096 inputs = 32 groups of 128, and 32 is no multiple "
-                "of 3. No group size allows it."));
+  EXPECT_THAT(refusal(llama3_8b(), request("gptq", {3}), all(grid())),
+              HasSubstr("self_attn.o_proj has 4096 inputs = 32 groups of 128, and 32 is not a "
+                        "multiple of 3. No group size allows it."));
 }
 
 TEST(Requirements, PutTheRanksOfOneModuleIntoOneMessage) {
@@ -125,7 +124,7 @@ TEST(Requirements, NameTheSizesThatShareOutTheHeads) {
   const std::string text = refusal(qwen25_05b(), request("gptq", {4}), all(grid(4, 32)));
   EXPECT_THAT(text,
               HasSubstr("'require.tensor_parallel: 4' is not possible: 14 attention heads and "
-                        "2 key/value heads cannot be shared out evenly. Sizes that work: 1, "
+                        "2 key/value heads cannot be divided evenly. Sizes that work: 1, "
                         "2, 14."));
 }
 
@@ -229,7 +228,7 @@ TEST(Requirements, HoldAllExpertsOfALayerToOneSetting) {
                               "...): 8 bit"));
 }
 
-// 192 / 2 = 96 is no multiple of 64; 320 inputs are no multiple of 128.
+// 192 / 2 = 96 is not a multiple of 64; 320 inputs are not a multiple of 128.
 TEST(Requirements, KnowTheKernelForExperts) {
   EXPECT_THAT(refusal(with_experts(256, 192), request("gptq", {2}), all(grid(4, 64))),
               HasSubstr("[E144] 'require.tensor_parallel: 2' is not possible: "

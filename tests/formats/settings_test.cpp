@@ -156,7 +156,7 @@ TEST_F(Settings, OfAwqListFullPaths) {
                           "model.layers.3.mlp.shared_expert_gate", "lm_head"));
 }
 
-// No path of the list is part of the path of a module that is quantized: loaders would skip that.
+// No path in the list is part of a quantized module's path: loaders would skip that module.
 TEST_F(Settings, OfAwqHitNothingElse) {
   add_experts();
   set(name(1, "mlp.gate_proj"), std::nullopt);

@@ -157,8 +157,8 @@ TEST(GgufSource, IsRefusedIfQuantized) {
   const Error error = error_of([] { open_model(fixture("gguf/tiny-1layer-Q4_0.gguf")); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
   EXPECT_EQ(error.code(), "E169");
-  EXPECT_THAT(error.what(), HasSubstr("is quantized already: Q4_0 (8 tensors), Q6_K (1 tensor)"));
-  EXPECT_THAT(error.what(), HasSubstr("loses twice"));
+  EXPECT_THAT(error.what(), HasSubstr("is already quantized: Q4_0 (8 tensors), Q6_K (1 tensor)"));
+  EXPECT_THAT(error.what(), HasSubstr("adds a second loss"));
   EXPECT_THAT(error.what(), HasSubstr("model.allow_requantize: true"));
 }
 
@@ -181,7 +181,7 @@ TEST(OpenModel, RefusesWhatIsNeitherFolderNorGguf) {
   const TempFolder folder;
   io::write_file(folder / "model.gguf", "no header in here");
   EXPECT_THAT(error_of([&] { open_model(folder / "model.gguf"); }).what(),
-              HasSubstr("is no GGUF file (it does not begin with 'GGUF')"));
+              HasSubstr("is not a GGUF file (it does not begin with 'GGUF')"));
   EXPECT_THAT(error_of([&] { open_model(folder / "none"); }).what(),
               HasSubstr("none: no such file or folder"));
 }

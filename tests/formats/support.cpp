@@ -140,7 +140,7 @@ ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request,
 
 namespace {
 
-// Random weights, rounded: most patterns of bits in a block are no result of a quantizer.
+// Random weights, rounded: most bit patterns of a block are never made by a quantizer.
 quant::QuantizedMatrix random_blocks(const quant::Grid& grid, Index N, Index K,
                                      std::uint32_t seed) {
   std::mt19937 random(seed);

@@ -106,7 +106,8 @@ TEST(TensorTypes, ThatAreNoPatternAreRefused) {
     plan_of_sizes(kSizes, gguf("Q4_K_M", {{"ffn_(down", "Q8_0"}}));
   });
   EXPECT_EQ(error.code(), "E152");
-  EXPECT_THAT(error.what(), HasSubstr("tensor_types: 'ffn_(down' is no regular expression: "));
+  EXPECT_THAT(error.what(),
+              HasSubstr("tensor_types: 'ffn_(down' is not a valid regular expression: "));
   EXPECT_THAT(error.what(), HasSubstr("(at offset 9)"));
 }
 
@@ -189,7 +190,7 @@ TEST(StackedExperts, ShareOneType) {
   EXPECT_EQ(type_of(plan, 2, "self_attn.o_proj"), "Q5_K");
 }
 
-// Rules count the stack as one matrix, and leave the layer's number as it is.
+// Rules count the stack as one matrix and do not change the layer's number.
 TEST(StackedExperts, AreNamedByTheirStack) {
   const ExportPlan plan = plan_of_mixtral(gguf("Q4_K_M", {{"blk.0.ffn_down_exps", "Q8_0"}}));
   for (Index number = 0; number < 8; ++number)

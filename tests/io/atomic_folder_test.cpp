@@ -31,7 +31,7 @@ TEST(AtomicFolder, RefusesAnExistingFolder) {
   const TempFolder folder;
   std::filesystem::create_directory(folder / "out");
   EXPECT_THAT(error_of([&] { AtomicFolder(folder / "out", false); }),
-              IsError(ErrorKind::kConfig, "the output folder exists already"));
+              IsError(ErrorKind::kConfig, "the output folder already exists"));
   EXPECT_THAT(names_in(folder.path()), ElementsAre("out"));
 }
 
@@ -39,7 +39,7 @@ TEST(AtomicFolder, RefusesAFolderThatAppearedMeanwhile) {
   const TempFolder folder;
   AtomicFolder out(folder / "out", false);
   std::filesystem::create_directory(folder / "out");
-  EXPECT_THAT(error_of([&] { out.commit(); }), IsError(ErrorKind::kConfig, "exists already"));
+  EXPECT_THAT(error_of([&] { out.commit(); }), IsError(ErrorKind::kConfig, "already exists"));
 }
 
 TEST(AtomicFolder, RefusesAFileEvenToOverwrite) {

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
-// The kernel's own account of the mapping: mincore would count the page cache, too.
+// Read from the kernel's record of the mapping: mincore would also count the page cache.
 std::uint64_t resident_bytes(const ScratchArray& array) {
   const auto start = reinterpret_cast<std::uintptr_t>(array.data());
   std::ifstream maps("/proc/self/smaps");

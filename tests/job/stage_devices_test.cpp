@@ -9,8 +9,8 @@
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "support/demo_job.h"
 #include "job/stage_needs.h"
+#include "support/demo_job.h"
 #include "support/temp_folder.h"
 
 namespace calque::job {
@@ -163,7 +163,8 @@ TEST(StageDevices, RefuseADeviceThatIsNotThere) {
   job.runtime.stages.statistics = "cuda:3";
   EXPECT_THAT(refusal(job, machine_with({"cpu", "cuda:0"})),
               AllOf(HasSubstr("E128"), HasSubstr("runtime.stages.statistics"),
-                    HasSubstr("no device 'cuda:3'"), HasSubstr("Devices: cpu, cuda:0.")));
+                    HasSubstr("device 'cuda:3' for stage 'statistics' does not exist"),
+                    HasSubstr("Devices: cpu, cuda:0.")));
   job.runtime = {};
   job.runtime.device = "cuda";
   EXPECT_THAT(refusal(job, machine_with({"cpu"})),

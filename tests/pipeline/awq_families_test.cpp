@@ -56,9 +56,9 @@ bool ends_with_any(const std::string& name, std::initializer_list<const char*> e
                      [&](const char* ending) { return name.ends_with(ending); });
 }
 
-// The model of a family with every sixteenth channel of its blocks' activations eight times as
-// large, so that there is something for channel scales to gain at every site: norms, and the rows
-// that make the inputs of o and down. Another function than the fixture's, and as good a model.
+// A family's model with every sixteenth channel of its blocks' activations eight times as large, so
+// that channel scales can gain something at every site: changes norms, and the rows that make the
+// inputs of o and down. The function differs from the fixture's, but it is as good a model.
 void plant_salient_channels(const fs::path& from, const fs::path& to) {
   fs::create_directories(to);
   io::copy_file(from / "config.json", to / "config.json");
@@ -113,8 +113,8 @@ double typical_logit_error(const fs::path& artifact, const fs::path& model,
 }
 
 // Scales are found and folded (norms of either kind, fused rows, biases, routers, experts), and at
-// 8 bits the model is still itself, nearer than rounding to nearest without scales (0.4 to 0.6 of
-// its error where this was written). A fold that forgets one side changes logits by their own size.
+// 8 bits the model stays closer to itself than with rounding to nearest without scales (0.4 to 0.6
+// of its error when measured). A fold that misses one side changes logits by their own size.
 TEST_P(AwqOnEveryFamily, KeepsTheModelItself) {
   const TempFolder out;
   job::Job job;

@@ -24,7 +24,7 @@ formats::ExportRequest gguf_export(const TempFolder& out, const std::string& typ
   return request;
 }
 
-// Scored by the runner on what the files hold: more bits are nearer.
+// Evaluated on the written files: more bits are closer to the original.
 TEST(BlockJob, RoundsWithErrorFeedback) {
   const TempFolder out;
   job::Job job = demo_job();
@@ -82,7 +82,7 @@ TEST(BlockJob, FeedbackLowersLlamaCppsErrors) {
   for (const auto& [role, error] : errors[0]) EXPECT_LT(error, 0.75 * errors[1].at(role)) << role;
 }
 
-// Block types cannot take channel scales, so awq comes down to its rounding.
+// Block types cannot take channel scales, so awq amounts to its rounding alone.
 TEST(BlockJob, ScalesNoChannels) {
   const TempFolder out;
   job::Job job = demo_job();

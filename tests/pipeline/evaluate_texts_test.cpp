@@ -205,7 +205,7 @@ TEST_F(EvaluateTexts, RefusesWhatCannotBeMeasured) {
   settings.texts = {text_of("a", imatrix_text()), text_of("a", folder.path() / "half.txt")};
   EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: two texts are called 'a'"));
   settings.texts.back().name = "b c";
-  EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: 'b c' is no name"));
+  EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: 'b c' is not a valid name"));
   settings.texts.back() = text_of("b", "nowhere.txt");
   EXPECT_THAT(refusal(), HasSubstr("E202: evaluate.texts: 'nowhere.txt' does not exist"));
   const auto texts = std::exchange(settings.texts, {});

@@ -48,9 +48,9 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufOfEveryFamily,
                                            "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
                                            "qwen2_moe", "qwen3_moe"));
 
-// The same numbers go through the same operations, so every bit is the same. But llama3_rope, whose
-// factor and context are found again from divisors in fp32, and Mistral, whose GGUF has no window:
-// the same as long as the window of 24 tokens holds all.
+// The same numbers go through the same operations, so every bit is the same. The exceptions are
+// llama3_rope, whose factor and context are recovered from divisors in fp32, and Mistral, whose
+// GGUF has no window: equal as long as the window of 24 tokens covers everything.
 TEST_P(GgufOfEveryFamily, ComputesWhatTheCheckpointDoes) {
   const TempFolder folder;
   const fs::path path = fs::path(test::fixtures()) / "families" / GetParam();

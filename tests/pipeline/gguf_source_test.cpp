@@ -135,7 +135,7 @@ TEST(GgufSourceJob, RefusesQuantizedModelsUnlessAllowed) {
   EXPECT_LT(report.source_bits_per_weight, 8.0);
 }
 
-// Text to evaluate on is only read in the end, but its tokenizer is looked at first.
+// The evaluation text is only read at the end, but its tokenizer is checked first.
 TEST(GgufSourceJob, RefusesTextForAModelWithoutTokenizer) {
   const TempFolder folder;
   const io::GgufFile tiny(kGolden / "tiny-f16.gguf");

@@ -193,7 +193,7 @@ TEST_F(ImatrixJob, RefusesSettingsThatSayTwoThings) {
   EXPECT_THAT(error_of(job), HasSubstr("keep one of them"));
   job.calibration.tokens.clear();
   job.exports.push_back(folder_export("gptq", folder_ / "gptq"));
-  EXPECT_THAT(error_of(job), HasSubstr("gptq' is gptq. Put it into a job of its own"));
+  EXPECT_THAT(error_of(job), HasSubstr("gptq' is gptq. Move it to a separate job"));
   job.exports.pop_back();
   job.quantization.imatrix = folder_ / "missing.gguf";
   EXPECT_THAT(error_of(job), HasSubstr("missing.gguf' does not exist"));

@@ -67,8 +67,8 @@ TEST(UpstreamCorrection, WarnsWhereTextIsTooShort) {
   std::string warnings;
   const record::Report report = run(job);
   for (const std::string& warning : report.warnings) warnings += warning + "\n";
-  EXPECT_NE(warnings.find("model.layers.0 mlp_out: errors of earlier layers are not made up for: "
-                          "256 calibration tokens say too little about 768 channels"),
+  EXPECT_NE(warnings.find("model.layers.0 mlp_out: errors of earlier layers are not corrected: 256 "
+                          "calibration tokens are too few for 768 channels"),
             std::string::npos)
       << warnings;
 }

@@ -70,7 +70,7 @@ TEST_F(ModelCard, TakesTheLicenceOfTheSourcesCard) {
   io::write_file(folder_ / "Tiny-1B/README.md",
                  "---\ntags: [x]\nlicense: 'apache-2.0'\n---\nlicense: no\n");
   EXPECT_THAT(card(), HasSubstr("\nlicense: apache-2.0\n"));
-  EXPECT_THAT(card(), HasSubstr("## Licence\n\napache-2.0, as the original.\n"));
+  EXPECT_THAT(card(), HasSubstr("## License\n\napache-2.0, the same as the original.\n"));
 }
 
 TEST_F(ModelCard, PointsToALicenceFile) {
@@ -82,7 +82,7 @@ TEST_F(ModelCard, PointsToALicenceFile) {
 TEST_F(ModelCard, SaysThatThereIsNoLicence) {
   io::write_file(folder_ / "Tiny-1B/README.md", "no front matter\nlicense: mit\n");
   EXPECT_THAT(card(), Not(HasSubstr("license:")));
-  EXPECT_THAT(card(), HasSubstr("names no licence"));
+  EXPECT_THAT(card(), HasSubstr("states no license"));
 }
 
 TEST_F(ModelCard, TakesTheLicenceOfTheJob) {
@@ -119,7 +119,7 @@ TEST_F(ModelCard, IsHonestAboutBitsThatRuntimesDoNotLoad) {
   report_.artifacts[0].plan.tensors.push_back(tensor("d", 3));
   EXPECT_THAT(card(), HasSubstr("this one has 3, 4 bits, so they refuse it"));
   report_.artifacts[0].plan.tensors = {tensor("a", 4, false)};
-  EXPECT_THAT(card(), HasSubstr("this one has 4 bits and zero points of its own"));
+  EXPECT_THAT(card(), HasSubstr("this one has 4 bits and zero points"));
   report_.artifacts[0].plan.request.format = "awq";
   EXPECT_THAT(card(), Not(HasSubstr("Note:")));
 }

@@ -76,7 +76,7 @@ TEST_F(Published, HoldsEverythingAndVerifies) {
   EXPECT_EQ(text_of(findings, Finding::Verdict::kWarning), "");
   const std::string good = text_of(findings, Finding::Verdict::kOk);
   EXPECT_THAT(good, HasSubstr("reload: finite logits for a prompt of 64 tokens"));
-  EXPECT_THAT(good, HasSubstr("reload: 8 logits as when the artifact was made"));
+  EXPECT_THAT(good, HasSubstr("reload: 8 logits match those from when the artifact was made"));
   EXPECT_THAT(good, HasSubstr("reload: KL divergence from the reference 0."));
 }
 

@@ -133,7 +133,7 @@ TEST(ExactNormScale, IsOneWhereThereIsNothingToDivide) {
   EXPECT_EQ(exact_norm_scale(-1.0f, true, DType::kF32, 1.7f), 1.0f);
   EXPECT_EQ(exact_norm_scale(1.0f, false, DType::kF16, std::numeric_limits<float>::quiet_NaN()),
             1.0f);
-  // 1e-7 / 3 is no number of binary16 but zero.
+  // 1e-7 / 3 rounds to zero in binary16.
   EXPECT_EQ(exact_norm_scale(0x1p-24f, false, DType::kF16, 3.0f), 1.0f);
 }
 

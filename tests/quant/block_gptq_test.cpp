@@ -191,7 +191,7 @@ TEST(BlockGptqFallback, IsTheReferenceForTypesWithoutScaleCodes) {
   }
 }
 
-// An importance matrix that somebody else measured says nothing on correlations.
+// An importance matrix from elsewhere says nothing about correlations.
 TEST(BlockGptqFallback, IsTheReferenceWhereOnlyMeanSquaresAreKnown) {
   quant::InputStats given;
   for (int k = 0; k < 256; ++k)

@@ -70,16 +70,15 @@ TEST(ReportJson, ReadsBackWhatItWrote) {
 
 TEST(PredictionsText, SaysWhatWindowsBeginWith) {
   EvaluationReport e;
-  EXPECT_EQ(predictions_text(e, ""), "all of every window but its first token's");
+  EXPECT_EQ(predictions_text(e, ""), "every token of a window except the first");
   e.begins_with = WindowStart{};
-  EXPECT_EQ(predictions_text(e, ""),
-            "all of every window but its first token's; no BOS is put before it");
+  EXPECT_EQ(predictions_text(e, ""), "every token of a window except the first; no BOS is added");
   e.begins_with->as_given = true;
   EXPECT_EQ(predictions_text(e, ""),
-            "all of every window but its first token's; windows begin as the token ids were given");
+            "every token of a window except the first; windows begin as the token ids were given");
   e.begins_with = WindowStart{.as_given = false, .ids = {2}, .text = "<bos>"};
   EXPECT_EQ(predictions_text(e, "`<bos>`"),
-            "all of every window, which begins with `<bos>` (not scored)");
+            "every token of every window, which begins with `<bos>` (not scored)");
 }
 
 TEST(ReportJson, WhatAnotherVersionLacksStaysEmpty) {

@@ -24,7 +24,7 @@ std::vector<std::string> lines_of(const fs::path& path) {
   return lines;
 }
 
-// A claim of somebody else, last touched `age` ago.
+// Another process's claim, last touched `age` ago.
 void write_claim(const fs::path& folder, const std::string& name, const std::string& who,
                  std::chrono::seconds age) {
   fs::create_directories(folder);
@@ -109,7 +109,7 @@ TEST(Claims, OfAnotherHostAreTakenOverWhenNobodyTouchesThem) {
   EXPECT_NE(claims.take("stale"), nullptr);
 }
 
-// All four see the same stale claim; one gets it, and keeps it while the others look.
+// All four see the same stale claim. One takes it and keeps it while the others look.
 TEST(Claims, ThatAreStaleGoToOneOfMany) {
   const testing::TempFolder folder;
   write_claim(folder / "claims", "point.0", "elsewhere 1", 70s);

@@ -6,12 +6,12 @@
 
 #include "calque/config/sweep_file.h"
 #include "calque/study/run_sweep.h"
-#include "support/tiny_model.h"
 #include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace calque::study {
 
-// The tiny model with a job file and sweep files beside it.
+// The tiny model, with a job file and sweep files in the same folder.
 class SweepFolder {
  public:
   SweepFolder() {

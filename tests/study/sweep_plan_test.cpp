@@ -58,7 +58,7 @@ TEST(SweepPlan, RefusesAllPointsThatCannotWorkAtOnce) {
   const SweepFolder folder;
   const auto [code, message] = refusal(folder, "grid: {group_size: [32, 48, 80]}\n");
   EXPECT_EQ(code, "E186");
-  EXPECT_THAT(message, AllOf(HasSubstr("2 of 3 points cannot work"),
+  EXPECT_THAT(message, AllOf(HasSubstr("2 of 3 points are invalid"),
                              HasSubstr("point 2 (group_size 48): [E131]"),
                              HasSubstr("point 3 (group_size 80): [E131]")));
   EXPECT_FALSE(std::filesystem::exists(folder / "sweep"));

@@ -2,8 +2,8 @@
 
 #include <string>
 
-// Folders of this repository that tests read. Functions, so that no test is compiled anew where
-// the repository has moved.
+// Folders of this repository that tests read. They are functions, so that moving the repository
+// does not recompile tests.
 namespace calque::test {
 
 std::string fixtures();          // tests/fixtures

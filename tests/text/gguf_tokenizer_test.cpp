@@ -89,15 +89,15 @@ class GgufTokenizers : public ::testing::TestWithParam<std::string> {
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
-// Metaspace puts no space before a text that begins with one; readers of GGUF always do, which
-// is all that its key add_space_prefix can say.
+// Metaspace puts no space before a text that begins with one. Readers of GGUF always do, because
+// the key add_space_prefix cannot express more.
 bool is_told_apart(const std::string& fixture, const std::string& text) {
   const bool metaspace = fixture == "metaspace_always" || fixture == "metaspace_first";
   return metaspace && text.starts_with(' ');
 }
 
-// Special tokens stay text: which ones a text is searched for is the same only where the folder
-// says so.
+// Special tokens stay text: a folder and a GGUF file agree on the tokens to search for only if the
+// folder lists them.
 TEST_P(GgufTokenizers, GiveTheIdsOfTheFolder) {
   ASSERT_EQ(texts().size(), 36u);
   for (const std::string& text : texts()) {

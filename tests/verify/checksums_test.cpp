@@ -48,7 +48,7 @@ TEST(Checksums, SatisfyTheTool) {
   const std::vector<Finding> findings = check(folder.path());
   ASSERT_EQ(findings.size(), 1u);
   EXPECT_EQ(findings[0].verdict, Finding::Verdict::kOk);
-  EXPECT_EQ(findings[0].message, "2 files as SHA256SUMS lists them");
+  EXPECT_EQ(findings[0].message, "2 files match SHA256SUMS");
 }
 
 TEST(Checksums, ReportMissingFilesAndLinesThatAreNone) {

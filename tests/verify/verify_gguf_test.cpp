@@ -168,7 +168,7 @@ TEST_F(VerifyGguf, CountsWhatIsSound) {
   EXPECT_EQ(text_of(findings, Finding::Verdict::kFault), "");
   // Two layers of 9, embedding, norm, output, and the divisors of the rotary frequencies.
   EXPECT_THAT(text_of(findings, Finding::Verdict::kOk),
-              HasSubstr("values: 22 tensors hold finite numbers"));
+              HasSubstr("values: 22 tensors contain only finite numbers"));
 }
 
 TEST_F(VerifyGguf, NamesTensorAndBlock) {
@@ -176,7 +176,7 @@ TEST_F(VerifyGguf, NamesTensorAndBlock) {
   damage("blk.1.ffn_up.weight", 3 * 144, {0x00, 0x7C});  // rows of one block of 144 bytes
   EXPECT_EQ(faults("damaged.gguf"),
             "values: tensor 'blk.1.ffn_up.weight' (Q4_K): block 0 of row 3 has scale inf: the file "
-            "is damaged. Fetch it again.\n");
+            "is damaged. Download it again.\n");
 }
 
 TEST_F(VerifyGguf, LooksAtTensorsThatNoModelNames) {

@@ -8,8 +8,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "formats/support.h"
 #include "calque/io/file.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 // Folders by other programs and by calque's writers, whole and with one thing damaged each.
@@ -157,8 +157,10 @@ TEST_F(VerifyOwn, FindsNothingWrongInAnyContainer) {
 TEST_F(VerifyOwn, FindsAnAwqListThatHitsOtherModules) {
   write_folder({}, 5'000'000'000, "awq", false);
   edit_config([](json& q) { q["modules_to_not_convert"] = {"gate"}; });
-  EXPECT_THAT(faults(), HasSubstr("'model.layers.0.mlp.gate_proj' is stored packed, but "
-                                  "quantization_config leaves it alone"));
+  EXPECT_THAT(
+      faults(),
+      HasSubstr(
+          "'model.layers.0.mlp.gate_proj' is stored packed, but quantization_config excludes it"));
 }
 
 TEST_F(VerifyOwn, FindsAnIgnoreListThatLeavesSomethingOut) {
@@ -167,7 +169,7 @@ TEST_F(VerifyOwn, FindsAnIgnoreListThatLeavesSomethingOut) {
   skip.skip = true;
   write_folder({skip}, 5'000'000'000, "compressed-tensors");
   edit_config([](json& q) { q["ignore"] = {"lm_head"}; });
-  EXPECT_THAT(faults(), HasSubstr("means 'model.layers.0.mlp.down_proj' to be packed"));
+  EXPECT_THAT(faults(), HasSubstr("declares 'model.layers.0.mlp.down_proj' packed"));
 }
 
 TEST_F(VerifyOwn, FindsAFlippedByte) {
@@ -202,10 +204,8 @@ TEST_F(VerifyOwn, FindsAnIndexThatNamesTheWrongShard) {
     if (shard != right) wrong = shard;
   index["weight_map"]["model.norm.weight"] = wrong;
   io::write_file(file, index.dump());
-  EXPECT_THAT(faults(), HasSubstr("index: tensor 'model.norm.weight' lies in " + right +
-                                  ", "
-                                  "model.safetensors.index.json says " +
-                                  wrong));
+  EXPECT_THAT(faults(), HasSubstr("index: tensor 'model.norm.weight' is in " + right +
+                                  ", but model.safetensors.index.json says " + wrong));
 }
 
 TEST_F(VerifyOwn, FindsTensorsThatTheIndexLeavesOut) {
@@ -242,17 +242,20 @@ TEST_F(VerifyOwn, FindsRulesThatLeaveAPackedModuleAlone) {
     q["dynamic"] = {{R"(-:.*\.layers\.1\.mlp\.down_proj)", json::object()}};
   });
   EXPECT_THAT(faults(), HasSubstr("config: 'model.layers.1.mlp.down_proj' is stored packed, but "
-                                  "quantization_config leaves it alone"));
+                                  "quantization_config excludes it"));
 }
 
 TEST_F(VerifyOwn, FindsRulesWithOtherWidths) {
   edit_config([](json& q) {
     q["dynamic"] = {{R"(+:.*\.layers\.1\.mlp\.down_proj)", {{"bits", 8}, {"group_size", 96}}}};
   });
-  EXPECT_THAT(faults(), HasSubstr("'model.layers.1.mlp.down_proj' is stored with 4 bits, "
-                                  "quantization_config says 8"));
-  EXPECT_THAT(faults(), HasSubstr("has 96 inputs in 3 groups, quantization_config says group_size "
-                                  "96: 1 groups"));
+  EXPECT_THAT(
+      faults(),
+      HasSubstr(
+          "'model.layers.1.mlp.down_proj' is stored with 4 bits, but quantization_config says 8"));
+  EXPECT_THAT(faults(),
+              HasSubstr("has 96 inputs in 3 groups, but quantization_config says group_size "
+                        "96: 1 groups"));
 }
 
 TEST_F(VerifyOwn, FindsADenseModuleThatNoRuleNames) {
@@ -265,7 +268,7 @@ TEST_F(VerifyOwn, FindsADenseModuleThatNoRuleNames) {
     q.erase("dynamic");
     q.erase("modules_in_block_to_quantize");
   });
-  EXPECT_THAT(faults(), HasSubstr("means 'model.layers.1.mlp.down_proj' to be packed, but it is "
+  EXPECT_THAT(faults(), HasSubstr("declares 'model.layers.1.mlp.down_proj' packed, but it is "
                                   "stored as 'model.layers.1.mlp.down_proj.weight'"));
 }
 
@@ -345,7 +348,7 @@ TEST(Verify, SurvivesFilesThatAreNone) {
   io::write_file(folder / "config.json", "{");
   const std::string text = faults_of(verify_files(folder.path()));
   EXPECT_THAT(text, HasSubstr("layout: "));
-  EXPECT_THAT(text, HasSubstr("config: config.json is missing or no JSON object"));
+  EXPECT_THAT(text, HasSubstr("config: config.json is missing or not a JSON object"));
   io::write_file(folder / "broken.gguf", "GGUF and nothing");
   EXPECT_THAT(faults_of(verify_files(folder / "broken.gguf")), HasSubstr("layout: "));
 }
