@@ -7,9 +7,8 @@
 #include <utility>
 
 #include "calque/core/error.h"
-#include "calque/core/parallel.h"
 #include "eval/lane.h"
-#include "eval/row_scorer.h"
+#include "eval/scorer.h"
 
 namespace calque::eval {
 namespace {
@@ -96,26 +95,20 @@ class Lanes {
       states->keep(rows_, reference.options, reference.hidden, reference.seconds);
   }
 
+  // The last of a model's steps are its share of the vocabulary.
   void score() {
-    for (Lane& lane : lanes_)
-      lane.predictions.resize(static_cast<std::size_t>(rows_.rows() * rows_.seqlen()));
-    Lane& reference = lanes_.front();
-    reference.make_head();
-    for (const std::vector<Lane*>& candidates : scoring_rounds(lanes_)) {
-      make_heads(reference, candidates);
-      const RowScorer scorer(reference, candidates, rows_);
-      parallel_for(rows_.rows(), options_.runner.threads,
-                   [&](Index row) { scorer.score(row, options_.first_position); });
-      for (Lane* lane : candidates) lane->free();
-    }
+    const Index before = done_;
+    const auto models = static_cast<Index>(lanes_.size());
+    Scorer(lanes_, rows_, options_.first_position, options_.runner.threads)
+        .run(options_.held_elements, [&](Index tokens, Index all) {
+          while (done_ < before + models * tokens / all) advance();
+        });
   }
 
   std::vector<ModelMetrics> metrics() {
     std::vector<ModelMetrics> result;
-    for (const Lane& lane : lanes_) {
+    for (const Lane& lane : lanes_)
       result.push_back(metrics_of(lane, rows_, options_.first_position));
-      advance();
-    }
     result.front().kind = ModelKind::kReference;
     return result;
   }
@@ -160,8 +153,9 @@ class Lanes {
   }
 
   void advance() {
+    ++done_;
     if (options_.progress)
-      options_.progress(++done_, static_cast<Index>((blocks_ + 1) * lanes_.size()));
+      options_.progress(done_, static_cast<Index>((blocks_ + 1) * lanes_.size()));
   }
 
   const text::TokenBlocks& rows_;

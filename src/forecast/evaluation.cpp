@@ -117,13 +117,12 @@ std::vector<MemoryRound> memory_rounds(const job::EvaluationSettings& settings,
   return rounds;
 }
 
-// True if some model has a head that differs from the reference's.
-bool has_other_heads(const JobShapes& shapes) {
-  return shapes.job.evaluate->noise_floor ||
-         std::any_of(
-             shapes.plans.begin(), shapes.plans.end(), [&](const formats::ExportPlan& plan) {
-               return !format_of(plan.request).is_folder || plan.at(shapes.family.head().name).grid;
-             });
+// Models whose head is decoded as a whole for any of its rows.
+Bytes packed_heads(const JobShapes& shapes) {
+  return static_cast<Bytes>(
+      std::count_if(shapes.plans.begin(), shapes.plans.end(), [&](const formats::ExportPlan& plan) {
+        return format_of(plan.request).is_folder && plan.at(shapes.family.head().name).grid;
+      }));
 }
 
 Peak running(const JobShapes& shapes, const model::BlockSpec& block, const MemoryRound& round,
@@ -148,18 +147,22 @@ void show_round(const JobShapes& shapes, const MemoryRound& round, LargestPeak& 
                                        shapes.hidden_bytes() * round.windows * round.seqlen);
   for (const model::BlockSpec& block : shapes.family.blocks)
     largest.keep(running(shapes, block, round, compute_bytes).activations(activations));
-  const Bytes head = bytes_of(config.vocab_size * config.hidden_size);
-  // The reference's head, which serves all models with the same one, and one other head.
-  const Bytes held = has_other_heads(shapes) ? 2 : 1;
-  Peak heads = program(true);
-  heads.add(held == 2 ? "heads of 2 models" : "the head of all models",
-            held * compute_bytes * head);
-  Peak scoring = heads;
-  heads.add("a head being read", (4 + shapes.source_bytes) * head);
-  largest.keep(heads.activations(activations));
-  scoring.add(
-      "logits and distributions",
-      shapes.threads * eval::scoring_bytes(config.vocab_size, static_cast<Index>(round.seqlen)));
+  // The artifacts with rounded caches have the heads of those without.
+  const Bytes heads = 1 + (shapes.job.evaluate->noise_floor ? 1 : 0) + shapes.plans.size();
+  const Bytes strip =
+      bytes_of(eval::held_tokens(config.vocab_size, config.hidden_size, static_cast<Index>(heads)) *
+               config.hidden_size);
+  Peak scoring = program(true);
+  scoring.add("strips of all heads", heads * compute_bytes * strip);
+  scoring.add("sums of all predictions",
+              round.models * round.windows * round.seqlen * eval::kScoredPositionBytes);
+  Peak reading = scoring;
+  const Bytes packed = std::min(shapes.threads, packed_heads(shapes));
+  reading.add("strips being read", 4 * std::min(shapes.threads, heads) * strip);
+  reading.add("packed heads being read", (4 + shapes.source_bytes) * packed *
+                                             bytes_of(config.vocab_size * config.hidden_size));
+  largest.keep(reading.activations(activations));
+  scoring.add("logits", shapes.threads * eval::scoring_bytes(config.hidden_size));
   largest.keep(scoring.activations(activations));
 }
 
@@ -170,15 +173,9 @@ Work evaluation_work(const job::Job& job, const model::FamilySpec& family,
   Work work;
   if (!job.evaluate) return work;
   const job::EvaluationSettings& settings = *job.evaluate;
-  const auto other_heads = static_cast<double>(
-      std::count_if(plans.begin(), plans.end(), [&](const formats::ExportPlan& plan) {
-        return plan.at(family.head().name).grid.has_value();
-      }));
   for (const Round& round : rounds_of(settings, family.config, static_cast<double>(plans.size()))) {
     work += (1 + round.models) * model_work(family, round.windows, round.length);
-    // The reference's head runs again for every other head.
-    const double scored = round.models + std::max(1.0, other_heads);
-    const Cost scoring = eval::scoring_cost(scored * round.windows * round.length,
+    const Cost scoring = eval::scoring_cost((1 + round.models) * round.windows * round.length,
                                             family.config.vocab_size, family.config.hidden_size);
     work[WorkKind::kHeads] += scoring.flops;
     work[WorkKind::kProbabilities] += scoring.exponentials;

@@ -70,8 +70,8 @@ constexpr std::array<WorkCost, kWorkKinds> kCosts = {{
     {K::kEvaluatedAttention, &S::evaluate, kF32, 1.0},
     {K::kEvaluatedScores, &S::evaluate, kF32, 60},
     {K::kEvaluatedElements, &S::evaluate, kF32, 60},
-    {K::kHeads, &S::evaluate, kEval, 1.3},
-    {K::kProbabilities, &S::evaluate, kF32, 3000},
+    {K::kHeads, &S::evaluate, kEval, 1.1},
+    {K::kProbabilities, &S::evaluate, kF32, 150},
 }};
 
 // ---- The machine

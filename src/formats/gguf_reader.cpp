@@ -99,10 +99,10 @@ Matrix<float> load_vector(const Entry& entry) {
 }
 
 // A scale that is not finite would spread to everything that the model computes.
-void require_finite(const Entry& entry) {
+void require_finite(const Entry& entry, std::span<const std::byte> bytes) {
   const ggml::TypeInfo& info = ggml::info_of(entry.stored->type);
   if (info.block_columns == 1) return;
-  const std::string fault = ggml::first_fault(info.type, entry.bytes, entry.stored->ne[0]);
+  const std::string fault = ggml::first_fault(info.type, bytes, entry.stored->ne[0]);
   if (!fault.empty()) throw Error(ErrorKind::kInput, "", fault + ": the file is damaged");
 }
 
@@ -144,7 +144,7 @@ class GgufReader : public ArtifactReader {
     const Entry& entry = at(tensor_name);
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&] {
-      require_finite(entry);
+      require_finite(entry, entry.bytes);
       if (entry.spec.shape.size() < 2) return load_vector(entry);
       return decode_rows(entry.stored->type, entry.bytes, entry.rows(), entry.cols(),
                          order_of(entry.spec));
@@ -159,13 +159,13 @@ class GgufReader : public ArtifactReader {
       return WeightSource::load_rows(tensor_name, rows_U);
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&] {
-      require_finite(entry);
       const std::size_t row_bytes = entry.bytes.size() / static_cast<std::size_t>(entry.rows());
       std::vector<std::byte> some(rows_U.size() * row_bytes);
       for (std::size_t u = 0; u < rows_U.size(); ++u)
         std::memcpy(some.data() + u * row_bytes,
                     entry.bytes.data() + static_cast<std::size_t>(rows_U[u]) * row_bytes,
                     row_bytes);
+      require_finite(entry, some);
       return decode_rows(entry.stored->type, some, static_cast<Index>(rows_U.size()), entry.cols(),
                          {});
     });
@@ -176,7 +176,7 @@ class GgufReader : public ArtifactReader {
     if (entry.spec.shape.size() < 2) return std::nullopt;
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&]() -> std::optional<quant::QuantizedMatrix> {
-      require_finite(entry);
+      require_finite(entry, entry.bytes);
       const ggml::Type type = entry.stored->type;
       if (ggml::info_of(type).support == ggml::Support::kGrid)
         return unpack_rows(type, entry.bytes, entry.rows(), entry.cols(), order_of(entry.spec));

@@ -192,6 +192,40 @@ TEST(Evaluate, GivesTheSameBitsWhenTheReferenceHasRunBefore) {
   EXPECT_EQ(options.reference_states->hits(), 1);
 }
 
+// 4096 tokens are four strips: all of them at a time by default, one at a time, and shared among
+// threads.
+TEST(Evaluate, GivesTheSameBitsWithAnyThreadsAndHoweverMuchOfTheHeadsIsHeld) {
+  const auto reader = formats::open_artifact(test::demo_model());
+  text::TokenBlocks windows;
+  windows.ids_BS = Matrix<std::int32_t>(2, 150);  // more than a tile of positions
+  for (Index i = 0; i < 300; ++i)
+    windows.ids_BS.data()[i] = static_cast<std::int32_t>((37 * i * i + 11 * i) % 4096);
+  windows.lengths_B = {150, 140};
+  windows.next_B = {5, -1};
+  EvalModel other{"other", reader.get(), &reader->config()};
+  other.dtype = forward::ComputeDType::kBFloat16;
+  const EvalModel model{"model", reader.get(), &reader->config()};
+  EvalOptions options;
+  options.runner.threads = 1;
+  const std::vector<ModelMetrics> expected = evaluate(model, {other}, windows, options);
+  EXPECT_EQ(expected.at(1).perplexity_hf.predictions, 150 + 139);
+  Index steps = 0;
+  options.progress = [&](Index done, Index total) {
+    EXPECT_EQ(done, ++steps);
+    EXPECT_LE(done, total);
+  };
+  options.held_elements = 1;
+  options.runner.threads = 2;
+  const std::vector<ModelMetrics> found = evaluate(model, {other}, windows, options);
+  EXPECT_EQ(steps, 2 * (reader->config().num_layers + 1));
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(found[i].perplexity_hf.value, expected[i].perplexity_hf.value);
+    EXPECT_EQ(found[i].perplexity_llamacpp.value, expected[i].perplexity_llamacpp.value);
+    EXPECT_EQ(found[i].divergence.kl_mean, expected[i].divergence.kl_mean);
+    EXPECT_EQ(found[i].divergence.kl_max, expected[i].divergence.kl_max);
+  }
+}
+
 TEST(Evaluate, RefusesIdsOutsideTheVocabulary) {
   const auto reader = formats::open_artifact(test::demo_model());
   text::TokenBlocks windows;

@@ -71,26 +71,23 @@ TEST(MemoryPlan, CountsTheGramMatrixBetweenTwoLooksAtASite) {
   EXPECT_EQ(twice, kBase + kBlock + kGram);
 }
 
-// 4096 x 64 in fp32. Folders with an unquantized head share the original's.
-TEST(MemoryPlan, CountsASecondHeadOnlyWhereOneDiffers) {
+// Two models' heads of 64 channels in fp32, of which 2^26 elements are held at a time: 4096 tokens
+// are held whole, of 2^20 tokens 2^26 / (2 * 64).
+TEST(MemoryPlan, CountsStripsOfHeadsThatDoNotGrowWithTheVocabulary) {
   job::Job job = tiny_job();
   job.evaluate = job::EvaluationSettings{
       .texts = {{.tokens = "tokens.safetensors"}}, .seqlen = 32, .windows = 1};
-  model::ModelConfig config = tiny_config(1);
-  config.vocab_size = 4096;
-  const model::FamilySpec family = model::family_of(config);
-  std::vector<formats::ExportPlan> plans = gptq_plan(family);
-  const auto heads = [&] {
-    const MemoryPlan plan = plan_memory(job, family, plans);
+  const auto strips = [&](Index vocab_size) {
+    model::ModelConfig config = tiny_config(1);
+    config.vocab_size = vocab_size;
+    const model::FamilySpec family = model::family_of(config);
+    const MemoryPlan plan = plan_memory(job, family, gptq_plan(family));
     for (const StageMemory::Item& item : stage_of(plan, "evaluate").items)
-      if (item.what.find("of 2 models") != std::string::npos ||
-          item.what == "the head of all models")
-        return item.bytes;
+      if (item.what == "strips of all heads") return item.bytes;
     return std::uint64_t{0};
   };
-  EXPECT_EQ(heads(), 4u * 4096 * 64);
-  plans.front().request.format = "gguf";
-  EXPECT_EQ(heads(), 2u * 4 * 4096 * 64);
+  EXPECT_EQ(strips(4096), 2u * 4 * 4096 * 64);
+  EXPECT_EQ(strips(Index{1} << 20), 4u << 26);
 }
 
 TEST(MemoryPlan, ItemsAddUpAndComeLargestFirst) {

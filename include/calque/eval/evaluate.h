@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
+#include "calque/eval/cost.h"
 #include "calque/eval/kv_cache.h"
 #include "calque/eval/reference_states.h"
 #include "calque/forward/block_runner.h"
@@ -46,6 +47,9 @@ struct EvalOptions {
   // What earlier evaluations of the same reference left; what this one computes is added. Null:
   // nothing is kept. Results are the same bits with and without.
   std::shared_ptr<ReferenceStates> reference_states = nullptr;
+  // Elements of heads that are in memory at a time; at least a strip of each is. Results are the
+  // same bits with any number.
+  Index held_elements = kHeldElements;
   std::function<void(Index done, Index total)> progress;  // steps of any size; may be empty
 };
 
