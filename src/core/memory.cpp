@@ -12,10 +12,6 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-std::size_t rounded_up(std::size_t bytes, std::size_t unit) {
-  return (bytes + unit - 1) / unit * unit;
-}
-
 }  // namespace
 
 void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
@@ -25,8 +21,8 @@ void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
 void* allocate_array(std::size_t bytes) {
   const bool large = bytes >= kHugePage;
   const std::size_t alignment = large ? kHugePage : kAlignment;
-  void* memory = std::aligned_alloc(alignment, rounded_up(bytes, kAlignment));
-  if (memory == nullptr) throw_out_of_memory(bytes);
+  void* memory = nullptr;  // aligned_alloc wants sizes that are multiples of the alignment
+  if (::posix_memalign(&memory, alignment, bytes) != 0) throw_out_of_memory(bytes);
   if (large) prefer_huge_pages(memory, bytes);
   return memory;
 }
