@@ -179,6 +179,8 @@ Json Json::array(std::initializer_list<Json> elements) {
 
 Json Json::object(std::initializer_list<Member> members) { return Json(members); }
 
+void Json::set(std::int64_t value) { value_ = value; }
+
 void Json::set(std::uint64_t value) {
   if (value <= INT64_MAX)
     value_ = static_cast<std::int64_t>(value);

@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const calque::io::GgufFile file(input.path());
     unsigned sum = 0;
     for (const calque::io::GgufTensor& tensor : file.tensors()) {
-      const calque::ggml::TypeInfo& info = ggml::info_of(tensor.type);
+      const calque::ggml::TypeInfo& info = calque::ggml::info_of(tensor.type);
       const std::uint64_t blocks =
           tensor.element_count() / static_cast<unsigned>(info.block_columns);
       if (blocks * static_cast<unsigned>(info.block_bytes) != tensor.bytes.size()) abort();

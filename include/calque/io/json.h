@@ -118,7 +118,7 @@ class Json {
     for (const auto& element : list) json.elements().emplace_back(element);
     return json;
   }
-  void set(std::int64_t value) { value_ = value; }
+  void set(std::int64_t value);
   void set(std::uint64_t value);
   [[noreturn]] void refuse_integer() const;
 
