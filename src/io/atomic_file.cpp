@@ -40,14 +40,15 @@ void throw_resource_error(const std::filesystem::path& path, std::string_view ac
   if (!error && bytes_wanted > 0)
     message += fmt::format("; {} bytes wanted, {} bytes free", bytes_wanted, space.available);
   const bool full = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
-  if (full) message += ". Nothing half-written became visible; free space or choose another folder";
+  if (full)
+    message += ". No half-written file became visible; free some space or choose another folder";
   throw Error(ErrorKind::kResource, full ? "E302" : "", message);
 }
 
 void throw_missing_part(const std::filesystem::path& path, std::string_view what) {
   throw Error(ErrorKind::kInput, "E308",
-              fmt::format("cannot go on: {} {}: it is a part of the run that was finished. Put it "
-                          "back, or start anew with --resume never",
+              fmt::format("cannot resume: {} {}. It is a finished part of the run: restore it, or "
+                          "start again with --resume never",
                           path.string(), what));
 }
 
@@ -55,7 +56,7 @@ void require_header(const AtomicFile& file, std::string_view header,
                     const std::filesystem::path& path) {
   std::string there(header.size(), '\0');
   file.read_at(0, std::as_writable_bytes(std::span(there.data(), there.size())));
-  if (there != header) throw_missing_part(partial_of(path), "is another run's");
+  if (there != header) throw_missing_part(partial_of(path), "belongs to another run");
 }
 
 namespace {
@@ -111,7 +112,7 @@ AtomicFile::AtomicFile(std::filesystem::path path, GoOn go_on) : path_(std::move
   const std::filesystem::path partial = partial_of(path_);
   descriptor_ = ::open(partial.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
   if (descriptor_ < 0 && errno != ENOENT) throw_resource_error(partial, "open the file", errno);
-  if (descriptor_ < 0) throw_missing_part(partial, "is gone");
+  if (descriptor_ < 0) throw_missing_part(partial, "is missing");
   struct stat status {};
   const bool known = ::fstat(descriptor_, &status) == 0;
   if (!known || static_cast<std::uint64_t>(status.st_size) < go_on.bytes) {

@@ -88,7 +88,7 @@ AtomicFolder::AtomicFolder(fs::path path, bool overwrite, const std::string& ide
     rename_or_throw(path_, staging_);
   }
   if (identity_of(staging_) != identity)
-    throw_missing_part(staging_, fs::exists(staging_) ? "is another folder" : "is gone");
+    throw_missing_part(staging_, fs::exists(staging_) ? "is another folder" : "is missing");
   remove_tree(with_suffix(path_, ".replaced"));
   refuse_existing(path_, overwrite_);
 }

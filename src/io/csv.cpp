@@ -101,11 +101,10 @@ Csv parse_csv(std::string_view text, const std::string& where, bool still_growin
   while (parser.next(row)) {
     if (still_growing && !row.ended) break;
     if (row.cells.size() != csv.titles.size())
-      throw Error(
-          ErrorKind::kInput, "E252",
-          fmt::format("{}:{}: has {} cells, the first line {}; is the file complete? Remove "
-                      "the line, or repeat the run",
-                      where, row.line, row.cells.size(), csv.titles.size()));
+      throw Error(ErrorKind::kInput, "E252",
+                  fmt::format("{}:{}: has {} cells, but the first line has {}; is the file "
+                              "complete? Remove the line, or repeat the run",
+                              where, row.line, row.cells.size(), csv.titles.size()));
     csv.rows.push_back(std::move(row.cells));
   }
   return csv;

@@ -78,7 +78,7 @@ auto typed(const GgufFile& file, std::string_view key, std::string_view kind, Co
 std::int64_t split_key(const GgufMetadata& metadata, std::string_view key) {
   const GgufValue* value = find_key(metadata, key);
   const auto number = value ? as_integer(*value) : std::nullopt;
-  if (!number) refuse(fmt::format("key '{}' of a sharded file is missing or no integer", key));
+  if (!number) refuse(fmt::format("key '{}' of a sharded file is missing or not an integer", key));
   return *number;
 }
 
@@ -115,14 +115,14 @@ void check_shard(const GgufMetadata& metadata, std::int64_t number, std::int64_t
   const std::int64_t own_number = split_key(metadata, "split.no");
   const std::int64_t own_count = split_key(metadata, "split.count");
   if (own_number != number || own_count != count)
-    refuse(fmt::format("says it is shard {} of {}, it is needed as shard {} of {}", own_number + 1,
+    refuse(fmt::format("says it is shard {} of {}, but shard {} of {} is needed", own_number + 1,
                        own_count, number + 1, count));
 }
 
 void check_total(const GgufMetadata& metadata, std::size_t count) {
   const std::int64_t expected = split_key(metadata, "split.tensors.count");
   if (std::cmp_not_equal(expected, count))
-    refuse(fmt::format("the shards hold {} tensors, key 'split.tensors.count' says {}", count,
+    refuse(fmt::format("the shards hold {} tensors, but key 'split.tensors.count' says {}", count,
                        expected));
 }
 

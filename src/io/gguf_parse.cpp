@@ -217,11 +217,11 @@ void place(std::vector<TensorRecord>& records, std::span<const std::byte> file,
   std::uint64_t next = 0;
   for (TensorRecord& record : records) {
     if (record.offset != next)
-      refuse(fmt::format("{}: its offset is {}, the tensors before it end at {}",
+      refuse(fmt::format("{}: its offset is {}, but the tensors before it end at {}",
                          record.described(), record.offset, next));
     const std::uint64_t position = std::min<std::uint64_t>(start + next, file.size());
     if (record.bytes > file.size() - position)
-      refuse(fmt::format("{} needs {} bytes, the file has {} left; is the download complete?",
+      refuse(fmt::format("{} needs {} bytes, but the file has {} left; is the download complete?",
                          record.described(), record.bytes, file.size() - position));
     record.tensor.bytes = file.subspan(position, record.bytes);
     next += record.bytes + padding(record.bytes, alignment);

@@ -239,7 +239,7 @@ AtomicFile reopened(const fs::path& path, std::uint64_t bytes, const std::string
                     const std::string& identity) {
   if (identity_of(path) == identity) AtomicFile::take_back(path);
   if (identity_of(AtomicFile::partial_name(path)) != identity)
-    throw_missing_part(AtomicFile::partial_name(path), "is gone, or another file");
+    throw_missing_part(AtomicFile::partial_name(path), "is missing or is another file");
   AtomicFile file(path, GoOn{bytes});
   require_header(file, header, path);
   return file;

@@ -170,7 +170,7 @@ Imatrix parse_imatrix_dat(std::span<const std::byte> file) {
   GgufCursor cursor(file);
   // The smallest entry: the length of its name, one letter, chunks, columns and one value.
   const std::uint64_t count = read_count(cursor, 4 + 1 + 4 + 4 + 4, "the number of entries");
-  if (count == 0) refuse("is no importance matrix: it says that it has 0 entries");
+  if (count == 0) refuse("is not an importance matrix: it has 0 entries");
   Imatrix imatrix;
   for (std::uint64_t i = 0; i < count; ++i) {
     std::string name = read_name(cursor, fmt::format("the name of entry {} of {}", i + 1, count));
@@ -179,7 +179,7 @@ Imatrix parse_imatrix_dat(std::span<const std::byte> file) {
     ImatrixEntry entry = read_entry(cursor, what);
     check_entry(name, entry);
     if (!imatrix.entries.try_emplace(std::move(name), std::move(entry)).second)
-      refuse(what + " is there twice");
+      refuse(what + " occurs twice");
   }
   read_tail(cursor, imatrix);
   return imatrix;
@@ -225,7 +225,7 @@ std::vector<double> values_of(const GgufTensor& tensor) {
 
 ImatrixEntry entry_of(const GgufTensor& sums, const GgufTensor* counts, const std::string& name) {
   if (counts == nullptr)
-    refuse(fmt::format("{} has no tensor {} beside it", described(sums),
+    refuse(fmt::format("{} has no matching tensor {}", described(sums),
                        quote_name(name + std::string(kCounts))));
   ImatrixEntry entry;
   entry.sums = values_of(sums);
@@ -233,8 +233,8 @@ ImatrixEntry entry_of(const GgufTensor& sums, const GgufTensor* counts, const st
   // Shaped by its counts: sums of one matrix may lack the last dimension.
   const std::uint64_t columns = sums.ne[0];
   if (columns == 0 || entry.counts.size() * columns != entry.sums.size())
-    refuse(fmt::format("{} and {} do not belong together: one count a row is expected",
-                       described(sums), described(*counts)));
+    refuse(fmt::format("{} and {} do not match: one count per row is expected", described(sums),
+                       described(*counts)));
   entry.matrices = static_cast<Index>(entry.counts.size());
   check_entry(name, entry);
   return entry;
@@ -244,7 +244,7 @@ void check_type(const GgufFile& file) {
   const std::string type = file.string("general.type").value_or("");
   if (type == "imatrix") return;
   const bool model = file.find("general.architecture") != nullptr;
-  refuse(fmt::format("is no importance matrix: key 'general.type' is {}, not 'imatrix'{}",
+  refuse(fmt::format("is not an importance matrix: key 'general.type' is {}, not 'imatrix'{}",
                      quote_name(type), model ? " (it is a model)" : ""));
 }
 

@@ -60,15 +60,15 @@ Journal::Journal(std::filesystem::path path) : path_(std::move(path)) {
     if (!record && last && !records_.empty()) break;
     if (!record)
       throw Error(ErrorKind::kInput, "E307",
-                  fmt::format("{} is damaged at byte {}: nothing tells what of the run is "
-                              "finished. Start anew with --resume never",
+                  fmt::format("{} is damaged at byte {}, so the finished part of the run is "
+                              "unknown. Start again with --resume never",
                               path_.string(), bytes_));
     records_.push_back(*record);
     bytes_ = end + 1;
   }
   if (records_.empty())
     throw Error(ErrorKind::kInput, "E307",
-                fmt::format("{} is empty: nothing tells what of the run is finished. Start anew "
+                fmt::format("{} is empty, so the finished part of the run is unknown. Start again "
                             "with --resume never",
                             path_.string()));
   open();

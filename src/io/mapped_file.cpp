@@ -40,7 +40,7 @@ class Descriptor {
 struct stat status_of(const Descriptor& file, const std::filesystem::path& path) {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) refuse_errno(path);
-  if (S_ISDIR(status.st_mode)) refuse(path, "it is a folder, a file is needed");
+  if (S_ISDIR(status.st_mode)) refuse(path, "it is a folder, but a file is needed");
   return status;
 }
 

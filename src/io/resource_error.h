@@ -13,7 +13,7 @@ namespace calque::io {
 [[noreturn]] void throw_resource_error(const std::filesystem::path& path, std::string_view action,
                                        int reason, std::uint64_t bytes_wanted = 0);
 
-// Throws Error(kInput, "E308") "cannot go on: <path> <what>: ..." about a file that an earlier
+// Throws Error(kInput, "E308") "cannot resume: <path> <what>. ..." about a file that an earlier
 // process had kept.
 [[noreturn]] void throw_missing_part(const std::filesystem::path& path, std::string_view what);
 

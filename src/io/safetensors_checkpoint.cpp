@@ -25,7 +25,7 @@ void check_plain_name(const std::string& tensor, const std::string& file) {
   const bool plain = !file.empty() && file != "." && file != ".." &&
                      file.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
   if (!plain)
-    refuse(fmt::format("weight_map sends tensor {} to {}, which is not a plain file name",
+    refuse(fmt::format("weight_map maps tensor {} to {}, which is not a plain file name",
                        quote_name(tensor), quote_name(file)));
 }
 

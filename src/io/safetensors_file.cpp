@@ -22,7 +22,7 @@ std::string_view text_of_bytes(std::span<const std::byte> bytes) {
 // Refuses the small text files that a clone without git-lfs has in place of weights.
 void refuse_lfs_pointer(std::span<const std::byte> file) {
   if (text_of_bytes(file).starts_with("version https://git-lfs"))
-    refuse("is a git-lfs pointer, not the file itself; fetch it with 'git lfs pull'");
+    refuse("is a git-lfs pointer, not the file itself; download it with 'git lfs pull'");
 }
 
 std::uint64_t header_length(std::span<const std::byte> file) {

@@ -165,7 +165,7 @@ void check_size(const SafetensorsEntry& entry) {
 void check_bounds(const SafetensorsEntry& entry, std::uint64_t data_bytes) {
   if (entry.end <= data_bytes) return;
   const std::uint64_t left = data_bytes - std::min(entry.begin, data_bytes);
-  refuse(fmt::format("{} needs {} bytes, the file has {} left; is the download complete?",
+  refuse(fmt::format("{} needs {} bytes, but the file has {} left; is the download complete?",
                      entry.described(), entry.end - entry.begin, left));
 }
 

@@ -33,13 +33,13 @@ std::uint64_t mixed(std::uint64_t checksum, std::span<const std::byte> bytes) {
 
 [[noreturn]] void throw_damaged(const std::filesystem::path& path) {
   throw Error(ErrorKind::kInput, "E307",
-              fmt::format("{} is damaged: the run cannot go on from it. Start anew with --resume "
+              fmt::format("{} is damaged, so the run cannot be resumed. Start again with --resume "
                           "never",
                           path.string()));
 }
 
 const std::filesystem::path& existing(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) throw_missing_part(path, "is gone");
+  if (!std::filesystem::exists(path)) throw_missing_part(path, "is missing");
   return path;
 }
 

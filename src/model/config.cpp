@@ -120,11 +120,12 @@ void read_llama3(const JsonObject& json, const JsonObject& rope, RopeSpec& spec)
 std::vector<double> factors_of(const JsonObject& rope, const char* key, Index pairs) {
   const io::Json& list = rope.value(key);
   if (!list.is_array() || list.size() != static_cast<std::size_t>(pairs))
-    rope.refuse(key, fmt::format("must list {} numbers, one a pair of a head", pairs));
+    rope.refuse(key,
+                fmt::format("must list {} numbers, one per pair of channels of a head", pairs));
   std::vector<double> factors;
   for (const io::Json& entry : list.elements()) {
     if (!entry.is_number() || !(entry.number() > 0))
-      rope.refuse(key, fmt::format("holds {}; its numbers must be above 0", entry.dump()));
+      rope.refuse(key, fmt::format("contains {}; its numbers must be above 0", entry.dump()));
     factors.push_back(entry.number());
   }
   return factors;

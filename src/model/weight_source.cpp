@@ -36,8 +36,9 @@ std::string fault_of(const SourceTensor* found, const TensorSpec& wanted) {
     return fmt::format("{}: shape is {}, config.json asks for {}", wanted.name,
                        shape_text(found->shape), shape_text(wanted.shape));
   if (!is_floating(found->dtype))
-    return fmt::format("{}: dtype is {}, not a floating one; is the checkpoint already quantized?",
-                       wanted.name, calque::name_of(found->dtype));
+    return fmt::format(
+        "{}: dtype is {}, not a floating-point type; is the checkpoint already quantized?",
+        wanted.name, calque::name_of(found->dtype));
   return {};
 }
 

@@ -191,7 +191,7 @@ void check_options(const std::vector<TextSource>& sources, const TokenIds& prefi
                        special));
   // Rows are addressed by 64-bit offsets and held in memory.
   if (options.seqlen > (std::int64_t{1} << 40) / options.n_samples)
-    refuse(fmt::format("n_samples {} x seqlen {} tokens are more than can be held",
+    refuse(fmt::format("n_samples {} x seqlen {} tokens are more than memory can hold",
                        options.n_samples, options.seqlen));
 }
 
@@ -223,7 +223,7 @@ const char* advice_on_packing(Packing packing) {
     case Packing::kTruncate:
       return "packing: concat would use the documents that are shorter than seqlen.";
     case Packing::kPad:
-      return "packing: pad gives one row a document; concat may give more.";
+      return "packing: pad gives one row per document; concat may give more.";
   }
   return "";
 }

@@ -60,7 +60,7 @@ io::Json parse_line(const std::string& line, const std::string& place) {
   try {
     return io::parse_json(line);
   } catch (const Error& error) {
-    refuse(fmt::format("{}: {}. A .jsonl file holds one object a line.", place, error.what()));
+    refuse(fmt::format("{}: {}. A .jsonl file has one object per line.", place, error.what()));
   }
 }
 
@@ -106,7 +106,7 @@ void visit_text(const TextSource& source, const DocumentVisitor& visit) {
   const std::string& separator = *source.split_on;
   if (separator.empty())
     throw Error(ErrorKind::kConfig, "",
-                fmt::format("{}: split_on is empty; leave it out to take the file as one document",
+                fmt::format("{}: split_on is empty; remove it to use the file as one document",
                             source.path.string()));
   const std::string_view view = text;
   std::size_t begin = 0;

@@ -40,7 +40,7 @@ const std::vector<T>* find_list(const io::GgufFile& file, const std::string& nam
   if (value == nullptr) return nullptr;
   const auto* array = std::get_if<io::GgufValue::Array>(&value->value);
   const auto* list = array != nullptr ? std::get_if<std::vector<T>>(array) : nullptr;
-  if (list == nullptr) refuse(file, fmt::format("key '{}' is no list of the right type", key));
+  if (list == nullptr) refuse(file, fmt::format("key '{}' is not a list of the right type", key));
   return list;
 }
 

@@ -11,8 +11,8 @@ using io::JsonNode;
 [[noreturn]] inline void unsupported(const JsonNode& part, const std::string& reason) {
   throw Error(ErrorKind::kInput, "E211",
               part.place() + ": " + reason +
-                  ". Not guessing: give token ids made with the model's own tokenizer "
-                  "(.safetensors or .npy) in place of text.");
+                  ". calque does not guess: instead of text, give token ids made with the model's "
+                  "own tokenizer (.safetensors).");
 }
 
 }  // namespace calque::text

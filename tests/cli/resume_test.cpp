@@ -190,8 +190,8 @@ TEST_F(ResumeJob, APartialFileThatIsGoneIsRefusedAndNeverStartsAnew) {
   std::filesystem::remove_all(folder / "out/folder.partial");
   const Outcome outcome = run(resume_arguments(folder));
   EXPECT_EQ(outcome.exit_code, 3);
-  EXPECT_THAT(outcome.err,
-              AllOf(HasSubstr("error[E308]: cannot go on: "), HasSubstr("folder.partial is gone")));
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("error[E308]: cannot resume: "),
+                                 HasSubstr("folder.partial is missing")));
   EXPECT_EQ(run(run_arguments(folder) + " --resume never").exit_code, 0);
 }
 

@@ -42,7 +42,7 @@ TEST(Csv, ALineWithTooFewCellsIsRefusedByNumber) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "E252");
-    EXPECT_THAT(error.what(), HasSubstr("t.csv:3: has 1 cells, the first line 2"));
+    EXPECT_THAT(error.what(), HasSubstr("t.csv:3: has 1 cells, but the first line has 2"));
   }
 }
 

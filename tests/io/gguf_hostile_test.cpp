@@ -214,42 +214,43 @@ std::string two_tensors(std::uint64_t first, std::uint64_t second,
 
 TEST_F(HostileGguf, OffsetsWithGaps) {
   expect_refused(two_tensors(32, 64),
-                 "tensor 't' (F32 [3]): its offset is 32, the tensors before it end at 0");
+                 "tensor 't' (F32 [3]): its offset is 32, but the tensors before it end at 0");
   expect_refused(two_tensors(0, 64),
-                 "'u' (F32 [3]): its offset is 64, the tensors before it end at 32");
+                 "'u' (F32 [3]): its offset is 64, but the tensors before it end at 32");
   expect_refused(two_tensors(0, kHuge), "its offset is 18446744073709551615");
 }
 
 TEST_F(HostileGguf, OffsetsThatOverlap) {
-  expect_refused(two_tensors(0, 0), "its offset is 0, the tensors before it end at 32");
-  expect_refused(two_tensors(0, 16), "its offset is 16, the tensors before it end at 32");
+  expect_refused(two_tensors(0, 0), "its offset is 0, but the tensors before it end at 32");
+  expect_refused(two_tensors(0, 16), "its offset is 16, but the tensors before it end at 32");
 }
 
 TEST_F(HostileGguf, OffsetsWithoutPadding) {
-  expect_refused(two_tensors(0, 12), "its offset is 12, the tensors before it end at 32");
+  expect_refused(two_tensors(0, 12), "its offset is 12, but the tensors before it end at 32");
 }
 
 TEST_F(HostileGguf, OffsetsInAnotherOrder) {
-  expect_refused(two_tensors(32, 0), "its offset is 32, the tensors before it end at 0");
+  expect_refused(two_tensors(32, 0), "its offset is 32, but the tensors before it end at 0");
 }
 
 TEST_F(HostileGguf, OffsetsOfAnotherAlignment) {
   const std::string key = gguf_key("general.alignment", kU32, u32(64));
-  expect_refused(two_tensors(0, 32, {key}), "its offset is 32, the tensors before it end at 64");
-  expect_refused(two_tensors(0, 64), "its offset is 64, the tensors before it end at 32");
+  expect_refused(two_tensors(0, 32, {key}),
+                 "its offset is 32, but the tensors before it end at 64");
+  expect_refused(two_tensors(0, 64), "its offset is 64, but the tensors before it end at 32");
 }
 
 TEST_F(HostileGguf, DataPastTheEndOfTheFile) {
   expect_refused(gguf({}, {gguf_tensor("t", {3}, kF32, 0)}, 11),
-                 "tensor 't' (F32 [3]) needs 12 bytes, the file has 11 left; is the download");
+                 "tensor 't' (F32 [3]) needs 12 bytes, but the file has 11 left; is the download");
   expect_refused(gguf({}, {gguf_tensor("t", {3}, kF32, 0), gguf_tensor("u", {1}, kF32, 32)}, 32),
-                 "tensor 'u' (F32 [1]) needs 4 bytes, the file has 0 left");
+                 "tensor 'u' (F32 [1]) needs 4 bytes, but the file has 0 left");
 }
 
 TEST_F(HostileGguf, DataThatTheAlignmentMovesPastTheEnd) {
   expect_refused(gguf({gguf_key("general.alignment", kU32, u32(1u << 31))},
                       {gguf_tensor("t", {1}, kF32, 0)}, 64),
-                 "tensor 't' (F32 [1]) needs 4 bytes, the file has 0 left");
+                 "tensor 't' (F32 [1]) needs 4 bytes, but the file has 0 left");
 }
 
 TEST_F(HostileGguf, CutAnywhere) {

@@ -77,17 +77,17 @@ TEST_F(Shards, MustAllBeThere) {
 
 TEST_F(Shards, MustBeInOrder) {
   put(folder_ / name(2), shard(2, "b"));
-  expect_refused(name(1), "says it is shard 3 of 3, it is needed as shard 2 of 3");
+  expect_refused(name(1), "says it is shard 3 of 3, but shard 2 of 3 is needed");
 }
 
 TEST_F(Shards, MustAgreeOnTheirCount) {
   put(folder_ / name(2), shard(1, "b", 3, 4));
-  expect_refused(name(1), "says it is shard 2 of 4, it is needed as shard 2 of 3");
+  expect_refused(name(1), "says it is shard 2 of 4, but shard 2 of 3 is needed");
 }
 
 TEST_F(Shards, MustHoldAsManyTensorsAsTheFirstSays) {
   put(folder_ / name(1), shard(0, "a", 4));
-  expect_refused(name(1), "the shards hold 3 tensors, key 'split.tensors.count' says 4");
+  expect_refused(name(1), "the shards hold 3 tensors, but key 'split.tensors.count' says 4");
 }
 
 TEST_F(Shards, MustNotRepeatATensor) {
@@ -99,7 +99,7 @@ TEST_F(Shards, MustHaveTheirKeys) {
   put(folder_ / name(2), gguf({}, {gguf_tensor("b", {1}, 0, 0)}, 4));
   expect_refused(name(1), name(2) + ": key 'split.no' of a sharded file is missing");
   put(folder_ / name(1), gguf({gguf_key("split.count", 8, gguf_string("3"))}, {}));
-  expect_refused(name(1), "key 'split.count' of a sharded file is missing or no integer");
+  expect_refused(name(1), "key 'split.count' of a sharded file is missing or not an integer");
   put(folder_ / name(1), gguf({gguf_key("split.count", 5, u32(~0u))}, {}));
   expect_refused(name(1), "key 'split.count' is -1, out of range");
 }

@@ -86,7 +86,7 @@ TEST_F(HostileImatrix, RefusesWhatIsNoImatrix) {
   EXPECT_THAT(reading(raw(1) + dat_entry("q", 1, {1}) + raw(1) + text("t") + "more"),
               IsError(ErrorKind::kInput, "4 bytes follow"));
   EXPECT_THAT(reading(raw(2) + dat_entry("q", 1, {1}) + dat_entry("q", 1, {1})),
-              IsError(ErrorKind::kInput, "entry 'q' is there twice"));
+              IsError(ErrorKind::kInput, "entry 'q' occurs twice"));
   EXPECT_THAT(
       error_of([] { read_imatrix(test::fixtures() + "/gguf/tiny-1layer-Q4_0.gguf"); }),
       IsError(ErrorKind::kInput, "key 'general.type' is 'model', not 'imatrix' (it is a model)"));
@@ -106,8 +106,8 @@ TEST_F(HostileImatrix, RefusesSumsThatAreNegativeOrNotFinite) {
 }
 
 TEST_F(HostileImatrix, RefusesCountsThatDoNotFitTheSums) {
-  EXPECT_THAT(reading_gguf({1, 1, 1, 1}, {1}), IsError(ErrorKind::kInput, "one count a row"));
-  EXPECT_THAT(reading_gguf({1, 1}, {1, 1}), IsError(ErrorKind::kInput, "one count a row"));
+  EXPECT_THAT(reading_gguf({1, 1, 1, 1}, {1}), IsError(ErrorKind::kInput, "one count per row"));
+  EXPECT_THAT(reading_gguf({1, 1}, {1, 1}), IsError(ErrorKind::kInput, "one count per row"));
   EXPECT_THAT(reading_gguf({}, {}), IsError(ErrorKind::kInput, "entry 'q' has no sums"));
 }
 

@@ -68,7 +68,7 @@ TEST_F(Checkpoint, NamesAMissingShard) {
 TEST_F(Checkpoint, NamesATruncatedShard) {
   const std::string bytes = file_of({"c"});
   put(folder_ / kSecond, bytes.substr(0, bytes.size() - 1));
-  expect_refused(std::string(kSecond) + ": tensor 'c' (F32 [1]) needs 4 bytes, the file has 3");
+  expect_refused(std::string(kSecond) + ": tensor 'c' (F32 [1]) needs 4 bytes, but the file has 3");
 }
 
 TEST_F(Checkpoint, RefusesAnIndexEntryThatNoShardHas) {
@@ -98,7 +98,7 @@ TEST_F(Checkpoint, RefusesATensorListedTwice) {
 TEST_F(Checkpoint, RefusesFileNamesThatLeaveTheFolder) {
   for (const std::string name : {"../model.safetensors", "/etc/passwd", "..", ""}) {
     put_index({{"a", name}});
-    expect_refused("weight_map sends tensor 'a' to '" + name + "', which is not a plain file name");
+    expect_refused("weight_map maps tensor 'a' to '" + name + "', which is not a plain file name");
   }
 }
 

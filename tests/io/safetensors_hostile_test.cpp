@@ -147,10 +147,10 @@ TEST_F(HostileSafetensors, OffsetsOfAnotherSizeThanTheShape) {
 TEST_F(HostileSafetensors, OffsetsPastTheEnd) {
   // The usual result of a broken download.
   expect_refused(safetensors(object_of({entry("a", "F32", "[3]", "[0,12]")}), "12345678"),
-                 "tensor 'a' (F32 [3]) needs 12 bytes, the file has 8 left; is the download");
+                 "tensor 'a' (F32 [3]) needs 12 bytes, but the file has 8 left; is the download");
   expect_refused(safetensors(object_of(
                      {entry("a", "U8", "[1]", "[18446744073709551614,18446744073709551615]")})),
-                 "needs 1 bytes, the file has 0 left");
+                 "needs 1 bytes, but the file has 0 left");
 }
 
 TEST_F(HostileSafetensors, OverlappingTensors) {

@@ -7,8 +7,8 @@
 
 #include "calque/io/sha256.h"
 #include "text/byte_tokenizer.h"
-#include "text/token_stream.h"
 #include "text/support.h"
+#include "text/token_stream.h"
 
 namespace calque::text {
 namespace {
@@ -193,7 +193,7 @@ TEST(PackTokens, RefusesImpossibleSizes) {
   EXPECT_THAT(pack_error({a}, options(1, 1), ErrorKind::kConfig),
               HasSubstr("seqlen 1 has no room for text after 1 special tokens"));
   EXPECT_THAT(pack_error({a}, options(INT64_MAX, INT64_MAX), ErrorKind::kConfig),
-              HasSubstr("more than can be held"));
+              HasSubstr("more than memory can hold"));
   EXPECT_THAT(pack_error({}, options(1, 4), ErrorKind::kConfig), HasSubstr("no text sources"));
 }
 

@@ -272,7 +272,7 @@ TEST_F(BadGgufTokenizer, IsRefusedWithoutItsLists) {
   remove(keys_, "tokenizer.ggml.scores");
   EXPECT_THAT(error(), HasSubstr("'tokenizer.ggml.scores' is missing"));
   replace(keys_, "tokenizer.ggml.tokens", Array(std::vector<float>(320)));
-  EXPECT_THAT(error(), HasSubstr("'tokenizer.ggml.tokens' is no list of the right type"));
+  EXPECT_THAT(error(), HasSubstr("'tokenizer.ggml.tokens' is not a list of the right type"));
 }
 
 TEST_F(BadGgufTokenizer, IsRefusedWithTypesThatThereAreNot) {

@@ -25,7 +25,8 @@ TEST(Unsupported, NamesTheComponentAndItsPlace) {
             {"pretokenizers", {{{"type", "WhitespaceSplit"}}, {{"type", "UnicodeScripts"}}}}};
       }),
       StartsWith("E211: tokenizer.json: pre_tokenizer.pretokenizers[1]: pre-tokenizer "
-                 "'UnicodeScripts' is not implemented. Not guessing: give token ids"));
+                 "'UnicodeScripts' is not implemented. calque does not guess: instead of text, "
+                 "give token ids"));
   EXPECT_THAT(refusal([](auto& t) {
                 t["normalizer"] = {{"type", "StripAccents"}};
               }),
