@@ -7,7 +7,9 @@
 #include <random>
 #include <vector>
 
+#include "calque/core/instruction_set.h"
 #include "eval/exponential.h"
+#include "eval/strip_loops.h"
 
 namespace calque::eval {
 namespace {
@@ -101,6 +103,23 @@ TEST(SoftmaxSum, FindsNothingBetweenARowAndItself) {
   EXPECT_EQ(result.delta_p, 0.0);
   EXPECT_TRUE(result.top1);
 }
+
+#ifdef CALQUE_AVX512_COPY
+TEST(StripLoops, GiveTheSameBitsInBothCopies) {
+  if (!uses_avx512()) GTEST_SKIP() << "no AVX-512 here";
+  const StripLoops& wide = avx512::compiled_strip_loops();
+  const StripLoops& common = compiled_strip_loops();
+  const Logits reference = random_logits(1003, 5, 3.0f), candidate = random_logits(1003, 6, 3.0f);
+  std::vector<double> of_wide(1003), of_common(1003);
+  const double largest = common.largest(reference);
+  EXPECT_EQ(wide.largest(reference), common.largest(reference));
+  EXPECT_EQ(wide.exponentials(reference, largest, of_wide),
+            common.exponentials(reference, largest, of_common));
+  EXPECT_EQ(of_wide, of_common);
+  EXPECT_EQ(wide.crossed(of_wide, reference, candidate),
+            common.crossed(of_common, reference, candidate));
+}
+#endif
 
 TEST(SoftmaxSum, TakesTheFirstOfEqualLogits) {
   Logits logits(40, -1.0f);
