@@ -36,7 +36,7 @@ const NamedType& entry_of(KvType type) {
   return kTypes.front();
 }
 
-// Of every layer that has keys and values: body(layer, shape).
+// Calls body(layer, shape) for every layer that has keys and values.
 template <typename Body>
 void each_cache(const model::FamilySpec& family, const Body& body) {
   for (const model::BlockSpec& block : family.blocks)
@@ -78,12 +78,8 @@ class Rounding : public forward::KvCacheRounding {
   explicit Rounding(KvCacheSpec spec) : spec_(std::move(spec)) {}
 
   bool rounds(Index layer) const override { return spec_.rounds(layer); }
-  void round_keys(MatrixView<float> rows_TD) const override {
-    round_rows(spec_.keys, rows_TD);
-  }
-  void round_values(MatrixView<float> rows_TD) const override {
-    round_rows(spec_.values, rows_TD);
-  }
+  void round_keys(MatrixView<float> rows_TD) const override { round_rows(spec_.keys, rows_TD); }
+  void round_values(MatrixView<float> rows_TD) const override { round_rows(spec_.values, rows_TD); }
 
  private:
   KvCacheSpec spec_;

@@ -27,7 +27,7 @@ Index predicting_positions(const text::TokenBlocks& rows, Index row) {
   return rows.lengths_B[static_cast<std::size_t>(row)] - (rows.next(row) < 0 ? 1 : 0);
 }
 
-// What a thread works in.
+// The working memory of one thread.
 struct Scorer::Logits {
   Matrix<float> reference_TV = Matrix<float>::uninitialized(kScoredRows, kStripTokens);
   Matrix<float> candidate_TV = Matrix<float>::uninitialized(kScoredRows, kStripTokens);

@@ -58,7 +58,7 @@ class Scorer {
   Index first_position_;
   int threads_;
   std::vector<Tile> tiles_;
-  std::vector<std::size_t> owner_;             // of each lane's head: the first lane that has it
+  std::vector<std::size_t> owner_;             // for each lane, the first lane with the same head
   std::vector<Heads> heads_;                   // a lane; empty where another one is the owner
   std::vector<std::vector<SoftmaxSum>> sums_;  // a lane, a slot
 };

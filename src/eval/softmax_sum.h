@@ -15,8 +15,8 @@ namespace calque::eval {
 // that a strip adds to. They are relative to the largest logit so far and shrink when a strip has a
 // larger one.
 struct SoftmaxSum {
-  double sum = 0;      // of e^(logit - largest)
-  double crossed = 0;  // of e^(r - the reference's largest) (r - logit)
+  double sum = 0;      // sum of e^(logit - largest)
+  double crossed = 0;  // sum of e^(r - the reference's largest) (r - logit)
   float largest = -std::numeric_limits<float>::infinity();
   float correct = 0;         // the logit of the token that came next
   std::int32_t arg_max = 0;  // the first of equals

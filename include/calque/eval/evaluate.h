@@ -18,7 +18,7 @@
 
 namespace calque::eval {
 
-// Which predicted positions of a window enter the perplexity.
+// Rule for the predicted positions of a window that count towards the perplexity.
 enum class PerplexityRule {
   kHuggingFace,  // all of non-overlapping windows
   kLlamaCpp,     // those made at positions seqlen/2 ... seqlen-2, as llama-perplexity does
@@ -35,7 +35,7 @@ struct EvalModel {
   std::string label;
   const model::WeightSource* weights = nullptr;
   const model::ModelConfig* config = nullptr;
-  ModelKind kind = ModelKind::kArtifact;  // of the first one: kReference, whatever is said here
+  ModelKind kind = ModelKind::kArtifact;            // the first model counts as kReference
   std::optional<forward::ComputeDType> dtype = {};  // nullopt: the options'
   std::optional<KvCacheSpec> kv_cache = {};
 };
@@ -44,8 +44,8 @@ struct EvalOptions {
   forward::RunnerOptions runner;
   // Predictions made at earlier positions are not scored: those of a prefix's own tokens.
   Index first_position = 0;
-  // What earlier evaluations of the same reference left; what this one computes is added. Null:
-  // nothing is kept. Results are the same bits with and without.
+  // Reuses the results of earlier evaluations of the same reference and adds those of this one.
+  // Null: nothing is kept. The results have the same bits either way.
   std::shared_ptr<ReferenceStates> reference_states = nullptr;
   // Elements of heads that are in memory at a time; at least a strip of each is. Results are the
   // same bits with any number.

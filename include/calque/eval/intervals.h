@@ -12,7 +12,7 @@ namespace calque::eval {
 struct Estimate {
   double value = 0;
   double standard_error = 0;
-  double degrees = 0;  // of freedom of the standard error
+  double degrees = 0;  // degrees of freedom of the standard error
 };
 
 // Errors of means and quantiles of values that come in clusters of alike ones: predictions of one

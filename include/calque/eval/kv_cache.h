@@ -7,16 +7,16 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
-#include "calque/model/family.h"
 #include "calque/forward/kv_cache.h"
+#include "calque/model/family.h"
 
 namespace calque::eval {
 
-// How runtimes store keys and values between steps, imitated on whole sequences: keys (after their
-// norm and the rotary embedding) and values are rounded to a type and back before attention uses
-// them, those of the token itself included, as it is where a runtime writes its cache before it
-// reads it. Queries, scores and sums stay as they are; llama.cpp on a CPU rounds queries to 8 bits,
-// too, which is not imitated.
+// Imitates on whole sequences how runtimes store keys and values between steps: keys (after their
+// norm and the rotary embedding) and values are rounded to a type before attention uses them,
+// including those of the token itself, as in a runtime that writes its cache before reading it.
+// Queries, scores and sums are not rounded. llama.cpp on a CPU also rounds queries to 8 bits; that
+// is not imitated.
 enum class KvType {
   kAsComputed,
   kF16,
@@ -33,7 +33,7 @@ struct KvCacheSpec {
   std::string name;
   KvType keys = KvType::kAsComputed;
   KvType values = KvType::kAsComputed;
-  std::vector<bool> layers;  // which are rounded; empty: all
+  std::vector<bool> layers;  // true for layers that are rounded; empty: all
 
   bool rounds(Index layer) const {
     return layers.empty() || layers[static_cast<std::size_t>(layer)];

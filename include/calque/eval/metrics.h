@@ -9,7 +9,7 @@
 
 namespace calque::eval {
 
-// What one prediction contributes.
+// The contribution of one prediction.
 struct Prediction {
   double nll = 0;            // -ln q(correct)
   double kl = 0;             // KL(p || q), p the reference

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "calque/io/scratch.h"
 #include "calque/forward/block_runner.h"
+#include "calque/io/scratch.h"
 #include "calque/text/corpus.h"
 
 namespace calque::eval {
@@ -26,7 +26,7 @@ class ReferenceStates {
   // The states after the last block for exactly these rows, this precision and device; null: not
   // computed yet.
   std::shared_ptr<const forward::HiddenStates> find(const text::TokenBlocks& rows,
-                                                  const forward::RunnerOptions& options) const;
+                                                    const forward::RunnerOptions& options) const;
   // `seconds`: what computing them took.
   void keep(const text::TokenBlocks& rows, const forward::RunnerOptions& options,
             std::shared_ptr<const forward::HiddenStates> hidden, double seconds = 0);
@@ -34,7 +34,9 @@ class ReferenceStates {
   void clear() { entries_.clear(); }
 
   std::int64_t hits() const { return hits_; }  // evaluations that did not run the reference
-  double spared_seconds() const { return spared_seconds_; }  // what it would have taken them
+  double spared_seconds() const {
+    return spared_seconds_;
+  }  // time that those runs would have taken
 
  private:
   struct Entry {
