@@ -21,7 +21,7 @@ struct TorchRunner {
   MakeTorchRunner make = nullptr;
   DescribeTorch describe = nullptr;
   CountTorchGpus count_gpus = nullptr;
-  std::string failure;  // why there is none
+  std::string failure;  // the reason if there is none
 };
 
 TorchRunner load_torch() {

@@ -75,7 +75,7 @@ struct CudaBackend {
   const KernelTable* kernels = nullptr;
   int (*device_count)() = nullptr;
   std::vector<DeviceFacts> (*devices)() = nullptr;
-  std::shared_ptr<void> (*open)(int index) = nullptr;  // what Exec::Backend::device holds
+  std::shared_ptr<void> (*open)(int index) = nullptr;  // Exec::Backend::device holds it
   std::string (*why_no_device)() = nullptr;            // empty if there is one
 };
 

@@ -14,7 +14,7 @@ constexpr int kPolishRounds = 4;
 // ten times as many candidates, 2 to 4 bit lose at most 1 to 2 % of the error.
 constexpr int kSymmetricSteps = 30;
 constexpr int kZeroPointSteps = 20;
-constexpr int kZeroPointPlaces = 5;  // of a narrower range inside the weights' own
+constexpr int kZeroPointPlaces = 5;  // places of a narrower range inside the weights' own
 
 struct Ranges {
   float widest, ratio;

@@ -56,8 +56,9 @@ double difference_from_naive(const model::ModelFolder& model, const Tokens& toke
 constexpr double kLogitTolerance = 1e-3;
 
 // The reference logits come from a model whose buffers (inverse frequencies, embedding scale) had
-// been rounded to bf16 together with its weights (fixtures/families/README.md). So transformers is
-// compared with the definition at those buffers, and the runner with the definition at exact ones.
+// been rounded to bf16 together with its weights (tests/fixtures/families/README.md). So
+// transformers is compared with the definition at those buffers, and the runner with the definition
+// at exact ones.
 TEST_P(EveryFamilyRuns, IsDefinedAsInTransformers) {
   const double difference = difference_from_naive(
       model, reference.tokens, rounded_buffers(model.config), reference.logits_RV);

@@ -21,7 +21,7 @@ struct Reference {
   explicit Reference(const std::filesystem::path& folder);
 
   Tokens tokens;
-  Matrix<float> logits_RV;  // of all positions of all sequences
+  Matrix<float> logits_RV;  // all positions of all sequences
 };
 
 // Keeps what it is shown, widened to fp32, and may change weights.

@@ -16,7 +16,7 @@ namespace {
 
 struct Found {
   float scale, offset;
-  std::vector<float> values;  // of the weights on this grid
+  std::vector<float> values;  // the weights on this grid
 };
 
 double error_of(const std::vector<float>& weights, const std::vector<float>& importance,

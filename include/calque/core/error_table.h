@@ -8,9 +8,9 @@ namespace calque {
 // One code that messages carry ("error[E305]: ..."), for `calque explain`.
 struct ErrorEntry {
   std::string_view code;     // "E305"
-  int exit_code;             // of a command that ends with it (kExitCodes)
+  int exit_code;             // a command that ends with it has this (kExitCodes)
   std::string_view title;    // a line: what is wrong
-  std::string_view meaning;  // why it matters, what the values in the message are; may be empty
+  std::string_view meaning;  // the reason it matters, the message's values; may be empty
   std::string_view remedy;   // the smallest change that mends it, then others
 };
 

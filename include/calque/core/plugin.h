@@ -7,7 +7,7 @@ namespace calque {
 // A shared library that is loaded when it is first needed and then stays.
 struct Plugin {
   void* library = nullptr;  // null: not loaded
-  std::string failure;      // why
+  std::string failure;      // the reason
 
   // The address of an exported function; null if there is none (or no library).
   void* symbol(const char* name) const;

@@ -74,6 +74,22 @@ inline V load_part(const float* p, std::ptrdiff_t count, float filler) {
   return v;
 }
 
+// Calls operation(v, w) for each half: g++ 12 takes a vector of two registers apart to single lanes
+// wherever it has to choose between two.
+template <typename V, typename Operation>
+inline V by_halves(V v, V w, Operation operation) {
+  using Half = Floats<kLanesOf<V> / 2>;
+  struct Halves {
+    Half low, high;
+  };
+  Halves a, b;
+  std::memcpy(&a, &v, sizeof(v));
+  std::memcpy(&b, &w, sizeof(w));
+  a = {operation(a.low, b.low), operation(a.high, b.high)};
+  std::memcpy(&v, &a, sizeof(v));
+  return v;
+}
+
 // at_least: v > bound ? v : bound, so a NaN lane becomes the bound; at_most likewise. These are
 // exactly x86's maximum and minimum, which return their second operand for a NaN and for two zeros.
 // g++ 12 finds neither them nor the square root of a whole register, and warns of its own header's
@@ -82,6 +98,9 @@ template <typename V>
 inline V at_least(V v, std::type_identity_t<V> bound) {
 #ifdef __AVX512F__
   if constexpr (sizeof(V) == 64) return _mm512_maskz_max_ps(0xffff, v, bound);
+#elif defined(__AVX__)
+  if constexpr (sizeof(V) == 64)
+    return by_halves(v, bound, [](auto a, auto b) { return at_least(a, b); });
 #endif
 #ifdef __AVX__
   if constexpr (sizeof(V) == 32) return _mm256_max_ps(v, bound);
@@ -96,6 +115,9 @@ template <typename V>
 inline V at_most(V v, std::type_identity_t<V> bound) {
 #ifdef __AVX512F__
   if constexpr (sizeof(V) == 64) return _mm512_maskz_min_ps(0xffff, v, bound);
+#elif defined(__AVX__)
+  if constexpr (sizeof(V) == 64)
+    return by_halves(v, bound, [](auto a, auto b) { return at_most(a, b); });
 #endif
 #ifdef __AVX__
   if constexpr (sizeof(V) == 32) return _mm256_min_ps(v, bound);
@@ -152,6 +174,15 @@ template <typename V>
 inline unsigned positive_lanes(V v) {
 #ifdef __AVX512F__
   if constexpr (sizeof(V) == 64) return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
+#elif defined(__AVX__)
+  if constexpr (sizeof(V) == 64) {
+    Floats<kLanesOf<V> / 2> halves[2];
+    std::memcpy(halves, &v, sizeof(v));
+    return positive_lanes(halves[0]) | positive_lanes(halves[1]) << 8;
+  }
+  if constexpr (sizeof(V) == 32)
+    return static_cast<unsigned>(
+        _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GT_OQ)));
 #endif
   const auto positive = v > V{};
   unsigned lanes = 0;

@@ -21,7 +21,7 @@ namespace calque::forward {
 struct ActivationView {
   MatrixView<const float> f32_TK;
   MatrixView<const BFloat16> bf16_TK;
-  DeviceRows device_TK;  // of a forward pass on a GPU
+  DeviceRows device_TK;  // a forward pass on a GPU gives these
 
   bool is_bf16() const { return bf16_TK.data() != nullptr; }
   bool on_device() const { return device_TK.data != nullptr; }

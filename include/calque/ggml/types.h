@@ -70,8 +70,8 @@ struct Structure {
   Index group;                      // columns
   Index super;                      // columns of a super-block, which is one block of the file
   std::span<const float> levels;    // by code, rising
-  int lowest_scale, highest_scale;  // of the scale codes; both 1: the step is the scale
-  int highest_minimum;              // of the minimum codes, from 0; 0: no minima
+  int lowest_scale, highest_scale;  // the scale codes' ends; both 1: the step is the scale
+  int highest_minimum;              // the minimum codes go from 0 to it; 0: no minima
 
   bool has_minima() const { return highest_minimum > 0; }
   // Empty where the levels are consecutive integers: then levels[code] = levels[0] + code.

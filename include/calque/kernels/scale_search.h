@@ -35,7 +35,7 @@ enum class ScaleRule {
 struct ScaleSearchOptions {
   int bits = 4;
   OffsetKind offset_kind = OffsetKind::kMiddleCode;
-  ScalePrecision precision = ScalePrecision::kF16;  // of scales (and of kMinimum offsets)
+  ScalePrecision precision = ScalePrecision::kF16;  // scales have it (and kMinimum offsets)
   int min_zero = 0;                                 // kZeroPoint: smallest zero point allowed
   ScaleRule rule = ScaleRule::kSearch;
 };

@@ -102,7 +102,7 @@ struct CpuHalf {
   const model::HalfSpec& half;
   const model::BlockWeights& weights;
   const CpuStates& states;
-  CpuStates* keeps;                 // where it leaves rows for later blocks; null: in a trial
+  CpuStates* keeps;                 // it leaves rows for later blocks there; null: in a trial
   const KvCacheRounding* kv_cache;  // null: none in this block
   WorkspacePool<T>& workspaces;
   int threads = 1;  // that prepare its linears

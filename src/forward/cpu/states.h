@@ -76,7 +76,7 @@ class CpuStates : public HiddenStates {
   io::ScratchSpace& space_;
   SequenceRows<float> rows_TH_;
   std::map<std::string, SequenceRows<float>> kept_;
-  mutable std::mutex mutex_;  // of angles_
+  mutable std::mutex mutex_;  // guards angles_
   mutable std::list<Angles> angles_;
 };
 

@@ -21,7 +21,7 @@ struct TensorHalf {
   const model::HalfSpec& half;
   const model::BlockWeights& weights;
   const TensorStates& states;
-  TensorStates* keeps;              // where it leaves rows for later blocks; null: in a trial
+  TensorStates* keeps;              // it leaves rows for later blocks there; null: in a trial
   const KvCacheRounding* kv_cache;  // null: none in this block
   at::Device device;
   at::ScalarType compute;

@@ -32,7 +32,7 @@ class TensorRotary {
 struct TensorBatch {
   Index first_row = 0;
   Index rows = 0;
-  std::vector<Index> lengths;  // of its sequences; their sum is `rows`
+  std::vector<Index> lengths;  // its sequences'; their sum is `rows`
 };
 
 // The residual stream of all sequences, one after the other without padding, in fp32, on one
@@ -78,7 +78,7 @@ class TensorStates : public HiddenStates {
   std::vector<Index> firsts_;
   std::vector<TensorBatch> batches_;
   std::map<std::string, at::Tensor> kept_;
-  mutable std::mutex mutex_;  // of angles_
+  mutable std::mutex mutex_;  // guards angles_
   mutable std::list<Angles> angles_;
   at::Tensor rows_TH_;
 };

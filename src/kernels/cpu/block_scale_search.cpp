@@ -18,8 +18,8 @@ constexpr int kPolishRounds = 2;
 
 struct Search : ScaleSearch {
   MatrixView<const float> hessian_KK;
-  Matrix<float> diagonals_GB;  // of the Hessian: the importance of a group's weights
-  Matrix<float> row_sums_GB;   // of each group's block, for the offsets of kMinimum
+  Matrix<float> diagonals_GB;  // the Hessian's: the importance of a group's weights
+  Matrix<float> row_sums_GB;   // each group's block's, for the offsets of kMinimum
 };
 
 double dot(const float* a, const float* b, Index count) {

@@ -83,7 +83,7 @@ class GroupFitter {
   float error(const GroupGrid& grid) const;
 
   ScaleSearchOptions options_;
-  Index size_;  // of the group
+  Index size_;  // the group's
   int max_code_;
   int middle_;
   // The group, padded to whole vectors with its first weight at importance 0.

@@ -54,7 +54,7 @@ class SuperBlock {
   // This belongs to the columns of a super-block, whatever the rows.
   struct Curvature {
     MatrixView<const float> hessian;  // its rows and columns of H; empty: H is the identity
-    Matrix<float> group_sums;         // of H over the columns of two groups; only with minima
+    Matrix<float> group_sums;         // sums of H over the columns of two groups; only with minima
   };
   static Curvature curvature(const ggml::Structure& structure, MatrixView<const float> hessian_KK,
                              Index super);
@@ -104,7 +104,7 @@ class SuperBlock {
   Matrix<float> values_, codes_, residual_, directions_, curved_;
   Matrix<float> scale_codes_, minimum_codes_;
   Matrix<float> steps_;  // the step, the minimum step
-  Matrix<float> moves_;  // of one group
+  Matrix<float> moves_;  // one group's
 };
 
 Matrix<float> buffer(Index rows) { return Matrix<float>::uninitialized(rows, kPanelRows); }
@@ -472,7 +472,7 @@ class Panel {
   Index first_;
   MatrixView<const float> weight_PK_;
   Matrix<float> values_PK_, residual_PK_;
-  Matrix<float> moves_PS_;  // of the current super-block: values before it, then how far they moved
+  Matrix<float> moves_PS_;  // the current super-block's: values before it, then how far they moved
   SuperBlock block_;
 };
 

@@ -289,7 +289,7 @@ class Panel {
   MatrixView<float> scales_PG_, offsets_PG_;
   MatrixView<std::uint8_t> codes_PK_;
   Matrix<float> values_PK_, residual_PK_;
-  Matrix<float> moved_PK_;  // of the current unit: values before it, then how far they moved
+  Matrix<float> moved_PK_;  // the current unit's: values before it, then how far they moved
 };
 
 }  // namespace

@@ -124,10 +124,23 @@ inline Floats sums_of(const std::array<Floats, kLanes>& parts, std::size_t /*cou
   return total;
 }
 #else
-inline Floats sums_of(const std::array<Floats, kLanes>& parts, std::size_t count) {
-  float sums[kLanes] = {};
-  for (std::size_t i = 0; i < count; ++i) sums[i] = sum(parts[i]);
-  return load(sums);
+// By squares of eight, which are the rows of one register each.
+inline Floats sums_of(const std::array<Floats, kLanes>& parts, std::size_t /*count*/) {
+  constexpr int kSide = 8;
+  using Eight = simd::Floats<kSide>;
+  Eight totals[kLanes / kSide] = {};
+  for (int half = 0; half < kLanes / kSide; ++half)
+    for (int from = 0; from < kLanes; from += kSide) {
+      Eight rows[kSide];
+      for (int r = 0; r < kSide; ++r)
+        std::memcpy(&rows[r], reinterpret_cast<const float*>(&parts[half * kSide + r]) + from,
+                    sizeof(rows[r]));
+      simd::transpose(rows);
+      for (const Eight& lane : rows) totals[half] += lane;
+    }
+  Floats result;
+  std::memcpy(&result, totals, sizeof(result));
+  return result;
 }
 #endif
 

@@ -43,7 +43,7 @@ __device__ inline float nearest_code(float v, float lowest, float highest) {
   return rintf(above < highest ? above : highest);
 }
 
-// Where `weight` lies on a grid, in codes. A zero scale divides as infinity.
+// The place of `weight` on a grid, in codes. A zero scale divides as infinity.
 __device__ inline float position_on_grid(float weight, float scale, float offset) {
   const float divisor = scale == 0.0f ? __uint_as_float(0x7f800000u) : scale;
   return div(sub(weight, offset), divisor);

@@ -4,7 +4,7 @@
 
 namespace calque::cuda {
 
-// What libcalque_cuda.so exports, under this name; loader.cpp looks it up.
+// libcalque_cuda.so exports this, under this name; loader.cpp looks it up.
 using GetBackend = const CudaBackend* (*)();
 inline constexpr const char* kGetBackend = "calque_cuda_backend";
 inline constexpr const char* kPluginFile = "libcalque_cuda.so";

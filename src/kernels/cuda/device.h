@@ -127,7 +127,7 @@ class DeviceMatrix {
   Index cols_ = 0;
 };
 
-// What is queued on the session's stream from here on waits for what is queued on `other` so far.
+// Work queued on the session's stream from here on waits for work queued on `other` so far.
 void wait_for(cudaStream_t other, const Session& session);
 
 // One row.

@@ -23,7 +23,7 @@ struct Sweep {
   const float* scales_NG;
   const float* offsets_NG;
   const std::int32_t* group_of_column_K;
-  const float* table;  // of max_code + 1 levels; null: codes stand for themselves
+  const float* table;  // max_code + 1 levels; null: codes stand for themselves
   std::uint8_t* codes_NK;
   float* errors_NB;
   double* losses_N;

@@ -10,6 +10,6 @@ set(CALQUE_CUDA_KERNEL_FILES
     ${CMAKE_CURRENT_LIST_DIR}/round_to_grid.cu
     ${CMAKE_CURRENT_LIST_DIR}/scale_search.cu)
 
-# What the plug-in and the emulated backend have beside them.
+# The plug-in and the emulated backend have these beside them.
 set(CALQUE_CUDA_HOST_FILES
     ${CMAKE_CURRENT_LIST_DIR}/backend.cpp ${CMAKE_CURRENT_LIST_DIR}/device.cpp)

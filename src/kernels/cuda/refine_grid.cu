@@ -27,9 +27,9 @@ struct Refinement {
   std::uint8_t* codes_NK;
   float* values_NK;
   float* residual_NK;
-  float* moved_NU;      // of the current unit: values before it, then how far they moved
-  float* moves_NB;      // of the current block or group
-  float* direction_NB;  // of the current group
+  float* moved_NU;      // the current unit's: values before it, then how far they moved
+  float* moves_NB;      // the current block's or group's
+  float* direction_NB;  // the current group's
   float* curved_NB;     // direction * H_gg
   Index rows, columns, groups, group_size, unit;
   int max_code;
@@ -126,7 +126,7 @@ __device__ float zero_point(const Refinement& task, float scale, float offset) {
   return rintf(div(-offset, scale));
 }
 
-// What a refit moves, and the direction in which that moves the values of a group.
+// The part that a refit moves, and the direction in which that moves the values of a group.
 enum class Along { kScale, kOffset };
 
 template <Along kAlong>
@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(kWarp* kWarpsABlock) move_along(Refinement tas
   }
 }
 
-// How far the values of the unit's columns moved since they were remembered.
+// Computes the way that the unit's columns moved since they were remembered.
 __global__ void __launch_bounds__(kWarp* kWarpsABlock)
     measure_moves(Refinement task, Index begin, Index width) {
   const Index row = row_of_warp();

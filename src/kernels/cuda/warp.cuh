@@ -8,7 +8,7 @@ namespace calque::cuda {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Of a block whose warps take a row each.
+// A block has so many warps where each takes a row.
 constexpr int kWarpsABlock = 8;
 
 __device__ inline int lane_of_thread() { return static_cast<int>(threadIdx.x) % kWarp; }
@@ -33,7 +33,7 @@ __device__ inline double warp_sum(double value) {
 constexpr int kBlockColumns = 128;
 constexpr int kSlots = kBlockColumns / kWarp;
 
-// Where element (row, row) of a packed upper triangle of `width` columns is.
+// The place of element (row, row) of a packed upper triangle of `width` columns.
 __host__ __device__ inline int triangle_diagonal(int row, int width) {
   return row * width - row * (row - 1) / 2;
 }

@@ -19,7 +19,7 @@ constexpr Index kMostPositions = 128;
 struct AttentionSettings {
   const model::Attention& spec;
   const Rotary& rotary;
-  float scale = 1;  // of the scores
+  float scale = 1;  // scores are multiplied by it
   std::optional<NormWeight> q_norm;
   std::optional<NormWeight> k_norm;
   const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
@@ -78,7 +78,7 @@ class SequenceAttention {
   Workspace<T>& workspace_;
   Index length_;
   Index group_;          // query heads that share a K/V head
-  Index positions_ = 0;  // whose scores are computed at a time
+  Index positions_ = 0;  // their scores are computed at a time
   // Rows ready for products: queries grouped by the K/V head they share, position-major inside a
   // group, so that a range of positions of one group is one matrix.
   MatrixView<T> queries_;  // [kv_heads * length * group, head_dim]

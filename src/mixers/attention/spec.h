@@ -21,7 +21,7 @@ struct Attention : Mixer {
   RopeSpec rope;                   // turns queries and keys
   double query_scale = 0;          // scores are multiplied by this; 0: 1 / sqrt(head_dim)
   double softcap = 0;              // scores become cap * tanh(score / cap); 0: no cap
-  std::optional<NormSpec> q_norm;  // of each head, [head_dim], before it is turned
+  std::optional<NormSpec> q_norm;  // for each head, [head_dim], before it is turned
   std::optional<NormSpec> k_norm;
 
   Index query_channels() const { return heads * head_dim; }

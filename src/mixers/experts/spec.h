@@ -18,7 +18,7 @@ struct Experts : Mixer {
   Index count = 0;
   Index used = 0;
   bool normalize = false;                 // the probabilities of the chosen are scaled to sum 1
-  Index width = 0;                        // of one expert
+  Index width = 0;                        // one expert's
   Index shared_width = 0;                 // 0: no shared expert
   std::string activation = "silu";        // or "gelu_pytorch_tanh"
   TensorSpec router;                      // [count, hidden]; never quantized

@@ -13,7 +13,7 @@ struct Mlp : Mixer {
   static constexpr std::string_view kKind = "mlp";
   enum Site : std::size_t { kIn, kOut };
 
-  Index width = 0;                  // of gate and up
+  Index width = 0;                  // gate's and up's
   std::string activation = "silu";  // or "gelu_pytorch_tanh"
 
   std::string_view kind() const override { return kKind; }

@@ -4,7 +4,7 @@
 
 namespace calque::emulation_test {
 
-// What is wrong with a kernel that sums numbers.
+// The faults of a kernel that sums numbers.
 enum class Bug {
   kNone,
   kNoBarrier,         // partial sums are read before every warp has written its own

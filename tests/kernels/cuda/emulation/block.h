@@ -25,13 +25,13 @@ struct Thread {
   std::unique_ptr<Fiber> fiber;
   uint3 index{};
   State state = State::kExited;
-  Place place{"", 0};  // where it waits
-  unsigned mask = 0;   // what it brought to a warp operation, and what it takes away
+  Place place{"", 0};  // it waits there
+  unsigned mask = 0;   // it brought this to a warp operation, or takes it away
   std::uint64_t value = 0;
   int source = 0;
   std::uint64_t result = 0;
   unsigned warp_syncs = 0;
-  char tokens[2]{};  // of its warp barriers, in turn
+  char tokens[2]{};  // its warp barriers', in turn
 };
 
 struct Machine {

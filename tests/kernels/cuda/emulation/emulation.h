@@ -13,7 +13,7 @@
 
 #include "kernels/cuda/emulation/machine.h"
 
-// What a kernel's source needs of CUDA when a host compiler reads it (kernels/cuda/port.h includes
+// A kernel's source needs this of CUDA when a host compiler reads it (kernels/cuda/port.h includes
 // this file then).
 
 namespace calque::emulation {

@@ -55,7 +55,7 @@ class Context {
  public:
   void prepare(char* stack, void (*entry)()) {
     void** top = reinterpret_cast<void**>(stack + kStackBytes) - 1;
-    *top = nullptr;  // where `entry` would return to; also aligns the stack as a call does
+    *top = nullptr;  // `entry` would return there; also aligns the stack as a call does
     *--top = reinterpret_cast<void*>(entry);
     for (int saved = 0; saved < 6; ++saved) *--top = nullptr;
     stack_pointer_ = top;

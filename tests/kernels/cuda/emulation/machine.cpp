@@ -40,7 +40,7 @@ void describe(const Machine& m) {
   }
 }
 
-// What every fiber does: the kernel's body once for each block that it is resumed for.
+// Every fiber does this: the kernel's body once for each block that it is resumed for.
 void run_thread() {
   Machine& m = machine();
   for (;;) {

@@ -6,7 +6,7 @@
 
 namespace calque::emulation {
 
-// Which warp and lane runs first.
+// Chooses the warp and lane that runs first.
 class Order {
  public:
   // CALQUE_EMULATION_ORDER: see machine.h.
