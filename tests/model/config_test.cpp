@@ -166,7 +166,7 @@ TEST(Config, RefusesLongRopeFactorsOfAnotherNumberOrSign) {
   };
   EXPECT_THAT(refusal(), HasSubstr("'short_factor' must list 2 numbers"));
   scaling["short_factor"] = {1.0, -2.0};
-  EXPECT_THAT(refusal(), HasSubstr("'short_factor' holds -2.0"));
+  EXPECT_THAT(refusal(), HasSubstr("'short_factor' contains -2.0"));
   scaling.erase("short_factor");
   EXPECT_THAT(refusal(), HasSubstr("'short_factor' is missing"));
 }
