@@ -6,12 +6,12 @@
 #include <numeric>
 
 #include "calque/core/error.h"
-#include "calque/io/json.h"
 #include "calque/forward/block_runner.h"
-#include "calque/model/family.h"
 #include "calque/forward/token_rows.h"
-#include "calque/verify/verify_artifact.h"
+#include "calque/io/json.h"
+#include "calque/model/family.h"
 #include "calque/text/tokenizer.h"
+#include "calque/verify/verify_artifact.h"
 
 namespace calque::verify {
 namespace {

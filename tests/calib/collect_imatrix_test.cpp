@@ -8,8 +8,8 @@
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
-#include "support/tiny_model.h"
 #include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace calque::calib {
 namespace {

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "calque/formats/plan.h"
-#include "calque/model/family.h"
 #include "calque/job/job.h"
+#include "calque/model/family.h"
 
 namespace calque::pipeline {
 

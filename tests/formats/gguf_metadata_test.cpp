@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "formats/support.h"
 #include "calque/io/gguf.h"
+#include "formats/support.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {

@@ -2,11 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "calque/formats/reader.h"
-#include "calque/verify/verify.h"
 #include "calque/core/error.h"
+#include "calque/formats/reader.h"
 #include "calque/pipeline/open_job.h"
 #include "calque/pipeline/quantize_model.h"
+#include "calque/verify/verify.h"
 #include "support/demo_job.h"
 #include "support/temp_folder.h"
 

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "calque/quant/input_stats.h"
 #include "calque/kernels/gram.h"
+#include "calque/quant/input_stats.h"
 #include "support/samples.h"
 
 namespace calque::test {

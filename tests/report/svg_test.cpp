@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "report/row_plots.h"
 #include "report/pareto_plot.h"
+#include "report/row_plots.h"
 
 namespace calque::report {
 namespace {

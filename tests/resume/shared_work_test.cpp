@@ -10,8 +10,8 @@
 #include "calque/formats/source.h"
 #include "calque/io/file.h"
 #include "calque/resume/statistics_store.h"
-#include "support/tiny_model.h"
 #include "support/temp_folder.h"
+#include "support/tiny_model.h"
 
 namespace calque::resume {
 namespace {

@@ -1,9 +1,8 @@
-#include "calque/study/sweep_plan.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "calque/core/error.h"
+#include "calque/study/sweep_plan.h"
 
 namespace calque::study {
 namespace {

@@ -22,11 +22,13 @@ std::optional<Matrix<float>> inverse_cholesky(Matrix<float>&& hessian_KK, const 
 
 // The CPU factorises in double up to this K, where it costs nothing; larger matrices in fp32 and in
 // place, where double would take more than twice the time and four times the memory. The loss of a
-// sweep is the same within 0.5 % either way, for damping from 5 % down to 1e-9 of the mean diagonal.
+// sweep is the same within 0.5 % either way, for damping from 5 % down to 1e-9 of the mean
+// diagonal.
 inline constexpr Index kLargestInDouble = 256;
 
 constexpr Cost inverse_cholesky_cost(Index K) {
-  const double flops = 2.0 / 3 * static_cast<double>(K) * static_cast<double>(K) * static_cast<double>(K);
+  const double flops =
+      2.0 / 3 * static_cast<double>(K) * static_cast<double>(K) * static_cast<double>(K);
   return K <= kLargestInDouble ? Cost{.double_flops = flops} : Cost{.flops = flops};
 }
 

@@ -34,8 +34,8 @@ struct Block {
 
 // Functions that know a type's bytes. `load` and `store` round nothing but steps, to binary16; they
 // are null for types that are neither grids nor have scale codes.
-// Some loads are noinline: g++ 12 mixes them with the loops of dequantize otherwise, and values take
-// a quarter longer (measured on Q2_K and IQ4_NL with AVX-512).
+// Some loads are noinline: g++ 12 mixes them with the loops of dequantize otherwise, and values
+// take a quarter longer (measured on Q2_K and IQ4_NL with AVX-512).
 struct Codec {
   Type type;
   void (*quantize)(const Row& row, std::byte* out);

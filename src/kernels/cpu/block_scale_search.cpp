@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "kernels/cpu/group_fit.h"
-#include "kernels/cpu/sgemm.h"
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/sgemm.h"
 #include "kernels/grid_storage.h"
 #include "kernels/kernel_table.h"
 

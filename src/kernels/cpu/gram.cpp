@@ -12,8 +12,8 @@
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
 #include "calque/core/onednn.h"
-#include "kernels/cpu/sgemm.h"
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/sgemm.h"
 #include "kernels/kernel_table.h"
 
 namespace calque::cpu {

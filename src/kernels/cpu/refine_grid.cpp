@@ -6,8 +6,8 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/cpu/sgemm.h"
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/sgemm.h"
 #include "kernels/grid_storage.h"
 #include "kernels/kernel_table.h"
 
