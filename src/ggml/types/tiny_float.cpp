@@ -8,7 +8,6 @@ namespace {
 
 constexpr int kFp4Block = 32;
 constexpr int kFp4Bytes = block_bytes(Type::kMXFP4);
-constexpr int kTernary1Bytes = block_bytes(Type::kTQ1_0);
 constexpr int kTernary2Bytes = block_bytes(Type::kTQ2_0);
 
 // E2M1 doubled, so that all are integers; the scale is halved in turn.
