@@ -16,6 +16,13 @@ std::optional<ModuleSettings> settings_of(const TensorPlan& planned) {
                         planned.grid->offset_kind == OffsetKind::kMiddleCode};
 }
 
+// A single group has no order.
+bool has_ordered_groups(const TensorPlan& planned) {
+  if (!planned.grid || !planned.grid->desc_act) return false;
+  const Index inputs = planned.tensor.shape.back();
+  return planned.grid->group_size_for(inputs) < inputs;
+}
+
 std::vector<Module> modules_of(const ExportPlan& plan, const model::FamilySpec& family) {
   std::vector<Module> modules;
   for (const model::BlockSpec& block : family.blocks) {
@@ -76,6 +83,7 @@ FolderContents contents_of(const ExportPlan& plan, const model::FamilySpec& fami
   contents.lm_head = contents.modules.back().settings.has_value();
   contents.all_sym =
       std::all_of(groups.begin(), groups.end(), [](const auto& g) { return g.settings.sym; });
+  contents.desc_act = std::any_of(plan.tensors.begin(), plan.tensors.end(), has_ordered_groups);
   return contents;
 }
 

@@ -22,7 +22,9 @@ struct FolderContents {
   bool lm_head = false;         // is quantized
   bool all_sym = true;
   std::string checkpoint_format = "auto";  // as in ExportRequest
-  bool desc_act = false;                   // some module has groups that are not consecutive
+  // Groups are in activation order, so they need not be consecutive. Follows from the plan alone, so
+  // that the settings have the same size before and after rounding.
+  bool desc_act = false;
 
   std::vector<std::string> names() const;
   std::vector<std::string> untouched() const;

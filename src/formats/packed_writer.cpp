@@ -81,10 +81,6 @@ class PackedWriter : public ArtifactWriter {
     const std::vector<NamedBytes> parts =
         with_context(tensor_name, [&] { return pack(tensor_name, q); });
     for (const NamedBytes& part : parts) weights_->write(part.name, part.bytes);
-    const Index group_size = q.grid.group_size_for(q.in_features());
-    contents_.desc_act |=
-        !q.groups().group_of_column_K.empty() &&
-        q.groups().group_of_column_K != quant::consecutive_groups(q.in_features(), group_size);
   }
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
@@ -99,8 +95,7 @@ class PackedWriter : public ArtifactWriter {
 
   std::string keep() override {
     weights_->keep();
-    const Json notes = {{"folder", folder_->keep()}, {"desc_act", contents_.desc_act}};
-    return notes.dump();
+    return Json{{"folder", folder_->keep()}}.dump();
   }
 
   void finish() override {
@@ -131,7 +126,6 @@ class PackedWriter : public ArtifactWriter {
   }
 
   void go_on_from(const KeptArtifact& kept) {
-    contents_.desc_act = io::parse_json(kept.notes).at("desc_act").boolean();
     for (const std::string& name : kept.tensors) {
       const TensorPlan& planned = written_.mark_given(name);
       for (const io::TensorDeclaration& part : parts_of(planned, format_, inputs_.source))
@@ -158,7 +152,7 @@ class PackedWriter : public ArtifactWriter {
   const ExportPlan plan_;
   const WriterInputs inputs_;
   WrittenTensors written_;
-  FolderContents contents_;
+  const FolderContents contents_;
   const PackedFormat& format_;
   // Declared in this order so that the unfinished weights are removed before their folder.
   const std::unique_ptr<io::AtomicFolder> folder_;
@@ -174,8 +168,7 @@ std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
 }
 
 std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs& inputs) {
-  FolderContents contents = contents_of(plan, inputs.family);
-  contents.desc_act = plan.request.desc_act;
+  const FolderContents contents = contents_of(plan, inputs.family);
   const PackedFormat& format = *format_of(plan.request).packed;
   std::vector<PlannedFile> files;
   for (const auto& [name, bytes] : io::safetensors_file_sizes(

@@ -3,6 +3,7 @@
 
 #include <fstream>
 
+#include "calque/formats/planned_files.h"
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
@@ -174,14 +175,36 @@ TEST_F(GptqWriter, WritesShardsThatReadBack) {
   for (const auto& [name, q] : written) expect_same(*reader->quantized(name), q);
 }
 
+// A row that is one group has no order of groups, whatever the export says.
+TEST_F(GptqWriter, HasNoOrderOfASingleGroup) {
+  ExportRequest ordered = request();
+  ordered.desc_act = true;
+  write_random(model_.plan(ordered, {.bits = 4, .group_size = -1}), model_.inputs());
+  EXPECT_EQ(config().at("quantization_config").at("desc_act"), false);
+}
+
+// Says so even where the order happens to be that of the columns, so that plan and file agree.
+TEST_F(GptqWriter, TakesTheOrderOfGroupsFromThePlan) {
+  ExportRequest ordered = request();
+  ordered.desc_act = true;
+  const ExportPlan plan = model_.plan(ordered, {.bits = 4, .group_size = 32});
+  write_random(plan, model_.inputs());
+  EXPECT_EQ(config().at("quantization_config").at("desc_act"), true);
+  for (const PlannedFile& file : planned_files(plan, model_.inputs()))
+    EXPECT_EQ(fs::file_size(folder_ / "out" / file.name), file.bytes) << file.name;
+}
+
 TEST_F(GptqWriter, StoresActivationOrderedGroups) {
-  const ExportPlan plan = model_.plan(request(), {.bits = 4, .group_size = 32});
+  ExportRequest ordered = request();
+  ordered.desc_act = true;
+  const ExportPlan plan = model_.plan(ordered, {.bits = 4, .group_size = 32});
   auto writer = open_writer(plan, model_.inputs());
   std::map<std::string, quant::QuantizedMatrix> written;
   for (const TensorPlan& planned : plan.tensors) {
     if (!planned.grid) continue;
     const std::vector<Index>& shape = planned.tensor.shape;
     quant::QuantizedMatrix q = random_quantized(*planned.grid, shape[0], shape[1], 4);
+    q.groups().group_of_column_K.clear();
     for (Index k = 0; k < shape[1]; ++k)
       q.groups().group_of_column_K.push_back(static_cast<std::int32_t>(k * 7 % (shape[1] / 32)));
     writer->write(planned.tensor.name, q);
