@@ -171,6 +171,10 @@ constexpr ErrorEntry kErrors[] = {
     {"E169", 3, "The model is already quantized.",
      "Rounding it again adds a second loss, and results would be compared with the wrong original.",
      "Start from the original (F32, F16 or BF16), or set model.allow_requantize: true."},
+    {"E170", 3, "A file of weights, or of statistics of weights, is damaged.",
+     "Its header, or the index beside it, contradicts itself or the file's length. An interrupted "
+     "download, or a git-lfs pointer in the place of the file, looks like this.",
+     "Download or copy the file again, and compare its size with the original's."},
     {"E171", 2, "There is no tensor with that name.", "",
      "Use one of the names in the message; 'calque inspect --tensors' lists all."},
     {"E172", 2, "The output folder is the artifact itself.", "",
@@ -230,6 +234,12 @@ constexpr ErrorEntry kErrors[] = {
      "A tokenizer that is only almost right gives other ids, and every measurement on them would "
      "be wrong. So calque does not guess.",
      "Instead of text, give token ids made with the model's own tokenizer (.safetensors)."},
+
+    {"E212", 3, "A text file cannot be read.",
+     "It is damaged (a truncated .gz or .zst, a line that is no JSON), lacks the key that holds "
+     "the text, or is of a kind that is not text.",
+     "Follow the message: download the file again, set text_column, or convert it to .txt or "
+     ".jsonl."},
 
     // evaluation
     {"E231", 2, "The reference and the artifact have different vocabularies.",
@@ -291,8 +301,11 @@ constexpr ErrorEntry kErrors[] = {
      "visible; finished files do.",
      "Free some space, or move runtime.offload_dir and the export's path to a larger disk; then "
      "resume the run."},
-    {"E303", 4, "The run folder cannot be written.", "",
-     "Choose another run_dir, or correct its permissions."},
+    {"E303", 4, "A file or folder cannot be written.",
+     "The message gives the system's reason; 'Not a directory' means that a file is where a folder "
+     "should be.",
+     "Choose another path (run_dir, the export's path, runtime.offload_dir), or correct its "
+     "permissions."},
     {"E304", 4, "Memory ran out.",
      "Other programs may be using it, or a limit (ulimit, container) is below the prediction of "
      "the plan.",

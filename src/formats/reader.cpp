@@ -74,7 +74,8 @@ std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& given
   const std::filesystem::path path = weights_path(given);
   if (std::filesystem::is_directory(path)) return open_folder(path);
   if (!std::filesystem::exists(path))
-    throw Error(ErrorKind::kInput, "", fmt::format("{}: no such file or folder", path.string()));
+    throw Error(ErrorKind::kInput, "E202",
+                fmt::format("{}: no such file or folder", path.string()));
   if (starts_with_gguf(path)) return open_gguf(path);
   const bool safetensors = path.extension() == ".safetensors" || path.filename() == "config.json";
   throw Error(ErrorKind::kInput, "",

@@ -42,7 +42,7 @@ void throw_resource_error(const std::filesystem::path& path, std::string_view ac
   const bool full = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
   if (full)
     message += ". No half-written file became visible; free some space or choose another folder";
-  throw Error(ErrorKind::kResource, full ? "E302" : "", message);
+  throw Error(ErrorKind::kResource, full ? "E302" : "E303", message);
 }
 
 void throw_missing_part(const std::filesystem::path& path, std::string_view what) {

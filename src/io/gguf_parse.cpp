@@ -19,7 +19,9 @@ static_assert(std::endian::native == std::endian::little);
 
 constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 30;  // as ggml's reader
 
-[[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
+[[noreturn]] void refuse(const std::string& reason) {
+  throw Error(ErrorKind::kInput, "E170", reason);
+}
 
 struct Counts {
   std::uint64_t tensors = 0;

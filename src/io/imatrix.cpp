@@ -21,7 +21,9 @@
 namespace calque::io {
 namespace {
 
-[[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
+[[noreturn]] void refuse(const std::string& reason) {
+  throw Error(ErrorKind::kInput, "E170", reason);
+}
 
 void check_numbers(const std::string& name, const std::vector<double>& values, const char* what) {
   for (std::size_t i = 0; i < values.size(); ++i)

@@ -18,7 +18,9 @@ constexpr const char* kIndexName = "model.safetensors.index.json";
 
 using WeightMap = std::map<std::string, std::string>;  // tensor -> file name
 
-[[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
+[[noreturn]] void refuse(const std::string& reason) {
+  throw Error(ErrorKind::kInput, "E170", reason);
+}
 
 // Refuses file names in the index that leave the folder ("../x", "/etc/x").
 void check_plain_name(const std::string& tensor, const std::string& file) {

@@ -13,7 +13,9 @@ namespace {
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference reader
 
-[[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
+[[noreturn]] void refuse(const std::string& reason) {
+  throw Error(ErrorKind::kInput, "E170", reason);
+}
 
 std::string_view text_of_bytes(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -45,7 +47,7 @@ std::uint64_t header_length(std::span<const std::byte> file) {
 }
 
 Error not_floating(const TensorRef& tensor) {
-  return Error(ErrorKind::kInput, "",
+  return Error(ErrorKind::kInput, "E170",
                fmt::format("tensor {} ({} {}): floating-point values are needed",
                            quote_name(tensor.name), name_of(tensor.dtype), tensor.shape_text()));
 }

@@ -15,7 +15,9 @@
 namespace calque::io {
 namespace {
 
-[[noreturn]] void refuse(const std::string& reason) { throw Error(ErrorKind::kInput, "", reason); }
+[[noreturn]] void refuse(const std::string& reason) {
+  throw Error(ErrorKind::kInput, "E170", reason);
+}
 
 DType dtype_named(std::string_view name, const std::string& tensor) {
   for (int i = 0; i <= static_cast<int>(DType::kBool); ++i) {

@@ -20,7 +20,7 @@ using Consumer = std::function<bool(std::string_view)>;
 constexpr std::size_t kChunk = 1 << 18;
 
 [[noreturn]] void refuse(const std::filesystem::path& path, std::string_view reason) {
-  throw Error(ErrorKind::kInput, "", fmt::format("{}: {}", path.string(), reason));
+  throw Error(ErrorKind::kInput, "E212", fmt::format("{}: {}", path.string(), reason));
 }
 
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;

@@ -15,7 +15,7 @@ namespace calque::text {
 namespace {
 
 [[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorKind::kInput, "", message);
+  throw Error(ErrorKind::kInput, "E212", message);
 }
 
 // The UTF-16 code unit of a "\uXXXX" at `at`; -1 if there is none.
