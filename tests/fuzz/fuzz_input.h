@@ -8,6 +8,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
 
 namespace calque::testing {
 
@@ -27,5 +30,34 @@ class FuzzInput {
  private:
   int descriptor_;
 };
+
+// A folder in memory that lasts as long as the process, for readers that look at a file's name.
+class FuzzFolder {
+ public:
+  FuzzFolder() {
+    std::string name = "/dev/shm/calque-fuzz-XXXXXX";
+    if (mkdtemp(name.data()) == nullptr) abort();
+    path_ = name;
+  }
+  FuzzFolder(const FuzzFolder&) = delete;
+  FuzzFolder& operator=(const FuzzFolder&) = delete;
+  ~FuzzFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path write(const std::string& name, std::string_view data) const {
+    std::ofstream(path_ / name, std::ios::binary).write(data.data(), std::ssize(data));
+    return path_ / name;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string_view text_of(const std::uint8_t* data, std::size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
 
 }  // namespace calque::testing
