@@ -119,20 +119,12 @@ class Collection {
                          watch.seconds());
   }
 
-  // Measures the head's input by running an identity in place of the head.
   void measure_output(io::Imatrix& imatrix) const {
-    const Index hidden_size = source_.family.config.hidden_size;
-    Matrix<float> identity_HH(hidden_size, hidden_size);
-    for (Index k = 0; k < hidden_size; ++k) identity_HH(k, k) = 1.0f;
-    const auto head =
-        runner_->make_head(source_.weights->load(source_.family.final_norm.name), identity_HH);
-    SquareCollector sums(hidden_size);
-    auto normed_TH = Matrix<float>::uninitialized(request_.chunk_size, hidden_size);
+    const Matrix<float> norm_1H = source_.weights->load(source_.family.final_norm.name);
+    SquareCollector sums(source_.family.config.hidden_size);
     for (const auto& hidden : batches_)
-      for (Index sequence = 0; sequence < hidden->sequences(); ++sequence) {
-        head->logits(*hidden, sequence, 0, normed_TH);
-        sums.add({normed_TH.view(), {}});
-      }
+      for (Index sequence = 0; sequence < hidden->sequences(); ++sequence)
+        sums.add({runner_->head_input(norm_1H, *hidden, sequence).view(), {}, {}});
     io::ImatrixEntry& entry = imatrix.entries[source_.family.head().gguf_name];
     entry.sums = sums.sums_K();
     entry.counts = {static_cast<double>(sums.tokens())};
@@ -157,9 +149,6 @@ void check(const ImatrixRequest& request, const model::ModelConfig& config) {
                 fmt::format("the chunk size is {}, but the model was made for at most {} positions "
                             "(max_position_embeddings). Use chunks of {}",
                             request.chunk_size, config.max_positions, config.max_positions));
-  if (request.process_output && config.logit_softcap != 0)
-    throw Error(ErrorKind::kConfig, "",
-                "the output's input cannot be measured on a model that caps its logits");
 }
 
 }  // namespace

@@ -150,8 +150,21 @@ void ReferenceStream::save(const io::ByteSink& sink) const {
 void ReferenceStream::run_block(const model::BlockSpec& block, model::BlockWeights& weights) {
   const TimedScope timed(inputs_.forward_seconds);
   sites_.clear();
-  Recorder recorder(*this, !inputs_.family.is_last(block));
+  const std::optional<model::BlockSpec> head = inputs_.family.head_block();
+  const bool reads_output = head && is_compared(head->sites.front());
+  Recorder recorder(*this, !inputs_.family.is_last(block) || reads_output);
   inputs_.runner.run_block(block, weights, *hidden_, &recorder);
+}
+
+void ReferenceStream::run_head(const model::BlockSpec& head,
+                               MatrixView<const float> final_norm_1H) {
+  const TimedScope timed(inputs_.forward_seconds);
+  sites_.clear();
+  Recorder recorder(*this, false);
+  for (Index sequence = 0; sequence < hidden_->sequences(); ++sequence) {
+    const Matrix<float> rows_TH = inputs_.runner.head_input(final_norm_1H, *hidden_, sequence);
+    recorder.site_input(head.sites.front(), {rows_TH.view(), {}, {}});
+  }
 }
 
 bool ReferenceStream::is_compared(const model::SiteSpec& site) const {

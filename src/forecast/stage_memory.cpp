@@ -215,12 +215,54 @@ void show_site(const JobShapes& shapes, const formats::ExportPlan& plan,
   }
 }
 
+// ---- The head, after the last block: pipeline/pass.cpp, SiteRounding::round_head
+
+// All activations are still there while its inputs are summed, and none while it is rounded.
+Peak summing_head(const JobShapes& shapes, const model::BlockSpec& head) {
+  const model::SiteSpec& site = head.sites.front();
+  const Bytes tokens = shapes.calibration_tokens(), hidden = tokens * shapes.hidden_bytes();
+  Peak peak = program(true);
+  peak.add(square("Gram matrix", head, site), gram(site));
+  peak.add("rows being summed",
+           calib::waiting_bytes(site.features(), 4) + gram_scratch_bytes(site.features(), false));
+  std::vector<Bytes> activations = {hidden};
+  if (shapes.upstream) {
+    peak.add(square("shift", head, site), gram(site));
+    peak.add("rows being compared", calib::comparison_bytes(site.features()));
+    activations.insert(activations.end(), {hidden, hidden});
+  }
+  return peak.activations(std::move(activations));
+}
+
+void show_head(const JobShapes& shapes, const formats::ExportPlan& plan,
+               const model::BlockSpec& head, LargestPeak& largest) {
+  const model::SiteSpec& site = head.sites.front();
+  const formats::TensorPlan& planned = plan.at(site.readers.front().weight.name);
+  Peak peak = program(true);
+  peak.add(square("Hessian", head, site), gram(site));
+  if (shapes.job.quantization.rounding->feeds_back) {
+    peak.add(square("factor", head, site), gram(site));
+    largest.keep(factoring(shapes, site, peak));
+  }
+  if (planned.grid->block) {
+    formats::TensorPlan strip = planned;
+    strip.tensor.shape[0] = std::min(strip.tensor.shape[0],
+                                     std::max<Index>(1, quant::kRowStripWeights / site.features()));
+    peak.add(planned.tensor.name + " in strips", quant::kRowStripBytes);
+    return largest.keep(rounding(shapes, strip, peak));
+  }
+  peak.add(planned.tensor.name + " in fp32", 4 * elements(planned.tensor));
+  largest.keep(rounding(shapes, planned, peak));
+  largest.keep(writing(planned, peak));
+}
+
 // ---- write: tensors outside the blocks, and the writers' finish(). No activations are left.
 
 Peak writing_outside(const JobShapes& shapes, const formats::ExportPlan& plan,
                      const formats::TensorPlan& planned) {
   Peak peak = program(shapes.runs);
   const std::string& name = planned.tensor.name;
+  if (shapes.measures_head(plan) && name == shapes.family.head().name) return peak;
   const Bytes count = elements(planned.tensor), source = shapes.source_bytes * count;
   if (planned.grid && planned.grid->block)
     return peak.add(name + " in strips", quant::kRowStripBytes);
@@ -245,6 +287,10 @@ JobShapes::JobShapes(const job::Job& the_job, const model::FamilySpec& the_famil
   if (forward::compute_dtype_from(job.runtime.forward_dtype) == forward::ComputeDType::kBFloat16)
     compute_bytes = 2;
   source_bytes = family.config.dtype == "float32" ? 4 : 2;
+}
+
+bool JobShapes::measures_head(const formats::ExportPlan& plan) const {
+  return runs && !family.lm_head.empty() && plan.at(family.head().name).grid;
 }
 
 Bytes JobShapes::calibration_tokens() const {
@@ -315,6 +361,9 @@ std::optional<StageMemory> statistics_memory(const JobShapes& shapes) {
   LargestPeak largest;
   for (const model::BlockSpec& block : shapes.family.blocks)
     for (const model::SiteSpec& site : block.sites) largest.keep(summing(shapes, block, site));
+  if (std::any_of(shapes.plans.begin(), shapes.plans.end(),
+                  [&](const auto& plan) { return shapes.measures_head(plan); }))
+    largest.keep(summing_head(shapes, *shapes.family.head_block()));
   return std::move(largest).as("statistics");
 }
 
@@ -327,6 +376,7 @@ std::optional<StageMemory> quantize_memory(const JobShapes& shapes) {
     }
     for (const model::BlockSpec& block : shapes.family.blocks)
       for (const model::SiteSpec& site : block.sites) show_site(shapes, plan, block, site, largest);
+    if (shapes.measures_head(plan)) show_head(shapes, plan, *shapes.family.head_block(), largest);
   }
   return std::move(largest).as("quantize");
 }

@@ -32,6 +32,8 @@ struct JobShapes {
   Bytes compute_bytes = 4;  // size of an element in the forward pass
   Bytes source_bytes = 2;   // size of an element in the checkpoint
 
+  // The head is rounded under the statistics of its inputs.
+  bool measures_head(const formats::ExportPlan& plan) const;
   Bytes calibration_tokens() const;
   Bytes hidden_bytes() const;  // one row of hidden states
 };

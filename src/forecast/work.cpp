@@ -135,14 +135,35 @@ Work between_linears(const job::Job& job, const model::FamilySpec& family,
   return work;
 }
 
+// The head, where its inputs are measured. The forward pass does not run it.
+std::optional<model::BlockSpec> measured_head(const job::Job& job, const model::FamilySpec& family,
+                                              const formats::ExportPlan& plan) {
+  if (!runs(job, plan) || !plan.at(family.head().name).grid) return std::nullopt;
+  return family.head_block();
+}
+
+Work head_work(const job::Job& job, const formats::ExportPlan& plan, const model::BlockSpec& head) {
+  const model::SiteSpec& site = head.sites.front();
+  const double tokens = tokens_at(job, head, site);
+  Work work = site_work(job, plan, site, tokens);
+  work[WorkKind::kLinears] = 0;
+  if (job::upstream_correction_for(job, plan) > 0) work += upstream_work(site, tokens);
+  return work;
+}
+
 // The work of a pass outside the blocks: embedding, head, norms.
-Work outside_work(const job::Job& job, const formats::ExportPlan& plan, std::size_t exports) {
+Work outside_work(const job::Job& job, const model::FamilySpec& family,
+                  const formats::ExportPlan& plan, std::size_t exports) {
   Work work;
+  const auto head = measured_head(job, family, plan);
+  if (head) work += head_work(job, plan, *head);
   for (const formats::TensorPlan& planned : plan.tensors) {
     if (planned.in_block_linear || planned.tensor.name.find(".layers.") != std::string::npos)
       continue;
     work += written_work(planned, exports);
-    if (planned.tensor.shape.size() == 2) work += rounding_work(job.quantization, planned, false);
+    const bool measured = head && planned.tensor.name == family.head().name;
+    if (planned.tensor.shape.size() == 2 && !measured)
+      work += rounding_work(job.quantization, planned, false);
   }
   return work;
 }
@@ -181,9 +202,9 @@ Work block_work(const job::Job& job, const model::FamilySpec& family,
   for (const model::TensorSpec& tensor : block.tensors())
     work += written_work(plan.at(tensor.name), exports);
   if (!runs(job, plan)) return work;
-  // Nothing reads the output of the last block.
+  // Nothing reads the output of the last block, unless the head is measured.
   const model::SiteSpec& last = block.sites.back();
-  if (family.is_last(block) && last.expert < 0)
+  if (family.is_last(block) && last.expert < 0 && !measured_head(job, family, plan))
     work[WorkKind::kLinears] -=
         forward::linear_cost(reader_rows(last), last.features(), tokens_at(job, block, last)).flops;
   const Work between = between_linears(job, family, block);
@@ -202,7 +223,7 @@ Work job_work(const job::Job& job, const model::FamilySpec& family,
     const formats::ExportPlan& plan = plans[exports.front()];
     for (const model::BlockSpec& block : family.blocks)
       work += block_work(job, family, plan, block, exports.size());
-    work += outside_work(job, plan, exports.size());
+    work += outside_work(job, family, plan, exports.size());
   }
   work += evaluation_work(job, family, plans);
   return work;

@@ -58,6 +58,14 @@ std::vector<LinearSpec> FamilySpec::linears() const {
   return result;
 }
 
+std::optional<BlockSpec> FamilySpec::head_block() const {
+  if (lm_head.empty()) return std::nullopt;
+  BlockSpec block{.layer = static_cast<Index>(blocks.size()), .name = "lm_head"};
+  block.sites = {{.name = "head_in", .channels = head().shape[1], .from_norm = true}};
+  block.sites[0].readers = {{.name = "lm_head", .role = "lm_head", .weight = head()}};
+  return block;
+}
+
 bool FamilySpec::ignores(std::string_view tensor_name) const {
   if (tensor_name.ends_with("rotary_emb.inv_freq")) return true;
   return lm_head.empty() && tensor_name == "lm_head.weight";

@@ -23,8 +23,14 @@ namespace {
 class QuantizingObserver : public forward::BlockObserver {
  public:
   QuantizingObserver(const Pass& pass, SiteRounding& rounding, const model::BlockSpec& block,
-                     const forward::HiddenStates& hidden, calib::ReferenceStream* reference)
-      : pass_(pass), rounding_(rounding), block_(block), hidden_(hidden), reference_(reference) {}
+                     const forward::HiddenStates& hidden, calib::ReferenceStream* reference,
+                     bool wants_output)
+      : pass_(pass),
+        rounding_(rounding),
+        block_(block),
+        hidden_(hidden),
+        reference_(reference),
+        wants_output_(wants_output) {}
 
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     // Only channel scales use an input without a rounded reader (a router's).
@@ -62,7 +68,7 @@ class QuantizingObserver : public forward::BlockObserver {
       rounding_.round_site(block_, *site, std::move(stats), weights, nullptr);
   }
 
-  bool wants_output() const override { return !pass_.family().is_last(block_); }
+  bool wants_output() const override { return wants_output_; }
 
   double seconds_inside() const { return seconds_inside_; }
 
@@ -72,6 +78,7 @@ class QuantizingObserver : public forward::BlockObserver {
   const model::BlockSpec& block_;
   const forward::HiddenStates& hidden_;
   calib::ReferenceStream* reference_;  // null: no correction of upstream errors
+  bool wants_output_;
   std::optional<calib::StatsCollector> collector_;
   std::vector<std::pair<const model::SiteSpec*, quant::InputStats>> kept_;
   double seconds_inside_ = 0;
@@ -80,7 +87,8 @@ class QuantizingObserver : public forward::BlockObserver {
 // Runs a pass from block to block.
 class PassRun {
  public:
-  explicit PassRun(const Pass& pass) : pass_(pass), rounding_(pass) {}
+  explicit PassRun(const Pass& pass)
+      : pass_(pass), rounding_(pass), head_(pass.family().head_block()) {}
 
   std::vector<record::ModuleReport> run() {
     const MemoryMeter::Scope memory(pass_.run.memory, pass_.runner ? "forward" : "quantize");
@@ -89,6 +97,7 @@ class PassRun {
     if (before.blocks == 0 && pass_.runner != nullptr) begin_streams();
     for (const model::BlockSpec& block : pass_.family().blocks)
       if (block.layer >= before.blocks) do_block(block);
+    if (head_) with_context(head_->name, [&] { do_head(); });
     hidden_.reset();
     reference_.reset();
     const MemoryMeter::Scope write(pass_.run.memory, "write");
@@ -137,7 +146,8 @@ class PassRun {
     calib::ReferenceStream* const reference = reference_ ? &*reference_ : nullptr;
     model::BlockWeights weights = load(block);
     if (reference != nullptr) reference->run_block(block, weights);
-    QuantizingObserver observer(pass_, rounding_, block, *hidden_, reference);
+    QuantizingObserver observer(pass_, rounding_, block, *hidden_, reference,
+                                !pass_.family().is_last(block) || measures_head());
     const Stopwatch watch;
     pass_.runner->run_block(block, weights, *hidden_, &observer);
     stages().forward += watch.seconds() - observer.seconds_inside();
@@ -155,6 +165,50 @@ class PassRun {
       if (pass_.recorder) pass_.recorder->add(block, *site, stats);
       rounding_.round_site(block, *site, std::move(stats), weights, nullptr);
     }
+  }
+
+  bool rounds_head() const {
+    return head_ && pass_.plan.at(pass_.family().head().name).grid.has_value();
+  }
+
+  // Jobs that share statistics find the head's there, whether the first of them rounds it or not.
+  bool measures_head() const {
+    return pass_.runner != nullptr && head_ && (rounds_head() || pass_.statistics != nullptr);
+  }
+
+  void do_head() {
+    if (measures_head())
+      measure_and_round_head();
+    else if (rounds_head() && pass_.statistics != nullptr)
+      rounding_.round_head(pass_.statistics->load(*head_, head_->sites.front()), std::nullopt);
+  }
+
+  void measure_and_round_head() {
+    const model::SiteSpec& site = head_->sites.front();
+    const Matrix<float> norm_1H = pass_.weights().load(pass_.family().final_norm.name);
+    if (reference_) reference_->run_head(*head_, norm_1H);
+    calib::StatsCollector collector(site.features(), pass_.execs().statistics);
+    for (Index sequence = 0; sequence < hidden_->sequences(); ++sequence) {
+      const Matrix<float> inputs_TH = [&] {
+        const TimedScope timed(stages().forward);
+        return pass_.runner->head_input(norm_1H, *hidden_, sequence);
+      }();
+      const TimedScope timed(stages().statistics);
+      const forward::ActivationView view{inputs_TH.view(), {}, {}};
+      collector.add(view);
+      if (reference_) reference_->compare(site, view);
+    }
+    resume::StatisticsStore::Seen seen;
+    seen.emplace_back(&site, collector.finish());
+    if (pass_.statistics != nullptr) {
+      const TimedScope timed(stages().write);
+      pass_.statistics->save(*head_, seen);
+    }
+    auto shift = reference_ ? reference_->take(site) : std::nullopt;
+    hidden_.reset();
+    reference_.reset();
+    const MemoryMeter::Scope memory(pass_.run.memory, "quantize");
+    if (rounds_head()) rounding_.round_head(std::move(seen.front().second), std::move(shift));
   }
 
   void round_without_statistics(const model::BlockSpec& block) {
@@ -278,6 +332,7 @@ class PassRun {
 
   const Pass& pass_;
   SiteRounding rounding_;
+  std::optional<model::BlockSpec> head_;
   std::unique_ptr<forward::HiddenStates> hidden_;  // null: nothing runs
   std::optional<calib::ReferenceStream> reference_;
 };

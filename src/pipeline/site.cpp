@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "calque/core/error.h"
@@ -33,6 +34,11 @@ record::ModuleReport describe(const std::string& module, const std::string& role
   report.role = role;
   report.grid = grid;
   return report;
+}
+
+// The energy that a strip's relative error refers to: under the inputs' statistics, or plain.
+double energy_of(const quant::RoundingReport& report, double plain) {
+  return report.loss > 0 && report.relative_error > 0 ? report.loss / report.relative_error : plain;
 }
 
 // Previously measured importance of the matrix's inputs (quantization.imatrix); empty without.
@@ -80,8 +86,7 @@ SiteRounding::SiteRounding(const Pass& pass)
     : pass_(pass),
       rounder_(pass.job().quantization.rounding->make(pass.job().quantization.rounding_options())),
       plain_(quant::kRtn.make(pass.job().quantization.plain_options())),
-      plain_blocks_(
-          pass.job().quantization.rounding->make(pass.job().quantization.plain_options())),
+      unscaled_(pass.job().quantization.rounding->make(pass.job().quantization.plain_options())),
       channel_scales_(pass) {}
 
 void SiteRounding::restore(resume::RoundingState state) {
@@ -96,14 +101,24 @@ void SiteRounding::correct_site(const model::BlockSpec& block, const model::Site
                                 const quant::InputStats& stats, quant::InputShift shift,
                                 model::BlockWeights& weights) {
   const TimedScope timed(pass_.run.stages.transform);
-  const auto correction =
-      quant::upstream_correction(stats, std::move(shift), pass_.upstream_correction(),
-                                 pass_.job().quantization.options, pass_.execs().transform);
-  if (!correction || correction->trust == 0) return warn_about_uncorrected(block, site, stats);
+  const auto correction = correction_for(block, site, stats, std::move(shift));
+  if (!correction) return;
   for (const model::LinearSpec& linear : site.readers)
     if (pass_.plan.at(linear.weight.name).grid)
       upstream_shifts_[linear.name] = quant::correct_upstream(
           *correction, weights.at(linear.weight.name), pass_.execs().transform);
+}
+
+// nullopt, with a warning, where there are too few tokens.
+std::optional<quant::UpstreamCorrection> SiteRounding::correction_for(
+    const model::BlockSpec& block, const model::SiteSpec& site, const quant::InputStats& stats,
+    quant::InputShift shift) {
+  auto correction =
+      quant::upstream_correction(stats, std::move(shift), pass_.upstream_correction(),
+                                 pass_.job().quantization.options, pass_.execs().transform);
+  if (correction && correction->trust > 0) return correction;
+  warn_about_uncorrected(block, site, stats);
+  return std::nullopt;
 }
 
 void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSpec& site,
@@ -194,8 +209,39 @@ void SiteRounding::round_outside_blocks() {
     }
     record::ModuleReport report = describe(name, "", *planned.grid);
     report.block = -1;
-    round_rows(planned, plain_blocks_, importance_of(pass_, planned.tensor), std::move(report));
+    round_rows(planned, unscaled_, importance_of(pass_, planned.tensor).clone(), std::move(report));
   }
+}
+
+void SiteRounding::round_head(quant::InputStats stats, std::optional<quant::InputShift> shift) {
+  const std::optional<model::BlockSpec> head = pass_.family().head_block();
+  const model::SiteSpec& site = head->sites.front();
+  const model::LinearSpec& linear = site.readers.front();
+  const formats::TensorPlan& planned = pass_.plan.at(linear.weight.name);
+  record::ModuleReport report = describe(linear.weight.name, "", *planned.grid);
+  report.block = -1;
+  report.tokens = stats.tokens;
+  report.nonfinite_tokens = stats.nonfinite_tokens;
+  rounded_outside_.insert(linear.weight.name);
+  std::optional<quant::UpstreamCorrection> correction;
+  if (shift) {
+    const TimedScope timed(pass_.run.stages.transform);
+    correction = correction_for(*head, site, stats, std::move(*shift));
+  }
+  if (planned.grid->block)
+    return round_rows(planned, unscaled_, std::move(stats), std::move(report),
+                      correction ? &*correction : nullptr);
+  Matrix<float> weight_VH = [&] {
+    const TimedScope timed(pass_.run.stages.load);
+    return pass_.weights().load(linear.weight.name);
+  }();
+  if (correction) {
+    const TimedScope timed(pass_.run.stages.transform);
+    report.upstream_shift =
+        quant::correct_upstream(*correction, weight_VH, pass_.execs().transform);
+  }
+  round_and_write(unscaled_(std::move(stats), pass_.execs().quantize), linear.weight.name, false,
+                  std::move(weight_VH), report);
 }
 
 Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& planned) {
@@ -206,7 +252,7 @@ Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& plan
   record::ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
   report.block = -1;
   const quant::InputStats& stats = importance_of(pass_, planned.tensor);
-  const quant::Rounder& rounder = planned.grid->block ? plain_blocks_ : plain_;
+  const quant::Rounder& rounder = planned.grid->block ? unscaled_ : plain_;
   rounded_outside_.insert(planned.tensor.name);
   return round_and_write(rounder(stats.clone(), pass_.execs().quantize), planned.tensor.name, false,
                          std::move(weight), report);
@@ -215,21 +261,29 @@ Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& plan
 // For matrices whose rows are rounded independently: works on a strip of rows at a time, so that
 // memory does not grow with the matrix.
 void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::Rounder& rounder,
-                              const quant::InputStats& stats, record::ModuleReport report) {
+                              quant::InputStats stats, record::ModuleReport report,
+                              const quant::UpstreamCorrection* correction) {
   const std::string& tensor = planned.tensor.name;
   const Stopwatch watch;
   const RowReader reader(pass_.weights(), tensor);
-  const quant::SiteRounder round_one = rounder(stats.clone(), pass_.execs().quantize);
+  const quant::SiteRounder round_one = rounder(std::move(stats), pass_.execs().quantize);
   const Index strip = std::max<Index>(1, quant::kRowStripWeights / reader.columns());
-  double energy = 0, error = 0;
+  double energy = 0, error = 0, loss = 0, weights = 0, change = 0;
   for (Index first = 0; first < reader.rows(); first += strip) {
     Matrix<float> strip_NK = reader.read(first, std::min(strip, reader.rows() - first));
     const double strip_energy = sum_of_squares(strip_NK);
+    if (correction != nullptr) {
+      const double shift = quant::correct_upstream(*correction, strip_NK, pass_.execs().transform);
+      change += shift * shift * strip_energy;
+    }
+    weights += strip_energy;
     const quant::Rounded rounded = with_context(fmt::format("{}, from row {}", tensor, first), [&] {
       return round_one(std::move(strip_NK), *planned.grid);
     });
-    energy += strip_energy;
-    error += rounded.report.relative_error * strip_energy;
+    const double compared = energy_of(rounded.report, strip_energy);
+    energy += compared;
+    error += rounded.report.relative_error * compared;
+    loss += rounded.report.loss;
     report.rounding = rounded.report;
     write_rows(tensor, first, rounded.matrix);
   }
@@ -237,6 +291,8 @@ void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::R
   report.out_features = reader.rows();
   report.in_features = reader.columns();
   report.rounding.relative_error = energy > 0 ? error / energy : 0;
+  report.rounding.loss = loss;
+  report.upstream_shift = weights > 0 ? std::sqrt(change / weights) : 0;
   report.seconds = watch.seconds();
   pass_.run.stages.quantize += report.seconds;
   finish_module(report);
@@ -249,8 +305,7 @@ void SiteRounding::round_block_by_rows(const model::BlockSpec& block) {
       if (!planned.grid) continue;
       record::ModuleReport report = describe(linear.name, linear.role, *planned.grid);
       report.block = block.layer;
-      const quant::InputStats& stats = importance_of(pass_, linear.weight);
-      round_rows(planned, rounder_, stats, std::move(report));
+      round_rows(planned, rounder_, importance_of(pass_, linear.weight).clone(), std::move(report));
     }
 }
 

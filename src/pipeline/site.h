@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -38,8 +39,10 @@ class SiteRounding {
   // Call after the last site: writes tensors held back for folds, and the tensors that folds
   // changed.
   void finish_block();
-  // Round tensors that no site feeds (embedding, head) to nearest: all that are not rounded yet, or
-  // one of them, returning its values.
+  // Rounds lm_head under the statistics of its inputs; with `shift`, corrected for it.
+  void round_head(quant::InputStats stats, std::optional<quant::InputShift> shift);
+  // Round tensors whose inputs are not measured (the embedding) to nearest: all that are not rounded
+  // yet, or one of them, returning its values.
   void round_outside_blocks();
   Matrix<float> round_outside_blocks(const formats::TensorPlan& planned);
 
@@ -55,7 +58,12 @@ class SiteRounding {
   };
 
   void round_rows(const formats::TensorPlan& planned, const quant::Rounder& rounder,
-                  const quant::InputStats& stats, record::ModuleReport report);
+                  quant::InputStats stats, record::ModuleReport report,
+                  const quant::UpstreamCorrection* correction = nullptr);
+  std::optional<quant::UpstreamCorrection> correction_for(const model::BlockSpec& block,
+                                                          const model::SiteSpec& site,
+                                                          const quant::InputStats& stats,
+                                                          quant::InputShift shift);
   void write_rows(const std::string& tensor, Index first_row, const quant::QuantizedMatrix& rows);
   Matrix<float> round_and_write(const quant::SiteRounder& round_one, const std::string& tensor,
                                 bool hold, Matrix<float> weight_NK, record::ModuleReport& report);
@@ -75,8 +83,8 @@ class SiteRounding {
 
   const Pass& pass_;
   quant::Rounder rounder_;
-  quant::Rounder plain_;
-  quant::Rounder plain_blocks_;
+  quant::Rounder plain_;     // to nearest
+  quant::Rounder unscaled_;  // the job's method, for matrices whose channels are not rescaled
   ChannelScales channel_scales_;
   // Rounded linears whose rows a later fold of the block may still divide.
   std::map<std::string, quant::QuantizedMatrix> held_;

@@ -120,6 +120,12 @@ fs::path own_path(const fs::path& path) {
   return fs::path(path.string() + fmt::format(".{}-{}", host, ::getpid()));
 }
 
+std::vector<model::BlockSpec> measured_blocks(const model::FamilySpec& family) {
+  std::vector<model::BlockSpec> blocks = family.blocks;
+  if (auto head = family.head_block()) blocks.push_back(std::move(*head));
+  return blocks;
+}
+
 std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text));
 }
@@ -182,7 +188,8 @@ void StatisticsStore::save(const model::BlockSpec& block, const Seen& sites) {
 }
 
 void StatisticsStore::finish(const model::FamilySpec& family, double seconds) {
-  const bool all = std::all_of(family.blocks.begin(), family.blocks.end(),
+  const std::vector<model::BlockSpec> blocks = measured_blocks(family);
+  const bool all = std::all_of(blocks.begin(), blocks.end(),
                                [&](const auto& block) { return fs::exists(block_folder(block)); });
   if (!all || !trouble_.empty() || complete()) return;
   const fs::path staging = own_path(folder_ / "complete");
@@ -211,7 +218,7 @@ quant::InputStats StatisticsStore::load(const model::BlockSpec& block,
 
 std::uint64_t statistics_bytes(const model::FamilySpec& family) {
   std::uint64_t bytes = 0;
-  for (const model::BlockSpec& block : family.blocks)
+  for (const model::BlockSpec& block : measured_blocks(family))
     for (const model::SiteSpec& site : block.sites)
       bytes += static_cast<std::uint64_t>(triangle(site.features())) * sizeof(float) +
                static_cast<std::uint64_t>(site.features()) * sizeof(double);

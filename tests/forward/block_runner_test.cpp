@@ -356,6 +356,8 @@ TEST(BlockRunner, MakesLogitsOfAnyRangeOfPositions) {
   EXPECT_LT(largest_difference(logits_TV, all_RV.view().rows(96 + 30, 7)), 1e-4f);
 }
 
+TEST(BlockRunner, HeadInputIsTheFinalNormOfTheHiddenStates) { expect_final_norm("cpu"); }
+
 // The exception is made in the plug-in and caught here: both must agree on its type.
 TEST(BlockRunner, ThrowsErrorsThatTheProgramCatches) {
   const model::ModelFolder model(model::family_folder("llama"));

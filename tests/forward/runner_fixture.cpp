@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
+#include <vector>
 
 namespace calque::forward {
 
@@ -57,6 +59,33 @@ Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,
     first += length;
   }
   return logits_RV;
+}
+
+void expect_final_norm(const std::string& device) {
+  const model::ModelFolder model(model::family_folder("gemma3"));
+  const Reference reference(model::family_folder("gemma3"));
+  const auto runner = make_block_runner(model.config, {.device = device});
+  const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
+                                    model.source.load(model.family.embedding.name));
+  const Matrix<float> norm_1H = model.source.load(model.family.final_norm.name);
+  const Matrix<float> input_TH = runner->head_input(norm_1H, *hidden, 1);
+  std::vector<float> states;
+  runner->save_states(*hidden, [&](std::span<const std::byte> bytes) {
+    const auto* values = reinterpret_cast<const float*>(bytes.data());
+    states.insert(states.end(), values, values + bytes.size() / sizeof(float));
+  });
+  ASSERT_EQ(input_TH.rows(), hidden->length(1));
+  const float* row = states.data() + hidden->length(0) * input_TH.cols();
+  for (Index t = 0; t < input_TH.rows(); ++t, row += input_TH.cols()) {
+    double squares = 0;
+    for (Index k = 0; k < input_TH.cols(); ++k) squares += static_cast<double>(row[k]) * row[k];
+    const double size =
+        std::sqrt(squares / static_cast<double>(input_TH.cols()) + model.config.rms_norm_eps);
+    for (Index k = 0; k < input_TH.cols(); ++k) {
+      const double expected = row[k] / size * (1.0 + norm_1H(0, k));  // Gemma's norms store w - 1
+      ASSERT_NEAR(input_TH(t, k), expected, 1e-5 * (1 + std::abs(expected))) << t << " " << k;
+    }
+  }
 }
 
 float largest_difference(MatrixView<const float> a, MatrixView<const float> b) {

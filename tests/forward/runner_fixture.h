@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -52,6 +53,9 @@ using WeightChange = std::function<void(Index layer, model::BlockWeights&)>;
 Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,
                         const RunnerOptions& options, BlockObserver* observer = nullptr,
                         const WeightChange& change = {});
+
+// Expects that head_input gives hidden / sqrt(mean square + eps) * (1 + weight) on Gemma 3.
+void expect_final_norm(const std::string& device);
 
 float largest_difference(MatrixView<const float> a, MatrixView<const float> b);
 bool same_bits(MatrixView<const float> a, MatrixView<const float> b);

@@ -214,6 +214,10 @@ Tokens repeated(const Tokens& tokens, Index sequences, Index length) {
 }
 
 // 4 heads of 3001 x 3001 scores are more than are computed at a time.
+TEST(TensorHead, InputIsTheFinalNormOfTheHiddenStates) {
+  for (const std::string& device : tensor_devices()) expect_final_norm(device);
+}
+
 TEST(TensorAttention, CutsLongSequences) {
   for (const char* family : {"llama", "mistral_sliding"}) {
     const model::ModelFolder model(model::family_folder(family));

@@ -9,6 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/formats/source.h"
 #include "calque/io/file.h"
+#include "calque/io/sha256.h"
 #include "calque/resume/statistics_store.h"
 #include "support/temp_folder.h"
 #include "support/tiny_model.h"
@@ -86,6 +87,27 @@ TEST_F(SharedWorkTest, StatisticsOfAnotherJobGiveTheSameArtifacts) {
   }
 }
 
+// The first job leaves the head as it is, and yet measures its inputs for others.
+TEST_F(SharedWorkTest, TheHeadsStatisticsAreShared) {
+  SharedWork shared(options());
+  run_with(&shared, job("gptq", 4, "first"));
+  for (SharedWork* with : {&shared, static_cast<SharedWork*>(nullptr)}) {
+    job::Job gguf = job("gptq", 4, with != nullptr ? "sharing.gguf" : "alone.gguf");
+    gguf.name = "both";
+    gguf.exports[0].format = "gguf";
+    gguf.exports[0].type = "Q4_K_M";
+    const record::Report report = run_with(with, gguf);
+    EXPECT_EQ(report.stages.forward == 0, with != nullptr);
+    for (const record::ModuleReport& module : report.artifacts[0].modules) {
+      if (module.module != "lm_head.weight") continue;
+      EXPECT_EQ(module.tokens, 8 * 128);
+      EXPECT_EQ(module.rounding.method, "gptq");
+    }
+  }
+  EXPECT_EQ(io::sha256_hex_of_file(folder_ / "sharing.gguf"),
+            io::sha256_hex_of_file(folder_ / "alone.gguf"));
+}
+
 TEST_F(SharedWorkTest, StatisticsOnDiskServeOtherProcesses) {
   {
     SharedWork shared(options());
@@ -143,13 +165,13 @@ TEST_F(SharedWorkTest, DamagedStatisticsAreRefusedByName) {
 }
 
 // Llama with hidden size h and inner size m: per block three sites of h (attn_in, attn_out,
-// mlp_in) and one of m; each K (K + 1) / 2 floats and K doubles.
+// mlp_in) and one of m, and one of h for the head; each K (K + 1) / 2 floats and K doubles.
 TEST_F(SharedWorkTest, SaysHowMuchDiskStatisticsTake) {
   const model::ModelConfig config = model::load_config(folder_ / "model");
   const auto site = [](Index k) { return k * (k + 1) / 2 * 4 + k * 8; };
   const Index block = 3 * site(config.hidden_size) + site(config.intermediate_size);
   EXPECT_EQ(statistics_bytes(formats::SourceModel(job("gptq", 4, "x").model.path).family),
-            static_cast<std::uint64_t>(config.num_layers * block));
+            static_cast<std::uint64_t>(config.num_layers * block + site(config.hidden_size)));
 }
 
 TEST_F(SharedWorkTest, StatisticsWithoutRoomOnTheDiskAreNotWritten) {

@@ -51,6 +51,9 @@ class ReferenceStream {
   // Runs the block with its original weights. Afterwards the block's sites can be compared.
   void run_block(const model::BlockSpec& block, model::BlockWeights& weights);
 
+  // The same for the head (FamilySpec::head_block), after the last block.
+  void run_head(const model::BlockSpec& head, MatrixView<const float> final_norm_1H);
+
   // Compares the next rows of the site's input in the quantized model with those of the original.
   void compare(const model::SiteSpec& site, const forward::ActivationView& inputs_TK);
   // The shift over all compared rows; nullopt for a site that is left out. Frees the site's inputs.

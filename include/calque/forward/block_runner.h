@@ -107,6 +107,10 @@ class BlockRunner {
   virtual Matrix<float> half_output(const model::BlockSpec& block,
                                     const model::BlockWeights& weights, const HiddenStates& hidden,
                                     std::size_t half, Index sequence) const = 0;
+  // Returns the input of the output projection, the hidden states of `sequence` under the final
+  // norm: fp32, one row a token.
+  virtual Matrix<float> head_input(MatrixView<const float> final_norm_1H,
+                                   const HiddenStates& hidden, Index sequence) const = 0;
   // The bits of the hidden states of all sequences and of what mixers keep for later blocks
   // (model::KeptRows), and hidden states of `width` channels with the bits that an earlier process
   // saved.

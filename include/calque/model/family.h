@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ struct FamilySpec {
   std::vector<LinearSpec> linears() const;  // all blocks, in execution order
   // The tensor that makes logits: lm_head, or the embedding when tied.
   const TensorSpec& head() const { return lm_head.empty() ? embedding : lm_head.front(); }
+  // The head as a block of one site, "head_in", which is measured and rounded like any other: its
+  // reader is lm_head. None if the head is the embedding, whose rows are inputs as well.
+  std::optional<BlockSpec> head_block() const;
   bool is_last(const BlockSpec& block) const { return block.layer == blocks.back().layer; }
   bool ignores(std::string_view tensor_name)
       const;  // tensors of old checkpoints that mean nothing (rotary inv_freq; lm_head when tied)

@@ -11,7 +11,8 @@
 
 namespace calque::resume {
 
-// The statistics of all input sites of a model in a folder, one file per block, so that jobs with
+// The statistics of all input sites of a model in a folder, one file per block and one for the head
+// (FamilySpec::head_block), so that jobs with
 // the same statistics measure them once. Each file appears whole or not at all. Several processes
 // may fill one folder, since they write the same bytes. Holds one site in memory at a time.
 //

@@ -13,6 +13,10 @@
 namespace calque::forward {
 namespace {
 
+NormWeight final_norm(const model::ModelConfig& config, MatrixView<const float> weight_1H) {
+  return {weight_1H, config.norm_plus_one ? 1.0f : 0.0f, static_cast<float>(config.rms_norm_eps)};
+}
+
 // Final norm, output projection, and the cap of logits if there is one.
 template <typename T>
 class CpuHead : public Head {
@@ -52,8 +56,7 @@ CpuHead<T>::CpuHead(const model::ModelConfig& config, MatrixView<const float> no
     : norm_1H_(Matrix<float>::copy_of(norm_1H)),
       head_VH_(std::is_same_v<T, float> ? Matrix<float>::copy_of(head_VH) : Matrix<float>()),
       linear_(std::is_same_v<T, float> ? head_VH_.view() : head_VH, {}),
-      norm_{norm_1H_.view(), config.norm_plus_one ? 1.0f : 0.0f,
-            static_cast<float>(config.rms_norm_eps)},
+      norm_(final_norm(config, norm_1H_)),
       softcap_(static_cast<float>(config.logit_softcap)) {}
 
 template <typename T>
@@ -135,6 +138,16 @@ class CpuRunner : public BlockRunner {
     return options_.dtype == ComputeDType::kBFloat16
                ? half_output_in<BFloat16>(block, weights, states, half, sequence)
                : half_output_in<float>(block, weights, states, half, sequence);
+  }
+
+  Matrix<float> head_input(MatrixView<const float> final_norm_1H, const HiddenStates& hidden,
+                           Index sequence) const override {
+    const auto& states = dynamic_cast<const CpuStates&>(hidden);
+    const MatrixView<const float> rows_TH = states.sequence_TH(sequence);
+    auto normed_TH = Matrix<float>::uninitialized(rows_TH.rows(), rows_TH.cols());
+    loops().of_float.rms_norm(rows_TH, final_norm(config_, final_norm_1H), normed_TH);
+    states.release(sequence);
+    return normed_TH;
   }
 
   void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const override {

@@ -154,6 +154,21 @@ class TensorRunner : public BlockRunner {
     return output_TH;
   }
 
+  Matrix<float> head_input(MatrixView<const float> final_norm_1H, const HiddenStates& hidden,
+                           Index sequence) const override {
+    const auto& states = dynamic_cast<const TensorStates&>(hidden);
+    Matrix<float> normed_TH;
+    guarded(device_, [&] {
+      const at::Tensor rows_TH = states.sequence_TH(sequence);
+      const at::Tensor norm_H = on_device(final_norm_1H, device_, at::kFloat).squeeze(0);
+      normed_TH = Matrix<float>(rows_TH.size(0), rows_TH.size(1));
+      borrow(normed_TH.view())
+          .copy_(
+              rms_norm(rows_TH, norm_H, config_.norm_plus_one ? 1.0 : 0.0, config_.rms_norm_eps));
+    });
+    return normed_TH;
+  }
+
   void save_states(const HiddenStates& hidden, const io::ByteSink& sink) const override {
     const auto& states = dynamic_cast<const TensorStates&>(hidden);
     write_rows(states, states.all_TH(), sink);
