@@ -108,6 +108,8 @@ class TextsEvaluation {
   }
 
   void evaluate(const job::EvaluationText& text, Index seqlen) {
+    if (reports_.size() < work_.finished.size())
+      return reports_.push_back(work_.finished[reports_.size()]);
     text::PackedTokens packed =
         work_.tokens.evaluation(text, seqlen, settings_.add_bos, *work_.original.config);
     const std::vector<Index> with_caches = cache_seqlens_of(text, packed.manifest);
@@ -128,6 +130,7 @@ class TextsEvaluation {
                                     .reference_states = work_.reference_states,
                                     .progress = [&](Index done, Index) { observer_.step(done); }});
     report.manifest = std::move(packed.manifest);
+    if (work_.keep) work_.keep(report);
     reports_.push_back(std::move(report));
   }
 

@@ -188,7 +188,9 @@ class JobRun {
                     .threads = job_.runtime.threads,
                     .device = opened_.devices.forward,
                     .scratch = scratch_},
-         .reference_states = states},
+         .reference_states = states,
+         .finished = folder_.progress().evaluations,
+         .keep = [&](const auto& text) { folder_.evaluation_finished(text); }},
         log_);
     if (states && states->spared_seconds() > spared_before)
       options_.shared->took("reference", states->spared_seconds() - spared_before);

@@ -70,15 +70,7 @@ Json json_of(const WindowStart& start) {
 
 Json json_of(const std::vector<EvaluationReport>& evaluations) {
   Json json = Json::array();
-  for (const EvaluationReport& e : evaluations) {
-    Json models = Json::array();
-    for (const Measurement& model : e.models) models.push_back(json_of(model));
-    Json evaluation = {{"text", e.text}, {"seqlen", e.seqlen}, {"windows", e.windows}};
-    if (e.begins_with) evaluation["windows_begin_with"] = json_of(*e.begins_with);
-    evaluation["manifest"] = json_of(e.manifest);
-    evaluation["models"] = models;
-    json.push_back(std::move(evaluation));
-  }
+  for (const EvaluationReport& text : evaluations) json.push_back(json_of(text));
   return json;
 }
 
@@ -197,17 +189,6 @@ std::optional<WindowStart> window_start_from(const Json& evaluation) {
                      .text = text_in(*found, "text")};
 }
 
-EvaluationReport evaluation_from(const Json& json) {
-  EvaluationReport result{.text = text_in(json, "text"),
-                          .seqlen = field(json, "seqlen", Index{0}),
-                          .windows = field(json, "windows", Index{0}),
-                          .begins_with = window_start_from(json),
-                          .manifest = manifest_from(section(json, "manifest")),
-                          .models = {}};
-  for (const Json& model : list(json, "models")) result.models.push_back(measurement_from(model));
-  return result;
-}
-
 ArtifactReport artifact_from(const Json& json) {
   ArtifactReport artifact;
   artifact.plan.request.path = text_in(json, "name");
@@ -256,6 +237,27 @@ void read_costs(const Json& metrics, Report& report) {
 }
 
 }  // namespace
+
+Json json_of(const EvaluationReport& text) {
+  Json models = Json::array();
+  for (const Measurement& model : text.models) models.push_back(json_of(model));
+  Json json = {{"text", text.text}, {"seqlen", text.seqlen}, {"windows", text.windows}};
+  if (text.begins_with) json["windows_begin_with"] = json_of(*text.begins_with);
+  json["manifest"] = json_of(text.manifest);
+  json["models"] = models;
+  return json;
+}
+
+EvaluationReport evaluation_from(const Json& json) {
+  EvaluationReport result{.text = text_in(json, "text"),
+                          .seqlen = field(json, "seqlen", Index{0}),
+                          .windows = field(json, "windows", Index{0}),
+                          .begins_with = window_start_from(json),
+                          .manifest = manifest_from(section(json, "manifest")),
+                          .models = {}};
+  for (const Json& model : list(json, "models")) result.models.push_back(measurement_from(model));
+  return result;
+}
 
 Json json_of(const StageSeconds& stages) {
   Json json = Json::object();

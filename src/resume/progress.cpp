@@ -5,6 +5,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/json.h"
+#include "calque/record/report_json.h"
 
 namespace calque::resume {
 namespace {
@@ -90,6 +91,11 @@ void add_record(const Json& json, RunProgress& progress) {
   const std::string& kind = json.at("record").string();
   if (kind == "begin") {
     progress.id = json.at("id").string();
+    for (const Json& begun : json.at("exports").elements()) {
+      formats::ExportRequest& request = progress.begun.emplace_back();
+      request.format = begun.at("format").string();
+      request.path = begun.at("path").string();
+    }
   } else if (kind == "resumed") {
     ++progress.resumed;
   } else if (kind == "fields") {
@@ -102,6 +108,9 @@ void add_record(const Json& json, RunProgress& progress) {
   } else if (kind == "export") {
     progress.exports.insert(json.at("export").get<std::size_t>());
     progress.totals = totals_in(json.at("totals"));
+  } else if (kind == "evaluation") {
+    progress.evaluations.push_back(record::evaluation_from(json.at("evaluation")));
+    progress.totals = totals_in(json.at("totals"));
   } else {
     throw Error(ErrorKind::kInput, "E307", "unknown record '" + kind + "'");
   }
@@ -109,8 +118,13 @@ void add_record(const Json& json, RunProgress& progress) {
 
 }  // namespace
 
-std::string begin_record(const std::string& run_id) {
-  return line({{"record", "begin"}, {"id", run_id}});
+std::string begin_record(const std::string& run_id,
+                         const std::vector<formats::ExportRequest>& exports) {
+  Json begun = Json::array();
+  for (const formats::ExportRequest& request : exports)
+    begun.push_back(
+        {{"format", request.format}, {"path", std::filesystem::absolute(request.path).string()}});
+  return line({{"record", "begin"}, {"id", run_id}, {"exports", begun}});
 }
 
 std::string resumed_record() { return line({{"record", "resumed"}}); }
@@ -123,6 +137,12 @@ std::string fields_record(const std::string& group, const Fields& fields) {
 
 std::string export_record(std::size_t index, const RunTotals& totals) {
   return line({{"record", "export"}, {"export", index}, {"totals", json_of(totals)}});
+}
+
+std::string evaluation_record(const record::EvaluationReport& text, const RunTotals& totals) {
+  return line({{"record", "evaluation"},
+               {"evaluation", record::json_of(text)},
+               {"totals", json_of(totals)}});
 }
 
 std::string pass_record(std::size_t pass, const PassProgress& now, const PassProgress& before,

@@ -216,9 +216,27 @@ void RunFolder::open_journal(Resume resume) {
       return;
     }
   }
+  if (fs::exists(path)) forget(path);
   clear();
   progress_.id = new_run_id();
-  if (job_.runtime.checkpoint != "off") journal_.emplace(path, begin_record(progress_.id));
+  if (job_.runtime.checkpoint != "off")
+    journal_.emplace(path, begin_record(progress_.id, job_.exports));
+}
+
+// Removes the partial files of a run that nobody continues. Its exports may be others than the
+// job's. Files that another run has begun since are left alone.
+void RunFolder::forget(const fs::path& journal) const {
+  try {
+    const RunProgress before = read_progress(io::Journal(journal).records());
+    for (const formats::ExportRequest& request : before.begun) {
+      io::LockFile lock(lock_of(request), request.path.string());
+      if (lock.last_holder() != before.id) continue;
+      std::error_code ignored;
+      for (const fs::path& file : formats::partial_files_at(request)) fs::remove_all(file, ignored);
+      lock.drop();
+    }
+  } catch (const Error&) {  // a damaged journal, or files in use: they stay
+  }
 }
 
 // Locks the exports one by one, so that two jobs that write different files can run together.
@@ -332,6 +350,11 @@ void RunFolder::export_finished(std::size_t index) {
   if (journal_) journal_->append(export_record(index, totals_()));
   progress_.exports.insert(index);
   if (journal_) tell_what_is_saved();
+}
+
+void RunFolder::evaluation_finished(const record::EvaluationReport& text) {
+  if (journal_) journal_->append(evaluation_record(text, totals_()));
+  progress_.evaluations.push_back(text);
 }
 
 std::string RunFolder::write_parts(const std::string& file,

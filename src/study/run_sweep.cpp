@@ -157,16 +157,28 @@ class SweepRun {
     return failure;
   }
 
+  // Continues where a killed process left the run, unless what it left is damaged or the files it
+  // read have changed.
+  record::Report go_on_or_start(const job::Job& job, pipeline::RunOptions options) {
+    options.resume = resume::Resume::kAuto;
+    try {
+      return pipeline::quantize_model(job, observer_, options);
+    } catch (const Error& error) {
+      if (error.code() != "E305" && error.code() != "E307" && error.code() != "E308") throw;
+    }
+    options.resume = resume::Resume::kNever;
+    return pipeline::quantize_model(job, observer_, options);
+  }
+
   RunResult quantize(const Run& run) {
     const std::string yaml = config::resolved_yaml(run.job);
     fs::create_directories(run.job.run_dir);
     replace_file(run.job.run_dir / "job.resolved.yaml", yaml);
     const bool keeps = plan_.sweep.keep_artifacts != KeepArtifacts::kNone;
     const record::Report report =
-        pipeline::quantize_model(run.job, observer_,
-                                 {.resume = resume::Resume::kNever,
-                                  .shared = &shared_,
-                                  .resolved_yaml = keeps ? yaml : std::string()});
+        go_on_or_start(run.job, {.shared = &shared_,
+                                 .settings = config::settings_of(run.job),
+                                 .resolved_yaml = keeps ? yaml : std::string()});
     RunResult result = result_of(run, &report);
     result.shared = shared_.taken();
     result.artifacts_kept = keeps;

@@ -192,12 +192,10 @@ std::string shown(const Settings& settings) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// Moves the job's outputs into the run's own folder. Runs of a sweep are short, and a stopped one
-// is repeated from the start, so no state is saved.
+// Moves the job's outputs into the run's own folder.
 void move_outputs(job::Job& job, const std::filesystem::path& folder) {
   name_artifacts(job, folder);
   job.run_dir = folder;
-  job.runtime.checkpoint = "off";
   if (!job.calibration.save_imatrix.empty())
     job.calibration.save_imatrix = folder / job.calibration.save_imatrix.filename();
 }

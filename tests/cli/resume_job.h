@@ -32,6 +32,7 @@ struct SmallJob {
   std::string calibration =
       "calibration: {tokens: ../tokens/model.safetensors, n_samples: 4, "
       "seqlen: 32}\n";
+  std::string evaluation = "";
 };
 
 inline SmallJob gptq_job() {
@@ -52,6 +53,14 @@ inline SmallJob upstream_job() {
           "save_imatrix: out/imatrix.gguf}\n"};
 }
 
+inline SmallJob evaluated_job() {
+  SmallJob job = gptq_job();
+  job.evaluation =
+      "evaluate: {texts: [{name: first, tokens: ../tokens/model.safetensors}, "
+      "{name: second, tokens: ../tokens/model.safetensors}], seqlen: 32, windows: 4}\n";
+  return job;
+}
+
 // Llama of 3 layers, 256 wide: the least that K-quants take.
 inline void write_small_model(const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder);
@@ -59,7 +68,7 @@ inline void write_small_model(const std::filesystem::path& folder) {
         R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256,
  "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
  "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 128, "rms_norm_eps": 1e-5,
- "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true, "vocab_size": 320,
+ "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": false, "vocab_size": 320,
  "torch_dtype": "float16"})");
   std::vector<io::TensorDeclaration> declared;
   for (const model::TensorSpec& tensor : model::family_of(model::load_config(folder)).tensors())
@@ -96,10 +105,10 @@ inline void write_job(const std::filesystem::path& folder, const SmallJob& job,
                       const std::string& checkpoint = "block") {
   std::filesystem::create_directories(folder);
   write(folder / "job.yaml",
-        fmt::format("version: 1\nname: test\nmodel: {{path: ../model}}\n{}quantization: {{{}}}\n"
+        fmt::format("version: 1\nname: test\nmodel: {{path: ../model}}\n{}{}quantization: {{{}}}\n"
                     "export: [{}]\nrun_dir: run\n"
                     "runtime: {{threads: 2, forward_dtype: float32, checkpoint: {}}}\n",
-                    job.calibration, job.quantization, job.exports, checkpoint));
+                    job.calibration, job.evaluation, job.quantization, job.exports, checkpoint));
 }
 
 inline std::string run_arguments(const std::filesystem::path& folder) {

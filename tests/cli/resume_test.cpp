@@ -46,19 +46,19 @@ class ResumeJob : public ::testing::Test {
     return results_of(folder);
   }
 
-  // Starts `job` and kills it when its first block has been saved.
-  std::filesystem::path stopped_job(const SmallJob& job) {
+  // Starts `job` and kills it when its journal has such a record: its first block has been saved.
+  std::filesystem::path stopped_job(const SmallJob& job, const std::string& record = "pass") {
     const std::filesystem::path folder = new_job(job);
     const pid_t process = start({"run", (folder / "job.yaml").string()});
-    while (::waitpid(process, nullptr, WNOHANG) == 0 && !has_saved(folder)) ::usleep(500);
+    while (::waitpid(process, nullptr, WNOHANG) == 0 && !has_saved(folder, record)) ::usleep(500);
     ::kill(process, SIGKILL);
     ::waitpid(process, nullptr, 0);
-    EXPECT_TRUE(has_saved(folder));
+    EXPECT_TRUE(has_saved(folder, record));
     return folder;
   }
 
-  static bool has_saved(const std::filesystem::path& folder) {
-    return contents_of(folder / "run/state/journal").find("\"record\":\"pass\"") !=
+  static bool has_saved(const std::filesystem::path& folder, const std::string& record = "pass") {
+    return contents_of(folder / "run/state/journal").find("\"record\":\"" + record + "\"") !=
            std::string::npos;
   }
 
@@ -155,6 +155,21 @@ TEST_F(ResumeJob, RunGoesOnAndTheReportSaysSo) {
   EXPECT_EQ(metrics.at("resumed"), 1);
 }
 
+TEST_F(ResumeJob, AFinishedTextIsNotEvaluatedAgain) {
+  const auto evaluations_of = [](const std::filesystem::path& folder) {
+    return io::parse_json(contents_of(folder / "run/metrics.json")).at("evaluations").dump(1);
+  };
+  const std::filesystem::path whole = new_job(evaluated_job());
+  ASSERT_EQ(run(run_arguments(whole)).exit_code, 0);
+  const std::filesystem::path folder = stopped_job(evaluated_job(), "evaluation");
+  ASSERT_EQ(run(resume_arguments(folder)).exit_code, 0);
+  EXPECT_EQ(evaluations_of(folder), evaluations_of(whole));
+  const std::string log = contents_of(folder / "run/log.jsonl"), phase = "evaluate first";
+  const std::size_t once = log.find(phase);
+  ASSERT_NE(once, std::string::npos);
+  EXPECT_EQ(log.find(phase, once + 1), std::string::npos);
+}
+
 TEST_F(ResumeJob, AnotherSettingIsRefusedWithBothValues) {
   const std::filesystem::path folder = stopped_job(gptq_job());
   const Outcome outcome = run(run_arguments(folder) + " --set quantization.damp_percent=0.05");
@@ -193,6 +208,19 @@ TEST_F(ResumeJob, APartialFileThatIsGoneIsRefusedAndNeverStartsAnew) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("error[E308]: cannot resume: "),
                                  HasSubstr("folder.partial is missing")));
   EXPECT_EQ(run(run_arguments(folder) + " --resume never").exit_code, 0);
+}
+
+TEST_F(ResumeJob, AFreshRunRemovesWhatAnInterruptedOneLeftAtOtherPaths) {
+  const std::filesystem::path folder = stopped_job(gptq_job());
+  ASSERT_TRUE(std::filesystem::exists(folder / "out/folder.partial"));
+  std::string yaml = contents_of(folder / "job.yaml");
+  for (std::size_t at = yaml.find("out/"); at != std::string::npos; at = yaml.find("out/", at + 6))
+    yaml.replace(at, 4, "other/");
+  write(folder / "job.yaml", yaml);
+  const Outcome outcome = run(run_arguments(folder) + " --resume never");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::exists(folder / "other/folder"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "out"));
 }
 
 TEST_F(ResumeJob, AJournalThatWasCutOffGoesBackARecord) {

@@ -2,8 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "calque/core/error.h"
+#include "calque/io/file.h"
+#include "calque/io/json.h"
+#include "calque/record/report_json.h"
 #include "study/sweep_folder.h"
 
 namespace calque::study {
@@ -77,6 +82,43 @@ TEST(RunSweep, DoesNotRepeatPointsThatAnotherSweepFileHad) {
   const SweepFolder folder;
   run(folder.plan("grid: {bits: [2, 4]}\n"));
   EXPECT_THAT(run(folder.plan("grid: {bits: [3, 4]}\n")), ElementsAre("1"));
+}
+
+int times_resumed(const Run& run) {
+  const std::string metrics = io::read_file(run.job.run_dir / "metrics.json");
+  return record::report_from(io::parse_json(metrics)).resumed;
+}
+
+// Ends the process at once when the second block is done; the first is saved by then.
+class KilledAfterTwoBlocks : public Recorder {
+ public:
+  void block_done(Index block, Index, double) override {
+    if (block == 1) ::_exit(0);
+  }
+};
+
+TEST(RunSweep, ContinuesAPointWhoseProcessWasKilled) {
+  const SweepFolder folder;
+  const SweepPlan plan = folder.plan(
+      "set: {runtime.checkpoint: block, runtime.threads: 1}\ngrid: {bits: [3]}\n"
+      "keep_artifacts: all\n");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    KilledAfterTwoBlocks killed;
+    run_sweep(plan, {}, killed);
+    ::_exit(1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  EXPECT_THAT(run(plan), ElementsAre("1"));
+  const study::Run& point = plan.points[0].runs[0];
+  EXPECT_EQ(times_resumed(point), 1);
+  const std::string continued = artifact_bytes(point);
+  fs::remove_all(folder / "sweep");
+  run(plan);
+  EXPECT_EQ(times_resumed(point), 0);
+  EXPECT_EQ(artifact_bytes(point), continued);
 }
 
 TEST(RunSweep, GoesOnAfterAFailureAndTriesItOnceMoreLater) {

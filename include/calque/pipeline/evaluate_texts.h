@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -18,6 +19,10 @@ struct EvaluationWork {
   std::vector<eval::EvalModel> artifacts;
   forward::RunnerOptions runner;  // dtype applies to every model except the noise floor
   std::shared_ptr<eval::ReferenceStates> reference_states = nullptr;  // eval/evaluate.h
+  // The first reports, if an earlier process has finished them.
+  std::vector<record::EvaluationReport> finished = {};
+  // Receives each report that is finished here; may be empty.
+  std::function<void(const record::EvaluationReport&)> keep = nullptr;
 };
 
 // Evaluates all models on each text, one text after the other (the order of Report::evaluations).

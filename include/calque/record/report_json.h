@@ -20,6 +20,10 @@ Report report_from(const io::Json& metrics);
 std::string manifest_json(const text::Manifest& manifest);
 text::Manifest manifest_from(const io::Json& json);
 
+// One element of "evaluations", and back.
+io::Json json_of(const EvaluationReport& text);
+EvaluationReport evaluation_from(const io::Json& json);
+
 // The "evaluations" value of metrics.json.
 std::string evaluations_json(const std::vector<EvaluationReport>& evaluations);
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "calque/formats/plan.h"
 #include "calque/record/report.h"
 
 namespace calque::resume {
@@ -40,10 +41,12 @@ struct RunTotals {
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
 struct RunProgress {
-  std::string id;                        // identifies the run in the locks of its exports
+  std::string id;  // identifies the run in the locks of its exports
+  std::vector<formats::ExportRequest> begun;  // the run's exports: only `format` and `path`
   std::map<std::string, Fields> fields;  // by group: "settings", "model", ...
   std::map<std::size_t, PassProgress> passes;
   std::set<std::size_t> exports;  // indices of finished exports
+  std::vector<record::EvaluationReport> evaluations;  // finished ones, in order
   RunTotals totals;
   int resumed = 0;
 
@@ -51,10 +54,12 @@ struct RunProgress {
 };
 
 // Records of the journal (io/journal.h); each is one line of JSON.
-std::string begin_record(const std::string& run_id);
+std::string begin_record(const std::string& run_id,
+                         const std::vector<formats::ExportRequest>& exports);
 std::string resumed_record();
 std::string fields_record(const std::string& group, const Fields& fields);
 std::string export_record(std::size_t index, const RunTotals& totals);
+std::string evaluation_record(const record::EvaluationReport& text, const RunTotals& totals);
 // Contains the modules and tensors that `before` does not have.
 std::string pass_record(std::size_t pass, const PassProgress& now, const PassProgress& before,
                         const RunTotals& totals);

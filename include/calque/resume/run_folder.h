@@ -72,6 +72,7 @@ class RunFolder {
   // Everything in `now` must already be on disk. Saving took `seconds` for `bytes`.
   void save(std::size_t pass, PassProgress now, std::uint64_t bytes, double seconds);
   void export_finished(std::size_t index);
+  void evaluation_finished(const record::EvaluationReport& text);
 
   // Writes the parts to one file of the folder, in order, and syncs it. Returns the file's name, ""
   // if there are no parts.
@@ -84,6 +85,7 @@ class RunFolder {
  private:
   void require(const std::string& group, const Fields& fields);
   void open_journal(Resume resume);
+  void forget(const std::filesystem::path& journal) const;
   void lock_exports();
   void clear();
   void remove_folder();
