@@ -314,6 +314,7 @@ Json read_json(const std::filesystem::path& path) {
 }
 
 Json read_json_if_present(const std::filesystem::path& path) {
+  refuse_placeholder(path);
   if (!std::filesystem::exists(path)) return Json::object();
   return read_json(path);
 }

@@ -48,6 +48,9 @@ bool is_still_there(int descriptor, const std::filesystem::path& path) {
 LockFile::LockFile(std::filesystem::path path, const std::string& what) : path_(std::move(path)) {
   if (path_.has_parent_path()) {
     std::error_code error;
+    for (std::filesystem::path folder = path_.parent_path();
+         !folder.empty() && !std::filesystem::exists(folder, error); folder = folder.parent_path())
+      made_.push_back(folder);
     std::filesystem::create_directories(path_.parent_path(), error);
     if (error) throw_resource_error(path_.parent_path(), "create the folder", error.value());
   }
@@ -95,6 +98,9 @@ LockFile::~LockFile() {
   if (!kept_) {
     ::unlink(path_.c_str());
     forget_unfinished(path_);
+    std::error_code not_empty;
+    for (const std::filesystem::path& folder : made_)
+      if (!std::filesystem::remove(folder, not_empty)) break;
   }
   ::close(descriptor_);
 }

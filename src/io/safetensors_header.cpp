@@ -38,7 +38,11 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   SafetensorsHeader take() { return std::move(header_); }
 
-  bool null() override { unexpected("null"); }
+  // The format's own library writes and reads metadata that is null: there is none.
+  bool null() override {
+    if (place_ == Place::kTop && name_ == "__metadata__") return true;
+    unexpected("null");
+  }
   bool boolean(bool) override { unexpected("a truth value"); }
   bool number_float(number_float_t, const string_t& text) override {
     unexpected(fmt::format("the number {}", quote_name(text)));

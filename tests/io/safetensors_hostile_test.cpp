@@ -64,6 +64,14 @@ TEST_F(HostileSafetensors, DeepNesting) {
   expect_header_refused(R"({"a":{"shape":[[)", "tensor 'a': 'shape' cannot be a list");
 }
 
+// The format's own library takes this for a file without metadata.
+TEST_F(HostileSafetensors, MetadataMayBeNull) {
+  const auto path = folder_ / "null.safetensors";
+  std::ofstream(path, std::ios::binary) << safetensors(
+      R"({"__metadata__":null,"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})");
+  EXPECT_EQ(SafetensorsFile(path).tensors().size(), 1u);
+}
+
 TEST_F(HostileSafetensors, NameListedTwice) {
   const std::string tensor = entry("a", "F32", "[0]", "[0,0]");
   expect_header_refused(object_of({tensor, tensor}), "tensor 'a' is listed twice");
@@ -100,6 +108,7 @@ TEST_F(HostileSafetensors, ValuesOfTheWrongKind) {
   expect_header_refused(R"({"a":{"shape":[true]}})", "'shape' cannot be a truth value");
   expect_header_refused(R"({"a":{"strange":1}})", "'strange' cannot be the number 1");
   expect_header_refused(R"({"__metadata__":{"k":3}})", "'k' cannot be the number 3");
+  expect_header_refused(R"({"__metadata__":{"k":null}})", "'k' cannot be null");
   expect_header_refused(R"({"__metadata__":{"k":{}}})", "'k' cannot be an object");
 }
 

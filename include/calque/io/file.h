@@ -32,6 +32,10 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+// Error(kInput) if something stands in for the file at `path` whose download was not completed: a
+// link to a file that is not there, or a git-lfs pointer. Does nothing if there is no such file.
+void refuse_placeholder(const std::filesystem::path& path);
+
 // Identifies the file or folder at `path`: "device:inode", unchanged by a rename; "" if there is
 // none.
 std::string identity_of(const std::filesystem::path& path);

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace calque::io {
 
@@ -9,8 +10,9 @@ namespace calque::io {
 // any reason). It names the holder: its process id and a line that the holder chose.
 class LockFile {
  public:
-  // Creates missing parent folders. Error(kConfig, "E306") while another process holds it, naming
-  // that process: "<what> is in use by another run (process 1234)...".
+  // Creates missing parent folders, and removes them with the file if they are empty then.
+  // Error(kConfig, "E306") while another process holds it, naming that process: "<what> is in use
+  // by another run (process 1234)...".
   LockFile(std::filesystem::path path, const std::string& what);
   LockFile(const LockFile&) = delete;
   LockFile& operator=(const LockFile&) = delete;
@@ -31,6 +33,7 @@ class LockFile {
   std::string last_holder_;
   int descriptor_ = -1;
   bool kept_ = false;
+  std::vector<std::filesystem::path> made_;  // the innermost first
 };
 
 }  // namespace calque::io
