@@ -9,6 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
+#include "calque/model/family.h"
 
 namespace calque::model {
 namespace {
@@ -49,6 +50,43 @@ std::string architecture_of(const JsonObject& json) {
   return names.at(0).string();
 }
 
+// A model of several parts has the sizes of its language model in an object of their own.
+std::string advice_for_wrapper(const JsonObject& json) {
+  if (!json.has("text_config") || !json.value("text_config").is_object()) return "";
+  const std::string type = json.object("text_config").text_or("model_type", "");
+  return fmt::format(
+      ". It wraps a language model{}: save that alone, with a config.json of its own, and give its "
+      "folder",
+      type.empty() ? "" : fmt::format(" (text_config, model_type '{}')", type));
+}
+
+// transformers chooses the class by model_type, llama.cpp's converter by architectures.
+void check_class(const JsonObject& json, const ModelConfig& config) {
+  const FamilyInfo* family = find_family(config.architecture);
+  if (family == nullptr) refuse_architecture(config.architecture, advice_for_wrapper(json));
+  if (config.model_type.empty() || config.model_type == family->model_type) return;
+  json.refuse("model_type",
+              fmt::format("is '{}', but architectures names {}, whose model_type is '{}'. Some "
+                          "loaders follow the one, some the other; make them agree",
+                          config.model_type, config.architecture, family->model_type));
+}
+
+// Both values are given and differ; the first is the one in use.
+void remark(ModelConfig& config, std::string_view used, const io::Json& value,
+            std::string_view other, const io::Json& ignored) {
+  if (value == ignored) return;
+  config.remarks.push_back(
+      fmt::format("config.json: {} ({}) is used, as in transformers, and {} "
+                  "({}) is not",
+                  used, value.dump(), other, ignored.dump()));
+}
+
+void remark_if_both(const JsonObject& json, ModelConfig& config, const char* used,
+                    const char* other) {
+  if (json.has(used) && json.has(other))
+    remark(config, used, json.value(used), other, json.value(other));
+}
+
 void read_sizes(const JsonObject& json, ModelConfig& config) {
   config.hidden_size = json.size("hidden_size", kLargestSize);
   config.intermediate_size = json.size("intermediate_size", kLargestSize);
@@ -76,18 +114,20 @@ void read_head_dim(const JsonObject& json, ModelConfig& config) {
                                         config.head_dim, kLargestHead));
 }
 
-// Gemma 1 writes "gelu" in hidden_act but means the tanh form. hidden_activation, which it and
-// later versions may have, takes precedence over hidden_act.
+// Gemma 1 writes "gelu" but means the tanh form. Gemma 2 and 3 read hidden_activation and not
+// hidden_act, the other classes the other way round.
 void read_activation(const JsonObject& json, ModelConfig& config) {
   const bool gemma = is_gemma(config);
-  const char* const key =
-      gemma && json.has("hidden_activation") ? "hidden_activation" : "hidden_act";
+  const bool first_gemma = config.architecture == "GemmaForCausalLM";
+  const char* const key = gemma && !first_gemma ? "hidden_activation" : "hidden_act";
   config.hidden_act = json.text_or(key, gemma ? "gelu_pytorch_tanh" : "silu");
-  if (gemma && key == std::string("hidden_act") && config.hidden_act == "gelu")
-    config.hidden_act = "gelu_pytorch_tanh";
+  if (first_gemma && config.hidden_act == "gelu") config.hidden_act = "gelu_pytorch_tanh";
   if (config.hidden_act != "silu" && config.hidden_act != "gelu_pytorch_tanh")
     json.refuse(
         key, fmt::format("is '{}'; supported are silu and gelu_pytorch_tanh", config.hidden_act));
+  const char* const other = gemma && !first_gemma ? "hidden_act" : "hidden_activation";
+  if (gemma && json.has(other) && json.value(other) != "gelu")
+    remark(config, key, config.hidden_act, other, json.value(other));
 }
 
 // Rotary positions.
@@ -104,14 +144,29 @@ std::string rope_type_of(const JsonObject& rope) {
   return type;
 }
 
-void read_llama3(const JsonObject& json, const JsonObject& rope, RopeSpec& spec) {
+// Phi-3 has its original context outside of the object; other classes read only the one inside.
+Index original_positions(const JsonObject& json, const JsonObject& rope, ModelConfig& config) {
+  const char* const kOriginal = "original_max_position_embeddings";
+  if (config.architecture == "Phi3ForCausalLM" && json.has(kOriginal)) {
+    if (rope.has(kOriginal))
+      remark(config, kOriginal, json.value(kOriginal), std::string("rope_parameters.") + kOriginal,
+             rope.value(kOriginal));
+    return json.size(kOriginal, kLargestSize);
+  }
+  const Index inner = rope.size(kOriginal, kLargestSize);
+  if (json.has(kOriginal))
+    remark(config, std::string("rope_parameters.") + kOriginal, rope.value(kOriginal), kOriginal,
+           json.value(kOriginal));
+  return inner;
+}
+
+void read_llama3(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
+                 RopeSpec& spec) {
   spec.scaling = RopeSpec::Scaling::kLlama3;
   spec.factor = rope.positive("factor");
   spec.low_freq_factor = rope.positive("low_freq_factor");
   spec.high_freq_factor = rope.positive("high_freq_factor");
-  const char* const kOriginal = "original_max_position_embeddings";
-  spec.original_max_positions =
-      (rope.has(kOriginal) || !json.has(kOriginal) ? rope : json).size(kOriginal, kLargestSize);
+  spec.original_max_positions = original_positions(json, rope, config);
   if (spec.high_freq_factor <= spec.low_freq_factor)
     rope.refuse("high_freq_factor", fmt::format("is {} and must be above low_freq_factor {}",
                                                 spec.high_freq_factor, spec.low_freq_factor));
@@ -138,10 +193,11 @@ double stretch_of(const JsonObject& json, const JsonObject& rope, const RopeSpec
 }
 
 // If attention_factor is missing, it is sqrt(1 + ln(stretch) / ln(original context)).
-void read_long_rope(const JsonObject& json, const JsonObject& rope, Index pairs, RopeSpec& spec) {
+void read_long_rope(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
+                    RopeSpec& spec) {
+  const Index pairs = config.head_dim / 2;
   spec.scaling = RopeSpec::Scaling::kLongRope;
-  const char* const kOriginal = "original_max_position_embeddings";
-  spec.original_max_positions = (json.has(kOriginal) ? json : rope).size(kOriginal, kLargestSize);
+  spec.original_max_positions = original_positions(json, rope, config);
   spec.short_factors = factors_of(rope, "short_factor", pairs);
   spec.long_factors = factors_of(rope, "long_factor", pairs);
   const double stretch = stretch_of(json, rope, spec);
@@ -153,13 +209,14 @@ void read_long_rope(const JsonObject& json, const JsonObject& rope, Index pairs,
   spec.attention_factor = rope.positive_or("attention_factor", derived);
 }
 
-void read_scaling(const JsonObject& json, const JsonObject& rope, Index head_dim, RopeSpec& spec) {
+void read_scaling(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
+                  RopeSpec& spec) {
   spec.theta = rope.positive_or("rope_theta", spec.theta);
   if (rope.positive_or("partial_rotary_factor", 1.0) != 1.0)
     rope.refuse("partial_rotary_factor", "other than 1 is not supported");
   const std::string type = rope_type_of(rope);
-  if (type == "llama3") read_llama3(json, rope, spec);
-  if (type == "longrope") read_long_rope(json, rope, head_dim / 2, spec);
+  if (type == "llama3") read_llama3(json, rope, config, spec);
+  if (type == "longrope") read_long_rope(json, rope, config, spec);
   if (type == "linear") {
     spec.scaling = RopeSpec::Scaling::kLinear;
     spec.factor = rope.positive("factor");
@@ -173,22 +230,56 @@ double default_theta(const ModelConfig& config) {
   return million ? 1e6 : 1e4;
 }
 
+// An object that says nothing is as good as none.
+bool says_something(const JsonObject& json, const char* key) {
+  return json.has(key) && !(json.value(key) == io::Json::object());
+}
+
+bool is_nested(const JsonObject& rope) {
+  return rope.has("full_attention") || rope.has("sliding_attention");
+}
+
 // Gemma 3 rotates sliding layers by other frequencies: either rope_parameters has an object for
 // each kind of layer, or there is rope_local_base_freq, to which no scaling applies.
+void read_nested_rope(const JsonObject& json, const JsonObject& rope, ModelConfig& config) {
+  if (rope.has("full_attention"))
+    read_scaling(json, rope.object("full_attention"), config, config.rope);
+  if (rope.has("sliding_attention"))
+    read_scaling(json, rope.object("sliding_attention"), config, config.local_rope);
+}
+
+// rope_scaling takes the place of rope_parameters, whose theta is not read then either. Gemma 3
+// adds it to the settings of its full layers.
 void read_rope(const JsonObject& json, ModelConfig& config) {
   config.rope.theta = json.positive_or("rope_theta", default_theta(config));
   config.local_rope.theta = json.positive_or("rope_local_base_freq", 1e4);
   if (json.positive_or("partial_rotary_factor", 1.0) != 1.0)
     json.refuse("partial_rotary_factor", "other than 1 is not supported");
-  const char* const key = json.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  if (!json.has(key)) return;
-  const JsonObject rope = json.object(key);
-  if (!rope.has("full_attention") && !rope.has("sliding_attention"))
-    return read_scaling(json, rope, config.head_dim, config.rope);
-  if (rope.has("full_attention"))
-    read_scaling(json, rope.object("full_attention"), config.head_dim, config.rope);
-  if (rope.has("sliding_attention"))
-    read_scaling(json, rope.object("sliding_attention"), config.head_dim, config.local_rope);
+  const bool by_layer = config.architecture == "Gemma3ForCausalLM";
+  const bool older = says_something(json, "rope_scaling");
+  if (says_something(json, "rope_parameters") && (by_layer || !older)) {
+    const JsonObject rope = json.object("rope_parameters");
+    if (by_layer != is_nested(rope))
+      json.refuse("rope_parameters",
+                  by_layer ? "needs an object for full_attention and one for sliding_attention"
+                           : "has an object for each kind of layer, which this class does not");
+    if (by_layer)
+      read_nested_rope(json, rope, config);
+    else
+      read_scaling(json, rope, config, config.rope);
+  }
+  if (older) {
+    const JsonObject rope = json.object("rope_scaling");
+    if (is_nested(rope)) json.refuse("rope_scaling", "has an object for each kind of layer");
+    config.rope.scaling = RopeSpec::Scaling::kNone;
+    read_scaling(json, rope, config, config.rope);
+    remark_if_both(json, config, "rope_scaling", "rope_parameters");
+  }
+  if (older || !says_something(json, "rope_parameters") || by_layer) return;
+  const JsonObject rope = json.object("rope_parameters");
+  if (rope.has("rope_theta") && json.has("rope_theta"))
+    remark(config, "rope_parameters.rope_theta", rope.value("rope_theta"), "rope_theta",
+           json.value("rope_theta"));
 }
 
 // Sliding windows.
@@ -205,23 +296,36 @@ Windows listed(const JsonObject& json, Index window, Index layers) {
   const io::Json& types = json.value("layer_types");
   if (!types.is_array() || types.size() != windows.size())
     json.refuse("layer_types", fmt::format("must list {} layers, as num_hidden_layers", layers));
-  for (std::size_t i = 0; i < windows.size(); ++i)
-    if (types.at(i) == "sliding_attention") windows[i] = window;
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    if (types.at(i) == "sliding_attention")
+      windows[i] = window;
+    else if (!(types.at(i) == "full_attention"))
+      json.refuse("layer_types", fmt::format("has {}; supported are \"full_attention\" and "
+                                             "\"sliding_attention\"",
+                                             types.at(i).dump()));
+    if (types.at(i) == "sliding_attention" && window == 0)
+      json.refuse("layer_types", "names sliding layers, but there is no sliding_window");
+  }
   return windows;
 }
 
-// Mistral: every layer. transformers uses 4096 if the key is absent; null means no window.
+// An absent window is the class's; null means no window.
+Index window_of(const JsonObject& json) {
+  return json.size_or("sliding_window", kLargestSize, json.is_null("sliding_window") ? 0 : 4096);
+}
+
+// Mistral: every layer, or those that layer_types names.
 Windows mistral_windows(const JsonObject& json, Index layers) {
-  const Index absent = json.is_null("sliding_window") ? 0 : 4096;
-  return everywhere(json.size_or("sliding_window", kLargestSize, absent), layers);
+  if (json.has("layer_types")) return listed(json, window_of(json), layers);
+  return everywhere(window_of(json), layers);
 }
 
 // Qwen: only with use_sliding_window, in the layers that layer_types names; before that key
 // existed, in layers from max_window_layers on.
 Windows qwen_windows(const JsonObject& json, Index layers) {
-  if (!json.flag_or("use_sliding_window", false)) return everywhere(0, layers);
-  const Index window = json.size_or("sliding_window", kLargestSize, 4096);
+  const Index window = json.flag_or("use_sliding_window", false) ? window_of(json) : 0;
   if (json.has("layer_types")) return listed(json, window, layers);
+  if (window == 0) return everywhere(0, layers);
   Windows windows = everywhere(0, layers);
   const Index first = json.has("max_window_layers") && json.value("max_window_layers") == 0
                           ? 0
@@ -234,11 +338,21 @@ Windows qwen_windows(const JsonObject& json, Index layers) {
 Windows gemma_windows(const JsonObject& json, Index layers, Index pattern) {
   const Index window = json.size_or("sliding_window", kLargestSize, 4096);
   if (json.has("layer_types")) return listed(json, window, layers);
-  pattern = json.size_or("sliding_window_pattern", kMostLayers,
-                         json.size_or("_sliding_window_pattern", kMostLayers, pattern));
   Windows windows = everywhere(window, layers);
   for (Index i = pattern - 1; i < layers; i += pattern) windows[static_cast<std::size_t>(i)] = 0;
   return windows;
+}
+
+// layer_types says the same in full.
+void remark_pattern(const JsonObject& json, ModelConfig& config) {
+  if (config.architecture != "Gemma3ForCausalLM" || !json.has("layer_types") ||
+      !json.has("sliding_window_pattern"))
+    return;
+  const Index pattern = json.size("sliding_window_pattern", kMostLayers);
+  for (std::size_t i = 0; i < config.window_of_layer.size(); ++i)
+    if ((config.window_of_layer[i] == 0) != ((static_cast<Index>(i) + 1) % pattern == 0))
+      return remark(config, "layer_types", json.value("layer_types"), "sliding_window_pattern",
+                    json.value("sliding_window_pattern"));
 }
 
 std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& config) {
@@ -247,7 +361,8 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
   if (architecture.starts_with("Mistral")) return mistral_windows(json, layers);
   if (architecture.starts_with("Qwen")) return qwen_windows(json, layers);
   if (architecture == "Gemma2ForCausalLM") return gemma_windows(json, layers, 2);
-  if (architecture == "Gemma3ForCausalLM") return gemma_windows(json, layers, 6);
+  if (architecture == "Gemma3ForCausalLM")
+    return gemma_windows(json, layers, json.size_or("sliding_window_pattern", kMostLayers, 6));
   if (architecture.starts_with("Mixtral") || architecture.starts_with("Phi3"))
     return everywhere(json.size_or("sliding_window", kLargestSize, 0), layers);
   return everywhere(0, layers);
@@ -363,6 +478,7 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   ModelConfig config;
   config.architecture = architecture_of(json);
   config.model_type = json.text_or("model_type", "");
+  check_class(json, config);
   read_sizes(json, config);
   read_head_dim(json, config);
   config.rms_norm_eps = json.positive_or("rms_norm_eps", config.rms_norm_eps);
@@ -375,6 +491,8 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   if (is_gemma(config)) read_gemma(json, config);
   read_experts(json, config);
   config.dtype = json.text_or("dtype", json.text_or("torch_dtype", ""));
+  remark_if_both(json, config, "dtype", "torch_dtype");
+  remark_pattern(json, config);
   config.bos_token_id = first_id(json, "bos_token_id");
   config.eos_token_id = first_id(json, "eos_token_id");
   return config;

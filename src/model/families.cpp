@@ -1,6 +1,7 @@
 #include "model/families/families.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "calque/core/error.h"
 
@@ -8,17 +9,17 @@ namespace calque::model {
 
 const std::vector<FamilyInfo>& families() {
   static const std::vector<FamilyInfo> registry{
-      {"GemmaForCausalLM", "gemma", gemma_family},
-      {"Gemma2ForCausalLM", "gemma2", gemma2_family},
-      {"Gemma3ForCausalLM", "gemma3", gemma3_family},
-      {"LlamaForCausalLM", "llama", llama_family},
-      {"MistralForCausalLM", "mistral", mistral_family},
-      {"MixtralForCausalLM", "mixtral", mixtral_family},
-      {"Phi3ForCausalLM", "phi3", phi3_family},
-      {"Qwen2ForCausalLM", "qwen2", qwen2_family},
-      {"Qwen2MoeForCausalLM", "qwen2_moe", qwen2_moe_family},
-      {"Qwen3ForCausalLM", "qwen3", qwen3_family},
-      {"Qwen3MoeForCausalLM", "qwen3_moe", qwen3_moe_family},
+      {"GemmaForCausalLM", "gemma", "gemma", gemma_family},
+      {"Gemma2ForCausalLM", "gemma2", "gemma2", gemma2_family},
+      {"Gemma3ForCausalLM", "gemma3", "gemma3_text", gemma3_family},
+      {"LlamaForCausalLM", "llama", "llama", llama_family},
+      {"MistralForCausalLM", "mistral", "mistral", mistral_family},
+      {"MixtralForCausalLM", "mixtral", "mixtral", mixtral_family},
+      {"Phi3ForCausalLM", "phi3", "phi3", phi3_family},
+      {"Qwen2ForCausalLM", "qwen2", "qwen2", qwen2_family},
+      {"Qwen2MoeForCausalLM", "qwen2_moe", "qwen2_moe", qwen2_moe_family},
+      {"Qwen3ForCausalLM", "qwen3", "qwen3", qwen3_family},
+      {"Qwen3MoeForCausalLM", "qwen3_moe", "qwen3_moe", qwen3_moe_family},
   };
   return registry;
 }
@@ -28,15 +29,23 @@ NormSpec norm_of(const ModelConfig& config) {
           .epsilon = config.rms_norm_eps};
 }
 
-FamilySpec family_of(const ModelConfig& config) {
-  std::string known;
-  for (const FamilyInfo& info : families()) {
-    if (info.architecture == config.architecture) return info.make(config);
-    known += (known.empty() ? "" : ", ") + std::string(info.architecture);
-  }
+const FamilyInfo* find_family(std::string_view architecture) {
+  for (const FamilyInfo& info : families())
+    if (info.architecture == architecture) return &info;
+  return nullptr;
+}
+
+void refuse_architecture(const std::string& architecture, const std::string& more) {
+  std::vector<std::string_view> known;
+  for (const FamilyInfo& info : families()) known.push_back(info.architecture);
   throw Error(ErrorKind::kInput, "E161",
-              fmt::format("architecture '{}' is not supported; supported are {}",
-                          config.architecture, known));
+              fmt::format("architecture '{}' is not supported{}; supported are {}", architecture,
+                          more, fmt::join(known, ", ")));
+}
+
+FamilySpec family_of(const ModelConfig& config) {
+  if (const FamilyInfo* info = find_family(config.architecture)) return info->make(config);
+  refuse_architecture(config.architecture, "");
 }
 
 std::vector<TensorSpec> FamilySpec::tensors() const {

@@ -21,7 +21,7 @@ namespace {
 
 std::string config_text(const TinyModel::Options& options) {
   return fmt::format(
-      R"({{"architectures": ["{}"], "model_type": "tiny", "hidden_size": {}, "intermediate_size": {},
+      R"({{"architectures": ["{}"], "hidden_size": {}, "intermediate_size": {},
  "num_hidden_layers": {}, "num_attention_heads": {}, "num_key_value_heads": {},
  "max_position_embeddings": 512, "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "rope_scaling": {},
  "hidden_act": "silu", "tie_word_embeddings": {}, "vocab_size": {}, "bos_token_id": 1,

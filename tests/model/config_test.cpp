@@ -8,6 +8,7 @@
 #include <numbers>
 
 #include "calque/core/error.h"
+#include "calque/model/family.h"
 #include "support/model_fixture.h"
 
 namespace calque::model {
@@ -38,7 +39,9 @@ json with(json object, const json& changes) {
 }
 
 json of_class(const char* architecture, const json& changes) {
-  return with(with(llama_json(), {{"architectures", {architecture}}}), changes);
+  const std::string model_type(find_family(architecture)->model_type);
+  return with(with(llama_json(), {{"architectures", {architecture}}, {"model_type", model_type}}),
+              changes);
 }
 
 ModelConfig parse(const json& object) { return parse_config(object.dump(), "config.json"); }

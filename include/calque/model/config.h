@@ -72,12 +72,16 @@ struct ModelConfig {
   std::string dtype;  // "float16", "bfloat16", "float32" from the config; "" if absent
   std::optional<std::int64_t> bos_token_id;
   std::optional<std::int64_t> eos_token_id;
+  // Settings that stand in two places with different values: which one is in use.
+  std::vector<std::string> remarks;
 };
 
 // Reads config.json in a Hugging Face folder, with both spellings of RoPE (rope_theta +
 // rope_scaling; rope_parameters) and of the dtype (torch_dtype; dtype). Error(kInput) names the
-// file, the key, and what is missing or unsupported (an unknown rope_type or activation). A
-// quantization_config is no error here: the artifact readers handle it.
+// file, the key, and what is missing or unsupported (an unknown rope_type or activation); "E161" an
+// architecture that is not supported. Where two settings say the same thing with different values,
+// the one that transformers uses is read (src/model/README.md has the list). A quantization_config
+// is no error here: the artifact readers handle it.
 ModelConfig load_config(const std::filesystem::path& folder);
 
 // Parses the text of a config.json; `where` names the file in messages.

@@ -43,8 +43,12 @@ FamilySpec family_of(const ModelConfig& config);
 struct FamilyInfo {
   std::string_view architecture;  // "LlamaForCausalLM"
   std::string_view name;          // "llama"
+  std::string_view model_type;    // "llama": the class in transformers, as config.json names it
   FamilySpec (*make)(const ModelConfig&);
 };
 const std::vector<FamilyInfo>& families();
+const FamilyInfo* find_family(std::string_view architecture);  // null: not supported
+// Error(kInput, "E161") with the architectures that are supported, and `more`.
+[[noreturn]] void refuse_architecture(const std::string& architecture, const std::string& more);
 
 }  // namespace calque::model
