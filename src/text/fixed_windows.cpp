@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "calque/core/error.h"
@@ -60,6 +61,8 @@ PackedTokens finish(TokenBlocks blocks, SourceReport report, std::string tokeniz
 
 bool is_integer(DType dtype) { return !is_floating(dtype) && dtype != DType::kBool; }
 
+constexpr const char* kMask = "attention_mask";
+
 const io::TensorRef& token_tensor(const io::SafetensorsFile& file) {
   if (const io::TensorRef* named = file.find("input_ids")) {
     if (!is_integer(named->dtype))
@@ -69,7 +72,7 @@ const io::TensorRef& token_tensor(const io::SafetensorsFile& file) {
   }
   const io::TensorRef* only = nullptr;
   for (const io::TensorRef& tensor : file.tensors()) {
-    if (!is_integer(tensor.dtype)) continue;
+    if (!is_integer(tensor.dtype) || tensor.name == kMask) continue;
     if (only != nullptr)
       refuse(file.path(), fmt::format("has several integer tensors ('{}', '{}') and none named "
                                       "'input_ids'; rename the one with the token ids",
@@ -102,8 +105,59 @@ std::int64_t element(const io::TensorRef& tensor, Index index) {
   }
 }
 
-Matrix<std::int32_t> read_tensor_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
+// The tokens of a file: rows of one width, of which a mask may leave a part.
+struct GivenIds {
+  Matrix<std::int32_t> ids_RW;
+  bool masked = false;
+  // For each row the tokens that are no padding; all of them without a mask.
+  std::vector<std::span<const std::int32_t>> rows;
+  std::int64_t tokens = 0;
+};
+
+// The run of ones in a row of the mask. Padding is on one side or both.
+std::pair<Index, Index> run_of_ones(const std::filesystem::path& path, const io::TensorRef& mask,
+                                    Index row, Index width) {
+  Index begin = 0, end = 0, ones = 0;
+  for (Index s = 0; s < width; ++s) {
+    const std::int64_t value = element(mask, row * width + s);
+    if (value != 0 && value != 1)
+      refuse(path, fmt::format("tensor '{}' holds {} in row {}; it must hold 0 and 1", kMask, value,
+                               row));
+    if (value == 0) continue;
+    if (ones++ == 0) begin = s;
+    end = s + 1;
+  }
+  if (ones != end - begin)
+    refuse(path, fmt::format("tensor '{}' leaves out tokens inside row {}; it may only leave out "
+                             "padding at the ends of a row",
+                             kMask, row));
+  return {begin, end};
+}
+
+void set_rows(const std::filesystem::path& path, const io::SafetensorsFile& file,
+              const io::TensorRef& ids, GivenIds& given) {
+  const io::TensorRef* mask = file.find(kMask);
+  given.masked = mask != nullptr;
+  if (mask != nullptr && (is_floating(mask->dtype) || mask->shape != ids.shape))
+    refuse(path, fmt::format("tensor '{}' is {} {}; integers or booleans in the shape of '{}', {}, "
+                             "are expected",
+                             kMask, name_of(mask->dtype), mask->shape_text(), ids.name,
+                             ids.shape_text()));
+  const Index width = given.ids_RW.cols();
+  for (Index row = 0; row < given.ids_RW.rows(); ++row) {
+    const auto [begin, end] =
+        given.masked ? run_of_ones(path, *mask, row, width) : std::pair<Index, Index>{0, width};
+    given.rows.emplace_back(given.ids_RW.row(row) + begin, static_cast<std::size_t>(end - begin));
+    given.tokens += end - begin;
+  }
+}
+
+GivenIds read_tensor_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
   const io::SafetensorsFile file(path);
+  if (file.find("position_ids") != nullptr)
+    refuse(path,
+           "has a tensor 'position_ids', which is not used: every row is one text from position 0. "
+           "Write one text a row, without it");
   const io::TensorRef& tensor = token_tensor(file);
   if (tensor.shape.empty() || tensor.shape.size() > 2)
     refuse(path, fmt::format("tensor '{}' has shape {}; rank 1 or 2 is expected", tensor.name,
@@ -118,10 +172,13 @@ Matrix<std::int32_t> read_tensor_ids(const std::filesystem::path& path, std::int
                                tensor.name, id, i, vocab_size));
     ids.data()[i] = static_cast<std::int32_t>(id);
   }
-  return ids;
+  GivenIds given;
+  given.ids_RW = std::move(ids);
+  set_rows(path, file, tensor, given);
+  return given;
 }
 
-Matrix<std::int32_t> read_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
+GivenIds read_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
   if (path.extension() == ".safetensors") return read_tensor_ids(path, vocab_size);
   refuse(path,
          "token ids are read from .safetensors files. In Python: "
@@ -137,10 +194,11 @@ class Windows {
  public:
   Windows(Index seqlen, const TokenIds& prefix) : seqlen_(as_size(seqlen)), prefix_(prefix) {}
 
-  // No window spans two calls.
-  void cut(std::span<const std::int32_t> ids) {
+  // No window spans two calls. With `keeps_rest`, what does not fill a window is a shorter one.
+  void cut(std::span<const std::int32_t> ids, bool keeps_rest = false) {
     if (begins_with(ids, prefix_)) ids = ids.subspan(prefix_.size());
     while (const std::size_t taken = take(ids)) ids = ids.subspan(std::min(taken, ids.size()));
+    if (keeps_rest && !ids.empty()) take_rest(ids);
   }
 
   Index count() const { return static_cast<Index>(next_.size()); }
@@ -150,7 +208,7 @@ class Windows {
     TokenBlocks blocks;
     blocks.ids_BS = Matrix<std::int32_t>::uninitialized(rows, static_cast<Index>(seqlen_));
     std::copy_n(ids_.data(), blocks.ids_BS.size(), blocks.ids_BS.data());
-    blocks.lengths_B.assign(as_size(rows), static_cast<Index>(seqlen_));
+    blocks.lengths_B.assign(lengths_.begin(), lengths_.begin() + rows);
     if (!prefix_.empty()) blocks.next_B.assign(next_.begin(), next_.begin() + rows);
     return blocks;
   }
@@ -168,13 +226,25 @@ class Windows {
     if (!has_prefix) ids_.insert(ids_.end(), prefix_.begin(), prefix_.end());
     ids_.insert(ids_.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(read));
     next_.push_back(put == 0 || rest.size() == read ? -1 : rest[read]);
+    lengths_.push_back(static_cast<Index>(seqlen_));
     return put == 0 ? read : read + 1;
+  }
+
+  // Fewer tokens than a window holds, with the prefix in front; the window ends in zeros.
+  void take_rest(std::span<const std::int32_t> rest) {
+    const std::size_t begin = ids_.size();
+    if (!begins_with(rest, prefix_)) ids_.insert(ids_.end(), prefix_.begin(), prefix_.end());
+    ids_.insert(ids_.end(), rest.begin(), rest.end());
+    lengths_.push_back(static_cast<Index>(ids_.size() - begin));
+    ids_.resize(begin + seqlen_, 0);
+    next_.push_back(-1);
   }
 
   std::size_t seqlen_;
   const TokenIds& prefix_;
   std::vector<std::int32_t> ids_;
   std::vector<std::int32_t> next_;
+  std::vector<Index> lengths_;
 };
 
 }  // namespace
@@ -201,34 +271,57 @@ PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokeni
   return finish(cut.blocks(rows), std::move(report), tokenizer.description());
 }
 
-PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
-                         std::int64_t n_samples, std::int64_t vocab_size, const TokenIds& prefix) {
+namespace {
+
+// The windows of a file of tokens, and how many of them are wanted.
+struct GivenWindows {
+  TokenBlocks blocks;
+  std::int64_t rows = 0;    // in the file
+  std::int64_t tokens = 0;  // without padding
+  std::int64_t available = 0;
+};
+
+GivenWindows windows_of(const std::filesystem::path& path, std::int64_t seqlen,
+                        std::int64_t n_samples, std::int64_t vocab_size, const TokenIds& prefix) {
   check_at_least(path, "seqlen", seqlen, 0);
   check_at_least(path, "n_samples", n_samples, 0);
-  const Matrix<std::int32_t> ids_RW = read_ids(path, vocab_size);
-  if (ids_RW.empty()) refuse(path, "holds no token ids");
-  SourceReport report = report_of(path);
-  report.documents = ids_RW.rows();
-  report.tokens = ids_RW.size();
-  if (seqlen == 0) seqlen = ids_RW.cols();
+  const GivenIds given = read_ids(path, vocab_size);
+  if (given.tokens == 0) refuse(path, "holds no token ids");
+  const Index width = given.ids_RW.cols();
+  if (seqlen == 0) seqlen = width;
   check_at_least(path, "seqlen", seqlen, 1 + static_cast<Index>(prefix.size()));
   Windows cut(seqlen, prefix);
-  for (Index row = 0; row < ids_RW.rows(); ++row)
-    cut.cut({ids_RW.row(row), static_cast<std::size_t>(ids_RW.cols())});
-  report.rows_available = cut.count();
-  if (report.rows_available == 0)
+  for (const std::span<const std::int32_t> row : given.rows) cut.cut(row, given.masked);
+  if (cut.count() == 0)
     refuse(path,
            fmt::format("its rows have {} tokens, fewer than seqlen {}; set seqlen: {}",
-                       with_commas(ids_RW.cols()), with_commas(seqlen), ids_RW.cols()),
+                       with_commas(width), with_commas(seqlen), width),
            "E201");
-  if (n_samples > report.rows_available)
+  if (n_samples > cut.count())
     refuse(path,
            fmt::format("gives {} rows of {} tokens, not {}; set n_samples: {}",
-                       with_commas(report.rows_available), with_commas(seqlen),
-                       with_commas(n_samples), report.rows_available),
+                       with_commas(cut.count()), with_commas(seqlen), with_commas(n_samples),
+                       cut.count()),
            "E201");
-  const Index rows = n_samples == 0 ? report.rows_available : n_samples;
-  return finish(cut.blocks(rows), std::move(report), "none: the ids were given");
+  return {cut.blocks(n_samples == 0 ? cut.count() : n_samples), given.ids_RW.rows(), given.tokens,
+          cut.count()};
+}
+
+}  // namespace
+
+PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
+                         std::int64_t n_samples, std::int64_t vocab_size, const TokenIds& prefix) {
+  GivenWindows windows = windows_of(path, seqlen, n_samples, vocab_size, prefix);
+  SourceReport report = report_of(path);
+  report.documents = windows.rows;
+  report.tokens = windows.tokens;
+  report.rows_available = windows.available;
+  return finish(std::move(windows.blocks), std::move(report), "none: the ids were given");
+}
+
+void check_tokens(const std::filesystem::path& path, std::int64_t seqlen, std::int64_t n_samples,
+                  std::int64_t vocab_size, const TokenIds& prefix) {
+  windows_of(path, seqlen, n_samples, vocab_size, prefix);
 }
 
 }  // namespace calque::text

@@ -8,6 +8,7 @@
 #include "text/bpe.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer.h"
+#include "text/side_tokens.h"
 #include "text/unicode.h"
 
 namespace calque::text {
@@ -214,7 +215,8 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(const io::Json& document, const s
 }
 
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file) {
-  return make_json_tokenizer(io::read_json(file), file.filename().string());
+  return make_json_tokenizer(with_side_tokens(io::read_json(file), file.parent_path()),
+                             file.filename().string());
 }
 
 }  // namespace calque::text

@@ -11,8 +11,7 @@
 
 namespace calque::text {
 
-// Tokens that are cut out before SentencePiece sees the text: those of added_tokens.json, of
-// added_tokens_decoder in tokenizer_config.json, and the special tokens named there.
+// Tokens that are cut out before SentencePiece sees the text (text/side_tokens.h).
 std::vector<AddedToken> read_side_tokens(const std::filesystem::path& folder,
                                          const SentencePieceModel& model);
 

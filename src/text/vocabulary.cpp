@@ -5,12 +5,16 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <map>
+#include <system_error>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 #include "calque/io/file.h"
 #include "text/gguf_tokenizer.h"
 #include "text/json_node.h"
 #include "text/sentencepiece_tokenizer.h"
+#include "text/side_tokens.h"
 #include "text/vocabulary_parts.h"
 
 namespace calque::text {
@@ -100,21 +104,24 @@ std::optional<std::string> token_text(const JsonNode& config, const std::string&
 
 class Reader {
  public:
-  Reader(std::int64_t vocab_size, Vocabulary& vocabulary)
-      : vocab_size_(vocab_size), vocabulary_(vocabulary) {}
+  // `pieces_only`: there is a tokenizer.model and no tokenizer.json.
+  Reader(std::int64_t vocab_size, bool pieces_only, Vocabulary& vocabulary)
+      : vocab_size_(vocab_size), pieces_only_(pieces_only), vocabulary_(vocabulary) {}
 
   void from_texts(const JsonNode& config, const AddedTokenId& id_of) {
     for (const Named& named : kNamed)
       if (const auto text = token_text(config, key_of(named, "_token")))
-        if (const auto id = id_of(*text)) set(named, *id);
+        if (const auto id = id_of(*text); id && !(pieces_only_ && is_default(named, *id)))
+          set(named, *id);
   }
 
   // `first_of_list`: generation configs may list several end tokens; the first is the main one.
-  void from_ids(const JsonNode& config, bool first_of_list) {
+  void from_ids(const JsonNode& config, const char* file, bool first_of_list) {
     for (const Named& named : kNamed) {
       const std::string key = key_of(named, "_token_id");
       if (!config.has(key)) continue;
       const io::Json& value = config.at(key).value();
+      remark_difference(named, key, value, file);
       if (value.is_integer()) set(named, config.at(key).integer(-1, INT32_MAX));
       if (first_of_list && value.is_array() && !value.empty())
         set(named, config.at(key).at(std::size_t{0}).integer(-1, INT32_MAX));
@@ -127,7 +134,36 @@ class Reader {
       vocabulary_.special_ids.emplace(named.gguf, static_cast<std::int32_t>(id));
   }
 
+  void remark_difference(const Named& named, const std::string& key, const io::Json& value,
+                         const char* file) {
+    const auto stored = vocabulary_.special_ids.find(named.gguf);
+    if (stored == vocabulary_.special_ids.end()) return;
+    const io::Json id(stored->second);
+    const io::Json::Array one = {value};
+    const io::Json::Array& ids = value.is_array() ? value.elements() : one;
+    if (std::find(ids.begin(), ids.end(), id) != ids.end()) return;
+    const std::string remark = fmt::format(
+        "{}: {} is {}; the tokenizer's own ({}, '{}') is stored, as AutoTokenizer reads "
+        "it",
+        file, key, value.dump(), stored->second, token_of(stored->second));
+    std::vector<std::string>& remarks = vocabulary_.remarks;
+    if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end())
+      remarks.push_back(remark);
+  }
+
+  std::string token_of(std::int32_t id) const {
+    const auto at = static_cast<std::size_t>(id);
+    return at < vocabulary_.tokens.size() ? vocabulary_.tokens[at] : "";
+  }
+
+  // Readers of pieces take 0 for the unknown token unless told otherwise, and the converter, which
+  // finds no text among pieces, writes no key for it.
+  static bool is_default(const Named& named, std::int64_t id) {
+    return id == 0 && named.key == std::string_view("unk");
+  }
+
   std::int64_t vocab_size_;
+  bool pieces_only_;
   Vocabulary& vocabulary_;
 };
 
@@ -136,42 +172,108 @@ std::optional<bool> flag(const JsonNode& config, const char* key) {
   return config.at(key).boolean();
 }
 
-// A template, or the one named "default" in a list of named ones.
-std::string template_of(const JsonNode& entry) {
-  if (entry.value().is_string()) return entry.string();
+// ---- Chat templates
+
+using Templates = std::map<std::string, std::string>;
+constexpr const char* kDefault = "default";
+
+// Adds a template, or a list of named ones.
+void add_templates(const JsonNode& entry, Templates& templates) {
+  if (entry.value().is_string()) {
+    templates.emplace(kDefault, entry.string());
+    return;
+  }
   for (std::size_t i = 0; i < entry.size(); ++i)
-    if (entry.at(i).text_or("name", "") == "default") return entry.at(i).at("template").string();
-  return "";
+    if (const std::string name = entry.at(i).text_or("name", ""); !name.empty())
+      templates.emplace(name, entry.at(i).at("template").string());
 }
 
-std::string chat_template(const std::filesystem::path& folder, const JsonNode& config) {
-  if (config.has("chat_template")) return template_of(config.at("chat_template"));
-  if (std::filesystem::exists(folder / "chat_template.jinja"))
-    return io::read_file(folder / "chat_template.jinja");
+// chat_template.jinja and additional_chat_templates/NAME.jinja.
+Templates templates_in_files(const std::filesystem::path& folder) {
+  Templates templates;
+  const auto add = [&templates](const std::string& name, const std::filesystem::path& file) {
+    io::refuse_placeholder(file);
+    if (std::filesystem::exists(file)) templates.insert_or_assign(name, io::read_file(file));
+  };
+  add(kDefault, folder / "chat_template.jinja");
+  std::error_code none;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(folder / "additional_chat_templates", none))
+    if (entry.path().extension() == ".jinja") add(entry.path().stem().string(), entry.path());
+  return templates;
+}
+
+std::string without_returns(std::string text) {
+  std::erase(text, '\r');
+  return text;
+}
+
+// As AutoTokenizer: a file takes the place of every template in tokenizer_config.json.
+// chat_template.json is older than both.
+Templates chat_templates(const std::filesystem::path& folder, const JsonNode& config,
+                         std::vector<std::string>& remarks) {
+  Templates files = templates_in_files(folder);
+  Templates inside;
+  if (config.has("chat_template")) add_templates(config.at("chat_template"), inside);
+  if (!files.empty()) {
+    for (const auto& [name, text] : inside) {
+      const auto file = files.find(name);
+      if (file == files.end() || without_returns(file->second) != without_returns(text))
+        remarks.push_back(
+            fmt::format("chat template '{}' of tokenizer_config.json is left out: the .jinja files "
+                        "take its place, as in transformers",
+                        name));
+    }
+    return files;
+  }
   const io::Json alone = io::read_json_if_present(folder / "chat_template.json");
   const JsonNode node(alone, "chat_template.json");
-  return node.has("chat_template") ? template_of(node.at("chat_template")) : "";
+  if (inside.empty() && node.has("chat_template")) add_templates(node.at("chat_template"), inside);
+  return inside;
+}
+
+// Names in GGUF's keys have letters, digits and underscores.
+std::string key_name(std::string name) {
+  for (char& c : name)
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  return name;
+}
+
+void read_templates(const std::filesystem::path& folder, const JsonNode& config,
+                    Vocabulary& vocabulary) {
+  Templates templates = chat_templates(folder, config, vocabulary.remarks);
+  if (templates.empty()) return;
+  if (const auto main = templates.find(kDefault); main != templates.end()) {
+    vocabulary.chat_template = main->second;
+    templates.erase(main);
+  } else {
+    vocabulary.remarks.emplace_back(
+        "no chat template is named \"default\": readers of the GGUF file must ask for one by name");
+  }
+  for (auto& [name, text] : templates)
+    vocabulary.named_templates.emplace(key_name(name), std::move(text));
 }
 
 }  // namespace
 
 void read_special_ids(const std::filesystem::path& folder, const AddedTokenId& id_of,
                       std::int64_t vocab_size, Vocabulary& vocabulary) {
-  const auto tokenizer_config = io::read_json_if_present(folder / "tokenizer_config.json");
+  const io::Json settings = tokenizer_settings(folder, &vocabulary.remarks);
   const auto config = io::read_json_if_present(folder / "config.json");
   const auto generation = io::read_json_if_present(folder / "generation_config.json");
-  const JsonNode tokenizer_node(tokenizer_config, "tokenizer_config.json");
+  const JsonNode tokenizer_node(settings, "tokenizer_config.json");
   const JsonNode config_node(config, "config.json");
-  Reader reader(vocab_size, vocabulary);
+  Reader reader(vocab_size, !std::filesystem::exists(folder / "tokenizer.json"), vocabulary);
   reader.from_texts(tokenizer_node, id_of);
-  reader.from_ids(config_node, false);
-  if (config_node.has("text_config")) reader.from_ids(config_node.at("text_config"), false);
-  reader.from_ids(JsonNode(generation, "generation_config.json"), true);
-  reader.from_ids(config_node, true);
+  reader.from_ids(config_node, "config.json", false);
+  if (config_node.has("text_config"))
+    reader.from_ids(config_node.at("text_config"), "config.json, text_config", false);
+  reader.from_ids(JsonNode(generation, "generation_config.json"), "generation_config.json", true);
+  reader.from_ids(config_node, "config.json", true);
   vocabulary.add_bos = flag(tokenizer_node, "add_bos_token");
   vocabulary.add_eos = flag(tokenizer_node, "add_eos_token");
   vocabulary.add_space_prefix = flag(tokenizer_node, "add_prefix_space");
-  vocabulary.chat_template = chat_template(folder, tokenizer_node);
+  read_templates(folder, tokenizer_node, vocabulary);
 }
 
 // ---- tokenizer.model
@@ -208,6 +310,26 @@ void put_added_token(const AddedToken& token, Vocabulary& vocabulary) {
       type == TokenType::kUserDefined ? user_defined_text(token.content) : token.content;
 }
 
+// Texts are tokenized by tokenizer.json and the GGUF file has the pieces of tokenizer.model, so the
+// two must be one vocabulary.
+void check_same_vocabulary(const SentencePieceModel& model, const std::filesystem::path& folder) {
+  const io::Json document = io::read_json_if_present(folder / "tokenizer.json");
+  const io::Json* other = document.find("model");
+  const io::Json* vocabulary = other == nullptr ? nullptr : other->find("vocab");
+  if (vocabulary == nullptr || !vocabulary->is_object()) return;
+  for (const io::Json::Member& member : vocabulary->members()) {
+    if (!member.value.is_integer()) continue;
+    const auto id = static_cast<std::size_t>(member.value.integer());
+    if (id >= model.pieces.size() || model.pieces[id].text == member.name) continue;
+    throw Error(
+        ErrorKind::kInput, "",
+        fmt::format("{}: token {} is {} in tokenizer.model and {} in tokenizer.json; keep the "
+                    "file that the model was trained with",
+                    folder.string(), id, quote_name(model.pieces[id].text),
+                    quote_name(member.name)));
+  }
+}
+
 void check_mergeable(const SentencePieceModel& model) {
   if (model.algorithm == SentencePieceModel::Algorithm::kBpe) return;
   throw Error(
@@ -221,6 +343,7 @@ void check_mergeable(const SentencePieceModel& model) {
 Vocabulary sentencepiece_vocabulary(const std::filesystem::path& folder, std::int64_t vocab_size) {
   const SentencePieceModel model = read_sentencepiece_model(folder / "tokenizer.model");
   check_mergeable(model);
+  check_same_vocabulary(model, folder);
   const std::vector<AddedToken> added = read_side_tokens(folder, model);
   Vocabulary vocabulary;
   vocabulary.kind = Vocabulary::Kind::kSentencePiece;
@@ -229,10 +352,14 @@ Vocabulary sentencepiece_vocabulary(const std::filesystem::path& folder, std::in
   for (const AddedToken& token : added) put_added_token(token, vocabulary);
   pad_vocabulary(vocabulary, vocab_size, true);
 
-  // Ids come from the files. A text is looked up among the pieces only for the two ids that every
-  // reader needs, if the files do not state them.
-  read_special_ids(
-      folder, [](const std::string&) { return std::nullopt; }, vocab_size, vocabulary);
+  const auto id_of = [&](const std::string& text) -> std::optional<std::int32_t> {
+    for (const AddedToken& token : added)
+      if (token.content == text) return token.id;
+    const std::int32_t id = model.find(text);
+    if (id < 0) return std::nullopt;
+    return id;
+  };
+  read_special_ids(folder, id_of, vocab_size, vocabulary);
   for (const auto& [name, text] : {std::pair{"bos", "<s>"}, std::pair{"eos", "</s>"}})
     if (const std::int32_t id = model.find(text); id >= 0) vocabulary.special_ids.emplace(name, id);
   if (!model.add_dummy_prefix) vocabulary.add_space_prefix = false;
@@ -240,6 +367,39 @@ Vocabulary sentencepiece_vocabulary(const std::filesystem::path& folder, std::in
 }
 
 // ---- The files of a model
+
+bool has_pieces(const std::filesystem::path& folder) {
+  const auto pieces = folder / "tokenizer.model";
+  const auto json = folder / "tokenizer.json";
+  io::refuse_placeholder(pieces);
+  io::refuse_placeholder(json);
+  if (!std::filesystem::exists(pieces)) return false;
+  if (!is_tiktoken(pieces)) return true;
+  if (std::filesystem::exists(json)) return false;
+  throw Error(ErrorKind::kInput, "E211",
+              fmt::format("{}: is a vocabulary of tiktoken, not a SentencePiece model. Make a "
+                          "tokenizer.json next to it: transformers' AutoTokenizer.from_pretrained "
+                          "and save_pretrained",
+                          pieces.string()));
+}
+
+namespace {
+
+void remark_padding(Vocabulary& vocabulary) {
+  std::size_t first = vocabulary.tokens.size();
+  while (first > 0 && vocabulary.types[first - 1] == TokenType::kUnused &&
+         vocabulary.tokens[first - 1] == pad_token(first - 1))
+    --first;
+  const std::size_t count = vocabulary.tokens.size() - first;
+  if (count == 0) return;
+  vocabulary.remarks.push_back(
+      fmt::format("the tokenizer has {} tokens and the embedding {} rows: the GGUF file names the "
+                  "other {} {} to {} and marks them unused",
+                  first, vocabulary.tokens.size(), count, pad_token(first),
+                  pad_token(vocabulary.tokens.size() - 1)));
+}
+
+}  // namespace
 
 Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t vocab_size,
                            const std::string& pre_override) {
@@ -249,10 +409,9 @@ Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t voca
     if (!pre_override.empty()) vocabulary.pre = pre_override;
     return vocabulary;
   }
-  const auto pieces = model / "tokenizer.model";
   const auto json = model / "tokenizer.json";
   Vocabulary vocabulary;
-  if (std::filesystem::exists(pieces)) {
+  if (has_pieces(model)) {
     vocabulary = sentencepiece_vocabulary(model, vocab_size);
   } else if (std::filesystem::exists(json)) {
     vocabulary = json_vocabulary(model, vocab_size, pre_override.empty());
@@ -262,6 +421,7 @@ Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t voca
                             "carry the tokenizer. Copy the tokenizer files of the model there.",
                             model.string()));
   }
+  remark_padding(vocabulary);
   if (!pre_override.empty()) vocabulary.pre = pre_override;
   return vocabulary;
 }

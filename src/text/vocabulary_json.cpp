@@ -6,6 +6,7 @@
 #include "text/json_tokenizer.h"
 #include "text/pre_name.h"
 #include "text/pre_tokenizer.h"
+#include "text/side_tokens.h"
 #include "text/unicode.h"
 #include "text/vocabulary_parts.h"
 
@@ -36,6 +37,9 @@ class JsonVocabulary {
 
   bool byte_level() const { return byte_level_; }
   const std::vector<AddedToken>& added() const { return added_; }
+  std::optional<std::int32_t> id_in_model(const std::string& text) const {
+    return model_.id_of(text);
+  }
 
   void append_tokens(Vocabulary& vocabulary) const {
     std::size_t count = 0;
@@ -156,7 +160,7 @@ void read_flags(const JsonNode& root, Vocabulary& vocabulary) {
 
 Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t vocab_size,
                            bool decide_pre) {
-  const io::Json document = io::read_json(folder / "tokenizer.json");
+  const io::Json document = with_side_tokens(io::read_json(folder / "tokenizer.json"), folder);
   const JsonNode root(document, "tokenizer.json");
   const JsonVocabulary reader(root);
   Vocabulary vocabulary;
@@ -174,7 +178,7 @@ Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t voc
   const auto id_of = [&reader](const std::string& text) -> std::optional<std::int32_t> {
     for (const AddedToken& token : reader.added())
       if (token.content == text) return token.id;
-    return std::nullopt;
+    return reader.id_in_model(text);
   };
   read_special_ids(folder, id_of, vocab_size, vocabulary);
   read_flags(root, vocabulary);

@@ -31,14 +31,18 @@ std::string pad_token(std::size_t id);
 constexpr float kAddedScore = -1000.0f;
 constexpr float kPadScore = -10000.0f;
 
-// Looks up a token's id by its text among the added tokens; nullopt if it is not one.
+// Looks up a token's id by its text; nullopt if it is not one.
 using AddedTokenId = std::function<std::optional<std::int32_t>(const std::string&)>;
 
-// Fills special_ids, add_bos, add_eos, add_space_prefix and chat_template from the JSON files next
-// to the tokenizer: tokenizer_config.json first, then config.json, then generation_config.json. Ids
-// outside the vocabulary are left out.
+// Fills special_ids, add_bos, add_eos, add_space_prefix and the chat templates from the files next
+// to the tokenizer: the tokenizer's settings first (text/side_tokens.h), then config.json, then
+// generation_config.json. Ids outside the vocabulary are left out. Differences are remarked.
 void read_special_ids(const std::filesystem::path& folder, const AddedTokenId& id_of,
                       std::int64_t vocab_size, Vocabulary& vocabulary);
+
+// True if `folder` has a SentencePiece tokenizer.model. Error(kInput) if its place is taken by
+// something else and there is no tokenizer.json either.
+bool has_pieces(const std::filesystem::path& folder);
 
 // From tokenizer.model. BPE models only: readers of GGUF's "llama" tokenizer merge by score, which
 // is not how a Unigram model works.

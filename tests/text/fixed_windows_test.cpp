@@ -169,6 +169,48 @@ TEST(LoadTokens, SaysHowManyRowsThereAre) {
               AllOf(StartsWith("E201"), HasSubstr("its rows have 3 tokens, fewer than seqlen 4")));
 }
 
+// ids [[7, 1, 2, 3], [4, 5, 7, 7]] and a mask.
+std::filesystem::path write_masked(const Folder& folder, const std::vector<std::uint8_t>& mask,
+                                   std::int32_t padding) {
+  io::SafetensorsWriter writer(
+      folder.path(), {{"ids", DType::kI32, {2, 4}}, {"attention_mask", DType::kU8, {2, 4}}});
+  const std::vector<std::int32_t> ids = {padding, 1, 2, 3, 4, 5, padding, padding};
+  writer.write("ids", std::as_bytes(std::span(ids)));
+  writer.write("attention_mask", std::as_bytes(std::span(mask)));
+  writer.finish();
+  return folder.path() / "model.safetensors";
+}
+
+TEST(LoadTokens, LeavesOutWhatTheMaskDoes) {
+  std::string hash;
+  for (const std::int32_t padding : {7, 9}) {
+    const Folder folder;
+    const auto packed =
+        load_tokens(write_masked(folder, {0, 1, 1, 1, 1, 1, 0, 0}, padding), 0, 0, 10);
+    EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre(1, 2, 3, 0), ElementsAre(4, 5, 0, 0)));
+    EXPECT_THAT(packed.blocks.lengths_B, ElementsAre(3, 2));
+    EXPECT_EQ(packed.manifest.sources[0].tokens, 5);
+    if (hash.empty()) hash = packed.manifest.tokens_sha256;
+    EXPECT_EQ(packed.manifest.tokens_sha256, hash);
+  }
+}
+
+TEST(LoadTokens, CutsMaskedRowsAndKeepsTheRest) {
+  const Folder folder;
+  const auto packed = load_tokens(write_masked(folder, {0, 1, 1, 1, 1, 1, 0, 0}, 7), 2, 0, 10);
+  EXPECT_THAT(rows_of(packed),
+              ElementsAre(ElementsAre(1, 2), ElementsAre(3, 0), ElementsAre(4, 5)));
+  EXPECT_THAT(packed.blocks.lengths_B, ElementsAre(2, 1, 2));
+}
+
+TEST(LoadTokens, RefusesAMaskWithHoles) {
+  const Folder folder;
+  EXPECT_THAT(error_of([&] {
+                load_tokens(write_masked(folder, {1, 1, 1, 1, 1, 0, 1, 0}, 7), 0, 0, 10);
+              }),
+              HasSubstr("leaves out tokens inside row 1"));
+}
+
 TEST(LoadTokens, RefusesTensorsThatAreNoIds) {
   const Folder floats;
   EXPECT_THAT(

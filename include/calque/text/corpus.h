@@ -40,7 +40,7 @@ struct PackingOptions {
 // Rows of token ids, each `seqlen` long, with the number of leading tokens that are real.
 struct TokenBlocks {
   Matrix<std::int32_t> ids_BS;
-  std::vector<std::int64_t> lengths_B;  // == seqlen except with kPad
+  std::vector<std::int64_t> lengths_B;  // == seqlen except with kPad or a mask
   // The token that comes after each row, which is predicted but not read; -1: none. Empty: no row
   // has one.
   std::vector<std::int32_t> next_B = {};
@@ -97,9 +97,13 @@ PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokeni
 // of rank 1 (cut into full rows of `seqlen`) or rank 2 (one row each; `seqlen` 0 or the width keeps
 // them whole, a smaller one cuts them). `n_samples` 0 takes all; more than there are is E201. Ids
 // outside [0, vocab_size) are Error(kInput). With a `prefix` each row of the file is cut into
-// windows as a text is.
+// windows as a text is. A tensor "attention_mask" of the same shape marks padding at the ends of
+// rows by 0: it is not read, and the tokens that do not fill a window make a shorter one.
 PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
                          std::int64_t n_samples, std::int64_t vocab_size,
                          const TokenIds& prefix = {});
+// Throws as load_tokens does.
+void check_tokens(const std::filesystem::path& path, std::int64_t seqlen, std::int64_t n_samples,
+                  std::int64_t vocab_size, const TokenIds& prefix = {});
 
 }  // namespace calque::text

@@ -32,13 +32,18 @@ struct Vocabulary {
   std::optional<bool> add_bos;
   std::optional<bool> add_eos;
   std::optional<bool> add_space_prefix;
-  std::string chat_template;  // empty: none
+  std::string chat_template;                           // the default one; empty: none
+  std::map<std::string, std::string> named_templates;  // the others; names of letters, digits, _
+  // Where the files say two things, which one is stored; unused tokens that fill the embedding.
+  std::vector<std::string> remarks;
 };
 
 // Reads tokenizer.model of a model folder, or tokenizer.json (BPE with byte fallback:
-// kSentencePiece; byte-level: kByteLevelBpe), with tokenizer_config.json, generation_config.json,
-// config.json and chat_template.jinja if present. `pre` follows from the pre-tokenizer's content;
-// an unknown pre-tokenizer is Error(kInput) unless `pre_override` is given. Tokens are padded with
+// kSentencePiece; byte-level: kByteLevelBpe), with the files next to it: tokenizer_config.json,
+// special_tokens_map.json, added_tokens.json, generation_config.json, config.json and chat
+// templates. src/text/README.md says which one is read where two disagree. `pre` follows from the
+// pre-tokenizer's content; an unknown pre-tokenizer is Error(kInput) unless `pre_override` is
+// given. Tokens are padded with
 // "[PADi]" up to `vocab_size` (the rows of the embedding); more tokens than rows is Error(kInput).
 // For a GGUF file, returns its own vocabulary with any `pre`.
 Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t vocab_size,
