@@ -42,7 +42,7 @@ KEPT_TO = {
     r"dnnl|oneapi/": ["src/kernels/cpu/", "src/forward/cpu/", "src/core/onednn/"],
     r"sleef": ["src/forward/cpu/"],
     r"cuda_runtime|cuda_bf16|cuda_fp16|cublas|cusolver": ["src/kernels/cuda/"],
-    r"yaml-cpp/": ["src/config/"],
+    r"yaml-cpp/": ["src/config/", "src/publish/"],
     r"sentencepiece|utf8proc": ["src/text/"],
     r"pcre2": ["src/text/"],
     r"CLI/": ["src/cli/"],

@@ -10,6 +10,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/json.h"
+#include "calque/model/tied_head.h"
 
 namespace calque::cli {
 namespace {
@@ -90,7 +91,7 @@ void add_experts(Json& json, const model::ModelConfig& config) {
 }  // namespace
 
 std::string plain_config_json(const std::string& config_json, const std::string& dtype,
-                              const std::string& where) {
+                              const std::string& where, bool own_head) {
   Json json;
   try {
     json = io::parse_json(config_json);
@@ -100,6 +101,7 @@ std::string plain_config_json(const std::string& config_json, const std::string&
   if (!json.is_object())
     throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not a JSON object", where));
   json.erase("quantization_config");
+  if (own_head && model::ties_head(json)) json["tie_word_embeddings"] = false;
   // transformers 5 renamed torch_dtype to dtype; both are read if both are present.
   const bool renamed = json.contains("dtype");
   if (renamed) json["dtype"] = dtype;

@@ -62,10 +62,6 @@ void write_tensors(const formats::ArtifactReader& reader, const fs::path& folder
   writer.finish();
 }
 
-void copy_side_files(const fs::path& from, const fs::path& to) {
-  for (const fs::path& file : formats::side_files(from)) io::copy_file(file, to / file.filename());
-}
-
 void write_settings(const fs::path& source, const formats::ArtifactReader& reader,
                     const fs::path& folder, const std::string& dtype) {
   const fs::path config = source / "config.json";
@@ -74,8 +70,9 @@ void write_settings(const fs::path& source, const formats::ArtifactReader& reade
     return;
   }
   io::write_file(folder / "config.json",
-                 plain_config_json(io::read_file(config), dtype, config.string()));
-  copy_side_files(source, folder);
+                 plain_config_json(io::read_file(config), dtype, config.string(),
+                                   !reader.config().tie_word_embeddings));
+  formats::copy_side_files(source, folder);
 }
 
 // Refuses an output folder that would replace the folder being read.

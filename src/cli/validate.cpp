@@ -59,6 +59,12 @@ std::string details(const std::vector<formats::ExportPlan>& plans, bool tensors)
   return text;
 }
 
+std::string remarks_text(const std::vector<std::string>& remarks) {
+  std::string text;
+  for (const std::string& remark : remarks) text += "note: " + printable(remark) + "\n";
+  return text;
+}
+
 void validate(const ValidateArguments& arguments) {
   const job::Job job = config::load_job(arguments.job_file, arguments.overrides);
   const pipeline::OpenedJob opened = pipeline::open_job(job);
@@ -67,8 +73,8 @@ void validate(const ValidateArguments& arguments) {
   else if (arguments.json)
     fmt::print("{}", plans_json(opened.plans, opened.memory));
   else
-    fmt::print("{}{}\n{}ok\n", plan_table(opened.plans), details(opened.plans, arguments.tensors),
-               memory_text(opened.memory));
+    fmt::print("{}{}\n{}{}ok\n", plan_table(opened.plans), details(opened.plans, arguments.tensors),
+               memory_text(opened.memory), remarks_text(opened.remarks()));
 }
 
 }  // namespace

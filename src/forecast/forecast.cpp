@@ -132,6 +132,7 @@ std::vector<std::string> warnings_of(const DecidedJob& decided, bool runs, const
   const job::Job& job = decided.job;
   Warnings warnings;
   for (const formats::ExportPlan& plan : decided.plans) warn_of_export(job, plan, warnings);
+  for (const std::string& remark : decided.remarks) add(remark, warnings);
   add(decided.importance_warning, warnings);
   if (runs) warn_of_precision(job, warnings);
   if (runs && job.quantization.rounding->feeds_back)

@@ -3,8 +3,10 @@
 #include "formats/gguf.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <map>
 #include <set>
@@ -210,6 +212,7 @@ bool check_names(const ExportRequest& request, Refusals& refusals) {
 struct Misfits {
   std::set<Index> widths;
   std::set<std::string> instead;
+  std::set<std::string> names;  // with "*" in place of numbers
   std::size_t tensors = 0;
   double weights = 0;
 };
@@ -227,6 +230,30 @@ double bytes_of(ggml::Type type, double weights) {
   return weights / static_cast<double>(info.block_columns) * static_cast<double>(info.block_bytes);
 }
 
+// "model.layers.*.mlp.down_proj.weight"
+std::string without_numbers(const std::string& name) {
+  std::string result;
+  for (const char c : name) {
+    if (std::isdigit(static_cast<unsigned char>(c)) == 0 ||
+        !(result.ends_with('.') || result.ends_with('*')))
+      result += c;
+    else if (!result.ends_with('*'))
+      result += '*';
+  }
+  return result;
+}
+
+constexpr std::size_t kNamesShown = 6;
+
+std::string names_text(const std::set<std::string>& names) {
+  std::vector<std::string> shown(names.begin(), names.end());
+  if (shown.size() > kNamesShown) {
+    shown.resize(kNamesShown);
+    shown.emplace_back("...");
+  }
+  return fmt::format("{}", fmt::join(shown, ", "));
+}
+
 RowLengths row_lengths(const PlanInputs& inputs) {
   RowLengths rows;
   const GgufChoices choices = choose_gguf_types(inputs);
@@ -242,6 +269,7 @@ RowLengths row_lengths(const PlanInputs& inputs) {
     Misfits& misfits = rows.misfits_of_type[wanted];
     misfits.widths.insert(tensor.shape.back());
     misfits.instead.emplace(ggml::info_of(stored).name);
+    misfits.names.insert(without_numbers(tensor.name));
     misfits.weights += weights;
     ++misfits.tensors;
   }
@@ -254,10 +282,10 @@ std::string text_of(const RowLengths& rows, const ggml::TypeInfo& type, const Mi
   std::vector<std::string> widths;
   for (const Index width : misfits.widths) widths.push_back(std::to_string(width));
   return fmt::format(
-      "{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of weights). "
+      "{} needs row lengths in multiples of {}; {} of {} tensors have {} ({:.1f}% of weights): {}. "
       "They {} {}: {:.2f} -> {:.2f} bits per weight of the file.",
       type.name, type.block_columns, misfits.tensors, rows.tensors, alternatives(widths),
-      100.0 * misfits.weights / rows.weights, becomes,
+      100.0 * misfits.weights / rows.weights, names_text(misfits.names), becomes,
       alternatives({misfits.instead.begin(), misfits.instead.end()}),
       8.0 * rows.wanted_bytes / rows.weights, 8.0 * rows.stored_bytes / rows.weights);
 }

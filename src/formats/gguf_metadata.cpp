@@ -253,6 +253,16 @@ void add_tokens(const text::Vocabulary& vocabulary, GgufKeys& keys) {
   if (!sentencepiece) keys.list("tokenizer.ggml.merges", vocabulary.merges);
 }
 
+void add_named_templates(const text::Vocabulary& vocabulary, GgufKeys& keys) {
+  if (vocabulary.named_templates.empty()) return;
+  std::vector<std::string> names;
+  for (const auto& [name, text] : vocabulary.named_templates) {
+    keys.text("tokenizer.chat_template." + name, text);
+    names.push_back(name);
+  }
+  keys.list("tokenizer.chat_templates", std::move(names));
+}
+
 void add_tokenizer(const ExportPlan& plan, const WriterInputs& inputs, GgufKeys& keys) {
   if (inputs.carried != nullptr) keys.append(carried_tokenizer(*inputs.carried, plan.request.pre));
   if (keys.has("tokenizer.ggml.model")) return;
@@ -271,6 +281,7 @@ void add_tokenizer(const ExportPlan& plan, const WriterInputs& inputs, GgufKeys&
     keys.flag("tokenizer.ggml.add_space_prefix", *vocabulary.add_space_prefix);
   if (!vocabulary.chat_template.empty())
     keys.text("tokenizer.chat_template", vocabulary.chat_template);
+  add_named_templates(vocabulary, keys);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
+#include "calque/model/tied_head.h"
 #include "formats/packed_format.h"
 #include "formats/written_tensors.h"
 
@@ -31,11 +32,13 @@ std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const Pa
 }
 
 // The source's config with its keys in order, and the quantization added.
-Json config_with(const std::filesystem::path& model_folder, const Json& quantization) {
+Json config_with(const std::filesystem::path& model_folder, const model::ModelConfig& model,
+                 const Json& quantization) {
   const std::filesystem::path path = model_folder / "config.json";
   Json config = io::parse_json_if_valid(io::read_file(path)).value_or(Json());
   if (!config.is_object())
     throw Error(ErrorKind::kInput, "", fmt::format("{}: no JSON object", path.string()));
+  if (!model.tie_word_embeddings && model::ties_head(config)) config["tie_word_embeddings"] = false;
   config["quantization_config"] = quantization;
   return config;
 }
@@ -48,7 +51,8 @@ SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
   const PackedFormat& format = *format_of(plan.request).packed;
   const Json quantization = format.write_config(contents, inputs.provenance);
   SettingsFiles files = {
-      {"config.json", config_with(inputs.model_folder, quantization).dump(2) + "\n"}};
+      {"config.json",
+       config_with(inputs.model_folder, inputs.family.config, quantization).dump(2) + "\n"}};
   if (format.writes_quantize_config)
     files.emplace_back("quantize_config.json", quantization.dump(2) + "\n");
   return files;
@@ -103,8 +107,7 @@ class PackedWriter : public ArtifactWriter {
     for (const TensorPlan* planned : written_.to_copy()) copy(planned->tensor.name);
     weights_->finish();
     write_settings();
-    for (const std::filesystem::path& file : side_files(inputs_.model_folder))
-      io::copy_file(file, folder_->staging() / file.filename());
+    copy_side_files(inputs_.model_folder, folder_->staging());
     folder_->commit();
   }
 
@@ -176,8 +179,8 @@ std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs
     files.push_back({name, bytes, name.ends_with(".safetensors")});
   for (const auto& [name, text] : settings_files(plan, inputs, contents))
     files.push_back({name, text.size()});
-  for (const std::filesystem::path& file : side_files(inputs.model_folder))
-    files.push_back({file.filename().string(), std::filesystem::file_size(file)});
+  for (const std::filesystem::path& file : side_files(inputs.model_folder).copied)
+    files.push_back({file.string(), std::filesystem::file_size(inputs.model_folder / file)});
   return files;
 }
 

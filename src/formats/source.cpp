@@ -7,6 +7,11 @@
 #include <map>
 
 #include "calque/core/error.h"
+#include "calque/core/names.h"
+#include "calque/core/quote.h"
+#include "calque/formats/side_files.h"
+#include "calque/io/json.h"
+#include "calque/model/tied_head.h"
 #include "formats/open.h"
 
 namespace calque::formats {
@@ -103,21 +108,103 @@ void refuse_quantized(const std::filesystem::path& path, const ArtifactReader& r
                   path.string(), fmt::join(counts, ", ")));
 }
 
+std::string_view long_name_of(DType dtype) {
+  if (dtype == DType::kF16) return "float16";
+  if (dtype == DType::kBF16) return "bfloat16";
+  return dtype == DType::kF32 ? "float32" : name_of(dtype);
+}
+
+// transformers converts weights to the configured dtype when it loads them.
+void remark_dtype(const model::ModelSource& source, model::ModelConfig& config) {
+  const model::SourceTensor* embedding = source.find("model.embed_tokens.weight");
+  if (embedding == nullptr || config.dtype.empty()) return;
+  const std::string stored(long_name_of(embedding->dtype));
+  if (stored == config.dtype) return;
+  config.remarks.push_back(
+      fmt::format("config.json says dtype {}, but the weights are stored in {}: they are read as "
+                  "stored, while transformers converts them",
+                  config.dtype, stored));
+}
+
+// The tensors of packed and scaled weights.
+bool holds_quantized_tensors(const std::filesystem::path& folder) {
+  try {
+    const model::CheckpointSource source(folder);
+    return std::any_of(
+        source.tensors().begin(), source.tensors().end(), [](const model::SourceTensor& tensor) {
+          return !is_floating(tensor.dtype) || tensor.name.ends_with("_scale") ||
+                 tensor.name.ends_with("_scale_inv") || tensor.name.ends_with(".scales") ||
+                 tensor.name.find(".absmax") != std::string::npos;
+        });
+  } catch (const Error&) {
+    return true;  // dtypes that no plain checkpoint has
+  }
+}
+
+std::string way_out(const std::filesystem::path& folder) {
+  try {
+    open_artifact(folder);
+  } catch (const Error& error) {
+    return fmt::format("Use the original model (calque dequantize cannot read this one: {})",
+                       error.what());
+  }
+  return fmt::format(
+      "Use the original model, or write this one as plain weights: calque dequantize "
+      "{} --out FOLDER",
+      shell_quoted(folder));
+}
+
+// A folder that config.json calls quantized. If its weights are plain after all, says so in
+// `remarks`.
+void refuse_quantized(const std::filesystem::path& folder, std::vector<std::string>& remarks) {
+  const io::Json config = io::read_json(folder / "config.json");
+  const io::Json* settings = config.find("quantization_config");
+  const char* where = "config.json, quantization_config";
+  io::Json other;
+  for (const char* name : {"quantize_config.json", "quant_config.json", "hf_quant_config.json"})
+    if (settings == nullptr && std::filesystem::exists(folder / name)) {
+      other = io::read_json_if_present(folder / name);
+      settings = &other;
+      where = name;
+    }
+  if (settings == nullptr || settings->is_null()) return;
+  const io::Json* method = settings->find("quant_method");
+  const std::string named = method == nullptr || !method->is_string()
+                                ? std::string()
+                                : fmt::format(", quant_method {}", quote_name(method->string()));
+  if (holds_quantized_tensors(folder))
+    throw Error(ErrorKind::kInput, "E169",
+                fmt::format("{} is already quantized ({}{}). {}", folder.string(), where, named,
+                            way_out(folder)));
+  remarks.push_back(
+      fmt::format("{}{}: the weights are not quantized, so this is not read", where, named));
+}
+
+OpenedModel open_folder_model(const std::filesystem::path& folder) {
+  std::vector<std::string> remarks;
+  if (std::filesystem::exists(folder / "config.json")) refuse_quantized(folder, remarks);
+  model::ModelConfig config = model::load_config(folder);
+  auto source = std::make_unique<model::CheckpointSource>(folder);
+  model::settle_tied_head(*source, config);
+  remark_dtype(*source, config);
+  config.remarks.insert(config.remarks.end(), remarks.begin(), remarks.end());
+  return {std::move(source), std::move(config), {}, side_files(folder).left_out};
+}
+
 OpenedModel open_gguf_model(const std::filesystem::path& path, bool allow_requantize) {
   std::unique_ptr<ArtifactReader> reader = open_artifact(path);
   if (!allow_requantize) refuse_quantized(path, *reader);
   auto source = std::make_unique<GgufSource>(path, std::move(reader));
   model::ModelConfig config = source->config();
   io::GgufMetadata metadata = source->metadata();
-  return {std::move(source), std::move(config), std::move(metadata)};
+  return {std::move(source), std::move(config), std::move(metadata), {}};
 }
 
 }  // namespace
 
 OpenedModel open_model(const std::filesystem::path& given, bool allow_requantize) {
   const std::filesystem::path path = weights_path(given);
-  if (std::filesystem::is_directory(path))
-    return {std::make_unique<model::CheckpointSource>(path), model::load_config(path), {}};
+  if (std::filesystem::is_directory(path)) return open_folder_model(path);
   return open_gguf_model(path, allow_requantize);
 }
 
@@ -127,7 +214,8 @@ SourceModel::SourceModel(const std::filesystem::path& path, bool allow_requantiz
 SourceModel::SourceModel(OpenedModel opened)
     : weights(std::move(opened.weights)),
       family(model::family_of(opened.config)),
-      metadata(std::move(opened.metadata)) {
+      metadata(std::move(opened.metadata)),
+      left_out(std::move(opened.left_out)) {
   model::check_against_family(*weights, family);
 }
 

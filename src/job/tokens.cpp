@@ -51,6 +51,18 @@ text::PackedTokens Tokens::calibration(const CalibrationSettings& settings, Inde
   });
 }
 
+void Tokens::check_given(const Job& job, const model::ModelConfig& config) {
+  const CalibrationSettings& calibration = job.calibration;
+  if (!calibration.tokens.empty())
+    text::check_tokens(calibration.tokens, calibration.packing.seqlen,
+                       calibration.packing.n_samples, config.vocab_size);
+  if (!job.evaluate) return;
+  for (const EvaluationText& text : job.evaluate->named_texts())
+    if (!text.tokens.empty())
+      text::check_tokens(text.tokens, job.evaluate->seqlen, *text.windows, config.vocab_size,
+                         prefix(text, job.evaluate->add_bos, config));
+}
+
 text::PackedTokens Tokens::evaluation(const EvaluationText& text, Index seqlen,
                                       std::optional<bool> add_bos,
                                       const model::ModelConfig& config) {

@@ -199,6 +199,7 @@ forecast::Forecast forecast_job(const OpenedJob& opened, const forecast::Machine
        .rates = rates,
        .files = planned_files(opened),
        .importance_warning = opened.importance ? opened.importance->warning() : "",
+       .remarks = opened.remarks(),
        .every_module = every_module});
 }
 

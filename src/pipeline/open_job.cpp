@@ -76,7 +76,7 @@ formats::Provenance provenance_of(const OpenedJob& opened, const formats::Export
           .damp_percent = job.quantization.options.damp_percent,
           .act_order = job.quantization.options.act_order,
           .imatrix = imatrix_note(opened, plan, rows),
-          .license = job.publish.license == "inherit" ? opened.license.id : job.publish.license,
+          .license = job.publish.license == "inherit" ? opened.license.text() : job.publish.license,
           .base_model = job.publish.base_model,
           .quantized_by = job.publish.quantized_by};
 }
@@ -91,6 +91,7 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
       calib::load_importance(job.quantization.imatrix, source.family);
   job::Tokens tokens(job.model.path, options.sharing);
   if (job::reads_text(job)) tokens.tokenizer();
+  tokens.check_given(job, source.family.config);
   std::vector<formats::ExportPlan> plans = plan_exports(job, source);
   const job::Machine machine = job::this_machine(job.runtime.threads);
   const job::StageDevices devices = job::choose_devices(job, plans, machine);
@@ -112,6 +113,21 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
 std::string OpenedJob::source_name() const {
   const std::filesystem::path whole = std::filesystem::weakly_canonical(job.model.path);
   return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
+}
+
+std::vector<std::string> OpenedJob::remarks() const {
+  std::vector<std::string> remarks = source.family.config.remarks;
+  for (const auto& [pre, vocabulary] : vocabularies)
+    for (const std::string& remark : vocabulary.remarks)
+      if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end())
+        remarks.push_back(remark);
+  const bool copies = std::any_of(plans.begin(), plans.end(), [](const formats::ExportPlan& plan) {
+    return format_of(plan.request).is_folder;
+  });
+  if (copies && !source.left_out.empty())
+    remarks.push_back(
+        fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", ")));
+  return remarks;
 }
 
 formats::WriterInputs OpenedJob::writer_inputs(const formats::ExportPlan& plan,

@@ -95,6 +95,7 @@ class JobRun {
                               "metrics.json");  // its existence means that a run is finished
       io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
     }
+    for (const std::string& remark : opened_.remarks()) log_.warning(remark);
     log_.note(fmt::format("devices: {}", job::shown(opened_.devices)));
     folder_.require_devices(opened_.devices, forward_dtype());
   }
@@ -326,11 +327,11 @@ record::Report run_job(const job::Job& job, record::Observer& observer, const Ru
                        resume::SavedRun& saved) {
   const Stopwatch watch;
   resume::RunFolder folder(job, options.resume, options.settings, saved);
-  RunLog log(job.run_dir, observer, folder.progress());
   if (options.shared) options.shared->start_job();
   const OpenedJob opened =
       open_job(job, {.targets = folder.goes_on() ? Targets::kOwnToo : Targets::kOthers,
                      .sharing = sharing_of(options.shared)});
+  RunLog log(job.run_dir, observer, folder.progress());  // a refused job leaves no files
   return JobRun(opened, folder, log, watch, options).run();
 }
 
@@ -343,8 +344,11 @@ record::Report quantize_model(const job::Job& job, record::Observer& observer,
   try {
     return run_job(job, observer, options, saved);
   } catch (const Error& error) {
-    if (saved.sentence().empty()) throw;
-    throw Error(error.kind(), error.code(), std::string(error.what()) + ". " + saved.sentence());
+    // The same weights and settings give the same numbers again.
+    if (saved.sentence().empty() || error.kind() == ErrorKind::kNumerical) throw;
+    std::string text = error.what();
+    if (!text.ends_with('.')) text += '.';
+    throw Error(error.kind(), error.code(), text + ' ' + saved.sentence());
   }
 }
 

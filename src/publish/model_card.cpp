@@ -47,32 +47,13 @@ std::string last_part(std::string path) {
   return part.empty() ? "." : part;
 }
 
-// True if the text has only characters of license identifiers; other texts are left out.
-bool is_identifier(const std::string& text) {
-  return !text.empty() && text.size() <= 64 &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) {
-           return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
-         });
-}
-
-std::string unquoted(std::string text) {
-  const auto drop = [](char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '"' || c == '\'';
-  };
-  while (!text.empty() && drop(text.back())) text.pop_back();
-  while (!text.empty() && drop(text.front())) text.erase(0, 1);
-  return text;
-}
-
-// The value of "license:" between the two lines of dashes at the start of a card.
-std::string license_in_front_matter(const std::string& card) {
-  constexpr std::string_view kKey = "license:";
-  std::istringstream lines(card);
-  std::string line;
-  if (!std::getline(lines, line) || !line.starts_with("---")) return "";
-  while (std::getline(lines, line) && !line.starts_with("---"))
-    if (line.starts_with(kKey)) return unquoted(line.substr(kKey.size()));
-  return "";
+// Identifiers ("apache-2.0") need no quotes in YAML.
+std::string yaml_plain_or_quoted(const std::string& text) {
+  const bool plain = !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) != 0 &&
+                     std::all_of(text.begin(), text.end(), [](unsigned char c) {
+                       return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
+                     });
+  return plain ? text : yaml_quoted(text);
 }
 
 std::string base_model(const job::Job& job) {
@@ -86,11 +67,23 @@ std::set<int> bits_of(const formats::ExportPlan& plan) {
   return bits;
 }
 
+// As the source's card says it: one licence, or a list; a licence of its own has a name and a link.
+std::string license_lines(const SourceLicense& source) {
+  std::string text = "license:";
+  if (source.ids.size() == 1) text += " " + yaml_plain_or_quoted(source.ids.front());
+  for (std::size_t i = 0; source.ids.size() > 1 && i < source.ids.size(); ++i)
+    text += "\n- " + yaml_plain_or_quoted(source.ids[i]);
+  text += "\n";
+  if (!source.name.empty()) text += "license_name: " + yaml_plain_or_quoted(source.name) + "\n";
+  if (!source.link.empty()) text += "license_link: " + yaml_plain_or_quoted(source.link) + "\n";
+  return text;
+}
+
 std::string license_lines(const job::Job& job) {
   if (job.publish.license != "inherit")
     return fmt::format("license: {}\n", yaml_quoted(job.publish.license));
   const SourceLicense source = license_of(job.model.path);
-  if (!source.id.empty()) return fmt::format("license: {}\n", source.id);
+  if (!source.ids.empty()) return license_lines(source);
   if (source.file.empty()) return "";
   return fmt::format("license: other\nlicense_name: see-license-file\nlicense_link: {}\n",
                      source.file);
@@ -219,9 +212,10 @@ std::string license_text(const job::Job& job) {
   if (job.publish.license != "inherit")
     return job.publish.license + ", as stated by the publisher.\n";
   const SourceLicense source = license_of(job.model.path);
-  if (!source.id.empty() && !source.file.empty())
-    return fmt::format("{}, the same as the original; see {}.\n", source.id, source.file);
-  if (!source.id.empty()) return source.id + ", the same as the original.\n";
+  const std::string name = source.name.empty() ? source.text() : source.name;
+  if (!name.empty() && !source.file.empty())
+    return fmt::format("{}, the same as the original; see {}.\n", name, source.file);
+  if (!name.empty()) return name + ", the same as the original.\n";
   if (!source.file.empty())
     return fmt::format("The license of the original; see {}.\n", source.file);
   return "The source folder states no license; ask the authors of the original model.\n";
@@ -241,16 +235,6 @@ std::string without_local_paths(const std::string& text) {
     at = end;
   }
   return result;
-}
-
-SourceLicense license_of(const fs::path& model_folder) {
-  SourceLicense license;
-  if (fs::is_regular_file(model_folder / "README.md"))
-    license.id = license_in_front_matter(io::read_file(model_folder / "README.md"));
-  if (!is_identifier(license.id)) license.id.clear();
-  for (const char* name : {"LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"})
-    if (license.file.empty() && fs::is_regular_file(model_folder / name)) license.file = name;
-  return license;
 }
 
 std::string model_card(const record::Report& report, std::size_t artifact_index,

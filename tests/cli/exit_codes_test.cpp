@@ -104,6 +104,17 @@ TEST_F(BadInput, AFullDiskBehindStdoutIsFour) {
 
 // 128 + the signal's number, as shells say it. The interrupted job has its staging folder on disk
 // by then: planning takes milliseconds, rounding half a minute.
+TEST_F(BadInput, ARefusedJobLeavesNoFolders) {
+  write(folder_ / "job.yaml",
+        "version: 1\nmodel: {path: " + (folder_ / "none").string() +
+            "}\nquantization: {method: rtn}\nexport: [{format: gptq, path: out/a}]\n"
+            "run_dir: runs/a\n");
+  const Outcome outcome = run("run " + path("job.yaml"));
+  EXPECT_EQ(outcome.exit_code, 3) << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "runs"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
+}
+
 TEST(Interrupted, LeavesNothingBehind) {
   const testing::TempFolder folder;
   for (const auto& [signal, code] : {std::pair{"INT", 130}, std::pair{"TERM", 143}}) {

@@ -179,6 +179,23 @@ TEST(GgufMetadata, WritesMergesOfAByteLevelVocabulary) {
   EXPECT_EQ(file.find("tokenizer.ggml.scores"), nullptr);
   EXPECT_EQ(file.integer("tokenizer.ggml.seperator_token_id"), 7);
   EXPECT_EQ(file.string("tokenizer.chat_template"), "{{ x }}");
+  EXPECT_EQ(file.find("tokenizer.chat_templates"), nullptr);
+}
+
+TEST(GgufMetadata, WritesNamedChatTemplates) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", {});
+  text::Vocabulary vocabulary = testing::tiny_vocabulary(40);
+  vocabulary.chat_template = "{{ x }}";
+  vocabulary.named_templates = {{"tool_use", "{{ t }}"}, {"rag", "{{ r }}"}};
+  write_random(model.plan(gguf(folder / "out.gguf", "F16")), model.inputs(&vocabulary));
+  const io::GgufFile file(folder / "out.gguf");
+  EXPECT_EQ(file.string("tokenizer.chat_template"), "{{ x }}");
+  EXPECT_EQ(file.string("tokenizer.chat_template.tool_use"), "{{ t }}");
+  EXPECT_EQ(file.string("tokenizer.chat_template.rag"), "{{ r }}");
+  const auto& list = std::get<io::GgufValue::Array>(file.find("tokenizer.chat_templates")->value);
+  EXPECT_EQ(std::get<std::vector<std::string>>(list),
+            (std::vector<std::string>{"rag", "tool_use"}));
 }
 
 TEST(GgufMetadata, RefusesAVocabularyOfAnotherSize) {

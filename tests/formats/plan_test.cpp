@@ -209,7 +209,7 @@ TEST_F(PlanTiny, RefusesRowsThatAreNotWholeBlocks) {
   EXPECT_EQ(error.code(), "E132");
   // 64 * 72 of 31424: 2 * 40 * 64 embeddings, 3 * 64 norms, 192 * 64 attention, 3 * 72 * 64 MLP.
   EXPECT_THAT(error.what(), HasSubstr("Q4_1 needs row lengths in multiples of 32; 1 of 12 tensors "
-                                      "have 72 (14.7% of weights)"));
+                                      "have 72 (14.7% of weights): "));
 }
 
 TEST_F(PlanTiny, GivesEachPartOfAGgufItsType) {

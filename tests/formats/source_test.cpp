@@ -195,5 +195,53 @@ TEST(OpenModel, OpensAFolder) {
   EXPECT_EQ(opened.weights->total_bytes(), model.source().total_bytes());
 }
 
+// ---- Folders that are quantized already
+
+TEST(OpenModel, RefusesAQuantizedFolderWithTheWayOut) {
+  const Error error = error_of([] { open_model(fixture("gptqmodel_w4g128_sym_v1"), true); });
+  EXPECT_EQ(error.code(), "E169");
+  EXPECT_THAT(error.what(), HasSubstr("is already quantized (config.json, quantization_config, "
+                                      "quant_method 'gptq')"));
+  EXPECT_THAT(error.what(), HasSubstr("calque dequantize "));
+}
+
+TEST(OpenModel, RefusesAQuantizedFolderThatItCannotRead) {
+  const TempFolder folder;
+  const std::string header = R"({"w":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}})";
+  std::string file(8, '\0');
+  file[0] = static_cast<char>(header.size());
+  io::write_file(folder / "model.safetensors", file + header + "x");
+  io::write_file(folder / "config.json",
+                 R"({"architectures": ["LlamaForCausalLM"],
+                     "quantization_config": {"quant_method": "fp8"}})");
+  const Error error = error_of([&] { open_model(folder.path()); });
+  EXPECT_EQ(error.code(), "E169");
+  EXPECT_THAT(error.what(), HasSubstr("quant_method 'fp8'"));
+  EXPECT_THAT(error.what(), HasSubstr("Use the original model (calque dequantize cannot read"));
+}
+
+TEST(OpenModel, SaysThatTheDtypeIsAnother) {
+  const TempFolder folder;
+  const testing::TinyModel model(folder / "Tiny", {});  // bfloat16, as its config.json says
+  EXPECT_TRUE(open_model(model.folder()).config.remarks.empty());
+  std::string config = io::read_file(model.folder() / "config.json");
+  config.replace(config.find("bfloat16"), 8, "float16");
+  io::write_file(model.folder() / "config.json", config);
+  const OpenedModel opened = open_model(model.folder());
+  ASSERT_EQ(opened.config.remarks.size(), 1u);
+  EXPECT_THAT(opened.config.remarks[0], HasSubstr("dtype float16, but the weights are stored in "
+                                                  "bfloat16"));
+}
+
+TEST(OpenModel, SaysThatPlainWeightsAreCalledQuantized) {
+  const TempFolder folder;
+  const testing::TinyModel model(folder / "Tiny", {});
+  io::write_file(model.folder() / "hf_quant_config.json", R"({"quantization": {}})");
+  const OpenedModel opened = open_model(model.folder());
+  ASSERT_EQ(opened.config.remarks.size(), 1u);
+  EXPECT_THAT(opened.config.remarks[0], HasSubstr("hf_quant_config.json: the weights are not"));
+  EXPECT_EQ(opened.left_out, std::vector<std::string>{"hf_quant_config.json"});
+}
+
 }  // namespace
 }  // namespace calque::formats

@@ -73,6 +73,22 @@ TEST_F(ModelCard, TakesTheLicenceOfTheSourcesCard) {
   EXPECT_THAT(card(), HasSubstr("## License\n\napache-2.0, the same as the original.\n"));
 }
 
+TEST_F(ModelCard, ReadsTheSourcesCardAsYaml) {
+  io::write_file(folder_ / "Tiny-1B/README.md", "---\nlicense: mit # as the base model\n---\n");
+  EXPECT_THAT(card(), HasSubstr("\nlicense: mit\n"));
+  for (const char* list : {"license: [apache-2.0, mit]", "license:\n- apache-2.0\n- mit"}) {
+    io::write_file(folder_ / "Tiny-1B/README.md", std::string("---\n") + list + "\n---\n");
+    EXPECT_THAT(card(), HasSubstr("\nlicense:\n- apache-2.0\n- mit\n"));
+    EXPECT_EQ(license_of(folder_ / "Tiny-1B").text(), "apache-2.0, mit");
+  }
+  io::write_file(folder_ / "Tiny-1B/README.md",
+                 "---\nlicense: other\nlicense_name: my terms\nlicense_link: LICENSE.txt\n---\n");
+  EXPECT_THAT(card(), HasSubstr("\nlicense: other\nlicense_name: \"my terms\"\n"
+                                "license_link: LICENSE.txt\n"));
+  io::write_file(folder_ / "Tiny-1B/README.md", "---\nlicense: [mit\n---\n");  // no YAML
+  EXPECT_THAT(card(), HasSubstr("states no license"));
+}
+
 TEST_F(ModelCard, PointsToALicenceFile) {
   io::write_file(folder_ / "Tiny-1B/LICENSE", "terms");
   EXPECT_THAT(card(), HasSubstr("license: other\nlicense_name: see-license-file\n"

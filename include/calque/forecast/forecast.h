@@ -70,6 +70,7 @@ struct DecidedJob {
   MachineRates rates;                                    // for the time prediction
   std::vector<std::vector<formats::PlannedFile>> files;  // one list per export
   std::string importance_warning;                        // "": none
+  std::vector<std::string> remarks;                      // on the files of the model
   bool every_module = false;  // list each module separately in PlannedModules
 };
 Forecast forecast_of(DecidedJob decided);

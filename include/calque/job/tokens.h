@@ -32,6 +32,9 @@ class Tokens {
   void close() { tokenizer_.reset(); }
 
   text::PackedTokens calibration(const CalibrationSettings& settings, Index vocab_size);
+  // Throws what calibration() and evaluation() would throw for token ids that are given in a file.
+  // Reads no text.
+  void check_given(const Job& job, const model::ModelConfig& config);
   // The number of windows in `text` must be set. `config` belongs to the model of the tokenizer.
   text::PackedTokens evaluation(const EvaluationText& text, Index seqlen,
                                 std::optional<bool> add_bos, const model::ModelConfig& config);

@@ -35,6 +35,9 @@ struct OpenedJob {
 
   // Name of the model's folder, or of its file without extension.
   std::string source_name() const;
+  // Remarks on the model's files: settings and files that contradict each other, with the one that
+  // is used, and files that the exports do not carry over.
+  std::vector<std::string> remarks() const;
   // The inputs of an export's writer. `calibration_rows` is the number of rows of text, recorded in
   // the artifact's metadata. The result refers to this object.
   formats::WriterInputs writer_inputs(const formats::ExportPlan& plan,

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "calque/job/job.h"
 #include "calque/record/report.h"
@@ -18,8 +19,12 @@ void publish_folder(const record::Report& report, std::size_t artifact_index, co
 
 // The licence stated by the source folder.
 struct SourceLicense {
-  std::string id;    // "apache-2.0" from the source's model card; "": not stated
+  std::vector<std::string> ids;  // {"apache-2.0"} from the source's model card; empty: not stated
+  std::string name;              // license_name and license_link of the card; "": not stated
+  std::string link;
   std::string file;  // "LICENSE"; "": none
+
+  std::string text() const;  // the ids, separated by ", "
 };
 SourceLicense license_of(const std::filesystem::path& model_folder);
 
