@@ -101,11 +101,15 @@ Codec<formats::Requirements> requirements() {
       Problem problem;
       if (entry.key == "vllm")
         problem = boolean().parse(entry.value, {}, given.vllm);
+      else if (entry.key == "transformers")
+        problem = boolean().parse(entry.value, {}, given.transformers);
       else if (entry.key == "tensor_parallel")
         problem = read_tensor_parallel(entry.value, given.tensor_parallel);
       else
-        problem = {"E101", fmt::format("has the unknown key '{}'; keys here: vllm, tensor_parallel",
-                                       entry.key)};
+        problem = {"E101",
+                   fmt::format("has the unknown key '{}'; keys here: vllm, tensor_parallel, "
+                               "transformers",
+                               entry.key)};
       if (!problem.empty()) {
         if (problem.code != "E101") problem.message = entry.key + " " + problem.message;
         return problem;
@@ -116,10 +120,11 @@ Codec<formats::Requirements> requirements() {
   };
   const auto show = [](const formats::Requirements& value) {
     if (!value.any()) return std::string("null");
-    return fmt::format("{{vllm: {}, tensor_parallel: [{}]}}", value.vllm,
-                       fmt::join(value.tensor_parallel, ", "));
+    return fmt::format("{{vllm: {}, tensor_parallel: [{}]{}}}", value.vllm,
+                       fmt::join(value.tensor_parallel, ", "),
+                       value.transformers ? ", transformers: true" : "");
   };
-  return {"map: `vllm`, `tensor_parallel`; or null", parse, show};
+  return {"map: `vllm`, `tensor_parallel`, `transformers`; or null", parse, show};
 }
 
 Codec<Rules> tensor_types() {

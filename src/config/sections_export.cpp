@@ -79,8 +79,9 @@ Section export_section() {
       folders_only(key("scale_dtype", one_of({"auto", "float16", "bfloat16"}), &S::scale_dtype,
                        "Data type of scales; `auto`: float16, for compressed-tensors the model's. "
                        "Exports with the same grid and scale_dtype share one pass.")),
-      folders_only(key("require", requirements(), &S::require,
-                       "Refuse a plan that vLLM cannot load at these tensor-parallel sizes.")),
+      folders_only(key(
+          "require", requirements(), &S::require,
+          "Refuse a plan that vLLM (at these tensor-parallel sizes) or transformers cannot load.")),
       folders_only(key("max_shard_size", byte_size(), &S::max_shard_bytes,
                        "Maximum size of a weights file; larger exports are split.")),
       gguf_only(key(

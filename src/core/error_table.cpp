@@ -132,6 +132,11 @@ constexpr ErrorEntry kErrors[] = {
      "Remove 'require' from the export, or export gptq, awq or compressed-tensors."},
     {"E146", 2, "vLLM has no kernel for this bit width or group size.", "",
      "Use 4 or 8 bits, symmetric, with group_size 32, 64, 128 or -1; or remove require.vllm."},
+    {"E147", 2, "transformers cannot load this folder.",
+     "It reads compressed-tensors folders by way of that library, whose version 0.20.1 does not "
+     "load "
+     "zero points, and the experts of a layer as one tensor.",
+     "Use sym: true and one width for all experts of a layer, or remove require.transformers."},
 
     // the job file: patterns
     {"E151", 2, "A rule matches nothing.",
@@ -170,7 +175,8 @@ constexpr ErrorEntry kErrors[] = {
      "Keep it next to the program or in ../lib/calque, or use a model with a tokenizer.json."},
     {"E169", 3, "The model is already quantized.",
      "Rounding it again adds a second loss, and results would be compared with the wrong original.",
-     "Start from the original (F32, F16 or BF16), or set model.allow_requantize: true."},
+     "Start from the original (F32, F16 or BF16). A GGUF file is read with model.allow_requantize: "
+     "true; a folder can be written as plain weights by calque dequantize."},
     {"E170", 3, "A file of weights, or of statistics of weights, is damaged.",
      "Its header, or the index beside it, contradicts itself or the file's length. An interrupted "
      "download, or a git-lfs pointer in the place of the file, looks like this.",

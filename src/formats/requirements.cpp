@@ -230,6 +230,30 @@ void check_experts(const model::FamilySpec& family, const ExportRequest& request
                  "activation-ordered groups. Write desc_act: false.");
 }
 
+// transformers reads compressed-tensors folders by way of that library, and the experts of a layer
+// as one tensor.
+void check_transformers(const model::FamilySpec& family, const ExportRequest& request,
+                        const PlannedGrids& grids, Refusals& refusals) {
+  if (request.format != "compressed-tensors") return;
+  ModuleRefusals together(refusals);
+  for (const model::BlockSpec& block : family.blocks) {
+    std::set<int> expert_bits;
+    for (const model::SiteSpec& site : block.sites)
+      for (const model::LinearSpec& linear : site.readers) {
+        const quant::Grid* grid = grids.of(linear);
+        if (site.expert >= 0) expert_bits.insert(grid == nullptr ? 0 : grid->bits);
+        if (grid != nullptr && !is_symmetric(*grid))
+          together.add("E147", "'require.transformers: true' is not possible: ",
+                       fmt::format(" would have zero points. {}", kZeroPointsInTransformers),
+                       linear);
+      }
+    if (expert_bits.size() > 1)
+      refusals.add("E147", fmt::format("'require.transformers: true' is not possible: the experts "
+                                       "of layer {} differ in bits. {}",
+                                       block.layer, kExpertsInTransformers));
+  }
+}
+
 // ---- Shapes on the ranks of tensor parallelism
 
 // Marlin's tiles are 64 columns by 128 inputs, or the other way round. Newer versions of vLLM pad
@@ -470,6 +494,8 @@ void check_requirements(const model::FamilySpec& family, const ExportRequest& re
     return;
   }
   const PlannedGrids grids(tensors);
+  if (request.require.transformers) check_transformers(family, request, grids, refusals);
+  if (!request.require.wants_vllm()) return;
   check_settings(family, request, grids, refusals);
   check_fused_parts(family, grids, refusals);
   check_experts(family, request, grids, refusals);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calque/formats/plan.h"
@@ -11,9 +12,18 @@ namespace calque::formats {
 
 // Refuses a plan that a required runtime could not load: E141 tensor parallel sizes, E142 parts
 // that a runtime fuses, E143 shapes of its kernels, E144 experts, E145 no guarantee for this
-// format, E146 widths and groups that it does not load in this format.
+// format, E146 widths and groups that it does not load in this format, E147 what transformers does
+// not load.
 void check_requirements(const model::FamilySpec& family, const ExportRequest& request,
                         const std::vector<TensorPlan>& tensors, Refusals& refusals);
+
+// Limits of transformers with compressed-tensors folders.
+inline constexpr std::string_view kZeroPointsInTransformers =
+    "compressed-tensors 0.20.1 expects zero points unpacked when transformers loads a folder; "
+    "version 0.17 loads them. Write sym: true, or install that version.";
+inline constexpr std::string_view kExpertsInTransformers =
+    "transformers 5 loads the experts of a layer as one tensor. Give all of them one rule "
+    "('*.experts.*').";
 
 // A remark on common tensor parallel sizes that the shapes do not allow; "" if all are allowed, or
 // if even a single rank has problems.

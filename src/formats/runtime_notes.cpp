@@ -1,10 +1,37 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
 #include <set>
+#include <string_view>
 
 #include "formats/packed_format.h"
+#include "formats/requirements.h"
 
 namespace calque::formats {
+
+namespace {
+
+// The experts of each layer by their bits, 0: not quantized.
+bool has_mixed_experts(const ExportPlan& plan) {
+  constexpr std::string_view kExperts = ".experts.";
+  std::map<std::string, std::set<int>> bits_of_layer;
+  for (const TensorPlan& tensor : plan.tensors) {
+    const std::size_t at = tensor.tensor.name.find(kExperts);
+    if (at != std::string::npos)
+      bits_of_layer[tensor.tensor.name.substr(0, at)].insert(tensor.grid ? tensor.grid->bits : 0);
+  }
+  return std::any_of(bits_of_layer.begin(), bits_of_layer.end(),
+                     [](const auto& layer) { return layer.second.size() > 1; });
+}
+
+std::string transformers_limit(const ExportPlan& plan, bool all_symmetric) {
+  if (plan.request.format != "compressed-tensors") return "";
+  if (!all_symmetric) return std::string(kZeroPointsInTransformers);
+  return has_mixed_experts(plan) ? std::string(kExpertsInTransformers) : "";
+}
+
+}  // namespace
 
 std::string runtime_limit(const ExportPlan& plan) {
   const PackedFormat* packed = format_of(plan.request).packed;
@@ -16,7 +43,9 @@ std::string runtime_limit(const ExportPlan& plan) {
     bits.insert(tensor.grid->bits);
     if (tensor.grid->offset_kind != OffsetKind::kMiddleCode) all_symmetric = false;
   }
-  return packed->runtime_limit({bits.begin(), bits.end()}, all_symmetric);
+  const std::string limit = packed->runtime_limit({bits.begin(), bits.end()}, all_symmetric);
+  const std::string other = transformers_limit(plan, all_symmetric);
+  return limit + (limit.empty() || other.empty() ? "" : " ") + other;
 }
 
 std::string runtime_notes(const ExportPlan& plan) {

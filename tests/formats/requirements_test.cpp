@@ -13,15 +13,16 @@
 namespace calque::formats {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
 model::FamilySpec family(const std::string& architecture, const std::string& sizes) {
-  return model::family_of(model::parse_config(
-      fmt::format(R"({{"architectures": ["{}"], "model_type": "any", "hidden_act": "silu",
+  return model::family_of(
+      model::parse_config(fmt::format(R"({{"architectures": ["{}"], "hidden_act": "silu",
           "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, {}}})",
-                  architecture, sizes),
-      "sizes"));
+                                      architecture, sizes),
+                          "sizes"));
 }
 
 model::FamilySpec llama3_8b() {
@@ -86,6 +87,29 @@ TEST(Requirements, LetLlama3At8BThroughInEveryContainer) {
     EXPECT_EQ(refusal(llama3_8b(), request(format, {1, 2, 4, 8}), all(grid())), "") << format;
   EXPECT_EQ(refusal(llama3_8b(), request("awq", {1, 2, 4, 8}), all(grid(4, 128, false))), "");
   EXPECT_EQ(refusal(llama3_8b(), request("gptq", {8}), all(grid(8, -1))), "");
+}
+
+TEST(Requirements, KnowWhatTransformersDoesNotLoad) {
+  ExportRequest transformers;
+  transformers.format = "compressed-tensors";
+  transformers.require.transformers = true;
+  EXPECT_EQ(refusal(qwen2_72b(), transformers, all(grid(4, 96))), "");  // nothing of vLLM
+  EXPECT_THAT(refusal(llama3_8b(), transformers, all(grid(4, 128, false))),
+              AllOf(HasSubstr("[E147]"), HasSubstr("compressed-tensors 0.20.1"),
+                    HasSubstr("model.layers.*")));
+  const model::FamilySpec mixtral =
+      family("MixtralForCausalLM",
+             R"("hidden_size": 256, "num_hidden_layers": 1, "intermediate_size": 512,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 320,
+                "num_local_experts": 2, "num_experts_per_tok": 1)");
+  const GridOf mixed = [](const model::LinearSpec& linear) {
+    return std::optional(grid(linear.name.ends_with("w2") ? 8 : 4));
+  };
+  EXPECT_THAT(refusal(mixtral, transformers, mixed),
+              HasSubstr("[E147] 'require.transformers: true' is not possible: the experts of layer "
+                        "0 differ in bits"));
+  transformers.format = "gptq";
+  EXPECT_EQ(refusal(llama3_8b(), transformers, all(grid(4, 128, false))), "");
 }
 
 TEST(Requirements, AskForNothingUnlessSet) {

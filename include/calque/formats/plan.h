@@ -42,7 +42,9 @@ struct QuantizationRequest {
 struct Requirements {
   bool vllm = false;
   std::vector<Index> tensor_parallel;  // sizes, each must work; 1 always counts when vllm is set
-  bool any() const { return vllm || !tensor_parallel.empty(); }
+  bool transformers = false;
+  bool wants_vllm() const { return vllm || !tensor_parallel.empty(); }
+  bool any() const { return transformers || wants_vllm(); }
   bool operator==(const Requirements&) const = default;
 };
 
