@@ -87,7 +87,8 @@ Section calibration_section() {
       key("parse_special", boolean(), &S::packing, &text::PackingOptions::parse_special,
           "Treat text that spells a special token as that token."),
       key("tokens", or_empty(path()), &S::tokens,
-          "File of token ids (`.safetensors`), instead of `sources`."),
+          "File of token ids (`.safetensors`), instead of `sources`. Its `attention_mask` marks "
+          "padding."),
       key("save_imatrix", or_empty(path()), &S::save_imatrix,
           "Output file for the measured importance matrix, for llama.cpp (`*.dat`: its older "
           "format, else GGUF). With `propagate_error` it describes the partly quantized model; "
@@ -205,7 +206,8 @@ Section evaluate_texts_section() {
           "extension."),
       key("text", or_empty(path()), &S::text, "Text file, read as one document."),
       key("tokens", or_empty(path()), &S::tokens,
-          "File of token ids (`.safetensors`), instead of `text`."),
+          "File of token ids (`.safetensors`), instead of `text`. Its `attention_mask` marks "
+          "padding."),
       key("windows", or_null(integer(0)), &S::windows,
           "Number of windows of this text; null: `evaluate.windows`."),
   };

@@ -185,6 +185,12 @@ constexpr ErrorEntry kErrors[] = {
      "Use one of the names in the message; 'calque inspect --tensors' lists all."},
     {"E172", 2, "The output folder is the artifact itself.", "",
      "Choose another folder for --out."},
+    {"E173", 3, "A file of the model's folder is not there.",
+     "A link leads nowhere, or a git-lfs pointer stands in place of the file: the download was not "
+     "completed.",
+     "Download the file, or run 'git lfs pull' in the folder."},
+    {"E174", 3, "A quantized model is damaged, or its settings and tensors contradict each other.",
+     "", "Write or download it again; the message names the tensor and both values."},
 
     // sweeps
     {"E181", 2, "A key or value occurs twice in the sweep file.", "",
@@ -240,6 +246,10 @@ constexpr ErrorEntry kErrors[] = {
      "A tokenizer that is only almost right gives other ids, and every measurement on them would "
      "be wrong. So calque does not guess.",
      "Instead of text, give token ids made with the model's own tokenizer (.safetensors)."},
+    {"E213", 3, "The tokenizer's files are missing, damaged, or contradict each other.",
+     "Several files of a folder speak of the same tokens; src/text/README.md says which one is "
+     "read.",
+     "Copy all tokenizer files from one version of the model."},
 
     {"E212", 3, "A text file cannot be read.",
      "It is damaged (a truncated .gz or .zst, a line that is no JSON), lacks the key that holds "

@@ -102,7 +102,7 @@ const io::TensorRef& shape_tensor(const io::SafetensorsCheckpoint& checkpoint,
   const bool good =
       tensor != nullptr && tensor->dtype == DType::kI64 && tensor->shape == std::vector<Index>{2};
   if (!good)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("module '{}' is quantized, but '{}' is missing or not a pair of I64",
                             module, name));
   return *tensor;
@@ -130,7 +130,7 @@ void check_shapes(const Parts& parts, const PackedSettings& settings) {
   const Index most = parts.packed->shape[1] * 32 / settings.bits;
   if (parts.N != parts.packed->shape[0] || parts.K < 0 || parts.K > most)
     throw Error(
-        ErrorKind::kInput, "",
+        ErrorKind::kInput, "E174",
         fmt::format("tensor '{}' says [{}, {}], but '{}' of shape {} holds {} rows of at "
                     "most {} codes of {} bits",
                     parts.shape->name, parts.N, parts.K, parts.packed->name,
@@ -167,7 +167,7 @@ quant::QuantizedMatrix unpack(const Parts& parts, const PackedSettings& settings
 PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
                   const PackedSettings& stated) {
   if (checkpoint.find(module + ".weight_g_idx") != nullptr)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("module '{}' has activation-ordered groups ('{}.weight_g_idx'), which "
                             "calque does not read in compressed-tensors folders",
                             module, module));

@@ -30,13 +30,13 @@ std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkp
     if (!tensor.name.ends_with(format.marker)) continue;
     const std::string module = tensor.name.substr(0, tensor.name.size() - format.marker.size());
     if (checkpoint.find(module + ".weight") != nullptr)
-      throw Error(ErrorKind::kInput, "",
+      throw Error(ErrorKind::kInput, "E174",
                   fmt::format("module '{}' is stored twice: as '{}' and as '{}.weight'", module,
                               tensor.name, module));
     modules.push_back(format.open(checkpoint, module, settings));
   }
   if (modules.empty())
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("{} declares quantized modules, but no tensor is named '*{}'",
                             settings.where, format.marker));
   return modules;
@@ -120,6 +120,7 @@ class FolderReader : public ArtifactReader {
 }  // namespace
 
 std::unique_ptr<ArtifactReader> open_folder(const std::filesystem::path& folder) {
+  refuse_unknown_method(folder);
   return std::make_unique<FolderReader>(folder);
 }
 

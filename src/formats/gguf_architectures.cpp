@@ -121,7 +121,7 @@ void check_width(const std::string& arch, const model::ModelConfig& config, Reas
 }  // namespace
 
 void refuse_gguf(const io::GgufFile& file, const std::string& reason) {
-  throw Error(ErrorKind::kInput, "", file.path().string() + ": " + reason);
+  throw Error(ErrorKind::kInput, "E174", file.path().string() + ": " + reason);
 }
 
 const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file) {

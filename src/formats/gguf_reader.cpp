@@ -58,11 +58,11 @@ std::span<const std::byte> slab_of(const io::GgufTensor& stored, const model::Te
 Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index experts) {
   const io::GgufTensor* stored = file.find_tensor(spec.gguf_name);
   if (stored == nullptr)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("{}: tensor '{}' is missing", file.path().string(), spec.gguf_name));
   const std::vector<std::uint64_t> wanted = stored_ne(spec, experts);
   if (without_trailing_ones(stored->ne) != wanted)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("{}: tensor '{}' has shape {}, but the metadata requires {}",
                             file.path().string(), spec.gguf_name, shape_text(shape_of(*stored)),
                             shape_text({wanted.rbegin(), wanted.rend()})));
@@ -103,7 +103,7 @@ void require_finite(const Entry& entry, std::span<const std::byte> bytes) {
   const ggml::TypeInfo& info = ggml::info_of(entry.stored->type);
   if (info.block_columns == 1) return;
   const std::string fault = ggml::first_fault(info.type, bytes, entry.stored->ne[0]);
-  if (!fault.empty()) throw Error(ErrorKind::kInput, "", fault + ": the file is damaged");
+  if (!fault.empty()) throw Error(ErrorKind::kInput, "E174", fault + ": the file is damaged");
 }
 
 // Rows as stored, for a type that is not a grid of codes.
@@ -200,7 +200,7 @@ class GgufReader : public ArtifactReader {
   const Entry& at(std::string_view tensor_name) const {
     const auto found = entries_.find(tensor_name);
     if (found == entries_.end())
-      throw Error(ErrorKind::kInput, "",
+      throw Error(ErrorKind::kInput, "E174",
                   fmt::format("{}: no tensor '{}'", file_.path().string(), tensor_name));
     return found->second;
   }

@@ -119,7 +119,7 @@ const io::TensorRef* find_g_idx(const io::SafetensorsCheckpoint& checkpoint,
   const io::TensorRef* g_idx = checkpoint.find(module + ".g_idx");
   if (g_idx == nullptr || g_idx->element_count() == 0) return nullptr;
   if (g_idx->dtype != DType::kI32 || g_idx->shape.size() != 1)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("tensor '{}' is {} {}, expected a vector of I32", g_idx->name,
                             name_of(g_idx->dtype), g_idx->shape_text()));
   return g_idx;
@@ -162,7 +162,7 @@ std::vector<std::int32_t> groups_of(const Parts& parts, const PackedSettings& se
   std::memcpy(stored.data(), parts.g_idx->bytes.data(), parts.g_idx->bytes.size());
   for (std::size_t k = 0; k < stored.size(); ++k)
     if (stored[k] < 0 || stored[k] >= groups)
-      throw Error(ErrorKind::kInput, "",
+      throw Error(ErrorKind::kInput, "E174",
                   fmt::format("tensor '{}' puts input {} into group {}, but there are {} groups",
                               parts.g_idx->name, k, stored[k], groups));
   // Some tools leave zeros if no activation order was used.

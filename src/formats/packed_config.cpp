@@ -73,6 +73,11 @@ std::string known_methods() {
                      methods.back());
 }
 
+[[noreturn]] void refuse_method(const std::string& where, const std::string& method) {
+  refuse_config(where, fmt::format("quant_method '{}' cannot be read; calque reads {}", method,
+                                   known_methods()));
+}
+
 // AutoGPTQ's files do not name the method.
 constexpr const char* kUnnamed = "gptq";
 
@@ -108,7 +113,7 @@ const Json* find_any(const Json& object, KeyNames names) {
 }
 
 void refuse_config(const std::string& where, const std::string& reason) {
-  throw Error(ErrorKind::kInput, "", where + ": " + reason);
+  throw Error(ErrorKind::kInput, "E174", where + ": " + reason);
 }
 
 std::string text_of(const Json& object, KeyNames names, const std::string& where,
@@ -161,6 +166,15 @@ void read_dynamic_rules(const Json& json, PackedSettings& settings) {
   if (some_differ) settings.sym.reset();
 }
 
+void refuse_unknown_method(const std::filesystem::path& folder) {
+  const std::optional<Json> json = parse(folder / "config.json");
+  const Json* nested = json ? find_any(*json, {"quantization_config"}) : nullptr;
+  if (nested == nullptr || !nested->is_object()) return;
+  const std::string where = (folder / "config.json").string() + ", quantization_config";
+  const std::string method = text_of(*nested, kMethod, where, kUnnamed);
+  if (packed_format_named(method) == nullptr) refuse_method(where, method);
+}
+
 std::optional<PackedSettings> packed_settings(const std::filesystem::path& folder,
                                               const io::SafetensorsCheckpoint& checkpoint) {
   // Every loader reads config.json; the other files exist only for older tools.
@@ -181,8 +195,7 @@ std::optional<PackedSettings> packed_settings(const std::filesystem::path& folde
       text_of(*json, kMethod, where, has_gptq_tensors(checkpoint) ? kUnnamed : "");
   if (const Format* format = packed_format_named(method))
     return format->packed->read_config(*json, where);
-  refuse_config(where, fmt::format("quant_method '{}' cannot be read; calque reads {}", method,
-                                   known_methods()));
+  refuse_method(where, method);
 }
 
 std::string text_in(const Json& object, KeyNames names) {

@@ -14,6 +14,10 @@ namespace calque::formats {
 // A folder's quantization_config is read in two ways: for use, an unknown value is an
 // Error(kInput); for verification, it is a fault, and reading continues.
 
+// Error(kInput) if config.json names a quantization that calque does not read. Looked at before the
+// weights, whose dtypes may be of that quantization.
+void refuse_unknown_method(const std::filesystem::path& folder);
+
 // Settings of the folder; nullopt for a plain checkpoint. Error(kInput) for a method, layout or
 // width that calque does not read.
 std::optional<PackedSettings> packed_settings(const std::filesystem::path& folder,

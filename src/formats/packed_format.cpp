@@ -101,7 +101,7 @@ int width_of(const PackedSettings& settings, const std::string& module, Index wo
   const bool plausible = count > 0 && count <= 32 * words;  // a stated count is not trusted
   for (const int bits : {settings.bits, 4, 8, 3, 2})
     if (plausible && packed_words(count, bits) == words) return bits;
-  throw Error(ErrorKind::kInput, "",
+  throw Error(ErrorKind::kInput, "E174",
               fmt::format("module '{}': {} words for {} codes match none of 2, 3, 4 and 8 bits ({} "
                           "has settings for single modules)",
                           module, words, count, settings.where));
@@ -114,7 +114,7 @@ PackedSettings settings_of_module(const PackedSettings& settings, const std::str
   own.bits = width_of(settings, module, words, count);
   if (group_count(K, settings.group_size) == groups) return own;
   if (groups == 0 || K % groups != 0)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("module '{}': {} groups of equal size do not make up {} inputs ({} has "
                             "settings for single modules)",
                             module, groups, K, settings.where));
@@ -128,11 +128,11 @@ const io::TensorRef& part_of(const io::SafetensorsCheckpoint& checkpoint, const 
   const io::TensorRef* tensor = checkpoint.find(name);
   if (tensor == nullptr)
     throw Error(
-        ErrorKind::kInput, "",
+        ErrorKind::kInput, "E174",
         fmt::format("module '{}' is quantized, but its tensor '{}' is missing", module, name));
   if (std::find(dtypes.begin(), dtypes.end(), tensor->dtype) == dtypes.end() ||
       tensor->shape.size() != 2 || tensor->element_count() == 0)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E174",
                 fmt::format("tensor '{}' is {} {}, expected a matrix of {}", name,
                             name_of(tensor->dtype), tensor->shape_text(), names_of(dtypes)));
   return *tensor;
@@ -141,7 +141,7 @@ const io::TensorRef& part_of(const io::SafetensorsCheckpoint& checkpoint, const 
 void require_shape(const io::TensorRef& tensor, const std::vector<Index>& shape,
                    const std::string& reason) {
   if (tensor.shape == shape) return;
-  throw Error(ErrorKind::kInput, "",
+  throw Error(ErrorKind::kInput, "E174",
               fmt::format("tensor '{}' has shape {}, expected {}: {}", tensor.name,
                           tensor.shape_text(), shape_text(shape), reason));
 }
@@ -177,7 +177,7 @@ Matrix<float> scales_of(const io::TensorRef& tensor) {
   for (Index r = 0; r < scales.rows(); ++r)
     for (Index c = 0; c < scales.cols(); ++c)
       if (!std::isfinite(scales(r, c)))
-        throw Error(ErrorKind::kInput, "",
+        throw Error(ErrorKind::kInput, "E174",
                     fmt::format("tensor '{}' holds {} at [{}, {}]: the file is damaged",
                                 tensor.name, scales(r, c), r, c));
   return scales;

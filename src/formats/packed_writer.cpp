@@ -37,7 +37,7 @@ Json config_with(const std::filesystem::path& model_folder, const model::ModelCo
   const std::filesystem::path path = model_folder / "config.json";
   Json config = io::parse_json_if_valid(io::read_file(path)).value_or(Json());
   if (!config.is_object())
-    throw Error(ErrorKind::kInput, "", fmt::format("{}: no JSON object", path.string()));
+    throw Error(ErrorKind::kInput, "E174", fmt::format("{}: no JSON object", path.string()));
   if (!model.tie_word_embeddings && model::ties_head(config)) config["tie_word_embeddings"] = false;
   config["quantization_config"] = quantization;
   return config;

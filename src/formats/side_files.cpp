@@ -46,7 +46,7 @@ std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
        at.increment(failure))
     entries.push_back(*at);
   if (failure)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E173",
                 folder.string() + ": cannot list the folder: " + failure.message());
   return entries;
 }

@@ -10,6 +10,7 @@
 #include "calque/core/names.h"
 #include "calque/core/quote.h"
 #include "calque/formats/side_files.h"
+#include "calque/io/file.h"
 #include "calque/io/json.h"
 #include "calque/model/tied_head.h"
 #include "formats/open.h"
@@ -180,6 +181,23 @@ void refuse_quantized(const std::filesystem::path& folder, std::vector<std::stri
       fmt::format("{}{}: the weights are not quantized, so this is not read", where, named));
 }
 
+// The single file takes precedence over an index, as in transformers.
+void remark_unread_index(const std::filesystem::path& folder, model::ModelConfig& config) {
+  constexpr const char* kIndex = "model.safetensors.index.json";
+  constexpr const char* kSingle = "model.safetensors";
+  if (!std::filesystem::exists(folder / kSingle) || !std::filesystem::exists(folder / kIndex))
+    return;
+  const io::Json index =
+      io::parse_json_if_valid(io::read_file(folder / kIndex)).value_or(io::Json());
+  const io::Json* files = index.find("weight_map");
+  if (files != nullptr && files->is_object() &&
+      std::all_of(files->members().begin(), files->members().end(),
+                  [](const io::Json::Member& member) { return member.value == io::Json(kSingle); }))
+    return;
+  config.remarks.push_back(fmt::format(
+      "{} is read, as in transformers, and {}, which names other files, is not", kSingle, kIndex));
+}
+
 OpenedModel open_folder_model(const std::filesystem::path& folder) {
   std::vector<std::string> remarks;
   if (std::filesystem::exists(folder / "config.json")) refuse_quantized(folder, remarks);
@@ -187,6 +205,7 @@ OpenedModel open_folder_model(const std::filesystem::path& folder) {
   auto source = std::make_unique<model::CheckpointSource>(folder);
   model::settle_tied_head(*source, config);
   remark_dtype(*source, config);
+  remark_unread_index(folder, config);
   config.remarks.insert(config.remarks.end(), remarks.begin(), remarks.end());
   return {std::move(source), std::move(config), {}, side_files(folder).left_out};
 }

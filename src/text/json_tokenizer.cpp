@@ -211,7 +211,7 @@ std::vector<AddedToken> read_added_tokens(const JsonNode& root, const Bpe& model
 }
 
 std::unique_ptr<Tokenizer> make_json_tokenizer(const io::Json& document, const std::string& name) {
-  return std::make_unique<JsonTokenizer>(JsonNode(document, name), name);
+  return std::make_unique<JsonTokenizer>(JsonNode(document, name, "E213"), name);
 }
 
 std::unique_ptr<Tokenizer> load_json_tokenizer(const std::filesystem::path& file) {

@@ -62,7 +62,7 @@ class Message {
   }
 
   [[noreturn]] void refuse(const std::string& what) const {
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E213",
                 fmt::format("not a SentencePiece model: {} at byte {}", what, base_ + at_));
   }
 

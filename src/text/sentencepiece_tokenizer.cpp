@@ -198,7 +198,7 @@ std::unique_ptr<Tokenizer> load_sentencepiece_tokenizer(const std::filesystem::p
   const std::vector<AddedToken> added = read_side_tokens(folder, model);
   const io::Json config = tokenizer_settings(folder);
   SentencePieceConventions conventions =
-      read_conventions(JsonNode(config, "tokenizer_config.json"), model, added);
+      read_conventions(JsonNode(config, "tokenizer_config.json", "E213"), model, added);
   return with_context((folder / "tokenizer.model").string(), [&] {
     return make_sentencepiece_tokenizer(model, added, std::move(conventions), "tokenizer.model");
   });

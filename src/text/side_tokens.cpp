@@ -63,7 +63,7 @@ void put(AddedToken token, const char* file, TokensById& tokens) {
   const std::int32_t id = token.id;
   const auto [place, fresh] = tokens.emplace(id, Found{token, file});
   if (fresh || place->second.token.content == token.content) return;
-  throw Error(ErrorKind::kInput, "",
+  throw Error(ErrorKind::kInput, "E213",
               fmt::format("token {} is {} in {} and {} in {}; make them agree", id,
                           quote_name(place->second.token.content), place->second.file,
                           quote_name(token.content), file));
@@ -78,7 +78,7 @@ void read_decoder(const JsonNode& settings, TokensById& tokens) {
 }
 
 void read_tokenizer_json(const Json& document, TokensById& tokens) {
-  const JsonNode root(document, "tokenizer.json");
+  const JsonNode root(document, "tokenizer.json", "E213");
   if (!root.has("added_tokens")) return;
   const JsonNode list = root.at("added_tokens");
   for (std::size_t i = 0; i < list.size(); ++i)
@@ -88,7 +88,7 @@ void read_tokenizer_json(const Json& document, TokensById& tokens) {
 // {"token": id}: the older form, without flags.
 void read_plain_list(const fs::path& folder, TokensById& tokens) {
   const Json list = io::read_json_if_present(folder / "added_tokens.json");
-  JsonNode(list, "added_tokens.json")
+  JsonNode(list, "added_tokens.json", "E213")
       .for_each_member([&](const std::string& content, const JsonNode& value) {
         const auto id = static_cast<std::int32_t>(value.integer(0, kMaxTokenId));
         put({.id = id, .content = content}, "added_tokens.json", tokens);
@@ -111,7 +111,7 @@ void mark_special(const std::string& content, const ModelTokenId& id_in_model, T
 TokensById all_tokens(const fs::path& folder, const Json& tokenizer_json,
                       const ModelTokenId& id_in_model) {
   const Json settings = tokenizer_settings(folder);
-  const JsonNode root(settings, "tokenizer_config.json");
+  const JsonNode root(settings, "tokenizer_config.json", "E213");
   TokensById tokens;
   read_decoder(root, tokens);
   read_tokenizer_json(tokenizer_json, tokens);
@@ -150,9 +150,9 @@ Json tokenizer_settings(const fs::path& folder, std::vector<std::string>* remark
   constexpr const char* kMap = "special_tokens_map.json";
   Json settings = io::read_json_if_present(folder / kConfig);
   if (settings.is_null()) settings = Json::object();
-  JsonNode(settings, kConfig).expect_object();
+  JsonNode(settings, kConfig, "E213").expect_object();
   const Json map = io::read_json_if_present(folder / kMap);
-  JsonNode(map, kMap).expect_object();
+  JsonNode(map, kMap, "E213").expect_object();
   const bool listed = settings.contains(kDecoder);
   for (const Json::Member& member : map.members()) {
     const Json* before = settings.find(member.name);
@@ -195,8 +195,8 @@ std::vector<AddedToken> side_tokens(const fs::path& folder, const ModelTokenId& 
 
 Json with_side_tokens(Json document, const fs::path& folder) {
   const Json settings = tokenizer_settings(folder);
-  const StringMap<std::int32_t> ids =
-      ids_in_model(document, named_special_tokens(JsonNode(settings, "tokenizer_config.json")));
+  const StringMap<std::int32_t> ids = ids_in_model(
+      document, named_special_tokens(JsonNode(settings, "tokenizer_config.json", "E213")));
   const auto id_in_model = [&ids](const std::string& text) -> std::optional<std::int32_t> {
     const auto found = ids.find(text);
     if (found == ids.end()) return std::nullopt;
@@ -208,9 +208,9 @@ Json with_side_tokens(Json document, const fs::path& folder) {
     for (const Json& entry : given->elements()) {
       const auto found = tokens.find(static_cast<std::int32_t>(entry.at("id").integer()));
       Json same = entry;
-      if (found->second.token.special) same["special"] = true;
+      if (found != tokens.end() && found->second.token.special) same["special"] = true;
       list.push_back(std::move(same));
-      tokens.erase(found);
+      if (found != tokens.end()) tokens.erase(found);  // an entry may be there twice
     }
   for (const auto& [id, found] : tokens) list.push_back(entry_of(found.token));
   document["added_tokens"] = std::move(list);

@@ -17,7 +17,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model) {
   if (std::filesystem::exists(model / "tokenizer.json"))
     return load_json_tokenizer(model / "tokenizer.json");
   if (pieces) return load_sentencepiece_tokenizer(model);
-  throw Error(ErrorKind::kInput, "",
+  throw Error(ErrorKind::kInput, "E213",
               fmt::format("{}: has neither tokenizer.json nor tokenizer.model. Copy the tokenizer "
                           "files of the model there, or give token ids in place of text.",
                           model.string()));

@@ -65,7 +65,7 @@ std::string pad_token(std::size_t id) { return fmt::format("[PAD{}]", id); }
 void pad_vocabulary(Vocabulary& vocabulary, std::int64_t vocab_size, bool scored) {
   const std::size_t count = vocabulary.tokens.size();
   if (count > static_cast<std::size_t>(vocab_size))
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E213",
                 fmt::format("the tokenizer has {} tokens, but the embedding only {} rows; are the "
                             "tokenizer files those of this model?",
                             count, vocab_size));
@@ -227,7 +227,7 @@ Templates chat_templates(const std::filesystem::path& folder, const JsonNode& co
     return files;
   }
   const io::Json alone = io::read_json_if_present(folder / "chat_template.json");
-  const JsonNode node(alone, "chat_template.json");
+  const JsonNode node(alone, "chat_template.json", "E213");
   if (inside.empty() && node.has("chat_template")) add_templates(node.at("chat_template"), inside);
   return inside;
 }
@@ -261,14 +261,15 @@ void read_special_ids(const std::filesystem::path& folder, const AddedTokenId& i
   const io::Json settings = tokenizer_settings(folder, &vocabulary.remarks);
   const auto config = io::read_json_if_present(folder / "config.json");
   const auto generation = io::read_json_if_present(folder / "generation_config.json");
-  const JsonNode tokenizer_node(settings, "tokenizer_config.json");
-  const JsonNode config_node(config, "config.json");
+  const JsonNode tokenizer_node(settings, "tokenizer_config.json", "E213");
+  const JsonNode config_node(config, "config.json", "E213");
   Reader reader(vocab_size, !std::filesystem::exists(folder / "tokenizer.json"), vocabulary);
   reader.from_texts(tokenizer_node, id_of);
   reader.from_ids(config_node, "config.json", false);
   if (config_node.has("text_config"))
     reader.from_ids(config_node.at("text_config"), "config.json, text_config", false);
-  reader.from_ids(JsonNode(generation, "generation_config.json"), "generation_config.json", true);
+  reader.from_ids(JsonNode(generation, "generation_config.json", "E213"), "generation_config.json",
+                  true);
   reader.from_ids(config_node, "config.json", true);
   vocabulary.add_bos = flag(tokenizer_node, "add_bos_token");
   vocabulary.add_eos = flag(tokenizer_node, "add_eos_token");
@@ -322,7 +323,7 @@ void check_same_vocabulary(const SentencePieceModel& model, const std::filesyste
     const auto id = static_cast<std::size_t>(member.value.integer());
     if (id >= model.pieces.size() || model.pieces[id].text == member.name) continue;
     throw Error(
-        ErrorKind::kInput, "",
+        ErrorKind::kInput, "E213",
         fmt::format("{}: token {} is {} in tokenizer.model and {} in tokenizer.json; keep the "
                     "file that the model was trained with",
                     folder.string(), id, quote_name(model.pieces[id].text),
@@ -416,7 +417,7 @@ Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t voca
   } else if (std::filesystem::exists(json)) {
     vocabulary = json_vocabulary(model, vocab_size, pre_override.empty());
   } else {
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E213",
                 fmt::format("{}: has neither tokenizer.model nor tokenizer.json, and GGUF files "
                             "carry the tokenizer. Copy the tokenizer files of the model there.",
                             model.string()));

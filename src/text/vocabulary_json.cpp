@@ -143,6 +143,16 @@ std::optional<std::int32_t> find_id(const Vocabulary& vocabulary, const std::str
   return found->second;
 }
 
+// AutoTokenizer does not read the flag of tokenizer_config.json next to a tokenizer.json.
+void settle(const char* name, bool added, std::optional<bool>& flag, Vocabulary& vocabulary) {
+  if (flag && *flag != added)
+    vocabulary.remarks.push_back(
+        fmt::format("tokenizer_config.json: {} is {}, but tokenizer.json's post_processor adds {}: "
+                    "that is stored, as AutoTokenizer reads it",
+                    name, *flag, added ? "one" : "none"));
+  flag = added;
+}
+
 // Readers have their own defaults for these flags, so they are always written.
 void read_flags(const JsonNode& root, Vocabulary& vocabulary) {
   Surroundings around;
@@ -150,10 +160,10 @@ void read_flags(const JsonNode& root, Vocabulary& vocabulary) {
   if (around.prefix.size() == 1) vocabulary.special_ids.emplace("bos", around.prefix[0]);
   const auto bos = find_id(vocabulary, "bos");
   const auto eos = find_id(vocabulary, "eos");
-  if (!vocabulary.add_bos)
-    vocabulary.add_bos = bos && !around.prefix.empty() && around.prefix.front() == *bos;
-  if (!vocabulary.add_eos)
-    vocabulary.add_eos = eos && !around.suffix.empty() && around.suffix.back() == *eos;
+  settle("add_bos_token", bos && !around.prefix.empty() && around.prefix.front() == *bos,
+         vocabulary.add_bos, vocabulary);
+  settle("add_eos_token", eos && !around.suffix.empty() && around.suffix.back() == *eos,
+         vocabulary.add_eos, vocabulary);
 }
 
 }  // namespace
@@ -161,7 +171,7 @@ void read_flags(const JsonNode& root, Vocabulary& vocabulary) {
 Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t vocab_size,
                            bool decide_pre) {
   const io::Json document = with_side_tokens(io::read_json(folder / "tokenizer.json"), folder);
-  const JsonNode root(document, "tokenizer.json");
+  const JsonNode root(document, "tokenizer.json", "E213");
   const JsonVocabulary reader(root);
   Vocabulary vocabulary;
   vocabulary.kind =

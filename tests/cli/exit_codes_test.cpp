@@ -104,6 +104,18 @@ TEST_F(BadInput, AFullDiskBehindStdoutIsFour) {
 
 // 128 + the signal's number, as shells say it. The interrupted job has its staging folder on disk
 // by then: planning takes milliseconds, rounding half a minute.
+TEST_F(BadInput, TokenIdsBeyondTheVocabularyAreFoundByValidate) {
+  const std::string header = R"({"input_ids":{"dtype":"I32","shape":[1,2],"data_offsets":[0,8]}})";
+  std::string file(8, '\0');
+  file[0] = static_cast<char>(header.size());
+  write(folder_ / "ids.safetensors", file + header + std::string("\1\0\0\0\0\0\1\0", 8));
+  write(folder_ / "job.yaml", "version: 1\nmodel: {path: " + test::demo_model() +
+                                  "}\ncalibration: {tokens: ids.safetensors, n_samples: 1, seqlen: "
+                                  "2}\nexport: [{format: gptq, path: out}]\n");
+  expect_refused("validate " + path("job.yaml"), 3,
+                 "'input_ids' holds id 65536 at position 1, outside the vocabulary");
+}
+
 TEST_F(BadInput, ARefusedJobLeavesNoFolders) {
   write(folder_ / "job.yaml",
         "version: 1\nmodel: {path: " + (folder_ / "none").string() +

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <variant>
 
+#include "calque/formats/reader.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "formats/support.h"
@@ -195,6 +196,45 @@ TEST(OpenModel, OpensAFolder) {
   EXPECT_EQ(opened.weights->total_bytes(), model.source().total_bytes());
 }
 
+// ---- A configuration that ties the head, and a stored head that differs
+
+// A folder whose config.json says true in place of the model's false.
+class StoredHead : public ::testing::Test {
+ protected:
+  StoredHead() : model_(folder_ / "Tiny", {}) {
+    std::string config = io::read_file(model_.folder() / "config.json");
+    const std::string untied = "\"tie_word_embeddings\": false";
+    config.replace(config.find(untied), untied.size(), "\"tie_word_embeddings\": true");
+    io::write_file(model_.folder() / "config.json", config);
+  }
+  TempFolder folder_;
+  testing::TinyModel model_;
+};
+
+TEST_F(StoredHead, IsPartOfTheModel) {
+  const SourceModel source(model_.folder());
+  ASSERT_EQ(source.family.lm_head.size(), 1u);
+  EXPECT_THAT(source.family.config.remarks, ::testing::ElementsAre(HasSubstr("lm_head.weight")));
+  EXPECT_FALSE(open_artifact(model_.folder())->config().tie_word_embeddings);
+}
+
+TEST_F(StoredHead, IsWrittenWithAConfigurationThatSaysSo) {
+  const SourceModel source(model_.folder());
+  ExportRequest request;
+  request.format = "gptq";
+  request.path = folder_ / "out";
+  const ExportPlan plan =
+      plan_export(source.family, *source.weights, {.bits = 4, .group_size = 32}, request);
+  testing::write_random(plan, {.family = source.family,
+                               .source = *source.weights,
+                               .model_folder = model_.folder(),
+                               .vocabulary = nullptr,
+                               .provenance = {}});
+  EXPECT_THAT(io::read_file(folder_ / "out/config.json"),
+              HasSubstr("\"tie_word_embeddings\": false"));
+  EXPECT_TRUE(open_artifact(folder_ / "out")->has("lm_head.weight"));
+}
+
 // ---- Folders that are quantized already
 
 TEST(OpenModel, RefusesAQuantizedFolderWithTheWayOut) {
@@ -231,6 +271,19 @@ TEST(OpenModel, SaysThatTheDtypeIsAnother) {
   ASSERT_EQ(opened.config.remarks.size(), 1u);
   EXPECT_THAT(opened.config.remarks[0], HasSubstr("dtype float16, but the weights are stored in "
                                                   "bfloat16"));
+}
+
+TEST(OpenModel, SaysThatAnIndexIsNotRead) {
+  const TempFolder folder;
+  const testing::TinyModel model(folder / "Tiny", {});
+  const auto index = model.folder() / "model.safetensors.index.json";
+  io::write_file(index, R"({"weight_map": {"a": "model.safetensors"}})");
+  EXPECT_TRUE(open_model(model.folder()).config.remarks.empty());
+  for (const char* other : {R"({"weight_map": {"a": "model-00001-of-00002.safetensors"}})", "{"}) {
+    io::write_file(index, other);
+    EXPECT_THAT(open_model(model.folder()).config.remarks,
+                ::testing::ElementsAre(HasSubstr("model.safetensors.index.json")));
+  }
 }
 
 TEST(OpenModel, SaysThatPlainWeightsAreCalledQuantized) {

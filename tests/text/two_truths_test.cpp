@@ -172,6 +172,18 @@ TEST(TokenizerJson, NamesItsEndByAnyTokenOfItsVocabulary) {
   EXPECT_EQ(got.types.at(static_cast<std::size_t>(extra)), TokenType::kControl);
 }
 
+TEST(TokenizerJson, AddsWhatItsPostProcessorAdds) {
+  const Folder folder;
+  folder.copy_from(tokenizer_fixture("bytelevel_qwen2") / "tokenizer.json");  // adds nothing
+  folder.write("tokenizer_config.json",
+               R"({"bos_token": "<|endoftext|>", "add_bos_token": true, "add_eos_token": false})");
+  const Vocabulary got = load_vocabulary(folder.path(), 3002);
+  EXPECT_EQ(got.add_bos, false);
+  EXPECT_EQ(got.add_eos, false);
+  EXPECT_THAT(got.remarks, ElementsAre(HasSubstr("add_bos_token is true")));
+  EXPECT_THAT(load_tokenizer(folder.path())->prefix(), IsEmpty());
+}
+
 // ---- Chat templates
 
 class Templates : public ::testing::Test {
