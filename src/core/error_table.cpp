@@ -246,16 +246,15 @@ constexpr ErrorEntry kErrors[] = {
      "A tokenizer that is only almost right gives other ids, and every measurement on them would "
      "be wrong. So calque does not guess.",
      "Instead of text, give token ids made with the model's own tokenizer (.safetensors)."},
-    {"E213", 3, "The tokenizer's files are missing, damaged, or contradict each other.",
-     "Several files of a folder speak of the same tokens; src/text/README.md says which one is "
-     "read.",
-     "Copy all tokenizer files from one version of the model."},
-
     {"E212", 3, "A text file cannot be read.",
      "It is damaged (a truncated .gz or .zst, a line that is no JSON), lacks the key that holds "
      "the text, or is of a kind that is not text.",
      "Follow the message: download the file again, set text_column, or convert it to .txt or "
      ".jsonl."},
+    {"E213", 3, "The tokenizer's files are missing, damaged, or contradict each other.",
+     "Several files of a folder speak of the same tokens; src/text/README.md says which one is "
+     "read.",
+     "Copy all tokenizer files from one version of the model."},
 
     // evaluation
     {"E231", 2, "The reference and the artifact have different vocabularies.",
