@@ -6,6 +6,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/json.h"
+#include "calque/model/family.h"
 #include "support/paths.h"
 
 namespace calque::cli {
@@ -42,7 +43,7 @@ TEST(PlainConfig, RefusesWhatIsNotAnObject) {
 model::ModelConfig config_of(const std::string& architecture) {
   model::ModelConfig c;
   c.architecture = architecture;
-  c.model_type = "x";
+  c.model_type = std::string(model::find_family(architecture)->model_type);
   c.hidden_size = 96;
   c.intermediate_size = 160;
   c.num_layers = 3;
