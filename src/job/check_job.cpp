@@ -62,16 +62,6 @@ void check_window_fits(const Job& job, const model::ModelConfig& config) {
   if (job.evaluate) check_evaluation_of(*job.evaluate, config);
 }
 
-void check_distinct_paths(const std::vector<formats::ExportRequest>& exports) {
-  for (std::size_t i = 0; i < exports.size(); ++i)
-    for (std::size_t j = 0; j < i; ++j)
-      if (std::filesystem::absolute(exports[i].path).lexically_normal() ==
-          std::filesystem::absolute(exports[j].path).lexically_normal())
-        refuse("E208",
-               fmt::format("export {} and export {} both write '{}'; give each its own path", j + 1,
-                           i + 1, exports[i].path.string()));
-}
-
 void check_given_imatrix(const Job& job) {
   if (job.quantization.needs_text())
     refuse(
@@ -137,6 +127,16 @@ void check_target(const formats::ExportRequest& request) {
 }
 
 }  // namespace
+
+void check_distinct_paths(const std::vector<formats::ExportRequest>& exports) {
+  for (std::size_t i = 0; i < exports.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (std::filesystem::absolute(exports[i].path).lexically_normal() ==
+          std::filesystem::absolute(exports[j].path).lexically_normal())
+        refuse("E208",
+               fmt::format("export {} and export {} both write '{}'; give each its own path", j + 1,
+                           i + 1, exports[i].path.string()));
+}
 
 void check_job(const Job& job, const formats::SourceModel& source) {
   check_method(job.quantization, job.calibration);

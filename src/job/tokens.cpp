@@ -67,11 +67,20 @@ text::PackedTokens Tokens::evaluation(const EvaluationText& text, Index seqlen,
                                       std::optional<bool> add_bos,
                                       const model::ModelConfig& config) {
   const text::TokenIds first = prefix(text, add_bos, config);
-  return made_or_shared(evaluation_key(text, seqlen, first, model_), [&] {
+  const std::string key = evaluation_key(text, seqlen, first, model_);
+  if (auto prepared = prepared_.extract(key)) return std::move(prepared.mapped());
+  return made_or_shared(key, [&] {
     if (!text.tokens.empty())
       return text::load_tokens(text.tokens, seqlen, *text.windows, config.vocab_size, first);
     return text::consecutive_windows(text.text, tokenizer(), seqlen, *text.windows, first);
   });
+}
+
+void Tokens::prepare_evaluation(const EvaluationText& text, Index seqlen,
+                                std::optional<bool> add_bos, const model::ModelConfig& config) {
+  const text::TokenIds first = prefix(text, add_bos, config);
+  text::PackedTokens packed = evaluation(text, seqlen, add_bos, config);
+  prepared_.insert_or_assign(evaluation_key(text, seqlen, first, model_), std::move(packed));
 }
 
 text::TokenIds Tokens::prefix(const EvaluationText& text, std::optional<bool> add_bos,

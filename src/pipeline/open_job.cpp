@@ -92,6 +92,8 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
   job::Tokens tokens(job.model.path, options.sharing);
   if (job::reads_text(job)) tokens.tokenizer();
   tokens.check_given(job, source.family.config);
+  if (!job.calibration.sources.empty())
+    text::check_packing(tokens.tokenizer(), job.calibration.packing);
   std::vector<formats::ExportPlan> plans = plan_exports(job, source);
   const job::Machine machine = job::this_machine(job.runtime.threads);
   const job::StageDevices devices = job::choose_devices(job, plans, machine);

@@ -12,6 +12,7 @@
 #include "calque/formats/reader.h"
 #include "calque/io/file.h"
 #include "calque/io/scratch.h"
+#include "calque/job/check_job.h"
 #include "calque/job/passes.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/forecast_job.h"
@@ -112,8 +113,18 @@ class JobRun {
                             calibration_.seqlen(), fmt::join(report_.calibration.first_ids, " ")));
     }
     if (!job_.evaluate) opened_.tokens.close();
+    read_evaluation();
     if (opened_.importance && !opened_.importance->warning().empty())
       log_.warning(opened_.importance->warning());
+  }
+
+  // Before the passes, so that a text that is too short or damaged does not end a job at its end.
+  void read_evaluation() {
+    if (!job_.evaluate) return;
+    const TimedScope timed(report_.stages.tokenize);
+    for (const job::EvaluationText& text : job_.evaluate->named_texts())
+      opened_.tokens.prepare_evaluation(text, job_.evaluate->seqlen, job_.evaluate->add_bos,
+                                        opened_.source.family.config);
   }
 
   // One pass over the model for a set of exports with the same grids.
@@ -326,6 +337,7 @@ job::TokenSharing sharing_of(resume::SharedWork* shared) {
 record::Report run_job(const job::Job& job, record::Observer& observer, const RunOptions& options,
                        resume::SavedRun& saved) {
   const Stopwatch watch;
+  job::check_distinct_paths(job.exports);  // the folder would find them locked by this process
   resume::RunFolder folder(job, options.resume, options.settings, saved);
   if (options.shared) options.shared->start_job();
   const OpenedJob opened =

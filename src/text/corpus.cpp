@@ -177,18 +177,21 @@ struct Supply {
   }
 };
 
-void check_options(const std::vector<TextSource>& sources, const TokenIds& prefix,
-                   const PackingOptions& options) {
+TokenIds prefix_of(const Tokenizer& tokenizer, const PackingOptions& options) {
+  return options.add_bos ? tokenizer.prefix() : TokenIds{};
+}
+
+void check_options(const TokenIds& prefix, const PackingOptions& options) {
   const auto refuse = [](const std::string& message) {
-    throw Error(ErrorKind::kConfig, "", message);
+    throw Error(ErrorKind::kConfig, "E106", message);
   };
-  if (sources.empty()) refuse("no text sources are given");
   if (options.n_samples < 1)
     refuse(fmt::format("n_samples is {}, not at least 1", options.n_samples));
   const auto special = static_cast<std::int64_t>(prefix.size());
   if (options.seqlen <= special)
-    refuse(fmt::format("seqlen {} has no room for text after {} special tokens", options.seqlen,
-                       special));
+    refuse(
+        fmt::format("seqlen {} has no room for text after {} special token{}; set a larger seqlen",
+                    options.seqlen, special, special == 1 ? "" : "s"));
   // Rows are addressed by 64-bit offsets and held in memory.
   if (options.seqlen > (std::int64_t{1} << 40) / options.n_samples)
     refuse(fmt::format("n_samples {} x seqlen {} tokens are more than memory can hold",
@@ -290,10 +293,15 @@ std::int64_t TokenBlocks::token_count() const {
   return std::accumulate(lengths_B.begin(), lengths_B.end(), std::int64_t{0});
 }
 
+void check_packing(const Tokenizer& tokenizer, const PackingOptions& options) {
+  check_options(prefix_of(tokenizer, options), options);
+}
+
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
                          const PackingOptions& options) {
-  const TokenIds prefix = options.add_bos ? tokenizer.prefix() : TokenIds{};
-  check_options(sources, prefix, options);
+  const TokenIds prefix = prefix_of(tokenizer, options);
+  check_options(prefix, options);
+  if (sources.empty()) throw Error(ErrorKind::kConfig, "E203", "no text sources are given");
   Supply supply;
   supply.shares = row_shares(sources);
   for (const TextSource& source : sources) {

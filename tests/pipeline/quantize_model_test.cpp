@@ -15,6 +15,7 @@
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
+#include "calque/pipeline/open_job.h"
 #include "support/demo_job.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
@@ -166,6 +167,36 @@ TEST(QuantizeModel, RefusesTooLittleTextAndLeavesNothing) {
   EXPECT_THAT(message_of(job), ::testing::AllOf(HasSubstr("E201"), HasSubstr("100000 x 256"),
                                                 HasSubstr("n_samples")));
   EXPECT_TRUE(fs::is_empty(out.path()));
+}
+
+TEST(QuantizeModel, RefusesATextOfTheEvaluationThatIsTooShortBeforeWork) {
+  const TempFolder out;
+  job::Job job = small_job(out);
+  io::write_file(out / "short.txt", "Hello");
+  job.evaluate = job::EvaluationSettings{.texts = {{.text = out / "short.txt"}}};
+  EXPECT_THAT(message_of(job), ::testing::AllOf(HasSubstr("E201"), HasSubstr("short.txt")));
+  EXPECT_FALSE(fs::exists(out / "gptq"));
+}
+
+TEST(QuantizeModel, RefusesRowsThatOnlyHoldTheBosWhenItIsOpened) {
+  const TempFolder out;
+  job::Job job = small_job(out);
+  job.calibration.packing.seqlen = 1;
+  try {
+    open_job(job);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E106");
+    EXPECT_THAT(error.what(), HasSubstr("1 special token;"));
+  }
+}
+
+TEST(QuantizeModel, RefusesTwoExportsOfOnePathThatItWouldLockItself) {
+  const TempFolder out;
+  job::Job job = small_job(out);
+  job.run_dir = out / "run";
+  job.exports.push_back(job.exports.front());
+  EXPECT_THAT(message_of(job), HasSubstr("E208"));
 }
 
 TEST(QuantizeModel, RefusesAnExistingTargetBeforeWork) {

@@ -191,7 +191,7 @@ TEST(PackTokens, RefusesImpossibleSizes) {
   const auto a = source(folder.write("a.txt", "abcdefgh"));
   EXPECT_THAT(pack_error({a}, options(0, 4), ErrorKind::kConfig), HasSubstr("n_samples is 0"));
   EXPECT_THAT(pack_error({a}, options(1, 1), ErrorKind::kConfig),
-              HasSubstr("seqlen 1 has no room for text after 1 special tokens"));
+              HasSubstr("seqlen 1 has no room for text after 1 special token;"));
   EXPECT_THAT(pack_error({a}, options(INT64_MAX, INT64_MAX), ErrorKind::kConfig),
               HasSubstr("more than memory can hold"));
   EXPECT_THAT(pack_error({}, options(1, 4), ErrorKind::kConfig), HasSubstr("no text sources"));

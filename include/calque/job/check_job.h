@@ -9,6 +9,9 @@ namespace calque::job {
 // change; Error(kInput, "E202") is thrown for a missing file.
 void check_job(const Job& job, const formats::SourceModel& source);
 
+// Error(kConfig, "E208") if two exports write the same path.
+void check_distinct_paths(const std::vector<formats::ExportRequest>& exports);
+
 // Error(kConfig, "E209") if a path that the job writes exists and may not be replaced.
 void check_targets(const Job& job);
 

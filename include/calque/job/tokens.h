@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +39,9 @@ class Tokens {
   // The number of windows in `text` must be set. `config` belongs to the model of the tokenizer.
   text::PackedTokens evaluation(const EvaluationText& text, Index seqlen,
                                 std::optional<bool> add_bos, const model::ModelConfig& config);
+  // Does the work of the next call of `evaluation` with the same arguments.
+  void prepare_evaluation(const EvaluationText& text, Index seqlen, std::optional<bool> add_bos,
+                          const model::ModelConfig& config);
   // The tokens that windows of `text` begin with: those that the tokenizer puts first, or the BOS
   // of `config` where there are none or the text is token ids. Error(kConfig, "E246") where a BOS
   // is asked for and the model names none.
@@ -51,6 +55,7 @@ class Tokens {
   std::filesystem::path model_;
   TokenSharing sharing_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
+  std::map<std::string, text::PackedTokens> prepared_;  // by key
 };
 
 }  // namespace calque::job

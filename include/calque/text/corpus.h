@@ -76,6 +76,9 @@ struct PackedTokens {
   Manifest manifest;
 };
 
+// Error(kConfig, "E106") if rows of these sizes cannot be packed, whatever the text.
+void check_packing(const Tokenizer& tokenizer, const PackingOptions& options);
+
 // Tokenizes and packs. E201 states the rows that each source can give, and the n_samples that would
 // fit.
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
