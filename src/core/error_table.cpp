@@ -227,8 +227,10 @@ constexpr ErrorEntry kErrors[] = {
      "Calibration needs exactly n_samples x seqlen tokens; with fewer it would not be the one you "
      "asked for. The message gives the number of rows available.",
      "Add data, or set n_samples to the number in the message."},
-    {"E202", 3, "A file that the job names does not exist.",
-     "Paths are relative to the job file, not to the folder you are in.", "Correct the path."},
+    {"E202", 3, "A file does not exist, or cannot be read.",
+     "Paths in a job file are relative to it, not to the folder you are in. The message gives the "
+     "system's reason.",
+     "Correct the path or its permissions, or restore the file."},
     {"E203", 2, "The method needs calibration text.",
      "GPTQ and AWQ measure the inputs of each layer.",
      "Give calibration.sources or calibration.tokens, or use method: rtn."},

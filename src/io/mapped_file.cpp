@@ -15,7 +15,7 @@ namespace calque::io {
 namespace {
 
 [[noreturn]] void refuse(const std::filesystem::path& path, std::string_view reason) {
-  throw Error(ErrorKind::kInput, "", fmt::format("{}: cannot read: {}", path.string(), reason));
+  throw Error(ErrorKind::kInput, "E202", fmt::format("{}: cannot read: {}", path.string(), reason));
 }
 
 [[noreturn]] void refuse_errno(const std::filesystem::path& path) {

@@ -11,7 +11,7 @@ A job breaks a promise if
   - `validate`, `plan` and `run` disagree, and the reason is not one that only the values show;
   - a job is refused and leaves an export, or a job with a fault that must be seen is accepted;
   - an artifact is not accepted by `verify`, `inspect` and `eval`, or holds a value that is no number;
-  - files do not have the size that `plan` says;
+  - files do not have the size that `plan` says, or `verify` accepts a damaged one;
   - a second run, with other threads, or one that is killed and resumed, writes other bytes.
 A failure is made smaller: its choices are removed one by one while it stays. It is printed and kept with its files."""
 import argparse
@@ -152,6 +152,8 @@ class Hunter:
             self.check_imatrix(choices, case)
         if choices.rarely("dequantize", 0.2):
             self.check_dequantized(case)
+        if choices.rarely("damage", 0.4):
+            self.check_damaged(choices, case)
 
     def check_refused(self, case, validated, ran, before):
         if (ran.code, ran.error) != (validated.code, validated.error) and case.fault not in PLACES:
@@ -297,6 +299,37 @@ class Hunter:
         if result.code == 0 and artifacts.non_finite_in(case.folder / "plain"):
             raise Broken("a value that is no number is written by dequantize", str(result))
         self.counts["dequantized"] += 1
+
+
+    def check_damaged(self, choices, case):
+        """Damages a file of an artifact. `verify` must see what a checksum or a length shows; nothing may crash."""
+        path = case.exports[0]
+        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else artifacts.weight_files(path)
+        file = choices.pick("damaged_file", files)
+        how = choices.pick("damage_kind", ["cut", "flip", "header", "remove"])
+        data = bytearray(file.read_bytes())
+        if how == "cut":
+            data = data[:len(data) * choices.pick("damage_cut", [9, 5, 1, 0]) // 10]
+        elif how == "flip":
+            data[len(data) * choices.pick("damage_at", [9, 5, 1, 0]) // 10] ^= choices.pick("damage_bits", [1, 128, 255])
+        elif how == "header":
+            at = min(choices.pick("damage_byte", [20, 0, 4, 8, 12, 16, 30, 50, 100, 150, 200, 300]), len(data) - 1)
+            data[at] ^= choices.pick("damage_bits", [1, 128, 255])
+        if how == "remove":
+            file.unlink()
+        else:
+            file.write_bytes(bytes(data))
+        # The sums do not count themselves; README.md is for people to change.
+        summed = path.is_dir() and (path / "SHA256SUMS").exists() and file.name not in ("SHA256SUMS", "README.md")
+        artifact = path if path.is_dir() else file
+        verified = self.run(case.folder, "verify", artifact)
+        if verified.code == 0 and (summed or (how in ("cut", "remove") and file.suffix in (".gguf", ".safetensors"))):
+            raise Broken(f"verify accepts a damaged {file.suffix}: {how}", f"{file.name}\n{verified}\n{verified.out}")
+        self.run(case.folder, "inspect", artifact)
+        self.run(case.folder, "eval", artifact, "--reference", "model", "--tokens", "tokens.safetensors", "--seqlen", 8,
+                 "--windows", 1, "--progress", "none")
+        self.run(case.folder, "dequantize", artifact, "--out", "damaged-plain", "--overwrite")
+        self.counts["damaged"] += 1
 
 
 # ---- Many jobs

@@ -19,7 +19,7 @@ class Case:
         self.folder = folder
         folder.mkdir(parents=True)
         pick, rarely = choices.pick, choices.rarely
-        self.fault = pick("fault", ["none", *FAULTS], 0.45)
+        self.fault = pick("fault", ["none", *FAULTS], 0.4)
         self.tokenizer, files, size = texts.make_tokenizer(choices)
         vocab = size + pick("padded_vocab", [0, 5, 64], 0.3) if size else pick("vocab", [96, 64, 320, 257, 40, 1000])
         self.model = folder / "model"

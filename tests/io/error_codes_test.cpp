@@ -45,6 +45,12 @@ TEST(ErrorCodes, OfDamagedTextsAreE212) {
   }
 }
 
+TEST(ErrorCodes, OfPathsThatCannotBeReadAreE202) {
+  const TempFolder folder;
+  EXPECT_EQ(code_of([&] { read_file(folder / "nowhere"); }), "E202");
+  EXPECT_EQ(code_of([&] { MappedFile(folder.path()); }), "E202");
+}
+
 TEST(ErrorCodes, OfPathsThatCannotBeWrittenAreE303) {
   const TempFolder folder;
   write_file(folder / "file", "in the place of a folder");
