@@ -1,10 +1,12 @@
 #include "calque/core/error.h"
+#include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
 #include "fuzz/fuzz_input.h"
 #include "text/sentencepiece_model.h"
 
 // Any bytes either make a model of SentencePiece, no larger than the file, whose pieces are found
-// by their texts, or Error(kInput). The same holds for the vocabulary that a GGUF file would get.
+// by their texts, or Error(kInput). The same holds for the vocabulary that a GGUF file would get,
+// and for the tokenizer, which is SentencePiece's own library.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const calque::testing::FuzzFolder folder;
   const std::string_view bytes = calque::testing::text_of(data, size);
@@ -26,6 +28,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (id < 0 || id >= 1000) abort();
   } catch (const calque::Error& error) {
     if (error.kind() != calque::ErrorKind::kInput) abort();
+  }
+  try {
+    const auto tokenizer = calque::text::load_tokenizer(folder.path());
+    for (const char* text : {"", " The theatre, in \xC3\xA9t\xC3\xA9 <s> 12\n\xFF"})
+      for (const std::int32_t id : tokenizer->encode(text))
+        if (id < 0 || id >= tokenizer->vocab_size()) abort();
+  } catch (const calque::Error& error) {
+    if (error.kind() != calque::ErrorKind::kInput && error.code() != "E168") abort();
   }
   return 0;
 }

@@ -1,5 +1,8 @@
 #include <sentencepiece_processor.h>
 
+#include <exception>
+#include <memory>
+
 #include "text/sentencepiece/encoder.h"
 
 namespace calque::text {
@@ -7,10 +10,13 @@ namespace {
 
 class LibraryEncoder final : public SentencePieceEncoder {
  public:
-  // Returns an empty string on success, else the library's reason.
-  std::string load(const std::string& serialized) {
+  // Returns an empty string on success, else the library's reason. Its tables throw for pieces that
+  // they cannot hold, such as an empty one.
+  std::string load(const std::string& serialized) try {
     const auto status = processor_.LoadFromSerializedProto(serialized);
     return status.ok() ? "" : status.error_message();
+  } catch (const std::exception& error) {
+    return error.what();
   }
   std::vector<int> encode(std::string_view text) const override {
     return processor_.EncodeAsIds(text);
