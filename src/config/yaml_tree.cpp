@@ -59,6 +59,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnMapEnd() override { close(); }
 
+  int documents() const { return documents_; }
+
  private:
   struct Open {
     YamlNode node;
@@ -151,7 +153,9 @@ YamlNode parse_yaml(const std::string& text, int source, Diagnostics& diagnostic
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
-    while (parser.HandleNextDocument(builder)) {
+    // One document too many is enough: for some damaged files (an open bracket before a ':') yaml-cpp
+    // finds documents without end.
+    while (builder.documents() < 2 && parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
     const Mark mark =
