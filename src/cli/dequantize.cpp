@@ -7,6 +7,7 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
+#include "calque/formats/conversion.h"
 #include "calque/formats/reader.h"
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
@@ -53,10 +54,12 @@ void write_tensors(const formats::ArtifactReader& reader, const fs::path& folder
   io::SafetensorsWriter writer(folder, declarations(family, dtype));
   for (const model::TensorSpec& tensor : family.tensors()) {
     const Matrix<float> values = reader.load(tensor.name);
+    model::require_finite(tensor.name, values);
     check_size(values, tensor);
     const auto count = static_cast<std::size_t>(values.size());
     std::vector<std::byte> bytes(count * size_of(dtype));
     convert_from_float(values.data(), dtype, count, bytes.data());
+    formats::require_stored(tensor.name, values, dtype, bytes, "Use --dtype bfloat16 or float32");
     writer.write(tensor.name, bytes);
   }
   writer.finish();

@@ -351,6 +351,17 @@ constexpr ErrorEntry kErrors[] = {
      "are never active, extreme outliers, or too little text.",
      "Try more calibration text (n_samples), a larger damp_percent, or a rule with skip: true for "
      "the module; or allow fallbacks (quantization.fallback.max_modules), which the report lists."},
+    {"E402", 5, "A number is too large for the type that should store it.",
+     "F16, and the F16 scales of most block types and folders, end at 65504; beyond, a file would "
+     "hold infinities, or values cut off. The message has the number's place and the type's limit.",
+     "Store the matrix in a type that reaches further: BF16 or F32 (GGUF: tensor_types, "
+     "embedding_type, output_type), or leave it unquantized (folders: a rule with skip: true)."},
+    {"E403", 5, "The model's arithmetic gave infinities or numbers that are none.",
+     "Nothing that is measured after that means anything. The weights are damaged (an exponent bit "
+     "is enough), or the model overflows the precision that it runs in. The message names the "
+     "first block where it shows.",
+     "Check the weights ('calque inspect' shows each tensor's largest); in bfloat16 try float32 "
+     "(runtime.forward_dtype: float32)."},
 };
 
 }  // namespace

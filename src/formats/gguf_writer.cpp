@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 
 #include "calque/core/error.h"
+#include "calque/formats/conversion.h"
 #include "calque/formats/reader.h"
 #include "calque/io/json.h"
 #include "formats/gguf.h"
@@ -40,24 +40,16 @@ std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
   return result;
 }
 
-// The largest binary16 is 65504; a BF16 or F32 source may go beyond.
-void refuse_overflow(const std::string& tensor_name, const std::vector<float>& values) {
-  for (const float value : values)
-    if (std::isfinite(value) && !std::isfinite(rounded_to_half(value)))
-      throw Error(ErrorKind::kNumerical, "",
-                  fmt::format("tensor '{}' holds {}, beyond what F16 can store (65504). Use type "
-                              "BF16 or F32.",
-                              tensor_name, value));
-}
-
-std::vector<float> values_of(const model::SourceTensor& source, std::span<const std::byte> stored) {
+// The rows of a tensor; a vector is one row.
+Matrix<float> values_of(const model::SourceTensor& source, std::span<const std::byte> stored) {
   if (!is_floating(source.dtype))
     throw Error(ErrorKind::kInput, "",
                 fmt::format("tensor '{}' is {}: GGUF exports need a floating-point checkpoint",
                             source.name, name_of(source.dtype)));
-  const auto count = static_cast<std::size_t>(source.element_count());
-  std::vector<float> values(count);
-  convert_to_float(stored.data(), source.dtype, count, values.data());
+  const Index columns = source.shape.empty() ? 1 : source.shape.back();
+  const Index count = source.element_count();
+  auto values = Matrix<float>::uninitialized(columns == 0 ? 0 : count / columns, columns);
+  convert_to_float(stored.data(), source.dtype, static_cast<std::size_t>(count), values.data());
   return values;
 }
 
@@ -120,8 +112,10 @@ class GgufArtifactWriter : public ArtifactWriter {
     const auto write = [&](Index file_row, Index from, Index count) {
       const std::span bytes(rows.blocks().rows_NB.row(from),
                             static_cast<std::size_t>(count) * row_bytes);
-      file_.write_part(tensor.gguf_name, slab + static_cast<std::uint64_t>(file_row) * row_bytes,
-                       std::as_bytes(bytes));
+      with_context(tensor_name, [&] {
+        file_.write_part(tensor.gguf_name, slab + static_cast<std::uint64_t>(file_row) * row_bytes,
+                         std::as_bytes(bytes));
+      });
     };
     const std::vector<Index> order = order_of(tensor);
     if (order.empty()) return write(first_row, 0, rows.out_features());
@@ -133,8 +127,7 @@ class GgufArtifactWriter : public ArtifactWriter {
 
   void write_dense(const std::string& tensor_name, MatrixView<const float> values) override {
     const TensorPlan& planned = written_.accept_dense(tensor_name, values);
-    const Matrix<float> packed = Matrix<float>::copy_of(values);
-    store_values(planned, {packed.data(), packed.data() + packed.size()});
+    store_values(planned, Matrix<float>::copy_of(values));
   }
 
   void finish() override {
@@ -161,6 +154,7 @@ class GgufArtifactWriter : public ArtifactWriter {
   void copy(const TensorPlan& planned) {
     const model::SourceTensor& source = inputs_.source.at(planned.tensor.name);
     const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
+    model::require_finite(source, stored.get());
     const DType dtype = ggml::dtype_of(gguf_written_type(planned.stored_as));
     if (source.dtype != dtype || planned.tensor.gguf_plus_one)
       return store_values(planned, values_of(source, stored.get()));
@@ -169,21 +163,24 @@ class GgufArtifactWriter : public ArtifactWriter {
   }
 
   // 1 + weight is rounded to fp32 here as it would be where the norm is computed.
-  void store_values(const TensorPlan& planned, std::vector<float> values) {
+  void store_values(const TensorPlan& planned, Matrix<float> values) {
+    const auto count = static_cast<std::size_t>(values.size());
     if (planned.tensor.gguf_plus_one)
-      for (float& value : values) value += 1.0f;
+      for (std::size_t i = 0; i < count; ++i) values.data()[i] += 1.0f;
     const DType dtype = ggml::dtype_of(gguf_written_type(planned.stored_as));
-    if (dtype == DType::kF16) refuse_overflow(planned.tensor.name, values);
-    std::vector<std::byte> bytes(values.size() * size_of(dtype));
-    convert_from_float(values.data(), dtype, values.size(), bytes.data());
+    std::vector<std::byte> bytes(count * size_of(dtype));
+    convert_from_float(values.data(), dtype, count, bytes.data());
+    require_stored(planned.tensor.name, values, dtype, bytes, "Use type BF16 or F32");
     store(planned, reordered(bytes, order_of(planned.tensor)));
   }
 
   void store(const TensorPlan& planned, std::span<const std::byte> bytes) {
     const model::TensorSpec& tensor = planned.tensor;
-    if (tensor.gguf_expert < 0) return file_.write(tensor.gguf_name, bytes);
-    file_.write_part(tensor.gguf_name,
-                     static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes, bytes);
+    with_context(tensor.name, [&] {
+      if (tensor.gguf_expert < 0) return file_.write(tensor.gguf_name, bytes);
+      file_.write_part(tensor.gguf_name,
+                       static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes, bytes);
+    });
   }
 
   const ExportPlan plan_;

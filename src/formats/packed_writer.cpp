@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "calque/core/error.h"
+#include "calque/formats/conversion.h"
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
@@ -94,6 +95,7 @@ class PackedWriter : public ArtifactWriter {
     std::vector<std::byte> bytes(count * size_of(dtype));
     const Matrix<float> packed = Matrix<float>::copy_of(values);
     convert_from_float(packed.data(), dtype, count, bytes.data());
+    require_stored(tensor_name, packed, dtype, bytes, "The checkpoint stores it in this type");
     weights_->write(tensor_name, bytes);
   }
 
@@ -144,6 +146,7 @@ class PackedWriter : public ArtifactWriter {
 
   void copy(const std::string& tensor_name) {
     const model::TensorBytes source = inputs_.source.bytes(tensor_name);
+    model::require_finite(inputs_.source.at(tensor_name), source.get());
     weights_->write(tensor_name, source.get());
   }
 

@@ -7,9 +7,11 @@
 #include <cmath>
 #include <cstring>
 #include <iterator>
+#include <limits>
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
 #include "ggml/type_table.h"
 
 namespace calque::ggml {
@@ -60,12 +62,28 @@ double value_of(const Number& number, const std::byte* block) {
   return 0;
 }
 
-std::string place_of(const TypeInfo& info, std::uint64_t block, std::uint64_t columns) {
-  const std::uint64_t in_row = columns / static_cast<std::uint64_t>(info.block_columns);
-  if (info.block_columns == 1)
-    return fmt::format("row {}, column {} holds", block / in_row, block % in_row);
-  return fmt::format("block {} of row {} has scale", block % in_row, block / in_row);
+bool is_finite_in(const Number& number, const std::byte* block) {
+  const std::byte* bytes = block + number.offset;
+  if (number.kind == Number::Kind::kNone) return true;
+  if (number.kind == Number::Kind::kF16) return is_finite(Half{read<std::uint16_t>(bytes)});
+  return is_finite(value_of(number, block));
 }
+
+std::optional<DType> plain_dtype(Type type) {
+  if (type == Type::kF64) return DType::kF64;
+  if (info_of(type).support == Support::kPlain) return dtype_of(type);
+  return std::nullopt;
+}
+
+std::string place_of(const TypeInfo& info, std::uint64_t block, std::uint64_t columns,
+                     std::uint64_t first_row) {
+  const std::uint64_t in_row = columns / static_cast<std::uint64_t>(info.block_columns);
+  const std::uint64_t row = first_row + block / in_row;
+  if (info.block_columns == 1) return fmt::format("row {}, column {} holds", row, block % in_row);
+  return fmt::format("block {} of row {} has scale", block % in_row, row);
+}
+
+constexpr double kLargestHalf = 65504;
 
 }  // namespace
 
@@ -107,14 +125,46 @@ std::size_t row_bytes(Type type, Index columns) {
   return static_cast<std::size_t>(columns / info.block_columns) * info.block_bytes;
 }
 
-std::string first_fault(Type type, std::span<const std::byte> bytes, std::uint64_t columns) {
+std::optional<Fault> find_fault(Type type, std::span<const std::byte> bytes) {
   const TypeInfo& info = info_of(type);
-  for (std::size_t b = 0; b < bytes.size() / info.block_bytes; ++b)
+  if (const std::optional<DType> dtype = plain_dtype(type)) {
+    const std::optional<std::size_t> at = first_nonfinite(bytes, *dtype);
+    if (!at) return std::nullopt;
+    return Fault{*at, value_of(info.numbers[0], bytes.data() + *at * info.block_bytes)};
+  }
+  const std::byte* block = bytes.data();
+  for (std::size_t b = 0; b < bytes.size() / info.block_bytes; ++b, block += info.block_bytes)
     for (const Number& number : info.numbers)
-      if (const double value = value_of(number, bytes.data() + b * info.block_bytes);
-          !std::isfinite(value))
-        return fmt::format("{} {}", place_of(info, b, columns), value);
-  return "";
+      if (!is_finite_in(number, block)) return Fault{b, value_of(number, block)};
+  return std::nullopt;
+}
+
+std::string first_fault(Type type, std::span<const std::byte> bytes, std::uint64_t columns,
+                        std::uint64_t first_row) {
+  const std::optional<Fault> fault = find_fault(type, bytes);
+  if (!fault) return "";
+  return fmt::format("{} {}", place_of(info_of(type), fault->block, columns, first_row),
+                     unsigned_nan(fault->value));
+}
+
+double largest_weight(Type type, bool negative) {
+  const TypeInfo& info = info_of(type);
+  if (info.support == Support::kPlain) {
+    if (type == Type::kF16) return kLargestHalf;
+    return type == Type::kBF16 ? 0x1.fep127 : double{std::numeric_limits<float>::max()};
+  }
+  if (type == Type::kMXFP4)
+    return std::numeric_limits<float>::max();  // its scales are powers of two
+  if (info.support == Support::kGrid)          // a minimum is stored as it is
+    return info.has_minimum ? kLargestHalf : kLargestHalf * ((1 << (info.code_bits - 1)) - 1);
+  const Structure* structure = info.structure;
+  if (structure == nullptr) return kLargestHalf;  // -1, 0 and 1 times the scale
+  if (structure->has_minima())
+    return kLargestHalf * (negative ? double{1} * structure->highest_minimum
+                                    : structure->highest_scale * (structure->levels.back() - 1.0));
+  const int scale = std::max(1, std::min(-structure->lowest_scale, structure->highest_scale));
+  return kLargestHalf * scale *
+         static_cast<double>(std::min(-structure->levels.front(), structure->levels.back()));
 }
 
 }  // namespace calque::ggml

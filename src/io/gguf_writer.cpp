@@ -94,6 +94,20 @@ void check_tensor(const GgufTensorDeclaration& tensor) {
                        quote_name(tensor.name), tensor.ne.size(), kGgufMaxDimensions));
 }
 
+// The last check of every number that is stored: callers with more to say have looked before.
+// Parts of a tensor are whole rows.
+void require_finite(const GgufTensorDeclaration& tensor, std::uint64_t offset,
+                    std::span<const std::byte> bytes) {
+  const std::uint64_t columns = tensor.ne.front();
+  const std::uint64_t row_bytes = ggml::row_bytes(tensor.type, static_cast<Index>(columns));
+  const std::string fault =
+      ggml::first_fault(tensor.type, bytes, columns, row_bytes == 0 ? 0 : offset / row_bytes);
+  if (fault.empty()) return;
+  throw Error(ErrorKind::kNumerical, "E402",
+              fmt::format("tensor {}, stored as {}: {}, which nothing can compute with",
+                          quote_name(tensor.name), ggml::info_of(tensor.type).name, fault));
+}
+
 void add_head(Buffer& buffer, const GgufMetadata& metadata, std::size_t tensors) {
   for (const char letter : {'G', 'G', 'U', 'F'}) buffer.add(letter);
   buffer.add(std::uint32_t{3});
@@ -370,6 +384,7 @@ void GgufWriter::write_part(std::string_view name, std::uint64_t offset,
                        declared, bytes.size(), offset));
   if (bytes.size() > declared - written_[i])
     refuse(fmt::format("GGUF tensor {} is written twice", quote_name(name)));
+  require_finite(tensors_[i], offset, bytes);
   AtomicFile& file = files_[places_[i].shard];
   file.write_at(places_[i].offset + offset, bytes);
   written_[i] += bytes.size();

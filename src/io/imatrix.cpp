@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
 #include "calque/core/names.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
@@ -27,9 +28,11 @@ namespace {
 
 void check_numbers(const std::string& name, const std::vector<double>& values, const char* what) {
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (!std::isfinite(values[i]) || values[i] < 0)
-      refuse(fmt::format("entry {}: {} {} is {}, not a finite number of 0 or more; measure again",
-                         quote_name(name), what, i, values[i]));
+    if (!(values[i] >= 0 && values[i] <= std::numeric_limits<float>::max()))
+      refuse(
+          fmt::format("entry {}: {} {} is {}, not a number from 0 to 3.4e38 (F32's largest); "
+                      "measure again",
+                      quote_name(name), what, i, unsigned_nan(values[i])));
 }
 
 bool is_gguf(std::span<const std::byte> file) {

@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
 #include "calque/core/names.h"
 #include "calque/io/json.h"
 #include "calque/io/safetensors.h"
@@ -16,6 +17,21 @@ namespace {
 }
 
 using Group = std::vector<TensorDeclaration>;
+
+// The last check of every number that is stored: callers with more to say have looked before.
+void require_finite(const TensorDeclaration& tensor, std::span<const std::byte> bytes) {
+  const std::optional<std::size_t> at = first_nonfinite(bytes, tensor.dtype);
+  if (!at) return;
+  const std::size_t columns =
+      tensor.shape.empty() ? 1 : static_cast<std::size_t>(tensor.shape.back());
+  float value = 0;
+  convert_to_float(bytes.data() + *at * size_of(tensor.dtype), tensor.dtype, 1, &value);
+  throw Error(ErrorKind::kNumerical, "E402",
+              fmt::format("tensor {}: row {}, column {} would be stored as {} in {}, which nothing "
+                          "can compute with",
+                          quote_name(tensor.name), *at / columns, *at % columns,
+                          unsigned_nan(value), name_of(tensor.dtype)));
+}
 
 // Greedily, in order: a shard is closed when the next tensor would not fit.
 std::vector<Group> split(std::vector<TensorDeclaration> tensors, std::uint64_t max_bytes) {
@@ -181,6 +197,7 @@ void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> 
     refuse(fmt::format("tensor {} was declared with {} bytes, {} come", quote_name(name),
                        shard.tensors[i].byte_count(), bytes.size()));
   if (shard.written[i]) refuse(fmt::format("tensor {} is written twice", quote_name(name)));
+  require_finite(shard.tensors[i], bytes);
   shard.file.write_at(shard.data_start() + shard.begin(i), bytes);
   shard.written[i] = true;
 }

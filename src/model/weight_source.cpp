@@ -42,16 +42,11 @@ std::string fault_of(const SourceTensor* found, const TensorSpec& wanted) {
   return {};
 }
 
-void check_finite(const std::string& name, MatrixView<const float> tensor) {
-  for (Index r = 0; r < tensor.rows(); ++r) {
-    const std::optional<std::size_t> c = first_nonfinite<float>(tensor.row_span(r));
-    if (!c) continue;
-    throw Error(
-        ErrorKind::kInput, "E164",
-        fmt::format("{}: row {}, column {} is {}; the checkpoint is damaged or its training "
-                    "diverged. Download or convert it again.",
-                    name, r, *c, tensor.row(r)[*c]));
-  }
+[[noreturn]] void refuse_weight(std::string_view name, Index row, Index column, double value) {
+  throw Error(ErrorKind::kInput, "E164",
+              fmt::format("{}: row {}, column {} is {}; the checkpoint is damaged or its training "
+                          "diverged. Download or convert it again.",
+                          name, row, column, unsigned_nan(value)));
 }
 
 Matrix<float> load_checked(const WeightSource& source, const TensorSpec& spec) {
@@ -62,7 +57,7 @@ Matrix<float> load_checked(const WeightSource& source, const TensorSpec& spec) {
     throw Error(ErrorKind::kInput, "E163",
                 fmt::format("{}: shape is [{}, {}], config.json asks for {}", spec.name,
                             value.rows(), value.cols(), shape_text(spec.shape)));
-  check_finite(spec.name, value);
+  require_finite(spec.name, value);
   return value;
 }
 
@@ -71,6 +66,22 @@ Matrix<float> load_checked(const WeightSource& source, const TensorSpec& spec) {
 }
 
 }  // namespace
+
+void require_finite(std::string_view tensor_name, MatrixView<const float> values, Index first_row) {
+  for (Index r = 0; r < values.rows(); ++r)
+    if (const std::optional<std::size_t> c = first_nonfinite<float>(values.row_span(r)))
+      refuse_weight(tensor_name, first_row + r, static_cast<Index>(*c), values.row(r)[*c]);
+}
+
+void require_finite(const SourceTensor& tensor, std::span<const std::byte> stored) {
+  const std::optional<std::size_t> found = first_nonfinite(stored, tensor.dtype);
+  if (!found) return;
+  float value = 0;
+  convert_to_float(stored.data() + *found * size_of(tensor.dtype), tensor.dtype, 1, &value);
+  const auto at = static_cast<Index>(*found);
+  const Index columns = tensor.shape.empty() ? 1 : tensor.shape.back();
+  refuse_weight(tensor.name, at / columns, at % columns, value);
+}
 
 Matrix<float> WeightSource::load_rows(std::string_view tensor_name,
                                       std::span<const Index> rows_U) const {

@@ -228,7 +228,10 @@ Rounded in_strips(const Matrix<float>& weight_NK, const RoundingOptions& options
       weight_NK.rows(), weight_NK.cols(),
       [&](Index first, Index count) {
         QuantizedMatrix part;
-        sums += round(weight_NK.view().rows(first, count), part);
+        counted_from(first, [&] {
+          sums += round(weight_NK.view().rows(first, count), part);
+          expect_stored(weight_NK.view().rows(first, count), part);
+        });
         put_rows(std::move(part), first, weight_NK.rows(), rounded.matrix);
       },
       options.strip_weights);
@@ -241,6 +244,7 @@ Rounded round_groups(const Matrix<float>& weight_NK, const Grid& grid,
                      const quant::InputStats& stats, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
+  expect_in_reach(weight_NK, grid);
   std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
   if (grid.desc_act) importance_K = in_order(importance_K, site.order);
   const ScaleGuide guide = {importance_K, site.hessian_KK.view()};

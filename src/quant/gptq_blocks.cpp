@@ -39,6 +39,7 @@ QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& 
                                  std::span<const float> importance_K, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
+  expect_in_reach(weight_NK, grid);
   QuantizedMatrix q;
   q.grid = grid;
   q.stored = BlockRows{Matrix<std::uint8_t>(
@@ -46,6 +47,7 @@ QuantizedMatrix reference_blocks(MatrixView<const float> weight_NK, const Grid& 
   const std::span bytes(q.blocks().rows_NB.data(),
                         static_cast<std::size_t>(q.blocks().rows_NB.size()));
   ggml_quantize(*grid.block, weight_NK, importance_K, std::as_writable_bytes(bytes), exec);
+  expect_stored(weight_NK, q);
   return q;
 }
 
@@ -218,6 +220,7 @@ Rounded round_blocks_alone(MatrixView<const float> weight_NK, const Grid& grid,
   refine(task, challenger);
   keep_better_rows(challenger, best);
   store_ggml_fields(task.type, best.fields, bytes_of(rounded.matrix.blocks().rows_NB), exec);
+  expect_stored(weight_NK, rounded.matrix);
   measure_error(weight_NK, rounded.matrix, {}, exec, rounded.report);
   return rounded;
 }

@@ -86,11 +86,13 @@ Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const Roundi
                   const Site& site, const Exec& exec) {
   expect_fits(weight_NK, grid);
   expect_finite(weight_NK);
+  expect_in_reach(weight_NK, grid);
   Rounded rounded;
   rounded.report.method = kRtn.name;
   rounded.matrix = grid.desc_act ? round_in_order(weight_NK, grid, options.scale_rule, site, exec)
                                  : round_columns(weight_NK, grid, options.scale_rule,
                                                  {site.importance_K, site.hessian_KK.view()}, exec);
+  expect_stored(weight_NK, rounded.matrix);
   measure_error(weight_NK, rounded.matrix, site.measure(), exec, rounded.report);
   return rounded;
 }

@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
 #include "calque/kernels/gram.h"
 #include "calque/kernels/panels.h"
+#include "calque/kernels/scale_search.h"
 
 namespace calque::quant {
 
@@ -30,6 +33,136 @@ void expect_fits(MatrixView<const float> weight_NK, const Grid& grid) {
   throw Error(ErrorKind::kInternal, "",
               fmt::format("group size {} does not divide the {} inputs of the matrix",
                           grid.group_size, weight_NK.cols()));
+}
+
+UnreachableWeight::UnreachableWeight(Index row, Index column, std::string reason)
+    : Error(ErrorKind::kNumerical, "E402",
+            fmt::format("row {}, column {}: {}", row, column, reason)),
+      row_(row),
+      column_(column),
+      reason_(std::move(reason)) {}
+
+namespace {
+
+constexpr std::string_view kWaysOut =
+    "Leave this matrix unquantized (folders: a rule with skip: true; GGUF: tensor_types with type "
+    "BF16)";
+
+// The column of the largest magnitude among `columns`, at which a fault is reported.
+Index largest_of(const float* row, const std::vector<Index>& columns) {
+  return *std::ranges::max_element(columns, {}, [&](Index k) { return std::abs(row[k]); });
+}
+
+float largest_scale(const Grid& grid) {
+  return rounded_scale(std::numeric_limits<float>::max(), grid.precision);
+}
+
+std::string reach_of(const Grid& grid) {
+  const double limit = largest_scale(grid);
+  if (grid.offset_kind == OffsetKind::kMiddleCode)
+    return fmt::format("weights reach {:.6g}", limit * (1 << (grid.bits - 1)));
+  if (grid.offset_kind == OffsetKind::kZeroPoint)
+    return fmt::format("the weights of a group and 0 span at most {:.6g}", limit * grid.max_code());
+  return fmt::format("weights up to {:.6g} are sure to fit", limit);
+}
+
+[[noreturn]] void refuse(MatrixView<const float> weight_NK, const Grid& grid, Index n, Index k) {
+  const float weight = weight_NK(n, k);
+  if (grid.block)
+    throw UnreachableWeight(
+        n, k,
+        fmt::format("{} is too large for {}: its scales are F16 numbers up to 65504, so it is sure "
+                    "to hold {} weights up to {:.6g}. {}, or choose a type that reaches further",
+                    weight, ggml::info_of(*grid.block).name, weight < 0 ? "negative" : "positive",
+                    ggml::largest_weight(*grid.block, weight < 0), kWaysOut));
+  throw UnreachableWeight(
+      n, k,
+      fmt::format("{} is too large for {}: scales go up to {}, so {}. {}", weight,
+                  grid.description(), largest_scale(grid), reach_of(grid), kWaysOut));
+}
+
+// Weights between these may fit, others cannot. For blocks, see ggml::largest_weight; a group with
+// a minimum ends at most half a step of its codes beyond it.
+std::pair<double, double> reach(const Grid& grid) {
+  if (grid.block) {
+    const ggml::TypeInfo& info = ggml::info_of(*grid.block);
+    const bool adds_minimum = info.support == ggml::Support::kGrid && info.has_minimum;
+    return {-2 * ggml::largest_weight(info.type, true),
+            (adds_minimum ? 1 << info.code_bits : 2) * ggml::largest_weight(info.type, false)};
+  }
+  const double limit = largest_scale(grid);
+  switch (grid.offset_kind) {
+    case OffsetKind::kMiddleCode: {
+      const double end = limit * (0.5 + (1 << (grid.bits - 1)));
+      return {-end, end};
+    }
+    case OffsetKind::kZeroPoint:
+      return {-limit * (grid.max_code() + 1), limit * (grid.max_code() + 1)};
+    case OffsetKind::kMinimum:
+      break;
+  }
+  return {-1.5 * limit, limit * (grid.max_code() + 1.5)};
+}
+
+void expect_stored_blocks(MatrixView<const float> weight_NK, const QuantizedMatrix& q) {
+  const ggml::TypeInfo& info = ggml::info_of(*q.grid.block);
+  const Matrix<std::uint8_t>& rows_NB = q.blocks().rows_NB;
+  const auto bytes =
+      std::as_bytes(std::span(rows_NB.data(), static_cast<std::size_t>(rows_NB.size())));
+  const std::optional<ggml::Fault> fault = ggml::find_fault(info.type, bytes);
+  if (!fault) return;
+  const Index in_row = weight_NK.cols() / info.block_columns;
+  const Index n = static_cast<Index>(fault->block) / in_row;
+  std::vector<Index> columns(static_cast<std::size_t>(info.block_columns));
+  std::iota(columns.begin(), columns.end(),
+            static_cast<Index>(fault->block) % in_row * info.block_columns);
+  refuse(weight_NK, q.grid, n, largest_of(weight_NK.row(n), columns));
+}
+
+// The columns of each group.
+std::vector<std::vector<Index>> columns_of_groups(const QuantizedMatrix& q) {
+  const Index K = q.in_features();
+  const std::vector<std::int32_t> groups_K = q.groups().group_of_column_K.empty()
+                                                 ? consecutive_groups(K, q.grid.group_size_for(K))
+                                                 : q.groups().group_of_column_K;
+  std::vector<std::vector<Index>> columns_G(static_cast<std::size_t>(q.groups().scales_NG.cols()));
+  for (Index k = 0; k < K; ++k)
+    columns_G[static_cast<std::size_t>(groups_K[static_cast<std::size_t>(k)])].push_back(k);
+  return columns_G;
+}
+
+}  // namespace
+
+void expect_in_reach(MatrixView<const float> weight_NK, const Grid& grid) {
+  const auto [lowest, highest] = reach(grid);
+  for (Index n = 0; n < weight_NK.rows(); ++n) {
+    bool inside = true;
+    for (const float weight : weight_NK.row_span(n))
+      inside &= weight <= highest && weight >= lowest;
+    for (Index k = 0; !inside && k < weight_NK.cols(); ++k)
+      if (weight_NK(n, k) > highest || weight_NK(n, k) < lowest) refuse(weight_NK, grid, n, k);
+  }
+}
+
+void expect_stored(MatrixView<const float> weight_NK, const QuantizedMatrix& q) {
+  if (q.grid.block) return expect_stored_blocks(weight_NK, q);
+  const float limit = largest_scale(q.grid);
+  const bool has_minimum = q.grid.offset_kind == OffsetKind::kMinimum;
+  const auto at_limit = [&](float value) { return !(std::abs(value) < limit); };
+  std::vector<std::vector<Index>> columns_G;
+  for (Index n = 0; n < q.out_features(); ++n)
+    for (Index g = 0; g < q.groups().scales_NG.cols(); ++g) {
+      const float scale = q.groups().scales_NG(n, g);
+      const float offset = q.groups().offsets_NG(n, g);
+      if (!at_limit(scale) && !(has_minimum && at_limit(offset))) continue;
+      if (columns_G.empty()) columns_G = columns_of_groups(q);
+      const Index k = largest_of(weight_NK.row(n), columns_G[static_cast<std::size_t>(g)]);
+      // The end codes also take what is within half a step of them.
+      const double ends[] = {offset - 0.5 * scale, offset + (q.grid.max_code() + 0.5) * scale};
+      const double weight = weight_NK(n, k);
+      if (weight >= std::min(ends[0], ends[1]) && weight <= std::max(ends[0], ends[1])) continue;
+      refuse(weight_NK, q.grid, n, k);
+    }
 }
 
 std::vector<float> channel_importance(const quant::InputStats& stats, double damp) {

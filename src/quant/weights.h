@@ -25,6 +25,14 @@ void expect_finite(MatrixView<const float> weight_NK);
 // Throws Error(kInternal) if `grid` does not divide the inputs or the inputs are not `features`.
 void expect_fits(MatrixView<const float> weight_NK, const Grid& grid);
 
+// Throws UnreachableWeight for a weight that no scale of `grid` reaches. Called before a search,
+// whose sums such a weight overflows, so that what comes out need not show it.
+void expect_in_reach(MatrixView<const float> weight_NK, const Grid& grid);
+
+// Throws UnreachableWeight if a scale or minimum of `q` is infinite or NaN, or was cut off at the
+// largest number of its precision so that a weight of its group is out of reach.
+void expect_stored(MatrixView<const float> weight_NK, const QuantizedMatrix& q);
+
 // The weight of channel k in scale_search: mean square plus `damp` times the mean over channels, so
 // that a channel that calibration has not seen still counts. Empty without statistics.
 std::vector<float> channel_importance(const quant::InputStats& stats, double damp);

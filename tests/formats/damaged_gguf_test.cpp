@@ -5,6 +5,7 @@
 
 #include "calque/io/gguf.h"
 #include "formats/support.h"
+#include "support/damage.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -126,23 +127,10 @@ TEST(DamagedGgufBlocks, AnInfiniteScale) {
   request.path = folder / "sound.gguf";
   request.type = "Q4_0";
   write_random(model.plan(request), model.inputs());
-  {
-    const io::GgufFile sound(folder / "sound.gguf");
-    std::vector<io::GgufTensorDeclaration> declared;
-    for (const io::GgufTensor& t : sound.tensors()) declared.push_back({t.name, t.type, t.ne});
-    io::GgufWriter writer(folder / "damaged.gguf", sound.metadata(), declared);
-    for (const io::GgufTensor& t : sound.tensors()) {
-      std::vector<std::byte> bytes(t.bytes.begin(), t.bytes.end());
-      // The scale of the second block of the first row: binary16 infinity.
-      if (t.name == "blk.0.ffn_up.weight") {
-        bytes[18] = std::byte{0x00};
-        bytes[19] = std::byte{0x7C};
-      }
-      writer.write(t.name, bytes);
-    }
-    writer.finish();
-  }
-  const auto reader = open_artifact(folder / "damaged.gguf");
+  // The scale of the second block of the first row: binary16 infinity.
+  const std::byte infinity[] = {std::byte{0x00}, std::byte{0x7C}};
+  test::overwrite_gguf(folder / "sound.gguf", "blk.0.ffn_up.weight", 18, infinity);
+  const auto reader = open_artifact(folder / "sound.gguf");
   const Error error = error_of([&] { reader->load("model.layers.0.mlp.up_proj.weight"); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
   EXPECT_THAT(error.what(), AllOf(HasSubstr("tensor 'blk.0.ffn_up.weight'"),

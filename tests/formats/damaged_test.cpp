@@ -2,9 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "calque/io/file.h"
 #include "calque/io/json.h"
 #include "formats/support.h"
+#include "support/damage.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -171,10 +174,9 @@ TEST_F(DamagedGptq, GroupsOfAnotherLength) {
 }
 TEST_F(DamagedGptq, AScaleThatIsNoNumber) {
   write_sound();
-  change_tensors([](Tensors& t) {
-    t[kQ + ".scales"].bytes[2] = std::byte{0};
-    t[kQ + ".scales"].bytes[3] = std::byte{0x7E};
-  });
+  change_tensors([](Tensors&) {});  // all in one file
+  test::overwrite_element(out_ / "model.safetensors", kQ + ".scales", 1,
+                          std::numeric_limits<float>::quiet_NaN());
   const auto reader = open_artifact(out_);
   const Error error = error_of([&] { reader->load(kQ + ".weight"); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);

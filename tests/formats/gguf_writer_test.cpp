@@ -313,7 +313,9 @@ TEST(GgufWriter, RefusesValuesThatF16CannotHold) {
   auto writer = open_writer(plan, {model.family(), source, model.folder(), nullptr, {}});
   const Error error = error_of([&] { writer->finish(); });
   EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
-  EXPECT_THAT(error.what(), HasSubstr("'lm_head.weight' holds 131072"));
+  EXPECT_THAT(
+      error.what(),
+      HasSubstr("'lm_head.weight': row 0, column 0 is 131072, beyond what F16 can store (65504)"));
   EXPECT_THAT(error.what(), HasSubstr("BF16"));
 }
 

@@ -217,5 +217,35 @@ TEST(GgufWriter, TakesPartsOfATensorInAnyOrder) {
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(stored.data()), stored.size()), "abcdef");
 }
 
+// Two rows of two blocks each, the scale of block 1 of row 1 is infinite.
+TEST(GgufWriter, RefusesScalesThatAreNotFinite) {
+  const TempFolder folder;
+  GgufWriter writer(
+      folder / "a.gguf", {{"general.architecture", scalar(std::string("llama"))}},
+      {{"w.weight", ggml::Type::kQ4_0, {64, 2}}, {"n.weight", ggml::Type::kF32, {2}}});
+  std::string blocks(4 * 18, '\x11');
+  blocks[3 * 18] = '\x00';
+  blocks[3 * 18 + 1] = '\x7c';
+  const auto message = [](const auto& write) -> std::string {
+    try {
+      write();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), "E402");
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message([&] { writer.write("w.weight", bytes_of(blocks)); }),
+            "tensor 'w.weight', stored as Q4_0: block 1 of row 1 has scale inf, which nothing can "
+            "compute with");
+  EXPECT_THAT(message([&] { writer.write_part("w.weight", 36, bytes_of(blocks.substr(36))); }),
+              ::testing::HasSubstr("block 1 of row 1"));
+  EXPECT_THAT(message([&] {
+                writer.write("n.weight",
+                             bytes_of(raw(1.0f) + raw(std::numeric_limits<float>::infinity())));
+              }),
+              ::testing::HasSubstr("row 0, column 1 holds inf"));
+}
+
 }  // namespace
 }  // namespace calque::io

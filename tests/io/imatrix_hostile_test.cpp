@@ -1,9 +1,11 @@
 // Importance matrices that are damaged, or lie.
+#include <algorithm>
 #include <limits>
 
 #include "calque/io/gguf.h"
 #include "calque/io/imatrix.h"
 #include "io/io_test_support.h"
+#include "support/damage.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
 
@@ -36,9 +38,12 @@ class HostileImatrix : public ::testing::Test {
                       {{"general.type", GgufValue::Scalar(std::string("imatrix"))}},
                       {{"q.in_sum2", ggml::Type::kF32, {2, size(sums) / 2}},
                        {"q.counts", ggml::Type::kF32, {1, size(counts)}}});
-    writer.write("q.in_sum2", std::as_bytes(std::span(sums)));
-    writer.write("q.counts", std::as_bytes(std::span(counts)));
+    const std::vector<float> zeros(std::max(sums.size(), counts.size()));
+    writer.write("q.in_sum2", std::as_bytes(std::span(zeros).first(sums.size())));
+    writer.write("q.counts", std::as_bytes(std::span(zeros).first(counts.size())));
     writer.finish();
+    test::overwrite_gguf(folder_ / "a.gguf", "q.in_sum2", 0, std::as_bytes(std::span(sums)));
+    test::overwrite_gguf(folder_ / "a.gguf", "q.counts", 0, std::as_bytes(std::span(counts)));
     return error_of([&] { read_imatrix(folder_ / "a.gguf"); });
   }
 

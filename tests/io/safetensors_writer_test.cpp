@@ -1,5 +1,8 @@
+#include <cmath>
 #include <cstring>
+#include <limits>
 
+#include "calque/core/error.h"
 #include "calque/io/json.h"
 #include "calque/io/safetensors.h"
 #include "io/safetensors_bytes.h"
@@ -17,7 +20,8 @@ constexpr DType kAllTypes[] = {DType::kF64, DType::kF32, DType::kF16, DType::kBF
 
 std::string some_bytes(std::size_t count, char first) {
   std::string bytes(count, '\0');
-  for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<char>(first + 3 * i);
+  // Bits 6 and 2 are never set, so that no pattern is an infinity or NaN in any type.
+  for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<char>((first + 3 * i) & 0xbb);
   return bytes;
 }
 
@@ -183,6 +187,36 @@ TEST(SafetensorsWriter, RefusesMistakesOfItsCaller) {
   writer.write("a", bytes_of("x"));
   EXPECT_THAT(error_of([&] { writer.write("a", bytes_of("x")); }),
               IsError(ErrorKind::kInternal, "'a' is written twice"));
+}
+
+// A 3 x 5 tensor of ones in which the number at [1, 2] is `value`.
+std::string message_for(DType dtype, float value) {
+  const TempFolder folder;
+  std::vector<float> values(15, 1.0f);
+  values[7] = value;
+  std::vector<std::byte> bytes(15 * size_of(dtype));
+  convert_from_float(values.data(), dtype, 15, bytes.data());
+  SafetensorsWriter writer(folder.path(), {{"norm.weight", dtype, {3, 5}}});
+  try {
+    writer.write("norm.weight", bytes);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E402");
+    EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(SafetensorsWriter, RefusesNumbersThatAreNone) {
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16}) {
+    EXPECT_THAT(
+        message_for(dtype, std::numeric_limits<float>::infinity()),
+        ::testing::HasSubstr("tensor 'norm.weight': row 1, column 2 would be stored as inf"));
+    EXPECT_THAT(message_for(dtype, std::numeric_limits<float>::quiet_NaN()),
+                ::testing::HasSubstr("nan"));
+    EXPECT_EQ(message_for(dtype, 65504.0f), "");
+  }
+  EXPECT_THAT(message_for(DType::kF16, 65520.0f), ::testing::HasSubstr("stored as inf in F16"));
 }
 
 }  // namespace

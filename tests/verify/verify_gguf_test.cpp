@@ -9,6 +9,7 @@
 #include "calque/io/gguf.h"
 #include "calque/verify/verify.h"
 #include "formats/support.h"
+#include "support/damage.h"
 #include "support/temp_folder.h"
 
 namespace calque::verify {
@@ -143,16 +144,8 @@ class VerifyGguf : public ::testing::Test {
     write_random(model.plan(request), model.inputs());
   }
   void damage(const std::string& name, std::size_t offset, std::vector<std::uint8_t> change) {
-    const io::GgufFile sound(path_);
-    std::vector<io::GgufTensorDeclaration> declared;
-    for (const io::GgufTensor& t : sound.tensors()) declared.push_back({t.name, t.type, t.ne});
-    io::GgufWriter writer(folder_ / "damaged.gguf", sound.metadata(), declared);
-    for (const io::GgufTensor& t : sound.tensors()) {
-      std::vector<std::byte> bytes(t.bytes.begin(), t.bytes.end());
-      if (t.name == name) std::memcpy(bytes.data() + offset, change.data(), change.size());
-      writer.write(t.name, bytes);
-    }
-    writer.finish();
+    std::filesystem::copy_file(path_, folder_ / "damaged.gguf");
+    test::overwrite_gguf(folder_ / "damaged.gguf", name, offset, std::as_bytes(std::span(change)));
   }
   std::string faults(const std::string& file) const {
     return text_of(verify_files(folder_ / file), Finding::Verdict::kFault);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -10,6 +11,7 @@
 
 #include "calque/io/file.h"
 #include "formats/support.h"
+#include "support/damage.h"
 #include "support/temp_folder.h"
 
 // Folders by other programs and by calque's writers, whole and with one thing damaged each.
@@ -93,6 +95,11 @@ class VerifyOwn : public ::testing::Test {
     io::SafetensorsWriter writer(path(), declared);
     for (const Stored& t : tensors) writer.write(t.declaration.name, t.bytes);
     writer.finish();
+  }
+
+  void overwrite(const std::string& tensor, std::size_t at, float value) {
+    edit([](std::vector<Stored>&) {});  // all in one file
+    test::overwrite_element(path() / "model.safetensors", tensor, at, value);
   }
 
   static Stored& named(std::vector<Stored>& tensors, const std::string& name) {
@@ -292,11 +299,8 @@ TEST_F(VerifyOwn, WarnsOfFusedPartsThatDiffer) {
 }
 
 TEST_F(VerifyOwn, FindsScalesThatAreNoNumbers) {
-  edit([](std::vector<Stored>& tensors) {
-    Stored& scales = named(tensors, std::string(kDown) + ".scales");  // F16 [3, 64]
-    const Half nan = to_half(std::numeric_limits<float>::quiet_NaN());
-    std::memcpy(scales.bytes.data() + 2 * (64 + 5), &nan, 2);
-  });
+  overwrite(std::string(kDown) + ".scales", 64 + 5,
+            std::numeric_limits<float>::quiet_NaN());  // [3, 64]
   EXPECT_THAT(faults(),
               HasSubstr("values: tensor 'model.layers.1.mlp.down_proj.scales' holds nan at "
                         "[1, 5]"));
@@ -311,11 +315,7 @@ TEST_F(VerifyOwn, FindsScalesOfZero) {
 }
 
 TEST_F(VerifyOwn, FindsInfinityInDenseTensors) {
-  edit([](std::vector<Stored>& tensors) {
-    Stored& norm = named(tensors, "model.norm.weight");  // BF16 [64]
-    const BFloat16 infinity = to_bfloat16(std::numeric_limits<float>::infinity());
-    std::memcpy(norm.bytes.data() + 2 * 7, &infinity, 2);
-  });
+  overwrite("model.norm.weight", 7, std::numeric_limits<float>::infinity());
   EXPECT_THAT(faults(), HasSubstr("values: tensor 'model.norm.weight' holds inf at [7]"));
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -131,9 +132,22 @@ DType dtype_of(Type type);
 // Bytes of a row of `columns`; Error(kInternal) if they are no whole blocks.
 std::size_t row_bytes(Type type, Index columns);
 
-// The first number in rows of `columns` that no runtime can compute with, in words ("block 1 of row
-// 0 has scale inf"): a block's scale that is infinite or NaN, or an element of F16, BF16, F32 or
-// F64 that is. Empty if there is none. (What llama.cpp's check_tensors refuses.)
-std::string first_fault(Type type, std::span<const std::byte> bytes, std::uint64_t columns);
+// The first number in rows of `columns` that no runtime can compute with: a block's scale that is
+// infinite or NaN, or an element of F16, BF16, F32 or F64 that is. (What llama.cpp's check_tensors
+// refuses.)
+struct Fault {
+  std::uint64_t block = 0;  // counted over all rows; of a plain type the element
+  double value = 0;
+};
+std::optional<Fault> find_fault(Type type, std::span<const std::byte> bytes);
+// The same in words, "block 1 of row 0 has scale inf", where the bytes begin with `first_row`.
+// Empty if there is none.
+std::string first_fault(Type type, std::span<const std::byte> bytes, std::uint64_t columns,
+                        std::uint64_t first_row = 0);
+
+// The magnitude up to which every weight of that sign can be stored, whatever else is in its block.
+// Scales are F16 numbers up to 65504; a search may put the largest weight on the end of the codes
+// that is nearer to zero, or leave a code unused, so up to twice as much can fit.
+double largest_weight(Type type, bool negative);
 
 }  // namespace calque::ggml

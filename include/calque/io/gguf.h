@@ -129,8 +129,9 @@ class GgufWriter {
   // Calls AtomicFile::keep on every file. Returns the identities to continue with.
   std::vector<std::string> keep();
   void write(std::string_view name, std::span<const std::byte> bytes);
-  // Writes part of a tensor, such as one expert's slab, from byte `offset` of the tensor on.
-  // finish() requires as many bytes as were declared.
+  // Writes rows of a tensor, such as one expert's slab, from byte `offset` of the tensor on.
+  // finish() requires as many bytes as were declared. Error(kNumerical, "E402") for a number, or a
+  // block's scale, that is infinite or NaN.
   void write_part(std::string_view name, std::uint64_t offset, std::span<const std::byte> bytes);
   void finish();
   std::uint64_t file_bytes() const;  // sum over shards

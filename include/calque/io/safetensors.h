@@ -114,6 +114,7 @@ class SafetensorsWriter {
   ~SafetensorsWriter();
 
   // `bytes` must be exactly as many as declared, and each tensor is written once (both asserted).
+  // Error(kNumerical, "E402") for a number that is infinite or NaN.
   void write(std::string_view name, std::span<const std::byte> bytes);
   void mark_written(std::string_view name);
   // Calls AtomicFile::keep on every file.

@@ -124,8 +124,14 @@ class BlockWeights {
   std::map<std::string, Matrix<float>> tensors_;
 };
 
-// Loads every tensor of the block and checks shapes. Non-finite weights are Error(kInput) naming
-// tensor, row and column.
+// Error(kInput, "E164") if a number is infinite or NaN, with tensor, row, column and value.
+// `values` are rows of the tensor from `first_row` on; a vector is one row.
+void require_finite(std::string_view tensor_name, MatrixView<const float> values,
+                    Index first_row = 0);
+// The same for all of a tensor, as its file stores it.
+void require_finite(const SourceTensor& tensor, std::span<const std::byte> stored);
+
+// Loads every tensor of the block and checks shapes and that all weights are finite.
 BlockWeights load_block(const WeightSource& source, const BlockSpec& block);
 
 }  // namespace calque::model

@@ -4,7 +4,9 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "calque/core/error.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
 #include "calque/quant/input_stats.h"
@@ -31,8 +33,32 @@ struct Rounded {
   RoundingReport report;
 };
 
-// Rounds matrices that read the same site. Work that depends only on the site (GPTQ's
-// factorisation) is done once. Call from one thread at a time.
+// Error(kNumerical, "E402"): a weight that is too large for the numbers that its grid stores. Rows
+// are counted from the first one that the rounder was given.
+class UnreachableWeight : public Error {
+ public:
+  UnreachableWeight(Index row, Index column, std::string reason);
+  UnreachableWeight from_row(Index first) const { return {row_ + first, column_, reason_}; }
+
+ private:
+  Index row_;
+  Index column_;
+  std::string reason_;
+};
+
+// Runs `body` on rows from `first` on, and names rows of the whole matrix in what it throws.
+template <typename Body>
+auto counted_from(Index first, Body&& body) -> decltype(body()) {
+  try {
+    return std::forward<Body>(body)();
+  } catch (const UnreachableWeight& error) {
+    throw error.from_row(first);
+  }
+}
+
+// Rounds matrices that read the same site. Throws UnreachableWeight rather than return a scale that
+// is infinite, NaN or cut off at the largest number of its type. Work that depends only on the site
+// (GPTQ's factorisation) is done once. Call from one thread at a time.
 using SiteRounder = std::function<Rounded(Matrix<float> weight_NK, const Grid& grid)>;
 
 // A rounding method with its options bound. `stats` may be empty (not calibrated). They are
