@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <span>
 
 #include "calque/calib/collect_squares.h"
 #include "calque/calib/importance.h"
@@ -13,6 +14,7 @@
 #include "calque/core/stopwatch.h"
 #include "calque/formats/source.h"
 #include "calque/forward/block_runner.h"
+#include "calque/forward/not_finite.h"
 #include "calque/forward/token_rows.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
@@ -48,17 +50,19 @@ Index chunk_count(const std::filesystem::path& path, Index tokens, const Imatrix
 // Adds up squares at the sites of one block as batches of rows pass by.
 class BlockSums : public forward::BlockObserver {
  public:
-  explicit BlockSums(bool wants_output) : wants_output_(wants_output) {}
+  BlockSums(const model::BlockSpec& block, std::span<const Index> lengths_B, bool wants_output)
+      : block_(block), lengths_B_(lengths_B), wants_output_(wants_output) {}
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     if (site.readers.empty()) return;
-    sums_.try_emplace(&site, site.features()).first->second.add(inputs_TK);
+    SquareCollector& sums = sums_.try_emplace(&site, site.features()).first->second;
+    forward::require_finite_inputs(block_, site, inputs_TK, sums.tokens(), lengths_B_);
+    sums.add(inputs_TK);
   }
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
   bool wants_output() const override { return wants_output_; }
 
-  void move_to(const model::BlockSpec& block, io::Imatrix& imatrix,
-               record::Observer& observer) const {
-    for (const model::SiteSpec& site : block.sites) {
+  void move_to(io::Imatrix& imatrix) const {
+    for (const model::SiteSpec& site : block_.sites) {
       const auto found = sums_.find(&site);
       if (found == sums_.end()) {
         add_to_imatrix(site, {}, 0, imatrix);
@@ -66,16 +70,12 @@ class BlockSums : public forward::BlockObserver {
       }
       const SquareCollector& seen = found->second;
       add_to_imatrix(site, seen.sums_K(), seen.tokens(), imatrix);
-      if (seen.nonfinite_tokens() > 0)
-        observer.warning(
-            fmt::format("{} {}: {} of {} tokens had NaN or infinite activations and "
-                        "were left out",
-                        block.name, site.name, seen.nonfinite_tokens(),
-                        seen.tokens() + seen.nonfinite_tokens()));
     }
   }
 
  private:
+  const model::BlockSpec& block_;
+  std::span<const Index> lengths_B_;  // all sequences', which come batch after batch
   bool wants_output_;
   std::map<const model::SiteSpec*, SquareCollector> sums_;
 };
@@ -100,31 +100,41 @@ class Collection {
     const model::TensorSpec& embedding = source_.family.embedding;
     const forward::TokenRows tokens =
         forward::token_rows(chunks.ids_BS, chunks.lengths_B, embedding.shape[0]);
-    const Matrix<float> rows_UH = source_.weights->load_rows(embedding.name, tokens.rows_U);
+    const Matrix<float> rows_UH =
+        forward::embedding_rows(*source_.weights, embedding, tokens.rows_U);
     for (Index first = 0; first < chunks.rows(); first += batch) {
       const Index rows = std::min(batch, chunks.rows() - first);
       const std::span<const std::int64_t> lengths(chunks.lengths_B.data() + first,
                                                   static_cast<std::size_t>(rows));
+      lengths_B_.insert(lengths_B_.end(), lengths.begin(), lengths.end());
       batches_.push_back(runner_->embed(tokens.ids_BS.view().rows(first, rows), lengths, rows_UH));
+      batches_.back()->first_sequence = first;
     }
   }
 
   void run_block(const model::BlockSpec& block, io::Imatrix& imatrix) {
     const Stopwatch watch;
     model::BlockWeights weights = model::load_block(*source_.weights, block);
-    BlockSums sums(request_.process_output || !source_.family.is_last(block));
+    BlockSums sums(block, lengths_B_, request_.process_output || !source_.family.is_last(block));
     for (const auto& hidden : batches_) runner_->run_block(block, weights, *hidden, &sums);
-    sums.move_to(block, imatrix, observer_);
+    sums.move_to(imatrix);
     observer_.block_done(block.layer, static_cast<Index>(source_.family.blocks.size()),
                          watch.seconds());
   }
 
   void measure_output(io::Imatrix& imatrix) const {
-    const Matrix<float> norm_1H = source_.weights->load(source_.family.final_norm.name);
+    const std::string& norm = source_.family.final_norm.name;
+    const Matrix<float> norm_1H = source_.weights->load(norm);
+    model::require_finite(norm, norm_1H);
     SquareCollector sums(source_.family.config.hidden_size);
     for (const auto& hidden : batches_)
       for (Index sequence = 0; sequence < hidden->sequences(); ++sequence)
         sums.add({runner_->head_input(norm_1H, *hidden, sequence).view(), {}, {}});
+    if (sums.nonfinite_tokens() > 0)
+      forward::throw_not_finite(
+          fmt::format("{} of {} tokens are not finite after {}", sums.nonfinite_tokens(),
+                      sums.tokens() + sums.nonfinite_tokens(), norm),
+          forward::compute_dtype_from(request_.forward_dtype));
     io::ImatrixEntry& entry = imatrix.entries[source_.family.head().gguf_name];
     entry.sums = sums.sums_K();
     entry.counts = {static_cast<double>(sums.tokens())};
@@ -136,6 +146,7 @@ class Collection {
   record::Observer& observer_;
   std::unique_ptr<forward::BlockRunner> runner_;
   std::vector<std::unique_ptr<forward::HiddenStates>> batches_;
+  std::vector<Index> lengths_B_;
 };
 
 void check(const ImatrixRequest& request, const model::ModelConfig& config) {

@@ -50,7 +50,8 @@ Prediction compare(const Distribution& reference, const Distribution& candidate,
   result.nll = -candidate.log_p[token];
   if (&reference == &candidate) return result;
   for (std::size_t v = 0; v < reference.p.size(); ++v)
-    result.kl += reference.p[v] * (reference.log_p[v] - candidate.log_p[v]);
+    if (reference.p[v] > 0)  // 0 ln 0 = 0
+      result.kl += reference.p[v] * (reference.log_p[v] - candidate.log_p[v]);
   result.delta_p = candidate.p[token] - reference.p[token];
   result.top1 = arg_max(reference.log_p) == arg_max(candidate.log_p);
   return result;

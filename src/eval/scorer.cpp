@@ -1,6 +1,9 @@
 #include "eval/scorer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <set>
 #include <span>
@@ -8,6 +11,7 @@
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
 #include "calque/eval/cost.h"
+#include "calque/forward/not_finite.h"
 
 namespace calque::eval {
 namespace {
@@ -69,7 +73,42 @@ void Scorer::run(Index held_elements, const std::function<void(Index, Index)>& p
     progress(first + tokens, vocab_size());
   }
   heads_.clear();
+  require_distributions();
   parallel_for(rows_.rows(), threads_, [&](Index row) { finish(row); });
+  require_numbers();
+}
+
+// body(lane, row, position) for everything that is scored.
+template <typename Body>
+void Scorer::each_position(const Body& body) const {
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane)
+    for (const Tile& tile : tiles_)
+      for (Index t = 0; t < tile.count; ++t) body(lane, tile.row, tile.first + t);
+}
+
+void Scorer::require_distributions() const {
+  each_position([&](std::size_t lane, Index row, Index position) {
+    if (is_distribution(sums_[lane][slot(row, position)])) return;
+    forward::throw_not_finite(
+        fmt::format("{}: the logits at position {} of window {} hold NaN or infinity",
+                    lanes_[lane].model->label, position, row),
+        lanes_[lane].options.dtype);
+  });
+}
+
+void Scorer::require_numbers() const {
+  each_position([&](std::size_t lane, Index row, Index position) {
+    const Prediction& prediction = lanes_[lane].predictions[slot(row, position)];
+    if (std::isfinite(prediction.nll) && std::isfinite(prediction.kl)) return;
+    forward::throw_not_finite(
+        fmt::format("{}: position {} of window {} gives probability 0 to {}, so that its {} is "
+                    "infinite",
+                    lanes_[lane].model->label, position, row,
+                    std::isfinite(prediction.nll) ? "a token that the reference can say"
+                                                  : "the token that came next",
+                    std::isfinite(prediction.nll) ? "divergence" : "perplexity"),
+        lanes_[lane].options.dtype);
+  });
 }
 
 // A lane's rows are read in one piece, since some sources decode a whole head for any of them.
@@ -83,6 +122,8 @@ void Scorer::load(Index first_token, Index tokens) {
     with_context(lane.model->label, [&] {
       const Matrix<float> norm_1H = lane.model->weights->load(lane.family.final_norm.name);
       const Matrix<float> head_VH = lane.model->weights->load_rows(lane.family.head().name, wanted);
+      model::require_finite(lane.family.final_norm.name, norm_1H);
+      model::require_finite(lane.family.head().name, head_VH, first_token);
       heads_[index].clear();
       for (Index strip = 0; strip < tokens; strip += kStripTokens)
         heads_[index].push_back(lane.runner->make_head(

@@ -45,6 +45,12 @@ class Scorer {
   void score_strip(const Tile& tile, Index strip, Index first_token, Logits& logits);
   void add(std::size_t lane, const Tile& tile, Index first_token, MatrixView<const float> logits_TV,
            Logits& logits);
+  // Error(kNumerical, "E403") naming model, window and position unless all logits make
+  // distributions, and all comparisons numbers.
+  void require_distributions() const;
+  void require_numbers() const;
+  template <typename Body>
+  void each_position(const Body& body) const;
   void finish(Index row);
 
   std::size_t slot(Index row, Index position) const {

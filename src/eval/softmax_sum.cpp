@@ -43,6 +43,8 @@ double crossed_strip(std::span<const double> exponentials, std::span<const float
   return strip_loops().crossed(exponentials, reference, candidate);
 }
 
+bool is_distribution(const SoftmaxSum& row) { return std::isfinite(row.sum) && row.sum > 0; }
+
 Prediction compare(const SoftmaxSum& reference, const SoftmaxSum& candidate) {
   const double log_q = candidate.correct - log_normaliser(candidate);
   Prediction result;

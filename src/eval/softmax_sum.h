@@ -27,9 +27,13 @@ struct SoftmaxSum {
 double add_strip(std::span<const float> logits, Index first_token, SoftmaxSum& row,
                  std::span<double> exponentials);
 
-// sum_v exponentials_v (reference_v - candidate_v): what the strip adds to `crossed`.
+// sum_v exponentials_v (reference_v - candidate_v): what the strip adds to `crossed`. A token that
+// the reference never says (its logit is negative infinity) adds nothing: 0 ln 0 = 0.
 double crossed_strip(std::span<const double> exponentials, std::span<const float> reference,
                      std::span<const float> candidate);
+
+// After the last strip: false if a logit was NaN or positive infinity, or no token was possible.
+bool is_distribution(const SoftmaxSum& row);
 
 // After the last strip: what compare() says of the two distributions. For the reference itself pass
 // it twice.

@@ -40,16 +40,21 @@ double sum_of(std::size_t count, Term term) {
 }
 
 double exponentials(std::span<const float> logits, double largest, std::span<double> exponentials) {
-  for (std::size_t v = 0; v < logits.size(); ++v)
-    exponentials[v] = exponential(static_cast<double>(logits[v]) - largest);
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  for (std::size_t v = 0; v < logits.size(); ++v) {
+    const double value = exponential(static_cast<double>(logits[v]) - largest);
+    exponentials[v] = logits[v] == kNever ? 0.0 : value;
+  }
   return sum_of(logits.size(), [&](std::size_t v) { return exponentials[v]; });
 }
 
 double crossed(std::span<const double> exponentials, std::span<const float> reference,
                std::span<const float> candidate) {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
   return sum_of(exponentials.size(), [&](std::size_t v) {
-    return exponentials[v] *
-           (static_cast<double>(reference[v]) - static_cast<double>(candidate[v]));
+    const double term =
+        exponentials[v] * (static_cast<double>(reference[v]) - static_cast<double>(candidate[v]));
+    return reference[v] == kNever ? 0.0 : term;
   });
 }
 

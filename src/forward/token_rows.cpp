@@ -62,7 +62,16 @@ std::unique_ptr<HiddenStates> embed_tokens(BlockRunner& runner, const model::Wei
                                            MatrixView<const std::int32_t> ids_BS,
                                            std::span<const Index> lengths_B) {
   const TokenRows tokens = token_rows(ids_BS, lengths_B, embedding.shape[0]);
-  return runner.embed(tokens.ids_BS, lengths_B, weights.load_rows(embedding.name, tokens.rows_U));
+  return runner.embed(tokens.ids_BS, lengths_B, embedding_rows(weights, embedding, tokens.rows_U));
+}
+
+Matrix<float> embedding_rows(const model::WeightSource& weights, const model::TensorSpec& embedding,
+                             std::span<const Index> rows_U) {
+  Matrix<float> rows_UH = weights.load_rows(embedding.name, rows_U);
+  for (Index u = 0; u < rows_UH.rows(); ++u)
+    model::require_finite(embedding.name, rows_UH.view().rows(u, 1),
+                          rows_U[static_cast<std::size_t>(u)]);
+  return rows_UH;
 }
 
 }  // namespace calque::forward

@@ -75,6 +75,18 @@ void quantize(Type type, MatrixView<const float> weight_NK, std::span<const floa
     codec.quantize({weight_NK.row(n), importance, weight_NK.cols()}, out);
 }
 
+bool heeds_importance(Type type) {
+  switch (type) {
+    case Type::kQ8_0:
+    case Type::kTQ1_0:
+    case Type::kTQ2_0:
+    case Type::kMXFP4:
+      return false;
+    default:
+      return info_of(type).quantized();
+  }
+}
+
 void dequantize(Type type, const std::byte* bytes, MatrixView<float> weight_NK) {
   const std::size_t stride = row_bytes(type, weight_NK.cols());
   if (info_of(type).support == Support::kPlain) {

@@ -10,6 +10,7 @@
 #include "calque/calib/reference_stream.h"
 #include "calque/core/error.h"
 #include "calque/core/stopwatch.h"
+#include "calque/forward/not_finite.h"
 #include "calque/forward/token_rows.h"
 #include "calque/job/passes.h"
 #include "pipeline/site.h"
@@ -39,6 +40,9 @@ class QuantizingObserver : public forward::BlockObserver {
     const TimedScope statistics(pass_.run.stages.statistics);
     const MemoryMeter::Scope memory(pass_.run.memory, "statistics");
     if (!collector_) collector_.emplace(site.features(), pass_.execs().statistics);
+    forward::require_finite_inputs(block_, site, inputs_TK, rows_seen_,
+                                   pass_.run.calibration.lengths_B);
+    rows_seen_ += inputs_TK.rows();
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
   }
@@ -48,6 +52,8 @@ class QuantizingObserver : public forward::BlockObserver {
     const MemoryMeter::Scope memory(pass_.run.memory, "quantize");
     quant::InputStats stats = collector_ ? collector_->finish() : quant::InputStats{};
     collector_.reset();
+    rows_seen_ = 0;
+    if (stats.nonfinite_tokens > 0) refuse_nonfinite(site, stats);
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (reference_ != nullptr)
       if (auto shift = reference_->take(site))
@@ -73,6 +79,15 @@ class QuantizingObserver : public forward::BlockObserver {
   double seconds_inside() const { return seconds_inside_; }
 
  private:
+  // Rows that stayed on a device; others have been looked at one by one.
+  [[noreturn]] void refuse_nonfinite(const model::SiteSpec& site,
+                                     const quant::InputStats& stats) const {
+    forward::throw_not_finite(
+        fmt::format("{} of block {} is not finite for {} of {} tokens", site.name, block_.name,
+                    stats.nonfinite_tokens, stats.tokens + stats.nonfinite_tokens),
+        job::forward_dtype(pass_.job().runtime.forward_dtype, pass_.run.opened.devices.forward));
+  }
+
   const Pass& pass_;
   SiteRounding& rounding_;
   const model::BlockSpec& block_;
@@ -80,6 +95,7 @@ class QuantizingObserver : public forward::BlockObserver {
   calib::ReferenceStream* reference_;  // null: no correction of upstream errors
   bool wants_output_;
   std::optional<calib::StatsCollector> collector_;
+  Index rows_seen_ = 0;  // at the site
   std::vector<std::pair<const model::SiteSpec*, quant::InputStats>> kept_;
   double seconds_inside_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "calque/core/error.h"
@@ -239,6 +240,70 @@ TEST(Evaluate, RefusesIdsOutsideTheVocabulary) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("5000"));
     EXPECT_THAT(error.what(), ::testing::HasSubstr("4096"));
   }
+}
+
+// A model in which one weight is another number.
+class Changed : public model::WeightSource {
+ public:
+  Changed(const model::WeightSource& source, std::string tensor, Index row, Index column,
+          float value)
+      : source_(source), tensor_(std::move(tensor)), row_(row), column_(column), value_(value) {}
+  bool has(std::string_view name) const override { return source_.has(name); }
+  Matrix<float> load(std::string_view name) const override {
+    Matrix<float> values = source_.load(name);
+    if (name == tensor_) values(row_, column_) = value_;
+    return values;
+  }
+
+ private:
+  const model::WeightSource& source_;
+  std::string tensor_;
+  Index row_, column_;
+  float value_;
+};
+
+std::string message_with(const std::string& tensor, Index row, Index column, float value) {
+  const auto reader = formats::open_artifact(fs::path(test::fixtures()) / "families/llama");
+  const Changed changed(*reader, tensor, row, column, value);
+  text::TokenBlocks windows;
+  windows.ids_BS = Matrix<std::int32_t>(3, 24);
+  for (Index i = 0; i < 72; ++i) windows.ids_BS.data()[i] = static_cast<std::int32_t>(4 * i);
+  windows.lengths_B = {24, 24, 24};
+  try {
+    evaluate({"original", reader.get(), &reader->config()},
+             {{"artifact", &changed, &reader->config()}}, windows, {});
+  } catch (const Error& error) {
+    return error.code() + ": " + error.what();
+  }
+  return "";
+}
+
+// 3e38 times an activation of size 1 overflows: value projection, so attention's output.
+TEST(Evaluate, StopsAtTheFirstBlockThatOverflows) {
+  EXPECT_THAT(message_with("model.layers.1.self_attn.v_proj.weight", 3, 7, 3e38f),
+              ::testing::AllOf(::testing::StartsWith("E403: artifact: "),
+                               ::testing::HasSubstr("block model.layers.1"),
+                               ::testing::HasSubstr("of sequence 0")));
+}
+
+TEST(Evaluate, RefusesWeightsThatAreNotFiniteByName) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(message_with("model.layers.0.mlp.up_proj.weight", 2, 5, nan),
+              ::testing::AllOf(::testing::StartsWith("E164: "),
+                               ::testing::HasSubstr("model.layers.0.mlp.up_proj.weight"),
+                               ::testing::HasSubstr("row 2, column 5 is nan")));
+  EXPECT_THAT(message_with("model.norm.weight", 0, 9, nan),
+              ::testing::HasSubstr("model.norm.weight: row 0, column 9 is nan"));
+  EXPECT_THAT(message_with("lm_head.weight", 300, 4, nan),
+              ::testing::HasSubstr("lm_head.weight: row 300, column 4 is nan"));
+  EXPECT_THAT(message_with("model.embed_tokens.weight", 8, 4, nan),
+              ::testing::HasSubstr("model.embed_tokens.weight: row 8, column 4 is nan"));
+}
+
+TEST(Evaluate, RefusesLogitsThatOverflow) {
+  EXPECT_THAT(message_with("lm_head.weight", 300, 4, 3e38f),
+              ::testing::AllOf(::testing::StartsWith("E403: artifact: the logits at position"),
+                               ::testing::HasSubstr("of window 0")));
 }
 
 }  // namespace

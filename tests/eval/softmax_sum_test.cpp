@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -133,10 +134,62 @@ TEST(SoftmaxSum, SurvivesLargeLogitsAndKeepsNotANumbers) {
   Pair pair = in_strips(large, large, 1, 2);
   // Differences of numbers near 1000 and 2000: a few units in the last place, 2.3e-13 each.
   EXPECT_NEAR(compare(pair.reference, pair.reference).nll, 2000 + std::log(2.0), 1e-12);
-  const Logits broken{1.0f, std::nanf(""), 2.0f};
+  const Logits broken{1.0f, std::numeric_limits<float>::quiet_NaN(), 2.0f};
   pair = in_strips(large, broken, 2, 0);
   EXPECT_TRUE(std::isnan(compare(pair.reference, pair.candidate).kl));
   EXPECT_TRUE(std::isnan(compare(pair.reference, pair.candidate).nll));
+}
+
+// The distributions over the tokens that are left: a token of probability 0 in the reference adds
+// 0 ln 0 = 0 to the divergence, whatever the candidate makes of it.
+TEST(SoftmaxSum, CountsNothingForTokensThatTheReferenceNeverSays) {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  const Logits reference = random_logits(700, 3, 3.0f);
+  const Logits candidate = random_logits(700, 4, 3.0f);
+  Logits with_never, candidate_never;
+  for (std::size_t v = 0; v < 700; ++v) {
+    for (std::size_t copies = v < 64 || v % 5 == 0 ? 2 : 0; copies > 0; --copies) {
+      with_never.push_back(kNever);
+      candidate_never.push_back(kNever);
+    }
+    with_never.push_back(reference[v]);
+    candidate_never.push_back(candidate[v]);
+  }
+  const std::size_t correct = with_never.size() - 1;
+  const Prediction expected = by_definition(reference, candidate, 699);
+  for (const std::size_t strip : {1u, 16u, 64u, 1024u}) {
+    const Pair pair = in_strips(with_never, candidate_never, strip, correct);
+    EXPECT_TRUE(is_distribution(pair.reference));
+    EXPECT_TRUE(is_distribution(pair.candidate));
+    const Prediction found = compare(pair.reference, pair.candidate);
+    EXPECT_NEAR(found.kl, expected.kl, 3e-12) << strip;
+    EXPECT_NEAR(found.nll, expected.nll, 3e-12) << strip;
+    const Prediction defined = by_definition(with_never, candidate_never, correct);
+    EXPECT_NEAR(defined.kl, expected.kl, 3e-12);
+  }
+  // The candidate says it with e^-20 or so, and has that much less for the others.
+  Logits rarely = candidate_never;
+  for (float& logit : rarely)
+    if (logit == kNever) logit = -20.0f;
+  EXPECT_TRUE(std::isfinite(compare(in_strips(with_never, rarely, 64, correct).reference,
+                                    in_strips(with_never, rarely, 64, correct).candidate)
+                                .kl));
+}
+
+TEST(SoftmaxSum, KnowsWhatIsNoDistribution) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const auto of = [](float logit, bool all) {
+    Logits logits = random_logits(40, 5, 1.0f);
+    logits[7] = logit;
+    if (all) logits.assign(40, logit);
+    return in_strips(logits, logits, 16, 3).reference;
+  };
+  EXPECT_TRUE(is_distribution(of(0.0f, false)));
+  EXPECT_TRUE(is_distribution(of(-kInfinity, false)));
+  EXPECT_FALSE(is_distribution(of(kInfinity, false)));
+  EXPECT_FALSE(is_distribution(of(std::numeric_limits<float>::quiet_NaN(), false)));
+  EXPECT_FALSE(is_distribution(of(std::numeric_limits<float>::quiet_NaN(), true)));
+  EXPECT_FALSE(is_distribution(of(-kInfinity, true)));
 }
 
 }  // namespace

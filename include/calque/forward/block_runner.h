@@ -55,6 +55,8 @@ class HiddenStates {
   virtual ~HiddenStates() = default;
   virtual Index sequences() const = 0;
   virtual Index length(Index sequence) const = 0;  // real tokens
+
+  Index first_sequence = 0;  // number of the first one, for messages: set where states are a batch
 };
 
 // Final norm and output projection, ready to be applied to many rows.
@@ -96,7 +98,8 @@ class BlockRunner {
   virtual std::unique_ptr<HiddenStates> embed(MatrixView<const std::int32_t> ids_BS,
                                               std::span<const Index> lengths_B,
                                               MatrixView<const float> embedding_VH) = 0;
-  // Replaces `hidden` by the block's output. With an observer the block is cut at its sites (inputs
+  // Replaces `hidden` by the block's output; Error(kNumerical, "E403") naming block, sequence and
+  // token if that is not finite. With an observer the block is cut at its sites (inputs
   // of the later stages are kept for all rows); without one, each sequence goes through in one
   // piece.
   virtual void run_block(const model::BlockSpec& block, model::BlockWeights& weights,

@@ -29,6 +29,10 @@ TokenRows token_rows(MatrixView<const std::int32_t> ids_BS, std::span<const Inde
 void check_ids(MatrixView<const std::int32_t> ids_BS, std::span<const Index> lengths_B,
                Index vocabulary);
 
+// Rows of an embedding (ascending), which must be finite: Error(kInput, "E164") naming the row.
+Matrix<float> embedding_rows(const model::WeightSource& weights, const model::TensorSpec& embedding,
+                             std::span<const Index> rows_U);
+
 // BlockRunner::embed with the rows that are needed of the tensor `embedding`.
 std::unique_ptr<HiddenStates> embed_tokens(BlockRunner& runner, const model::WeightSource& weights,
                                            const model::TensorSpec& embedding,

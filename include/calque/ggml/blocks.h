@@ -13,10 +13,13 @@ namespace calque::ggml {
 
 // The reference quantizers of the format, bit for bit: row n of the matrix becomes the
 // row_bytes(type, K) bytes at out + n * row_bytes(type, K), for types that are `quantized`.
-// `importance_K` weighs the columns (empty: none); Q8_0, MXFP4 and TQ* pay no attention to it. A
-// block whose importance is all zero becomes zeros in most types, so callers keep it positive.
+// `importance_K` weighs the columns (empty: none) in types that heed it. A block whose importance
+// is all zero becomes zeros in most types, so callers keep it positive.
 void quantize(Type type, MatrixView<const float> weight_NK, std::span<const float> importance_K,
               std::byte* out);
+
+// True if `quantize` weighs columns in this type.
+bool heeds_importance(Type type);
 
 // Computes the values of the rows at `bytes`, for every type that is `supported`.
 void dequantize(Type type, const std::byte* bytes, MatrixView<float> weight_NK);

@@ -1,10 +1,15 @@
 #include "forward/cpu/cpu_runner.h"
 
+#include <optional>
+#include <span>
 #include <type_traits>
+#include <vector>
 
+#include "calque/core/finite.h"
 #include "calque/core/onednn.h"
 #include "calque/core/openmp.h"
 #include "calque/core/parallel.h"
+#include "calque/forward/not_finite.h"
 #include "calque/forward/token_rows.h"
 #include "forward/cpu/loops.h"
 #include "forward/cpu/mixer.h"
@@ -201,11 +206,34 @@ class CpuRunner : public BlockRunner {
       mixers.push_back(
           make_cpu_mixer<T>({block, half, weights, states, &states, cache_of(block, options_),
                              workspaces, options_.threads}));
-    if (observer == nullptr) return run_whole(mixers, states);
+    if (observer == nullptr) {
+      run_whole(mixers, states);
+      return require_finite(block, states);
+    }
     for (const auto& mixer : mixers) {
       StagedPass<T> pass(states, *options_.scratch, options_.threads, *observer, weights,
                          workspaces, mixer == mixers.back());
       mixer->run_staged(pass);
+    }
+    if (observer->wants_output()) require_finite(block, states);
+  }
+
+  // Names the first sequence that is not finite, whichever thread sees one first.
+  void require_finite(const model::BlockSpec& block, const CpuStates& states) const {
+    std::vector<std::optional<std::size_t>> bad_S(static_cast<std::size_t>(states.sequences()));
+    parallel_for(states.sequences(), options_.threads, [&](Index s) {
+      const MatrixView<const float> hidden_TH = states.sequence_TH(s);
+      bad_S[static_cast<std::size_t>(s)] = first_nonfinite(
+          std::as_bytes(std::span(hidden_TH.data(), static_cast<std::size_t>(hidden_TH.size()))),
+          DType::kF32);
+      states.release(s);
+    });
+    for (std::size_t s = 0; s < bad_S.size(); ++s) {
+      if (!bad_S[s]) continue;
+      const MatrixView<const float> hidden_TH = states.sequence_TH(static_cast<Index>(s));
+      throw_output_not_finite(block, states.first_sequence + static_cast<Index>(s),
+                              static_cast<Index>(*bad_S[s]) / hidden_TH.cols(),
+                              hidden_TH.data()[*bad_S[s]], options_.dtype);
     }
   }
 

@@ -1,10 +1,14 @@
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/stack.h>
 #include <fmt/format.h>
 #include <torch/csrc/api/include/torch/version.h>
 
 #include <vector>
 
 #include "calque/core/error.h"
+#include "calque/core/finite.h"
+#include "calque/forward/not_finite.h"
 #include "calque/forward/token_rows.h"
 #include "forward/kept_rows.h"
 #include "forward/torch/plugin.h"
@@ -131,10 +135,14 @@ class TensorRunner : public BlockRunner {
           mixer->run(pass);
         }
       };
-      if (observer != nullptr) return run(states.batches());
-      for (const auto& mixer : mixers) mixer->prepare_all();
-      for (const TensorBatch& batch : states.batches()) run({&batch, 1});
+      if (observer != nullptr) {
+        run(states.batches());
+      } else {
+        for (const auto& mixer : mixers) mixer->prepare_all();
+        for (const TensorBatch& batch : states.batches()) run({&batch, 1});
+      }
     });
+    if (observer == nullptr || observer->wants_output()) require_finite(block, states);
   }
 
   Matrix<float> half_output(const model::BlockSpec& block, const model::BlockWeights& weights,
@@ -202,6 +210,28 @@ class TensorRunner : public BlockRunner {
   }
 
  private:
+  // The device is asked once for all sequences.
+  void require_finite(const model::BlockSpec& block, const TensorStates& states) const {
+    if (states.sequences() == 0) return;
+    at::Tensor finite_S;
+    guarded(device_, [&] {
+      std::vector<at::Tensor> flags;
+      for (Index s = 0; s < states.sequences(); ++s)
+        flags.push_back(at::isfinite(states.sequence_TH(s)).all());
+      finite_S = at::stack(flags).to(at::kCPU);
+    });
+    for (Index s = 0; s < states.sequences(); ++s) {
+      if (finite_S.data_ptr<bool>()[s]) continue;
+      Matrix<float> copy_TH(states.length(s), states.all_TH().size(1));
+      guarded(device_, [&] { borrow(copy_TH.view()).copy_(states.sequence_TH(s)); });
+      Index at = 0;
+      while (is_finite(copy_TH.data()[at])) ++at;
+      throw_output_not_finite(
+          block, states.first_sequence + s, at / copy_TH.cols(), copy_TH.data()[at],
+          compute_ == at::kBFloat16 ? ComputeDType::kBFloat16 : ComputeDType::kFloat32);
+    }
+  }
+
   TensorHalf half_of(const model::BlockSpec& block, const model::HalfSpec& half,
                      const model::BlockWeights& weights, const TensorStates& states,
                      TensorStates* keeps) const {
