@@ -83,6 +83,16 @@ quant::ScaleSnap snap_for(const Pass& pass, const model::FoldSpec& fold,
   };
 }
 
+// Channels that come from one row have one scale, and keep it.
+void keep_in_range(const model::FoldSpec& fold, const quant::QuantizedMatrix& absorber,
+                   std::span<float> scales_K) {
+  if (scales_K.empty()) return;
+  std::vector<float> divisors_N = divisors_of_rows(fold, scales_K, absorber.out_features());
+  quant::keep_in_range(absorber, divisors_N);
+  for (std::size_t k = 0; k < scales_K.size(); ++k)
+    scales_K[k] = divisors_N[static_cast<std::size_t>(fold.source_of(static_cast<Index>(k)))];
+}
+
 double squared_distance(const Matrix<float>& a, const Matrix<float>& b) {
   double total = 0;
   for (Index i = 0; i < a.size(); ++i) {
@@ -93,6 +103,14 @@ double squared_distance(const Matrix<float>& a, const Matrix<float>& b) {
 }
 
 }  // namespace
+
+std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
+                                    Index rows) {
+  std::vector<float> divisors_N(static_cast<std::size_t>(rows), 1.0f);
+  for (std::size_t k = 0; k < scales_K.size(); ++k)
+    divisors_N[static_cast<std::size_t>(fold.source_of(static_cast<Index>(k)))] = scales_K[k];
+  return divisors_N;
+}
 
 struct ChannelScales::Search {
   const model::BlockSpec& block;
@@ -150,11 +168,9 @@ class OutputLoss {
 
 }  // namespace
 
-std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
-                                             const model::SiteSpec& site,
-                                             const quant::InputStats& stats,
-                                             model::BlockWeights& weights,
-                                             const forward::HiddenStates* hidden) {
+std::span<const float> ChannelScales::choose(
+    const model::BlockSpec& block, const model::SiteSpec& site, const quant::InputStats& stats,
+    model::BlockWeights& weights, const forward::HiddenStates* hidden, const HeldMatrices& held) {
   if (!pass_.job().quantization.transform->rescales_channels()) return {};
   const model::FoldSpec* fold = block.fold_of(site);
   if (fold == nullptr) return {};
@@ -162,9 +178,13 @@ std::span<const float> ChannelScales::choose(const model::BlockSpec& block,
   block_ = &block;
   const auto known = scales_.find(fold);
   if (known != scales_.end()) return known->second;
-  if (stats.empty()) return {};
+  // All sites of a fold agree: one that is never reached cannot leave the choice to a later one.
+  if (stats.empty()) return scales_[fold] = {};
   const TimedScope timed(pass_.run.stages.transform);
-  return scales_[fold] = search({block, *fold, stats, weights, hidden});
+  std::vector<float> scales_K = search({block, *fold, stats, weights, hidden});
+  if (const auto absorber = held.find(fold->absorber.name); absorber != held.end())
+    keep_in_range(*fold, absorber->second, scales_K);
+  return scales_[fold] = all_ones(scales_K) ? std::vector<float>() : std::move(scales_K);
 }
 
 std::vector<float> ChannelScales::search(const Search& search) {

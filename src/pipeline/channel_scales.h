@@ -9,6 +9,12 @@
 
 namespace calque::pipeline {
 
+// The divisor of each row of a rounded linear; 1 for rows that make no channel of the fold.
+std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
+                                    Index rows);
+
+using HeldMatrices = std::map<std::string, quant::QuantizedMatrix>;
+
 // AWQ within a pass: chooses the scales of a site's input channels and tracks the changes elsewhere
 // that they require. Calibration continues with unscaled activations: consumers are rounded as W s
 // with the statistics of x / s, and the following layers see the rounded W s divided by s again,
@@ -19,10 +25,11 @@ class ChannelScales {
 
   // Scales for the inputs of `site`, one per channel; empty if nothing is scaled (no fold, nothing
   // to round, no statistics, or the identity was best). Chosen when the fold's first site is
-  // reached; the experts' sites of a block follow its mlp_in.
+  // reached; the experts' sites of a block follow its mlp_in. `held`: the rounded linears whose
+  // rows the scales will divide, and whose own scales must be able to take it.
   std::span<const float> choose(const model::BlockSpec& block, const model::SiteSpec& site,
                                 const quant::InputStats& stats, model::BlockWeights& weights,
-                                const forward::HiddenStates* hidden);
+                                const forward::HiddenStates* hidden, const HeldMatrices& held);
 
   // True if a later fold of the block may still divide the rows of this tensor.
   static bool is_absorber(const model::BlockSpec& block, const std::string& tensor);

@@ -18,15 +18,6 @@ namespace {
 
 using Absorber = model::FoldSpec::Absorber;
 
-// The divisor of each row of a rounded linear; 1 for rows that make no channel of the fold.
-std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const float> scales_K,
-                                    Index rows) {
-  std::vector<float> divisors_N(static_cast<std::size_t>(rows), 1.0f);
-  for (std::size_t k = 0; k < scales_K.size(); ++k)
-    divisors_N[static_cast<std::size_t>(fold.source_of(static_cast<Index>(k)))] = scales_K[k];
-  return divisors_N;
-}
-
 record::ModuleReport describe(const std::string& module, const std::string& role,
                               const quant::Grid& grid) {
   record::ModuleReport report;
@@ -73,6 +64,11 @@ class RowReader {
   const model::SourceTensor& source_;
   model::TensorBytes bytes_;
 };
+
+// "model.layers.0.mlp.up_proj.weight as Q4_0", in front of what is wrong with it.
+std::string described(const formats::TensorPlan& planned) {
+  return fmt::format("{} as {}", planned.tensor.name, planned.stored_as);
+}
 
 }  // namespace
 
@@ -125,12 +121,12 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
                               quant::InputStats stats, model::BlockWeights& weights,
                               const forward::HiddenStates* hidden) {
   const std::span<const float> scales_K =
-      channel_scales_.choose(block, site, stats, weights, hidden);
+      channel_scales_.choose(block, site, stats, weights, hidden, held_);
   if (!scales_K.empty()) {
     const model::FoldSpec& fold = *block.fold_of(site);
     absorb(fold, scales_K, weights);
   }
-  const SeenTokens seen = {stats.tokens, stats.nonfinite_tokens};
+  const Index tokens = stats.tokens;
   if (!scales_K.empty()) stats = quant::rescaled(std::move(stats), scales_K);
   quant::SiteRounder round_one = [&] {
     const TimedScope timed(pass_.run.stages.quantize);
@@ -142,8 +138,7 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     if (!grid) continue;
     record::ModuleReport report = describe(linear.name, linear.role, *grid);
     report.block = block.layer;
-    report.tokens = seen.tokens;
-    report.nonfinite_tokens = seen.nonfinite;
+    report.tokens = tokens;
     report.upstream_shift = upstream_shifts_[linear.name];
     Matrix<float> weight_NK = weights.take(name);
     if (!scales_K.empty()) quant::multiply_columns(weight_NK, scales_K);
@@ -152,7 +147,6 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     if (!scales_K.empty()) quant::divide_columns(rounded_NK, scales_K);
     weights.put(name, std::move(rounded_NK));
   }
-  warn_about_nonfinite(block, site, seen);
 }
 
 // Applies the other side of a fold, once: divides the norm, or the rows of the preceding linear,
@@ -247,7 +241,9 @@ void SiteRounding::round_head(quant::InputStats stats, std::optional<quant::Inpu
 Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& planned) {
   Matrix<float> weight = [&] {
     const TimedScope timed(pass_.run.stages.load);
-    return pass_.weights().load(planned.tensor.name);
+    Matrix<float> loaded = pass_.weights().load(planned.tensor.name);
+    model::require_finite(planned.tensor.name, loaded);
+    return loaded;
   }();
   record::ModuleReport report = describe(planned.tensor.name, "", *planned.grid);
   report.block = -1;
@@ -271,14 +267,16 @@ void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::R
   double energy = 0, error = 0, loss = 0, weights = 0, change = 0;
   for (Index first = 0; first < reader.rows(); first += strip) {
     Matrix<float> strip_NK = reader.read(first, std::min(strip, reader.rows() - first));
+    model::require_finite(tensor, strip_NK, first);
     const double strip_energy = sum_of_squares(strip_NK);
     if (correction != nullptr) {
       const double shift = quant::correct_upstream(*correction, strip_NK, pass_.execs().transform);
       change += shift * shift * strip_energy;
     }
     weights += strip_energy;
-    const quant::Rounded rounded = with_context(fmt::format("{}, from row {}", tensor, first), [&] {
-      return round_one(std::move(strip_NK), *planned.grid);
+    const quant::Rounded rounded = with_context(described(planned), [&] {
+      return quant::counted_from(first,
+                                 [&] { return round_one(std::move(strip_NK), *planned.grid); });
     });
     const double compared = energy_of(rounded.report, strip_energy);
     energy += compared;
@@ -295,7 +293,7 @@ void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::R
   report.upstream_shift = weights > 0 ? std::sqrt(change / weights) : 0;
   report.seconds = watch.seconds();
   pass_.run.stages.quantize += report.seconds;
-  finish_module(report);
+  finish_module(std::move(report));
 }
 
 void SiteRounding::round_block_by_rows(const model::BlockSpec& block) {
@@ -321,8 +319,9 @@ Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
   const Stopwatch watch;
   report.out_features = weight_NK.rows();
   report.in_features = weight_NK.cols();
-  quant::Rounded rounded =
-      with_context(tensor, [&] { return round_one(std::move(weight_NK), report.grid); });
+  quant::Rounded rounded = with_context(described(pass_.plan.at(tensor)), [&] {
+    return round_one(std::move(weight_NK), report.grid);
+  });
   report.rounding = rounded.report;
   report.seconds = watch.seconds();
   pass_.run.stages.quantize += report.seconds;
@@ -347,7 +346,17 @@ void SiteRounding::write_dense(const std::string& tensor, MatrixView<const float
   state_.given.push_back(tensor);
 }
 
-void SiteRounding::finish_module(const record::ModuleReport& report) {
+// One rule for all methods and grids: a matrix of a calibrated job whose inputs no token has
+// reached (an idle expert's) is rounded without statistics, which is not what was asked for.
+std::string_view SiteRounding::missing_statistics(const record::ModuleReport& report) const {
+  const bool in_block = report.block >= 0;  // nothing is measured for the embedding and the head
+  const bool missing = in_block && report.tokens == 0 && pass_.job().quantization.needs_text();
+  return missing && quant::takes_statistics(report.grid) ? "no calibration statistics" : "";
+}
+
+void SiteRounding::finish_module(record::ModuleReport report) {
+  if (report.rounding.fallback_reason.empty())
+    report.rounding.fallback_reason = missing_statistics(report);
   state_.modules.push_back(report);
   pass_.run.observer.module_done(report);
   if (report.rounding.fallback_reason.empty()) return;
@@ -371,14 +380,6 @@ void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
                   "too few for {} channels (for later blocks see upstream_shift in modules.csv). "
                   "Try more calibration text (n_samples)",
                   block.name, site.name, stats.tokens, site.features()));
-}
-
-void SiteRounding::warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
-                                        const SeenTokens& seen) {
-  if (seen.nonfinite == 0) return;
-  pass_.run.observer.warning(fmt::format(
-      "{} {}: {} of {} calibration tokens had NaN or infinite activations and were left out",
-      block.name, site.name, seen.nonfinite, seen.tokens + seen.nonfinite));
 }
 
 }  // namespace calque::pipeline

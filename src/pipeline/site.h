@@ -51,12 +51,6 @@ class SiteRounding {
   void restore(resume::RoundingState state);
 
  private:
-  // Number of calibration rows of a site.
-  struct SeenTokens {
-    Index tokens = 0;
-    Index nonfinite = 0;
-  };
-
   void round_rows(const formats::TensorPlan& planned, const quant::Rounder& rounder,
                   quant::InputStats stats, record::ModuleReport report,
                   const quant::UpstreamCorrection* correction = nullptr);
@@ -75,11 +69,11 @@ class SiteRounding {
   Matrix<float>& changed(const std::string& tensor, const model::BlockWeights& weights);
   void scale_unrounded(const model::FoldSpec& fold, std::span<const float> scales_K,
                        const model::BlockWeights& weights);
-  void finish_module(const record::ModuleReport& report);
+  void finish_module(record::ModuleReport report);
+  // The reason for a fallback that no rounder can know of; empty if there is none.
+  std::string_view missing_statistics(const record::ModuleReport& report) const;
   void warn_about_uncorrected(const model::BlockSpec& block, const model::SiteSpec& site,
                               const quant::InputStats& stats);
-  void warn_about_nonfinite(const model::BlockSpec& block, const model::SiteSpec& site,
-                            const SeenTokens& seen);
 
   const Pass& pass_;
   quant::Rounder rounder_;
@@ -87,7 +81,7 @@ class SiteRounding {
   quant::Rounder unscaled_;  // the job's method, for matrices whose channels are not rescaled
   ChannelScales channel_scales_;
   // Rounded linears whose rows a later fold of the block may still divide.
-  std::map<std::string, quant::QuantizedMatrix> held_;
+  HeldMatrices held_;
   std::map<std::string, Matrix<float>> changed_;   // unrounded tensors that folds changed
   std::vector<const model::FoldSpec*> absorbed_;   // folds of this block that are done
   std::map<std::string, double> upstream_shifts_;  // |W* - W| / |W| of the site's linears

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -263,6 +264,7 @@ double factor_of(float norm, bool plus_one) {
 }  // namespace
 
 quant::InputStats rescaled(quant::InputStats stats, std::span<const float> scales_K) {
+  if (stats.empty()) return stats;
   expect_length("scales", scales_K.size(), stats.features());
   for (Index i = 0; i < stats.features(); ++i) {
     const float row_scale = scales_K[static_cast<std::size_t>(i)];
@@ -315,6 +317,46 @@ float exact_norm_scale(float norm, bool plus_one, DType dtype, float proposed) {
   if (nearest == 0) return best;
   for (const int direction : {-1, 1}) consider(neighbour(nearest, dtype, direction));
   return best;
+}
+
+namespace {
+
+// The smallest and the largest scale of a row's groups, without those whose values are all 0.
+std::pair<float, float> scale_range(const QuantizedMatrix& q,
+                                    const std::vector<std::int32_t>& groups_K, Index n) {
+  std::vector<char> used_G(static_cast<std::size_t>(q.groups().scales_NG.cols()));
+  for (Index k = 0; k < q.in_features(); ++k) {
+    const std::int32_t g = groups_K[static_cast<std::size_t>(k)];
+    const float value =
+        q.groups().scales_NG(n, g) * q.groups().codes_NK(n, k) + q.groups().offsets_NG(n, g);
+    if (value != 0) used_G[static_cast<std::size_t>(g)] = 1;
+  }
+  std::pair range = {std::numeric_limits<float>::infinity(), 0.0f};
+  for (Index g = 0; g < q.groups().scales_NG.cols(); ++g) {
+    if (used_G[static_cast<std::size_t>(g)] == 0) continue;
+    const float scale = std::abs(q.groups().scales_NG(n, g));
+    range = {std::min(range.first, scale), std::max(range.second, scale)};
+  }
+  return range;
+}
+
+}  // namespace
+
+void keep_in_range(const QuantizedMatrix& q, std::span<float> divisors_N) {
+  expect_length("divisors", divisors_N.size(), q.out_features());
+  const float smallest = rounded_scale(0.0f, q.grid.precision);
+  const float largest = rounded_scale(std::numeric_limits<float>::max(), q.grid.precision);
+  const Index K = q.in_features();
+  const std::vector<std::int32_t> groups_K = q.groups().group_of_column_K.empty()
+                                                 ? consecutive_groups(K, q.grid.group_size_for(K))
+                                                 : q.groups().group_of_column_K;
+  for (Index n = 0; n < q.out_features(); ++n) {
+    float& divisor = divisors_N[static_cast<std::size_t>(n)];
+    if (divisor == 1) continue;
+    const auto [low, high] = scale_range(q, groups_K, n);
+    while (divisor > 1 && low / divisor < smallest) divisor /= 2;
+    while (divisor < 1 && high / divisor > largest) divisor *= 2;
+  }
 }
 
 void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N) {

@@ -1,5 +1,7 @@
 #include "calque/quant/methods.h"
 
+#include "calque/ggml/blocks.h"
+
 namespace calque::quant {
 
 // To add a method, write one file that defines its row as an extern const, and add the name here.
@@ -38,6 +40,10 @@ std::vector<Method> methods() {
 
 std::string_view method_name(const Transform& transform, const Rounding& rounding) {
   return transform.rescales_channels() ? transform.name : rounding.name;
+}
+
+bool takes_statistics(const Grid& grid) {
+  return !grid.block || ggml::heeds_importance(*grid.block);
 }
 
 }  // namespace calque::quant

@@ -176,5 +176,29 @@ TEST(DividedRows, KeepZeroPointsAndThePrecision) {
     }
 }
 
+// Scales from 2^-13 to 2^-10 in binary16, whose smallest is 2^-14; row 2 has a group of zeros.
+TEST(DivisorsInRange, AreThoseThatKeepEveryScaleNormal) {
+  Matrix<float> weight(4, 64);
+  for (Index n = 0; n < 4; ++n)
+    for (Index k = 0; k < 64; ++k)
+      weight(n, k) = (k % 16 - 8) * (k < 32 ? 0x1p-13f : 0x1p-10f) * (n == 2 && k < 32 ? 0 : 1);
+  RoundingOptions options;
+  options.scale_rule = ScaleRule::kFullRange;
+  QuantizedMatrix q = make_rtn(options)(InputStats(), open_exec("cpu", 1))(
+                          weight.clone(), {.bits = 4, .group_size = 32})
+                          .matrix;
+  const Matrix<float> before = dequantize(q);
+  for (Index i = 0; i < weight.size(); ++i) EXPECT_EQ(before.data()[i], weight.data()[i]);
+  std::vector<float> divisors = {8.0f, 2.0f, 8.0f, 0x1p-40f};
+  keep_in_range(q, divisors);
+  // Row 3: 2^-10 / 2^-25 = 2^15 is the largest power of two times 2^-10 below 65504.
+  EXPECT_EQ(divisors, (std::vector<float>{2.0f, 2.0f, 8.0f, 0x1p-25f}));
+  divide_rows(q, divisors);
+  const Matrix<float> after = dequantize(q);
+  for (Index n = 0; n < 4; ++n)
+    for (Index k = 0; k < 64; ++k)
+      EXPECT_EQ(after(n, k), before(n, k) / divisors[static_cast<std::size_t>(n)]);
+}
+
 }  // namespace
 }  // namespace calque::quant

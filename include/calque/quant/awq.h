@@ -95,4 +95,8 @@ float exact_norm_scale(float norm, bool plus_one, DType dtype, float proposed);
 // for a grid with `block`.
 void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N);
 
+// The divisors, powers of two, that keep every scale of `q` in the range of its precision: each
+// comes no farther towards 1 than that takes. A group whose values are all 0 has no range to keep.
+void keep_in_range(const QuantizedMatrix& q, std::span<float> divisors_N);
+
 }  // namespace calque::quant

@@ -84,6 +84,9 @@ std::string_view method_name(const Transform& transform, const Rounding& roundin
 // grids of groups, and the GGUF block types that consist of scale codes and steps.
 bool takes_feedback(const Grid& grid);
 
+// True if statistics of the inputs change what is rounded onto the grid.
+bool takes_statistics(const Grid& grid);
+
 // Round to nearest. Grids with desc_act form groups in order of falling mean square of the inputs.
 Rounder make_rtn(const RoundingOptions& options);
 
