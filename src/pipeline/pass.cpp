@@ -202,8 +202,10 @@ class PassRun {
   void measure_and_round_head() {
     const model::SiteSpec& site = head_->sites.front();
     const Matrix<float> norm_1H = pass_.weights().load(pass_.family().final_norm.name);
+    model::require_finite(pass_.family().final_norm.name, norm_1H);
     if (reference_) reference_->run_head(*head_, norm_1H);
     calib::StatsCollector collector(site.features(), pass_.execs().statistics);
+    Index rows_seen = 0;
     for (Index sequence = 0; sequence < hidden_->sequences(); ++sequence) {
       const Matrix<float> inputs_TH = [&] {
         const TimedScope timed(stages().forward);
@@ -211,6 +213,9 @@ class PassRun {
       }();
       const TimedScope timed(stages().statistics);
       const forward::ActivationView view{inputs_TH.view(), {}, {}};
+      forward::require_finite_inputs(*head_, site, view, rows_seen,
+                                     pass_.run.calibration.lengths_B);
+      rows_seen += view.rows();
       collector.add(view);
       if (reference_) reference_->compare(site, view);
     }

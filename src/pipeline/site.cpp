@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "calque/core/error.h"
 #include "calque/core/stopwatch.h"
@@ -39,30 +41,31 @@ const quant::InputStats& importance_of(const Pass& pass, const model::TensorSpec
   return importance ? importance->stats_of(weight) : kNone;
 }
 
-// Reads strips of a matrix of the model and widens them to fp32, one after another.
+// Reads strips of a matrix of the model in fp32, one after another. Rows that a GGUF file stores in
+// another order are decoded all at once, because a source finds them only so.
 class RowReader {
  public:
-  RowReader(const model::ModelSource& source, const std::string& tensor)
-      : source_(source.at(tensor)), bytes_(source.bytes(tensor)) {
-    if (!is_floating(source_.dtype))
+  RowReader(const formats::SourceModel& model, const model::TensorSpec& tensor)
+      : source_(*model.weights), tensor_(tensor) {
+    const DType dtype = source_.at(tensor.name).dtype;
+    if (!is_floating(dtype))
       throw Error(ErrorKind::kInput, "",
-                  fmt::format("tensor '{}' is {}, not floating", tensor, name_of(source_.dtype)));
+                  fmt::format("tensor '{}' is {}, not floating", tensor.name, name_of(dtype)));
+    if (model.is_gguf() && tensor.gguf_permuted_heads > 0) all_NK_ = source_.load(tensor.name);
   }
-  Index rows() const { return source_.shape[0]; }
-  Index columns() const { return source_.shape[1]; }
+  Index rows() const { return tensor_.shape[0]; }
+  Index columns() const { return tensor_.shape[1]; }
   Matrix<float> read(Index first, Index count) const {
-    auto strip_NK = Matrix<float>::uninitialized(count, columns());
-    const std::size_t row_bytes = static_cast<std::size_t>(columns()) * size_of(source_.dtype);
-    const std::size_t begin = static_cast<std::size_t>(first) * row_bytes;
-    convert_to_float(bytes_.get().data() + begin, source_.dtype,
-                     static_cast<std::size_t>(strip_NK.size()), strip_NK.data());
-    bytes_.drop(begin, static_cast<std::size_t>(count) * row_bytes);
-    return strip_NK;
+    if (!all_NK_.empty()) return Matrix<float>::copy_of(all_NK_.view().rows(first, count));
+    std::vector<Index> wanted(static_cast<std::size_t>(count));
+    std::iota(wanted.begin(), wanted.end(), first);
+    return source_.load_rows(tensor_.name, wanted);
   }
 
  private:
-  const model::SourceTensor& source_;
-  model::TensorBytes bytes_;
+  const model::ModelSource& source_;
+  const model::TensorSpec& tensor_;
+  Matrix<float> all_NK_;
 };
 
 // "model.layers.0.mlp.up_proj.weight as Q4_0", in front of what is wrong with it.
@@ -227,7 +230,9 @@ void SiteRounding::round_head(quant::InputStats stats, std::optional<quant::Inpu
                       correction ? &*correction : nullptr);
   Matrix<float> weight_VH = [&] {
     const TimedScope timed(pass_.run.stages.load);
-    return pass_.weights().load(linear.weight.name);
+    Matrix<float> loaded = pass_.weights().load(linear.weight.name);
+    model::require_finite(linear.weight.name, loaded);
+    return loaded;
   }();
   if (correction) {
     const TimedScope timed(pass_.run.stages.transform);
@@ -261,7 +266,7 @@ void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::R
                               const quant::UpstreamCorrection* correction) {
   const std::string& tensor = planned.tensor.name;
   const Stopwatch watch;
-  const RowReader reader(pass_.weights(), tensor);
+  const RowReader reader(pass_.run.opened.source, planned.tensor);
   const quant::SiteRounder round_one = rounder(std::move(stats), pass_.execs().quantize);
   const Index strip = std::max<Index>(1, quant::kRowStripWeights / reader.columns());
   double energy = 0, error = 0, loss = 0, weights = 0, change = 0;
