@@ -27,6 +27,17 @@ Json rope_scaling_json(const model::RopeSpec& rope) {
             {"long_factor", rope.long_factors},
             {"attention_factor", rope.attention_factor},
             {"original_max_position_embeddings", rope.original_max_positions}};
+  if (rope.scaling == Scaling::kYarn) {
+    Json json = {{"rope_type", "yarn"},
+                 {"factor", rope.factor},
+                 {"original_max_position_embeddings", rope.original_max_positions},
+                 {"beta_fast", rope.beta_fast},
+                 {"beta_slow", rope.beta_slow},
+                 {"attention_factor", rope.attention_factor}};
+    if (!rope.truncate) json["truncate"] = false;
+    if (rope.query_growth != 0) json["llama_4_scaling_beta"] = rope.query_growth;
+    return json;
+  }
   return {{"rope_type", "llama3"},
           {"factor", rope.factor},
           {"low_freq_factor", rope.low_freq_factor},
@@ -47,12 +58,24 @@ void add_windows(Json& json, const model::ModelConfig& config) {
   const bool switched = config.architecture.starts_with("Qwen");
   const bool listed = switched || is_any_of(config.architecture, {"Gemma2", "Gemma3"});
   if (switched) json["use_sliding_window"] = window > 0;
-  if (listed || is_any_of(config.architecture, {"Mistral", "Mixtral", "Phi3"}))
+  if (listed || is_any_of(config.architecture, {"Mistral", "Ministral3", "Mixtral", "Phi3"}))
     json["sliding_window"] = window > 0 ? Json(window) : Json(nullptr);
   if (!listed || window == 0) return;
   Json types = Json::array();
   for (const Index w : windows) types.push_back(w > 0 ? "sliding_attention" : "full_attention");
   json["layer_types"] = types;
+}
+
+void add_positions(Json& json, const model::ModelConfig& config) {
+  if (config.rope.channels > 0)
+    json["partial_rotary_factor"] =
+        static_cast<double>(config.rope.channels) / static_cast<double>(config.head_dim);
+  if (is_any_of(config.architecture, {"SeedOss"}))
+    json["attention_out_bias"] = config.attention_out_bias;
+  if (config.turned_layers.empty()) return;
+  Json turned = Json::array();
+  for (const bool turns : config.turned_layers) turned.push_back(turns ? 1 : 0);
+  json["no_rope_layers"] = turned;
 }
 
 Json cap_json(double cap) { return cap > 0 ? Json(cap) : Json(nullptr); }
@@ -128,6 +151,7 @@ std::string generated_config_json(const model::ModelConfig& config, const std::s
                {"attention_bias", config.attention_bias},
                {"mlp_bias", config.mlp_bias},
                {"torch_dtype", dtype}};
+  add_positions(json, config);
   add_windows(json, config);
   add_gemma(json, config);
   add_experts(json, config);

@@ -13,7 +13,7 @@ namespace calque::formats {
 namespace {
 
 // "llama" with experts is Mixtral.
-constexpr std::array<GgufArchitecture, 10> kArchitectures = {
+constexpr std::array<GgufArchitecture, 13> kArchitectures = {
     {{"llama", "LlamaForCausalLM", "llama"},
      {"llama", "MixtralForCausalLM", "mixtral"},
      {"qwen2", "Qwen2ForCausalLM", "qwen2"},
@@ -23,12 +23,40 @@ constexpr std::array<GgufArchitecture, 10> kArchitectures = {
      {"gemma", "GemmaForCausalLM", "gemma"},
      {"gemma2", "Gemma2ForCausalLM", "gemma2"},
      {"gemma3", "Gemma3ForCausalLM", "gemma3_text"},
-     {"phi3", "Phi3ForCausalLM", "phi3"}}};
+     {"mistral3", "Ministral3ForCausalLM", "ministral3"},
+     {"phi3", "Phi3ForCausalLM", "phi3"},
+     {"seed_oss", "SeedOssForCausalLM", "seed_oss"},
+     {"smollm3", "SmolLM3ForCausalLM", "smollm3"}}};
 
 using Reasons = std::vector<std::string>;
 using Scaling = model::RopeSpec::Scaling;
 
 bool is_gemma(const std::string& arch) { return arch.starts_with("gemma"); }
+
+// Loaders compute the factor of cosines and sines from the stretch, and count whole pairs.
+void check_yarn(const std::string& arch, const model::RopeSpec& rope, Reasons& reasons) {
+  if (!rope.truncate) reasons.push_back("GGUF cannot store yarn with truncate: false");
+  const double expected = gguf_yarn_factor(rope);
+  if (arch != "mistral3" && std::abs(rope.attention_factor / expected - 1) > 1e-6)
+    reasons.push_back(
+        fmt::format("yarn's attention_factor is {:g}; loaders of architecture '{}' take {:g}",
+                    rope.attention_factor, arch, expected));
+}
+
+void check_positions(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  const std::vector<bool> turned = gguf_turned_layers(arch, config.num_layers);
+  if (config.turned_layers == turned) return;
+  const std::vector<bool> all(static_cast<std::size_t>(config.num_layers), true);
+  const std::vector<bool>& own = config.turned_layers.empty() ? all : config.turned_layers;
+  const std::vector<bool>& loaders = turned.empty() ? all : turned;
+  for (std::size_t i = 0; i < own.size(); ++i)
+    if (own[i] != loaders[i]) {
+      reasons.push_back(fmt::format("layer {} has {}positions; loaders of architecture '{}' {}", i,
+                                    own[i] ? "" : "no ", arch,
+                                    own[i] ? "give it none" : "give it some"));
+      return;
+    }
+}
 
 void check_rope(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   const Scaling scaling = config.rope.scaling;
@@ -40,6 +68,10 @@ void check_rope(const std::string& arch, const model::ModelConfig& config, Reaso
   if (scaling == Scaling::kLongRope && arch != "phi3")
     reasons.push_back(fmt::format(
         "GGUF cannot store longrope scaling in architecture '{}' (only in 'phi3')", arch));
+  if (scaling == Scaling::kYarn) check_yarn(arch, config.rope, reasons);
+  if (config.rope.query_growth != 0 && arch != "mistral3")
+    reasons.push_back(fmt::format(
+        "GGUF cannot store queries that grow with the position in architecture '{}'", arch));
   if (config.local_rope.scaling != Scaling::kNone)
     reasons.push_back("GGUF cannot store RoPE scaling of the layers with a window");
 }
@@ -151,6 +183,17 @@ double gguf_query_scale(const std::string& arch, const model::ModelConfig& confi
   return 1.0 / std::sqrt(static_cast<double>(size));
 }
 
+std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers) {
+  if (arch != "smollm3") return {};
+  std::vector<bool> turned(static_cast<std::size_t>(layers), true);
+  for (std::size_t i = 3; i < turned.size(); i += 4) turned[i] = false;
+  return turned;
+}
+
+double gguf_yarn_factor(const model::RopeSpec& rope) {
+  return rope.factor > 1 ? 1 + 0.1 * std::log(rope.factor) : 1.0;
+}
+
 bool gguf_normalizes_experts(const std::string& arch) { return arch != "qwen2moe"; }
 
 std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {
@@ -158,7 +201,7 @@ std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {
   const std::string& arch = family.gguf_architecture;
   if (arch.empty()) return reasons;
   for (const auto check : {check_rope, check_activation, check_window, check_gemma, check_expert,
-                           check_bias, check_width})
+                           check_bias, check_width, check_positions})
     check(arch, family.config, reasons);
   return reasons;
 }

@@ -28,6 +28,12 @@ Index gguf_window_period(const std::string& arch);
 // The factor on attention scores; loaders derive it from the number of layers.
 double gguf_query_scale(const std::string& arch, const model::ModelConfig& config);
 
+// ModelConfig::turned_layers as loaders of `arch` assume it.
+std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers);
+
+// Loaders multiply yarn's cosines and sines by 1 + ln(factor) / 10.
+double gguf_yarn_factor(const model::RopeSpec& rope);
+
 // True if experts of `arch` weight their outputs by probabilities scaled to sum to 1.
 bool gguf_normalizes_experts(const std::string& arch);
 

@@ -145,7 +145,8 @@ model::RopeSpec long_rope(const GgufKeyReader& keys, const model::ModelConfig& c
   const auto factors = [&](std::string_view name) -> std::vector<double> {
     const io::GgufTensor* tensor = keys.file().find_tensor(name);
     if (tensor == nullptr) refuse_gguf(keys.file(), fmt::format("tensor '{}' is missing", name));
-    const std::vector<float> stored = divisors_of(keys.file(), *tensor, config.head_dim);
+    const std::vector<float> stored =
+        divisors_of(keys.file(), *tensor, config.rope.turned(config.head_dim));
     return {stored.begin(), stored.end()};
   };
   model::RopeSpec rope = config.rope;
@@ -158,14 +159,35 @@ model::RopeSpec long_rope(const GgufKeyReader& keys, const model::ModelConfig& c
   return rope;
 }
 
+// A log multiplier divides the factor that loaders take (gguf_metadata.cpp).
+model::RopeSpec yarn_rope(const std::string& arch, const GgufKeyReader& keys,
+                          const model::ModelConfig& config) {
+  model::RopeSpec rope = config.rope;
+  rope.scaling = Scaling::kYarn;
+  rope.factor = keys.find_real("rope.scaling.factor").value_or(1.0);
+  rope.original_max_positions =
+      keys.find_count("rope.scaling.original_context_length").value_or(config.max_positions);
+  rope.beta_fast = keys.find_real("rope.scaling.yarn_beta_fast").value_or(rope.beta_fast);
+  rope.beta_slow = keys.find_real("rope.scaling.yarn_beta_slow").value_or(rope.beta_slow);
+  rope.attention_factor = gguf_yarn_factor(rope);
+  if (const auto multiplier = keys.find_real("rope.scaling.yarn_log_multiplier"))
+    rope.attention_factor /= 1 + *multiplier * (gguf_yarn_factor(rope) - 1);
+  if (arch == "mistral3")
+    rope.query_growth = keys.find_real("attention.temperature_scale").value_or(0.0);
+  return rope;
+}
+
 void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
   config.rope.theta = keys.find_real("rope.freq_base").value_or(arch == "gemma3" ? 1e6 : 1e4);
   config.local_rope.theta = keys.find_real("rope.freq_base_swa").value_or(1e4);
   const Index turned = keys.find_count("rope.dimension_count").value_or(config.head_dim);
-  if (turned != config.head_dim)
+  const bool partly = arch == "phi3" && turned < config.head_dim && turned % 2 == 0;
+  if (turned != config.head_dim && !partly)
     refuse_gguf(keys.file(), fmt::format("{} of the {} channels of a head have rotary positions; "
-                                         "calque reads models that rotate all",
-                                         turned, config.head_dim));
+                                         "calque reads models of architecture '{}' that rotate all",
+                                         turned, config.head_dim, arch));
+  if (partly) config.rope.channels = turned;
+  config.turned_layers = gguf_turned_layers(arch, config.num_layers);
   if (const io::GgufTensor* divisors = keys.file().find_tensor(kRopeFreqs)) {
     config.rope = llama3_rope(keys.file(), *divisors, config);
     return;
@@ -176,9 +198,13 @@ void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelC
   }
   const std::string scaling = keys.find_text("rope.scaling.type").value_or("none");
   if (scaling == "none") return;
+  if (scaling == "yarn") {
+    config.rope = yarn_rope(arch, keys, config);
+    return;
+  }
   if (scaling != "linear")
     refuse_gguf(keys.file(), fmt::format("rope.scaling.type '{}' cannot be read; calque reads "
-                                         "linear, and longrope with its factors as tensors",
+                                         "linear, yarn, and longrope with its factors as tensors",
                                          scaling));
   config.rope.factor = keys.find_real("rope.scaling.factor").value_or(1.0);
   if (config.rope.factor != 1.0) config.rope.scaling = Scaling::kLinear;
@@ -277,6 +303,7 @@ model::ModelConfig gguf_config(const io::GgufFile& file) {
   if (arch == "llama" || arch.ends_with("moe")) read_experts(arch, keys, config);
   config.tie_word_embeddings = !has_tensor(file, "output.weight");
   config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");
+  config.attention_out_bias = has_tensor(file, "blk.0.attn_output.bias");
   config.mlp_bias = has_tensor(file, "blk.0.ffn_gate.bias");
   config.bos_token_id = file.integer("tokenizer.ggml.bos_token_id");
   config.eos_token_id = file.integer("tokenizer.ggml.eos_token_id");

@@ -110,17 +110,40 @@ void add_sizes(const std::string& arch, const model::ModelConfig& config, GgufKe
   keys.count(arch + ".attention.value_length", config.head_dim);
 }
 
+// Architectures whose converters state the number of turned channels, and the vocabulary.
+bool is_like_llama(const std::string& arch) {
+  return arch == "llama" || arch == "phi3" || arch == "mistral3" || arch == "smollm3";
+}
+
+// Loaders of mistral3 divide gguf_yarn_factor by the same with this multiplier of the logarithm.
+double yarn_log_multiplier(const model::RopeSpec& rope) {
+  const double whole = gguf_yarn_factor(rope);
+  return (whole / rope.attention_factor - 1) / (whole - 1);
+}
+
+void add_yarn(const std::string& arch, const model::RopeSpec& rope, GgufKeys& keys) {
+  keys.text(arch + ".rope.scaling.type", "yarn");
+  keys.real(arch + ".rope.scaling.factor", rope.factor);
+  keys.count(arch + ".rope.scaling.original_context_length", rope.original_max_positions);
+  keys.real(arch + ".rope.scaling.yarn_beta_fast", rope.beta_fast);
+  keys.real(arch + ".rope.scaling.yarn_beta_slow", rope.beta_slow);
+  if (arch != "mistral3") return;
+  if (rope.factor > 1)
+    keys.real(arch + ".rope.scaling.yarn_log_multiplier", yarn_log_multiplier(rope));
+  if (rope.query_growth != 0) keys.real(arch + ".attention.temperature_scale", rope.query_growth);
+}
+
 // llama3's divisors and longrope's factors are tensors.
 void add_rope(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
   const model::RopeSpec& rope = config.rope;
   keys.real(arch + ".rope.freq_base", rope.theta);
   if (arch == "gemma3") keys.real(arch + ".rope.freq_base_swa", config.local_rope.theta);
-  if (arch == "llama" || arch == "phi3")
-    keys.count(arch + ".rope.dimension_count", config.head_dim);
+  if (is_like_llama(arch)) keys.count(arch + ".rope.dimension_count", rope.turned(config.head_dim));
   if (rope.scaling == Scaling::kLinear) {
     keys.text(arch + ".rope.scaling.type", "linear");
     keys.real(arch + ".rope.scaling.factor", rope.factor);
   }
+  if (rope.scaling == Scaling::kYarn) add_yarn(arch, rope, keys);
   if (rope.scaling == Scaling::kLongRope) {
     keys.count(arch + ".rope.scaling.original_context_length", rope.original_max_positions);
     keys.real(arch + ".rope.scaling.attn_factor", rope.attention_factor);
@@ -156,7 +179,7 @@ void add_architecture_keys(const WriterInputs& inputs, GgufKeys& keys) {
   const model::ModelConfig& config = inputs.family.config;
   add_sizes(arch, config, keys);
   // Without tokens, this key is the loader's only source of their number.
-  if (arch == "llama" || arch == "phi3" || inputs.vocabulary == nullptr)
+  if (is_like_llama(arch) || inputs.vocabulary == nullptr)
     keys.count(arch + ".vocab_size", config.vocab_size);
   add_rope(arch, config, keys);
   add_experts(arch, config, keys);

@@ -1,16 +1,18 @@
 #include "forward/rotary.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 namespace calque::forward {
 
 Rotary::Rotary(const model::RopeSpec& rope, Index head_dim, Index positions)
-    : cosines_(Matrix<float>::uninitialized(positions, head_dim / 2)),
-      sines_(Matrix<float>::uninitialized(positions, head_dim / 2)) {
+    : head_dim_(head_dim),
+      cosines_(Matrix<float>::uninitialized(positions, rope.turned(head_dim) / 2)),
+      sines_(Matrix<float>::uninitialized(positions, rope.turned(head_dim) / 2)) {
   const std::vector<double> inverse = rope.inverse_frequencies(head_dim, positions);
   for (Index p = 0; p < positions; ++p)
-    for (Index i = 0; i < head_dim / 2; ++i) {
+    for (Index i = 0; i < cosines_.cols(); ++i) {
       // The angle in fp32, as in transformers: models were trained with its rounding.
       const float angle =
           static_cast<float>(p) * static_cast<float>(inverse[static_cast<std::size_t>(i)]);
@@ -28,6 +30,7 @@ void Rotary::turn(const float* x, Index position, float* out) const {
     out[i] = x[i] * cosine[i] - x[half + i] * sine[i];
     out[half + i] = x[half + i] * cosine[i] + x[i] * sine[i];
   }
+  std::copy(x + 2 * half, x + head_dim_, out + 2 * half);
 }
 
 }  // namespace calque::forward

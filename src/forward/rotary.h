@@ -5,16 +5,17 @@
 
 namespace calque::forward {
 
-// Cosines and sines of every position's angles, [positions, head_dim / 2].
+// Cosines and sines of every position's angles, [positions, turned(head_dim) / 2].
 class Rotary {
  public:
   Rotary(const model::RopeSpec& rope, Index head_dim, Index positions);
 
-  // out = x turned by the angles of `position`; pairs are (i, i + head_dim / 2), as in Hugging Face
-  // checkpoints. `out` must not be `x`.
+  // out = x turned by the angles of `position`; pairs are (i, i + turned(head_dim) / 2), as in
+  // Hugging Face checkpoints. Channels that do not turn are copied. `out` must not be `x`.
   void turn(const float* x, Index position, float* out) const;
 
  private:
+  Index head_dim_;
   Matrix<float> cosines_;
   Matrix<float> sines_;
 };

@@ -137,9 +137,10 @@ void read_activation(const JsonObject& json, ModelConfig& config) {
 std::string rope_type_of(const JsonObject& rope) {
   const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
   if (type == "su") return "longrope";
-  if (type != "default" && type != "linear" && type != "llama3" && type != "longrope")
+  if (type != "default" && type != "linear" && type != "llama3" && type != "longrope" &&
+      type != "yarn")
     rope.refuse("rope_type", fmt::format("is '{}', which is not supported; supported are default, "
-                                         "linear, llama3 and longrope",
+                                         "linear, llama3, longrope and yarn",
                                          type));
   return type;
 }
@@ -195,7 +196,7 @@ double stretch_of(const JsonObject& json, const JsonObject& rope, const RopeSpec
 // If attention_factor is missing, it is sqrt(1 + ln(stretch) / ln(original context)).
 void read_long_rope(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
                     RopeSpec& spec) {
-  const Index pairs = config.head_dim / 2;
+  const Index pairs = spec.turned(config.head_dim) / 2;
   spec.scaling = RopeSpec::Scaling::kLongRope;
   spec.original_max_positions = original_positions(json, rope, config);
   spec.short_factors = factors_of(rope, "short_factor", pairs);
@@ -209,25 +210,91 @@ void read_long_rope(const JsonObject& json, const JsonObject& rope, ModelConfig&
   spec.attention_factor = rope.positive_or("attention_factor", derived);
 }
 
+// Cosines and sines are multiplied by a factor that grows with the stretch; a file may give two
+// mscale, whose ratio counts.
+double yarn_attention_factor(const JsonObject& rope, double factor) {
+  const auto grown = [&](double mscale) {
+    return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+  };
+  if (rope.has("mscale") && rope.has("mscale_all_dim"))
+    return grown(rope.positive("mscale")) / grown(rope.positive("mscale_all_dim"));
+  return grown(1.0);
+}
+
+void read_yarn(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
+               RopeSpec& spec) {
+  spec.scaling = RopeSpec::Scaling::kYarn;
+  spec.factor = rope.positive("factor");
+  spec.original_max_positions = rope.has("original_max_position_embeddings")
+                                    ? original_positions(json, rope, config)
+                                    : config.max_positions;
+  spec.beta_fast = rope.positive_or("beta_fast", spec.beta_fast);
+  spec.beta_slow = rope.positive_or("beta_slow", spec.beta_slow);
+  spec.truncate = rope.flag_or("truncate", true);
+  spec.attention_factor =
+      rope.positive_or("attention_factor", yarn_attention_factor(rope, spec.factor));
+}
+
+// The share of a head's channels that turn, rounded down as transformers does. Only Phi-3's class
+// leaves the others as they are; in the rest a share makes shapes that do not fit.
+void read_share(const JsonObject& json, const ModelConfig& config, RopeSpec& spec) {
+  const char* const key = "partial_rotary_factor";
+  const double share = json.positive_or(key, 1.0);
+  if (share == 1.0) return;
+  if (!config.architecture.starts_with("Phi3"))
+    json.refuse(key, fmt::format("is {}, but {} turns all channels", share, config.architecture));
+  spec.channels = static_cast<Index>(share * static_cast<double>(config.head_dim));
+  if (share > 1.0 || spec.channels < 2 || spec.channels % 2 != 0)
+    json.refuse(key, fmt::format("is {}, which makes {} of {} channels; rotary positions need an "
+                                 "even number of them",
+                                 share, spec.channels, config.head_dim));
+}
+
 void read_scaling(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
                   RopeSpec& spec) {
   spec.theta = rope.positive_or("rope_theta", spec.theta);
-  if (rope.positive_or("partial_rotary_factor", 1.0) != 1.0)
-    rope.refuse("partial_rotary_factor", "other than 1 is not supported");
+  read_share(rope, config, spec);
   const std::string type = rope_type_of(rope);
   if (type == "llama3") read_llama3(json, rope, config, spec);
   if (type == "longrope") read_long_rope(json, rope, config, spec);
+  if (type == "yarn") read_yarn(json, rope, config, spec);
+  if (config.architecture == "Ministral3ForCausalLM")
+    spec.query_growth = rope.positive_or("llama_4_scaling_beta", 0.0);
   if (type == "linear") {
     spec.scaling = RopeSpec::Scaling::kLinear;
     spec.factor = rope.positive("factor");
   }
 }
 
-// The default of rope_theta: Mixtral's and Gemma 3's classes have their own.
+// The default of rope_theta: some classes have their own.
 double default_theta(const ModelConfig& config) {
-  const bool million =
-      config.architecture == "MixtralForCausalLM" || config.architecture == "Gemma3ForCausalLM";
-  return million ? 1e6 : 1e4;
+  if (config.architecture == "SmolLM3ForCausalLM") return 2e6;
+  for (const char* million : {"MixtralForCausalLM", "Gemma3ForCausalLM", "Ministral3ForCausalLM"})
+    if (config.architecture == million) return 1e6;
+  return 1e4;
+}
+
+// SmolLM 3: a list of layers, 1 for those that turn; without it, every no_rope_layer_interval-th
+// layer does not.
+std::vector<bool> read_turned_layers(const JsonObject& json, const ModelConfig& config) {
+  if (config.architecture != "SmolLM3ForCausalLM") return {};
+  std::vector<bool> turned(static_cast<std::size_t>(config.num_layers), true);
+  const char* const key = "no_rope_layers";
+  if (!json.has(key)) {
+    const auto interval =
+        static_cast<std::size_t>(json.size_or("no_rope_layer_interval", kMostLayers, 4));
+    for (std::size_t i = interval - 1; i < turned.size(); i += interval) turned[i] = false;
+    return turned;
+  }
+  const io::Json& list = json.value(key);
+  if (!list.is_array() || list.size() != turned.size())
+    json.refuse(key, fmt::format("must list {} layers, as num_hidden_layers", config.num_layers));
+  for (std::size_t i = 0; i < turned.size(); ++i) {
+    if (list.at(i) != 0 && list.at(i) != 1)
+      json.refuse(key, fmt::format("contains {}; its numbers are 0 and 1", list.at(i).dump()));
+    turned[i] = list.at(i) == 1;
+  }
+  return turned;
 }
 
 // An object that says nothing is as good as none.
@@ -253,8 +320,8 @@ void read_nested_rope(const JsonObject& json, const JsonObject& rope, ModelConfi
 void read_rope(const JsonObject& json, ModelConfig& config) {
   config.rope.theta = json.positive_or("rope_theta", default_theta(config));
   config.local_rope.theta = json.positive_or("rope_local_base_freq", 1e4);
-  if (json.positive_or("partial_rotary_factor", 1.0) != 1.0)
-    json.refuse("partial_rotary_factor", "other than 1 is not supported");
+  read_share(json, config, config.rope);
+  config.turned_layers = read_turned_layers(json, config);
   const bool by_layer = config.architecture == "Gemma3ForCausalLM";
   const bool older = says_something(json, "rope_scaling");
   if (says_something(json, "rope_parameters") && (by_layer || !older)) {
@@ -363,7 +430,10 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
   if (architecture == "Gemma2ForCausalLM") return gemma_windows(json, layers, 2);
   if (architecture == "Gemma3ForCausalLM")
     return gemma_windows(json, layers, json.size_or("sliding_window_pattern", kMostLayers, 6));
-  if (architecture.starts_with("Mixtral") || architecture.starts_with("Phi3"))
+  if (architecture == "SmolLM3ForCausalLM" && json.flag_or("use_sliding_window", false))
+    return listed(json, json.size("sliding_window", kLargestSize), layers);
+  if (architecture.starts_with("Mixtral") || architecture.starts_with("Phi3") ||
+      architecture.starts_with("Ministral3"))
     return everywhere(json.size_or("sliding_window", kLargestSize, 0), layers);
   return everywhere(0, layers);
 }
@@ -453,19 +523,53 @@ double llama3_divisor(const RopeSpec& rope, double inverse_frequency) {
   return 1.0 / ((1.0 - smooth) / rope.factor + smooth);
 }
 
+// By how much each pair's inverse frequency is divided, over `channels` turned channels.
+std::vector<double> yarn_divisors(const RopeSpec& rope, Index channels) {
+  const auto dim = static_cast<double>(channels);
+  // The pair that turns this many times in the original context.
+  const auto pair_of = [&](double turns) {
+    const double context = static_cast<double>(rope.original_max_positions);
+    return dim * std::log(context / (turns * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
+  };
+  double first = pair_of(rope.beta_fast), last = pair_of(rope.beta_slow);
+  if (rope.truncate) {
+    first = std::floor(first);
+    last = std::ceil(last);
+  }
+  first = std::max(first, 0.0);
+  last = std::min(last, dim - 1);
+  if (first == last) last += 0.001;
+  std::vector<double> divisors;
+  for (Index i = 0; i < channels / 2; ++i) {
+    const double ramp = std::clamp((static_cast<double>(i) - first) / (last - first), 0.0, 1.0);
+    divisors.push_back(1.0 / (ramp / rope.factor + (1.0 - ramp)));
+  }
+  return divisors;
+}
+
 }  // namespace
+
+double RopeSpec::query_factor(Index position) const {
+  const Index turns = position / original_max_positions;
+  return 1.0 + query_growth * std::log(1.0 + static_cast<double>(turns));
+}
 
 std::vector<double> RopeSpec::inverse_frequencies(Index head_dim, Index positions) const {
   const std::vector<double>& long_rope =
       positions > original_max_positions ? long_factors : short_factors;
+  const Index dim = turned(head_dim);
+  const std::vector<double> yarn =
+      scaling == Scaling::kYarn ? yarn_divisors(*this, dim) : std::vector<double>();
   std::vector<double> result;
-  for (Index i = 0; i < head_dim / 2; ++i) {
-    const double exponent = static_cast<double>(2 * i) / static_cast<double>(head_dim);
+  for (Index i = 0; i < dim / 2; ++i) {
+    const double exponent = static_cast<double>(2 * i) / static_cast<double>(dim);
     const double plain = std::pow(theta, -exponent);
     double divisor = 1.0;
     if (scaling == Scaling::kLinear) divisor = factor;
     if (scaling == Scaling::kLlama3) divisor = llama3_divisor(*this, plain);
-    if (scaling == Scaling::kLongRope) divisor = long_rope.at(static_cast<std::size_t>(i));
+    if (scaling == Scaling::kLongRope)  // fp32 in transformers and in GGUF
+      divisor = static_cast<float>(long_rope.at(static_cast<std::size_t>(i)));
+    if (scaling == Scaling::kYarn) divisor = yarn[static_cast<std::size_t>(i)];
     result.push_back(plain / divisor);
   }
   return result;
@@ -484,8 +588,11 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   config.rms_norm_eps = json.positive_or("rms_norm_eps", config.rms_norm_eps);
   read_rope(json, config);
   config.window_of_layer = read_windows(json, config);
-  config.tie_word_embeddings = json.flag_or("tie_word_embeddings", is_gemma(config));
-  config.attention_bias = json.flag_or("attention_bias", false);
+  config.tie_word_embeddings = json.flag_or(
+      "tie_word_embeddings", is_gemma(config) || config.architecture == "SmolLM3ForCausalLM");
+  config.attention_bias =
+      json.flag_or("attention_bias", config.architecture == "SeedOssForCausalLM");
+  config.attention_out_bias = json.flag_or("attention_out_bias", false);
   config.mlp_bias = json.flag_or("mlp_bias", false);
   read_activation(json, config);
   if (is_gemma(config)) read_gemma(json, config);

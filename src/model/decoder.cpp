@@ -43,7 +43,9 @@ class LayerBuilder {
     attention.kv_heads = config_.num_kv_heads;
     attention.head_dim = config_.head_dim;
     attention.window = config_.window_of_layer[at()];
-    attention.rope = layout_.local_rope && attention.window > 0 ? config_.local_rope : config_.rope;
+    if (config_.turned_layers.empty() || config_.turned_layers[at()])
+      attention.rope =
+          layout_.local_rope && attention.window > 0 ? config_.local_rope : config_.rope;
     attention.query_scale = config_.query_scale;
     attention.softcap = config_.attention_softcap;
     DetachedHalf half = attention_half(
@@ -59,7 +61,7 @@ class LayerBuilder {
   // MLP uses names of its own.
   NormSpec mlp_norm() const {
     return norm(layout_.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm",
-                "ffn_norm");
+                layout_.gguf_mlp_norm);
   }
   DetachedHalf with_post_norm(DetachedHalf half) const {
     if (layout_.post_norms)

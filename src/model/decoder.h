@@ -22,6 +22,7 @@ struct DecoderLayout {
   ExpertNames experts;      // used in the layers listed by config.experts_in_layer
   // GGUF runtimes rotate adjacent pairs for this architecture, so rows of q and k are interleaved.
   bool gguf_permuted = false;
+  std::string gguf_mlp_norm = "ffn_norm";
 };
 
 FamilySpec make_decoder(const ModelConfig& config, const DecoderLayout& layout);

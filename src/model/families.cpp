@@ -13,6 +13,7 @@ const std::vector<FamilyInfo>& families() {
       {"Gemma2ForCausalLM", "gemma2", "gemma2", gemma2_family},
       {"Gemma3ForCausalLM", "gemma3", "gemma3_text", gemma3_family},
       {"LlamaForCausalLM", "llama", "llama", llama_family},
+      {"Ministral3ForCausalLM", "ministral3", "ministral3", ministral3_family},
       {"MistralForCausalLM", "mistral", "mistral", mistral_family},
       {"MixtralForCausalLM", "mixtral", "mixtral", mixtral_family},
       {"Phi3ForCausalLM", "phi3", "phi3", phi3_family},
@@ -20,6 +21,8 @@ const std::vector<FamilyInfo>& families() {
       {"Qwen2MoeForCausalLM", "qwen2_moe", "qwen2_moe", qwen2_moe_family},
       {"Qwen3ForCausalLM", "qwen3", "qwen3", qwen3_family},
       {"Qwen3MoeForCausalLM", "qwen3_moe", "qwen3_moe", qwen3_moe_family},
+      {"SeedOssForCausalLM", "seed_oss", "seed_oss", seed_oss_family},
+      {"SmolLM3ForCausalLM", "smollm3", "smollm3", smollm3_family},
   };
   return registry;
 }

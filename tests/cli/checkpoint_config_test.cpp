@@ -95,8 +95,8 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModel) {
 
 // The models of fixtures/families, as transformers wrote their config.json.
 TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
-  for (const char* name :
-       {"gemma2", "gemma3", "phi3", "mixtral", "qwen2_moe", "qwen3_moe", "mistral_sliding"}) {
+  for (const char* name : {"gemma2", "gemma3", "phi3", "mixtral", "qwen2_moe", "qwen3_moe",
+                           "mistral_sliding", "ministral3", "phi4_mini", "seed_oss", "smollm3"}) {
     SCOPED_TRACE(name);
     const model::ModelConfig c =
         model::load_config(std::filesystem::path(test::fixtures()) / "families" / name);
@@ -113,6 +113,8 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
     EXPECT_EQ(read.shared_intermediate_size, c.shared_intermediate_size);
     EXPECT_EQ(read.normalize_experts, c.normalize_experts);
     EXPECT_EQ(read.experts_in_layer, c.experts_in_layer);
+    EXPECT_EQ(read.turned_layers, c.turned_layers);
+    EXPECT_EQ(read.attention_out_bias, c.attention_out_bias);
   }
 }
 

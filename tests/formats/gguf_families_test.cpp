@@ -55,9 +55,10 @@ struct WrittenFamily {
   std::unique_ptr<ArtifactReader> reader;
 };
 
-const std::vector<std::string> kFamilies = {"llama", "llama3_rope", "llama_bias", "mistral_sliding",
-                                            "qwen2", "qwen3",       "gemma2",     "gemma3",
-                                            "phi3",  "mixtral",     "qwen2_moe",  "qwen3_moe"};
+const std::vector<std::string> kFamilies = {
+    "llama",      "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
+    "gemma2",     "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
+    "ministral3", "phi4_mini",   "seed_oss",   "smollm3"};
 
 class EveryFamilyAsGguf : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyAsGguf, ::testing::ValuesIn(kFamilies));
@@ -148,7 +149,11 @@ TEST_P(EveryFamilyAsGguf, HasAsManyTensorsAsItsLoaderExpects) {
       {"phi3", 3 + 2 * 6},
       {"mixtral", 3 + 2 * 10},                  // router and three stacks
       {"qwen2_moe", 3 + 2 * (10 + 3 + 3 + 1)},  // biases, shared expert, its gate
-      {"qwen3_moe", 3 + 2 * (10 + 2)}};
+      {"qwen3_moe", 3 + 2 * (10 + 2)},
+      {"ministral3", 2 + 2 * 9},
+      {"phi4_mini", 2 + 2 + 2 * 6},  // two lists of rotary factors
+      {"seed_oss", 3 + 2 * (9 + 3)},
+      {"smollm3", 2 + 4 * 9}};
   EXPECT_EQ(WrittenFamily(GetParam(), "F32").file.tensors().size(), expected.at(GetParam()));
 }
 
@@ -157,6 +162,8 @@ TEST_P(EveryFamilyAsGguf, ListsEveryTensorUnderTheNameThatLoadsIt) {
   std::multiset<std::string> expected;
   for (const model::TensorSpec& tensor : tested.family.tensors()) expected.insert(tensor.name);
   if (GetParam() == "llama3_rope") expected.insert("rope_freqs.weight");
+  if (GetParam() == "phi4_mini")
+    expected.insert({"rope_factors_long.weight", "rope_factors_short.weight"});
   std::multiset<std::string> listed;
   std::uint64_t bytes = 0;
   for (const StoredTensor& stored : tested.reader->tensors()) {

@@ -129,11 +129,67 @@ TEST(Config, ReadsLinearAndDefaultRope) {
 }
 
 TEST(Config, RefusesOtherRopeTypesByName) {
-  for (const char* type : {"yarn", "dynamic"})
+  for (const char* type : {"ntk", "dynamic"})
     EXPECT_THAT(
         refusal_of(with(llama_json(), {{"rope_scaling", {{"type", type}, {"factor", 2.0}}}})),
         AllOf(HasSubstr("config.json: rope_scaling"), HasSubstr("'" + std::string(type) + "'"),
-              HasSubstr("default, linear, llama3 and longrope")));
+              HasSubstr("default, linear, llama3, longrope and yarn")));
+}
+
+json yarn_json(const json& more) {
+  const json scaling{{"rope_type", "yarn"},
+                     {"rope_theta", 10000.0},
+                     {"factor", 4.0},
+                     {"original_max_position_embeddings", 8192}};
+  return with(llama_json(), {{"head_dim", 32}, {"rope_parameters", with(scaling, more)}});
+}
+
+// The values of transformers 5.24's `_compute_yarn_parameters` (float32) for this configuration.
+TEST(Config, ReadsYarnAsTransformersComputesIt) {
+  const std::vector<double> truncated = {1.0,          0.5623413,    0.3162278,    0.1778279,
+                                         0.1,          0.05623413,   0.03162278,   0.01587749,
+                                         0.007857143,  0.003815887,  0.001807016,  0.0008256297,
+                                         0.0003571429, 0.0001405853, 7.905695e-05, 4.445699e-05};
+  const RopeSpec rope = parse(yarn_json(json::object())).rope;
+  EXPECT_EQ(rope.scaling, RopeSpec::Scaling::kYarn);
+  const std::vector<double> frequencies = rope.inverse_frequencies(32);
+  ASSERT_EQ(frequencies.size(), truncated.size());
+  for (std::size_t i = 0; i < truncated.size(); ++i)
+    EXPECT_NEAR(frequencies[i] / truncated[i], 1.0, 1e-6) << i;
+  EXPECT_NEAR(rope.attention_factor, 1.138629436111989, 1e-12);
+
+  const RopeSpec whole = parse(yarn_json({{"truncate", false}})).rope;
+  EXPECT_NEAR(whole.inverse_frequencies(32)[7], 0.01654279, 1e-8);
+  EXPECT_NEAR(whole.inverse_frequencies(32)[11], 0.0007681815, 1e-10);
+  EXPECT_EQ(parse(yarn_json({{"attention_factor", 1.5}})).rope.attention_factor, 1.5);
+  const json scales{{"mscale", 0.7}, {"mscale_all_dim", 1.0}};
+  EXPECT_NEAR(parse(yarn_json(scales)).rope.attention_factor, 0.9634746568860826, 1e-12);
+}
+
+TEST(Config, ReadsTheShareOfAHeadThatTurns) {
+  json phi = with(llama_json(), {{"architectures", {"Phi3ForCausalLM"}},
+                                 {"model_type", "phi3"},
+                                 {"head_dim", 32},
+                                 {"partial_rotary_factor", 0.75}});
+  EXPECT_EQ(parse(phi).rope.channels, 24);
+  // Pair i of 12: theta^(-2 i / 24).
+  EXPECT_NEAR(parse(phi).rope.inverse_frequencies(32).at(6), 0.01, 1e-12);
+  EXPECT_EQ(parse(phi).rope.inverse_frequencies(32).size(), 12u);
+  phi["partial_rotary_factor"] = 0.1;
+  EXPECT_THAT(refusal_of(phi), HasSubstr("makes 3 of 32 channels"));
+}
+
+TEST(Config, ReadsLayersWithoutPositions) {
+  json smol = with(llama_json(), {{"architectures", {"SmolLM3ForCausalLM"}},
+                                  {"model_type", "smollm3"},
+                                  {"num_hidden_layers", 5}});
+  const std::vector<bool> fourth{true, true, true, false, true};
+  EXPECT_EQ(parse(smol).turned_layers, fourth);
+  smol["no_rope_layers"] = {1, 0, 1, 1, 0};
+  const std::vector<bool> listed{true, false, true, true, false};
+  EXPECT_EQ(parse(smol).turned_layers, listed);
+  smol["no_rope_layers"] = {1, 0};
+  EXPECT_THAT(refusal_of(smol), HasSubstr("must list 5 layers"));
 }
 
 // transformers' `_compute_longrope_parameters`: theta 10000, heads of 4: frequencies 1 and 0.01,
@@ -344,7 +400,7 @@ TEST(Config, NamesFileKeyAndValueInRefusals) {
   EXPECT_THAT(refusal_of(with(llama_json(), {{"rms_norm_eps", 0}})),
               HasSubstr("'rms_norm_eps' must be a number above zero, found 0"));
   EXPECT_THAT(refusal_of(with(llama_json(), {{"partial_rotary_factor", 0.5}})),
-              HasSubstr("'partial_rotary_factor' other than 1"));
+              HasSubstr("'partial_rotary_factor' is 0.5, but LlamaForCausalLM turns all channels"));
   EXPECT_THAT(refusal_of(with(llama_json(), {{"attention_bias", 1}})),
               HasSubstr("'attention_bias' must be true or false, found 1"));
   EXPECT_THAT(refusal_of(with(llama_json(), {{"architectures", json::array()}})),

@@ -112,9 +112,13 @@ TEST_P(EveryFamily, FoldsNormsIntoTheInputsOfEachHalf) {
   }
 }
 
+// Architecture llama and its descendants.
 TEST_P(EveryFamily, InterleavesRowsOfQAndKOnlyForGgufLlama) {
-  const bool llama = model.family.gguf_architecture == "llama";
-  EXPECT_EQ(llama, GetParam().starts_with("llama") || GetParam().starts_with("mi"));
+  const std::string& architecture = model.family.gguf_architecture;
+  const bool llama =
+      architecture == "llama" || architecture == "mistral3" || architecture == "smollm3";
+  EXPECT_EQ(llama, GetParam().starts_with("llama") || GetParam().starts_with("mi") ||
+                       GetParam() == "smollm3");
   for (const TensorSpec& tensor : model.family.tensors()) {
     Index heads = 0;
     // 4 heads and 2 key/value heads in all of these models; biases are interleaved too.
@@ -125,8 +129,9 @@ TEST_P(EveryFamily, InterleavesRowsOfQAndKOnlyForGgufLlama) {
 }
 
 TEST_P(EveryFamily, MakesLogitsWithTheHeadOrTheTiedEmbedding) {
-  const bool tied =
-      GetParam() == "llama3_rope" || GetParam() == "qwen2" || GetParam().starts_with("gemma");
+  const bool tied = GetParam() == "llama3_rope" || GetParam() == "qwen2" ||
+                    GetParam().starts_with("gemma") || GetParam() == "ministral3" ||
+                    GetParam() == "phi4_mini" || GetParam() == "smollm3";
   EXPECT_EQ(model.family.head().name, tied ? "model.embed_tokens.weight" : "lm_head.weight");
   EXPECT_EQ(model.family.ignores("lm_head.weight"), tied);
   EXPECT_TRUE(model.family.ignores("model.layers.0.self_attn.rotary_emb.inv_freq"));

@@ -100,14 +100,18 @@ Row NaiveBlock::head(const Row& row, Index index, const std::optional<NormSpec>&
   const auto begin = row.begin() + index * config.head_dim;
   Row x(begin, begin + config.head_dim);
   if (norm_spec) x = norm(x, *norm_spec);
-  const Row& inverse = attention_of(block).rope == config.rope ? buffers.inverse_frequencies
-                                                               : buffers.local_frequencies;
-  Row turned(x.size());
-  const std::size_t half = x.size() / 2;
+  const std::optional<RopeSpec>& rope = attention_of(block).rope;
+  if (!rope) return x;
+  const Row& inverse =
+      *rope == config.rope ? buffers.inverse_frequencies : buffers.local_frequencies;
+  Row turned = x;
+  const std::size_t half = inverse.size();
   for (std::size_t i = 0; i < half; ++i) {
     const double angle = static_cast<double>(position) * inverse[i];
-    turned[i] = x[i] * std::cos(angle) - x[half + i] * std::sin(angle);
-    turned[half + i] = x[half + i] * std::cos(angle) + x[i] * std::sin(angle);
+    const double cosine = std::cos(angle) * rope->attention_factor;
+    const double sine = std::sin(angle) * rope->attention_factor;
+    turned[i] = x[i] * cosine - x[half + i] * sine;
+    turned[half + i] = x[half + i] * cosine + x[i] * sine;
   }
   return turned;
 }
@@ -123,7 +127,13 @@ Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN)
     for (std::size_t s = 0; s < k_TN.size(); ++s)
       keys.push_back(head(k_TN[s], kv, attention_of(block).k_norm, s));
     for (std::size_t t = 0; t < q_TN.size(); ++t) {
-      const Row q = head(q_TN[t], h, attention_of(block).q_norm, t);
+      Row q = head(q_TN[t], h, attention_of(block).q_norm, t);
+      if (config.rope.query_growth > 0) {
+        const std::size_t contexts =
+            t / static_cast<std::size_t>(config.rope.original_max_positions);
+        for (double& value : q)
+          value *= 1 + config.rope.query_growth * std::log1p(static_cast<double>(contexts));
+      }
       Row probabilities(t + 1, 0.0);
       double total = 0;
       for (std::size_t s = 0; s <= t; ++s) {

@@ -79,8 +79,8 @@ TEST(TwoTruths, RopeScalingThatSaysNothingIsNone) {
 
 TEST(TwoTruths, RopeScalingOfAnUnknownTypeIsRefusedBesideRopeParameters) {
   EXPECT_THAT(refusal("Qwen2ForCausalLM", {{"rope_parameters", kDefault},
-                                           {"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}}}),
-              HasSubstr("is 'yarn'"));
+                                           {"rope_scaling", {{"type", "ntk"}, {"factor", 4.0}}}}),
+              HasSubstr("is 'ntk'"));
 }
 
 TEST(TwoTruths, ThetaInsideRopeParametersWins) {

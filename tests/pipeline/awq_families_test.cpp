@@ -49,7 +49,8 @@ class AwqOnEveryFamily : public ::testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,
                          ::testing::Values("llama", "llama3_rope", "llama_bias", "mistral_sliding",
                                            "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
-                                           "qwen2_moe", "qwen3_moe"));
+                                           "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
+                                           "seed_oss", "smollm3"));
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(),

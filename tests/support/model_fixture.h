@@ -31,9 +31,15 @@ inline std::filesystem::path family_folder(const std::string& name) {
 
 inline const std::vector<std::string>& family_folders() {
   static const std::vector<std::string> names{
-      "llama",  "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
-      "gemma2", "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe"};
+      "llama",      "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
+      "gemma2",     "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
+      "ministral3", "phi4_mini",   "seed_oss",   "smollm3"};
   return names;
+}
+
+// The folders whose references were computed with exact rotary frequencies (README.md there).
+inline bool has_exact_frequencies(const std::string& name) {
+  return name == "ministral3" || name == "phi4_mini" || name == "seed_oss" || name == "smollm3";
 }
 
 // The message of the Error that `body` throws; fails the test if it throws none.

@@ -10,25 +10,39 @@
 
 namespace calque::model {
 
-// Rotary position embedding.
+// Rotary position embedding, and what else positions do to queries.
 struct RopeSpec {
-  enum class Scaling { kNone, kLinear, kLlama3, kLongRope };
+  enum class Scaling { kNone, kLinear, kLlama3, kLongRope, kYarn };
   double theta = 10000.0;
+  Index channels = 0;  // only this many channels of a head turn, its first ones; 0: all
   Scaling scaling = Scaling::kNone;
   double factor = 1.0;
   double low_freq_factor = 1.0;         // kLlama3
   double high_freq_factor = 4.0;        // kLlama3
-  Index original_max_positions = 8192;  // kLlama3, kLongRope
+  Index original_max_positions = 8192;  // kLlama3, kLongRope, kYarn; query_growth
   // kLongRope: divisors of each pair's frequency, for sequences of up to original_max_positions and
   // for longer ones; head_dim / 2 values each.
   std::vector<double> short_factors;
   std::vector<double> long_factors;
-  double attention_factor = 1.0;  // kLongRope: turned queries and keys are multiplied by this
+  // kLongRope, kYarn: turned queries and keys are multiplied by this.
+  double attention_factor = 1.0;
+  // kYarn: pairs that turn more than beta_fast times in original_max_positions keep their
+  // frequency, pairs that turn less than beta_slow times have it divided by `factor`, and those
+  // between a blend, over pairs counted whole if `truncate`.
+  double beta_fast = 32.0;
+  double beta_slow = 1.0;
+  bool truncate = true;
+  // Turned queries of position p are multiplied by 1 + query_growth ln(1 + floor(p /
+  // original_max_positions)).
+  double query_growth = 0.0;
 
-  // Inverse frequencies after scaling, one for each of the head_dim / 2 rotated pairs, for
-  // sequences of up to `positions`. kLlama3 follows transformers' `_compute_llama3_parameters`,
-  // kLongRope its
-  // `_compute_longrope_parameters`; src/formats/README.md, "RoPE", gives the formulas.
+  Index turned(Index head_dim) const { return channels > 0 ? channels : head_dim; }
+  double query_factor(Index position) const;
+
+  // Inverse frequencies after scaling, one for each of the turned(head_dim) / 2 pairs, for
+  // sequences of up to `positions`. They follow transformers' `_compute_llama3_parameters`,
+  // `_compute_longrope_parameters` and `_compute_yarn_parameters`; src/formats/README.md, "RoPE",
+  // gives the formulas.
   std::vector<double> inverse_frequencies(Index head_dim, Index positions = 0) const;
 
   bool operator==(const RopeSpec&) const = default;
@@ -52,8 +66,10 @@ struct ModelConfig {
   RopeSpec rope;
   std::vector<Index>
       window_of_layer;  // sliding window in tokens, 0: full attention; num_layers entries
+  std::vector<bool> turned_layers;  // layers with rotary positions, num_layers entries; empty: all
   bool tie_word_embeddings = false;
-  bool attention_bias = false;  // q, k, v (and o, see the family)
+  bool attention_bias = false;      // q, k, v (and o, see the family)
+  bool attention_out_bias = false;  // o, where a key of its own says so (Seed-OSS)
   bool mlp_bias = false;
   std::string hidden_act = "silu";  // "silu" or "gelu_pytorch_tanh"
   RopeSpec local_rope;              // RoPE of the sliding-window layers, if it differs

@@ -53,24 +53,37 @@ std::vector<TensorBatch> batches_of(std::span<const Index> lengths) {
 TensorRotary::TensorRotary(const model::RopeSpec& rope, Index head_dim, Index positions,
                            const at::Device& device) {
   const Rotary rotary(rope, head_dim, positions);
-  const Index half = head_dim / 2;
+  const Index half = rope.turned(head_dim) / 2;
   std::vector<float> ones(static_cast<std::size_t>(head_dim), 0.0f);
   std::fill_n(ones.begin(), half, 1.0f);
   Matrix<float> turned = Matrix<float>::uninitialized(positions, head_dim);
   for (Index p = 0; p < positions; ++p) rotary.turn(ones.data(), p, turned.row(p));
-  const at::Tensor both = borrow(turned.view()).to(device, at::kFloat, false, /*copy=*/true);
-  cosines_ = both.narrow(1, 0, half).unsqueeze(1);
-  sines_ = both.narrow(1, half, half).unsqueeze(1);
+  const auto to_device = [&](MatrixView<float> values) {
+    return borrow(values).to(device, at::kFloat, false, /*copy=*/true).unsqueeze(1);
+  };
+  const at::Tensor both = to_device(turned.view());
+  cosines_ = both.narrow(2, 0, half);
+  sines_ = both.narrow(2, half, half);
+  if (rope.query_growth == 0) return;
+  Matrix<float> factors_P1 = Matrix<float>::uninitialized(positions, 1);
+  for (Index p = 0; p < positions; ++p) factors_P1(p, 0) = static_cast<float>(rope.query_factor(p));
+  query_factors_ = to_device(factors_P1.view());
 }
 
 at::Tensor TensorRotary::turn(const at::Tensor& heads_THD) const {
-  const Index tokens = heads_THD.size(0);
-  const Index half = heads_THD.size(2) / 2;
+  const Index tokens = heads_THD.size(0), half = cosines_.size(2);
   const at::Tensor left = heads_THD.narrow(2, 0, half);
   const at::Tensor right = heads_THD.narrow(2, half, half);
+  const at::Tensor rest = heads_THD.narrow(2, 2 * half, heads_THD.size(2) - 2 * half);
   const at::Tensor cosine = cosines_.narrow(0, 0, tokens);
   const at::Tensor sine = sines_.narrow(0, 0, tokens);
-  return at::cat({left * cosine - right * sine, right * cosine + left * sine}, 2);
+  return at::cat({left * cosine - right * sine, right * cosine + left * sine, rest}, 2);
+}
+
+at::Tensor TensorRotary::turn_queries(const at::Tensor& heads_THD) const {
+  const at::Tensor turned_THD = turn(heads_THD);
+  if (!query_factors_.defined()) return turned_THD;
+  return turned_THD * query_factors_.narrow(0, 0, heads_THD.size(0));
 }
 
 TensorStates::TensorStates(Index hidden_size, std::span<const Index> lengths,

@@ -14,7 +14,7 @@
 
 namespace calque::forward {
 
-// Cosines and sines of Rotary's angles, [positions, head_dim / 2] each, on the device.
+// Cosines and sines of Rotary's angles, [positions, 1, turned(head_dim) / 2] each, on the device.
 class TensorRotary {
  public:
   TensorRotary(const model::RopeSpec& rope, Index head_dim, Index positions,
@@ -22,8 +22,11 @@ class TensorRotary {
 
   // heads_THD [T, heads, head_dim], fp32, of the sequence's first T positions, turned.
   at::Tensor turn(const at::Tensor& heads_THD) const;
+  // The same, multiplied by RopeSpec::query_factor.
+  at::Tensor turn_queries(const at::Tensor& heads_THD) const;
 
  private:
+  at::Tensor query_factors_;  // [positions, 1, 1]; undefined: all 1
   at::Tensor cosines_;
   at::Tensor sines_;
 };

@@ -18,8 +18,8 @@ constexpr Index kMostPositions = 128;
 // Everything that a sequence's attention needs of the block.
 struct AttentionSettings {
   const model::Attention& spec;
-  const Rotary& rotary;
-  float scale = 1;  // scores are multiplied by it
+  const Rotary* rotary = nullptr;  // null: no positions
+  float scale = 1;                 // scores are multiplied by it
   std::optional<NormWeight> q_norm;
   std::optional<NormWeight> k_norm;
   const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
@@ -64,7 +64,8 @@ class SequenceAttention {
 
   Span keys_of(Span rows) const;
   Index longest_span() const;
-  void turn(const T* from, const std::optional<NormWeight>& norm, Index position, T* to);
+  void turn(const T* from, const std::optional<NormWeight>& norm, Index position, float factor,
+            T* to);
   void attend_rows(Index head, Span rows);
   MatrixView<T> weights_for(MatrixView<float> scores);
   float cap(MatrixView<float> scores) const;
@@ -119,11 +120,12 @@ void SequenceAttention<T>::take(Index first, const Projections<T>& in) {
   const Index dim = spec_.head_dim;
   for (Index r = 0; r < in.q_TN.rows(); ++r) {
     const Index t = first + r;
+    const float factor = spec_.rope ? static_cast<float>(spec_.rope->query_factor(t)) : 1.0f;
     for (Index h = 0; h < spec_.heads; ++h)
-      turn(in.q_TN.row(r) + h * dim, settings_.q_norm, t,
+      turn(in.q_TN.row(r) + h * dim, settings_.q_norm, t, factor,
            queries_.row(((h / group_) * length_ + t) * group_ + h % group_));
     for (Index h = 0; h < spec_.kv_heads; ++h) {
-      turn(in.k_TN.row(r) + h * dim, settings_.k_norm, t, keys_.row(h * length_ + t));
+      turn(in.k_TN.row(r) + h * dim, settings_.k_norm, t, 1.0f, keys_.row(h * length_ + t));
       std::copy_n(in.v_TN.row(r) + h * dim, dim, values_.row(h * length_ + t));
     }
   }
@@ -170,14 +172,16 @@ Index SequenceAttention<T>::longest_span() const {
 
 template <typename T>
 void SequenceAttention<T>::turn(const T* from, const std::optional<NormWeight>& norm,
-                                Index position, T* to) {
+                                Index position, float factor, T* to) {
   for (Index i = 0; i < spec_.head_dim; ++i) buffer_.data()[i] = widened(from[i]);
   if (norm) {
     const MatrixView<float> head_1D(buffer_.data(), 1, spec_.head_dim);
     loops().of_float.rms_norm(head_1D, *norm, head_1D);
   }
-  settings_.rotary.turn(buffer_.data(), position, turned_.data());
-  for (Index i = 0; i < spec_.head_dim; ++i) store(turned_.data()[i], to[i]);
+  const std::vector<float>& turned = settings_.rotary == nullptr ? buffer_ : turned_;
+  if (settings_.rotary != nullptr) settings_.rotary->turn(buffer_.data(), position, turned_.data());
+  for (Index i = 0; i < spec_.head_dim; ++i)
+    store(factor * turned[static_cast<std::size_t>(i)], to[i]);
 }
 
 // Leaves the sums of `rows`, not yet divided by totals_, in sums_.
@@ -246,7 +250,7 @@ class CpuAttention : public TwoSiteMixer<T> {
   explicit CpuAttention(const CpuHalf<T>& half)
       : TwoSiteMixer<T>(half),
         spec_(half.template mixer<model::Attention>()),
-        rotary_(half.states.rotary(spec_.rope, spec_.head_dim)) {}
+        rotary_(spec_.rope ? &half.states.rotary(*spec_.rope, spec_.head_dim) : nullptr) {}
 
   void add(Index sequence, MatrixView<const float> hidden_TH,
            MatrixView<float> sum_TH) const override {
@@ -299,7 +303,7 @@ class CpuAttention : public TwoSiteMixer<T> {
   }
 
   const model::Attention& spec_;
-  const Rotary& rotary_;
+  const Rotary* rotary_;  // null: no positions
 };
 
 }  // namespace

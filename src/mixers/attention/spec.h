@@ -18,7 +18,7 @@ struct Attention : Mixer {
   Index kv_heads = 0;
   Index head_dim = 0;
   Index window = 0;                // tokens seen, the own one included; 0: all before
-  RopeSpec rope;                   // turns queries and keys
+  std::optional<RopeSpec> rope;    // turns queries and keys; none: nothing tells positions apart
   double query_scale = 0;          // scores are multiplied by this; 0: 1 / sqrt(head_dim)
   double softcap = 0;              // scores become cap * tanh(score / cap); 0: no cap
   std::optional<NormSpec> q_norm;  // for each head, [head_dim], before it is turned

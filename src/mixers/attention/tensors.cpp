@@ -77,7 +77,7 @@ class TensorAttention : public TwoSiteTensorMixer {
   explicit TensorAttention(const TensorHalf& half)
       : TwoSiteTensorMixer(half),
         spec_(half.mixer<model::Attention>()),
-        rotary_(half.states.rotary(spec_.rope, spec_.head_dim)) {}
+        rotary_(spec_.rope ? &half.states.rotary(*spec_.rope, spec_.head_dim) : nullptr) {}
 
  private:
   using RoundRows = void (KvCacheRounding::*)(MatrixView<float>) const;
@@ -107,9 +107,13 @@ class TensorAttention : public TwoSiteTensorMixer {
                              ? spec_.query_scale
                              : 1.0 / std::sqrt(static_cast<double>(spec_.head_dim));
     const Index kv_heads = spec_.kv_heads;
-    return attend(spec_, rotary_.turn(heads_of(q_TN, spec_.heads, spec_.q_norm)) * scale,
-                  through_cache(rotary_.turn(heads_of(k_TN, kv_heads, spec_.k_norm)),
-                                &KvCacheRounding::round_keys),
+    at::Tensor q_THD = heads_of(q_TN, spec_.heads, spec_.q_norm);
+    at::Tensor k_THD = heads_of(k_TN, kv_heads, spec_.k_norm);
+    if (rotary_ != nullptr) {
+      q_THD = rotary_->turn_queries(q_THD);
+      k_THD = rotary_->turn(k_THD);
+    }
+    return attend(spec_, q_THD * scale, through_cache(k_THD, &KvCacheRounding::round_keys),
                   through_cache(heads_of(v_TN, kv_heads, {}), &KvCacheRounding::round_values));
   }
 
@@ -129,7 +133,7 @@ class TensorAttention : public TwoSiteTensorMixer {
   }
 
   const model::Attention& spec_;
-  const TensorRotary& rotary_;
+  const TensorRotary* rotary_;  // null: no positions
 };
 
 }  // namespace

@@ -10,6 +10,7 @@ FamilySpec gemma_family(const ModelConfig& config);
 FamilySpec gemma2_family(const ModelConfig& config);
 FamilySpec gemma3_family(const ModelConfig& config);
 FamilySpec llama_family(const ModelConfig& config);
+FamilySpec ministral3_family(const ModelConfig& config);
 FamilySpec mistral_family(const ModelConfig& config);
 FamilySpec mixtral_family(const ModelConfig& config);
 FamilySpec phi3_family(const ModelConfig& config);
@@ -17,5 +18,7 @@ FamilySpec qwen2_family(const ModelConfig& config);
 FamilySpec qwen2_moe_family(const ModelConfig& config);
 FamilySpec qwen3_family(const ModelConfig& config);
 FamilySpec qwen3_moe_family(const ModelConfig& config);
+FamilySpec seed_oss_family(const ModelConfig& config);
+FamilySpec smollm3_family(const ModelConfig& config);
 
 }  // namespace calque::model
