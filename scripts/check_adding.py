@@ -65,7 +65,7 @@ def add_method(tree):
 def add_family(tree):
     tree.add("src/model/families/dummy.cpp", "src/model/families/mistral.cpp", {r"\bmistral_family\b": "dummy_family"})
     tree.insert("src/model/families/families.h", "FamilySpec mistral_family", "FamilySpec dummy_family(const ModelConfig& config);")
-    tree.insert("src/model/families.cpp", '{"MistralForCausalLM"', '      {"DummyForCausalLM", "dummy", dummy_family},')
+    tree.insert("src/model/families.cpp", '{"MistralForCausalLM"', '      {"DummyForCausalLM", "dummy", "dummy", dummy_family},')
 
 
 def add_mixer(tree):
@@ -81,7 +81,7 @@ def add_mixer(tree):
 
 def add_error(tree):
     tree.insert("src/core/error_table.cpp", '{"E401"', '    {"E399", 3, "A dummy is missing.", "", "Add one."},')
-    tree.insert("src/model/families.cpp", 'throw Error(ErrorKind::kInput, "E161"',
+    tree.insert("src/model/families.cpp", "if (const FamilyInfo* info = find_family(config.architecture))",
                 '  if (config.architecture == "MissingDummy") throw Error(ErrorKind::kInput, "E399", "no dummy");')
 
 

@@ -153,8 +153,8 @@ YamlNode parse_yaml(const std::string& text, int source, Diagnostics& diagnostic
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
-    // One document too many is enough: for some damaged files (an open bracket before a ':') yaml-cpp
-    // finds documents without end.
+    // One document too many is enough: for some damaged files (an open bracket before a ':')
+    // yaml-cpp finds documents without end.
     while (builder.documents() < 2 && parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {

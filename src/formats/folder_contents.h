@@ -22,8 +22,8 @@ struct FolderContents {
   bool lm_head = false;         // is quantized
   bool all_sym = true;
   std::string checkpoint_format = "auto";  // as in ExportRequest
-  // Groups are in activation order, so they need not be consecutive. Follows from the plan alone, so
-  // that the settings have the same size before and after rounding.
+  // Groups are in activation order, so they need not be consecutive. Follows from the plan alone,
+  // so that the settings have the same size before and after rounding.
   bool desc_act = false;
 
   std::vector<std::string> names() const;

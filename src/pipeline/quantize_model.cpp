@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "calque/core/error.h"
+#include "calque/core/instruction_set.h"
 #include "calque/core/parallel.h"
 #include "calque/core/stopwatch.h"
 #include "calque/formats/reader.h"
@@ -47,6 +48,7 @@ record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& 
   report.source_name = opened.source_name();
   report.threads =
       opened.job.runtime.threads > 0 ? opened.job.runtime.threads : available_threads();
+  report.instruction_set = name_of(instruction_set());
   report.stage_devices = opened.devices;
   report.source_bytes = opened.source.weights->total_bytes();
   report.source_bits_per_weight = opened.source.bits_per_weight();

@@ -41,8 +41,8 @@ class SiteRounding {
   void finish_block();
   // Rounds lm_head under the statistics of its inputs; with `shift`, corrected for it.
   void round_head(quant::InputStats stats, std::optional<quant::InputShift> shift);
-  // Round tensors whose inputs are not measured (the embedding) to nearest: all that are not rounded
-  // yet, or one of them, returning its values.
+  // Round tensors whose inputs are not measured (the embedding) to nearest: all that are not
+  // rounded yet, or one of them, returning its values.
   void round_outside_blocks();
   Matrix<float> round_outside_blocks(const formats::TensorPlan& planned);
 

@@ -290,6 +290,7 @@ std::string report_json(const Report& report) {
                      {"artifacts", artifacts},
                      {"evaluations", json_of(report.evaluations)},
                      {"forward_dtype", report.forward_dtype},
+                     {"instruction_set", report.instruction_set},
                      {"threads", report.threads},
                      {"seconds", report.seconds},
                      {"stage_devices", json_of(report.stage_devices)},
@@ -318,6 +319,7 @@ Report report_from(const Json& metrics) {
   for (const Json& json : list(metrics, "evaluations"))
     if (!list(json, "models").empty()) report.evaluations.push_back(evaluation_from(json));
   report.forward_dtype = text_in(metrics, "forward_dtype");
+  report.instruction_set = text_in(metrics, "instruction_set");
   report.threads = field(metrics, "threads", 0);
   read_costs(metrics, report);
   report.shared = field(metrics, "shared", std::vector<std::string>());

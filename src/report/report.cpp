@@ -175,6 +175,7 @@ void add_provenance(Page& page, const Run& run) {
                                      ? fmt::format("{} (results do not depend on it)", run.threads)
                                      : "");
   facts += definition("forward pass", escaped(run.forward_dtype));
+  facts += definition("instruction set", escaped(run.instruction_set));
   facts += definition("devices", escaped(devices_text(run)));
   facts +=
       definition("tokenizer", escaped(run.calibration.tokenizer.empty() && !run.evaluations.empty()

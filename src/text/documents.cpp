@@ -71,8 +71,10 @@ std::string text_of_line(const std::string& line, const std::string& column,
     refuse(fmt::format("{}: holds {}, not an object", place, object.type_name()));
   const io::Json* found = object.find(column);
   if (found == nullptr)
-    refuse(fmt::format("{}: has no column '{}'; its columns: {}. Set text_column.", place, column,
-                       keys_of(object)));
+    refuse(
+        fmt::format("{}: has no column '{}'; its columns: {}. Calibration sources can name another "
+                    "one: text_column.",
+                    place, column, keys_of(object)));
   if (!found->is_string())
     refuse(fmt::format("{}: column '{}' is {}, not text", place, column, found->type_name()));
   return found->string();

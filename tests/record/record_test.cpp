@@ -45,6 +45,7 @@ Report report() {
   evaluation.models = {measured("original", ModelKind::kReference),
                        measured("tiny.gguf", ModelKind::kArtifact)};
   r.stages.forward = 1.5;
+  r.instruction_set = "avx512";
   r.stage_devices = {"cpu", "cpu", "cpu", "cuda:1", "cpu"};
   r.stage_peaks = {{"forward", 10, 11}};
   r.predicted.stages.quantize = 2.5;
@@ -60,6 +61,7 @@ TEST(ReportJson, ReadsBackWhatItWrote) {
   EXPECT_EQ(report_json(back), text);
   EXPECT_EQ(back.artifacts.at(0).type(), "Q4_K_M");
   EXPECT_EQ(back.stage_devices.quantize, "cuda:1");
+  EXPECT_EQ(back.instruction_set, "avx512");
   EXPECT_EQ(back.predicted.file_bytes.at(0), 444u);
   const Measurement* artifact = back.evaluations.at(0).artifact("tiny.gguf");
   ASSERT_NE(artifact, nullptr);

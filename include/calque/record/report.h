@@ -102,8 +102,9 @@ struct Report {
   std::vector<EvaluationReport> evaluations;
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
-  std::string forward_dtype;   // resolved value of `auto`
-  StageDevices stage_devices;  // device of each stage: "cpu", "cuda:0"
+  std::string forward_dtype;    // resolved value of `auto`
+  std::string instruction_set;  // the one that the CPU used (core/instruction_set.h)
+  StageDevices stage_devices;   // device of each stage: "cpu", "cuda:0"
   StageSeconds stages;
   double seconds = 0;
   std::uint64_t peak_bytes = 0;  // resident set, from the kernel

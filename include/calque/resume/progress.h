@@ -41,11 +41,11 @@ struct RunTotals {
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
 struct RunProgress {
-  std::string id;  // identifies the run in the locks of its exports
+  std::string id;                             // identifies the run in the locks of its exports
   std::vector<formats::ExportRequest> begun;  // the run's exports: only `format` and `path`
-  std::map<std::string, Fields> fields;  // by group: "settings", "model", ...
+  std::map<std::string, Fields> fields;       // by group: "settings", "model", ...
   std::map<std::size_t, PassProgress> passes;
-  std::set<std::size_t> exports;  // indices of finished exports
+  std::set<std::size_t> exports;                      // indices of finished exports
   std::vector<record::EvaluationReport> evaluations;  // finished ones, in order
   RunTotals totals;
   int resumed = 0;
