@@ -235,8 +235,8 @@ TEST(Jsonl, NamesTheLineThatIsWrong) {
   };
   EXPECT_THAT(error("{\"text\":\"abcd\"}\n\n{\"text\":\n"), HasSubstr("a.jsonl:3: not JSON"));
   EXPECT_THAT(error("{\"text\":\"abcd\"}\n{\"content\":\"x\",\"id\":3}\n"),
-              HasSubstr("a.jsonl:2: has no column 'text'; its columns: 'content', 'id'. Set "
-                        "text_column."));
+              HasSubstr("a.jsonl:2: has no column 'text'; its columns: 'content', 'id'. "
+                        "Calibration sources can name another one: text_column."));
   EXPECT_THAT(error("{\"text\":5}\n"), HasSubstr("a.jsonl:1: column 'text' is number, not text"));
   EXPECT_THAT(error("[1]\n"), HasSubstr("a.jsonl:1: holds array, not an object"));
 }
