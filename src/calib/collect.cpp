@@ -16,6 +16,7 @@ quant::InputStats stats_of(GramSum::Result sums) {
   stats.magnitude_K = std::move(sums.magnitude_K);
   stats.tokens = sums.count.rows;
   stats.nonfinite_tokens = sums.count.nonfinite_rows;
+  stats.first_nonfinite_token = sums.count.first_nonfinite_row;
   return stats;
 }
 

@@ -50,18 +50,18 @@ Index chunk_count(const std::filesystem::path& path, Index tokens, const Imatrix
 // Adds up squares at the sites of one block as batches of rows pass by.
 class BlockSums : public forward::BlockObserver {
  public:
-  BlockSums(const model::BlockSpec& block, std::span<const Index> lengths_B, bool wants_output)
-      : block_(block), lengths_B_(lengths_B), wants_output_(wants_output) {}
+  BlockSums(const model::BlockSpec& block, bool wants_output)
+      : block_(block), wants_output_(wants_output) {}
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     if (site.readers.empty()) return;
-    SquareCollector& sums = sums_.try_emplace(&site, site.features()).first->second;
-    forward::require_finite_inputs(block_, site, inputs_TK, sums.tokens(), lengths_B_);
-    sums.add(inputs_TK);
+    sums_.try_emplace(&site, site.features()).first->second.add(inputs_TK);
   }
   void site_ready(const model::SiteSpec&, model::BlockWeights&) override {}
   bool wants_output() const override { return wants_output_; }
 
-  void move_to(io::Imatrix& imatrix) const {
+  // `lengths_B`: all sequences', which came batch after batch.
+  void move_to(io::Imatrix& imatrix, std::span<const Index> lengths_B,
+               forward::ComputeDType dtype) const {
     for (const model::SiteSpec& site : block_.sites) {
       const auto found = sums_.find(&site);
       if (found == sums_.end()) {
@@ -69,13 +69,15 @@ class BlockSums : public forward::BlockObserver {
         continue;
       }
       const SquareCollector& seen = found->second;
+      if (seen.first_nonfinite_token() >= 0)
+        forward::throw_input_not_finite(block_, site, seen.first_nonfinite_token(), lengths_B,
+                                        dtype);
       add_to_imatrix(site, seen.sums_K(), seen.tokens(), imatrix);
     }
   }
 
  private:
   const model::BlockSpec& block_;
-  std::span<const Index> lengths_B_;  // all sequences', which come batch after batch
   bool wants_output_;
   std::map<const model::SiteSpec*, SquareCollector> sums_;
 };
@@ -115,9 +117,9 @@ class Collection {
   void run_block(const model::BlockSpec& block, io::Imatrix& imatrix) {
     const Stopwatch watch;
     model::BlockWeights weights = model::load_block(*source_.weights, block);
-    BlockSums sums(block, lengths_B_, request_.process_output || !source_.family.is_last(block));
+    BlockSums sums(block, request_.process_output || !source_.family.is_last(block));
     for (const auto& hidden : batches_) runner_->run_block(block, weights, *hidden, &sums);
-    sums.move_to(imatrix);
+    sums.move_to(imatrix, lengths_B_, forward::compute_dtype_from(request_.forward_dtype));
     observer_.block_done(block.layer, static_cast<Index>(source_.family.blocks.size()),
                          watch.seconds());
   }
@@ -130,10 +132,9 @@ class Collection {
     for (const auto& hidden : batches_)
       for (Index sequence = 0; sequence < hidden->sequences(); ++sequence)
         sums.add({runner_->head_input(norm_1H, *hidden, sequence).view(), {}, {}});
-    if (sums.nonfinite_tokens() > 0)
+    if (sums.first_nonfinite_token() >= 0)
       forward::throw_not_finite(
-          fmt::format("{} of {} tokens are not finite after {}", sums.nonfinite_tokens(),
-                      sums.tokens() + sums.nonfinite_tokens(), norm),
+          fmt::format("token {} of all is not finite after {}", sums.first_nonfinite_token(), norm),
           forward::compute_dtype_from(request_.forward_dtype));
     io::ImatrixEntry& entry = imatrix.entries[source_.family.head().gguf_name];
     entry.sums = sums.sums_K();

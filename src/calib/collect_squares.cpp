@@ -10,10 +10,10 @@ namespace calque::calib {
 template <typename T>
 void SquareCollector::add_rows(MatrixView<const T> inputs_TK) {
   const Index features = inputs_TK.cols();
-  for (Index t = 0; t < inputs_TK.rows(); ++t) {
+  for (Index t = 0; t < inputs_TK.rows(); ++t, ++seen_) {
     const T* row = inputs_TK.row(t);
     if (!all_finite<T>(inputs_TK.row_span(t))) {
-      ++nonfinite_tokens_;
+      if (first_nonfinite_token_ < 0) first_nonfinite_token_ = seen_;
       continue;
     }
     ++tokens_;

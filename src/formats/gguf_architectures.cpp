@@ -13,20 +13,19 @@ namespace calque::formats {
 namespace {
 
 // "llama" with experts is Mixtral.
-constexpr std::array<GgufArchitecture, 13> kArchitectures = {
-    {{"llama", "LlamaForCausalLM", "llama"},
-     {"llama", "MixtralForCausalLM", "mixtral"},
-     {"qwen2", "Qwen2ForCausalLM", "qwen2"},
-     {"qwen3", "Qwen3ForCausalLM", "qwen3"},
-     {"qwen2moe", "Qwen2MoeForCausalLM", "qwen2_moe"},
-     {"qwen3moe", "Qwen3MoeForCausalLM", "qwen3_moe"},
-     {"gemma", "GemmaForCausalLM", "gemma"},
-     {"gemma2", "Gemma2ForCausalLM", "gemma2"},
-     {"gemma3", "Gemma3ForCausalLM", "gemma3_text"},
-     {"mistral3", "Ministral3ForCausalLM", "ministral3"},
-     {"phi3", "Phi3ForCausalLM", "phi3"},
-     {"seed_oss", "SeedOssForCausalLM", "seed_oss"},
-     {"smollm3", "SmolLM3ForCausalLM", "smollm3"}}};
+constexpr std::array<GgufArchitecture, 13> kArchitectures = {{{"llama", "LlamaForCausalLM"},
+                                                              {"llama", "MixtralForCausalLM"},
+                                                              {"qwen2", "Qwen2ForCausalLM"},
+                                                              {"qwen3", "Qwen3ForCausalLM"},
+                                                              {"qwen2moe", "Qwen2MoeForCausalLM"},
+                                                              {"qwen3moe", "Qwen3MoeForCausalLM"},
+                                                              {"gemma", "GemmaForCausalLM"},
+                                                              {"gemma2", "Gemma2ForCausalLM"},
+                                                              {"gemma3", "Gemma3ForCausalLM"},
+                                                              {"mistral3", "Ministral3ForCausalLM"},
+                                                              {"phi3", "Phi3ForCausalLM"},
+                                                              {"seed_oss", "SeedOssForCausalLM"},
+                                                              {"smollm3", "SmolLM3ForCausalLM"}}};
 
 using Reasons = std::vector<std::string>;
 using Scaling = model::RopeSpec::Scaling;
@@ -162,7 +161,7 @@ const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file) {
   const bool mixtral = *name == "llama" && file.integer("llama.expert_count").value_or(0) > 0;
   std::vector<std::string> known;
   for (const GgufArchitecture& architecture : kArchitectures) {
-    const bool has_experts = architecture.model_type == "mixtral";
+    const bool has_experts = architecture.hugging_face == "MixtralForCausalLM";
     if (architecture.gguf == *name && has_experts == mixtral) return architecture;
     if (!has_experts) known.emplace_back(architecture.gguf);
   }

@@ -14,7 +14,6 @@ namespace calque::formats {
 struct GgufArchitecture {
   std::string_view gguf;
   std::string_view hugging_face;
-  std::string_view model_type;
 };
 
 // The architecture named by the file's keys ("llama" with experts is Mixtral). Error(kInput) for

@@ -289,7 +289,7 @@ model::ModelConfig gguf_config(const io::GgufFile& file) {
   const GgufKeyReader keys(file, architecture.gguf);
   model::ModelConfig config;
   config.architecture = architecture.hugging_face;
-  config.model_type = architecture.model_type;
+  config.model_type = model::find_family(architecture.hugging_face)->model_type;
   set_sizes(file, keys, config);
   const std::optional<double> eps = keys.find_real("attention.layer_norm_rms_epsilon");
   if (!eps)

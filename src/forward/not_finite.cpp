@@ -2,26 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <optional>
-
 #include "calque/core/error.h"
 #include "calque/core/finite.h"
 
 namespace calque::forward {
 namespace {
-
-struct Place {
-  Index row = 0;
-  float value = 0;
-};
-
-template <typename T>
-std::optional<Place> first_bad_row(MatrixView<const T> rows_TK) {
-  for (Index t = 0; t < rows_TK.rows(); ++t)
-    if (const auto k = first_nonfinite<T>(rows_TK.row_span(t)))
-      return Place{t, widened(rows_TK.row(t)[*k])};
-  return std::nullopt;
-}
 
 std::string token_text(const model::SiteSpec& site, Index row, std::span<const Index> lengths_B) {
   if (site.expert >= 0)
@@ -53,17 +38,12 @@ void throw_output_not_finite(const model::BlockSpec& block, Index sequence, Inde
                    dtype);
 }
 
-void require_finite_inputs(const model::BlockSpec& block, const model::SiteSpec& site,
-                           const ActivationView& inputs_TK, Index rows_before,
-                           std::span<const Index> lengths_B) {
-  if (inputs_TK.on_device()) return;
-  const std::optional<Place> bad =
-      inputs_TK.is_bf16() ? first_bad_row(inputs_TK.bf16_TK) : first_bad_row(inputs_TK.f32_TK);
-  if (!bad) return;
+void throw_input_not_finite(const model::BlockSpec& block, const model::SiteSpec& site, Index row,
+                            std::span<const Index> lengths_B, ComputeDType dtype) {
+  const std::string place =
+      row < 0 ? "" : fmt::format(", for {},", token_text(site, row, lengths_B));
   throw_not_finite(
-      fmt::format("{} of block {}, for {}, holds {}", site.name, block.name,
-                  token_text(site, rows_before + bad->row, lengths_B), unsigned_nan(bad->value)),
-      inputs_TK.is_bf16() ? ComputeDType::kBFloat16 : ComputeDType::kFloat32);
+      fmt::format("{} of block {}{} holds NaN or infinity", site.name, block.name, place), dtype);
 }
 
 }  // namespace calque::forward

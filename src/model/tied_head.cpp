@@ -59,8 +59,7 @@ void settle_tied_head(const ModelSource& source, ModelConfig& config) {
   config.tie_word_embeddings = false;
   config.remarks.emplace_back(
       "config.json ties the output head to the embedding (tie_word_embeddings: true), but the "
-      "stored "
-      "lm_head.weight differs from it: the stored head is used, as in transformers");
+      "stored lm_head.weight differs from it: the stored head is used, as in transformers");
 }
 
 }  // namespace calque::model

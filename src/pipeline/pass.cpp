@@ -18,6 +18,15 @@
 namespace calque::pipeline {
 namespace {
 
+// The sums of a site have found the rows that are not finite: none may be there.
+void require_finite(const Pass& pass, const model::BlockSpec& block, const model::SiteSpec& site,
+                    const quant::InputStats& stats) {
+  if (stats.nonfinite_tokens == 0) return;
+  forward::throw_input_not_finite(
+      block, site, stats.first_nonfinite_token, pass.run.calibration.lengths_B,
+      job::forward_dtype(pass.job().runtime.forward_dtype, pass.run.opened.devices.forward));
+}
+
 // Measures site by site. With propagate_error, rounds each site before its linears run, so that
 // later sites see the shipped weights; otherwise keeps the statistics until the block has run with
 // its original weights.
@@ -40,9 +49,6 @@ class QuantizingObserver : public forward::BlockObserver {
     const TimedScope statistics(pass_.run.stages.statistics);
     const MemoryMeter::Scope memory(pass_.run.memory, "statistics");
     if (!collector_) collector_.emplace(site.features(), pass_.execs().statistics);
-    forward::require_finite_inputs(block_, site, inputs_TK, rows_seen_,
-                                   pass_.run.calibration.lengths_B);
-    rows_seen_ += inputs_TK.rows();
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
   }
@@ -52,8 +58,7 @@ class QuantizingObserver : public forward::BlockObserver {
     const MemoryMeter::Scope memory(pass_.run.memory, "quantize");
     quant::InputStats stats = collector_ ? collector_->finish() : quant::InputStats{};
     collector_.reset();
-    rows_seen_ = 0;
-    if (stats.nonfinite_tokens > 0) refuse_nonfinite(site, stats);
+    require_finite(pass_, block_, site, stats);
     if (pass_.recorder) pass_.recorder->add(block_, site, stats);
     if (reference_ != nullptr)
       if (auto shift = reference_->take(site))
@@ -79,15 +84,6 @@ class QuantizingObserver : public forward::BlockObserver {
   double seconds_inside() const { return seconds_inside_; }
 
  private:
-  // Rows that stayed on a device; others have been looked at one by one.
-  [[noreturn]] void refuse_nonfinite(const model::SiteSpec& site,
-                                     const quant::InputStats& stats) const {
-    forward::throw_not_finite(
-        fmt::format("{} of block {} is not finite for {} of {} tokens", site.name, block_.name,
-                    stats.nonfinite_tokens, stats.tokens + stats.nonfinite_tokens),
-        job::forward_dtype(pass_.job().runtime.forward_dtype, pass_.run.opened.devices.forward));
-  }
-
   const Pass& pass_;
   SiteRounding& rounding_;
   const model::BlockSpec& block_;
@@ -95,7 +91,6 @@ class QuantizingObserver : public forward::BlockObserver {
   calib::ReferenceStream* reference_;  // null: no correction of upstream errors
   bool wants_output_;
   std::optional<calib::StatsCollector> collector_;
-  Index rows_seen_ = 0;  // at the site
   std::vector<std::pair<const model::SiteSpec*, quant::InputStats>> kept_;
   double seconds_inside_ = 0;
 };
@@ -205,7 +200,6 @@ class PassRun {
     model::require_finite(pass_.family().final_norm.name, norm_1H);
     if (reference_) reference_->run_head(*head_, norm_1H);
     calib::StatsCollector collector(site.features(), pass_.execs().statistics);
-    Index rows_seen = 0;
     for (Index sequence = 0; sequence < hidden_->sequences(); ++sequence) {
       const Matrix<float> inputs_TH = [&] {
         const TimedScope timed(stages().forward);
@@ -213,14 +207,12 @@ class PassRun {
       }();
       const TimedScope timed(stages().statistics);
       const forward::ActivationView view{inputs_TH.view(), {}, {}};
-      forward::require_finite_inputs(*head_, site, view, rows_seen,
-                                     pass_.run.calibration.lengths_B);
-      rows_seen += view.rows();
       collector.add(view);
       if (reference_) reference_->compare(site, view);
     }
     resume::StatisticsStore::Seen seen;
     seen.emplace_back(&site, collector.finish());
+    require_finite(pass_, *head_, site, seen.front().second);
     if (pass_.statistics != nullptr) {
       const TimedScope timed(stages().write);
       pass_.statistics->save(*head_, seen);

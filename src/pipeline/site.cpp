@@ -354,7 +354,7 @@ void SiteRounding::write_dense(const std::string& tensor, MatrixView<const float
 // One rule for all methods and grids: a matrix of a calibrated job whose inputs no token has
 // reached (an idle expert's) is rounded without statistics, which is not what was asked for.
 std::string_view SiteRounding::missing_statistics(const record::ModuleReport& report) const {
-  const bool in_block = report.block >= 0;  // nothing is measured for the embedding and the head
+  const bool in_block = report.block >= 0;  // every token reaches the head; none is the embedding's
   const bool missing = in_block && report.tokens == 0 && pass_.job().quantization.needs_text();
   return missing && quant::takes_statistics(report.grid) ? "no calibration statistics" : "";
 }

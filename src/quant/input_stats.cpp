@@ -24,6 +24,7 @@ InputStats InputStats::clone() const {
           .magnitude_K = magnitude_K,
           .tokens = tokens,
           .nonfinite_tokens = nonfinite_tokens,
+          .first_nonfinite_token = first_nonfinite_token,
           .given_mean_square_K = given_mean_square_K};
 }
 

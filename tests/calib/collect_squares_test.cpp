@@ -43,7 +43,7 @@ TEST(SquareCollector, TakesBFloat16) {
   EXPECT_EQ(collector.sums_K()[5], 14.0);  // 1 + 4 + 9
 }
 
-TEST(SquareCollector, LeavesOutAndCountsRowsThatAreNotFinite) {
+TEST(SquareCollector, LeavesOutRowsThatAreNotFiniteAndNotesTheFirst) {
   Matrix<float> inputs_TK(3, kFeatures);
   inputs_TK(0, 4) = 3.0f;
   inputs_TK(1, 4) = 1.0f;
@@ -52,7 +52,7 @@ TEST(SquareCollector, LeavesOutAndCountsRowsThatAreNotFinite) {
   SquareCollector collector(kFeatures);
   collector.add(view_of(inputs_TK.view()));
   EXPECT_EQ(collector.tokens(), 1);
-  EXPECT_EQ(collector.nonfinite_tokens(), 2);
+  EXPECT_EQ(collector.first_nonfinite_token(), 1);
   EXPECT_EQ(collector.sums_K()[4], 9.0);
 }
 

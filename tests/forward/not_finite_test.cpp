@@ -60,26 +60,23 @@ TEST_P(NotFinite, OutputIsFoundWhileAnObserverLooksOn) {
 INSTANTIATE_TEST_SUITE_P(Runners, NotFinite, ::testing::Values("cpu", "tensors"));
 
 // Rows 0 to 4 are sequence 0's, 5 to 11 sequence 2's: sequence 1 is empty.
-TEST(FiniteInputs, AreCountedThroughTheSequences) {
+TEST(InputNotFinite, IsCountedThroughTheSequences) {
   model::BlockSpec block;
   block.name = "model.layers.4";
   model::SiteSpec site{.name = "mlp_out", .channels = 3};
   const std::vector<Index> lengths = {5, 0, 7};
-  Matrix<float> rows(4, 3);
-  const auto message = [&](Index before) {
+  const auto message = [&](Index row) {
     return model::error_of(
-        [&] { require_finite_inputs(block, site, {.f32_TK = rows.view()}, before, lengths); });
+        [&] { throw_input_not_finite(block, site, row, lengths, ComputeDType::kFloat32); });
   };
-  require_finite_inputs(block, site, {.f32_TK = rows.view()}, 0, lengths);
-  rows(2, 1) = std::numeric_limits<float>::infinity();
-  EXPECT_THAT(message(0), HasSubstr("mlp_out of block model.layers.4, for token 2 of sequence 0, "
-                                    "holds inf"));
-  EXPECT_THAT(message(2), HasSubstr("token 4 of sequence 0"));
-  EXPECT_THAT(message(3), HasSubstr("token 0 of sequence 2"));
-  EXPECT_THAT(message(8), HasSubstr("token 5 of sequence 2"));
-  rows(2, 1) = -std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(message(2), HasSubstr("mlp_out of block model.layers.4, for token 2 of sequence 0, "
+                                    "holds NaN or infinity"));
+  EXPECT_THAT(message(4), HasSubstr("token 4 of sequence 0"));
+  EXPECT_THAT(message(5), HasSubstr("token 0 of sequence 2"));
+  EXPECT_THAT(message(10), HasSubstr("token 5 of sequence 2"));
+  EXPECT_THAT(message(-1), HasSubstr("mlp_out of block model.layers.4 holds NaN or infinity"));
   site.expert = 6;
-  EXPECT_THAT(message(8), HasSubstr("token 10 of those that reach expert 6, holds nan"));
+  EXPECT_THAT(message(10), HasSubstr("token 10 of those that reach expert 6"));
 }
 
 }  // namespace

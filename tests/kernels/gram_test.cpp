@@ -114,13 +114,20 @@ TEST_P(Gram, SkipsAndCountsRowsThatAreNotFinite) {
   const Sums sums = accumulate(inputs_TK, exec_);
   EXPECT_EQ(sums.count.rows, 2098);
   EXPECT_EQ(sums.count.nonfinite_rows, 2);
+  const bool counts_rows = GetParam() == "cpu";  // a GPU does not say which they were
+  EXPECT_EQ(sums.count.first_nonfinite_row, counts_rows ? 0 : -1);
   for (Index k = 0; k < 21; ++k) inputs_TK(0, k) = inputs_TK(2050, k) = 0.0f;
   expect_upper_triangle_near(inputs_TK, sums.gram_KK);
 
   Matrix<BFloat16> bf16_TK = as_bfloat16(inputs_TK);
   bf16_TK(9, 9) = {0x7f80};   // infinity
   bf16_TK(10, 0) = {0xffc1};  // NaN
-  EXPECT_EQ(accumulate(bf16_TK, exec_).count.nonfinite_rows, 2);
+  const GramCount bf16_count = accumulate(bf16_TK, exec_).count;
+  EXPECT_EQ(bf16_count.nonfinite_rows, 2);
+  EXPECT_EQ(bf16_count.first_nonfinite_row, counts_rows ? 9 : -1);
+  bf16_TK(9, 9) = bf16_TK(10, 0) = {};
+  bf16_TK(2060, 1) = {0x7f80};  // in the second block of rows
+  EXPECT_EQ(accumulate(bf16_TK, exec_).count.first_nonfinite_row, counts_rows ? 2060 : -1);
 }
 
 TEST_P(Gram, DoesNotDependOnTheNumberOfThreads) {

@@ -13,12 +13,12 @@ namespace calque::calib {
 class SquareCollector {
  public:
   explicit SquareCollector(Index features) : sums_K_(static_cast<std::size_t>(features)) {}
-  // Rows with NaN or infinity are left out and counted.
+  // Rows with NaN or infinity are left out, and the first is noted.
   void add(const forward::ActivationView& inputs_TK);
 
   const std::vector<double>& sums_K() const { return sums_K_; }
-  Index tokens() const { return tokens_; }  // rows in the sums
-  Index nonfinite_tokens() const { return nonfinite_tokens_; }
+  Index tokens() const { return tokens_; }                                // rows in the sums
+  Index first_nonfinite_token() const { return first_nonfinite_token_; }  // -1: none
 
  private:
   template <typename T>
@@ -26,7 +26,8 @@ class SquareCollector {
 
   std::vector<double> sums_K_;
   Index tokens_ = 0;
-  Index nonfinite_tokens_ = 0;
+  Index seen_ = 0;
+  Index first_nonfinite_token_ = -1;
 };
 
 }  // namespace calque::calib

@@ -14,11 +14,10 @@ namespace calque::forward {
 [[noreturn]] void throw_output_not_finite(const model::BlockSpec& block, Index sequence,
                                           Index token, float value, ComputeDType dtype);
 
-// Throws the same if a number among the inputs of `site` is infinite or NaN. `rows_before`: how
-// many rows of the site have been seen, all of them in the order of the sequences, which have
-// `lengths_B` tokens. Rows on a device are not looked at: their statistics count such rows.
-void require_finite_inputs(const model::BlockSpec& block, const model::SiteSpec& site,
-                           const ActivationView& inputs_TK, Index rows_before,
-                           std::span<const Index> lengths_B);
+// The same for an input of `site`: row `row` of all that reach it (-1: it is not known which), in
+// the order of the sequences, which have `lengths_B` tokens.
+[[noreturn]] void throw_input_not_finite(const model::BlockSpec& block, const model::SiteSpec& site,
+                                         Index row, std::span<const Index> lengths_B,
+                                         ComputeDType dtype);
 
 }  // namespace calque::forward

@@ -16,6 +16,8 @@ namespace calque {
 struct GramCount {
   Index rows = 0;            // rows that entered the sum
   Index nonfinite_rows = 0;  // rows skipped because an element was NaN or infinite
+  // Index of the first of these among all rows that were added; -1: none, or added on a GPU.
+  Index first_nonfinite_row = -1;
 };
 
 // Adds inputs^T * inputs to `gram_KK`: the Gram matrix of the inputs of one site, summed (not

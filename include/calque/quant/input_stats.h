@@ -9,10 +9,11 @@ namespace calque::quant {
 // Statistics of one input site, summed over tokens. An object without tokens (`empty()`) means "not
 // calibrated": its users then weight all channels equally.
 struct InputStats {
-  Matrix<float> gram_KK;            // sum of x x^T; only the upper triangle is meaningful
-  std::vector<double> magnitude_K;  // sum of |x|
-  Index tokens = 0;                 // rows in the sums
-  Index nonfinite_tokens = 0;       // rows left out because an element was NaN or infinite
+  Matrix<float> gram_KK;             // sum of x x^T; only the upper triangle is meaningful
+  std::vector<double> magnitude_K;   // sum of |x|
+  Index tokens = 0;                  // rows in the sums
+  Index nonfinite_tokens = 0;        // rows left out because an element was NaN or infinite
+  Index first_nonfinite_token = -1;  // the first of them, as GramCount::first_nonfinite_row
   // Mean square of each channel, instead of the sums above: read from an importance matrix, or
   // saved by take_gram(). Empty: not given.
   std::vector<float> given_mean_square_K;

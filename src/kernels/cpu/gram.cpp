@@ -261,7 +261,7 @@ class Accumulation {
       if (add_magnitudes(block))
         add(block);
       else
-        add(finite_part(block).view());
+        add(finite_part(block, begin).view());
     }
     count_.rows = inputs_TK.rows() - count_.nonfinite_rows;
     return count_;
@@ -277,8 +277,16 @@ class Accumulation {
     return true;
   }
 
-  Matrix<T> finite_part(MatrixView<const T> block_TK) {
+  // Rows of the block that begins with row `begin`.
+  Matrix<T> finite_part(MatrixView<const T> block_TK, Index begin) {
     const std::vector<Index> rows = finite_rows(block_TK, workers_);
+    if (count_.first_nonfinite_row < 0) {
+      Index kept = 0;
+      for (;
+           kept < static_cast<Index>(rows.size()) && rows[static_cast<std::size_t>(kept)] == kept;)
+        ++kept;
+      count_.first_nonfinite_row = begin + kept;
+    }
     count_.nonfinite_rows += block_TK.rows() - static_cast<Index>(rows.size());
     Matrix<T> selection = selected_rows(block_TK, rows);
     add_magnitudes(selection);
@@ -322,6 +330,9 @@ class HostSums : public GramSum::Sums {
   void accumulate(MatrixView<const T> inputs_TK, const AddProducts& add_products) {
     const GramCount count =
         Accumulation<T>(result_.magnitude_K, workers_).run(inputs_TK, add_products);
+    if (result_.count.first_nonfinite_row < 0 && count.first_nonfinite_row >= 0)
+      result_.count.first_nonfinite_row =
+          result_.count.rows + result_.count.nonfinite_rows + count.first_nonfinite_row;
     result_.count.rows += count.rows;
     result_.count.nonfinite_rows += count.nonfinite_rows;
   }
