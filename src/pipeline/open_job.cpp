@@ -117,19 +117,26 @@ std::string OpenedJob::source_name() const {
   return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
 }
 
-std::vector<std::string> OpenedJob::remarks() const {
-  std::vector<std::string> remarks = source.family.config.remarks;
+std::vector<std::string> OpenedJob::contradictions() const {
+  std::vector<std::string> found = source.family.config.remarks;
   for (const auto& [pre, vocabulary] : vocabularies)
     for (const std::string& remark : vocabulary.remarks)
-      if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end())
-        remarks.push_back(remark);
+      if (std::find(found.begin(), found.end(), remark) == found.end()) found.push_back(remark);
+  return found;
+}
+
+std::string OpenedJob::not_copied() const {
   const bool copies = std::any_of(plans.begin(), plans.end(), [](const formats::ExportPlan& plan) {
     return format_of(plan.request).is_folder;
   });
-  if (copies && !source.left_out.empty())
-    remarks.push_back(
-        fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", ")));
-  return remarks;
+  if (!copies || source.left_out.empty()) return "";
+  return fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", "));
+}
+
+std::vector<std::string> OpenedJob::remarks() const {
+  std::vector<std::string> all = contradictions();
+  if (std::string line = not_copied(); !line.empty()) all.push_back(std::move(line));
+  return all;
 }
 
 formats::WriterInputs OpenedJob::writer_inputs(const formats::ExportPlan& plan,

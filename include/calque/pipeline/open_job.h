@@ -35,9 +35,11 @@ struct OpenedJob {
 
   // Name of the model's folder, or of its file without extension.
   std::string source_name() const;
-  // Remarks on the model's files: settings and files that contradict each other, with the one that
-  // is used, and files that the exports do not carry over.
-  std::vector<std::string> remarks() const;
+  // Settings and files of the model that contradict each other, with the one that is used.
+  std::vector<std::string> contradictions() const;
+  // The model's files that no export carries over, in one line; empty: none.
+  std::string not_copied() const;
+  std::vector<std::string> remarks() const;  // all of these
   // The inputs of an export's writer. `calibration_rows` is the number of rows of text, recorded in
   // the artifact's metadata. The result refers to this object.
   formats::WriterInputs writer_inputs(const formats::ExportPlan& plan,
