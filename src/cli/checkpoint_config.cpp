@@ -111,6 +111,14 @@ void add_experts(Json& json, const model::ModelConfig& config) {
   json["qkv_bias"] = config.attention_bias;
 }
 
+// The language models of Qwen's wrappers have no class of their own for text alone; in text they
+// are the same as these.
+std::pair<std::string, std::string> written_class(const model::ModelConfig& config) {
+  if (config.architecture == "Qwen3VLTextModel") return {"Qwen3ForCausalLM", "qwen3"};
+  if (config.architecture.ends_with("VLTextModel")) return {"Qwen2ForCausalLM", "qwen2"};
+  return {config.architecture, config.model_type};
+}
+
 }  // namespace
 
 std::string plain_config_json(const std::string& config_json, const std::string& dtype,
@@ -133,8 +141,9 @@ std::string plain_config_json(const std::string& config_json, const std::string&
 }
 
 std::string generated_config_json(const model::ModelConfig& config, const std::string& dtype) {
-  Json json = {{"architectures", Json::array({config.architecture})},
-               {"model_type", config.model_type},
+  const auto [architecture, model_type] = written_class(config);
+  Json json = {{"architectures", Json::array({architecture})},
+               {"model_type", model_type},
                {"hidden_size", config.hidden_size},
                {"intermediate_size", config.intermediate_size},
                {"num_hidden_layers", config.num_layers},

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,9 +34,24 @@ DType dtype_of(const std::string& name) {
   return name == "bfloat16" ? DType::kBF16 : DType::kF16;
 }
 
+// The tensors of a folder that belong to other parts of the model.
+void carry_stored(const formats::ArtifactReader& reader, model::FamilySpec& family) {
+  std::set<std::string> known;
+  for (const model::TensorSpec& tensor : family.tensors()) known.insert(tensor.name);
+  for (const formats::StoredTensor& tensor : reader.tensors())
+    if (!known.contains(tensor.name) && !family.ignores(tensor.name))
+      family.carried.push_back({.name = tensor.name, .shape = tensor.shape});
+}
+
+std::vector<model::TensorSpec> all_tensors(const model::FamilySpec& family) {
+  std::vector<model::TensorSpec> tensors = family.tensors();
+  tensors.insert(tensors.end(), family.carried.begin(), family.carried.end());
+  return tensors;
+}
+
 std::vector<io::TensorDeclaration> declarations(const model::FamilySpec& family, DType dtype) {
   std::vector<io::TensorDeclaration> result;
-  for (const model::TensorSpec& tensor : family.tensors())
+  for (const model::TensorSpec& tensor : all_tensors(family))
     result.push_back({tensor.name, dtype, tensor.shape});
   return result;
 }
@@ -49,10 +65,12 @@ void check_size(const Matrix<float>& values, const model::TensorSpec& tensor) {
                             values.size(), expected));
 }
 
-void write_tensors(const formats::ArtifactReader& reader, const fs::path& folder, DType dtype) {
-  const model::FamilySpec family = model::family_of(reader.config());
+void write_tensors(const formats::ArtifactReader& reader, const fs::path& folder, DType dtype,
+                   bool carries) {
+  model::FamilySpec family = model::family_of(reader.config());
+  if (carries) carry_stored(reader, family);
   io::SafetensorsWriter writer(folder, declarations(family, dtype));
-  for (const model::TensorSpec& tensor : family.tensors()) {
+  for (const model::TensorSpec& tensor : all_tensors(family)) {
     const Matrix<float> values = reader.load(tensor.name);
     model::require_finite(tensor.name, values);
     check_size(values, tensor);
@@ -91,7 +109,8 @@ void dequantize(const DequantizeArguments& arguments) {
   const auto reader = formats::open_artifact(arguments.artifact);
   check_not_the_source(arguments.artifact, arguments.out);
   io::AtomicFolder folder(arguments.out, arguments.overwrite);
-  write_tensors(*reader, folder.staging(), dtype_of(arguments.dtype));
+  write_tensors(*reader, folder.staging(), dtype_of(arguments.dtype),
+                fs::is_directory(arguments.artifact));
   write_settings(arguments.artifact, *reader, folder.staging(), arguments.dtype);
   folder.commit();
   fmt::print("{}\n", arguments.out);

@@ -117,14 +117,23 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 // ---- quantization_config
 
 // Loaders search module paths for the list's names as substrings, so the list holds full paths:
-// "gate" alone would also match gate_proj.
+// "gate" alone would also match gate_proj. Names in a wrapper begin behind its prefix.
+std::vector<std::string> left_alone(const FolderContents& contents) {
+  std::vector<std::string> names = contents.untouched();
+  for (std::string& name : names)
+    if (name.starts_with(contents.wrapper_prefix)) name.erase(0, contents.wrapper_prefix.size());
+  for (const std::string& part : contents.carried)
+    names.push_back(part.find('.') == std::string::npos ? part : part + ".");
+  return names;
+}
+
 Json write_config(const FolderContents& contents, const Provenance&) {
   Json json = {{"quant_method", "awq"},
                {"bits", contents.usual.bits},
                {"group_size", contents.usual.group_size},
                {"zero_point", true},
                {"version", "gemm"},
-               {"modules_to_not_convert", contents.untouched()}};
+               {"modules_to_not_convert", left_alone(contents)}};
   if (contents.lm_head) json["lm_head"] = true;
   return json;
 }
@@ -153,7 +162,7 @@ class Configured : public ConfiguredModules {
     const bool alone = std::any_of(
         left_alone_.begin(), left_alone_.end(),
         [&](const std::string& part) { return module.find(part) != std::string::npos; });
-    if (alone || (module == "lm_head" && !head_)) return std::nullopt;
+    if (alone || (module.ends_with("lm_head") && !head_)) return std::nullopt;
     return all_;
   }
 

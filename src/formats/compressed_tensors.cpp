@@ -208,6 +208,10 @@ std::vector<std::string> as_targets(std::vector<std::string> regexes) {
   return regexes;
 }
 
+std::string head_target(const FolderContents& contents) {
+  return contents.head == "lm_head" ? contents.head : "re:.*lm_head";
+}
+
 Json config_groups(const FolderContents& contents) {
   const std::vector<std::string> all = contents.names();
   const std::vector<FolderContents::Group> groups = contents.groups();
@@ -216,9 +220,9 @@ Json config_groups(const FolderContents& contents) {
     // Not every loader treats the head as a Linear, so it is named.
     std::vector<std::string> targets = {"Linear"};
     if (groups.size() > 1)
-      targets = as_targets(regexes_of(group.modules, all));
+      targets = as_targets(contents.regexes(group.modules, all));
     else if (contents.lm_head)
-      targets.push_back("lm_head");
+      targets.push_back(head_target(contents));
     result["group_" + std::to_string(result.size())] = {{"targets", targets},
                                                         {"weights", weights_of(group.settings)},
                                                         {"input_activations", nullptr},
@@ -231,8 +235,10 @@ Json write_config(const FolderContents& contents, const Provenance&) {
   std::vector<std::string> ignored = contents.untouched();
   const bool head = !ignored.empty() && ignored.back() == "lm_head";
   if (head) ignored.pop_back();
-  std::vector<std::string> ignore = as_targets(regexes_of(ignored, contents.names()));
-  if (head) ignore.push_back("lm_head");
+  std::vector<std::string> ignore = as_targets(contents.regexes(ignored, contents.names()));
+  if (head) ignore.push_back(head_target(contents));
+  for (std::string& part : as_targets(contents.carried_regexes()))
+    ignore.push_back(std::move(part));
   return {{"quant_method", "compressed-tensors"},
           {"format", "pack-quantized"},
           {"quantization_status", "compressed"},

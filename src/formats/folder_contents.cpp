@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "calque/core/error.h"
+#include "formats/module_patterns.h"
 #include "formats/packed_format.h"
 
 namespace calque::formats {
@@ -21,6 +22,13 @@ bool has_ordered_groups(const TensorPlan& planned) {
   if (!planned.grid || !planned.grid->desc_act) return false;
   const Index inputs = planned.tensor.shape.back();
   return planned.grid->group_size_for(inputs) < inputs;
+}
+
+// Escapes the dots of a name for a regular expression.
+std::string escaped_dots(const std::string& name) {
+  std::string escaped;
+  for (const char c : name) escaped += c == '.' ? std::string("\\.") : std::string(1, c);
+  return escaped;
 }
 
 std::vector<Module> modules_of(const ExportPlan& plan, const model::FamilySpec& family) {
@@ -54,6 +62,21 @@ std::vector<std::string> FolderContents::untouched() const {
   return result;
 }
 
+std::vector<std::string> FolderContents::regexes(const std::vector<std::string>& chosen,
+                                                 const std::vector<std::string>& all) const {
+  std::vector<std::string> result = regexes_of(chosen, all);
+  const std::string prefix = escaped_dots(wrapper_prefix);
+  for (std::string& regex : result)
+    if (!prefix.empty() && regex.starts_with(prefix)) regex.replace(0, prefix.size(), ".*");
+  return result;
+}
+
+std::vector<std::string> FolderContents::carried_regexes() const {
+  std::vector<std::string> result;
+  for (const std::string& part : carried) result.push_back(".*" + escaped_dots(part) + "\\..*");
+  return result;
+}
+
 std::vector<FolderContents::Group> FolderContents::groups() const {
   std::vector<Group> result;
   for (const Module& module : modules) {
@@ -74,6 +97,10 @@ std::vector<FolderContents::Group> FolderContents::groups() const {
 FolderContents contents_of(const ExportPlan& plan, const model::FamilySpec& family) {
   FolderContents contents;
   contents.modules = modules_of(plan, family);
+  const model::ModelConfig& config = family.config;
+  if (!config.wrapper.empty()) contents.wrapper_prefix = config.names.model + ".";
+  contents.head = config.names.head;
+  contents.carried = model::carried_parts(family);
   contents.checkpoint_format = plan.request.checkpoint_format;
   const std::vector<FolderContents::Group> groups = contents.groups();
   if (groups.empty())

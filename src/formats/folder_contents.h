@@ -25,9 +25,19 @@ struct FolderContents {
   // Groups are in activation order, so they need not be consecutive. Follows from the plan alone,
   // so that the settings have the same size before and after rounding.
   bool desc_act = false;
+  // In front of the names of a wrapper's language model; "": not wrapped. Loaders have other names
+  // there than files, so patterns begin behind it.
+  std::string wrapper_prefix;
+  std::string head = "lm_head";      // module name of the head in the file
+  std::vector<std::string> carried;  // parts of the model that stay as they are: "visual", "mtp"
 
   std::vector<std::string> names() const;
   std::vector<std::string> untouched() const;
+  // Regular expressions that match exactly `chosen` out of `all` names of modules (regexes_of),
+  // under the names of any loader.
+  std::vector<std::string> regexes(const std::vector<std::string>& chosen,
+                                   const std::vector<std::string>& all) const;
+  std::vector<std::string> carried_regexes() const;  // match every module of `carried`
   // Modules with the same settings.
   struct Group {
     ModuleSettings settings;

@@ -48,13 +48,14 @@ class FolderReader : public ArtifactReader {
       : checkpoint_(folder), config_(model::load_config(folder)) {
     const std::optional<PackedSettings> settings = packed_settings(folder, checkpoint_);
     format_ = format_name(settings);
+    model::settle_names(model::CheckpointSource(checkpoint_), config_);
     model::settle_tied_head(model::CheckpointSource(checkpoint_), config_);
     if (!settings) return;
     for (PackedModule& module :
          with_context(folder.string(), [&] { return packed_modules(checkpoint_, *settings); })) {
       parts_.insert(module.parts.begin(), module.parts.end());
       const std::string name = module.weight_name;
-      if (name == "lm_head.weight") config_.tie_word_embeddings = false;
+      if (name == config_.names.head + ".weight") config_.tie_word_embeddings = false;
       modules_.emplace(name, std::move(module));
     }
   }

@@ -13,11 +13,13 @@ namespace calque::formats {
 namespace {
 
 // "llama" with experts is Mixtral.
-constexpr std::array<GgufArchitecture, 13> kArchitectures = {{{"llama", "LlamaForCausalLM"},
+constexpr std::array<GgufArchitecture, 15> kArchitectures = {{{"llama", "LlamaForCausalLM"},
                                                               {"llama", "MixtralForCausalLM"},
                                                               {"qwen2", "Qwen2ForCausalLM"},
                                                               {"qwen3", "Qwen3ForCausalLM"},
                                                               {"qwen2moe", "Qwen2MoeForCausalLM"},
+                                                              {"qwen2vl", "Qwen2VLTextModel"},
+                                                              {"qwen3vl", "Qwen3VLTextModel"},
                                                               {"qwen3moe", "Qwen3MoeForCausalLM"},
                                                               {"gemma", "GemmaForCausalLM"},
                                                               {"gemma2", "Gemma2ForCausalLM"},
@@ -73,6 +75,13 @@ void check_rope(const std::string& arch, const model::ModelConfig& config, Reaso
         "GGUF cannot store queries that grow with the position in architecture '{}'", arch));
   if (config.local_rope.scaling != Scaling::kNone)
     reasons.push_back("GGUF cannot store RoPE scaling of the layers with a window");
+}
+
+// Loaders of these architectures need the sections, and turn a token of text as plain RoPE does.
+void check_sections(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  if (gguf_has_sections(arch) && config.rope_sections.empty())
+    reasons.push_back(fmt::format(
+        "rope_scaling has no mrope_section, which loaders of architecture '{}' require", arch));
 }
 
 void check_activation(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
@@ -189,6 +198,8 @@ std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers) {
   return turned;
 }
 
+bool gguf_has_sections(const std::string& arch) { return arch.ends_with("vl"); }
+
 double gguf_yarn_factor(const model::RopeSpec& rope) {
   return rope.factor > 1 ? 1 + 0.1 * std::log(rope.factor) : 1.0;
 }
@@ -199,8 +210,8 @@ std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {
   Reasons reasons;
   const std::string& arch = family.gguf_architecture;
   if (arch.empty()) return reasons;
-  for (const auto check : {check_rope, check_activation, check_window, check_gemma, check_expert,
-                           check_bias, check_width, check_positions})
+  for (const auto check : {check_sections, check_rope, check_activation, check_window, check_gemma,
+                           check_expert, check_bias, check_width, check_positions})
     check(arch, family.config, reasons);
   return reasons;
 }

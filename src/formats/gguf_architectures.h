@@ -30,6 +30,9 @@ double gguf_query_scale(const std::string& arch, const model::ModelConfig& confi
 // ModelConfig::turned_layers as loaders of `arch` assume it.
 std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers);
 
+// True if loaders of `arch` require ModelConfig::rope_sections.
+bool gguf_has_sections(const std::string& arch);
+
 // Loaders multiply yarn's cosines and sines by 1 + ln(factor) / 10.
 double gguf_yarn_factor(const model::RopeSpec& rope);
 

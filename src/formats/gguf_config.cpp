@@ -36,6 +36,7 @@ class GgufKeyReader {
   Index count_or_zero(const std::string& key) const;  // 0 if absent
   // The shortest decimal that gives the stored fp32: 1e-05 rather than 9.99999974e-06.
   std::optional<double> find_real(const std::string& key) const;  // above 0
+  std::vector<Index> counts(const std::string& key) const;        // a list of i32; empty if absent
   std::optional<std::string> find_text(const std::string& key) const {
     return file_.string(prefix_ + key);
   }
@@ -62,6 +63,16 @@ Index GgufKeyReader::count(const std::string& key) const {
 Index GgufKeyReader::count_or_zero(const std::string& key) const {
   if (file_.integer(prefix_ + key).value_or(0) == 0) return 0;
   return count(key);
+}
+
+std::vector<Index> GgufKeyReader::counts(const std::string& key) const {
+  const io::GgufValue* value = file_.find(prefix_ + key);
+  const auto* array = value == nullptr ? nullptr : std::get_if<io::GgufValue::Array>(&value->value);
+  if (array == nullptr) return {};
+  const auto* stored = std::get_if<std::vector<std::int32_t>>(array);
+  if (stored == nullptr)
+    refuse_gguf(file_, fmt::format("key '{}{}' is no list of i32", prefix_, key));
+  return {stored->begin(), stored->end()};
 }
 
 std::optional<double> GgufKeyReader::find_real(const std::string& key) const {
@@ -177,6 +188,13 @@ model::RopeSpec yarn_rope(const std::string& arch, const GgufKeyReader& keys,
   return rope;
 }
 
+std::vector<Index> sections_of(const GgufKeyReader& keys) {
+  const std::vector<Index> sections = keys.counts("rope.dimension_sections");
+  if (sections.size() != 4)
+    refuse_gguf(keys.file(), "key 'rope.dimension_sections' must be a list of 4 counts");
+  return sections;
+}
+
 void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
   config.rope.theta = keys.find_real("rope.freq_base").value_or(arch == "gemma3" ? 1e6 : 1e4);
   config.local_rope.theta = keys.find_real("rope.freq_base_swa").value_or(1e4);
@@ -188,6 +206,8 @@ void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelC
                                          turned, config.head_dim, arch));
   if (partly) config.rope.channels = turned;
   config.turned_layers = gguf_turned_layers(arch, config.num_layers);
+  if (gguf_has_sections(arch)) config.rope_sections = sections_of(keys);
+  config.deepstack_layers = keys.find_count("n_deepstack_layers").value_or(0);
   if (const io::GgufTensor* divisors = keys.file().find_tensor(kRopeFreqs)) {
     config.rope = llama3_rope(keys.file(), *divisors, config);
     return;

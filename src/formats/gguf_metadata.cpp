@@ -133,6 +133,13 @@ void add_yarn(const std::string& arch, const model::RopeSpec& rope, GgufKeys& ke
   if (rope.query_growth != 0) keys.real(arch + ".attention.temperature_scale", rope.query_growth);
 }
 
+void add_sections(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  if (!gguf_has_sections(arch)) return;
+  keys.list(arch + ".rope.dimension_sections",
+            std::vector<std::int32_t>(config.rope_sections.begin(), config.rope_sections.end()));
+  if (arch == "qwen3vl") keys.count(arch + ".n_deepstack_layers", config.deepstack_layers);
+}
+
 // llama3's divisors and longrope's factors are tensors.
 void add_rope(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
   const model::RopeSpec& rope = config.rope;
@@ -182,6 +189,7 @@ void add_architecture_keys(const WriterInputs& inputs, GgufKeys& keys) {
   if (is_like_llama(arch) || inputs.vocabulary == nullptr)
     keys.count(arch + ".vocab_size", config.vocab_size);
   add_rope(arch, config, keys);
+  add_sections(arch, config, keys);
   add_experts(arch, config, keys);
   add_windows(arch, config, keys);
   add_caps(arch, config, keys);

@@ -272,12 +272,13 @@ Json dynamic_rules(const FolderContents& contents) {
   for (const Module& module : modules) all.push_back(module.name);
 
   Json rules = Json::object();
-  for (const std::string& regex : regexes_of(names_where(modules, std::nullopt), all))
+  for (const std::string& regex : contents.regexes(names_where(modules, std::nullopt), all))
     rules["-:" + regex] = Json::object();
+  for (const std::string& regex : contents.carried_regexes()) rules["-:" + regex] = Json::object();
   for (const FolderContents::Group& group : contents.groups()) {
     const ModuleSettings& own = group.settings;
     if (own == contents.usual) continue;
-    for (const std::string& regex : regexes_of(names_where(modules, own), all))
+    for (const std::string& regex : contents.regexes(names_where(modules, own), all))
       rules["+:" + regex] = {{"bits", own.bits}, {"group_size", own.group_size}, {"sym", own.sym}};
   }
   return rules;
@@ -392,7 +393,7 @@ class Configured : public ConfiguredModules {
         read_widths_in(rule.change, settings);
         return settings;
       }
-    if (module == "lm_head") return head_ ? std::optional(all_) : std::nullopt;
+    if (module.ends_with("lm_head")) return head_ ? std::optional(all_) : std::nullopt;
     const bool listed = in_block_.empty() || std::any_of(in_block_.begin(), in_block_.end(),
                                                          [&](const std::string& name) {
                                                            return module.ends_with(name);

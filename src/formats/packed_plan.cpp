@@ -216,7 +216,7 @@ TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec&
                               bool in_block_linear) {
   const bool head = !inputs.family.lm_head.empty() && tensor.name == inputs.family.head().name;
   const std::string module = module_of(tensor.name);
-  const auto found = inputs.modules.find(module);
+  const auto found = inputs.modules.find(head ? "lm_head" : module);  // as rules name it
   if (found == inputs.modules.end() || !(in_block_linear || head)) return plan_copy(inputs, tensor);
   const Format& format = format_of(inputs.request);
   TensorPlan plan;

@@ -66,6 +66,11 @@ ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource
     plan.tensors.back().in_block_linear = in_block_linear;
     plan.tensor_bytes += plan.tensors.back().bytes;
   }
+  if (format.is_folder)
+    for (const model::TensorSpec& tensor : family.carried) {
+      plan.tensors.push_back(plan_copy(inputs, tensor));
+      plan.tensor_bytes += plan.tensors.back().bytes;
+    }
   check_requirements(family, request, plan.tensors, refusals);
   refusals.throw_if_any();
   plan.remarks = format.remarks(inputs, plan.tensors);

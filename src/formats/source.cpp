@@ -117,7 +117,7 @@ std::string_view long_name_of(DType dtype) {
 
 // transformers converts weights to the configured dtype when it loads them.
 void remark_dtype(const model::ModelSource& source, model::ModelConfig& config) {
-  const model::SourceTensor* embedding = source.find("model.embed_tokens.weight");
+  const model::SourceTensor* embedding = source.find(config.names.model + ".embed_tokens.weight");
   if (embedding == nullptr || config.dtype.empty()) return;
   const std::string stored(long_name_of(embedding->dtype));
   if (stored == config.dtype) return;
@@ -203,6 +203,7 @@ OpenedModel open_folder_model(const std::filesystem::path& folder) {
   if (std::filesystem::exists(folder / "config.json")) refuse_quantized(folder, remarks);
   model::ModelConfig config = model::load_config(folder);
   auto source = std::make_unique<model::CheckpointSource>(folder);
+  model::settle_names(*source, config);
   model::settle_tied_head(*source, config);
   remark_dtype(*source, config);
   remark_unread_index(folder, config);
@@ -235,6 +236,7 @@ SourceModel::SourceModel(OpenedModel opened)
       family(model::family_of(opened.config)),
       metadata(std::move(opened.metadata)),
       left_out(std::move(opened.left_out)) {
+  if (!is_gguf()) model::carry_others(*weights, family);
   model::check_against_family(*weights, family);
 }
 

@@ -49,25 +49,51 @@ std::string architecture_of(const JsonObject& json) {
   return names.at(0).string();
 }
 
-// A model of several parts has the sizes of its language model in an object of their own.
+bool has_text_config(const JsonObject& json) {
+  return json.has("text_config") && json.value("text_config").is_object();
+}
+
+// A model of several parts has the sizes of its language model in an object of their own; older
+// files of Qwen's have them outside.
 std::string advice_for_wrapper(const JsonObject& json) {
-  if (!json.has("text_config") || !json.value("text_config").is_object()) return "";
+  if (!has_text_config(json)) return "";
   const std::string type = json.object("text_config").text_or("model_type", "");
+  if (find_family_of_type(type) == nullptr)
+    return type.empty() ? "" : fmt::format(", nor is its language model '{}'", type);
   return fmt::format(
-      ". It wraps a language model{}: save that alone, with a config.json of its own, and give its "
-      "folder",
-      type.empty() ? "" : fmt::format(" (text_config, model_type '{}')", type));
+      ". It wraps a language model that is (text_config, model_type '{}'): save that alone, with a "
+      "config.json of its own, and give its folder",
+      type);
 }
 
 // transformers chooses the class by model_type, llama.cpp's converter by architectures.
-void check_class(const JsonObject& json, const ModelConfig& config) {
-  const FamilyInfo* family = find_family(config.architecture);
-  if (family == nullptr) refuse_architecture(config.architecture, advice_for_wrapper(json));
-  if (config.model_type.empty() || config.model_type == family->model_type) return;
+void check_type(const JsonObject& json, const std::string& architecture, std::string_view type) {
+  const std::string given = json.text_or("model_type", "");
+  if (given.empty() || given == type) return;
   json.refuse("model_type",
               fmt::format("is '{}', but architectures names {}, whose model_type is '{}'. Some "
                           "loaders follow the one, some the other; make them agree",
-                          config.model_type, config.architecture, family->model_type));
+                          given, architecture, type));
+}
+
+// Finds the language model's class, which in a wrapper is that of its text_config.
+void read_class(const JsonObject& json, ModelConfig& config) {
+  const std::string named = architecture_of(json);
+  const FamilyInfo* family = find_family(named);
+  const WrapperInfo* wrapper = find_wrapper(named);
+  if (family == nullptr && wrapper == nullptr) refuse_architecture(named, advice_for_wrapper(json));
+  check_type(json, named, family != nullptr ? family->model_type : wrapper->model_type);
+  if (wrapper != nullptr) {
+    config.wrapper = named;
+    config.names.model = "model.language_model";
+    std::string type(wrapper->text_type);
+    if (has_text_config(json)) type = json.object("text_config").text_or("model_type", type);
+    family = find_family_of_type(type);
+    if (family == nullptr)
+      refuse_architecture(named, fmt::format(" with the language model '{}'", type));
+  }
+  config.architecture = family->architecture;
+  config.model_type = family->model_type;
 }
 
 // Both values are given and differ; the first is the one in use.
@@ -86,14 +112,29 @@ void remark_if_both(const JsonObject& json, ModelConfig& config, const char* use
     remark(config, used, json.value(used), other, json.value(other));
 }
 
+// Sizes that a text_config may leave out, because its class has them by default.
+struct DefaultSizes {
+  std::string_view architecture;
+  Index heads, kv_heads, vocab_size, max_positions;
+};
+constexpr DefaultSizes kDefaultSizes[] = {{"Gemma3ForCausalLM", 8, 4, 262'208, 131'072}};
+
 void read_sizes(const JsonObject& json, ModelConfig& config) {
+  DefaultSizes absent{};
+  for (const DefaultSizes& sizes : kDefaultSizes)
+    if (!config.wrapper.empty() && sizes.architecture == config.architecture) absent = sizes;
+  const auto size = [&](const char* key, Index otherwise) {
+    return otherwise > 0 ? json.size_or(key, kLargestSize, otherwise)
+                         : json.size(key, kLargestSize);
+  };
   config.hidden_size = json.size("hidden_size", kLargestSize);
   config.intermediate_size = json.size("intermediate_size", kLargestSize);
   config.num_layers = json.size("num_hidden_layers", kMostLayers);
-  config.num_heads = json.size("num_attention_heads", kLargestSize);
-  config.num_kv_heads = json.size_or("num_key_value_heads", kLargestSize, config.num_heads);
-  config.vocab_size = json.size("vocab_size", kLargestSize);
-  config.max_positions = json.size("max_position_embeddings", kLargestSize);
+  config.num_heads = size("num_attention_heads", absent.heads);
+  config.num_kv_heads = json.size_or("num_key_value_heads", kLargestSize,
+                                     absent.kv_heads > 0 ? absent.kv_heads : config.num_heads);
+  config.vocab_size = size("vocab_size", absent.vocab_size);
+  config.max_positions = size("max_position_embeddings", absent.max_positions);
   if (config.num_heads % config.num_kv_heads != 0)
     json.refuse("num_key_value_heads", fmt::format("is {} and does not divide the {} heads of "
                                                    "num_attention_heads",
@@ -136,6 +177,7 @@ void read_activation(const JsonObject& json, ModelConfig& config) {
 std::string rope_type_of(const JsonObject& rope) {
   const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
   if (type == "su") return "longrope";
+  if (type == "mrope") return "default";  // three kinds of positions, which are one in text
   if (type != "default" && type != "linear" && type != "llama3" && type != "longrope" &&
       type != "yarn")
     rope.refuse("rope_type", fmt::format("is '{}', which is not supported; supported are default, "
@@ -249,8 +291,24 @@ void read_share(const JsonObject& json, const ModelConfig& config, RopeSpec& spe
                                  share, spec.channels, config.head_dim));
 }
 
+void read_sections(const JsonObject& rope, ModelConfig& config) {
+  const char* const key = "mrope_section";
+  if (!rope.has(key)) return;
+  const io::Json& list = rope.value(key);
+  if (!list.is_array() || list.empty() || list.size() > 4)
+    rope.refuse(key, "must list up to four numbers of pairs");
+  config.rope_sections.clear();
+  for (const io::Json& entry : list.elements()) {
+    if (!entry.is_integer() || entry.integer() < 0 || entry.integer() > config.head_dim)
+      rope.refuse(key, fmt::format("contains {}", entry.dump()));
+    config.rope_sections.push_back(entry.integer());
+  }
+  config.rope_sections.resize(4);
+}
+
 void read_scaling(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
                   RopeSpec& spec) {
+  read_sections(rope, config);
   spec.theta = rope.positive_or("rope_theta", spec.theta);
   read_share(rope, config, spec);
   const std::string type = rope_type_of(rope);
@@ -510,23 +568,66 @@ void read_experts(const JsonObject& json, ModelConfig& config) {
   }
 }
 
+// Wrappers.
+
+void read_vision(const JsonObject& outer, ModelConfig& config) {
+  if (!outer.has("vision_config") || !outer.value("vision_config").is_object()) return;
+  const io::Json* layers = outer.value("vision_config").find("deepstack_visual_indexes");
+  if (layers != nullptr && layers->is_array())
+    config.deepstack_layers = static_cast<Index>(layers->size());
+}
+
+// The text_config of a wrapper, else the whole.
+JsonObject text_of(const JsonObject& outer, const ModelConfig& config) {
+  return config.wrapper.empty() || !has_text_config(outer) ? outer : outer.object("text_config");
+}
+
+const JsonObject& with_key(const JsonObject& json, const JsonObject& outer, const char* key) {
+  return json.has(key) ? json : outer;
+}
+
+// The types of weights and of the ids that mark texts may stand outside of text_config, too.
+void read_outer(const JsonObject& json, const JsonObject& outer, ModelConfig& config) {
+  const bool inside = json.has("dtype") || json.has("torch_dtype");
+  const JsonObject& typed = inside ? json : outer;
+  config.dtype = typed.text_or("dtype", typed.text_or("torch_dtype", ""));
+  remark_if_both(typed, config, "dtype", "torch_dtype");
+  config.bos_token_id = first_id(with_key(json, outer, "bos_token_id"), "bos_token_id");
+  config.eos_token_id = first_id(with_key(json, outer, "eos_token_id"), "eos_token_id");
+}
+
 }  // namespace
+
+bool ties_head(const io::Json& config_json) {
+  constexpr const char* kKey = "tie_word_embeddings";
+  if (const io::Json* tied = config_json.find(kKey); tied != nullptr && tied->is_bool())
+    return tied->boolean();
+  const io::Json* text = config_json.find("text_config");
+  if (text != nullptr && text->is_object())
+    if (const io::Json* tied = text->find(kKey); tied != nullptr && tied->is_bool())
+      return tied->boolean();
+  const io::Json* names = config_json.find("architectures");
+  if (names == nullptr || !names->is_array() || names->empty() || !names->at(0).is_string())
+    return false;
+  const std::string& architecture = names->at(0).string();
+  if (const WrapperInfo* wrapper = find_wrapper(architecture)) return wrapper->ties_head;
+  return architecture.starts_with("Gemma") || architecture == "SmolLM3ForCausalLM";
+}
 
 ModelConfig parse_config(const std::string& json_text, const std::string& where) {
   const io::Json raw = parsed(json_text, where);
-  const JsonObject json(raw, where, kDamaged);
-  json.expect_object();
+  const JsonObject outer(raw, where, kDamaged);
+  outer.expect_object();
   ModelConfig config;
-  config.architecture = architecture_of(json);
-  config.model_type = json.text_or("model_type", "");
-  check_class(json, config);
+  read_class(outer, config);
+  const JsonObject json = text_of(outer, config);
+  read_vision(outer, config);
   read_sizes(json, config);
   read_head_dim(json, config);
   config.rms_norm_eps = json.positive_or("rms_norm_eps", config.rms_norm_eps);
   read_rope(json, config);
   config.window_of_layer = read_windows(json, config);
-  config.tie_word_embeddings = json.flag_or(
-      "tie_word_embeddings", is_gemma(config) || config.architecture == "SmolLM3ForCausalLM");
+  config.tie_word_embeddings = outer.flag_or("tie_word_embeddings", ties_head(raw));
   config.attention_bias =
       json.flag_or("attention_bias", config.architecture == "SeedOssForCausalLM");
   config.attention_out_bias = json.flag_or("attention_out_bias", false);
@@ -534,11 +635,8 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   read_activation(json, config);
   if (is_gemma(config)) read_gemma(json, config);
   read_experts(json, config);
-  config.dtype = json.text_or("dtype", json.text_or("torch_dtype", ""));
-  remark_if_both(json, config, "dtype", "torch_dtype");
+  read_outer(json, outer, config);
   remark_pattern(json, config);
-  config.bos_token_id = first_id(json, "bos_token_id");
-  config.eos_token_id = first_id(json, "eos_token_id");
   return config;
 }
 

@@ -1,7 +1,5 @@
 #include "model/decoder.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "mixers/attention/spec.h"
@@ -18,12 +16,12 @@ class LayerBuilder {
       : config_(config),
         layout_(layout),
         layer_(layer),
-        tensors_(layer, !layout.gguf_architecture.empty()) {}
+        tensors_(config.names, layer, !layout.gguf_architecture.empty()) {}
 
   BlockSpec build() const {
     BlockSpec block;
     block.layer = layer_;
-    block.name = fmt::format("model.layers.{}", layer_);
+    block.name = tensors_.prefix();
     add_half(attention(), block);
     add_half(has_experts() ? experts() : dense(), block);
     return block;
@@ -107,14 +105,15 @@ FamilySpec make_decoder(const ModelConfig& config, const DecoderLayout& layout) 
   const auto gguf = [&](const char* tensor) {
     return layout.gguf_architecture.empty() ? std::string() : std::string(tensor);
   };
+  const TextNames& names = config.names;
   family.embedding = {
-      "model.embed_tokens.weight", {vocabulary, hidden}, gguf("token_embd.weight"), 0};
+      names.model + ".embed_tokens.weight", {vocabulary, hidden}, gguf("token_embd.weight"), 0};
   for (Index layer = 0; layer < config.num_layers; ++layer)
     family.blocks.push_back(LayerBuilder(config, layout, layer).build());
   family.final_norm = {
-      "model.norm.weight", {hidden}, gguf("output_norm.weight"), 0, config.norm_plus_one};
+      names.model + ".norm.weight", {hidden}, gguf("output_norm.weight"), 0, config.norm_plus_one};
   if (!config.tie_word_embeddings)
-    family.lm_head = {{"lm_head.weight", {vocabulary, hidden}, gguf("output.weight"), 0}};
+    family.lm_head = {{names.head + ".weight", {vocabulary, hidden}, gguf("output.weight"), 0}};
   return family;
 }
 

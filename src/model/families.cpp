@@ -3,9 +3,24 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "calque/core/error.h"
+#include "calque/core/names.h"
 
 namespace calque::model {
+
+namespace {
+
+constexpr WrapperInfo kWrappers[] = {
+    {"Gemma3ForConditionalGeneration", "gemma3", "gemma3_text", true},
+    {"Mistral3ForConditionalGeneration", "mistral3", "mistral", true},
+    {"Qwen2VLForConditionalGeneration", "qwen2_vl", "qwen2_vl_text"},
+    {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", "qwen2_5_vl_text"},
+    {"Qwen3VLForConditionalGeneration", "qwen3_vl", "qwen3_vl_text"},
+};
+
+}  // namespace
 
 const std::vector<FamilyInfo>& families() {
   static const std::vector<FamilyInfo> registry{
@@ -19,12 +34,32 @@ const std::vector<FamilyInfo>& families() {
       {"Phi3ForCausalLM", "phi3", "phi3", phi3_family},
       {"Qwen2ForCausalLM", "qwen2", "qwen2", qwen2_family},
       {"Qwen2MoeForCausalLM", "qwen2_moe", "qwen2_moe", qwen2_moe_family},
+      {"Qwen2VLTextModel", "qwen2_vl", "qwen2_vl_text", qwen2_vl_family},
+      {"Qwen2_5_VLTextModel", "qwen2_5_vl", "qwen2_5_vl_text", qwen2_vl_family},
       {"Qwen3ForCausalLM", "qwen3", "qwen3", qwen3_family},
       {"Qwen3MoeForCausalLM", "qwen3_moe", "qwen3_moe", qwen3_moe_family},
+      {"Qwen3VLTextModel", "qwen3_vl", "qwen3_vl_text", qwen3_vl_family},
       {"SeedOssForCausalLM", "seed_oss", "seed_oss", seed_oss_family},
       {"SmolLM3ForCausalLM", "smollm3", "smollm3", smollm3_family},
   };
   return registry;
+}
+
+std::string part_of(std::string_view tensor_name) {
+  for (const std::string_view outer : {"model.", "language_model.", "model."})
+    if (tensor_name.starts_with(outer)) tensor_name.remove_prefix(outer.size());
+  std::size_t end = tensor_name.find('.');
+  if (tensor_name.starts_with("layers.")) end = tensor_name.find('.', end + 1);
+  return std::string(tensor_name.substr(0, end));
+}
+
+std::vector<std::string> carried_parts(const FamilySpec& family) {
+  std::vector<std::string> parts;
+  for (const TensorSpec& tensor : family.carried)
+    if (std::string part = part_of(tensor.name);
+        std::find(parts.begin(), parts.end(), part) == parts.end())
+      parts.push_back(std::move(part));
+  return parts;
 }
 
 NormSpec norm_of(const ModelConfig& config) {
@@ -38,12 +73,28 @@ const FamilyInfo* find_family(std::string_view architecture) {
   return nullptr;
 }
 
+const FamilyInfo* find_family_of_type(std::string_view model_type) {
+  for (const FamilyInfo& info : families())
+    if (info.model_type == model_type) return &info;
+  return nullptr;
+}
+
+const WrapperInfo* find_wrapper(std::string_view architecture) {
+  for (const WrapperInfo& wrapper : kWrappers)
+    if (wrapper.architecture == architecture) return &wrapper;
+  return nullptr;
+}
+
 void refuse_architecture(const std::string& architecture, const std::string& more) {
   std::vector<std::string_view> known;
-  for (const FamilyInfo& info : families()) known.push_back(info.architecture);
-  throw Error(ErrorKind::kInput, "E161",
-              fmt::format("architecture '{}' is not supported{}; supported are {}", architecture,
-                          more, fmt::join(known, ", ")));
+  for (const FamilyInfo& info : families())
+    if (!info.architecture.ends_with("TextModel")) known.push_back(info.architecture);
+  for (const WrapperInfo& wrapper : kWrappers) known.push_back(wrapper.architecture);
+  throw Error(
+      ErrorKind::kInput, "E161",
+      fmt::format("architecture '{}' is not supported{}; the nearest that is is {}. "
+                  "Supported are {}",
+                  architecture, more, nearest_name(architecture, known), fmt::join(known, ", ")));
 }
 
 FamilySpec family_of(const ModelConfig& config) {
@@ -80,7 +131,7 @@ std::optional<BlockSpec> FamilySpec::head_block() const {
 
 bool FamilySpec::ignores(std::string_view tensor_name) const {
   if (tensor_name.ends_with("rotary_emb.inv_freq")) return true;
-  return lm_head.empty() && tensor_name == "lm_head.weight";
+  return lm_head.empty() && tensor_name == config.names.head + ".weight";
 }
 
 }  // namespace calque::model

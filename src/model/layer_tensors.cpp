@@ -4,7 +4,8 @@
 
 namespace calque::model {
 
-LayerTensors::LayerTensors(Index layer, bool in_gguf) : layer_(layer), in_gguf_(in_gguf) {}
+LayerTensors::LayerTensors(const TextNames& names, Index layer, bool in_gguf)
+    : prefix_(fmt::format("{}.layers.{}", names.model, layer)), layer_(layer), in_gguf_(in_gguf) {}
 
 std::string LayerTensors::gguf(std::string_view tensor, std::string_view suffix) const {
   return in_gguf_ ? fmt::format("blk.{}.{}.{}", layer_, tensor, suffix) : std::string();
@@ -13,7 +14,7 @@ std::string LayerTensors::gguf(std::string_view tensor, std::string_view suffix)
 LinearSpec LayerTensors::linear(std::string_view module, std::string_view gguf_tensor,
                                 Shape shape) const {
   LinearSpec spec;
-  spec.name = fmt::format("model.layers.{}.{}", layer_, module);
+  spec.name = fmt::format("{}.{}", prefix_, module);
   spec.role = module.substr(module.rfind('.') + 1);
   spec.weight = {.name = spec.name + ".weight",
                  .shape = {shape.out, shape.in},
@@ -32,7 +33,7 @@ LinearSpec LayerTensors::linear(std::string_view module, std::string_view gguf_t
 NormSpec LayerTensors::norm(std::string_view module, std::string_view gguf_tensor, Index channels,
                             const NormSpec& like) const {
   NormSpec norm = like;
-  norm.weight = {.name = fmt::format("model.layers.{}.{}.weight", layer_, module),
+  norm.weight = {.name = fmt::format("{}.{}.weight", prefix_, module),
                  .shape = {channels},
                  .gguf_name = gguf(gguf_tensor, "weight"),
                  .gguf_plus_one = norm.kind == NormSpec::Kind::kOnePlusWeight};

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "calque/model/block.h"
+#include "calque/model/config.h"
 
 namespace calque::model {
 
@@ -13,7 +14,9 @@ namespace calque::model {
 class LayerTensors {
  public:
   // `in_gguf` false: the family has no GGUF names.
-  LayerTensors(Index layer, bool in_gguf);
+  LayerTensors(const TextNames& names, Index layer, bool in_gguf);
+
+  const std::string& prefix() const { return prefix_; }  // "model.layers.3"
 
   struct Shape {
     Index out = 0;
@@ -32,6 +35,7 @@ class LayerTensors {
  private:
   std::string gguf(std::string_view tensor, std::string_view suffix) const;
 
+  std::string prefix_;
   Index layer_;
   bool in_gguf_;
 };

@@ -7,8 +7,6 @@
 namespace calque::model {
 namespace {
 
-constexpr const char* kEmbedding = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
 constexpr std::size_t kElementsAtATime = std::size_t{1} << 22;
 
 std::vector<float> values_at(const TensorBytes& stored, DType dtype, std::size_t first,
@@ -41,18 +39,10 @@ bool differ(const ModelSource& source, const SourceTensor& a, const SourceTensor
 
 }  // namespace
 
-bool ties_head(const io::Json& config_json) {
-  const io::Json* tied = config_json.find("tie_word_embeddings");
-  if (tied != nullptr && tied->is_bool()) return tied->boolean();
-  const io::Json* names = config_json.find("architectures");
-  return names != nullptr && names->is_array() && !names->empty() && names->at(0).is_string() &&
-         names->at(0).string().starts_with("Gemma");
-}
-
 void settle_tied_head(const ModelSource& source, ModelConfig& config) {
   if (!config.tie_word_embeddings) return;
-  const SourceTensor* head = source.find(kHead);
-  const SourceTensor* embedding = source.find(kEmbedding);
+  const SourceTensor* head = source.find(config.names.head + ".weight");
+  const SourceTensor* embedding = source.find(config.names.model + ".embed_tokens.weight");
   if (head == nullptr || embedding == nullptr || !is_floating(head->dtype) ||
       !is_floating(embedding->dtype) || !differ(source, *embedding, *head))
     return;

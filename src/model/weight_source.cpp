@@ -42,6 +42,21 @@ std::string fault_of(const SourceTensor* found, const TensorSpec& wanted) {
   return {};
 }
 
+// Parts of models of several parts, and of layers that predict further tokens.
+bool is_known_part(std::string_view part) {
+  constexpr std::string_view kParts[] = {
+      "visual",      "vision_tower", "vision_model", "multi_modal_projector", "embed_vision",
+      "audio_tower", "embed_audio",  "mtp",          "mm_projector"};
+  return std::find(std::begin(kParts), std::end(kParts), part) != std::end(kParts) ||
+         part.starts_with("layers.");
+}
+
+bool is_in_block(const FamilySpec& family, std::string_view tensor_name) {
+  return std::any_of(family.blocks.begin(), family.blocks.end(), [&](const BlockSpec& block) {
+    return tensor_name.starts_with(block.name + ".");
+  });
+}
+
 [[noreturn]] void refuse_weight(std::string_view name, Index row, Index column, double value) {
   throw Error(ErrorKind::kInput, "E164",
               fmt::format("{}: row {}, column {} is {}; the checkpoint is damaged or its training "
@@ -92,6 +107,32 @@ Matrix<float> WeightSource::load_rows(std::string_view tensor_name,
   return result;
 }
 
+void settle_names(const ModelSource& source, ModelConfig& config) {
+  for (const char* model : {"model", "language_model.model", "model.language_model"})
+    if (source.has(std::string(model) + ".embed_tokens.weight")) config.names.model = model;
+  // A packed head has tensors of other names.
+  for (const char* head : {"language_model.lm_head", "lm_head"})
+    for (const SourceTensor& tensor : source.tensors())
+      if (tensor.name.starts_with(std::string(head) + ".")) config.names.head = head;
+}
+
+void carry_others(const ModelSource& source, FamilySpec& family) {
+  std::set<std::string> known;
+  for (TensorSpec& spec : family.tensors()) known.insert(std::move(spec.name));
+  std::set<std::string> strange;
+  for (const SourceTensor& tensor : source.tensors()) {
+    if (known.contains(tensor.name) || family.ignores(tensor.name)) continue;
+    if (is_in_block(family, tensor.name)) continue;
+    family.carried.push_back({.name = tensor.name, .shape = tensor.shape});
+    const std::string part = part_of(tensor.name);
+    if (!is_known_part(part)) strange.insert(part);
+  }
+  if (!strange.empty())
+    family.config.remarks.push_back(
+        fmt::format("tensors that {} does not know are copied as they are: {}",
+                    family.config.architecture, fmt::join(strange, ", ")));
+}
+
 void check_against_family(const ModelSource& source, const FamilySpec& family) {
   std::vector<std::string> faults;
   std::set<std::string_view> known;
@@ -101,6 +142,9 @@ void check_against_family(const ModelSource& source, const FamilySpec& family) {
     if (std::string fault = fault_of(source.find(spec.name), spec); !fault.empty())
       faults.push_back(std::move(fault));
   }
+  // Tensors of unknown parts are told beside missing ones: they may be the same under other names.
+  for (const TensorSpec& spec : family.carried)
+    if (faults.empty() || is_known_part(part_of(spec.name))) known.insert(spec.name);
   for (const SourceTensor& tensor : source.tensors())
     if (!known.contains(tensor.name) && !family.ignores(tensor.name))
       faults.push_back(fmt::format("{} {}: unexpected", tensor.name, shape_text(tensor.shape)));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "calque/core/units.h"
 #include "calque/formats/format.h"
 #include "calque/job/check_job.h"
 #include "calque/job/passes.h"
@@ -81,6 +82,23 @@ formats::Provenance provenance_of(const OpenedJob& opened, const formats::Export
           .quantized_by = job.publish.quantized_by};
 }
 
+// "visual (351 tensors, 1.25 GB), mtp (15 tensors, 0.85 GB)"
+std::string carried_text(const formats::SourceModel& source) {
+  std::vector<std::string> parts;
+  for (const std::string& part : model::carried_parts(source.family)) {
+    int tensors = 0;
+    std::uint64_t bytes = 0;
+    for (const model::TensorSpec& tensor : source.family.carried)
+      if (model::part_of(tensor.name) == part) {
+        ++tensors;
+        bytes += source.weights->at(tensor.name).byte_count();
+      }
+    parts.push_back(fmt::format("{} ({} tensor{}, {})", part, tensors, tensors == 1 ? "" : "s",
+                                bytes_text(bytes)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 }  // namespace
 
 OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
@@ -125,17 +143,25 @@ std::vector<std::string> OpenedJob::contradictions() const {
   return found;
 }
 
-std::string OpenedJob::not_copied() const {
-  const bool copies = std::any_of(plans.begin(), plans.end(), [](const formats::ExportPlan& plan) {
+std::vector<std::string> OpenedJob::notes() const {
+  const auto folders = std::count_if(plans.begin(), plans.end(), [](const auto& plan) {
     return format_of(plan.request).is_folder;
   });
-  if (!copies || source.left_out.empty()) return "";
-  return fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", "));
+  const bool to_gguf = folders < static_cast<std::ptrdiff_t>(plans.size());
+  std::vector<std::string> lines;
+  if (const std::string parts = carried_text(source); !parts.empty()) {
+    if (folders > 0) lines.push_back(fmt::format("copied as they are: {}", parts));
+    if (to_gguf) lines.push_back(fmt::format("not in GGUF files: {}", parts));
+  }
+  if (folders > 0 && !source.left_out.empty())
+    lines.push_back(
+        fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", ")));
+  return lines;
 }
 
 std::vector<std::string> OpenedJob::remarks() const {
   std::vector<std::string> all = contradictions();
-  if (std::string line = not_copied(); !line.empty()) all.push_back(std::move(line));
+  for (std::string& line : notes()) all.push_back(std::move(line));
   return all;
 }
 

@@ -99,7 +99,7 @@ class JobRun {
       io::write_file(job_.run_dir / "job.resolved.yaml", options_.resolved_yaml);
     }
     for (const std::string& remark : opened_.contradictions()) log_.warning(remark);
-    if (const std::string line = opened_.not_copied(); !line.empty()) log_.note(line);
+    for (const std::string& line : opened_.notes()) log_.note(line);
     log_.note(fmt::format("devices: {}", job::shown(opened_.devices)));
     folder_.require_devices(opened_.devices, forward_dtype());
   }

@@ -36,7 +36,7 @@ std::set<std::string> dense_linears(const LooseTensors& tensors) {
   for (const auto& [name, tensor] : tensors.by_name) {
     if (!name.ends_with(".weight") || tensor->shape.size() != 2) continue;
     const std::string module = name.substr(0, name.size() - std::string(".weight").size());
-    if (module == "lm_head" || is_in_block(module)) result.insert(module);
+    if (module.ends_with("lm_head") || is_in_block(module)) result.insert(module);
   }
   return result;
 }
@@ -102,7 +102,7 @@ class ConfigCheck {
   void check_dense(const std::string& name, const ConfiguredModules& configured) {
     if (!configured.of(name)) return;
     // Some loaders know these by their class, others need them in the list.
-    if (is_router(name) || name == "lm_head")
+    if (is_router(name) || name.ends_with("lm_head"))
       return findings_.warning("config", fmt::format("'{}' is not packed, but quantization_config "
                                                      "does not say so; some loaders will look for "
                                                      "packed tensors.",

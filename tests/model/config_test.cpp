@@ -50,6 +50,53 @@ std::string refusal_of(const json& object) {
   return error_of([&] { parse(object); });
 }
 
+// As Google publishes Gemma 3 4B: its text_config leaves out what the class has by default.
+TEST(Config, ReadsTheLanguageModelOfAWrapper) {
+  const ModelConfig config = parse({{"architectures", {"Gemma3ForConditionalGeneration"}},
+                                    {"model_type", "gemma3"},
+                                    {"torch_dtype", "bfloat16"},
+                                    {"eos_token_id", {1, 106}},
+                                    {"text_config",
+                                     {{"model_type", "gemma3_text"},
+                                      {"hidden_size", 2560},
+                                      {"intermediate_size", 10240},
+                                      {"num_hidden_layers", 7},
+                                      {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}},
+                                      {"sliding_window", 1024}}},
+                                    {"vision_config", {{"hidden_size", 1152}}}});
+  EXPECT_EQ(config.wrapper, "Gemma3ForConditionalGeneration");
+  EXPECT_EQ(config.architecture, "Gemma3ForCausalLM");
+  EXPECT_EQ(config.model_type, "gemma3_text");
+  EXPECT_EQ(config.names.model, "model.language_model");
+  EXPECT_EQ(config.num_heads, 8);
+  EXPECT_EQ(config.num_kv_heads, 4);
+  EXPECT_EQ(config.head_dim, 256);
+  EXPECT_EQ(config.vocab_size, 262'208);
+  EXPECT_EQ(config.max_positions, 131'072);
+  EXPECT_EQ(config.window_of_layer, (std::vector<Index>{1024, 1024, 1024, 1024, 1024, 0, 1024}));
+  EXPECT_EQ(config.rope.scaling, RopeSpec::Scaling::kLinear);
+  EXPECT_EQ(config.local_rope.scaling, RopeSpec::Scaling::kNone);
+  EXPECT_TRUE(config.tie_word_embeddings);
+  EXPECT_EQ(config.dtype, "bfloat16");
+  EXPECT_EQ(config.eos_token_id, 1);
+}
+
+// As Alibaba published Qwen2.5-VL: no text_config, the sizes lie at the top.
+TEST(Config, ReadsAWrapperWithoutTextConfig) {
+  json flat =
+      with(llama_json(), {{"architectures", {"Qwen2_5_VLForConditionalGeneration"}},
+                          {"model_type", "qwen2_5_vl"},
+                          {"rope_scaling", {{"type", "mrope"}, {"mrope_section", {4, 4, 4}}}},
+                          {"vision_config", {{"depth", 32}}}});
+  const ModelConfig config = parse(flat);
+  EXPECT_EQ(config.architecture, "Qwen2_5_VLTextModel");
+  EXPECT_EQ(config.hidden_size, 96);
+  EXPECT_EQ(config.rope.scaling, RopeSpec::Scaling::kNone);
+  EXPECT_EQ(config.rope_sections, (std::vector<Index>{4, 4, 4, 0}));
+  flat["rope_scaling"]["mrope_section"] = {4, "x"};
+  EXPECT_THAT(refusal_of(flat), HasSubstr("mrope_section"));
+}
+
 TEST(Config, ReadsSizesAndFillsDefaults) {
   const ModelConfig config = parse(llama_json());
   EXPECT_EQ(config.architecture, "LlamaForCausalLM");

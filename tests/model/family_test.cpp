@@ -28,6 +28,7 @@ INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, ::testing::ValuesIn(family_folde
 TEST_P(EveryFamily, ClaimsEveryTensorOfTheCheckpointOnce) {
   std::multiset<std::string> claimed;
   for (const TensorSpec& tensor : model.family.tensors()) claimed.insert(tensor.name);
+  for (const TensorSpec& tensor : model.family.carried) claimed.insert(tensor.name);
   std::multiset<std::string> stored;
   for (const SourceTensor& tensor : model.source.tensors()) stored.insert(tensor.name);
   EXPECT_EQ(claimed, stored);
@@ -131,9 +132,12 @@ TEST_P(EveryFamily, InterleavesRowsOfQAndKOnlyForGgufLlama) {
 TEST_P(EveryFamily, MakesLogitsWithTheHeadOrTheTiedEmbedding) {
   const bool tied = GetParam() == "llama3_rope" || GetParam() == "qwen2" ||
                     GetParam().starts_with("gemma") || GetParam() == "ministral3" ||
-                    GetParam() == "phi4_mini" || GetParam() == "smollm3";
-  EXPECT_EQ(model.family.head().name, tied ? "model.embed_tokens.weight" : "lm_head.weight");
-  EXPECT_EQ(model.family.ignores("lm_head.weight"), tied);
+                    GetParam() == "phi4_mini" || GetParam() == "smollm3" ||
+                    GetParam() == "qwen3_vl";
+  const TextNames& names = model.config.names;
+  const std::string head = names.head + ".weight";
+  EXPECT_EQ(model.family.head().name, tied ? names.model + ".embed_tokens.weight" : head);
+  EXPECT_EQ(model.family.ignores(head), tied);
   EXPECT_TRUE(model.family.ignores("model.layers.0.self_attn.rotary_emb.inv_freq"));
   EXPECT_FALSE(model.family.ignores("model.layers.0.self_attn.q_proj.weight"));
 }

@@ -149,13 +149,36 @@ TEST(TwoTruths, ModelTypeAndArchitectureMustAgree) {
               AllOf(HasSubstr("'mistral'"), HasSubstr("LlamaForCausalLM"), HasSubstr("'llama'")));
 }
 
-TEST(TwoTruths, AWrapperIsRefusedByItsName) {
-  const json wrapper = {{"architectures", {"Gemma3ForConditionalGeneration"}},
-                        {"model_type", "gemma3"},
-                        {"text_config", {{"model_type", "gemma3_text"}, {"hidden_size", 96}}}};
+TEST(TwoTruths, AWrapperOfAnUnknownClassIsRefusedByItsName) {
+  json wrapper = {{"architectures", {"Gemma3ForSoundGeneration"}},
+                  {"model_type", "gemma3_sound"},
+                  {"text_config", {{"model_type", "gemma3_text"}, {"hidden_size", 96}}}};
+  EXPECT_THAT(
+      error_of([&] { parse_config(wrapper.dump(), "config.json"); }),
+      AllOf(HasSubstr("'Gemma3ForSoundGeneration' is not supported"), HasSubstr("'gemma3_text'"),
+            HasSubstr("the nearest that is is Gemma3ForConditionalGeneration")));
+  wrapper["text_config"]["model_type"] = "gemma9_text";
   EXPECT_THAT(error_of([&] { parse_config(wrapper.dump(), "config.json"); }),
-              AllOf(HasSubstr("'Gemma3ForConditionalGeneration' is not supported"),
-                    HasSubstr("'gemma3_text'")));
+              HasSubstr("nor is its language model 'gemma9_text'"));
+  wrapper["architectures"] = {"Gemma3ForConditionalGeneration"};
+  wrapper["model_type"] = "gemma3";
+  EXPECT_THAT(error_of([&] { parse_config(wrapper.dump(), "config.json"); }),
+              HasSubstr("with the language model 'gemma9_text'"));
+}
+
+TEST(TwoTruths, AWrappersOwnKeyTiesTheHeadBeforeThatOfItsText) {
+  const auto tied = [](const json& outer, const json& inner) {
+    json wrapper = outer;
+    wrapper["text_config"] = inner;
+    return ties_head(io::parse_json(wrapper.dump()));
+  };
+  const json yes = {{"tie_word_embeddings", true}}, no = {{"tie_word_embeddings", false}};
+  EXPECT_TRUE(tied(yes, no));
+  EXPECT_FALSE(tied(no, yes));
+  EXPECT_TRUE(tied({{"architectures", {"Qwen2_5_VLForConditionalGeneration"}}}, yes));
+  // Without a key: the class's default.
+  EXPECT_TRUE(tied({{"architectures", {"Mistral3ForConditionalGeneration"}}}, json::object()));
+  EXPECT_FALSE(tied({{"architectures", {"Qwen3VLForConditionalGeneration"}}}, json::object()));
 }
 
 TEST(TwoTruths, LayerTypesWinOverThePattern) {

@@ -15,8 +15,10 @@ namespace calque::model {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 // A folder that goes away with the test.
 class TempFolder {
@@ -105,6 +107,65 @@ TEST(CheckAgainstFamily, IgnoresRotaryBuffersAndATiedHead) {
     tensors.push_back({"lm_head.weight", DType::kBF16, {320, 128}});
   };
   EXPECT_EQ(verdict(head, "qwen2"), "accepted");
+}
+
+// The family's carried tensors, of the folder `fixture` with `names` added to it.
+FamilySpec carrying(const std::vector<std::string>& names, const std::string& fixture = "llama") {
+  const ModelFolder model(family_folder(fixture));
+  std::vector<io::TensorDeclaration> tensors = declarations_of(model.source);
+  for (const std::string& name : names) tensors.push_back({name, DType::kI64, {3}});
+  const TempFolder folder;
+  write_zeros(folder.path(), tensors);
+  FamilySpec family = family_of(model.config);
+  const CheckpointSource source(folder.path());
+  carry_others(source, family);
+  check_against_family(source, family);
+  return family;
+}
+
+TEST(CarryOthers, KeepsOtherPartsAndLaterLayers) {
+  const FamilySpec family = carrying({"mtp.fc.weight", "visual.blocks.0.attn.qkv.weight",
+                                      "model.layers.2.eh_proj.weight", "mtp.norm.weight"});
+  EXPECT_THAT(carried_parts(family), UnorderedElementsAre("mtp", "visual", "layers.2"));
+  EXPECT_EQ(family.carried.size(), 4u);
+  EXPECT_TRUE(family.config.remarks.empty());
+}
+
+TEST(CarryOthers, TellsPartsThatNobodyKnows) {
+  const FamilySpec family = carrying({"model.side.weight", "lm_head.bias"});
+  EXPECT_EQ(family.carried.size(), 2u);
+  EXPECT_THAT(family.config.remarks, ElementsAre(HasSubstr("lm_head, side")));
+}
+
+TEST(CarryOthers, LeavesWhatLiesInABlockToBeRefused) {
+  EXPECT_THAT(error_of([] { carrying({"model.layers.1.mlp.extra_proj.weight"}); }),
+              HasSubstr("model.layers.1.mlp.extra_proj.weight [3]: unexpected"));
+}
+
+TEST(CarryOthers, TellsUnknownPartsBesideMissingTensors) {
+  const ModelFolder model(family_folder("llama"));
+  std::vector<io::TensorDeclaration> tensors = declarations_of(model.source);
+  for (io::TensorDeclaration& tensor : tensors)
+    if (tensor.name == "model.norm.weight") tensor.name = "model.final_norm.weight";
+  const TempFolder folder;
+  write_zeros(folder.path(), tensors);
+  const CheckpointSource source(folder.path());
+  FamilySpec family = family_of(model.config);
+  carry_others(source, family);
+  EXPECT_THAT(error_of([&] { check_against_family(source, family); }),
+              AllOf(HasSubstr("model.norm.weight [128]: missing"),
+                    HasSubstr("model.final_norm.weight [128]: unexpected")));
+}
+
+TEST(SettleNames, FindsTheLanguageModelOfAWrapper) {
+  EXPECT_EQ(ModelFolder(family_folder("llama")).config.names.model, "model");
+  EXPECT_EQ(ModelFolder(family_folder("qwen3_vl")).config.names.model, "model.language_model");
+  const ModelFolder mistral(family_folder("mistral3_vl"));
+  EXPECT_EQ(mistral.config.names.model, "language_model.model");
+  EXPECT_EQ(mistral.family.head().name, "language_model.lm_head.weight");
+  EXPECT_EQ(mistral.family.blocks[1].name, "language_model.model.layers.1");
+  EXPECT_THAT(carried_parts(mistral.family),
+              UnorderedElementsAre("multi_modal_projector", "vision_tower"));
 }
 
 // Serves ones of the right shapes, with one changed element or one wrong shape.

@@ -50,7 +50,7 @@ INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,
                          ::testing::Values("llama", "llama3_rope", "llama_bias", "mistral_sliding",
                                            "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
-                                           "seed_oss", "smollm3"));
+                                           "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl"));
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(),

@@ -8,6 +8,7 @@
 
 #include "calque/formats/plan.h"
 #include "calque/formats/reader.h"
+#include "calque/formats/source.h"
 #include "calque/formats/writer.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/weight_source.h"
@@ -24,17 +25,16 @@ namespace fs = std::filesystem;
 using calque::testing::TempFolder;
 
 void write_f32(const fs::path& model, const fs::path& file) {
-  const model::CheckpointSource source(model);
-  const model::FamilySpec family = model::family_of(model::load_config(model));
+  const formats::SourceModel source(model);
   formats::ExportRequest request;
   request.format = "gguf";
   request.path = file;
   request.type = "F32";
-  const formats::ExportPlan plan = formats::plan_export(family, source, {}, request);
-  formats::open_writer(plan, {family, source, model, nullptr, {}})->finish();
+  const formats::ExportPlan plan = formats::plan_export(source.family, *source.weights, {}, request);
+  formats::open_writer(plan, {source.family, *source.weights, model, nullptr, {}})->finish();
 }
 
-// The first sequence of reference.safetensors, 96 tokens.
+// The first 96 tokens of reference.safetensors.
 std::vector<std::int32_t> tokens_of(const fs::path& model) {
   const io::SafetensorsFile file(model / "reference.safetensors");
   std::vector<std::int32_t> ids(96);
@@ -47,7 +47,7 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufOfEveryFamily,
                          ::testing::Values("llama", "llama3_rope", "llama_bias", "mistral_sliding",
                                            "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
-                                           "seed_oss", "smollm3"));
+                                           "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl"));
 
 // The same numbers go through the same operations, so every bit is the same. The exceptions are
 // phi4_mini (below), llama3_rope, whose factor and context are recovered from divisors in fp32, and

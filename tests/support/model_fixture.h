@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -18,11 +19,19 @@ struct ModelFolder {
   explicit ModelFolder(const std::filesystem::path& folder)
       : ModelFolder(folder, load_config(folder)) {}
   ModelFolder(const std::filesystem::path& folder, const ModelConfig& as)
-      : config(as), family(family_of(config)), source(folder) {}
+      : source(folder), config(with_names(source, as)), family(family_of(config)) {
+    carry_others(source, family);
+  }
 
+  CheckpointSource source;
   ModelConfig config;
   FamilySpec family;
-  CheckpointSource source;
+
+ private:
+  static ModelConfig with_names(const ModelSource& source, ModelConfig config) {
+    settle_names(source, config);
+    return config;
+  }
 };
 
 inline std::filesystem::path family_folder(const std::string& name) {
@@ -33,13 +42,15 @@ inline const std::vector<std::string>& family_folders() {
   static const std::vector<std::string> names{
       "llama",      "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
       "gemma2",     "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
-      "ministral3", "phi4_mini",   "seed_oss",   "smollm3"};
+      "ministral3", "phi4_mini",   "seed_oss",   "smollm3",         "qwen3_vl",  "mistral3_vl"};
   return names;
 }
 
 // The folders whose references were computed with exact rotary frequencies (README.md there).
 inline bool has_exact_frequencies(const std::string& name) {
-  return name == "ministral3" || name == "phi4_mini" || name == "seed_oss" || name == "smollm3";
+  const auto& names = family_folders();
+  return std::find(names.begin(), names.end(), name) >=
+         std::find(names.begin(), names.end(), "ministral3");
 }
 
 // The message of the Error that `body` throws; fails the test if it throws none.

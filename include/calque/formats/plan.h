@@ -97,7 +97,8 @@ struct TensorPlan {
 
 struct ExportPlan {
   ExportRequest request;
-  std::vector<TensorPlan> tensors;  // every tensor of the family once, in family order
+  // Every tensor of the family once, in family order; then, in folders, those it carries.
+  std::vector<TensorPlan> tensors;
   std::uint64_t tensor_bytes = 0;   // sum
   double bits_per_weight =
       0;  // 8 * tensor_bytes / elements of all tensors: embeddings, head and scales included

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
+#include "calque/io/json.h"
 
 namespace calque::model {
 
@@ -48,12 +49,22 @@ struct RopeSpec {
   bool operator==(const RopeSpec&) const = default;
 };
 
+// Names of a language model in its checkpoint. A wrapper puts it below a name of its own.
+struct TextNames {
+  std::string model = "model";   // "model.layers.3", "model.embed_tokens.weight"
+  std::string head = "lm_head";  // "lm_head.weight"
+};
+
 // The settings of a decoder-only transformer from config.json or GGUF, as the file states them: for
 // all layers at once. Families (family.h) turn them into layers with their own shapes, norms,
 // window and rotary settings (block.h). Code that works on a layer should read those.
 struct ModelConfig {
   std::string architecture;  // "LlamaForCausalLM"
   std::string model_type;    // "llama"
+  // Class of a model of several parts (images, sound) of which this is the language model, as its
+  // config.json names it: "Gemma3ForConditionalGeneration". "": none.
+  std::string wrapper;
+  TextNames names;  // those of the files once settle_names (weight_source.h) has seen them
   Index hidden_size = 0;
   Index intermediate_size = 0;
   Index num_layers = 0;
@@ -72,11 +83,15 @@ struct ModelConfig {
   bool attention_out_bias = false;  // o, where a key of its own says so (Seed-OSS)
   bool mlp_bias = false;
   std::string hidden_act = "silu";  // "silu" or "gelu_pytorch_tanh"
-  RopeSpec local_rope;              // RoPE of the sliding-window layers, if it differs
-  bool norm_plus_one = false;       // norms multiply by 1 + weight (Gemma)
-  double embedding_scale = 1.0;     // factor on the embeddings that start the hidden states (Gemma)
-  double query_scale = 0.0;         // factor on attention scores; 0: 1 / sqrt(head_dim)
-  double attention_softcap = 0.0;   // scores become cap * tanh(score / cap); 0: no cap
+  // Frequencies that rotate by a token's time, height and width in an image (mrope_section); these
+  // are equal in text. Only GGUF states them. Empty: none.
+  std::vector<Index> rope_sections;
+  Index deepstack_layers = 0;      // layers to which a vision tower adds its features; for GGUF
+  RopeSpec local_rope;             // RoPE of the sliding-window layers, if it differs
+  bool norm_plus_one = false;      // norms multiply by 1 + weight (Gemma)
+  double embedding_scale = 1.0;    // factor on the embeddings that start the hidden states (Gemma)
+  double query_scale = 0.0;        // factor on attention scores; 0: 1 / sqrt(head_dim)
+  double attention_softcap = 0.0;  // scores become cap * tanh(score / cap); 0: no cap
   double logit_softcap = 0.0;
   // Mixture of experts; num_experts 0: none.
   Index num_experts = 0;
@@ -95,10 +110,15 @@ struct ModelConfig {
 // Reads config.json in a Hugging Face folder, with both spellings of RoPE (rope_theta +
 // rope_scaling; rope_parameters) and of the dtype (torch_dtype; dtype). Error(kInput) names the
 // file, the key, and what is missing or unsupported (an unknown rope_type or activation); "E161" an
-// architecture that is not supported. Where two settings say the same thing with different values,
+// architecture that is not supported. The language model of a wrapper (text_config) is read if its
+// class is. Where two settings say the same thing with different values,
 // the one that transformers uses is read (src/model/README.md has the list). A quantization_config
 // is no error here: the artifact readers handle it.
 ModelConfig load_config(const std::filesystem::path& folder);
+
+// True if config.json says that the output head is the embedding, or its class says so by default.
+// A wrapper's own key comes before that of its text_config, as in transformers.
+bool ties_head(const io::Json& config_json);
 
 // Parses the text of a config.json; `where` names the file in messages.
 ModelConfig parse_config(const std::string& json_text, const std::string& where);

@@ -19,8 +19,12 @@ struct FamilySpec {
   std::vector<BlockSpec> blocks;
   TensorSpec final_norm;
   std::vector<TensorSpec> lm_head;  // empty if tied to the embedding
+  // Tensors of the checkpoint that the language model does not read: a vision tower, layers that
+  // predict further tokens. Folders keep them as they are. Filled by carry_others
+  // (weight_source.h).
+  std::vector<TensorSpec> carried;
 
-  std::vector<TensorSpec> tensors() const;  // every tensor exactly once
+  std::vector<TensorSpec> tensors() const;  // every tensor exactly once, without those carried
   std::vector<LinearSpec> linears() const;  // all blocks, in execution order
   // The tensor that makes logits: lm_head, or the embedding when tied.
   const TensorSpec& head() const { return lm_head.empty() ? embedding : lm_head.front(); }
@@ -32,6 +36,12 @@ struct FamilySpec {
       const;  // tensors of old checkpoints that mean nothing (rotary inv_freq; lm_head when tied)
 };
 
+// The part of a model of several parts that a tensor belongs to, as a component of its name:
+// "visual", "vision_tower", "mtp"; "layers.46" in one of the language model's layers.
+std::string part_of(std::string_view tensor_name);
+// Parts of `family.carried`, each once.
+std::vector<std::string> carried_parts(const FamilySpec& family);
+
 // The norm that `config` describes, without a weight.
 NormSpec norm_of(const ModelConfig& config);
 
@@ -39,7 +49,7 @@ NormSpec norm_of(const ModelConfig& config);
 // in the registry; the message lists those that are.
 FamilySpec family_of(const ModelConfig& config);
 
-// The registry: one row per supported architecture.
+// The registry: one row per supported language model.
 struct FamilyInfo {
   std::string_view architecture;  // "LlamaForCausalLM"
   std::string_view name;          // "llama"
@@ -47,8 +57,18 @@ struct FamilyInfo {
   FamilySpec (*make)(const ModelConfig&);
 };
 const std::vector<FamilyInfo>& families();
-const FamilyInfo* find_family(std::string_view architecture);  // null: not supported
-// Error(kInput, "E161") with the architectures that are supported, and `more`.
+const FamilyInfo* find_family(std::string_view architecture);        // null: not supported
+const FamilyInfo* find_family_of_type(std::string_view model_type);  // null: not supported
+
+// Classes of several parts whose language model is one of the families, which text_config names.
+struct WrapperInfo {
+  std::string_view architecture;  // "Qwen3VLForConditionalGeneration"
+  std::string_view model_type;    // "qwen3_vl"
+  std::string_view text_type;     // model_type of the language model if nothing names it
+  bool ties_head = false;         // if no key says so
+};
+const WrapperInfo* find_wrapper(std::string_view architecture);  // null: not supported
+// Error(kInput, "E161") with the nearest architecture and all that are supported, and `more`.
 [[noreturn]] void refuse_architecture(const std::string& architecture, const std::string& more);
 
 }  // namespace calque::model

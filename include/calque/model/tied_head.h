@@ -1,14 +1,9 @@
 #pragma once
 
-#include "calque/io/json.h"
 #include "calque/model/config.h"
 #include "calque/model/weight_source.h"
 
 namespace calque::model {
-
-// True if config.json says that the output head is the embedding; Gemma's classes say so by
-// default.
-bool ties_head(const io::Json& config_json);
 
 // If the configuration ties the head but the source stores a head with other values, unties it, as
 // transformers does, and adds a remark. A head of the same values stays tied.

@@ -106,8 +106,17 @@ class CheckpointSource : public ModelSource {
   const io::SafetensorsCheckpoint& checkpoint_;
 };
 
-// Checks that the source holds every tensor of the family with its shape, and no others. Reports
-// all faults in one Error(kInput). Reads headers only.
+// Finds the names under which the source has the language model: "model.layers", or those of the
+// wrappers that transformers has written ("language_model.model.layers",
+// "model.language_model.layers").
+void settle_names(const ModelSource& source, ModelConfig& config);
+
+// Adds the tensors of the source that the family does not know, and that lie outside of its blocks,
+// to FamilySpec::carried. Those of no part that calque knows by name are told in a remark.
+void carry_others(const ModelSource& source, FamilySpec& family);
+
+// Checks that the source holds every tensor of the family with its shape, and no others but those
+// it carries. Reports all faults in one Error(kInput). Reads headers only.
 void check_against_family(const ModelSource& source, const FamilySpec& family);
 
 // The fp32 tensors of one block, by tensor name.

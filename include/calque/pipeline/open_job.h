@@ -37,8 +37,9 @@ struct OpenedJob {
   std::string source_name() const;
   // Settings and files of the model that contradict each other, with the one that is used.
   std::vector<std::string> contradictions() const;
-  // The model's files that no export carries over, in one line; empty: none.
-  std::string not_copied() const;
+  // A line each: tensors of other parts of the model that are carried as they are, or that a GGUF
+  // file leaves out; files that no export carries over.
+  std::vector<std::string> notes() const;
   std::vector<std::string> remarks() const;  // all of these
   // The inputs of an export's writer. `calibration_rows` is the number of rows of text, recorded in
   // the artifact's metadata. The result refers to this object.

@@ -16,8 +16,10 @@ FamilySpec mixtral_family(const ModelConfig& config);
 FamilySpec phi3_family(const ModelConfig& config);
 FamilySpec qwen2_family(const ModelConfig& config);
 FamilySpec qwen2_moe_family(const ModelConfig& config);
+FamilySpec qwen2_vl_family(const ModelConfig& config);
 FamilySpec qwen3_family(const ModelConfig& config);
 FamilySpec qwen3_moe_family(const ModelConfig& config);
+FamilySpec qwen3_vl_family(const ModelConfig& config);
 FamilySpec seed_oss_family(const ModelConfig& config);
 FamilySpec smollm3_family(const ModelConfig& config);
 
