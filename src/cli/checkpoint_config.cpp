@@ -56,7 +56,8 @@ void add_windows(Json& json, const model::ModelConfig& config) {
   const auto& windows = config.window_of_layer;
   const Index window = windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
   const bool switched = config.architecture.starts_with("Qwen");
-  const bool listed = switched || is_any_of(config.architecture, {"Gemma2", "Gemma3"});
+  const bool listed =
+      switched || is_any_of(config.architecture, {"Exaone4", "Gemma2", "Gemma3", "Olmo3"});
   if (switched) json["use_sliding_window"] = window > 0;
   if (listed || is_any_of(config.architecture, {"Mistral", "Ministral3", "Mixtral", "Phi3"}))
     json["sliding_window"] = window > 0 ? Json(window) : Json(nullptr);
@@ -67,12 +68,12 @@ void add_windows(Json& json, const model::ModelConfig& config) {
 }
 
 void add_positions(Json& json, const model::ModelConfig& config) {
-  if (config.rope.channels > 0)
-    json["partial_rotary_factor"] =
-        static_cast<double>(config.rope.channels) / static_cast<double>(config.head_dim);
+  if (config.rope.channels > 0 || is_any_of(config.architecture, {"Glm4Moe"}))
+    json["partial_rotary_factor"] = static_cast<double>(config.rope.turned(config.head_dim)) /
+                                    static_cast<double>(config.head_dim);
   if (is_any_of(config.architecture, {"SeedOss"}))
     json["attention_out_bias"] = config.attention_out_bias;
-  if (config.turned_layers.empty()) return;
+  if (!is_any_of(config.architecture, {"SmolLM3"}) || config.turned_layers.empty()) return;
   Json turned = Json::array();
   for (const bool turns : config.turned_layers) turned.push_back(turns ? 1 : 0);
   json["no_rope_layers"] = turned;
@@ -94,14 +95,51 @@ void add_gemma(Json& json, const model::ModelConfig& config) {
     json["rope_local_base_freq"] = config.local_rope.theta;
 }
 
+Json shared_count(const model::ModelConfig& config) {
+  return config.shared_intermediate_size / config.expert_intermediate_size;
+}
+
+void add_glm4_moe(Json& json, const model::ModelConfig& config) {
+  json["n_routed_experts"] = config.num_experts;
+  json["n_shared_experts"] = shared_count(config);
+  json["first_k_dense_replace"] = model::first_expert_layer(config);
+  json["n_group"] = config.routing.groups;
+  json["topk_group"] = config.routing.groups_used;
+  json["norm_topk_prob"] = config.routing.normalize;
+  json["routed_scaling_factor"] = config.routing.scale;
+  json["use_qk_norm"] = config.qk_norm;
+}
+
+void add_hy_v3(Json& json, const model::ModelConfig& config) {
+  json["num_experts"] = config.num_experts;
+  json["num_shared_experts"] = shared_count(config);
+  json["router_scaling_factor"] = config.routing.scale;
+  json["mlp_layer_types"] = Json::array();
+  for (const bool sparse : config.experts_in_layer)
+    json["mlp_layer_types"].push_back(sparse ? "sparse" : "dense");
+}
+
+void add_ernie4_5_moe(Json& json, const model::ModelConfig& config) {
+  json["moe_num_experts"] = config.num_experts;
+  json["moe_k"] = config.routing.used;
+  json["moe_num_shared_experts"] = shared_count(config);
+  json["moe_layer_start_index"] = model::first_expert_layer(config);
+  json["moe_layer_end_index"] = config.num_layers - 1;
+  json["moe_layer_interval"] = model::expert_layer_step(config);
+  json["moe_norm_min"] = config.routing.sum_floor;
+}
+
 void add_experts(Json& json, const model::ModelConfig& config) {
   if (config.num_experts == 0) return;
-  const bool mixtral = config.architecture == "MixtralForCausalLM";
-  json[mixtral ? "num_local_experts" : "num_experts"] = config.num_experts;
-  json["num_experts_per_tok"] = config.experts_per_token;
-  if (mixtral) return;
-  json["moe_intermediate_size"] = config.expert_intermediate_size;
-  json["norm_topk_prob"] = config.normalize_experts;
+  const bool narrow = !is_any_of(config.architecture, {"Mixtral", "MiniMaxM2"});
+  if (narrow) json["moe_intermediate_size"] = config.expert_intermediate_size;
+  if (is_any_of(config.architecture, {"Ernie4_5_Moe"})) return add_ernie4_5_moe(json, config);
+  json["num_experts_per_tok"] = config.routing.used;
+  if (is_any_of(config.architecture, {"Glm4Moe"})) return add_glm4_moe(json, config);
+  if (is_any_of(config.architecture, {"HYV3"})) return add_hy_v3(json, config);
+  json[narrow ? "num_experts" : "num_local_experts"] = config.num_experts;
+  if (!narrow) return;
+  json["norm_topk_prob"] = config.routing.normalize;
   json["decoder_sparse_step"] = 1;
   json["mlp_only_layers"] = Json::array();
   for (std::size_t layer = 0; layer < config.experts_in_layer.size(); ++layer)

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "calque/core/error.h"
@@ -13,24 +12,35 @@ namespace calque::formats {
 namespace {
 
 // "llama" with experts is Mixtral.
-constexpr std::array<GgufArchitecture, 15> kArchitectures = {{{"llama", "LlamaForCausalLM"},
-                                                              {"llama", "MixtralForCausalLM"},
-                                                              {"qwen2", "Qwen2ForCausalLM"},
-                                                              {"qwen3", "Qwen3ForCausalLM"},
-                                                              {"qwen2moe", "Qwen2MoeForCausalLM"},
-                                                              {"qwen2vl", "Qwen2VLTextModel"},
-                                                              {"qwen3vl", "Qwen3VLTextModel"},
-                                                              {"qwen3moe", "Qwen3MoeForCausalLM"},
-                                                              {"gemma", "GemmaForCausalLM"},
-                                                              {"gemma2", "Gemma2ForCausalLM"},
-                                                              {"gemma3", "Gemma3ForCausalLM"},
-                                                              {"mistral3", "Ministral3ForCausalLM"},
-                                                              {"phi3", "Phi3ForCausalLM"},
-                                                              {"seed_oss", "SeedOssForCausalLM"},
-                                                              {"smollm3", "SmolLM3ForCausalLM"}}};
+constexpr GgufArchitecture kArchitectures[] = {
+    {"ernie4_5-moe", "Ernie4_5_MoeForCausalLM"},
+    {"exaone4", "Exaone4ForCausalLM"},
+    {"gemma", "GemmaForCausalLM"},
+    {"gemma2", "Gemma2ForCausalLM"},
+    {"gemma3", "Gemma3ForCausalLM"},
+    {"glm4moe", "Glm4MoeForCausalLM"},
+    {"hy_v3", "HYV3ForCausalLM"},
+    {"llama", "LlamaForCausalLM"},
+    {"llama", "MixtralForCausalLM"},
+    {"minimax-m2", "MiniMaxM2ForCausalLM"},
+    {"mistral3", "Ministral3ForCausalLM"},
+    {"olmo2", "Olmo3ForCausalLM"},
+    {"phi3", "Phi3ForCausalLM"},
+    {"qwen2", "Qwen2ForCausalLM"},
+    {"qwen2moe", "Qwen2MoeForCausalLM"},
+    {"qwen2vl", "Qwen2VLTextModel"},
+    {"qwen3", "Qwen3ForCausalLM"},
+    {"qwen3moe", "Qwen3MoeForCausalLM"},
+    {"qwen3vl", "Qwen3VLTextModel"},
+    {"seed_oss", "SeedOssForCausalLM"},
+    {"smollm3", "SmolLM3ForCausalLM"},
+};
 
 using Reasons = std::vector<std::string>;
 using Scaling = model::RopeSpec::Scaling;
+
+// The only EXAONE 4 whose layers have windows, as far as loaders know: the 32B model.
+constexpr Index kExaoneLayers = 64;
 
 bool is_gemma(const std::string& arch) { return arch.starts_with("gemma"); }
 
@@ -63,9 +73,11 @@ void check_rope(const std::string& arch, const model::ModelConfig& config, Reaso
   const Scaling scaling = config.rope.scaling;
   // Only in these architectures do loaders look for rope_freqs.weight and rope_factors_*.weight;
   // they refuse tensors they do not look for.
-  if (scaling == Scaling::kLlama3 && arch != "llama")
-    reasons.push_back(fmt::format(
-        "GGUF cannot store llama3 RoPE scaling in architecture '{}' (only in 'llama')", arch));
+  if (scaling == Scaling::kLlama3 && arch != "llama" && arch != "exaone4")
+    reasons.push_back(
+        fmt::format("GGUF cannot store llama3 RoPE scaling in architecture '{}' (only in 'llama' "
+                    "and 'exaone4')",
+                    arch));
   if (scaling == Scaling::kLongRope && arch != "phi3")
     reasons.push_back(fmt::format(
         "GGUF cannot store longrope scaling in architecture '{}' (only in 'phi3')", arch));
@@ -73,6 +85,10 @@ void check_rope(const std::string& arch, const model::ModelConfig& config, Reaso
   if (config.rope.query_growth != 0 && arch != "mistral3")
     reasons.push_back(fmt::format(
         "GGUF cannot store queries that grow with the position in architecture '{}'", arch));
+  if (arch == "olmo2" && config.local_rope.theta != config.rope.theta)
+    reasons.push_back(
+        "layers with a window have a rope_theta of their own; loaders of architecture 'olmo2' "
+        "turn all layers by one");
   if (config.local_rope.scaling != Scaling::kNone)
     reasons.push_back("GGUF cannot store RoPE scaling of the layers with a window");
 }
@@ -92,7 +108,7 @@ void check_activation(const std::string& arch, const model::ModelConfig& config,
 }
 
 void check_window(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
-  const Index period = gguf_window_period(arch);
+  const Index period = gguf_window_period(arch, config.num_layers);
   if (period == 0) return;
   const std::vector<Index>& windows = config.window_of_layer;
   const Index window = *std::max_element(windows.begin(), windows.end());
@@ -129,23 +145,56 @@ void check_gemma(const std::string& arch, const model::ModelConfig& config, Reas
         fmt::format("loaders of architecture '{}' do not cap attention scores", arch));
 }
 
+void check_dense_layers(const std::string& arch, const model::ModelConfig& config,
+                        Reasons& reasons) {
+  const GgufExperts loaders = gguf_experts(arch);
+  const std::vector<bool>& layers = config.experts_in_layer;
+  if (loaders.dense == GgufExperts::Dense::kAny) return;
+  if (loaders.dense == GgufExperts::Dense::kNone) {
+    if (const auto dense = std::find(layers.begin(), layers.end(), false); dense != layers.end())
+      reasons.push_back(fmt::format(
+          "layer {} has no experts; loaders of architecture '{}' require them in every layer",
+          dense - layers.begin(), arch));
+    return;
+  }
+  const Index step = model::expert_layer_step(config);
+  if (step == 1 || (step > 1 && loaders.dense == GgufExperts::Dense::kSteps)) return;
+  reasons.push_back(
+      fmt::format("the layers with experts are not all from a first one on{}, as loaders of "
+                  "architecture '{}' assume",
+                  loaders.dense == GgufExperts::Dense::kSteps ? ", or every n-th" : "", arch));
+}
+
+void check_routing(const std::string& arch, const model::Routing& routing, Reasons& reasons) {
+  const GgufExperts loaders = gguf_experts(arch);
+  if (routing.scores != loaders.routing.scores)
+    reasons.push_back(
+        fmt::format("loaders of architecture '{}' compute another function of the "
+                    "router's scores",
+                    arch));
+  if (loaders.weight_keys) return;
+  if (routing.normalize != loaders.routing.normalize)
+    reasons.push_back(fmt::format("norm_topk_prob is {}; loaders of architecture '{}' assume {}",
+                                  routing.normalize, arch, loaders.routing.normalize));
+  if (routing.scale != 1)
+    reasons.push_back(
+        fmt::format("experts' weights are multiplied by {}; loaders of architecture "
+                    "'{}' do not",
+                    routing.scale, arch));
+}
+
 void check_expert(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   if (config.num_experts == 0) return;
-  const std::vector<bool>& layers = config.experts_in_layer;
-  if (const auto dense = std::find(layers.begin(), layers.end(), false); dense != layers.end())
-    reasons.push_back(fmt::format(
-        "layer {} has no experts; loaders of architecture '{}' require them in every layer",
-        dense - layers.begin(), arch));
-  if (config.normalize_experts != gguf_normalizes_experts(arch))
-    reasons.push_back(fmt::format("norm_topk_prob is {}; loaders of architecture '{}' assume {}",
-                                  config.normalize_experts, arch, gguf_normalizes_experts(arch)));
+  check_dense_layers(arch, config, reasons);
+  check_routing(arch, config.routing, reasons);
   if (arch == "qwen2moe" && config.tie_word_embeddings)
     reasons.push_back("loaders of architecture 'qwen2moe' require a separate output matrix");
 }
 
 // Loaders accept biases of q, k and v, and refuse a bias of o as an unexpected tensor.
 void check_bias(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
-  if (arch.starts_with("qwen3") && config.attention_bias)
+  const bool refuses = arch.starts_with("qwen3") || arch == "hy_v3" || arch == "olmo2";
+  if (refuses && config.attention_bias)
     reasons.push_back(fmt::format("architecture '{}' has no bias of o_proj", arch));
 }
 
@@ -178,8 +227,9 @@ const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file) {
                                 fmt::join(known, ", ")));
 }
 
-Index gguf_window_period(const std::string& arch) {
+Index gguf_window_period(const std::string& arch, Index layers) {
   if (arch == "gemma2") return 2;
+  if (arch == "olmo2" || (arch == "exaone4" && layers == kExaoneLayers)) return 4;
   return arch == "gemma3" ? 6 : 0;
 }
 
@@ -192,7 +242,7 @@ double gguf_query_scale(const std::string& arch, const model::ModelConfig& confi
 }
 
 std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers) {
-  if (arch != "smollm3") return {};
+  if (arch != "smollm3" && (arch != "exaone4" || layers != kExaoneLayers)) return {};
   std::vector<bool> turned(static_cast<std::size_t>(layers), true);
   for (std::size_t i = 3; i < turned.size(); i += 4) turned[i] = false;
   return turned;
@@ -204,7 +254,22 @@ double gguf_yarn_factor(const model::RopeSpec& rope) {
   return rope.factor > 1 ? 1 + 0.1 * std::log(rope.factor) : 1.0;
 }
 
-bool gguf_normalizes_experts(const std::string& arch) { return arch != "qwen2moe"; }
+GgufExperts gguf_experts(const std::string& arch) {
+  GgufExperts experts;
+  experts.any = arch == "llama" || arch.ends_with("moe") || arch == "hy_v3" || arch == "minimax-m2";
+  const bool like_deepseek = arch == "glm4moe" || arch == "hy_v3";
+  experts.weight_keys = like_deepseek;
+  experts.scores_key = like_deepseek || arch == "minimax-m2";
+  experts.shared_count = arch == "glm4moe" || arch == "ernie4_5-moe";
+  if (experts.scores_key) experts.routing.scores = model::Routing::Scores::kSigmoid;
+  experts.routing.normalize = arch != "qwen2moe";
+  if (like_deepseek) experts.routing.sum_extra = 1e-20;
+  if (arch == "ernie4_5-moe") experts.routing.sum_floor = 1e-12;
+  if (arch == "glm4moe") experts.dense = GgufExperts::Dense::kFirst;
+  if (arch == "hy_v3") experts.dense = GgufExperts::Dense::kAny;
+  if (arch == "ernie4_5-moe") experts.dense = GgufExperts::Dense::kSteps;
+  return experts;
+}
 
 std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {
   Reasons reasons;

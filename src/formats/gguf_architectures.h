@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +23,7 @@ const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file);
 
 // n if in architecture `arch`, given a window, every n-th layer sees everything and the others only
 // the window; 0 if all layers or none have the window.
-Index gguf_window_period(const std::string& arch);
+Index gguf_window_period(const std::string& arch, Index layers);
 
 // The factor on attention scores; loaders derive it from the number of layers.
 double gguf_query_scale(const std::string& arch, const model::ModelConfig& config);
@@ -36,8 +37,26 @@ bool gguf_has_sections(const std::string& arch);
 // Loaders multiply yarn's cosines and sines by 1 + ln(factor) / 10.
 double gguf_yarn_factor(const model::RopeSpec& rope);
 
-// True if experts of `arch` weight their outputs by probabilities scaled to sum to 1.
-bool gguf_normalizes_experts(const std::string& arch);
+// Values of the key expert_gating_func.
+constexpr std::int64_t kGgufSoftmax = 1;
+constexpr std::int64_t kGgufSigmoid = 2;
+
+// Loaders' knowledge of an architecture's experts: the facts no key states, and the keys they read.
+struct GgufExperts {
+  enum class Dense {
+    kNone,   // every layer has experts
+    kFirst,  // leading_dense_block_count layers have none
+    kSteps,  // nor have all others, but for every interleave_moe_layer_step-th
+    kAny,    // loaders see it from the tensors
+  };
+  bool any = false;           // there can be experts
+  model::Routing routing;     // for what no key says
+  bool scores_key = false;    // expert_gating_func
+  bool weight_keys = false;   // expert_weights_norm, expert_weights_scale
+  bool shared_count = false;  // expert_shared_count
+  Dense dense = Dense::kNone;
+};
+GgufExperts gguf_experts(const std::string& arch);
 
 // Reasons that a GGUF file cannot describe this model, or that its loaders would refuse it. Empty
 // if there are none, or if the family has no GGUF at all.

@@ -40,6 +40,9 @@ class GgufKeyReader {
   std::optional<std::string> find_text(const std::string& key) const {
     return file_.string(prefix_ + key);
   }
+  std::optional<bool> find_flag(const std::string& key) const {
+    return file_.boolean(prefix_ + key);
+  }
 
  private:
   const io::GgufFile& file_;
@@ -197,9 +200,12 @@ std::vector<Index> sections_of(const GgufKeyReader& keys) {
 
 void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
   config.rope.theta = keys.find_real("rope.freq_base").value_or(arch == "gemma3" ? 1e6 : 1e4);
-  config.local_rope.theta = keys.find_real("rope.freq_base_swa").value_or(1e4);
+  config.local_rope.theta =
+      keys.find_real("rope.freq_base_swa").value_or(arch == "olmo2" ? config.rope.theta : 1e4);
+  config.rope.adjacent = arch == "ernie4_5-moe";
   const Index turned = keys.find_count("rope.dimension_count").value_or(config.head_dim);
-  const bool partly = arch == "phi3" && turned < config.head_dim && turned % 2 == 0;
+  const bool can_turn_partly = arch == "phi3" || arch == "glm4moe" || arch == "minimax-m2";
+  const bool partly = can_turn_partly && turned < config.head_dim && turned % 2 == 0;
   if (turned != config.head_dim && !partly)
     refuse_gguf(keys.file(), fmt::format("{} of the {} channels of a head have rotary positions; "
                                          "calque reads models of architecture '{}' that rotate all",
@@ -245,7 +251,7 @@ std::optional<Index> width_of(const io::GgufFile& file, std::string_view name) {
 }
 
 void read_counts(const GgufKeyReader& keys, model::ModelConfig& config) {
-  config.experts_per_token = keys.count("expert_used_count");
+  config.routing.used = keys.count("expert_used_count");
   if (config.num_experts > kMostExperts ||
       config.num_experts * config.num_layers > kMostExpertsOfAllLayers)
     refuse_gguf(
@@ -253,9 +259,9 @@ void read_counts(const GgufKeyReader& keys, model::ModelConfig& config) {
         fmt::format("key 'expert_count' is {} in {} layers; calque takes {} in a layer and "
                     "{} in all",
                     config.num_experts, config.num_layers, kMostExperts, kMostExpertsOfAllLayers));
-  if (config.experts_per_token > config.num_experts)
+  if (config.routing.used > config.num_experts)
     refuse_gguf(keys.file(), fmt::format("key 'expert_used_count' is {} of only {} experts",
-                                         config.experts_per_token, config.num_experts));
+                                         config.routing.used, config.num_experts));
 }
 
 void read_gemma(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
@@ -271,35 +277,73 @@ void read_gemma(const std::string& arch, const GgufKeyReader& keys, model::Model
 }
 
 void read_windows(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
-  const Index period = gguf_window_period(arch);
+  const Index period = gguf_window_period(arch, config.num_layers);
   if (period == 0 && arch != "phi3") return;
   Index window = keys.count_or_zero("attention.sliding_window");
-  if (arch == "gemma2" && window == 0) window = 4096;
+  if ((arch == "gemma2" || arch == "exaone4") && window == 0) window = 4096;
   for (std::size_t i = 0; i < config.window_of_layer.size(); ++i) {
     const bool full = period > 0 && (static_cast<Index>(i) + 1) % period == 0;
     config.window_of_layer[i] = full ? 0 : window;
   }
 }
 
+void read_routing(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
+  const GgufExperts loaders = gguf_experts(arch);
+  model::Routing& routing = config.routing;
+  const Index used = routing.used;
+  routing = loaders.routing;
+  routing.used = used;
+  if (loaders.scores_key) {
+    const Index scores = keys.find_count("expert_gating_func").value_or(kGgufSigmoid);
+    if (scores != kGgufSigmoid)
+      refuse_gguf(keys.file(), fmt::format("key 'expert_gating_func' is {}; calque reads models of "
+                                           "architecture '{}' with {}",
+                                           scores, arch, kGgufSigmoid));
+  }
+  if (loaders.weight_keys) {
+    routing.normalize = keys.find_flag("expert_weights_norm").value_or(false);
+    routing.scale = keys.find_real("expert_weights_scale").value_or(1.0);
+  }
+  routing.groups = keys.find_count("expert_group_count").value_or(1);
+  routing.groups_used = keys.find_count("expert_group_used_count").value_or(1);
+  const Index size = config.num_experts / routing.groups;
+  if (routing.groups > 1 &&
+      (size < 2 || size * routing.groups != config.num_experts ||
+       routing.groups_used > routing.groups || routing.groups_used * size < routing.used))
+    refuse_gguf(keys.file(),
+                fmt::format("{} of {} experts cannot be chosen from {} of {} groups", routing.used,
+                            config.num_experts, routing.groups_used, routing.groups));
+}
+
+// Layers with a router have experts.
+std::vector<bool> layers_with_experts(const io::GgufFile& file, const GgufExperts& loaders,
+                                      Index layers) {
+  std::vector<bool> result;
+  for (Index i = 0; i < layers; ++i)
+    result.push_back(loaders.dense == GgufExperts::Dense::kNone ||
+                     has_tensor(file, fmt::format("blk.{}.ffn_gate_inp.weight", i)));
+  return result;
+}
+
 void read_experts(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
   config.num_experts = keys.count_or_zero("expert_count");
   if (config.num_experts == 0) return;
   read_counts(keys, config);
-  config.experts_in_layer.assign(static_cast<std::size_t>(config.num_layers), true);
-  config.normalize_experts = gguf_normalizes_experts(arch);
+  read_routing(arch, keys, config);
+  config.experts_in_layer = layers_with_experts(keys.file(), gguf_experts(arch), config.num_layers);
+  const Index first = model::first_expert_layer(config);
   // Older files state the widths only by their tensors.
   const io::GgufFile& file = keys.file();
   const auto width = [&](const char* key, const char* tensor) {
     const std::optional<Index> given = keys.find_count(key);
-    return given ? given : width_of(file, tensor);
+    return given ? given : width_of(file, fmt::format("blk.{}.{}.weight", first, tensor));
   };
   config.expert_intermediate_size =
-      width("expert_feed_forward_length", "blk.0.ffn_gate_exps.weight")
-          .value_or(config.intermediate_size);
-  if (arch == "qwen2moe")
-    config.shared_intermediate_size =
-        width("expert_shared_feed_forward_length", "blk.0.ffn_gate_shexp.weight")
-            .value_or(config.intermediate_size);
+      width("expert_feed_forward_length", "ffn_gate_exps").value_or(config.intermediate_size);
+  const bool shared = has_tensor(file, fmt::format("blk.{}.ffn_gate_shexp.weight", first));
+  if (shared || arch == "qwen2moe")
+    config.shared_intermediate_size = width("expert_shared_feed_forward_length", "ffn_gate_shexp")
+                                          .value_or(config.intermediate_size);
 }
 
 }  // namespace
@@ -320,9 +364,10 @@ model::ModelConfig gguf_config(const io::GgufFile& file) {
   read_rope(arch, keys, config);
   read_gemma(arch, keys, config);
   read_windows(arch, keys, config);
-  if (arch == "llama" || arch.ends_with("moe")) read_experts(arch, keys, config);
+  if (gguf_experts(arch).any) read_experts(arch, keys, config);
   config.tie_word_embeddings = !has_tensor(file, "output.weight");
   config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");
+  config.qk_norm = has_tensor(file, "blk.0.attn_q_norm.weight");
   config.attention_out_bias = has_tensor(file, "blk.0.attn_output.bias");
   config.mlp_bias = has_tensor(file, "blk.0.ffn_gate.bias");
   config.bos_token_id = file.integer("tokenizer.ggml.bos_token_id");

@@ -112,7 +112,9 @@ void add_sizes(const std::string& arch, const model::ModelConfig& config, GgufKe
 
 // Architectures whose converters state the number of turned channels, and the vocabulary.
 bool is_like_llama(const std::string& arch) {
-  return arch == "llama" || arch == "phi3" || arch == "mistral3" || arch == "smollm3";
+  constexpr std::array<std::string_view, 8> kOnes = {"llama",   "phi3",  "mistral3",   "smollm3",
+                                                     "glm4moe", "hy_v3", "minimax-m2", "exaone4"};
+  return std::find(kOnes.begin(), kOnes.end(), arch) != kOnes.end();
 }
 
 // Loaders of mistral3 divide gguf_yarn_factor by the same with this multiplier of the logarithm.
@@ -157,10 +159,34 @@ void add_rope(const std::string& arch, const model::ModelConfig& config, GgufKey
   }
 }
 
+void add_routing(const std::string& arch, const model::Routing& routing, GgufKeys& keys) {
+  const GgufExperts loaders = gguf_experts(arch);
+  if (routing.groups > 1) {
+    keys.count(arch + ".expert_group_count", routing.groups);
+    keys.count(arch + ".expert_group_used_count", routing.groups_used);
+  }
+  if (loaders.scores_key)
+    keys.count(arch + ".expert_gating_func",
+               routing.scores == model::Routing::Scores::kSigmoid ? kGgufSigmoid : kGgufSoftmax);
+  if (!loaders.weight_keys) return;
+  keys.flag(arch + ".expert_weights_norm", routing.normalize);
+  keys.real(arch + ".expert_weights_scale", routing.scale);
+}
+
 void add_experts(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
   if (config.num_experts == 0) return;
   keys.count(arch + ".expert_count", config.num_experts);
-  keys.count(arch + ".expert_used_count", config.experts_per_token);
+  keys.count(arch + ".expert_used_count", config.routing.used);
+  add_routing(arch, config.routing, keys);
+  const GgufExperts loaders = gguf_experts(arch);
+  using Dense = GgufExperts::Dense;
+  if (loaders.dense == Dense::kFirst || loaders.dense == Dense::kSteps)
+    keys.count(arch + ".leading_dense_block_count", model::first_expert_layer(config));
+  if (loaders.dense == Dense::kSteps)
+    keys.count(arch + ".interleave_moe_layer_step", model::expert_layer_step(config));
+  if (loaders.shared_count)
+    keys.count(arch + ".expert_shared_count",
+               config.shared_intermediate_size / config.expert_intermediate_size);
   // Mixtral's experts are feed_forward_length wide.
   if (arch != "llama")
     keys.count(arch + ".expert_feed_forward_length", config.expert_intermediate_size);
@@ -170,7 +196,7 @@ void add_experts(const std::string& arch, const model::ModelConfig& config, Gguf
 
 // phi3 must state that it has no window; llama and qwen have no key for theirs.
 void add_windows(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
-  if (arch != "phi3" && gguf_window_period(arch) == 0) return;
+  if (arch != "phi3" && gguf_window_period(arch, config.num_layers) == 0) return;
   const std::vector<Index>& windows = config.window_of_layer;
   keys.count(arch + ".attention.sliding_window", *std::max_element(windows.begin(), windows.end()));
 }

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <string_view>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
@@ -23,6 +25,38 @@ constexpr Index kLargestHead = 65'536;
 bool is_gemma(const ModelConfig& config) { return config.architecture.starts_with("Gemma"); }
 
 constexpr const char* kDamaged = "E162";
+
+// Values that transformers' configuration class takes for missing keys.
+struct ClassDefaults {
+  std::string_view class_name;  // its architecture's name begins so
+  double theta = 1e4;
+  double rms_norm_eps = 1e-6;
+  Index head_dim = 0;            // 0: hidden_size / num_attention_heads
+  double turned_share = 1.0;     // partial_rotary_factor
+  bool turns_any_share = false;  // the class can leave a part of a head's channels as they are
+  bool tied = false;             // tie_word_embeddings
+};
+
+const ClassDefaults& defaults_of(std::string_view architecture) {
+  static constexpr ClassDefaults kClasses[] = {
+      {.class_name = "Ernie4_5_Moe", .theta = 5e5, .rms_norm_eps = 1e-5, .tied = true},
+      {.class_name = "Exaone4", .rms_norm_eps = 1e-5},
+      {.class_name = "Gemma3", .theta = 1e6, .head_dim = 256, .tied = true},
+      {.class_name = "Gemma", .head_dim = 256, .tied = true},
+      {.class_name = "Glm4Moe", .rms_norm_eps = 1e-5, .turned_share = 0.5, .turns_any_share = true},
+      {.class_name = "HYV3", .theta = 11'158'840.0, .rms_norm_eps = 1e-5, .head_dim = 128},
+      {.class_name = "MiniMaxM2", .theta = 5e6, .head_dim = 128, .turns_any_share = true},
+      {.class_name = "Ministral3", .theta = 1e6},
+      {.class_name = "Mixtral", .theta = 1e6},
+      {.class_name = "Olmo3", .theta = 5e5, .rms_norm_eps = 1e-5},
+      {.class_name = "Phi3", .turns_any_share = true},
+      {.class_name = "SmolLM3", .theta = 2e6, .tied = true},
+  };
+  static constexpr ClassDefaults kOthers;
+  for (const ClassDefaults& defaults : kClasses)
+    if (architecture.starts_with(defaults.class_name)) return defaults;
+  return kOthers;
+}
 
 io::Json parsed(const std::string& text, const std::string& where) {
   try {
@@ -142,13 +176,13 @@ void read_sizes(const JsonObject& json, ModelConfig& config) {
 }
 
 void read_head_dim(const JsonObject& json, ModelConfig& config) {
-  if (!json.has("head_dim") && !is_gemma(config) && config.hidden_size % config.num_heads != 0)
+  const Index absent = defaults_of(config.architecture).head_dim;
+  if (!json.has("head_dim") && absent == 0 && config.hidden_size % config.num_heads != 0)
     json.refuse("head_dim", fmt::format("is missing, and hidden_size {} is not a multiple of "
                                         "num_attention_heads {}",
                                         config.hidden_size, config.num_heads));
-  // The default is a number in transformers' Gemma classes, a quotient in all others.
-  const Index absent = is_gemma(config) ? 256 : config.hidden_size / config.num_heads;
-  config.head_dim = json.size_or("head_dim", kLargestHead, absent);
+  config.head_dim = json.size_or("head_dim", kLargestHead,
+                                 absent > 0 ? absent : config.hidden_size / config.num_heads);
   if (config.head_dim % 2 != 0 || config.head_dim > kLargestHead)
     json.refuse("head_dim", fmt::format("is {}; rotary positions need an even number up to {}",
                                         config.head_dim, kLargestHead));
@@ -276,13 +310,17 @@ void read_yarn(const JsonObject& json, const JsonObject& rope, ModelConfig& conf
       rope.positive_or("attention_factor", yarn_attention_factor(rope, spec.factor));
 }
 
-// The share of a head's channels that turn, rounded down as transformers does. Only Phi-3's class
-// leaves the others as they are; in the rest a share makes shapes that do not fit.
+constexpr const char* kShare = "partial_rotary_factor";
+
+// The share of a head's channels that turn, rounded down as transformers does. Some classes leave
+// the others as they are; in the rest a share makes shapes that do not fit.
 void read_share(const JsonObject& json, const ModelConfig& config, RopeSpec& spec) {
-  const char* const key = "partial_rotary_factor";
+  if (!json.has(kShare)) return;
+  const char* const key = kShare;
   const double share = json.positive_or(key, 1.0);
+  spec.channels = 0;
   if (share == 1.0) return;
-  if (!config.architecture.starts_with("Phi3"))
+  if (!defaults_of(config.architecture).turns_any_share)
     json.refuse(key, fmt::format("is {}, but {} turns all channels", share, config.architecture));
   spec.channels = static_cast<Index>(share * static_cast<double>(config.head_dim));
   if (share > 1.0 || spec.channels < 2 || spec.channels % 2 != 0)
@@ -323,17 +361,24 @@ void read_scaling(const JsonObject& json, const JsonObject& rope, ModelConfig& c
   }
 }
 
-// The default of rope_theta: some classes have their own.
-double default_theta(const ModelConfig& config) {
-  if (config.architecture == "SmolLM3ForCausalLM") return 2e6;
-  for (const char* million : {"MixtralForCausalLM", "Gemma3ForCausalLM", "Ministral3ForCausalLM"})
-    if (config.architecture == million) return 1e6;
-  return 1e4;
+// MiniMax M2 was released with a number of channels in place of their share.
+void read_turned_channels(const JsonObject& json, ModelConfig& config) {
+  const double share = defaults_of(config.architecture).turned_share;
+  if (share < 1)
+    config.rope.channels = static_cast<Index>(share * static_cast<double>(config.head_dim));
+  if (config.architecture == "MiniMaxM2ForCausalLM" && json.has("rotary_dim")) {
+    const Index channels = json.size("rotary_dim", config.head_dim);
+    if (channels % 2 != 0)
+      json.refuse("rotary_dim",
+                  fmt::format("is {}; rotary positions need an even number", channels));
+    config.rope.channels = channels < config.head_dim ? channels : 0;
+  }
+  read_share(json, config, config.rope);
 }
 
 // SmolLM 3: a list of layers, 1 for those that turn; without it, every no_rope_layer_interval-th
 // layer does not.
-std::vector<bool> read_turned_layers(const JsonObject& json, const ModelConfig& config) {
+std::vector<bool> listed_turned_layers(const JsonObject& json, const ModelConfig& config) {
   if (config.architecture != "SmolLM3ForCausalLM") return {};
   std::vector<bool> turned(static_cast<std::size_t>(config.num_layers), true);
   const char* const key = "no_rope_layers";
@@ -354,6 +399,14 @@ std::vector<bool> read_turned_layers(const JsonObject& json, const ModelConfig& 
   return turned;
 }
 
+// EXAONE 4: those with a window, if there is one.
+void read_turned_layers(const JsonObject& json, ModelConfig& config) {
+  config.turned_layers = listed_turned_layers(json, config);
+  const std::vector<Index>& windows = config.window_of_layer;
+  if (config.architecture != "Exaone4ForCausalLM" || json.is_null("sliding_window")) return;
+  for (const Index window : windows) config.turned_layers.push_back(window > 0);
+}
+
 // An object that says nothing is as good as none.
 bool says_something(const JsonObject& json, const char* key) {
   return json.has(key) && !(json.value(key) == io::Json::object());
@@ -363,8 +416,8 @@ bool is_nested(const JsonObject& rope) {
   return rope.has("full_attention") || rope.has("sliding_attention");
 }
 
-// Gemma 3 rotates sliding layers by other frequencies: either rope_parameters has an object for
-// each kind of layer, or there is rope_local_base_freq, to which no scaling applies.
+// Gemma 3 and OLMo 3 rotate sliding layers by other frequencies: either rope_parameters has an
+// object for each kind of layer, or no scaling applies to them, and Gemma has rope_local_base_freq.
 void read_nested_rope(const JsonObject& json, const JsonObject& rope, ModelConfig& config) {
   if (rope.has("full_attention"))
     read_scaling(json, rope.object("full_attention"), config, config.rope);
@@ -372,14 +425,16 @@ void read_nested_rope(const JsonObject& json, const JsonObject& rope, ModelConfi
     read_scaling(json, rope.object("sliding_attention"), config, config.local_rope);
 }
 
-// rope_scaling takes the place of rope_parameters, whose theta is not read then either. Gemma 3
-// adds it to the settings of its full layers.
+// rope_scaling takes the place of rope_parameters, whose theta is not read then either. Gemma 3 and
+// OLMo 3 add it to the settings of their full layers.
 void read_rope(const JsonObject& json, ModelConfig& config) {
-  config.rope.theta = json.positive_or("rope_theta", default_theta(config));
-  config.local_rope.theta = json.positive_or("rope_local_base_freq", 1e4);
-  read_share(json, config, config.rope);
-  config.turned_layers = read_turned_layers(json, config);
-  const bool by_layer = config.architecture == "Gemma3ForCausalLM";
+  config.rope.theta = json.positive_or("rope_theta", defaults_of(config.architecture).theta);
+  config.rope.adjacent = config.architecture == "Ernie4_5_MoeForCausalLM";
+  read_turned_channels(json, config);
+  const bool olmo3 = config.architecture == "Olmo3ForCausalLM";
+  config.local_rope.theta =
+      olmo3 ? config.rope.theta : json.positive_or("rope_local_base_freq", 1e4);
+  const bool by_layer = olmo3 || config.architecture == "Gemma3ForCausalLM";
   const bool older = says_something(json, "rope_scaling");
   if (says_something(json, "rope_parameters") && (by_layer || !older)) {
     const JsonObject rope = json.object("rope_parameters");
@@ -458,9 +513,10 @@ Windows qwen_windows(const JsonObject& json, Index layers) {
   return windows;
 }
 
-// Gemma 2 and 3 without layer_types: one full layer after every `pattern` - 1 sliding ones.
-Windows gemma_windows(const JsonObject& json, Index layers, Index pattern) {
-  const Index window = json.size_or("sliding_window", kLargestSize, 4096);
+// Gemma 2 and 3, OLMo 3 and EXAONE 4 without layer_types: one full layer after every `pattern` - 1
+// sliding ones.
+Windows patterned_windows(const JsonObject& json, Index layers, Index pattern) {
+  const Index window = window_of(json);
   if (json.has("layer_types")) return listed(json, window, layers);
   Windows windows = everywhere(window, layers);
   for (Index i = pattern - 1; i < layers; i += pattern) windows[static_cast<std::size_t>(i)] = 0;
@@ -484,9 +540,14 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
   const std::string& architecture = config.architecture;
   if (architecture.starts_with("Mistral")) return mistral_windows(json, layers);
   if (architecture.starts_with("Qwen")) return qwen_windows(json, layers);
-  if (architecture == "Gemma2ForCausalLM") return gemma_windows(json, layers, 2);
+  if (architecture == "Gemma2ForCausalLM") return patterned_windows(json, layers, 2);
+  if (architecture == "Olmo3ForCausalLM") return patterned_windows(json, layers, 4);
+  const bool listed_pattern = json.has("layer_types");  // EXAONE 4 also spells its pattern "LLLG"
+  if (architecture == "Exaone4ForCausalLM")
+    return patterned_windows(
+        json, layers, listed_pattern ? 4 : json.size_or("sliding_window_pattern", kMostLayers, 4));
   if (architecture == "Gemma3ForCausalLM")
-    return gemma_windows(json, layers, json.size_or("sliding_window_pattern", kMostLayers, 6));
+    return patterned_windows(json, layers, json.size_or("sliding_window_pattern", kMostLayers, 6));
   if (architecture == "SmolLM3ForCausalLM" && json.flag_or("use_sliding_window", false))
     return listed(json, json.size("sliding_window", kLargestSize), layers);
   if (architecture.starts_with("Mixtral") || architecture.starts_with("Phi3") ||
@@ -522,16 +583,23 @@ void read_gemma(const JsonObject& json, ModelConfig& config) {
 constexpr Index kMostExperts = 4096;
 constexpr Index kMostExpertsOfAllLayers = 200'000;
 
-void read_counts(const JsonObject& json, ModelConfig& config) {
-  const char* const key = json.has("num_experts") ? "num_experts" : "num_local_experts";
+// The first of the names that is there.
+const char* name_in_use(const JsonObject& json, std::initializer_list<const char*> names) {
+  for (const char* name : names)
+    if (json.has(name)) return name;
+  return *names.begin();
+}
+
+void read_counts(const JsonObject& json, const char* name, const char* used, ModelConfig& config) {
+  const char* const key = name_in_use(json, {name, "num_experts", "num_local_experts"});
   config.num_experts = json.size(key, kMostExperts);
-  config.experts_per_token = json.size("num_experts_per_tok", kMostExperts);
+  config.routing.used = json.size(used, kMostExperts);
   if (config.num_experts * config.num_layers > kMostExpertsOfAllLayers)
     json.refuse(key, fmt::format("is {}, which in {} layers makes more than {} experts",
                                  config.num_experts, config.num_layers, kMostExpertsOfAllLayers));
-  if (config.experts_per_token > config.num_experts)
-    json.refuse("num_experts_per_tok", fmt::format("is {} of only {} experts",
-                                                   config.experts_per_token, config.num_experts));
+  if (config.routing.used > config.num_experts)
+    json.refuse(used,
+                fmt::format("is {} of only {} experts", config.routing.used, config.num_experts));
 }
 
 bool lists(const io::Json::Array& layers, Index layer) {
@@ -550,22 +618,143 @@ std::vector<bool> sparse_layers(const JsonObject& json, Index layers) {
   return sparse;
 }
 
-void read_experts(const JsonObject& json, ModelConfig& config) {
-  const std::string& architecture = config.architecture;
-  const bool mixtral = architecture == "MixtralForCausalLM";
-  const bool qwen2 = architecture == "Qwen2MoeForCausalLM";
-  if (!mixtral && !qwen2 && architecture != "Qwen3MoeForCausalLM") return;
-  read_counts(json, config);
-  config.expert_intermediate_size =
-      mixtral ? config.intermediate_size : json.size("moe_intermediate_size", kLargestSize);
-  config.normalize_experts = mixtral || json.flag_or("norm_topk_prob", false);
+std::vector<bool> all_layers(Index layers) {
+  return std::vector<bool>(static_cast<std::size_t>(layers), true);
+}
+
+std::vector<bool> layers_from(Index first, Index layers) {
+  std::vector<bool> sparse = all_layers(layers);
+  std::fill_n(sparse.begin(), std::min(first, layers), false);
+  return sparse;
+}
+
+// A count that may be 0, such as that of leading dense layers.
+Index count_or(const JsonObject& json, const char* key, Index most, Index absent) {
+  return json.has(key) && json.value(key) == 0 ? 0 : json.size_or(key, most, absent);
+}
+
+void read_mixtral(const JsonObject&, ModelConfig& config) {
+  config.expert_intermediate_size = config.intermediate_size;
+  config.experts_in_layer = all_layers(config.num_layers);
+  config.routing.normalize = true;
+}
+
+void read_qwen_moe(const JsonObject& json, ModelConfig& config) {
+  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
+  config.experts_in_layer = sparse_layers(json, config.num_layers);
+  config.routing.normalize = json.flag_or("norm_topk_prob", false);
+  if (config.architecture != "Qwen2MoeForCausalLM") return;
+  config.shared_intermediate_size = json.size("shared_expert_intermediate_size", kLargestSize);
+  config.attention_bias = json.flag_or("qkv_bias", true);
+}
+
+// DeepSeek V3's routing, which others took over: sigmoids, and a bias for the choice.
+void use_sigmoid(ModelConfig& config) {
+  config.routing.scores = Routing::Scores::kSigmoid;
+  config.routing.normalize = true;
+  config.routing.sum_extra = 1e-20;
+}
+
+// Several shared experts are one that is as wide as all of them.
+void read_shared_count(const JsonObject& json, const char* key, Index absent, ModelConfig& config) {
+  config.shared_intermediate_size =
+      count_or(json, key, kMostExperts, absent) * config.expert_intermediate_size;
+}
+
+void read_groups(const JsonObject& json, ModelConfig& config) {
+  Routing& routing = config.routing;
+  routing.groups = json.size_or("n_group", kMostExperts, 1);
+  routing.groups_used = json.size_or("topk_group", kMostExperts, 1);
+  if (routing.groups == 1) return;
+  const Index size = config.num_experts / routing.groups;
+  if (size < 2 || size * routing.groups != config.num_experts)
+    json.refuse("n_group", fmt::format("is {}, and {} experts do not make as many groups of two or "
+                                       "more",
+                                       routing.groups, config.num_experts));
+  if (routing.groups_used > routing.groups || routing.groups_used * size < routing.used)
+    json.refuse("topk_group",
+                fmt::format("is {} of {} groups of {} experts, from which {} are to be chosen",
+                            routing.groups_used, routing.groups, size, routing.used));
+}
+
+void read_glm4_moe(const JsonObject& json, ModelConfig& config) {
+  use_sigmoid(config);
+  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
+  read_shared_count(json, "n_shared_experts", 1, config);
+  read_groups(json, config);
+  config.routing.normalize = json.flag_or("norm_topk_prob", true);
+  config.routing.scale = json.positive_or("routed_scaling_factor", 1.0);
   config.experts_in_layer =
-      mixtral ? std::vector<bool>(static_cast<std::size_t>(config.num_layers), true)
-              : sparse_layers(json, config.num_layers);
-  if (qwen2) {
-    config.shared_intermediate_size = json.size("shared_expert_intermediate_size", kLargestSize);
-    config.attention_bias = json.flag_or("qkv_bias", true);
+      layers_from(count_or(json, "first_k_dense_replace", kMostLayers, 1), config.num_layers);
+  config.qk_norm = json.flag_or("use_qk_norm", false);
+}
+
+// mlp_layer_types names every layer; without it only the first is dense.
+void read_hy_v3(const JsonObject& json, ModelConfig& config) {
+  use_sigmoid(config);
+  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
+  read_shared_count(json, "num_shared_experts", 1, config);
+  config.routing.scale = json.positive_or("router_scaling_factor", 2.826);
+  config.experts_in_layer = layers_from(1, config.num_layers);
+  const char* const key = "mlp_layer_types";
+  if (!json.has(key)) return;
+  const io::Json& types = json.value(key);
+  if (!types.is_array() || types.size() != config.experts_in_layer.size())
+    json.refuse(key, fmt::format("must list {} layers, as num_hidden_layers", config.num_layers));
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    if (types.at(i) != "sparse" && types.at(i) != "dense")
+      json.refuse(
+          key, fmt::format("has {}; supported are \"sparse\" and \"dense\"", types.at(i).dump()));
+    config.experts_in_layer[i] = types.at(i) == "sparse";
   }
+}
+
+void read_minimax_m2(const JsonObject&, ModelConfig& config) {
+  use_sigmoid(config);
+  config.routing.sum_extra = 0;
+  config.expert_intermediate_size = config.intermediate_size;
+  config.experts_in_layer = all_layers(config.num_layers);
+}
+
+// Every moe_layer_interval-th layer from the first to the last one named.
+void read_ernie4_5_moe(const JsonObject& json, ModelConfig& config) {
+  if (json.flag_or("use_bias", false))
+    json.refuse("use_bias", "is true; calque reads models of this class without biases");
+  config.routing.normalize = true;
+  config.routing.sum_floor = json.positive_or("moe_norm_min", 1e-12);
+  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
+  read_shared_count(json, "moe_num_shared_experts", 2, config);
+  const Index first = count_or(json, "moe_layer_start_index", kMostLayers, 1);
+  const Index step = json.size_or("moe_layer_interval", kMostLayers, 1);
+  const char* const key = "moe_layer_end_index";
+  const bool open = !json.has(key) || json.value(key) == -1;
+  const Index last = open ? config.num_layers - 1 : count_or(json, key, kMostLayers, 0);
+  for (Index i = 0; i < config.num_layers; ++i)
+    config.experts_in_layer.push_back(i >= first && i <= last && (i + 1) % step == 0);
+}
+
+void read_experts(const JsonObject& json, ModelConfig& config) {
+  struct Reader {
+    std::string_view architecture;
+    const char* count;
+    const char* used;
+    void (*read)(const JsonObject&, ModelConfig&);
+  };
+  static constexpr const char* kUsed = "num_experts_per_tok";
+  static constexpr Reader kReaders[] = {
+      {"Ernie4_5_MoeForCausalLM", "moe_num_experts", "moe_k", read_ernie4_5_moe},
+      {"Glm4MoeForCausalLM", "n_routed_experts", kUsed, read_glm4_moe},
+      {"HYV3ForCausalLM", "num_experts", kUsed, read_hy_v3},
+      {"MiniMaxM2ForCausalLM", "num_local_experts", kUsed, read_minimax_m2},
+      {"MixtralForCausalLM", "num_local_experts", kUsed, read_mixtral},
+      {"Qwen2MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
+      {"Qwen3MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
+  };
+  for (const Reader& reader : kReaders)
+    if (reader.architecture == config.architecture) {
+      read_counts(json, reader.count, reader.used, config);
+      reader.read(json, config);
+    }
 }
 
 // Wrappers.
@@ -611,7 +800,25 @@ bool ties_head(const io::Json& config_json) {
     return false;
   const std::string& architecture = names->at(0).string();
   if (const WrapperInfo* wrapper = find_wrapper(architecture)) return wrapper->ties_head;
-  return architecture.starts_with("Gemma") || architecture == "SmolLM3ForCausalLM";
+  return defaults_of(architecture).tied;
+}
+
+Index first_expert_layer(const ModelConfig& config) {
+  const std::vector<bool>& layers = config.experts_in_layer;
+  return std::find(layers.begin(), layers.end(), true) - layers.begin();
+}
+
+Index expert_layer_step(const ModelConfig& config) {
+  const Index first = first_expert_layer(config);
+  const auto fits = [&](Index step) {
+    for (Index i = first; i < config.num_layers; ++i)
+      if (config.experts_in_layer[static_cast<std::size_t>(i)] != ((i + 1) % step == 0))
+        return false;
+    return true;
+  };
+  for (Index step = 1; step <= config.num_layers; ++step)
+    if (fits(step)) return step;
+  return 0;
 }
 
 ModelConfig parse_config(const std::string& json_text, const std::string& where) {
@@ -624,9 +831,11 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   read_vision(outer, config);
   read_sizes(json, config);
   read_head_dim(json, config);
-  config.rms_norm_eps = json.positive_or("rms_norm_eps", config.rms_norm_eps);
+  config.rms_norm_eps =
+      json.positive_or("rms_norm_eps", defaults_of(config.architecture).rms_norm_eps);
   read_rope(json, config);
   config.window_of_layer = read_windows(json, config);
+  read_turned_layers(json, config);
   config.tie_word_embeddings = outer.flag_or("tie_word_embeddings", ties_head(raw));
   config.attention_bias =
       json.flag_or("attention_bias", config.architecture == "SeedOssForCausalLM");

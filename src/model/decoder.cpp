@@ -1,5 +1,6 @@
 #include "model/decoder.h"
 
+#include <optional>
 #include <utility>
 
 #include "mixers/attention/spec.h"
@@ -35,6 +36,22 @@ class LayerBuilder {
     return tensors_.norm(module, gguf_tensor, config_.hidden_size, norm_of(config_));
   }
 
+  std::optional<NormSpec> pre_norm(std::string_view module, std::string_view gguf_tensor) const {
+    if (!layout_.pre_norms) return std::nullopt;
+    return norm(module, gguf_tensor);
+  }
+
+  AttentionLayout attention_layout() const {
+    AttentionLayout layout;
+    layout.qkv_bias = layout_.qkv_bias;
+    layout.o_bias = layout_.o_bias;
+    if (layout_.qk_norm) layout.qk_norm = norm_of(config_);
+    layout.qk_norm_whole = layout_.qk_norm_whole;
+    layout.fused = layout_.fused;
+    layout.gguf_permuted = layout_.gguf_permuted;
+    return layout;
+  }
+
   DetachedHalf attention() const {
     Attention attention;
     attention.heads = config_.num_heads;
@@ -46,10 +63,9 @@ class LayerBuilder {
           layout_.local_rope && attention.window > 0 ? config_.local_rope : config_.rope;
     attention.query_scale = config_.query_scale;
     attention.softcap = config_.attention_softcap;
-    DetachedHalf half = attention_half(
-        tensors_,
-        {layout_.qkv_bias, layout_.o_bias, layout_.qk_norm, layout_.fused, layout_.gguf_permuted},
-        std::move(attention), config_.hidden_size, norm("input_layernorm", "attn_norm"));
+    DetachedHalf half =
+        attention_half(tensors_, attention_layout(), std::move(attention), config_.hidden_size,
+                       pre_norm("input_layernorm", "attn_norm"));
     if (layout_.post_norms)
       half.half.post_norm = norm("post_attention_layernorm", "post_attention_norm");
     return half;
@@ -57,9 +73,9 @@ class LayerBuilder {
 
   // With norms on both sides of a half, post_attention_layernorm belongs to the attention, and the
   // MLP uses names of its own.
-  NormSpec mlp_norm() const {
-    return norm(layout_.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm",
-                layout_.gguf_mlp_norm);
+  std::optional<NormSpec> mlp_norm() const {
+    return pre_norm(layout_.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm",
+                    layout_.gguf_mlp_norm);
   }
   DetachedHalf with_post_norm(DetachedHalf half) const {
     if (layout_.post_norms)
@@ -78,8 +94,7 @@ class LayerBuilder {
   DetachedHalf experts() const {
     Experts experts;
     experts.count = config_.num_experts;
-    experts.used = config_.experts_per_token;
-    experts.normalize = config_.normalize_experts;
+    experts.routing = config_.routing;
     experts.width = config_.expert_intermediate_size;
     experts.shared_width = config_.shared_intermediate_size;
     experts.activation = config_.hidden_act;

@@ -24,13 +24,19 @@ constexpr WrapperInfo kWrappers[] = {
 
 const std::vector<FamilyInfo>& families() {
   static const std::vector<FamilyInfo> registry{
+      {"Ernie4_5_MoeForCausalLM", "ernie4_5_moe", "ernie4_5_moe", ernie4_5_moe_family},
+      {"Exaone4ForCausalLM", "exaone4", "exaone4", exaone4_family},
       {"GemmaForCausalLM", "gemma", "gemma", gemma_family},
       {"Gemma2ForCausalLM", "gemma2", "gemma2", gemma2_family},
       {"Gemma3ForCausalLM", "gemma3", "gemma3_text", gemma3_family},
+      {"Glm4MoeForCausalLM", "glm4_moe", "glm4_moe", glm4_moe_family},
+      {"HYV3ForCausalLM", "hy_v3", "hy_v3", hy_v3_family},
       {"LlamaForCausalLM", "llama", "llama", llama_family},
+      {"MiniMaxM2ForCausalLM", "minimax_m2", "minimax_m2", minimax_m2_family},
       {"Ministral3ForCausalLM", "ministral3", "ministral3", ministral3_family},
       {"MistralForCausalLM", "mistral", "mistral", mistral_family},
       {"MixtralForCausalLM", "mixtral", "mixtral", mixtral_family},
+      {"Olmo3ForCausalLM", "olmo3", "olmo3", olmo3_family},
       {"Phi3ForCausalLM", "phi3", "phi3", phi3_family},
       {"Qwen2ForCausalLM", "qwen2", "qwen2", qwen2_family},
       {"Qwen2MoeForCausalLM", "qwen2_moe", "qwen2_moe", qwen2_moe_family},

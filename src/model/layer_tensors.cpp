@@ -7,8 +7,14 @@ namespace calque::model {
 LayerTensors::LayerTensors(const TextNames& names, Index layer, bool in_gguf)
     : prefix_(fmt::format("{}.layers.{}", names.model, layer)), layer_(layer), in_gguf_(in_gguf) {}
 
-std::string LayerTensors::gguf(std::string_view tensor, std::string_view suffix) const {
-  return in_gguf_ ? fmt::format("blk.{}.{}.{}", layer_, tensor, suffix) : std::string();
+std::string LayerTensors::gguf(std::string_view name) const {
+  return in_gguf_ ? fmt::format("blk.{}.{}", layer_, name) : std::string();
+}
+
+TensorSpec LayerTensors::vector(std::string_view name, std::string_view gguf_name,
+                                Index length) const {
+  return {
+      .name = fmt::format("{}.{}", prefix_, name), .shape = {length}, .gguf_name = gguf(gguf_name)};
 }
 
 LinearSpec LayerTensors::linear(std::string_view module, std::string_view gguf_tensor,
@@ -18,14 +24,14 @@ LinearSpec LayerTensors::linear(std::string_view module, std::string_view gguf_t
   spec.role = module.substr(module.rfind('.') + 1);
   spec.weight = {.name = spec.name + ".weight",
                  .shape = {shape.out, shape.in},
-                 .gguf_name = gguf(gguf_tensor, "weight"),
+                 .gguf_name = gguf(fmt::format("{}.weight", gguf_tensor)),
                  .gguf_permuted_heads = shape.permuted_heads,
                  .gguf_expert = shape.expert,
                  .gguf_slabs = shape.experts};
   if (shape.bias)
     spec.bias = {{.name = spec.name + ".bias",
                   .shape = {shape.out},
-                  .gguf_name = gguf(gguf_tensor, "bias"),
+                  .gguf_name = gguf(fmt::format("{}.bias", gguf_tensor)),
                   .gguf_permuted_heads = shape.permuted_heads}};
   return spec;
 }
@@ -35,7 +41,7 @@ NormSpec LayerTensors::norm(std::string_view module, std::string_view gguf_tenso
   NormSpec norm = like;
   norm.weight = {.name = fmt::format("{}.{}.weight", prefix_, module),
                  .shape = {channels},
-                 .gguf_name = gguf(gguf_tensor, "weight"),
+                 .gguf_name = gguf(fmt::format("{}.weight", gguf_tensor)),
                  .gguf_plus_one = norm.kind == NormSpec::Kind::kOnePlusWeight};
   return norm;
 }

@@ -28,12 +28,14 @@ class LayerTensors {
   };
   // "self_attn.q_proj", "attn_q": model.layers.N.self_attn.q_proj.weight, blk.N.attn_q.weight.
   LinearSpec linear(std::string_view module, std::string_view gguf_tensor, Shape shape) const;
+  // Whole names: "mlp.expert_bias", "exp_probs_b.bias".
+  TensorSpec vector(std::string_view name, std::string_view gguf_name, Index length) const;
   // The weight's shape is [channels]; kind and epsilon are those of `like`.
   NormSpec norm(std::string_view module, std::string_view gguf_tensor, Index channels,
                 const NormSpec& like) const;
 
  private:
-  std::string gguf(std::string_view tensor, std::string_view suffix) const;
+  std::string gguf(std::string_view name) const;
 
   std::string prefix_;
   Index layer_;

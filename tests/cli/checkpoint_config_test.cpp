@@ -96,7 +96,8 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModel) {
 // The models of fixtures/families, as transformers wrote their config.json.
 TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
   for (const char* name : {"gemma2", "gemma3", "phi3", "mixtral", "qwen2_moe", "qwen3_moe",
-                           "mistral_sliding", "ministral3", "phi4_mini", "seed_oss", "smollm3"}) {
+                           "mistral_sliding", "ministral3", "phi4_mini", "seed_oss", "smollm3",
+                           "glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3", "exaone4"}) {
     SCOPED_TRACE(name);
     const model::ModelConfig c =
         model::load_config(std::filesystem::path(test::fixtures()) / "families" / name);
@@ -108,10 +109,10 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
     EXPECT_EQ(read.logit_softcap, c.logit_softcap);
     EXPECT_EQ(read.local_rope.theta, c.local_rope.theta);
     EXPECT_EQ(read.num_experts, c.num_experts);
-    EXPECT_EQ(read.experts_per_token, c.experts_per_token);
+    EXPECT_EQ(read.routing, c.routing);
     EXPECT_EQ(read.expert_intermediate_size, c.expert_intermediate_size);
     EXPECT_EQ(read.shared_intermediate_size, c.shared_intermediate_size);
-    EXPECT_EQ(read.normalize_experts, c.normalize_experts);
+    EXPECT_EQ(read.qk_norm, c.qk_norm);
     EXPECT_EQ(read.experts_in_layer, c.experts_in_layer);
     EXPECT_EQ(read.turned_layers, c.turned_layers);
     EXPECT_EQ(read.attention_out_bias, c.attention_out_bias);

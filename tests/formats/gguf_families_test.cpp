@@ -56,9 +56,10 @@ struct WrittenFamily {
 };
 
 const std::vector<std::string> kFamilies = {
-    "llama",      "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
-    "gemma2",     "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
-    "ministral3", "phi4_mini",   "seed_oss",   "smollm3"};
+    "llama",        "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
+    "gemma2",       "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
+    "ministral3",   "phi4_mini",   "seed_oss",   "smollm3",         "glm4_moe",  "minimax_m2",
+    "ernie4_5_moe", "olmo3"};
 
 class EveryFamilyAsGguf : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyAsGguf, ::testing::ValuesIn(kFamilies));
@@ -102,6 +103,9 @@ TEST_P(EveryFamilyAsGguf, GivesBackTheConfiguration) {
   EXPECT_EQ(actual.max_positions, expected.max_positions);
   EXPECT_EQ(actual.rms_norm_eps, expected.rms_norm_eps);
   EXPECT_EQ(actual.rope.inverse_frequencies(32), expected.rope.inverse_frequencies(32));
+  EXPECT_EQ(actual.rope.channels, expected.rope.channels);
+  EXPECT_EQ(actual.rope.adjacent, expected.rope.adjacent);
+  EXPECT_EQ(actual.turned_layers, expected.turned_layers);
   EXPECT_EQ(actual.local_rope.theta, expected.local_rope.theta);
   EXPECT_EQ(actual.tie_word_embeddings, expected.tie_word_embeddings);
   EXPECT_EQ(actual.hidden_act, expected.hidden_act);
@@ -111,10 +115,9 @@ TEST_P(EveryFamilyAsGguf, GivesBackTheConfiguration) {
   EXPECT_EQ(actual.attention_softcap, expected.attention_softcap);
   EXPECT_EQ(actual.logit_softcap, expected.logit_softcap);
   EXPECT_EQ(actual.num_experts, expected.num_experts);
-  EXPECT_EQ(actual.experts_per_token, expected.experts_per_token);
+  EXPECT_EQ(actual.routing, expected.routing);
   EXPECT_EQ(actual.expert_intermediate_size, expected.expert_intermediate_size);
   EXPECT_EQ(actual.shared_intermediate_size, expected.shared_intermediate_size);
-  EXPECT_EQ(actual.normalize_experts, expected.normalize_experts);
   EXPECT_EQ(actual.experts_in_layer, expected.experts_in_layer);
   const std::vector<Index> none(expected.window_of_layer.size(), 0);
   EXPECT_EQ(actual.window_of_layer, mistral ? none : expected.window_of_layer);
@@ -153,7 +156,13 @@ TEST_P(EveryFamilyAsGguf, HasAsManyTensorsAsItsLoaderExpects) {
       {"ministral3", 2 + 2 * 9},
       {"phi4_mini", 2 + 2 + 2 * 6},  // two lists of rotary factors
       {"seed_oss", 3 + 2 * (9 + 3)},
-      {"smollm3", 2 + 4 * 9}};
+      {"smollm3", 2 + 4 * 9},
+      // A dense layer, and two with router, its bias, three stacks, and a shared expert; glm4_moe
+      // has biases of q, k and v, too.
+      {"glm4_moe", 3 + 3 * (6 + 2 + 3) + 3 + 2 * (5 + 3)},
+      {"minimax_m2", 3 + 2 * (6 + 2 + 5)},
+      {"ernie4_5_moe", 2 + 3 * 6 + 3 + 2 * (5 + 3)},
+      {"olmo3", 3 + 4 * (9 + 2)}};
   EXPECT_EQ(WrittenFamily(GetParam(), "F32").file.tensors().size(), expected.at(GetParam()));
 }
 
@@ -372,7 +381,7 @@ TEST(GgufGaps, NameWhatLoadersTakeFromTheArchitecture) {
   config.experts_in_layer = {false, true};
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 0 has no experts")));
   config = config_of("qwen3_moe");
-  config.normalize_experts = false;
+  config.routing.normalize = false;
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("norm_topk_prob is false")));
   config = config_of("qwen3");
   config.attention_bias = true;
@@ -380,6 +389,60 @@ TEST(GgufGaps, NameWhatLoadersTakeFromTheArchitecture) {
   config = config_of("mixtral");
   config.hidden_act = "gelu_pytorch_tanh";
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("'llama' compute silu")));
+}
+
+// Loaders know two kinds of EXAONE 4: 64 layers with a window in three of four, or none anywhere.
+TEST(GgufGaps, NameTheLayersOfExaone) {
+  model::ModelConfig config = config_of("exaone4");
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 3 has no positions")));
+  config.window_of_layer.assign(4, 0);
+  config.turned_layers.clear();
+  EXPECT_THAT(gaps_of(config), IsEmpty());
+  config.num_layers = 64;
+  config.window_of_layer.clear();
+  for (int i = 0; i < 64; ++i) {
+    config.window_of_layer.push_back(i % 4 == 3 ? 0 : 16);
+    config.turned_layers.push_back(i % 4 != 3);
+  }
+  EXPECT_THAT(gaps_of(config), IsEmpty());
+}
+
+TEST(GgufGaps, NameLayersAndWeightsOfExperts) {
+  model::ModelConfig config = config_of("glm4_moe");
+  config.experts_in_layer = {true, false, true};
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("not all from a first one on, as")));
+  config = config_of("ernie4_5_moe");
+  config.experts_in_layer = {false, true, false};  // every second
+  EXPECT_THAT(gaps_of(config), IsEmpty());
+  config.experts_in_layer = {true, true, false};
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("or every n-th")));
+  config = config_of("minimax_m2");
+  config.routing.scale = 2;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("weights are multiplied by 2")));
+  config.routing.scale = 1;
+  config.routing.scores = model::Routing::Scores::kSoftmax;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("another function of the router's scores")));
+}
+
+// Keys that llama.cpp's converter writes for these models.
+TEST(GgufKeysOfFamilies, SayHowExpertsAreChosen) {
+  const WrittenFamily glm("glm4_moe", "F32");
+  expect_count(glm.file, "glm4moe.expert_gating_func", 2);
+  expect_scalar(glm.file, "glm4moe.expert_weights_norm", true);
+  expect_real(glm.file, "glm4moe.expert_weights_scale", 2.5f);
+  expect_count(glm.file, "glm4moe.expert_shared_count", 1);
+  expect_count(glm.file, "glm4moe.leading_dense_block_count", 1);
+  expect_count(glm.file, "glm4moe.rope.dimension_count", 16);
+  const WrittenFamily minimax("minimax_m2", "F32");
+  expect_count(minimax.file, "minimax-m2.expert_gating_func", 2);
+  expect_count(minimax.file, "minimax-m2.expert_feed_forward_length", 64);
+  EXPECT_EQ(minimax.file.find("minimax-m2.expert_weights_scale"), nullptr);
+  const WrittenFamily ernie("ernie4_5_moe", "Q8_0");
+  expect_count(ernie.file, "ernie4_5-moe.interleave_moe_layer_step", 1);
+  expect_count(ernie.file, "ernie4_5-moe.leading_dense_block_count", 1);
+  expect_count(ernie.file, "ernie4_5-moe.expert_shared_count", 2);
+  expect_count(ernie.file, "ernie4_5-moe.expert_shared_feed_forward_length", 64);
+  EXPECT_EQ(floats_of(*ernie.file.find_tensor("blk.1.exp_probs_b.bias")).size(), 8u);
 }
 
 TEST(GgufGaps, AreRefusedByThePlan) {

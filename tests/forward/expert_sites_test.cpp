@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "calque/forward/block_runner.h"
 #include "forward/runner_fixture.h"
+#include "model/naive_block.h"
 
 namespace calque::forward {
 namespace {
@@ -49,6 +51,57 @@ TEST(ExpertSites, GetsExpertsReadyThatSawNothing) {
   EXPECT_EQ(count("expert_in ready"), 2 * 8);
   EXPECT_EQ(count("expert_out ready"), 2 * 8);
   EXPECT_EQ(count("expert_in 1"), 2 * 2);
+}
+
+// No fixture has all of these together: sigmoids, a bias of the scores and one of the choice,
+// groups, and a factor. fp32 sums of at most 128 products, as in block_runner_test.cpp.
+TEST(ExpertSites, RoutesAsDefinedOnBothRunners) {
+  using model::NaiveBlock;
+  const model::ModelFolder model(model::family_folder("qwen3_moe"));
+  const Tokens tokens = Reference(model::family_folder("qwen3_moe")).tokens;
+  model::BlockSpec block = model.family.blocks.front();
+  model::BlockWeights weights = load_block(model.source, block);
+  auto experts =
+      std::make_shared<model::Experts>(static_cast<const model::Experts&>(*block.halves[1].mixer));
+  experts->routing = {.scores = model::Routing::Scores::kSigmoid,
+                      .used = 3,
+                      .groups = 4,
+                      .groups_used = 2,
+                      .normalize = true,
+                      .sum_extra = 1e-20,
+                      .scale = 2.5};
+  experts->router_bias = model::TensorSpec{.name = "router_bias", .shape = {8}};
+  experts->choice_bias = model::TensorSpec{.name = "choice_bias", .shape = {8}};
+  block.halves[1].mixer = experts;
+  Matrix<float> router_bias(1, 8), choice_bias(1, 8);
+  for (Index e = 0; e < 8; ++e) {
+    router_bias(0, e) = 0.5f - 0.125f * static_cast<float>(e % 5);
+    choice_bias(0, e) = 0.0625f * static_cast<float>(e % 3);
+  }
+  weights.put("router_bias", std::move(router_bias));
+  weights.put("choice_bias", std::move(choice_bias));
+
+  const std::int32_t* const ids = tokens.ids_BS.row(0);
+  const model::Buffers buffers = exact_buffers(model.config);
+  NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
+  naive.run(naive_embedding(model, {ids, ids + 96}, buffers));
+  for (const char* const device : {"cpu", "tensors"}) {
+    const auto runner =
+        make_block_runner(model.config, {.threads = 2, .device = device, .host_views = true});
+    const auto hidden = runner->embed(tokens.ids_BS, tokens.lengths_B,
+                                      model.source.load(model.family.embedding.name));
+    Matrix<float> added_TH;
+    RecordingObserver observer([&](const model::SiteSpec& site, model::BlockWeights& current) {
+      if (site.name == "mlp_in") added_TH = runner->half_output(block, current, *hidden, 1, 0);
+    });
+    runner->run_block(block, weights, *hidden, &observer);
+    ASSERT_EQ(added_TH.rows(), 96);
+    for (std::size_t t = 0; t < 96; ++t)
+      for (std::size_t i = 0; i < naive.hidden[t].size(); ++i)
+        ASSERT_NEAR(added_TH(static_cast<Index>(t), static_cast<Index>(i)),
+                    naive.hidden[t][i] - naive.attended[t][i], 5e-4)
+            << device << " row " << t << " column " << i;
+  }
 }
 
 }  // namespace

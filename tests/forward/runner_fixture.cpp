@@ -100,6 +100,25 @@ float largest_difference(MatrixView<const float> a, MatrixView<const float> b) {
   return largest;
 }
 
+double relative_difference(const model::FamilySpec& family, MatrixView<const float> a,
+                           MatrixView<const float> b) {
+  const bool experts = family.config.num_experts > 0;
+  std::vector<double> errors;
+  double error = 0, size = 0;
+  for (Index r = 0; r < a.rows(); ++r) {
+    if (experts) error = size = 0;
+    for (Index c = 0; c < a.cols(); ++c) {
+      error += std::pow(static_cast<double>(a(r, c)) - b(r, c), 2);
+      size += std::pow(static_cast<double>(b(r, c)), 2);
+    }
+    errors.push_back(std::sqrt(error / size));
+  }
+  if (!experts) return errors.back();
+  const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
+  std::nth_element(errors.begin(), middle, errors.end());
+  return *middle;
+}
+
 bool same_bits(MatrixView<const float> a, MatrixView<const float> b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
   for (Index r = 0; r < a.rows(); ++r)

@@ -58,6 +58,10 @@ Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,
 void expect_final_norm(const std::string& device);
 
 float largest_difference(MatrixView<const float> a, MatrixView<const float> b);
+// The root mean square of a - b, of b's. With experts, the median over positions of that of a
+// position: rounding sends some tokens to other experts, and their logits have nothing in common.
+double relative_difference(const model::FamilySpec& family, MatrixView<const float> a,
+                           MatrixView<const float> b);
 bool same_bits(MatrixView<const float> a, MatrixView<const float> b);
 
 }  // namespace calque::forward

@@ -37,20 +37,11 @@ constexpr float kSumTolerance = 1e-3f;
 // to bf16 on the way, and twice that.
 const double kRoundedTolerance = 7.2 * std::ldexp(1.0, -9);
 
-double relative_difference(const Matrix<float>& a, const Matrix<float>& b) {
-  double error = 0, size = 0;
-  for (Index i = 0; i < a.size(); ++i) {
-    error += std::pow(static_cast<double>(a.data()[i]) - b.data()[i], 2);
-    size += std::pow(static_cast<double>(b.data()[i]), 2);
-  }
-  return std::sqrt(error / size);
-}
-
 class TensorRunner : public ::testing::TestWithParam<std::string> {
  protected:
   model::ModelFolder model{model::family_folder(GetParam())};
   Tokens tokens = Reference(model::family_folder(GetParam())).tokens;
-  const model::BlockSpec& block = model.family.blocks.front();
+  const model::BlockSpec& block = telling_block(model.family);
 
   std::unique_ptr<HiddenStates> embed(BlockRunner& runner) const {
     return runner.embed(tokens.ids_BS, tokens.lengths_B,
@@ -91,8 +82,8 @@ TEST_P(TensorRunner, RoundsToBFloat16AsTheCpuRunner) {
   for (const std::string& device : tensor_devices()) {
     const Matrix<float> rounded_RV =
         logits_of(model, tokens, options_on(device, ComputeDType::kBFloat16));
-    const double from_exact = relative_difference(rounded_RV, exact_RV);
-    const double from_cpu = relative_difference(rounded_RV, expected_RV);
+    const double from_exact = relative_difference(model.family, rounded_RV, exact_RV);
+    const double from_cpu = relative_difference(model.family, rounded_RV, expected_RV);
     std::printf("%s on %s in bf16: %.2g from fp32, %.2g from the CPU's\n", GetParam().c_str(),
                 device.c_str(), from_exact, from_cpu);
     EXPECT_LT(from_exact, kRoundedTolerance) << device;
@@ -262,7 +253,7 @@ TEST(TensorRunnerBatches, KeepSequencesInOrder) {
   for (const std::string& device : tensor_devices()) {
     auto [shown, logits_RV] = watched(options_on(device));
     EXPECT_LT(largest_difference(logits_RV, expected_RV), kLogitTolerance);
-    for (const model::SiteSpec& site : model.family.blocks.front().sites) {
+    for (const model::SiteSpec& site : telling_block(model.family).sites) {
       const auto& rows = shown.rows(site.name, site.expert);
       const auto& wanted = expected.rows(site.name, site.expert);
       ASSERT_EQ(rows.size(), wanted.size());

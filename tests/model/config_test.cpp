@@ -376,9 +376,9 @@ TEST(Config, ReadsExperts) {
   const json mixtral{{"num_local_experts", 4}, {"num_experts_per_tok", 2}};
   const ModelConfig of_mixtral = parse(of_class("MixtralForCausalLM", mixtral));
   EXPECT_EQ(of_mixtral.num_experts, 4);
-  EXPECT_EQ(of_mixtral.experts_per_token, 2);
+  EXPECT_EQ(of_mixtral.routing.used, 2);
   EXPECT_EQ(of_mixtral.expert_intermediate_size, 160);
-  EXPECT_TRUE(of_mixtral.normalize_experts);
+  EXPECT_TRUE(of_mixtral.routing.normalize);
   EXPECT_THAT(of_mixtral.experts_in_layer, ElementsAre(true, true, true));
   EXPECT_EQ(of_mixtral.rope.theta, 1e6);
 
@@ -392,14 +392,127 @@ TEST(Config, ReadsExperts) {
   EXPECT_EQ(of_qwen.num_experts, 8);
   EXPECT_EQ(of_qwen.expert_intermediate_size, 48);
   EXPECT_EQ(of_qwen.shared_intermediate_size, 64);
-  EXPECT_FALSE(of_qwen.normalize_experts);
+  EXPECT_FALSE(of_qwen.routing.normalize);
   EXPECT_TRUE(of_qwen.attention_bias);
   EXPECT_THAT(of_qwen.experts_in_layer, ElementsAre(true, false, true));
   const json sparse = with(qwen, {{"decoder_sparse_step", 2}, {"norm_topk_prob", true}});
   const ModelConfig third = parse(of_class("Qwen3MoeForCausalLM", sparse));
   EXPECT_THAT(third.experts_in_layer, ElementsAre(false, false, false));
-  EXPECT_TRUE(third.normalize_experts);
+  EXPECT_TRUE(third.routing.normalize);
   EXPECT_EQ(third.shared_intermediate_size, 0);
+}
+
+// The keys of transformers' Glm4MoeConfig and their defaults there.
+TEST(Config, ReadsTheRoutingOfGlm) {
+  json glm = of_class(
+      "Glm4MoeForCausalLM",
+      {{"n_routed_experts", 16}, {"num_experts_per_tok", 4}, {"moe_intermediate_size", 24}});
+  const ModelConfig plain = parse(glm);
+  EXPECT_EQ(
+      plain.routing,
+      (Routing{
+          .scores = Routing::Scores::kSigmoid, .used = 4, .normalize = true, .sum_extra = 1e-20}));
+  EXPECT_EQ(plain.num_experts, 16);
+  EXPECT_EQ(plain.shared_intermediate_size, 24);
+  EXPECT_THAT(plain.experts_in_layer, ElementsAre(false, true, true));
+  EXPECT_FALSE(plain.qk_norm);
+  EXPECT_EQ(plain.rope.channels, plain.head_dim / 2);
+  EXPECT_EQ(plain.rms_norm_eps, 1e-5);
+  const ModelConfig other = parse(with(glm, {{"n_shared_experts", 2},
+                                             {"first_k_dense_replace", 0},
+                                             {"routed_scaling_factor", 2.5},
+                                             {"n_group", 4},
+                                             {"topk_group", 2},
+                                             {"norm_topk_prob", false},
+                                             {"use_qk_norm", true},
+                                             {"partial_rotary_factor", 1.0}}));
+  EXPECT_EQ(other.shared_intermediate_size, 48);
+  EXPECT_THAT(other.experts_in_layer, ElementsAre(true, true, true));
+  EXPECT_EQ(other.routing.scale, 2.5);
+  EXPECT_EQ(other.routing.groups, 4);
+  EXPECT_EQ(other.routing.groups_used, 2);
+  EXPECT_FALSE(other.routing.normalize);
+  EXPECT_TRUE(other.qk_norm);
+  EXPECT_EQ(other.rope.channels, 0);
+  EXPECT_THAT(refusal_of(with(glm, {{"n_group", 16}})), HasSubstr("'n_group' is 16"));
+  EXPECT_THAT(refusal_of(with(glm, {{"n_group", 8}})), HasSubstr("'topk_group' is 1 of 8 groups"));
+}
+
+TEST(Config, ReadsTheLayersAndFactorOfHy3) {
+  json hy =
+      of_class("HYV3ForCausalLM",
+               {{"num_experts", 8}, {"num_experts_per_tok", 2}, {"moe_intermediate_size", 24}});
+  EXPECT_THAT(parse(hy).experts_in_layer, ElementsAre(false, true, true));
+  EXPECT_EQ(parse(hy).routing.scale, 2.826);
+  EXPECT_EQ(parse(hy).shared_intermediate_size, 24);
+  hy["mlp_layer_types"] = {"sparse", "dense", "sparse"};
+  EXPECT_THAT(parse(hy).experts_in_layer, ElementsAre(true, false, true));
+  hy["mlp_layer_types"] = {"sparse", "dense", "full"};
+  EXPECT_THAT(refusal_of(hy), HasSubstr("'mlp_layer_types' has \"full\""));
+}
+
+// Published files of MiniMax M2 give a number of channels, transformers 5 writes a share.
+TEST(Config, ReadsTheTurnedChannelsOfMiniMax) {
+  const json minimax =
+      of_class("MiniMaxM2ForCausalLM",
+               {{"num_local_experts", 8}, {"num_experts_per_tok", 2}, {"head_dim", 32}});
+  const ModelConfig all = parse(minimax);
+  EXPECT_EQ(all.rope.channels, 0);
+  EXPECT_EQ(all.routing,
+            (Routing{.scores = Routing::Scores::kSigmoid, .used = 2, .normalize = true}));
+  EXPECT_EQ(all.expert_intermediate_size, all.intermediate_size);
+  EXPECT_EQ(parse(with(minimax, {{"rotary_dim", 16}})).rope.channels, 16);
+  const json share{{"rope_type", "default"}, {"rope_theta", 5e6}, {"partial_rotary_factor", 0.25}};
+  EXPECT_EQ(parse(with(minimax, {{"rotary_dim", 16}, {"rope_parameters", share}})).rope.channels,
+            8);
+}
+
+TEST(Config, ReadsTheLayersOfErnie) {
+  json ernie = of_class("Ernie4_5_MoeForCausalLM",
+                        {{"moe_num_experts", 8}, {"moe_k", 2}, {"moe_intermediate_size", 24}});
+  const ModelConfig plain = parse(ernie);
+  EXPECT_EQ(plain.routing, (Routing{.used = 2, .normalize = true, .sum_floor = 1e-12}));
+  EXPECT_TRUE(plain.rope.adjacent);
+  EXPECT_EQ(plain.shared_intermediate_size, 48);
+  EXPECT_THAT(plain.experts_in_layer, ElementsAre(false, true, true));
+  ernie["moe_layer_interval"] = 2;
+  EXPECT_THAT(parse(ernie).experts_in_layer, ElementsAre(false, true, false));
+  ernie = with(
+      ernie, {{"moe_layer_interval", 1}, {"moe_layer_start_index", 0}, {"moe_layer_end_index", 0}});
+  EXPECT_THAT(parse(ernie).experts_in_layer, ElementsAre(true, false, false));
+  EXPECT_THAT(refusal_of(with(ernie, {{"use_bias", true}})), HasSubstr("'use_bias' is true"));
+}
+
+// Scaling concerns the layers without a window alone, in both spellings.
+TEST(Config, ReadsTheWindowsAndPositionsOfOlmo3) {
+  const json yarn{{"rope_type", "yarn"},
+                  {"factor", 8.0},
+                  {"original_max_position_embeddings", 64},
+                  {"attention_factor", 1.25}};
+  const json olmo = of_class(
+      "Olmo3ForCausalLM", {{"num_hidden_layers", 5}, {"sliding_window", 16}, {"rope_theta", 5e5}});
+  const ModelConfig older = parse(with(olmo, {{"rope_scaling", yarn}}));
+  EXPECT_THAT(older.window_of_layer, ElementsAre(16, 16, 16, 0, 16));
+  EXPECT_EQ(older.rope.attention_factor, 1.25);
+  EXPECT_EQ(older.local_rope.scaling, RopeSpec::Scaling::kNone);
+  EXPECT_EQ(older.local_rope.theta, 5e5);
+  const json plain{{"rope_type", "default"}, {"rope_theta", 5e5}};
+  const ModelConfig newer = parse(with(
+      olmo,
+      {{"rope_parameters",
+        {{"full_attention", with(yarn, {{"rope_theta", 5e5}})}, {"sliding_attention", plain}}}}));
+  EXPECT_EQ(newer.rope, older.rope);
+  EXPECT_EQ(newer.local_rope, older.local_rope);
+}
+
+TEST(Config, LeavesPositionsOutOfExaonesFullLayers) {
+  const json exaone =
+      of_class("Exaone4ForCausalLM", {{"num_hidden_layers", 5}, {"sliding_window", 16}});
+  EXPECT_THAT(parse(exaone).window_of_layer, ElementsAre(16, 16, 16, 0, 16));
+  EXPECT_THAT(parse(exaone).turned_layers, ElementsAre(true, true, true, false, true));
+  const ModelConfig full = parse(with(exaone, {{"sliding_window", nullptr}}));
+  EXPECT_THAT(full.window_of_layer, ElementsAre(0, 0, 0, 0, 0));
+  EXPECT_TRUE(full.turned_layers.empty());
 }
 
 TEST(Config, RefusesExpertsThatCannotBe) {

@@ -49,13 +49,15 @@ TEST_P(EveryFamily, GivesEveryTensorItsOwnGgufNameOrNoneAny) {
   }
 }
 
-// All but the routers and the gates of shared experts, which stay as they are.
+// All but the routers, their biases (ERNIE's is a matrix of one row) and the gates of shared
+// experts, which stay as they are.
 TEST_P(EveryFamily, PutsEveryMatrixOfABlockBehindASite) {
   for (const BlockSpec& block : model.family.blocks) {
     std::set<std::string> matrices;
     for (const TensorSpec& tensor : block.tensors())
       if (tensor.shape.size() == 2 && !tensor.name.ends_with(".gate.weight") &&
-          !tensor.name.ends_with(".shared_expert_gate.weight"))
+          !tensor.name.ends_with(".shared_expert_gate.weight") &&
+          !tensor.name.ends_with(".e_score_correction_bias"))
         matrices.insert(tensor.name);
     std::set<std::string> read;
     for (const SiteSpec& site : block.sites)
@@ -78,6 +80,10 @@ TEST(Family, CountsTheLinearsThatMayBeQuantized) {
   EXPECT_EQ(linears("mixtral"), 2u * (4 + 4 * 3));
   EXPECT_EQ(linears("qwen2_moe"), 2u * (4 + 8 * 3 + 3));
   EXPECT_EQ(linears("qwen3_moe"), 2u * (4 + 8 * 3));
+  EXPECT_EQ(linears("glm4_moe"), 3u * 4 + 3 + 2 * (8 * 3 + 3));  // one dense layer
+  EXPECT_EQ(linears("minimax_m2"), 2u * (4 + 8 * 3));
+  EXPECT_EQ(linears("ernie4_5_moe"), 3u * 4 + 3 + 2 * (8 * 3 + 3));
+  EXPECT_EQ(linears("olmo3"), 4u * 7);
 }
 
 TEST(Family, NamesTheRolesOfExperts) {
@@ -105,12 +111,15 @@ TEST(Family, MixesDenseLayersAndLayersWithExperts) {
 }
 
 TEST_P(EveryFamily, FoldsNormsIntoTheInputsOfEachHalf) {
-  for (const BlockSpec& block : model.family.blocks) {
-    EXPECT_EQ(block.fold_of(block.site("attn_in"))->absorber.name,
-              block.halves[0].norm->weight.name);
-    EXPECT_EQ(block.fold_of(block.site("mlp_in"))->absorber.name,
-              block.halves[1].norm->weight.name);
-  }
+  for (const BlockSpec& block : model.family.blocks)
+    for (const std::size_t half : {0u, 1u}) {
+      const FoldSpec* fold = block.fold_of(block.site(half == 0 ? "attn_in" : "mlp_in"));
+      const std::optional<NormSpec>& norm = block.halves[half].norm;
+      ASSERT_EQ(fold != nullptr, norm.has_value());
+      if (norm) {
+        EXPECT_EQ(fold->absorber.name, norm->weight.name);
+      }
+    }
 }
 
 // Architecture llama and its descendants.
@@ -118,7 +127,8 @@ TEST_P(EveryFamily, InterleavesRowsOfQAndKOnlyForGgufLlama) {
   const std::string& architecture = model.family.gguf_architecture;
   const bool llama =
       architecture == "llama" || architecture == "mistral3" || architecture == "smollm3";
-  EXPECT_EQ(llama, GetParam().starts_with("llama") || GetParam().starts_with("mi") ||
+  EXPECT_EQ(llama, GetParam().starts_with("llama") || GetParam().starts_with("mis") ||
+                       GetParam() == "mixtral" || GetParam() == "ministral3" ||
                        GetParam() == "smollm3");
   for (const TensorSpec& tensor : model.family.tensors()) {
     Index heads = 0;
@@ -133,7 +143,7 @@ TEST_P(EveryFamily, MakesLogitsWithTheHeadOrTheTiedEmbedding) {
   const bool tied = GetParam() == "llama3_rope" || GetParam() == "qwen2" ||
                     GetParam().starts_with("gemma") || GetParam() == "ministral3" ||
                     GetParam() == "phi4_mini" || GetParam() == "smollm3" ||
-                    GetParam() == "qwen3_vl";
+                    GetParam() == "qwen3_vl" || GetParam() == "ernie4_5_moe";
   const TextNames& names = model.config.names;
   const std::string head = names.head + ".weight";
   EXPECT_EQ(model.family.head().name, tied ? names.model + ".embed_tokens.weight" : head);
@@ -176,6 +186,26 @@ TEST(Family, StacksRoutedExpertsUnderOneName) {
     EXPECT_EQ(shared.gguf_name, "blk.1.ffn_" + role + "_shexp.weight");
     EXPECT_EQ(shared.gguf_expert, -1);
   }
+}
+
+// Names of a published checkpoint of Hy3, and of llama.cpp's converter.
+TEST(Family, NamesTheRouterOfHy3) {
+  const FamilySpec family = family_of(parse_config(R"({
+      "architectures": ["HYV3ForCausalLM"], "model_type": "hy_v3", "hidden_size": 64,
+      "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 32,
+      "num_key_value_heads": 2, "vocab_size": 320, "max_position_embeddings": 512,
+      "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32})",
+                                                   "config.json"));
+  std::map<std::string, std::string> names;
+  for (const TensorSpec& tensor : family.tensors()) names[tensor.name] = tensor.gguf_name;
+  EXPECT_EQ(names.at("model.layers.0.mlp.up_proj.weight"), "blk.0.ffn_up.weight");
+  EXPECT_EQ(names.at("model.layers.1.mlp.router.gate.weight"), "blk.1.ffn_gate_inp.weight");
+  EXPECT_EQ(names.at("model.layers.1.mlp.expert_bias"), "blk.1.exp_probs_b");
+  EXPECT_EQ(names.at("model.layers.1.mlp.shared_mlp.up_proj.weight"), "blk.1.ffn_up_shexp.weight");
+  EXPECT_EQ(names.at("model.layers.1.mlp.experts.7.down_proj.weight"),
+            "blk.1.ffn_down_exps.weight");
+  EXPECT_EQ(names.at("model.layers.1.self_attn.q_norm.weight"), "blk.1.attn_q_norm.weight");
+  EXPECT_EQ(names.size(), 3u + 2 * 8 + 3 + 2 + 3 + 8 * 3);
 }
 
 // Those, and no other.

@@ -49,6 +49,45 @@ double to_bf16(double value) { return rounded_to_bfloat16(static_cast<float>(val
 
 }  // namespace
 
+std::vector<std::pair<Index, double>> naive_routing(const Routing& routing, const Row& scores,
+                                                    const Row& bias) {
+  Row p;
+  double all = 0;
+  for (const double score : scores) all += std::exp(score);
+  for (const double score : scores)
+    p.push_back(routing.scores == Routing::Scores::kSigmoid ? sigmoid(score)
+                                                            : std::exp(score) / all);
+  Row worth = p;
+  for (std::size_t e = 0; e < bias.size(); ++e) worth[e] += bias[e];
+  // An expert's group counts by its two best.
+  const std::size_t size = p.size() / static_cast<std::size_t>(routing.groups);
+  std::vector<std::pair<double, std::size_t>> groups;
+  for (std::size_t first = 0; first < p.size(); first += size) {
+    Row members(worth.begin() + static_cast<Index>(first),
+                worth.begin() + static_cast<Index>(first + size));
+    std::sort(members.rbegin(), members.rend());
+    groups.emplace_back(-(members[0] + (size > 1 ? members[1] : 0)), first);
+  }
+  std::sort(groups.begin(), groups.end());
+  groups.resize(static_cast<std::size_t>(routing.groups_used));
+  std::vector<std::pair<double, Index>> order;
+  for (const auto& [negative_worth, first] : groups)
+    for (std::size_t e = first; e < first + size; ++e)
+      order.emplace_back(-worth[e], static_cast<Index>(e));
+  std::sort(order.begin(), order.end());
+  order.resize(static_cast<std::size_t>(routing.used));
+  std::vector<std::pair<Index, double>> chosen;
+  double sum = 0;
+  for (const auto& [negative_worth, e] : order) {
+    chosen.emplace_back(e, p[static_cast<std::size_t>(e)]);
+    sum += chosen.back().second;
+  }
+  sum = std::max(sum, routing.sum_floor) + routing.sum_extra;
+  for (auto& [e, weight] : chosen)
+    weight *= routing.normalize ? routing.scale / sum : routing.scale;
+  return chosen;
+}
+
 Buffers exact_buffers(const ModelConfig& config) {
   return {config.rope.inverse_frequencies(config.head_dim),
           config.local_rope.inverse_frequencies(config.head_dim), config.embedding_scale};
@@ -99,7 +138,12 @@ Row NaiveBlock::head(const Row& row, Index index, const std::optional<NormSpec>&
                      std::size_t position) const {
   const auto begin = row.begin() + index * config.head_dim;
   Row x(begin, begin + config.head_dim);
-  if (norm_spec) x = norm(x, *norm_spec);
+  if (norm_spec && attention_of(block).whole_norms) {
+    const Row whole = norm(row, *norm_spec);
+    std::copy_n(whole.begin() + index * config.head_dim, config.head_dim, x.begin());
+  } else if (norm_spec) {
+    x = norm(x, *norm_spec);
+  }
   const std::optional<RopeSpec>& rope = attention_of(block).rope;
   if (!rope) return x;
   const Row& inverse =
@@ -110,8 +154,10 @@ Row NaiveBlock::head(const Row& row, Index index, const std::optional<NormSpec>&
     const double angle = static_cast<double>(position) * inverse[i];
     const double cosine = std::cos(angle) * rope->attention_factor;
     const double sine = std::sin(angle) * rope->attention_factor;
-    turned[i] = x[i] * cosine - x[half + i] * sine;
-    turned[half + i] = x[half + i] * cosine + x[i] * sine;
+    const std::size_t left = rope->adjacent ? 2 * i : i;
+    const std::size_t right = rope->adjacent ? 2 * i + 1 : half + i;
+    turned[left] = x[left] * cosine - x[right] * sine;
+    turned[right] = x[right] * cosine + x[left] * sine;
   }
   return turned;
 }
@@ -166,28 +212,24 @@ Rows NaiveBlock::gated(const SiteSpec& site, const Rows& inputs_TK) const {
   return gate;
 }
 
-// Each token goes to the experts that the router thinks most probable.
+// Each token goes to the experts that the router chooses.
 Rows NaiveBlock::experts(const Experts& spec, const Rows& normed_TH) {
-  const Rows scores = linear(spec.router, {}, normed_TH);
+  const auto values = [&](const std::optional<TensorSpec>& tensor) {
+    if (!tensor) return Row();
+    const MatrixView<const float> row = weights.at(tensor->name);
+    return Row(row.data(), row.data() + row.size());
+  };
+  std::vector<TensorSpec> router_bias;
+  if (spec.router_bias) router_bias.push_back(*spec.router_bias);
+  const Rows scores = linear(spec.router, router_bias, normed_TH);
   Rows sum(normed_TH.size(), Row(normed_TH.front().size(), 0.0));
   for (std::size_t t = 0; t < normed_TH.size(); ++t) {
-    Row probabilities;
-    for (const double score : scores[t]) probabilities.push_back(std::exp(score));
-    const double all = std::accumulate(probabilities.begin(), probabilities.end(), 0.0);
-    std::vector<Index> order(probabilities.size());
-    std::iota(order.begin(), order.end(), Index{0});
-    const auto probability = [&](Index e) { return probabilities[static_cast<std::size_t>(e)]; };
-    std::sort(order.begin(), order.end(),
-              [&](Index a, Index b) { return probability(a) > probability(b); });
-    order.resize(static_cast<std::size_t>(spec.used));
-    double chosen = 0;
-    for (const Index e : order) chosen += probability(e);
-    for (const Index e : order) {
+    for (const auto& [e, weight] :
+         naive_routing(spec.routing, scores[t], values(spec.choice_bias))) {
       const Rows inner = gated(block.site("expert_in", e), {normed_TH[t]});
       inputs[{"expert_in", e}].push_back(normed_TH[t]);
       inputs[{"expert_out", e}].push_back(inner.front());
       const Rows out = linear(block.site("expert_out", e).readers[0], inner);
-      const double weight = probability(e) / (spec.normalize ? chosen : all);
       for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += weight * out[0][i];
     }
   }
@@ -195,16 +237,18 @@ Rows NaiveBlock::experts(const Experts& spec, const Rows& normed_TH) {
   Rows& inner = inputs[{"mlp_out", -1}];
   inner = gated(block.site("mlp_in"), normed_TH);
   const Rows out = linear(block.site("mlp_out").readers[0], inner);
-  const Rows gate = linear(*spec.shared_gate, {}, normed_TH);
+  Rows gate;
+  if (spec.shared_gate) gate = linear(*spec.shared_gate, {}, normed_TH);
   for (std::size_t t = 0; t < sum.size(); ++t)
-    for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += sigmoid(gate[t][0]) * out[t][i];
+    for (std::size_t i = 0; i < sum[t].size(); ++i)
+      sum[t][i] += (spec.shared_gate ? sigmoid(gate[t][0]) : 1.0) * out[t][i];
   return sum;
 }
 
 void NaiveBlock::run(const Rows& before) {
   hidden = before;
   const auto at = [&](const std::string& kind) -> Rows& { return inputs[{kind, -1}]; };
-  at("attn_in") = normed(hidden, *block.halves[0].norm);
+  at("attn_in") = block.halves[0].norm ? normed(hidden, *block.halves[0].norm) : hidden;
   Rows qkv[3];
   const std::vector<LinearSpec>& readers = block.site("attn_in").readers;
   if (readers.size() == 1) {
@@ -221,7 +265,7 @@ void NaiveBlock::run(const Rows& before) {
 
   attended = hidden;
   const HalfSpec& half = block.halves[1];
-  at("mlp_in") = normed(hidden, *half.norm);
+  at("mlp_in") = half.norm ? normed(hidden, *half.norm) : hidden;
   if (half.mixer->kind() == Experts::kKind)
     return add(experts(static_cast<const Experts&>(*half.mixer), at("mlp_in")), half.post_norm);
   at("mlp_out") = gated(block.site("mlp_in"), at("mlp_in"));

@@ -22,6 +22,12 @@ struct Buffers {
 Buffers exact_buffers(const ModelConfig& config);
 Buffers rounded_buffers(const ModelConfig& config);  // to bf16
 
+// The experts that answer a token, best first, and the weights of their answers. `bias` may be
+// empty.
+std::vector<std::pair<Index, double>> naive_routing(const Routing& routing,
+                                                    const std::vector<double>& scores,
+                                                    const std::vector<double>& bias);
+
 // A transformer block written down from its definition, one number at a time in double: what the
 // runner is tested against.
 struct NaiveBlock {

@@ -50,7 +50,9 @@ INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,
                          ::testing::Values("llama", "llama3_rope", "llama_bias", "mistral_sliding",
                                            "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
-                                           "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl"));
+                                           "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl",
+                                           "glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
+                                           "exaone4"));
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(),
@@ -69,13 +71,22 @@ void plant_salient_channels(const fs::path& from, const fs::path& to) {
     declarations.push_back({tensor.name, tensor.dtype, tensor.shape});
   io::SafetensorsWriter writer(to, declarations);
   const bool plus_one = from.filename().string().starts_with("gemma");
+  // Without norms before the halves, nothing could absorb scales of what they read.
+  const auto& tensors = source.tensors();
+  const bool pre_norms = std::any_of(tensors.begin(), tensors.end(), [](const auto& tensor) {
+    return tensor.name.ends_with("input_layernorm.weight");
+  });
   for (const io::TensorRef& tensor : source.tensors()) {
-    Matrix<float> values = model::CheckpointSource(source).load(tensor.name);
-    const bool norm =
-        ends_with_any(tensor.name, {"input_layernorm.weight", "post_attention_layernorm.weight",
-                                    "pre_feedforward_layernorm.weight"});
+    const bool norm = pre_norms && ends_with_any(tensor.name, {"input_layernorm.weight",
+                                                               "post_attention_layernorm.weight",
+                                                               "pre_feedforward_layernorm.weight"});
     const bool rows = ends_with_any(tensor.name, {"v_proj.weight", "v_proj.bias", "up_proj.weight",
                                                   "up_proj.bias", "w3.weight", "qkv_proj.weight"});
+    if (!norm && !rows) {
+      writer.write(tensor.name, tensor.bytes);
+      continue;
+    }
+    Matrix<float> values = model::CheckpointSource(source).load(tensor.name);
     for (Index r = 0; r < values.rows(); ++r)
       for (Index c = 0; c < values.cols(); ++c) {
         const Index channel = values.rows() == 1 ? c : r;

@@ -30,7 +30,8 @@ void write_f32(const fs::path& model, const fs::path& file) {
   request.format = "gguf";
   request.path = file;
   request.type = "F32";
-  const formats::ExportPlan plan = formats::plan_export(source.family, *source.weights, {}, request);
+  const formats::ExportPlan plan =
+      formats::plan_export(source.family, *source.weights, {}, request);
   formats::open_writer(plan, {source.family, *source.weights, model, nullptr, {}})->finish();
 }
 
@@ -47,7 +48,8 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufOfEveryFamily,
                          ::testing::Values("llama", "llama3_rope", "llama_bias", "mistral_sliding",
                                            "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
-                                           "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl"));
+                                           "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl",
+                                           "glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3"));
 
 // The same numbers go through the same operations, so every bit is the same. The exceptions are
 // phi4_mini (below), llama3_rope, whose factor and context are recovered from divisors in fp32, and

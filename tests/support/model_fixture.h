@@ -40,10 +40,18 @@ inline std::filesystem::path family_folder(const std::string& name) {
 
 inline const std::vector<std::string>& family_folders() {
   static const std::vector<std::string> names{
-      "llama",      "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
-      "gemma2",     "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
-      "ministral3", "phi4_mini",   "seed_oss",   "smollm3",         "qwen3_vl",  "mistral3_vl"};
+      "llama",      "llama3_rope", "llama_bias",   "mistral_sliding", "qwen2",     "qwen3",
+      "gemma2",     "gemma3",      "phi3",         "mixtral",         "qwen2_moe", "qwen3_moe",
+      "ministral3", "phi4_mini",   "seed_oss",     "smollm3",         "qwen3_vl",  "mistral3_vl",
+      "glm4_moe",   "minimax_m2",  "ernie4_5_moe", "olmo3",           "exaone4"};
   return names;
+}
+
+// The first block with experts, or the first.
+inline const BlockSpec& telling_block(const FamilySpec& family) {
+  for (const BlockSpec& block : family.blocks)
+    if (block.has_site("expert_in")) return block;
+  return family.blocks.front();
 }
 
 // The folders whose references were computed with exact rotary frequencies (README.md there).

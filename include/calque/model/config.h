@@ -8,6 +8,7 @@
 
 #include "calque/core/matrix.h"
 #include "calque/io/json.h"
+#include "calque/model/routing.h"
 
 namespace calque::model {
 
@@ -16,6 +17,8 @@ struct RopeSpec {
   enum class Scaling { kNone, kLinear, kLlama3, kLongRope, kYarn };
   double theta = 10000.0;
   Index channels = 0;  // only this many channels of a head turn, its first ones; 0: all
+  // Pairs are channels (2i, 2i + 1), not (i, i + turned / 2).
+  bool adjacent = false;
   Scaling scaling = Scaling::kNone;
   double factor = 1.0;
   double low_freq_factor = 1.0;         // kLlama3
@@ -82,6 +85,7 @@ struct ModelConfig {
   bool attention_bias = false;      // q, k, v (and o, see the family)
   bool attention_out_bias = false;  // o, where a key of its own says so (Seed-OSS)
   bool mlp_bias = false;
+  bool qk_norm = false;             // norms of q and k, where a key of its own says so (GLM 4.5)
   std::string hidden_act = "silu";  // "silu" or "gelu_pytorch_tanh"
   // Frequencies that rotate by a token's time, height and width in an image (mrope_section); these
   // are equal in text. Only GGUF states them. Empty: none.
@@ -95,10 +99,9 @@ struct ModelConfig {
   double logit_softcap = 0.0;
   // Mixture of experts; num_experts 0: none.
   Index num_experts = 0;
-  Index experts_per_token = 0;
+  Routing routing;
   Index expert_intermediate_size = 0;
   Index shared_intermediate_size = 0;  // 0: no shared expert
-  bool normalize_experts = false;
   std::vector<bool> experts_in_layer;  // num_layers entries if num_experts > 0
   std::string dtype;  // "float16", "bfloat16", "float32" from the config; "" if absent
   std::optional<std::int64_t> bos_token_id;
@@ -106,6 +109,12 @@ struct ModelConfig {
   // Settings that stand in two places with different values: which one is in use.
   std::vector<std::string> remarks;
 };
+
+// The first layer with experts; num_layers if there is none.
+Index first_expert_layer(const ModelConfig& config);
+// The smallest n such that every n-th layer has experts, from the first one that has them on; 0:
+// there is no such n.
+Index expert_layer_step(const ModelConfig& config);
 
 // Reads config.json in a Hugging Face folder, with both spellings of RoPE (rope_theta +
 // rope_scaling; rope_parameters) and of the dtype (torch_dtype; dtype). Error(kInput) names the

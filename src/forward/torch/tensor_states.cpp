@@ -3,8 +3,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "forward/torch/tensors.h"
 
@@ -51,33 +53,38 @@ std::vector<TensorBatch> batches_of(std::span<const Index> lengths) {
 
 // Turning the pair (1, 0) gives its cosine and sine.
 TensorRotary::TensorRotary(const model::RopeSpec& rope, Index head_dim, Index positions,
-                           const at::Device& device) {
+                           const at::Device& device)
+    : adjacent_(rope.adjacent), turned_(rope.turned(head_dim)) {
   const Rotary rotary(rope, head_dim, positions);
-  const Index half = rope.turned(head_dim) / 2;
   std::vector<float> ones(static_cast<std::size_t>(head_dim), 0.0f);
-  std::fill_n(ones.begin(), half, 1.0f);
+  for (Index i = 0; i < turned_ / 2; ++i)
+    ones[static_cast<std::size_t>(adjacent_ ? 2 * i : i)] = 1.0f;
   Matrix<float> turned = Matrix<float>::uninitialized(positions, head_dim);
   for (Index p = 0; p < positions; ++p) rotary.turn(ones.data(), p, turned.row(p));
   const auto to_device = [&](MatrixView<float> values) {
     return borrow(values).to(device, at::kFloat, false, /*copy=*/true).unsqueeze(1);
   };
-  const at::Tensor both = to_device(turned.view());
-  cosines_ = both.narrow(2, 0, half);
-  sines_ = both.narrow(2, half, half);
+  std::tie(cosines_, sines_) = pairs_of(to_device(turned.view()));
   if (rope.query_growth == 0) return;
   Matrix<float> factors_P1 = Matrix<float>::uninitialized(positions, 1);
   for (Index p = 0; p < positions; ++p) factors_P1(p, 0) = static_cast<float>(rope.query_factor(p));
   query_factors_ = to_device(factors_P1.view());
 }
 
+std::pair<at::Tensor, at::Tensor> TensorRotary::pairs_of(const at::Tensor& heads_THD) const {
+  if (adjacent_) return {heads_THD.slice(2, 0, turned_, 2), heads_THD.slice(2, 1, turned_, 2)};
+  return {heads_THD.narrow(2, 0, turned_ / 2), heads_THD.narrow(2, turned_ / 2, turned_ / 2)};
+}
+
 at::Tensor TensorRotary::turn(const at::Tensor& heads_THD) const {
-  const Index tokens = heads_THD.size(0), half = cosines_.size(2);
-  const at::Tensor left = heads_THD.narrow(2, 0, half);
-  const at::Tensor right = heads_THD.narrow(2, half, half);
-  const at::Tensor rest = heads_THD.narrow(2, 2 * half, heads_THD.size(2) - 2 * half);
+  const Index tokens = heads_THD.size(0);
+  const auto [left, right] = pairs_of(heads_THD);
+  const at::Tensor rest = heads_THD.narrow(2, turned_, heads_THD.size(2) - turned_);
   const at::Tensor cosine = cosines_.narrow(0, 0, tokens);
   const at::Tensor sine = sines_.narrow(0, 0, tokens);
-  return at::cat({left * cosine - right * sine, right * cosine + left * sine, rest}, 2);
+  const at::Tensor first = left * cosine - right * sine, second = right * cosine + left * sine;
+  if (!adjacent_) return at::cat({first, second, rest}, 2);
+  return at::cat({at::stack({first, second}, 3).flatten(2), rest}, 2);
 }
 
 at::Tensor TensorRotary::turn_queries(const at::Tensor& heads_THD) const {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calque/forward/block_runner.h"
@@ -26,6 +27,11 @@ class TensorRotary {
   at::Tensor turn_queries(const at::Tensor& heads_THD) const;
 
  private:
+  // The first channels of all pairs, and the second ones.
+  std::pair<at::Tensor, at::Tensor> pairs_of(const at::Tensor& heads_THD) const;
+
+  bool adjacent_;             // RopeSpec's
+  Index turned_;              // channels
   at::Tensor query_factors_;  // [positions, 1, 1]; undefined: all 1
   at::Tensor cosines_;
   at::Tensor sines_;

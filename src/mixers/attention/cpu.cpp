@@ -64,8 +64,9 @@ class SequenceAttention {
 
   Span keys_of(Span rows) const;
   Index longest_span() const;
-  void turn(const T* from, const std::optional<NormWeight>& norm, Index position, float factor,
-            T* to);
+  // A row's heads in fp32, normed, to heads_.
+  void take_heads(const T* row, Index heads, const std::optional<NormWeight>& norm);
+  void turn(const float* head, Index position, float factor, T* to);
   void attend_rows(Index head, Span rows);
   MatrixView<T> weights_for(MatrixView<float> scores);
   float cap(MatrixView<float> scores) const;
@@ -86,7 +87,7 @@ class SequenceAttention {
   MatrixView<T> keys_;     // [kv_heads * length, head_dim]
   MatrixView<T> values_;   // [kv_heads * length, head_dim]
   MatrixView<float> sums_;
-  std::vector<float> buffer_, turned_;
+  std::vector<float> heads_, turned_;
   std::vector<float> totals_;
 };
 
@@ -101,7 +102,7 @@ SequenceAttention<T>::SequenceAttention(const AttentionSettings& settings, Index
       queries_(workspace.matrix(Slots::kQueries, spec_.heads * length, spec_.head_dim)),
       keys_(workspace.matrix(Slots::kKeys, spec_.kv_heads * length, spec_.head_dim)),
       values_(workspace.matrix(Slots::kValues, spec_.kv_heads * length, spec_.head_dim)),
-      buffer_(static_cast<std::size_t>(spec_.head_dim)),
+      heads_(static_cast<std::size_t>(spec_.query_channels())),
       turned_(static_cast<std::size_t>(spec_.head_dim)) {
   using model::Attention;
   const Index fitting =
@@ -121,11 +122,13 @@ void SequenceAttention<T>::take(Index first, const Projections<T>& in) {
   for (Index r = 0; r < in.q_TN.rows(); ++r) {
     const Index t = first + r;
     const float factor = spec_.rope ? static_cast<float>(spec_.rope->query_factor(t)) : 1.0f;
+    take_heads(in.q_TN.row(r), spec_.heads, settings_.q_norm);
     for (Index h = 0; h < spec_.heads; ++h)
-      turn(in.q_TN.row(r) + h * dim, settings_.q_norm, t, factor,
+      turn(heads_.data() + h * dim, t, factor,
            queries_.row(((h / group_) * length_ + t) * group_ + h % group_));
+    take_heads(in.k_TN.row(r), spec_.kv_heads, settings_.k_norm);
     for (Index h = 0; h < spec_.kv_heads; ++h) {
-      turn(in.k_TN.row(r) + h * dim, settings_.k_norm, t, 1.0f, keys_.row(h * length_ + t));
+      turn(heads_.data() + h * dim, t, 1.0f, keys_.row(h * length_ + t));
       std::copy_n(in.v_TN.row(r) + h * dim, dim, values_.row(h * length_ + t));
     }
   }
@@ -171,17 +174,23 @@ Index SequenceAttention<T>::longest_span() const {
 }
 
 template <typename T>
-void SequenceAttention<T>::turn(const T* from, const std::optional<NormWeight>& norm,
-                                Index position, float factor, T* to) {
-  for (Index i = 0; i < spec_.head_dim; ++i) buffer_.data()[i] = widened(from[i]);
-  if (norm) {
-    const MatrixView<float> head_1D(buffer_.data(), 1, spec_.head_dim);
-    loops().of_float.rms_norm(head_1D, *norm, head_1D);
+void SequenceAttention<T>::take_heads(const T* row, Index heads,
+                                      const std::optional<NormWeight>& norm) {
+  const Index channels = heads * spec_.head_dim;
+  for (Index i = 0; i < channels; ++i) heads_.data()[i] = widened(row[i]);
+  if (!norm) return;
+  const Index normed = spec_.whole_norms ? channels : spec_.head_dim;
+  const MatrixView<float> rows(heads_.data(), channels / normed, normed);
+  loops().of_float.rms_norm(rows, *norm, rows);
+}
+
+template <typename T>
+void SequenceAttention<T>::turn(const float* head, Index position, float factor, T* to) {
+  if (settings_.rotary != nullptr) {
+    settings_.rotary->turn(head, position, turned_.data());
+    head = turned_.data();
   }
-  const std::vector<float>& turned = settings_.rotary == nullptr ? buffer_ : turned_;
-  if (settings_.rotary != nullptr) settings_.rotary->turn(buffer_.data(), position, turned_.data());
-  for (Index i = 0; i < spec_.head_dim; ++i)
-    store(factor * turned[static_cast<std::size_t>(i)], to[i]);
+  for (Index i = 0; i < spec_.head_dim; ++i) store(factor * head[i], to[i]);
 }
 
 // Leaves the sums of `rows`, not yet divided by totals_, in sums_.

@@ -59,10 +59,16 @@ std::uint64_t Attention::sequence_bytes(Index length, Index compute_bytes, bool 
 Index Attention::chunk_channels(bool) const { return query_channels() + 2 * key_channels(); }
 
 DetachedHalf attention_half(const LayerTensors& tensors, const AttentionLayout& layout,
-                            Attention attention, Index hidden, const NormSpec& norm) {
+                            Attention attention, Index hidden,
+                            const std::optional<NormSpec>& norm) {
   if (layout.qk_norm) {
-    attention.q_norm = tensors.norm("self_attn.q_norm", "attn_q_norm", attention.head_dim, norm);
-    attention.k_norm = tensors.norm("self_attn.k_norm", "attn_k_norm", attention.head_dim, norm);
+    const bool whole = attention.whole_norms = layout.qk_norm_whole;
+    attention.q_norm =
+        tensors.norm("self_attn.q_norm", "attn_q_norm",
+                     whole ? attention.query_channels() : attention.head_dim, *layout.qk_norm);
+    attention.k_norm =
+        tensors.norm("self_attn.k_norm", "attn_k_norm",
+                     whole ? attention.key_channels() : attention.head_dim, *layout.qk_norm);
   }
   SiteSpec in = site_in(tensors, layout, attention, hidden);
   const Index width = attention.query_channels();

@@ -17,12 +17,15 @@ struct Attention : Mixer {
   Index heads = 0;
   Index kv_heads = 0;
   Index head_dim = 0;
-  Index window = 0;                // tokens seen, the own one included; 0: all before
-  std::optional<RopeSpec> rope;    // turns queries and keys; none: nothing tells positions apart
-  double query_scale = 0;          // scores are multiplied by this; 0: 1 / sqrt(head_dim)
-  double softcap = 0;              // scores become cap * tanh(score / cap); 0: no cap
-  std::optional<NormSpec> q_norm;  // for each head, [head_dim], before it is turned
+  Index window = 0;              // tokens seen, the own one included; 0: all before
+  std::optional<RopeSpec> rope;  // turns queries and keys; none: nothing tells positions apart
+  double query_scale = 0;        // scores are multiplied by this; 0: 1 / sqrt(head_dim)
+  double softcap = 0;            // scores become cap * tanh(score / cap); 0: no cap
+  // Before they are turned: for each head, [head_dim], or for all heads at once, [heads *
+  // head_dim].
+  std::optional<NormSpec> q_norm;
   std::optional<NormSpec> k_norm;
+  bool whole_norms = false;  // for all heads at once
 
   Index query_channels() const { return heads * head_dim; }
   Index key_channels() const { return kv_heads * head_dim; }
@@ -47,15 +50,16 @@ struct Attention : Mixer {
 struct AttentionLayout {
   bool qkv_bias = false;
   bool o_bias = false;
-  bool qk_norm = false;
-  bool fused = false;  // q, k and v are one linear
+  std::optional<NormSpec> qk_norm;  // kind and epsilon
+  bool qk_norm_whole = false;       // over all heads at once
+  bool fused = false;               // q, k and v are one linear
   // GGUF runtimes rotate adjacent pairs for this architecture, so rows of q and k are interleaved.
   bool gguf_permuted = false;
 };
 
-// Shapes and settings are those of `attention`, whose q_norm and k_norm this fills; `norm` is the
+// Shapes and settings are those of `attention`, whose norms of q and k this fills; `norm` is the
 // half's.
 DetachedHalf attention_half(const LayerTensors& tensors, const AttentionLayout& layout,
-                            Attention attention, Index hidden, const NormSpec& norm);
+                            Attention attention, Index hidden, const std::optional<NormSpec>& norm);
 
 }  // namespace calque::model

@@ -126,10 +126,12 @@ class TensorAttention : public TwoSiteTensorMixer {
   }
 
   at::Tensor heads_of(const at::Tensor& rows_TN, Index heads,
-                      const std::optional<model::NormSpec>& head_norm) const {
-    const at::Tensor rows_THD =
-        rows_TN.to(at::kFloat).reshape({rows_TN.size(0), heads, spec_.head_dim});
-    return head_norm ? apply_norm(*head_norm, rows_THD) : rows_THD;
+                      const std::optional<model::NormSpec>& norm) const {
+    const std::vector<std::int64_t> shape{rows_TN.size(0), heads, spec_.head_dim};
+    const at::Tensor wide_TN = rows_TN.to(at::kFloat);
+    if (!norm) return wide_TN.reshape(shape);
+    if (spec_.whole_norms) return apply_norm(*norm, wide_TN).reshape(shape);
+    return apply_norm(*norm, wide_TN.reshape(shape));
   }
 
   const model::Attention& spec_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -14,7 +16,7 @@ namespace calque::forward {
 namespace {
 
 // The rows of one sequence that go to each expert, and the weights of its answers.
-struct Routing {
+struct RoutedRows {
   struct Expert {
     std::vector<Index> rows;  // ascending
     std::vector<float> weights;
@@ -22,45 +24,21 @@ struct Routing {
   std::vector<Expert> experts;
 };
 
-void softmax(float* values, Index count) {
-  const float largest = *std::max_element(values, values + count);
-  float sum = 0;
-  for (Index i = 0; i < count; ++i) sum += values[i] = std::exp(values[i] - largest);
-  for (Index i = 0; i < count; ++i) values[i] /= sum;
-}
-
-// Indices of the `used` largest. One pass for each, so that NaNs do no harm.
-std::vector<Index> largest_of(const float* values, Index count, Index used) {
-  std::vector<Index> result;
-  std::vector<bool> taken(static_cast<std::size_t>(count), false);
-  for (Index n = 0; n < used; ++n) {
-    Index best = -1;
-    for (Index i = 0; i < count; ++i)
-      if (!taken[static_cast<std::size_t>(i)] && (best < 0 || values[i] > values[best])) best = i;
-    taken[static_cast<std::size_t>(best)] = true;
-    result.push_back(best);
-  }
-  return result;
-}
-
-// Softmax over all experts, the `used` most probable ones (of equals the first), perhaps scaled to
-// sum 1; in fp32 whatever the compute type.
-Routing route(const model::Experts& spec, MatrixView<const float> router_EH,
-              MatrixView<const float> normed_TH) {
-  Routing routing;
+// In fp32 whatever the compute type.
+RoutedRows route(const model::Experts& spec, MatrixView<const float> router_EH,
+                 std::span<const float> router_bias_E, std::span<const float> choice_bias_E,
+                 MatrixView<const float> normed_TH) {
+  RoutedRows routing;
   routing.experts.resize(static_cast<std::size_t>(spec.count));
-  Matrix<float> probabilities_TE = Matrix<float>::uninitialized(normed_TH.rows(), spec.count);
-  multiply_transposed(normed_TH, router_EH, probabilities_TE);
+  Matrix<float> scores_TE = Matrix<float>::uninitialized(normed_TH.rows(), spec.count);
+  multiply_transposed(normed_TH, router_EH, scores_TE);
   for (Index t = 0; t < normed_TH.rows(); ++t) {
-    float* const row = probabilities_TE.row(t);
-    softmax(row, spec.count);
-    const std::vector<Index> chosen = largest_of(row, spec.count, spec.used);
-    float sum = 0;
-    for (const Index e : chosen) sum += row[e];
-    for (const Index e : chosen) {
-      Routing::Expert& expert = routing.experts[static_cast<std::size_t>(e)];
+    const std::span<float> scores_E = scores_TE.view().row_span(t);
+    for (std::size_t e = 0; e < router_bias_E.size(); ++e) scores_E[e] += router_bias_E[e];
+    for (const model::RoutedTo& to : spec.routing.choose(scores_E, choice_bias_E)) {
+      RoutedRows::Expert& expert = routing.experts[static_cast<std::size_t>(to.expert)];
       expert.rows.push_back(t);
-      expert.weights.push_back(spec.normalize ? row[e] / sum : row[e]);
+      expert.weights.push_back(to.weight);
     }
   }
   return routing;
@@ -109,13 +87,18 @@ class CpuExperts : public CpuMixer<T> {
  private:
   using typename CpuMixer<T>::Lease;
 
-  Routing route_rows(MatrixView<const T> normed_TH) const {
-    return route(spec_, this->weight(spec_.router), widened_rows(normed_TH));
+  std::span<const float> values(const std::optional<model::TensorSpec>& spec) const {
+    if (!spec) return {};
+    return this->weight(*spec).row_span(0);
+  }
+  RoutedRows route_rows(MatrixView<const T> normed_TH) const {
+    return route(spec_, this->weight(spec_.router), values(spec_.router_bias),
+                 values(spec_.choice_bias), widened_rows(normed_TH));
   }
   // From normed rows to what the down of an expert, or of the shared one, reads.
   void gated(std::size_t site, MatrixView<const T> normed_TH, MatrixView<T> out_TN) const;
   // Weighted answers to `inputs_TK`, added to their rows of `sum_TH`.
-  void add_expert(Index expert, const Routing& routing, MatrixView<const T> inputs_TK,
+  void add_expert(Index expert, const RoutedRows& routing, MatrixView<const T> inputs_TK,
                   MatrixView<float> sum_TH) const;
   void add_shared(MatrixView<const T> normed_TH, MatrixView<const T> inputs_TK,
                   MatrixView<float> sum_TH) const;
@@ -125,8 +108,8 @@ class CpuExperts : public CpuMixer<T> {
   struct Stages {
     SequenceRows<T> normed;
     SequenceRows<float> answers;
-    std::vector<Routing> routing_B;
-    const Routing& routing(Index sequence) const {
+    std::vector<RoutedRows> routing_B;
+    const RoutedRows& routing(Index sequence) const {
       return routing_B[static_cast<std::size_t>(sequence)];
     }
   };
@@ -149,9 +132,9 @@ void CpuExperts<T>::gated(std::size_t site, MatrixView<const T> normed_TH,
 }
 
 template <typename T>
-void CpuExperts<T>::add_expert(Index expert, const Routing& routing, MatrixView<const T> inputs_TK,
-                               MatrixView<float> sum_TH) const {
-  const Routing::Expert& routed = routing.experts[static_cast<std::size_t>(expert)];
+void CpuExperts<T>::add_expert(Index expert, const RoutedRows& routing,
+                               MatrixView<const T> inputs_TK, MatrixView<float> sum_TH) const {
+  const RoutedRows::Expert& routed = routing.experts[static_cast<std::size_t>(expert)];
   this->apply_linear(
       spec_.expert_out(expert), inputs_TK, [&](Index first, MatrixView<const T> out) {
         for (Index r = 0; r < out.rows(); ++r) {
@@ -178,7 +161,7 @@ template <typename T>
 void CpuExperts<T>::add(Index, MatrixView<const float> hidden_TH, MatrixView<float> sum_TH) const {
   Matrix<T> normed_TH = Matrix<T>::uninitialized(hidden_TH.rows(), hidden_TH.cols());
   this->norm(hidden_TH, normed_TH);
-  const Routing routing = route_rows(normed_TH.view());
+  const RoutedRows routing = route_rows(normed_TH.view());
   Matrix<float> answers_TH(hidden_TH.rows(), hidden_TH.cols());
   for (Index e = 0; e < spec_.count; ++e) {
     const std::vector<Index>& rows = routing.experts[static_cast<std::size_t>(e)].rows;
@@ -220,7 +203,7 @@ auto CpuExperts<T>::start(StagedPass<T>& pass) const -> Stages {
   CpuStates& hidden = pass.hidden();
   const Index width = hidden.all_TH().cols();
   Stages stages{pass.rows(width), pass.template rows<float>(width),
-                std::vector<Routing>(static_cast<std::size_t>(hidden.sequences()))};
+                std::vector<RoutedRows>(static_cast<std::size_t>(hidden.sequences()))};
   pass.each_sequence([&](Index s) {
     const MatrixView<T> normed_TH = stages.normed.of(s);
     this->norm(hidden.sequence_TH(s), normed_TH);

@@ -33,9 +33,22 @@ LinearSpec down(const LayerTensors& tensors, const ExpertNames& names, const Exp
   return tensors.linear(expert.folder + "." + names.down, gguf_name("ffn_down", expert), shape);
 }
 
+void add_router(const LayerTensors& tensors, const ExpertNames& names, Index hidden,
+                Experts& experts) {
+  const Index count = experts.count;
+  const LinearSpec router = tensors.linear(names.folder + "." + names.router, "ffn_gate_inp",
+                                           {count, hidden, names.router_bias});
+  experts.router = router.weight;
+  if (names.router_bias) experts.router_bias = router.bias.front();
+  if (names.choice_bias.empty()) return;
+  experts.choice_bias =
+      tensors.vector(names.folder + "." + names.choice_bias, names.choice_bias_gguf, count);
+  if (names.choice_bias_is_row) experts.choice_bias->shape = {1, count};
+}
+
 // Every expert reads the norm's output, and so do the router and the shared expert's gate.
 std::vector<FoldSpec> fold_of_all(const SiteSpec& in, const std::vector<SiteSpec>& ins,
-                                  const Experts& experts, const NormSpec& norm) {
+                                  const Experts& experts, const std::optional<NormSpec>& norm) {
   std::vector<FoldSpec> folds = norm_fold(in, norm);
   for (FoldSpec& fold : folds) {
     for (const TensorSpec& tensor : experts.unrounded()) fold.consumers.push_back(tensor);
@@ -47,14 +60,21 @@ std::vector<FoldSpec> fold_of_all(const SiteSpec& in, const std::vector<SiteSpec
 
 }  // namespace
 
-std::vector<TensorSpec> Experts::tensors() const {
+std::vector<TensorSpec> Experts::unrounded() const {
   std::vector<TensorSpec> result{router};
   if (shared_gate) result.push_back(*shared_gate);
   return result;
 }
 
+std::vector<TensorSpec> Experts::tensors() const {
+  std::vector<TensorSpec> result = unrounded();
+  for (const std::optional<TensorSpec>* bias : {&router_bias, &choice_bias})
+    if (*bias) result.push_back(**bias);
+  return result;
+}
+
 Cost Experts::cost(double sequences, double length) const {
-  return {.elements = sequences * length * 3 * static_cast<double>(used * width)};
+  return {.elements = sequences * length * 3 * static_cast<double>(routing.used * width)};
 }
 
 Index Experts::chunk_channels(bool staged) const {
@@ -62,18 +82,19 @@ Index Experts::chunk_channels(bool staged) const {
 }
 
 DetachedHalf experts_half(const LayerTensors& tensors, const ExpertNames& names, Experts experts,
-                          Index hidden, const NormSpec& norm) {
-  const Expert shared{names.folder + ".shared_expert", experts.shared_width};
-  experts.router =
-      tensors.linear(names.folder + ".gate", "ffn_gate_inp", {experts.count, hidden}).weight;
+                          Index hidden, const std::optional<NormSpec>& norm) {
+  const Expert shared{names.folder + "." + names.shared, experts.shared_width};
+  add_router(tensors, names, hidden, experts);
   SiteSpec in{.name = "mlp_in", .channels = hidden, .from_norm = true};
   if (shared.width > 0) {
     in.readers = gate_and_up(tensors, names, shared, hidden);
-    experts.shared_gate =
-        tensors.linear(names.folder + ".shared_expert_gate", "ffn_gate_inp_shexp", {1, hidden})
-            .weight;
+    if (!names.shared_gate.empty())
+      experts.shared_gate =
+          tensors.linear(names.folder + "." + names.shared_gate, "ffn_gate_inp_shexp", {1, hidden})
+              .weight;
   }
-  const double share = static_cast<double>(experts.used) / static_cast<double>(experts.count);
+  const double share =
+      static_cast<double>(experts.routing.used) / static_cast<double>(experts.count);
   std::vector<SiteSpec> ins, outs;
   for (Index e = 0; e < experts.count; ++e) {
     const Expert expert{fmt::format("{}.experts.{}", names.folder, e), experts.width, e,

@@ -4,24 +4,27 @@
 #include <string>
 
 #include "calque/model/block.h"
+#include "calque/model/routing.h"
 #include "model/layer_tensors.h"
 
 namespace calque::model {
 
-// Experts, each an MLP: a router sends every token to `used` of `count`, and their weighted answers
-// are summed, with that of a shared one if there is one. Sites: mlp_in (all tokens; the shared
-// expert's gate and up, or no readers), expert_in of every expert (gate and up), expert_out of
-// every expert (down), mlp_out if there is a shared expert (its down).
+// Experts, each an MLP: a router sends every token to some of `count`, and their weighted answers
+// are summed, with that of a shared one if there is one (several that a family counts are one,
+// wider). Sites: mlp_in (all tokens; the shared expert's gate and up, or no readers), expert_in of
+// every expert (gate and up), expert_out of every expert (down), mlp_out if there is a shared
+// expert (its down).
 struct Experts : Mixer {
   static constexpr std::string_view kKind = "experts";
 
   Index count = 0;
-  Index used = 0;
-  bool normalize = false;                 // the probabilities of the chosen are scaled to sum 1
+  Routing routing;
   Index width = 0;                        // one expert's
   Index shared_width = 0;                 // 0: no shared expert
   std::string activation = "silu";        // or "gelu_pytorch_tanh"
   TensorSpec router;                      // [count, hidden]; never quantized
+  std::optional<TensorSpec> router_bias;  // count values, added to the scores
+  std::optional<TensorSpec> choice_bias;  // count values: Routing's bias
   std::optional<TensorSpec> shared_gate;  // [1, hidden]: sigmoid weight of the shared expert
 
   // In the half's sites.
@@ -32,22 +35,29 @@ struct Experts : Mixer {
 
   std::string_view kind() const override { return kKind; }
   std::vector<TensorSpec> tensors() const override;
-  std::vector<TensorSpec> unrounded() const override { return tensors(); }
+  std::vector<TensorSpec> unrounded() const override;
   Cost cost(double sequences, double length) const override;
   std::uint64_t sequence_bytes(Index, Index, bool) const override { return 0; }
   Index chunk_channels(bool staged) const override;
 };
 
-// Names below the layer.
+// Names below the layer; all but the first below `folder`, and those of linears below an expert.
 struct ExpertNames {
-  std::string folder;  // "mlp": router "mlp.gate", experts "mlp.experts.N", "mlp.shared_expert"
-  std::string gate;
-  std::string up;
-  std::string down;
+  std::string folder = "mlp";  // experts are "mlp.experts.N"
+  std::string gate = "gate_proj";
+  std::string up = "up_proj";
+  std::string down = "down_proj";
+  std::string router = "gate";
+  bool router_bias = false;
+  std::string choice_bias;  // the tensor's whole name, "gate.e_score_correction_bias"; "": none
+  bool choice_bias_is_row = false;  // its shape is [1, count], not [count]
+  std::string choice_bias_gguf = "exp_probs_b.bias";
+  std::string shared = "shared_expert";
+  std::string shared_gate;  // "shared_expert_gate"; "": the shared expert's answer counts fully
 };
 
-// Fills the router and the shared expert's gate of `experts`.
+// Fills the routers' tensors and the shared expert's gate of `experts`.
 DetachedHalf experts_half(const LayerTensors& tensors, const ExpertNames& names, Experts experts,
-                          Index hidden, const NormSpec& norm);
+                          Index hidden, const std::optional<NormSpec>& norm);
 
 }  // namespace calque::model

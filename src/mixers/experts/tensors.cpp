@@ -6,10 +6,13 @@
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <limits>
+#include <tuple>
 #include <utility>
 
 #include "mixers/mlp/tensors.h"
@@ -19,7 +22,7 @@ namespace calque::forward {
 namespace {
 
 // The rows of a batch that each expert answers, and the weights of its answers.
-struct Routing {
+struct RoutedRows {
   struct Expert {
     at::Tensor rows;        // int64 [n], ascending
     at::Tensor weights_R1;  // fp32
@@ -32,16 +35,43 @@ struct Chosen {
   at::Tensor weights_TU;
 };
 
-// The `used` most probable, of equals the first: argmax promises it, topk does not.
-Chosen choose(const model::Experts& spec, at::Tensor probabilities_TE) {
-  std::vector<at::Tensor> experts, weights;
-  for (Index n = 0; n < spec.used; ++n) {
-    experts.push_back(probabilities_TE.argmax(1, /*keepdim=*/true));
-    weights.push_back(probabilities_TE.gather(1, experts.back()));
-    probabilities_TE.scatter_(1, experts.back(), -1.0);
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+// Indices of the largest of each row, of equals the first: argmax promises it, topk does not.
+at::Tensor largest_of(at::Tensor values_TN, Index count) {
+  std::vector<at::Tensor> best;
+  for (Index n = 0; n < count; ++n) {
+    best.push_back(values_TN.argmax(1, /*keepdim=*/true));
+    values_TN.scatter_(1, best.back(), kNever);
   }
-  Chosen chosen{at::cat(experts, 1), at::cat(weights, 1)};
-  if (spec.normalize) chosen.weights_TU.div_(chosen.weights_TU.sum(1, /*keepdim=*/true));
+  return at::cat(best, 1);
+}
+
+// -infinity for the experts of all groups but the best.
+at::Tensor of_best_groups(const model::Routing& routing, const at::Tensor& choice_TE) {
+  const at::Tensor choice_TGN =
+      choice_TE.view({choice_TE.size(0), routing.groups, choice_TE.size(1) / routing.groups});
+  const at::Tensor worth_TG = std::get<0>(choice_TGN.topk(2, 2)).sum(2);
+  const at::Tensor left_out_TG =
+      at::ones_like(worth_TG, at::kBool).scatter_(1, largest_of(worth_TG, routing.groups_used), 0);
+  return choice_TGN.masked_fill(left_out_TG.unsqueeze(2), kNever).view(choice_TE.sizes());
+}
+
+// Routing::choose for all rows at once. `bias_1E` may be undefined.
+Chosen choose(const model::Routing& routing, const at::Tensor& scores_TE,
+              const at::Tensor& bias_1E) {
+  const bool softmax = routing.scores == model::Routing::Scores::kSoftmax;
+  const at::Tensor p_TE = softmax ? at::softmax(scores_TE, 1) : at::sigmoid(scores_TE);
+  at::Tensor choice_TE = bias_1E.defined() ? p_TE + bias_1E : p_TE.clone();
+  if (routing.groups > 1) choice_TE = of_best_groups(routing, choice_TE);
+  Chosen chosen;
+  chosen.experts_TU = largest_of(choice_TE, routing.used);
+  chosen.weights_TU = p_TE.gather(1, chosen.experts_TU);
+  if (routing.normalize) {
+    const at::Tensor sum_T1 = chosen.weights_TU.sum(1, /*keepdim=*/true);
+    chosen.weights_TU.div_(sum_T1.clamp_min(routing.sum_floor).add_(routing.sum_extra));
+  }
+  chosen.weights_TU.mul_(routing.scale);
   return chosen;
 }
 
@@ -52,7 +82,7 @@ class TensorExperts : public TensorMixer {
 
   at::Tensor output(const at::Tensor& hidden_TH, const TensorBatch&) const override {
     const at::Tensor normed_TH = norm(hidden_TH);
-    const Routing routing = route(normed_TH);
+    const RoutedRows routing = route(normed_TH);
     at::Tensor sum_TH = at::zeros_like(normed_TH, normed_TH.options().dtype(at::kFloat));
     for (Index e = 0; e < spec_.count; ++e)
       add_expert(e, routing, gated_at(spec_.expert_in(e), routed_to(e, routing, normed_TH)),
@@ -77,21 +107,23 @@ class TensorExperts : public TensorMixer {
   }
 
  private:
-  Routing route(const at::Tensor& normed_TH) const {
-    const at::Tensor scores_TE = at::mm(normed_TH.to(at::kFloat), upload(spec_.router).t());
-    const Chosen chosen = choose(spec_, at::softmax(scores_TE, 1));
+  RoutedRows route(const at::Tensor& normed_TH) const {
+    at::Tensor scores_TE = at::mm(normed_TH.to(at::kFloat), upload(spec_.router).t());
+    if (spec_.router_bias) scores_TE.add_(upload(*spec_.router_bias));
+    const at::Tensor bias_1E = spec_.choice_bias ? upload(*spec_.choice_bias) : at::Tensor();
+    const Chosen chosen = choose(spec_.routing, scores_TE, bias_1E);
     const at::Tensor experts = chosen.experts_TU.flatten();
     const at::Tensor weights = chosen.weights_TU.flatten();
     // Stable, so each expert's rows stay in order.
     const at::Tensor order = at::argsort(experts, /*stable=*/true, 0, /*descending=*/false);
     const at::Tensor counts = at::bincount(experts, {}, spec_.count).cpu();
-    Routing routing;
+    RoutedRows routing;
     Index first = 0;
     for (Index e = 0; e < spec_.count; ++e) {
       const auto count = static_cast<Index>(counts.data_ptr<std::int64_t>()[e]);
       const at::Tensor places = order.narrow(0, first, count);
       routing.experts.push_back(
-          {places.div(spec_.used, "floor"), weights.index_select(0, places).unsqueeze(1)});
+          {places.div(spec_.routing.used, "floor"), weights.index_select(0, places).unsqueeze(1)});
       first += count;
     }
     return routing;
@@ -103,15 +135,16 @@ class TensorExperts : public TensorMixer {
     return gated(spec_.activation, gate_TN, linears.back()(normed_TH));
   }
 
-  static at::Tensor routed_to(Index expert, const Routing& routing, const at::Tensor& normed_TH) {
+  static at::Tensor routed_to(Index expert, const RoutedRows& routing,
+                              const at::Tensor& normed_TH) {
     return normed_TH.index_select(0, routing.experts[static_cast<std::size_t>(expert)].rows);
   }
 
   // Weighted answers, added to their rows of `sum_TH`. An expert has each row once at most, so the
   // sums do not depend on the order inside index_add.
-  void add_expert(Index expert, const Routing& routing, const at::Tensor& inputs_RK,
+  void add_expert(Index expert, const RoutedRows& routing, const at::Tensor& inputs_RK,
                   at::Tensor& sum_TH) const {
-    const Routing::Expert& routed = routing.experts[static_cast<std::size_t>(expert)];
+    const RoutedRows::Expert& routed = routing.experts[static_cast<std::size_t>(expert)];
     const at::Tensor out_RH = linears(spec_.expert_out(expert)).front()(inputs_RK).to(at::kFloat);
     sum_TH.index_add_(0, routed.rows, out_RH * routed.weights_R1);
   }
@@ -128,7 +161,7 @@ class TensorExperts : public TensorMixer {
   struct Stages {
     std::vector<at::Tensor> normed_TH;
     std::vector<at::Tensor> answers_TH;
-    std::vector<Routing> routing;
+    std::vector<RoutedRows> routing;
   };
 
   Stages start(const TensorPass& pass) const {

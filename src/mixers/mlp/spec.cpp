@@ -9,7 +9,7 @@ Cost Mlp::cost(double sequences, double length) const {
 }
 
 DetachedHalf mlp_half(const LayerTensors& tensors, const MlpLayout& layout, Mlp mlp, Index hidden,
-                      const NormSpec& norm) {
+                      const std::optional<NormSpec>& norm) {
   const Index width = mlp.width;
   SiteSpec in{.name = "mlp_in", .channels = hidden, .from_norm = true};
   if (layout.fused)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "calque/model/block.h"
@@ -29,6 +30,6 @@ struct MlpLayout {
 };
 
 DetachedHalf mlp_half(const LayerTensors& tensors, const MlpLayout& layout, Mlp mlp, Index hidden,
-                      const NormSpec& norm);
+                      const std::optional<NormSpec>& norm);
 
 }  // namespace calque::model

@@ -6,13 +6,19 @@
 // src/model/families.cpp.
 namespace calque::model {
 
+FamilySpec ernie4_5_moe_family(const ModelConfig& config);
+FamilySpec exaone4_family(const ModelConfig& config);
 FamilySpec gemma_family(const ModelConfig& config);
 FamilySpec gemma2_family(const ModelConfig& config);
 FamilySpec gemma3_family(const ModelConfig& config);
+FamilySpec glm4_moe_family(const ModelConfig& config);
+FamilySpec hy_v3_family(const ModelConfig& config);
 FamilySpec llama_family(const ModelConfig& config);
+FamilySpec minimax_m2_family(const ModelConfig& config);
 FamilySpec ministral3_family(const ModelConfig& config);
 FamilySpec mistral_family(const ModelConfig& config);
 FamilySpec mixtral_family(const ModelConfig& config);
+FamilySpec olmo3_family(const ModelConfig& config);
 FamilySpec phi3_family(const ModelConfig& config);
 FamilySpec qwen2_family(const ModelConfig& config);
 FamilySpec qwen2_moe_family(const ModelConfig& config);

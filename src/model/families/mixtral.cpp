@@ -9,7 +9,7 @@ FamilySpec mixtral_family(const ModelConfig& config) {
   layout.family = "mixtral";
   layout.gguf_architecture = "llama";
   layout.gguf_permuted = true;
-  layout.experts = {"block_sparse_moe", "w1", "w3", "w2"};
+  layout.experts = {.folder = "block_sparse_moe", .gate = "w1", .up = "w3", .down = "w2"};
   return make_decoder(config, layout);
 }
 

@@ -9,7 +9,7 @@ FamilySpec qwen2_moe_family(const ModelConfig& config) {
   layout.family = "qwen2_moe";
   layout.gguf_architecture = "qwen2moe";
   layout.qkv_bias = config.attention_bias;
-  layout.experts = {"mlp", "gate_proj", "up_proj", "down_proj"};
+  layout.experts.shared_gate = "shared_expert_gate";
   return make_decoder(config, layout);
 }
 

@@ -11,7 +11,6 @@ FamilySpec qwen3_moe_family(const ModelConfig& config) {
   layout.qk_norm = true;
   layout.qkv_bias = config.attention_bias;
   layout.o_bias = config.attention_bias;
-  layout.experts = {"mlp", "gate_proj", "up_proj", "down_proj"};
   return make_decoder(config, layout);
 }
 

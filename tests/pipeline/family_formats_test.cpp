@@ -1,0 +1,67 @@
+// Jobs that calibrate on models of the fixtures' families and write every kind of folder, which is
+// read back and verified.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <random>
+#include <span>
+
+#include "calque/io/safetensors.h"
+#include "calque/verify/verify_artifact.h"
+#include "support/demo_job.h"
+#include "support/paths.h"
+#include "support/temp_folder.h"
+
+namespace calque::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using calque::testing::TempFolder;
+
+fs::path random_ids(const fs::path& folder, Index rows, Index seqlen) {
+  std::mt19937 generator(3);
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(rows * seqlen));
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(generator() % 320);
+  fs::create_directories(folder);
+  io::SafetensorsWriter writer(folder, {{"input_ids", DType::kI32, {rows, seqlen}}});
+  writer.write("input_ids", std::as_bytes(std::span(ids)));
+  writer.finish();
+  return folder / "model.safetensors";
+}
+
+class FormatsOfFamilies : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Families, FormatsOfFamilies,
+                         ::testing::Values("glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
+                                           "exaone4"));
+
+TEST_P(FormatsOfFamilies, AreWrittenByGptqAndVerified) {
+  const TempFolder out;
+  job::Job job;
+  job.name = "family";
+  job.model.path = fs::path(test::fixtures()) / "families" / GetParam();
+  job.calibration.tokens = random_ids(out / "ids", 24, 48);
+  job.calibration.packing.n_samples = 24;
+  job.calibration.packing.seqlen = 48;
+  job.runtime.forward_dtype = "float32";
+  job.quantization.grid = {.bits = 4, .group_size = 32, .sym = false};
+  job.quantization.set_method("gptq");
+  job.quantization.fallback_max_modules = 100;
+  for (const char* format : {"gptq", "awq", "compressed-tensors"})
+    job.exports.push_back(folder_export(format, out / format));
+  formats::ExportRequest gguf;
+  gguf.format = "gguf";
+  gguf.path = out / "out.gguf";
+  gguf.type = "Q8_0";
+  const bool in_gguf = std::string(GetParam()) != "exaone4";  // its loaders know 64 layers only
+  if (in_gguf) job.exports.push_back(gguf);
+  run(job);
+  for (const char* written : {"gptq", "awq", "compressed-tensors", "out.gguf"}) {
+    if (!in_gguf && std::string(written) == "out.gguf") continue;
+    for (const verify::Finding& finding : verify::verify_artifact({.artifact = out / written}))
+      EXPECT_NE(finding.verdict, verify::Finding::Verdict::kFault)
+          << written << ": " << finding.message;
+  }
+}
+
+}  // namespace
+}  // namespace calque::pipeline
