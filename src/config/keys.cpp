@@ -89,6 +89,12 @@ Section calibration_section() {
       key("tokens", or_empty(path()), &S::tokens,
           "File of token ids (`.safetensors`), instead of `sources`. Its `attention_mask` marks "
           "padding."),
+      key("experts",
+          choice<S::Experts>({{"routed", S::Experts::kRouted}, {"all", S::Experts::kAll}}),
+          &S::experts,
+          "Tokens that the statistics of an expert are taken over. `routed`: those that the router "
+          "sends to it; `all`: every token, which takes the time of running all experts on all of "
+          "them. What the model computes is the same."),
       key("save_imatrix", or_empty(path()), &S::save_imatrix,
           "Output file for the measured importance matrix, for llama.cpp (`*.dat`: its older "
           "format, else GGUF). With `propagate_error` it describes the partly quantized model; "

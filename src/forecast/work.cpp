@@ -218,11 +218,12 @@ Work block_work(const job::Job& job, const model::FamilySpec& family,
 
 Work job_work(const job::Job& job, const model::FamilySpec& family,
               const std::vector<formats::ExportPlan>& plans) {
+  const model::FamilySpec measured = job::measured_family(job, family);
   Work work = tokenizing_work(job);
   for (const std::vector<std::size_t>& exports : job::group_by_grids(plans)) {
     const formats::ExportPlan& plan = plans[exports.front()];
-    for (const model::BlockSpec& block : family.blocks)
-      work += block_work(job, family, plan, block, exports.size());
+    for (const model::BlockSpec& block : measured.blocks)
+      work += block_work(job, measured, plan, block, exports.size());
     work += outside_work(job, family, plan, exports.size());
   }
   work += evaluation_work(job, family, plans);

@@ -6,6 +6,7 @@
 
 #include "calque/core/error.h"
 #include "calque/formats/format.h"
+#include "calque/model/expert_tokens.h"
 #include "calque/quant/rounder.h"
 #include "calque/text/tokenizer.h"
 
@@ -81,6 +82,11 @@ quant::RoundingOptions QuantizationSettings::plain_options() const {
   quant::RoundingOptions result = options;
   result.scale_rule = scale_rule.value_or(quant::kNoTransform.scale_rule);
   return result;
+}
+
+model::FamilySpec measured_family(const Job& job, model::FamilySpec family) {
+  if (job.calibration.experts == CalibrationSettings::Experts::kAll) model::show_all_tokens(family);
+  return family;
 }
 
 bool quantizes_a_linear(const formats::ExportPlan& plan) {

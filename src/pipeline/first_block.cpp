@@ -37,8 +37,8 @@ void FirstBlock::predict(Index block) {
   const model::FamilySpec& family = opened_.source.family;
   const record::StageSeconds taken = difference(measured_, before_);
   const record::StageSeconds expected = forecast::seconds_of(
-      forecast::block_work(job, family, *plan_, family.blocks[static_cast<std::size_t>(block)],
-                           exports_),
+      forecast::block_work(job, opened_.measured, *plan_,
+                           opened_.measured.blocks[static_cast<std::size_t>(block)], exports_),
       job, rates_);
   const record::StageSeconds whole =
       forecast::seconds_of(forecast::job_work(job, family, opened_.plans), job, rates_);

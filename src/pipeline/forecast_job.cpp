@@ -53,8 +53,8 @@ class Probe {
         whole_(
             forecast::seconds_of(forecast::job_work(job(), family(), opened_.plans), job(), rates)),
         evaluation_(split(forecast::evaluation_work(job(), family(), opened_.plans))) {
-    std::vector<model::BlockSpec>& blocks = opened_.source.family.blocks;
-    blocks.erase(blocks.begin() + 1, blocks.end());
+    for (model::FamilySpec* family : {&opened_.source.family, &opened_.measured})
+      family->blocks.erase(family->blocks.begin() + 1, family->blocks.end());
     threads_ = usable_threads(job().runtime.threads);
   }
 
@@ -95,7 +95,8 @@ class Probe {
 
   record::StageSeconds of_first_block(const formats::ExportPlan& plan, const job::Job& part) const {
     return forecast::seconds_of(
-        forecast::block_work(part, family(), plan, family().blocks.front(), 0), part, rates_);
+        forecast::block_work(part, opened_.measured, plan, opened_.measured.blocks.front(), 0),
+        part, rates_);
   }
 
   void run_first_block(const formats::ExportPlan& whole_plan) {

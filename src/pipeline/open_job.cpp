@@ -117,9 +117,11 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
   const job::StageDevices devices = job::choose_devices(job, plans, machine);
   job::StageExecs execs = job::open_devices(devices, machine);
   std::map<std::string, text::Vocabulary> vocabularies = load_vocabularies(job, source);
-  forecast::MemoryPlan memory = forecast::plan_memory(job, source.family, plans);
+  model::FamilySpec measured = job::measured_family(job, source.family);
+  forecast::MemoryPlan memory = forecast::plan_memory(job, measured, plans);
   return {.job = job,
           .source = std::move(source),
+          .measured = std::move(measured),
           .plans = std::move(plans),
           .importance = std::move(importance),
           .vocabularies = std::move(vocabularies),

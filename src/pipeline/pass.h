@@ -42,7 +42,7 @@ struct Pass {
   std::size_t number = 0;                      // index among the job's passes
 
   const job::Job& job() const { return run.opened.job; }
-  const model::FamilySpec& family() const { return run.opened.source.family; }
+  const model::FamilySpec& family() const { return run.opened.measured; }
   const model::ModelSource& weights() const { return *run.opened.source.weights; }
   const job::StageExecs& execs() const { return run.opened.execs; }
   // 0..1; above 0 the original model runs as well (quant/upstream.h).

@@ -276,21 +276,21 @@ class JobRun {
   // disk space for it is not an error.
   resume::StatisticsStore* statistics_store() {
     resume::StatisticsStore* store = shared_statistics(job_,
-                                                       {.family = opened_.source.family,
+                                                       {.family = opened_.measured,
                                                         .calibration = report_.calibration,
                                                         .tokens = calibration_,
                                                         .forward_dtype = report_.forward_dtype,
                                                         .devices = opened_.devices},
                                                        options_.shared);
     if (store == nullptr || store->complete() ||
-        store->make_room(resume::statistics_bytes(opened_.source.family)))
+        store->make_room(resume::statistics_bytes(opened_.measured)))
       return store;
     log_.warning("statistics are not shared: " + store->trouble());
     return nullptr;
   }
 
   void finish_statistics(resume::StatisticsStore& statistics, double seconds) {
-    statistics.finish(opened_.source.family, seconds);
+    statistics.finish(opened_.measured, seconds);
     if (!statistics.trouble().empty())
       log_.warning("statistics are not shared: " + statistics.trouble());
   }

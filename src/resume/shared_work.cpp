@@ -33,14 +33,20 @@ bool measures_all_sites(const job::Job& job, const model::FamilySpec& family) {
          });
 }
 
+std::string sites_measured(const job::Job& job, const model::FamilySpec& family) {
+  const bool all_tokens = job.calibration.experts == job::CalibrationSettings::Experts::kAll;
+  return fmt::format("{}{}", measures_all_sites(job, family) ? "all" : "with readers",
+                     all_tokens ? ", all tokens at experts" : "");
+}
+
 std::string statistics_key(const job::Job& job, const Measurement& m) {
   const auto lengths = std::as_bytes(std::span(m.tokens.lengths_B));
   return fmt::format(
       "statistics of calque " CALQUE_VERSION
       "\ntokens {} as {} x {}, lengths {}\nforward {} on {}\nsums on {}\nsites {}\nmodel {}",
       m.calibration.tokens_sha256, m.tokens.rows(), m.tokens.seqlen(), io::sha256_hex(lengths),
-      m.forward_dtype, m.devices.forward, m.devices.statistics,
-      measures_all_sites(job, m.family) ? "all" : "with readers", io::stamp_of(job.model.path));
+      m.forward_dtype, m.devices.forward, m.devices.statistics, sites_measured(job, m.family),
+      io::stamp_of(job.model.path));
 }
 
 }  // namespace

@@ -17,8 +17,10 @@ namespace {
 // original model.
 std::string calibration_of(const job::Job& job) {
   const text::PackingOptions& packing = job.calibration.packing;
-  std::string key = fmt::format("{} {} {} {} {}", packing.n_samples, packing.seqlen, packing.seed,
-                                job.runtime.forward_dtype, job.calibration.tokens.string());
+  std::string key =
+      fmt::format("{} {} {} {} {} {}", packing.n_samples, packing.seqlen, packing.seed,
+                  job.runtime.forward_dtype, job.calibration.tokens.string(),
+                  static_cast<int>(job.calibration.experts));
   for (const text::TextSource& source : job.calibration.sources)
     key += fmt::format(" {} {}", source.path.string(), source.weight);
   return key;

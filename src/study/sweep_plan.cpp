@@ -204,7 +204,7 @@ void predict(Run& run) {
   const pipeline::OpenedJob opened = pipeline::open_job(run.job);
   run.tensor_bytes = opened.plans.front().tensor_bytes;
   run.bits_per_weight = opened.plans.front().bits_per_weight;
-  run.statistics_bytes = resume::statistics_bytes(opened.source.family);
+  run.statistics_bytes = resume::statistics_bytes(opened.measured);
 }
 
 Run make_run(const config::SweepFile& sweep, const Point& point, int replicate) {

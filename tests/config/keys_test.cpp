@@ -25,6 +25,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"calibration.packing", "truncate"},
     {"calibration.add_bos", "false"},
     {"calibration.parse_special", "false"},
+    {"calibration.experts", "all"},
     {"calibration.tokens", "other.safetensors"},
     {"calibration.save_imatrix", "other.gguf"},
     {"calibration.sources.0.path", "other.txt"},

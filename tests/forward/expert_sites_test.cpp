@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "calque/forward/block_runner.h"
+#include "calque/model/expert_tokens.h"
 #include "forward/runner_fixture.h"
 #include "model/naive_block.h"
 
@@ -51,6 +52,32 @@ TEST(ExpertSites, GetsExpertsReadyThatSawNothing) {
   EXPECT_EQ(count("expert_in ready"), 2 * 8);
   EXPECT_EQ(count("expert_out ready"), 2 * 8);
   EXPECT_EQ(count("expert_in 1"), 2 * 2);
+}
+
+// The model is the same to the bit, watched or not; the inputs of every expert's down are shown for
+// all tokens.
+TEST(ExpertSites, ShowAllTokensWhereAskedTo) {
+  for (const char* const name : {"qwen2_moe", "glm4_moe"})
+    for (const char* const device : {"cpu", "tensors"}) {
+      const RunnerOptions options{.threads = 2, .device = device, .host_views = true};
+      model::ModelFolder model(model::family_folder(name));
+      const Tokens tokens = Reference(model::family_folder(name)).tokens;
+      RecordingObserver routed;
+      const Matrix<float> expected_RV = logits_of(model, tokens, options, &routed);
+      model::show_all_tokens(model.family);
+      std::size_t tokens_of_experts = 0;
+      for (const model::BlockSpec& block : model.family.blocks)
+        if (block.has_site("expert_out"))
+          tokens_of_experts += static_cast<std::size_t>(tokens.ids_BS.size());
+      RecordingObserver all;
+      EXPECT_TRUE(same_bits(logits_of(model, tokens, options, &all), expected_RV));
+      EXPECT_TRUE(same_bits(logits_of(model, tokens, options), expected_RV));
+      for (Index e = 0; e < 8; ++e) {
+        EXPECT_EQ(all.rows("expert_in", e).size(), 0u);
+        EXPECT_EQ(all.rows("expert_out", e).size(), tokens_of_experts);
+        EXPECT_LT(routed.rows("expert_out", e).size(), all.rows("expert_out", e).size());
+      }
+    }
 }
 
 // No fixture has all of these together: sigmoids, a bias of the scores and one of the choice,

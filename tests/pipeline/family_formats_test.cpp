@@ -2,9 +2,11 @@
 // read back and verified.
 #include <gtest/gtest.h>
 
-#include <cstdio>
+#include <algorithm>
 #include <random>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "calque/io/safetensors.h"
 #include "calque/verify/verify_artifact.h"
@@ -34,11 +36,11 @@ INSTANTIATE_TEST_SUITE_P(Families, FormatsOfFamilies,
                          ::testing::Values("glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
                                            "exaone4"));
 
-TEST_P(FormatsOfFamilies, AreWrittenByGptqAndVerified) {
-  const TempFolder out;
+// 24 rows of 48 tokens.
+job::Job gptq_job(const std::string& family, const fs::path& out) {
   job::Job job;
   job.name = "family";
-  job.model.path = fs::path(test::fixtures()) / "families" / GetParam();
+  job.model.path = fs::path(test::fixtures()) / "families" / family;
   job.calibration.tokens = random_ids(out / "ids", 24, 48);
   job.calibration.packing.n_samples = 24;
   job.calibration.packing.seqlen = 48;
@@ -46,6 +48,12 @@ TEST_P(FormatsOfFamilies, AreWrittenByGptqAndVerified) {
   job.quantization.grid = {.bits = 4, .group_size = 32, .sym = false};
   job.quantization.set_method("gptq");
   job.quantization.fallback_max_modules = 100;
+  return job;
+}
+
+TEST_P(FormatsOfFamilies, AreWrittenByGptqAndVerified) {
+  const TempFolder out;
+  job::Job job = gptq_job(GetParam(), out.path());
   for (const char* format : {"gptq", "awq", "compressed-tensors"})
     job.exports.push_back(folder_export(format, out / format));
   formats::ExportRequest gguf;
@@ -60,6 +68,32 @@ TEST_P(FormatsOfFamilies, AreWrittenByGptqAndVerified) {
     for (const verify::Finding& finding : verify::verify_artifact({.artifact = out / written}))
       EXPECT_NE(finding.verdict, verify::Finding::Verdict::kFault)
           << written << ": " << finding.message;
+  }
+}
+
+std::vector<record::ModuleReport> modules_of(const job::Job& job) {
+  return run(job).artifacts.front().modules;
+}
+
+// With a top 2 of 8, some experts of glm4_moe see less than a quarter of the tokens; each sees all
+// if the job says so, whatever rounds it, and no module falls back.
+TEST(ExpertsOfACalibration, SeeTheTokensThatTheJobGivesThem) {
+  for (const char* method : {"gptq", "awq"}) {
+    const TempFolder out;
+    job::Job job = gptq_job("glm4_moe", out.path());
+    job.quantization.set_method(method);
+    job.exports = {folder_export("compressed-tensors", out / "routed")};
+    Index fewest = 24 * 48;
+    for (const record::ModuleReport& module : modules_of(job))
+      if (module.block >= 0) fewest = std::min(fewest, module.tokens);
+    EXPECT_LT(fewest, 24 * 48 / 4);
+    job.calibration.experts = job::CalibrationSettings::Experts::kAll;
+    job.exports[0].path = out / "all";
+    job.quantization.fallback_max_modules = 0;
+    for (const record::ModuleReport& module : modules_of(job))
+      EXPECT_TRUE(module.block < 0 || module.tokens == 24 * 48) << module.module;
+    for (const verify::Finding& finding : verify::verify_artifact({.artifact = out / "all"}))
+      EXPECT_NE(finding.verdict, verify::Finding::Verdict::kFault) << finding.message;
   }
 }
 

@@ -28,6 +28,9 @@ struct CalibrationSettings {
   std::filesystem::path tokens;  // pre-tokenized ids
   text::PackingOptions packing{.n_samples = 128, .seqlen = 512};
   std::filesystem::path save_imatrix;  // file for the statistics (io/imatrix.h); "": not written
+  // Tokens that experts' statistics are taken over: those that the router sends to each, or all.
+  enum class Experts { kRouted, kAll };
+  Experts experts = Experts::kRouted;
 
   bool given() const { return !sources.empty() || !tokens.empty(); }
   std::vector<std::string> file_names() const;  // names of the texts without their folders

@@ -12,6 +12,9 @@ namespace calque::job {
 // A pass is one run through the model. These functions derive its properties from the job's
 // settings and the plans of its exports.
 
+// The model as a calibration pass measures it (calibration.experts).
+model::FamilySpec measured_family(const Job& job, model::FamilySpec family);
+
 // True if the plan rounds any linear that has an input site.
 bool quantizes_a_linear(const formats::ExportPlan& plan);
 

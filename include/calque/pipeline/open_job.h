@@ -24,6 +24,7 @@ namespace calque::pipeline {
 struct OpenedJob {
   job::Job job;
   formats::SourceModel source;
+  model::FamilySpec measured;                            // source.family as calibration measures it
   std::vector<formats::ExportPlan> plans;                // one per export
   std::optional<calib::Importance> importance;           // quantization.imatrix
   std::map<std::string, text::Vocabulary> vocabularies;  // for GGUF exports, by their `pre`

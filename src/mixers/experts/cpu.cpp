@@ -86,6 +86,7 @@ class CpuExperts : public CpuMixer<T> {
 
  private:
   using typename CpuMixer<T>::Lease;
+  static constexpr std::size_t kIn = model::Experts::kIn;
 
   std::span<const float> values(const std::optional<model::TensorSpec>& spec) const {
     if (!spec) return {};
@@ -95,8 +96,15 @@ class CpuExperts : public CpuMixer<T> {
     return route(spec_, this->weight(spec_.router), values(spec_.router_bias),
                  values(spec_.choice_bias), widened_rows(normed_TH));
   }
-  // From normed rows to what the down of an expert, or of the shared one, reads.
-  void gated(std::size_t site, MatrixView<const T> normed_TH, MatrixView<T> out_TN) const;
+  using Linears = std::span<const PreparedLinear<T>>;
+
+  // Gate and up of an expert, and of the shared one.
+  Linears gate_and_up(Index expert) const {
+    return Linears(this->linears(spec_.gate_site(expert))).subspan(spec_.gate_place(expert), 2);
+  }
+  Linears shared_gate_and_up() const { return Linears(this->linears(kIn)).first(2); }
+  // From normed rows to what the down behind these linears reads.
+  void gated(Linears linears, MatrixView<const T> normed_TH, MatrixView<T> out_TN) const;
   // Weighted answers to `inputs_TK`, added to their rows of `sum_TH`.
   void add_expert(Index expert, const RoutedRows& routing, MatrixView<const T> inputs_TK,
                   MatrixView<float> sum_TH) const;
@@ -115,6 +123,8 @@ class CpuExperts : public CpuMixer<T> {
   };
   Stages start(StagedPass<T>& pass) const;
   SequenceRows<T> routed_to(Index expert, const Stages& stages, StagedPass<T>& pass) const;
+  // From normed rows, as many of each sequence as there are, to what the expert's down reads.
+  SequenceRows<T> inputs_of(Index expert, const SequenceRows<T>& normed, StagedPass<T>& pass) const;
   void run_expert(Index expert, Stages& stages, StagedPass<T>& pass);
   void run_shared(Stages& stages, StagedPass<T>& pass);
 
@@ -122,11 +132,11 @@ class CpuExperts : public CpuMixer<T> {
 };
 
 template <typename T>
-void CpuExperts<T>::gated(std::size_t site, MatrixView<const T> normed_TH,
+void CpuExperts<T>::gated(Linears linears, MatrixView<const T> normed_TH,
                           MatrixView<T> out_TN) const {
   const Lease workspace(this->half_.workspaces);
   each_chunk(normed_TH.rows(), [&](Index first, Index count) {
-    gated_rows<T>(this->linears(site), spec_.activation, normed_TH.rows(first, count), *workspace,
+    gated_rows<T>(linears, spec_.activation, normed_TH.rows(first, count), *workspace,
                   out_TN.rows(first, count));
   });
 }
@@ -170,12 +180,12 @@ void CpuExperts<T>::add(Index, MatrixView<const float> hidden_TH, MatrixView<flo
         Matrix<T>::uninitialized(static_cast<Index>(rows.size()), hidden_TH.cols());
     gather<T>(normed_TH.view(), rows, routed_RH);
     Matrix<T> inner_RK = Matrix<T>::uninitialized(routed_RH.rows(), spec_.width);
-    gated(spec_.expert_in(e), routed_RH.view(), inner_RK);
+    gated(gate_and_up(e), routed_RH.view(), inner_RK);
     add_expert(e, routing, inner_RK.view(), answers_TH);
   }
   if (spec_.shared_width > 0) {
     Matrix<T> inner_TK = Matrix<T>::uninitialized(hidden_TH.rows(), spec_.shared_width);
-    gated(model::Experts::kIn, normed_TH.view(), inner_TK);
+    gated(shared_gate_and_up(), normed_TH.view(), inner_TK);
     add_shared(normed_TH.view(), inner_TK.view(), answers_TH);
   }
   this->template add_output<float>(answers_TH.view(), sum_TH);
@@ -185,7 +195,7 @@ template <typename T>
 void CpuExperts<T>::run_staged(StagedPass<T>& pass) {
   pass.show_norm(*this, model::Experts::kIn);
   Stages stages = start(pass);
-  for (Index e = 0; e < spec_.count; ++e)
+  for (Index e = 0; e < spec_.count && !spec_.all_tokens; ++e)
     pass.show(*this, spec_.expert_in(e), routed_to(e, stages, pass));
   for (Index e = 0; e < spec_.count; ++e) run_expert(e, stages, pass);
   if (spec_.shared_width > 0) run_shared(stages, pass);
@@ -239,22 +249,28 @@ SequenceRows<T> CpuExperts<T>::routed_to(Index expert, const Stages& stages,
 }
 
 template <typename T>
-void CpuExperts<T>::run_expert(Index expert, Stages& stages, StagedPass<T>& pass) {
-  const SequenceRows<T> routed = routed_to(expert, stages, pass);
-  const SequenceRows<T> inputs = pass.rows(routed.firsts_B(), spec_.width);
-  const auto each_routed = [&](const std::function<void(Index)>& body) {
-    pass.each_sequence([&](Index s) {
-      if (routed.length(s) > 0) body(s);
-    });
-  };
-  each_routed([&](Index s) {
-    gated(spec_.expert_in(expert), routed.of(s), inputs.of(s));
-    routed.release(s);
+SequenceRows<T> CpuExperts<T>::inputs_of(Index expert, const SequenceRows<T>& normed,
+                                         StagedPass<T>& pass) const {
+  SequenceRows<T> inputs = pass.rows(normed.firsts_B(), spec_.width);
+  pass.each_sequence([&](Index s) {
+    if (normed.length(s) == 0) return;
+    gated(gate_and_up(expert), normed.of(s), inputs.of(s));
+    normed.release(s);
     inputs.release(s);
   });
-  pass.show(*this, spec_.expert_out(expert), inputs);
+  return inputs;
+}
+
+template <typename T>
+void CpuExperts<T>::run_expert(Index expert, Stages& stages, StagedPass<T>& pass) {
+  const SequenceRows<T> inputs = inputs_of(expert, routed_to(expert, stages, pass), pass);
+  if (spec_.all_tokens)
+    pass.show(*this, spec_.expert_out(expert), inputs_of(expert, stages.normed, pass));
+  else
+    pass.show(*this, spec_.expert_out(expert), inputs);
   if (!pass.wants_output()) return;
-  each_routed([&](Index s) {
+  pass.each_sequence([&](Index s) {
+    if (inputs.length(s) == 0) return;
     add_expert(expert, stages.routing(s), inputs.of(s), stages.answers.of(s));
     inputs.release(s);
     stages.answers.release(s);
@@ -265,7 +281,7 @@ template <typename T>
 void CpuExperts<T>::run_shared(Stages& stages, StagedPass<T>& pass) {
   const SequenceRows<T> inputs = pass.rows(spec_.shared_width);
   pass.each_sequence([&](Index s) {
-    gated(model::Experts::kIn, stages.normed.of(s), inputs.of(s));
+    gated(shared_gate_and_up(), stages.normed.of(s), inputs.of(s));
     stages.normed.release(s);
     inputs.release(s);
   });

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "calque/model/expert_tokens.h"
+
 namespace calque::model {
 namespace {
 
@@ -58,7 +60,34 @@ std::vector<FoldSpec> fold_of_all(const SiteSpec& in, const std::vector<SiteSpec
   return folds;
 }
 
+void show_all_tokens(BlockSpec& block, std::size_t index) {
+  HalfSpec& half = block.halves[index];
+  auto experts = std::make_shared<Experts>(static_cast<const Experts&>(*half.mixer));
+  const auto site = [&](std::size_t i) {
+    return block.sites.begin() + static_cast<std::ptrdiff_t>(half.first_site + i);
+  };
+  for (Index e = 0; e < experts->count; ++e) {
+    const std::vector<LinearSpec>& readers = site(experts->expert_in(e))->readers;
+    site(Experts::kIn)
+        ->readers.insert(site(Experts::kIn)->readers.end(), readers.begin(), readers.end());
+    site(experts->expert_out(e))->share = 1.0;
+  }
+  block.sites.erase(site(experts->expert_in(0)), site(experts->expert_out(0)));
+  const auto gone = static_cast<std::size_t>(experts->count);
+  half.site_count -= gone;
+  for (std::size_t later = index + 1; later < block.halves.size(); ++later)
+    block.halves[later].first_site -= gone;
+  experts->all_tokens = true;
+  half.mixer = std::move(experts);
+}
+
 }  // namespace
+
+void show_all_tokens(FamilySpec& family) {
+  for (BlockSpec& block : family.blocks)
+    for (std::size_t i = 0; i < block.halves.size(); ++i)
+      if (block.halves[i].mixer->kind() == Experts::kKind) show_all_tokens(block, i);
+}
 
 std::vector<TensorSpec> Experts::unrounded() const {
   std::vector<TensorSpec> result{router};

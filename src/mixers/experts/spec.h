@@ -27,11 +27,20 @@ struct Experts : Mixer {
   std::optional<TensorSpec> choice_bias;  // count values: Routing's bias
   std::optional<TensorSpec> shared_gate;  // [1, hidden]: sigmoid weight of the shared expert
 
+  // True after show_all_tokens (calque/model/expert_tokens.h): there are no expert_in, and
+  // expert_out shows all tokens.
+  bool all_tokens = false;
+
   // In the half's sites.
   static constexpr std::size_t kIn = 0;
   std::size_t expert_in(Index e) const { return 1 + static_cast<std::size_t>(e); }
-  std::size_t expert_out(Index e) const { return expert_in(count + e); }
-  std::size_t shared_out() const { return expert_in(2 * count); }
+  std::size_t expert_out(Index e) const { return expert_in(all_tokens ? e : count + e); }
+  std::size_t shared_out() const { return expert_out(count); }
+  // The site that an expert's gate and up read, and the gate's place among its readers.
+  std::size_t gate_site(Index e) const { return all_tokens ? kIn : expert_in(e); }
+  std::size_t gate_place(Index e) const {
+    return all_tokens ? static_cast<std::size_t>((shared_width > 0 ? 2 : 0) + 2 * e) : 0;
+  }
 
   std::string_view kind() const override { return kKind; }
   std::vector<TensorSpec> tensors() const override;

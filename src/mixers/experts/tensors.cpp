@@ -85,17 +85,15 @@ class TensorExperts : public TensorMixer {
     const RoutedRows routing = route(normed_TH);
     at::Tensor sum_TH = at::zeros_like(normed_TH, normed_TH.options().dtype(at::kFloat));
     for (Index e = 0; e < spec_.count; ++e)
-      add_expert(e, routing, gated_at(spec_.expert_in(e), routed_to(e, routing, normed_TH)),
-                 sum_TH);
-    if (spec_.shared_width > 0)
-      add_shared(normed_TH, gated_at(model::Experts::kIn, normed_TH), sum_TH);
+      add_expert(e, routing, inputs_of(e, routed_to(e, routing, normed_TH)), sum_TH);
+    if (spec_.shared_width > 0) add_shared(normed_TH, shared_inputs(normed_TH), sum_TH);
     return normed_output(sum_TH);
   }
 
   void run(TensorPass& pass) override {
     pass.show_norm(*this, model::Experts::kIn);
     Stages stages = start(pass);
-    for (Index e = 0; e < spec_.count; ++e) {
+    for (Index e = 0; e < spec_.count && !spec_.all_tokens; ++e) {
       for (std::size_t b = 0; b < pass.batches().size(); ++b)
         pass.show(*this, spec_.expert_in(e), routed_to(e, stages, b));
       pass.finish(*this, spec_.expert_in(e));
@@ -129,10 +127,17 @@ class TensorExperts : public TensorMixer {
     return routing;
   }
 
-  at::Tensor gated_at(std::size_t site, const at::Tensor& normed_TH) const {
+  // From normed rows to what the down of an expert, or of the shared one, reads.
+  at::Tensor inputs_of(Index expert, const at::Tensor& normed_TH) const {
+    return gated_by(spec_.gate_site(expert), spec_.gate_place(expert), normed_TH);
+  }
+  at::Tensor shared_inputs(const at::Tensor& normed_TH) const {
+    return gated_by(model::Experts::kIn, 0, normed_TH);
+  }
+  at::Tensor gated_by(std::size_t site, std::size_t place, const at::Tensor& normed_TH) const {
     const std::vector<Linear>& linears = this->linears(site);
-    const at::Tensor gate_TN = linears.front()(normed_TH);
-    return gated(spec_.activation, gate_TN, linears.back()(normed_TH));
+    const at::Tensor gate_TN = linears[place](normed_TH);
+    return gated(spec_.activation, gate_TN, linears[place + 1](normed_TH));
   }
 
   static at::Tensor routed_to(Index expert, const RoutedRows& routing,
@@ -182,8 +187,9 @@ class TensorExperts : public TensorMixer {
   void run_expert(Index expert, Stages& stages, TensorPass& pass) {
     std::vector<at::Tensor> inputs_RK;
     for (std::size_t b = 0; b < pass.batches().size(); ++b) {
-      inputs_RK.push_back(gated_at(spec_.expert_in(expert), routed_to(expert, stages, b)));
-      pass.show(*this, spec_.expert_out(expert), inputs_RK.back());
+      inputs_RK.push_back(inputs_of(expert, routed_to(expert, stages, b)));
+      pass.show(*this, spec_.expert_out(expert),
+                spec_.all_tokens ? inputs_of(expert, stages.normed_TH[b]) : inputs_RK.back());
     }
     pass.finish(*this, spec_.expert_out(expert));
     for (std::size_t b = 0; b < inputs_RK.size(); ++b)
@@ -193,7 +199,7 @@ class TensorExperts : public TensorMixer {
   void run_shared(Stages& stages, TensorPass& pass) {
     std::vector<at::Tensor> inputs_TK;
     for (const at::Tensor& normed_TH : stages.normed_TH) {
-      inputs_TK.push_back(gated_at(model::Experts::kIn, normed_TH));
+      inputs_TK.push_back(shared_inputs(normed_TH));
       pass.show(*this, spec_.shared_out(), inputs_TK.back());
     }
     pass.finish(*this, spec_.shared_out());

@@ -43,7 +43,7 @@ class CpuMlp : public TwoSiteMixer<T> {
 }  // namespace
 
 template <typename T>
-void gated_rows(const std::vector<PreparedLinear<T>>& linears, const std::string& activation,
+void gated_rows(std::span<const PreparedLinear<T>> linears, const std::string& activation,
                 MatrixView<const T> normed_TH, Workspace<T>& workspace, MatrixView<T> out_TN) {
   const MatrixView<T> last =
       workspace.matrix(Workspace<T>::kLeft, normed_TH.rows(), linears.back().out_features());
@@ -63,9 +63,9 @@ std::unique_ptr<CpuMixer<T>> make_mlp(const CpuHalf<T>& half) {
   return std::make_unique<CpuMlp<T>>(half);
 }
 
-#define CALQUE_INSTANTIATE(T)                                                         \
-  template void gated_rows(const std::vector<PreparedLinear<T>>&, const std::string&, \
-                           MatrixView<const T>, Workspace<T>&, MatrixView<T>);        \
+#define CALQUE_INSTANTIATE(T)                                                      \
+  template void gated_rows(std::span<const PreparedLinear<T>>, const std::string&, \
+                           MatrixView<const T>, Workspace<T>&, MatrixView<T>);     \
   template std::unique_ptr<CpuMixer<T>> make_mlp(const CpuHalf<T>&);
 CALQUE_INSTANTIATE(float)
 CALQUE_INSTANTIATE(BFloat16)
