@@ -57,6 +57,7 @@ std::vector<PlannedTensor> tensors_of(const formats::ExportPlan& plan) {
   std::vector<PlannedTensor> tensors;
   std::map<std::string, std::size_t> places;
   for (const formats::TensorPlan& planned : plan.tensors) {
+    if (!planned.is_written()) continue;
     const model::TensorSpec& spec = planned.tensor;
     const std::string& name = gguf ? spec.gguf_name : spec.name;
     const auto [place, added] = places.emplace(name, tensors.size());

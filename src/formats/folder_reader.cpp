@@ -45,11 +45,13 @@ std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkp
 class FolderReader : public ArtifactReader {
  public:
   explicit FolderReader(const std::filesystem::path& folder)
-      : checkpoint_(folder), config_(model::load_config(folder)) {
+      : checkpoint_(folder),
+        config_(model::load_config(folder)),
+        source_(checkpoint_, config_.stacked_experts) {
     const std::optional<PackedSettings> settings = packed_settings(folder, checkpoint_);
     format_ = format_name(settings);
-    model::settle_names(model::CheckpointSource(checkpoint_), config_);
-    model::settle_tied_head(model::CheckpointSource(checkpoint_), config_);
+    model::settle_names(source_, config_);
+    model::settle_tied_head(source_, config_);
     if (!settings) return;
     for (PackedModule& module :
          with_context(folder.string(), [&] { return packed_modules(checkpoint_, *settings); })) {
@@ -65,19 +67,19 @@ class FolderReader : public ArtifactReader {
 
   bool has(std::string_view tensor_name) const override {
     return modules_.find(tensor_name) != modules_.end() ||
-           (checkpoint_.find(tensor_name) != nullptr && parts_.find(tensor_name) == parts_.end());
+           (source_.has(tensor_name) && parts_.find(tensor_name) == parts_.end());
   }
 
   Matrix<float> load(std::string_view tensor_name) const override {
     if (const std::optional<quant::QuantizedMatrix> q = quantized(tensor_name))
       return quant::dequantize(*q);
-    return model::CheckpointSource(checkpoint_).load(tensor_name);
+    return source_.load(tensor_name);
   }
   Matrix<float> load_rows(std::string_view tensor_name,
                           std::span<const Index> rows_U) const override {
     if (modules_.find(tensor_name) != modules_.end())
       return WeightSource::load_rows(tensor_name, rows_U);
-    return model::CheckpointSource(checkpoint_).load_rows(tensor_name, rows_U);
+    return source_.load_rows(tensor_name, rows_U);
   }
 
   std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const override {
@@ -96,10 +98,10 @@ class FolderReader : public ArtifactReader {
     for (const auto& [name, module] : modules_)
       result.push_back(
           {name, module.stored_as, {module.out_features, module.in_features}, module.bytes});
-    for (const io::TensorRef& tensor : checkpoint_.tensors())
+    for (const model::SourceTensor& tensor : source_.tensors())
       if (parts_.find(tensor.name) == parts_.end())
         result.push_back(
-            {tensor.name, std::string(name_of(tensor.dtype)), tensor.shape, tensor.bytes.size()});
+            {tensor.name, std::string(name_of(tensor.dtype)), tensor.shape, tensor.byte_count()});
     return result;
   }
 
@@ -113,6 +115,7 @@ class FolderReader : public ArtifactReader {
  private:
   io::SafetensorsCheckpoint checkpoint_;
   model::ModelConfig config_;
+  const model::CheckpointSource source_;
   std::string format_;
   std::map<std::string, PackedModule, std::less<>> modules_;  // by weight name
   std::set<std::string, std::less<>> parts_;                  // tensors that belong to modules

@@ -19,6 +19,7 @@ using io::Json;
 std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const PackedFormat& format,
                                             const model::ModelSource& source) {
   const model::TensorSpec& tensor = planned.tensor;
+  if (!planned.is_written()) return {};
   if (!planned.grid) return {{tensor.name, source.at(tensor.name).dtype, tensor.shape}};
   return format.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid);
 }

@@ -15,6 +15,7 @@ namespace {
 double element_count(const ExportPlan& plan) {
   double count = 0;
   for (const TensorPlan& tensor : plan.tensors) {
+    if (tensor.holds_parts) continue;
     double elements = 1;
     for (const Index n : tensor.tensor.shape) elements *= static_cast<double>(n);
     count += elements;
@@ -22,9 +23,37 @@ double element_count(const ExportPlan& plan) {
   return count;
 }
 
+// Experts that the file stores together, and that all stay as they are, are copied together.
+void keep_stacks(const PlanInputs& inputs, ExportPlan& plan) {
+  plan.make_index();
+  for (const model::StoredStack& stack : inputs.source.stacks()) {
+    if (std::any_of(stack.parts.begin(), stack.parts.end(),
+                    [&](const std::string& part) { return plan.at(part).grid.has_value(); }))
+      continue;
+    for (const std::string& part : stack.parts) {
+      TensorPlan& planned = plan.tensors[plan.index_of(part)];
+      planned.kept_in = stack.stored.front().name;
+      planned.bytes = 0;
+    }
+    for (const model::SourceTensor& stored : stack.stored) {
+      plan.tensors.push_back(plan_copy(inputs, {.name = stored.name, .shape = stored.shape}));
+      plan.tensors.back().holds_parts = true;
+    }
+  }
+}
+
 }  // namespace
 
-const TensorPlan& ExportPlan::at(const std::string& tensor_name) const {
+void ExportPlan::make_index() {
+  index_.clear();
+  for (std::size_t i = 0; i < tensors.size(); ++i) index_.emplace(tensors[i].tensor.name, i);
+}
+
+std::size_t ExportPlan::index_of(const std::string& tensor_name) const {
+  if (const auto entry = index_.find(tensor_name);
+      entry != index_.end() && entry->second < tensors.size() &&
+      tensors[entry->second].tensor.name == tensor_name)
+    return entry->second;
   const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const TensorPlan& t) {
     return t.tensor.name == tensor_name;
   });
@@ -32,7 +61,11 @@ const TensorPlan& ExportPlan::at(const std::string& tensor_name) const {
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("tensor '{}' is not in the plan of the {} export", tensor_name,
                             request.format));
-  return *found;
+  return static_cast<std::size_t>(found - tensors.begin());
+}
+
+const TensorPlan& ExportPlan::at(const std::string& tensor_name) const {
+  return tensors[index_of(tensor_name)];
 }
 
 TensorPlan plan_copy(const PlanInputs& inputs, const model::TensorSpec& tensor) {
@@ -64,13 +97,13 @@ ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource
     const bool in_block_linear = linear_weights.count(tensor.name) > 0;
     plan.tensors.push_back(plan_tensor(tensor, in_block_linear));
     plan.tensors.back().in_block_linear = in_block_linear;
-    plan.tensor_bytes += plan.tensors.back().bytes;
   }
   if (format.is_folder)
-    for (const model::TensorSpec& tensor : family.carried) {
+    for (const model::TensorSpec& tensor : family.carried)
       plan.tensors.push_back(plan_copy(inputs, tensor));
-      plan.tensor_bytes += plan.tensors.back().bytes;
-    }
+  if (format.is_folder && !quantization.rescales_channels) keep_stacks(inputs, plan);
+  for (const TensorPlan& tensor : plan.tensors) plan.tensor_bytes += tensor.bytes;
+  plan.make_index();
   check_requirements(family, request, plan.tensors, refusals);
   refusals.throw_if_any();
   plan.remarks = format.remarks(inputs, plan.tensors);

@@ -202,7 +202,7 @@ OpenedModel open_folder_model(const std::filesystem::path& folder) {
   std::vector<std::string> remarks;
   if (std::filesystem::exists(folder / "config.json")) refuse_quantized(folder, remarks);
   model::ModelConfig config = model::load_config(folder);
-  auto source = std::make_unique<model::CheckpointSource>(folder);
+  auto source = std::make_unique<model::CheckpointSource>(folder, config.stacked_experts);
   model::settle_names(*source, config);
   model::settle_tied_head(*source, config);
   remark_dtype(*source, config);

@@ -61,6 +61,7 @@ const TensorPlan& WrittenTensors::accept_dense(const std::string& tensor_name,
                                                MatrixView<const float> values) {
   const TensorPlan& planned = plan_.at(tensor_name);
   if (planned.grid) refuse(tensor_name, "given to the writer unquantized, but planned with a grid");
+  if (!planned.is_written()) refuse(tensor_name, "changed, but copied with " + planned.kept_in);
   std::vector<Index> shape = planned.tensor.shape;
   if (shape.size() == 1) shape.insert(shape.begin(), 1);
   if (shape != std::vector<Index>{values.rows(), values.cols()})
@@ -78,7 +79,8 @@ const TensorPlan& WrittenTensors::mark_given(const std::string& tensor_name) {
 std::vector<const TensorPlan*> WrittenTensors::to_copy() const {
   std::vector<const TensorPlan*> tensors;
   for (const TensorPlan& tensor : plan_.tensors)
-    if (!tensor.grid && accepted_.count(tensor.tensor.name) == 0) tensors.push_back(&tensor);
+    if (!tensor.grid && tensor.is_written() && accepted_.count(tensor.tensor.name) == 0)
+      tensors.push_back(&tensor);
   return tensors;
 }
 

@@ -3,15 +3,13 @@
 #include "calque/core/error.h"
 #include "calque/core/names.h"
 #include "calque/model/weight_source.h"
+#include "model/stacked_experts.h"
 
 namespace calque::model {
 namespace {
 
-std::vector<SourceTensor> headers_of(const io::SafetensorsCheckpoint& checkpoint) {
-  std::vector<SourceTensor> tensors;
-  for (const io::TensorRef& tensor : checkpoint.tensors())
-    tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
-  return tensors;
+SourceTensor header_of(const io::TensorRef& tensor) {
+  return {tensor.name, tensor.dtype, tensor.shape};
 }
 
 std::string folder_of(const io::SafetensorsCheckpoint& checkpoint) {
@@ -38,14 +36,17 @@ TensorBytes::~TensorBytes() {
   if (file_ != nullptr) file_->drop(bytes_);
 }
 
-ModelSource::ModelSource(std::string where, std::vector<SourceTensor> tensors)
-    : where_(std::move(where)), tensors_(std::move(tensors)) {
-  for (std::size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
+ModelSource::ModelSource(std::string where, std::vector<SourceTensor> tensors,
+                         std::vector<StoredStack> stacks)
+    : where_(std::move(where)), tensors_(std::move(tensors)), stacks_(std::move(stacks)) {
+  for (const SourceTensor& tensor : tensors_) index_.emplace(tensor.name, &tensor);
+  for (const StoredStack& stack : stacks_)
+    for (const SourceTensor& tensor : stack.stored) index_.emplace(tensor.name, &tensor);
 }
 
 const SourceTensor* ModelSource::find(std::string_view tensor_name) const {
   const auto found = index_.find(tensor_name);
-  return found == index_.end() ? nullptr : &tensors_[found->second];
+  return found == index_.end() ? nullptr : found->second;
 }
 
 const SourceTensor& ModelSource::at(std::string_view tensor_name) const {
@@ -65,20 +66,58 @@ std::uint64_t ModelSource::total_bytes() const {
   return total;
 }
 
-CheckpointSource::CheckpointSource(const std::filesystem::path& folder)
-    : CheckpointSource(std::make_unique<io::SafetensorsCheckpoint>(folder)) {}
+struct CheckpointSource::Contents {
+  std::vector<SourceTensor> tensors;
+  std::vector<StoredStack> stacks;
+  std::map<std::string, StackedPart, std::less<>> parts;
 
-CheckpointSource::CheckpointSource(const io::SafetensorsCheckpoint& checkpoint)
-    : ModelSource(folder_of(checkpoint), headers_of(checkpoint)), checkpoint_(checkpoint) {}
+  Contents(const io::SafetensorsCheckpoint& checkpoint, StackedExperts layout) {
+    for (const io::TensorRef& tensor : checkpoint.tensors()) {
+      TakenApart taken = take_apart(tensor, layout, checkpoint);
+      if (!taken.is_taken) tensors.push_back(header_of(tensor));
+      if (taken.parts.empty()) continue;
+      StoredStack stack{{header_of(tensor)}, {}};
+      if (const io::TensorRef* scales = taken.scales) stack.stored.push_back(header_of(*scales));
+      for (StackedPart& part : taken.parts) {
+        tensors.push_back(part.tensor);
+        stack.parts.push_back(part.tensor.name);
+        parts.emplace(part.tensor.name, std::move(part));
+      }
+      stacks.push_back(std::move(stack));
+    }
+  }
 
-CheckpointSource::CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint> owned)
-    : ModelSource(folder_of(*owned), headers_of(*owned)),
+  const StackedPart* part(std::string_view name) const {
+    const auto found = parts.find(name);
+    return found == parts.end() ? nullptr : &found->second;
+  }
+};
+
+CheckpointSource::CheckpointSource(const std::filesystem::path& folder, StackedExperts layout)
+    : CheckpointSource(std::make_unique<io::SafetensorsCheckpoint>(folder), layout) {}
+
+CheckpointSource::CheckpointSource(const io::SafetensorsCheckpoint& checkpoint,
+                                   StackedExperts layout)
+    : CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint>(), checkpoint,
+                       Contents(checkpoint, layout)) {}
+
+CheckpointSource::CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint> owned,
+                                   StackedExperts layout)
+    : CheckpointSource(std::move(owned), *owned, Contents(*owned, layout)) {}
+
+CheckpointSource::CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint>&& owned,
+                                   const io::SafetensorsCheckpoint& checkpoint, Contents contents)
+    : ModelSource(folder_of(checkpoint), std::move(contents.tensors), std::move(contents.stacks)),
       owned_(std::move(owned)),
-      checkpoint_(*owned_) {}
+      checkpoint_(checkpoint),
+      contents_(std::make_unique<const Contents>(std::move(contents))) {}
+
+CheckpointSource::~CheckpointSource() = default;
 
 Matrix<float> CheckpointSource::load(std::string_view tensor_name) const {
-  const io::TensorRef& tensor = checkpoint_.at(tensor_name);
-  const TensorBytes let_go_of = bytes(tensor_name);
+  const TensorBytes stored = bytes(tensor_name);
+  const SourceTensor& header = at(tensor_name);
+  const io::TensorRef tensor{header.name, header.dtype, header.shape, stored.get(), nullptr};
   if (tensor.shape.size() != 1) return io::to_matrix(tensor);
   const std::vector<float> values = io::to_vector(tensor);
   return Matrix<float>::copy_of({values.data(), 1, static_cast<Index>(values.size())});
@@ -107,12 +146,18 @@ Matrix<float> CheckpointSource::load_rows(std::string_view tensor_name,
 }
 
 TensorBytes CheckpointSource::bytes(std::string_view tensor_name) const {
-  const io::TensorRef& tensor = checkpoint_.at(tensor_name);
-  return {tensor.bytes, tensor.file};
+  const StackedPart* part = contents_->part(tensor_name);
+  if (part == nullptr) {
+    const io::TensorRef& tensor = checkpoint_.at(tensor_name);
+    return {tensor.bytes, tensor.file};
+  }
+  if (part->is_contiguous()) return {part->contiguous_bytes(), part->slab.file};
+  return TensorBytes(part->gathered_bytes());
 }
 
 void CheckpointSource::prefetch(std::string_view tensor_name) const {
-  const io::TensorRef& tensor = checkpoint_.at(tensor_name);
+  const StackedPart* part = contents_->part(tensor_name);
+  const io::TensorRef& tensor = part == nullptr ? checkpoint_.at(tensor_name) : part->slab;
   if (tensor.file != nullptr) tensor.file->will_need(tensor.bytes);
 }
 

@@ -20,6 +20,7 @@ constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
 std::vector<formats::ExportPlan> plan_exports(const job::Job& job,
                                               const formats::SourceModel& source) {
   formats::QuantizationRequest quantization = job.quantization.grid;
+  quantization.rescales_channels = job.quantization.transform->rescales_channels();
   quantization.calibrated = job.calibration.given() || !job.quantization.imatrix.empty();
   quantization.reference_rounding = !job.quantization.transform->rescales_channels() &&
                                     job.quantization.rounding->llama_cpp_types;

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +35,7 @@ struct QuantizationRequest {
   Index group_size = 128;
   bool sym = true;
   std::vector<ModuleRule> rules;
+  bool rescales_channels = false;  // weights that stay unquantized may change, too
   bool calibrated = false;  // the rounding knows its inputs; GGUF's IQ4 mixes spend less then
   // GGUF's older types: rounded by llama.cpp's rules (method rtn), or onto their grids by calque's.
   bool reference_rounding = false;
@@ -93,13 +97,20 @@ struct TensorPlan {
   std::optional<quant::Grid> grid;  // rounded onto this; nullopt: copied
   std::string stored_as;            // "Q4_0", "F16", "GPTQ 4 bit g128"
   std::uint64_t bytes = 0;          // tensor data in the artifact, exact
+  // Experts that the file stores in one tensor, and that all stay as they are: the name of that
+  // tensor, which is copied. It has an entry of its own, with `holds_parts`.
+  std::string kept_in;
+  bool holds_parts = false;
+
+  bool is_written() const { return kept_in.empty(); }
 };
 
 struct ExportPlan {
   ExportRequest request;
-  // Every tensor of the family once, in family order; then, in folders, those it carries.
+  // Every tensor of the family once, in family order; then, in folders, those it carries, and those
+  // that hold experts which stay as they are.
   std::vector<TensorPlan> tensors;
-  std::uint64_t tensor_bytes = 0;   // sum
+  std::uint64_t tensor_bytes = 0;  // sum
   double bits_per_weight =
       0;  // 8 * tensor_bytes / elements of all tensors: embeddings, head and scales included
   // Facts worth knowing that are no reason to refuse: types forced by other shapes, sizes of tensor
@@ -107,6 +118,11 @@ struct ExportPlan {
   std::vector<std::string> remarks;
 
   const TensorPlan& at(const std::string& tensor_name) const;
+  std::size_t index_of(const std::string& tensor_name) const;
+  void make_index();  // lets `at` find tensors of a long plan at once; after a change of `tensors`
+
+ private:
+  std::map<std::string, std::size_t, std::less<>> index_;
 };
 
 // Decides everything for one export, from headers alone. Collects all reasons for refusal before it

@@ -58,6 +58,15 @@ struct TextNames {
   std::string head = "lm_head";  // "lm_head.weight"
 };
 
+// The layout of a tensor that holds one matrix of all experts E of a layer ("gate_up_proj" has the
+// 2 I rows of gate and up, "down_proj" [H, I]).
+enum class StackedExperts {
+  kNone,                // experts one by one
+  kRows,                // [E, 2 I, H] and [E, H, I]: gate's rows, then up's
+  kColumns,             // [E, H, 2 I] and [E, I, H]: the same, transposed
+  kAlternatingColumns,  // [E, H, 2 I]: rows of gate and up alternate; MXFP4: not transposed
+};
+
 // The settings of a decoder-only transformer from config.json or GGUF, as the file states them: for
 // all layers at once. Families (family.h) turn them into layers with their own shapes, norms,
 // window and rotary settings (block.h). Code that works on a layer should read those.
@@ -102,6 +111,7 @@ struct ModelConfig {
   Routing routing;
   Index expert_intermediate_size = 0;
   Index shared_intermediate_size = 0;  // 0: no shared expert
+  StackedExperts stacked_experts = StackedExperts::kNone;
   std::vector<bool> experts_in_layer;  // num_layers entries if num_experts > 0
   std::string dtype;  // "float16", "bfloat16", "float32" from the config; "" if absent
   std::optional<std::int64_t> bos_token_id;

@@ -64,11 +64,19 @@ class TensorBytes {
   const io::MappedFile* file_ = nullptr;
 };
 
+// A tensor of the file that is given out in parts: one matrix an expert (StackedExperts).
+struct StoredStack {
+  std::vector<SourceTensor> stored;  // the tensor; MXFP4: its blocks and their scales
+  std::vector<std::string> parts;    // names of the matrices
+};
+
 // The model that a job starts from, tensor by tensor, as its file stores it.
 class ModelSource : public WeightSource {
  public:
   const std::vector<SourceTensor>& tensors() const { return tensors_; }  // in the file's order
-  const SourceTensor* find(std::string_view tensor_name) const;          // null: none
+  // The stored tensors that tensors() has in parts. find, at and bytes know them, too.
+  const std::vector<StoredStack>& stacks() const { return stacks_; }
+  const SourceTensor* find(std::string_view tensor_name) const;  // null: none
   // As find, but a missing tensor is Error(kInput) with the nearest existing name.
   const SourceTensor& at(std::string_view tensor_name) const;
   virtual std::uint64_t total_bytes() const;  // size of the tensor data as stored
@@ -80,30 +88,42 @@ class ModelSource : public WeightSource {
   virtual void prefetch(std::string_view tensor_name) const { at(tensor_name); }
 
  protected:
-  ModelSource(std::string where, std::vector<SourceTensor> tensors);
+  ModelSource(std::string where, std::vector<SourceTensor> tensors,
+              std::vector<StoredStack> stacks = {});
+  ModelSource(const ModelSource&) = delete;
+  ModelSource& operator=(const ModelSource&) = delete;
 
  private:
   std::string where_;  // for messages
   std::vector<SourceTensor> tensors_;
-  std::map<std::string, std::size_t, std::less<>> index_;
+  std::vector<StoredStack> stacks_;
+  std::map<std::string, const SourceTensor*, std::less<>> index_;
 };
 
-// A plain checkpoint.
+// A plain checkpoint. Tensors of all experts of a layer are given out in parts, as `layout` says.
 class CheckpointSource : public ModelSource {
  public:
-  explicit CheckpointSource(const std::filesystem::path& folder);
-  explicit CheckpointSource(const io::SafetensorsCheckpoint& checkpoint);  // borrowed
+  explicit CheckpointSource(const std::filesystem::path& folder,
+                            StackedExperts layout = StackedExperts::kNone);
+  explicit CheckpointSource(const io::SafetensorsCheckpoint& checkpoint,  // borrowed
+                            StackedExperts layout = StackedExperts::kNone);
+  ~CheckpointSource() override;
   Matrix<float> load(std::string_view tensor_name) const override;
   Matrix<float> load_rows(std::string_view tensor_name,
                           std::span<const Index> rows_U) const override;
   TensorBytes bytes(std::string_view tensor_name) const override;
   void prefetch(std::string_view tensor_name) const override;
+  std::uint64_t total_bytes() const override { return checkpoint_.total_bytes(); }
 
  private:
-  explicit CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint> owned);
+  struct Contents;  // tensors, stacks and parts
+  CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint> owned, StackedExperts layout);
+  CheckpointSource(std::unique_ptr<io::SafetensorsCheckpoint>&& owned,
+                   const io::SafetensorsCheckpoint& checkpoint, Contents contents);
 
   std::unique_ptr<io::SafetensorsCheckpoint> owned_;
   const io::SafetensorsCheckpoint& checkpoint_;
+  std::unique_ptr<const Contents> contents_;
 };
 
 // Finds the names under which the source has the language model: "model.layers", or those of the
