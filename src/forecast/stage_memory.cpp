@@ -57,7 +57,10 @@ std::vector<Bytes> activations_of(const JobShapes& shapes, const model::BlockSpe
   if (shapes.upstream) {
     arrays.push_back(hidden);
     for (const model::SiteSpec& site : block.sites)
-      if (site.expert < 0) arrays.push_back(tokens * row_bytes(shapes, site));
+      if (site.rows_of.empty())
+        arrays.push_back(
+            static_cast<Bytes>(forward::tokens_at(block, site, static_cast<double>(tokens))) *
+            row_bytes(shapes, site));
   }
   if (kept_width > 0) arrays.push_back(tokens * bytes_of(kept_width) * shapes.compute_bytes);
   return arrays;
@@ -128,7 +131,7 @@ Peak looking(const JobShapes& shapes, const model::BlockSpec& block, const model
   Peak peak = with_block(shapes, block, &site);
   peak.add(square("Gram matrix", block, site), gram(site));
   add_kept_grams(shapes, block, site, peak);
-  if (shapes.upstream && site.expert < 0) peak.add(square("shift", block, site), gram(site));
+  if (shapes.upstream) peak.add(square("shift", block, site), gram(site));
   const Bytes row = row_bytes(shapes, site);
   if (site.from_norm) peak.add("rows being normed", row * observed_rows(shapes, row));
   return peak.activations(activations_at(shapes, block, site));
@@ -154,8 +157,7 @@ Peak summing(const JobShapes& shapes, const model::BlockSpec& block, const model
   Peak peak = looking(shapes, block, site);
   peak.add("rows being summed", calib::waiting_bytes(channels, shapes.compute_bytes) +
                                     gram_scratch_bytes(channels, shapes.compute_bytes == 2));
-  if (shapes.upstream && site.expert < 0)
-    peak.add("rows being compared", calib::comparison_bytes(channels));
+  if (shapes.upstream) peak.add("rows being compared", calib::comparison_bytes(channels));
   return peak;
 }
 
@@ -178,7 +180,7 @@ bool goes_by_rows(const JobShapes& shapes, const formats::ExportPlan& plan) {
 
 Peak factoring(const JobShapes& shapes, const model::SiteSpec& site, Peak peak) {
   peak.add("the factorisation, in double", inverse_cholesky_scratch_bytes(site.features()));
-  if (!shapes.upstream || site.expert >= 0) return peak;
+  if (!shapes.upstream) return peak;
   peak.add("the shift of its inputs, which becomes the correction", gram(site));
   return peak.add("rows being multiplied", quant::upstream_scratch_bytes(site.features()));
 }

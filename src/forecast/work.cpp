@@ -196,7 +196,7 @@ Work block_work(const job::Job& job, const model::FamilySpec& family,
     work += site_work(job, plan, site, tokens);
     linears += forward::linear_cost(reader_rows(site), site.features(), tokens).flops;
     if (!runs(job, plan) || !any_reader(plan, site, [](const auto&) { return true; })) continue;
-    if (upstream && site.expert < 0) work += upstream_work(site, tokens);
+    if (upstream) work += upstream_work(site, tokens);
     if (rescales(job, block, site)) work += trials_work(job, site);
   }
   for (const model::TensorSpec& tensor : block.tensors())

@@ -108,10 +108,24 @@ void SiteRounding::correct_site(const model::BlockSpec& block, const model::Site
           *correction, weights.at(linear.weight.name), pass_.execs().transform);
 }
 
+namespace {
+
+// src/quant/README.md, "Upstream correction".
+bool sees_too_few(const model::SiteSpec& site, const quant::InputStats& stats) {
+  constexpr Index kTokensPerChannel = 6;
+  return site.expert >= 0 && stats.tokens < kTokensPerChannel * site.features();
+}
+
+}  // namespace
+
 // nullopt, with a warning, where there are too few tokens.
 std::optional<quant::UpstreamCorrection> SiteRounding::correction_for(
     const model::BlockSpec& block, const model::SiteSpec& site, const quant::InputStats& stats,
     quant::InputShift shift) {
+  if (sees_too_few(site, stats)) {
+    warn_about_uncorrected(block, site, stats);
+    return std::nullopt;
+  }
   auto correction =
       quant::upstream_correction(stats, std::move(shift), pass_.upstream_correction(),
                                  pass_.job().quantization.options, pass_.execs().transform);
@@ -380,11 +394,11 @@ void SiteRounding::warn_about_uncorrected(const model::BlockSpec& block,
                                           const model::SiteSpec& site,
                                           const quant::InputStats& stats) {
   if (!state_.uncorrected.insert(site.name).second) return;
-  pass_.run.observer.warning(
-      fmt::format("{} {}: errors of earlier layers are not corrected: {} calibration tokens are "
-                  "too few for {} channels (for later blocks see upstream_shift in modules.csv). "
-                  "Try more calibration text (n_samples)",
-                  block.name, site.name, stats.tokens, site.features()));
+  pass_.run.observer.warning(fmt::format(
+      "{} {}: errors of earlier layers are not corrected: {} calibration tokens are "
+      "too few for {} channels (for others of the kind see upstream_shift in modules.csv). "
+      "Try more calibration text (n_samples)",
+      block.name, site.name, stats.tokens, site.features()));
 }
 
 }  // namespace calque::pipeline

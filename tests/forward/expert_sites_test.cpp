@@ -36,6 +36,15 @@ TEST(ExpertSites, ShowsSitesOfExpertsInTheirOrder) {
   std::size_t routed = 0;
   for (Index e = 0; e < 8; ++e) routed += observer.rows("expert_in", e).size();
   EXPECT_EQ(routed, 2 * 192u);
+  for (Index e = 0; e < 8; ++e) {
+    const std::vector<Index>& tokens = observer.tokens("expert_in", e);
+    EXPECT_EQ(observer.tokens("expert_out", e), tokens);
+    ASSERT_EQ(observer.rows("expert_in", e).size(), tokens.size());
+    for (std::size_t t = 0; t < tokens.size(); ++t)
+      EXPECT_EQ(observer.rows("expert_in", e)[t],
+                observer.rows("mlp_in")[static_cast<std::size_t>(tokens[t])])
+          << e << " " << t;
+  }
 }
 
 // With one token, most experts see nothing; they are ready all the same.

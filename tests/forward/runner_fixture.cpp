@@ -23,6 +23,8 @@ Reference::Reference(const std::filesystem::path& folder) {
 
 void RecordingObserver::site_input(const model::SiteSpec& site, const ActivationView& inputs_TK) {
   events_.push_back(site.name + " " + std::to_string(inputs_TK.rows()));
+  std::vector<Index>& tokens = tokens_[{site.name, site.expert}];
+  tokens.insert(tokens.end(), inputs_TK.tokens.begin(), inputs_TK.tokens.end());
   for (Index t = 0; t < inputs_TK.rows(); ++t) {
     std::vector<float>& row = rows_[{site.name, site.expert}].emplace_back();
     for (Index k = 0; k < inputs_TK.cols(); ++k)

@@ -39,11 +39,16 @@ class RecordingObserver : public BlockObserver {
   const std::vector<std::vector<float>>& rows(const std::string& kind, Index expert = -1) {
     return rows_[{kind, expert}];
   }
+  // Places of the tokens that were routed there.
+  const std::vector<Index>& tokens(const std::string& kind, Index expert) {
+    return tokens_[{kind, expert}];
+  }
 
  private:
   Change change_;
   std::vector<std::string> events_;
   std::map<std::pair<std::string, Index>, std::vector<std::vector<float>>> rows_;
+  std::map<std::pair<std::string, Index>, std::vector<Index>> tokens_;
 };
 
 // Changes the weights of block `layer` before it is run.

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "calque/model/weight_source.h"
 #include "support/demo_job.h"
 #include "support/paths.h"
+#include "support/random_tokens.h"
 #include "support/temp_folder.h"
 #include "verify/probe.h"
 
@@ -25,25 +25,6 @@ using verify::prompt_logits;
 
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
-
-std::vector<std::int32_t> random_ids(Index count, int vocabulary, std::uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::vector<std::int32_t> ids(static_cast<std::size_t>(count));
-  for (std::int32_t& id : ids)
-    id = static_cast<std::int32_t>(generator() % static_cast<std::uint32_t>(vocabulary));
-  return ids;
-}
-
-// A file of random ids for the tiny models of every family, which have no tokenizer.
-fs::path random_tokens(const fs::path& folder, Index rows, Index seqlen, int vocabulary,
-                       std::uint32_t seed) {
-  const std::vector<std::int32_t> ids = random_ids(rows * seqlen, vocabulary, seed);
-  fs::create_directories(folder);
-  io::SafetensorsWriter writer(folder, {{"input_ids", DType::kI32, {rows, seqlen}}});
-  writer.write("input_ids", std::as_bytes(std::span(ids)));
-  writer.finish();
-  return folder / "model.safetensors";
-}
 
 class AwqOnEveryFamily : public ::testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <string>
 
@@ -7,6 +8,8 @@
 #include "calque/io/sha256.h"
 #include "calque/pipeline/open_job.h"
 #include "support/demo_job.h"
+#include "support/paths.h"
+#include "support/random_tokens.h"
 #include "support/temp_folder.h"
 
 namespace calque::pipeline {
@@ -106,6 +109,34 @@ TEST(UpstreamCorrection, GivesTheSameBytesWithOneAndTwoThreads) {
     hashes[threads - 1] = io::sha256_hex_of_file(job.exports[0].path);
   }
   EXPECT_EQ(hashes[0], hashes[1]);
+}
+
+// A token's inputs have a partner in the original wherever both models send it to the expert.
+class UpstreamCorrectionOfExperts : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Families, UpstreamCorrectionOfExperts,
+                         ::testing::Values("mixtral", "qwen2_moe", "qwen3_moe"));
+
+TEST_P(UpstreamCorrectionOfExperts, ReachesEveryLinearOfTheLaterBlocks) {
+  const TempFolder out;
+  job::Job job;
+  job.name = "experts";
+  job.model.path = std::filesystem::path(test::fixtures()) / "families" / GetParam();
+  job.calibration.tokens = random_tokens(out / "ids", 64, 96, 320, 1);
+  job.calibration.packing.n_samples = 64;
+  job.calibration.packing.seqlen = 96;
+  job.runtime.forward_dtype = "float32";
+  job.quantization.set_method("gptq");
+  job.quantization.grid = {.bits = 3, .group_size = 32, .sym = true};
+  job.quantization.upstream_correction = 1;
+  job.exports = {folder_export("gptq", out / "out")};
+  const record::Report report = run(job);
+  int experts = 0;
+  for (const record::ModuleReport& module : report.artifacts[0].modules) {
+    if (module.block < 1 || module.module.find(".experts.") == std::string::npos) continue;
+    ++experts;
+    EXPECT_GT(module.upstream_shift, 0) << module.module << ", tokens: " << module.tokens;
+  }
+  EXPECT_GT(experts, 0);
 }
 
 std::string refusal(const job::Job& job) {

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "calque/core/cost.h"
 #include "calque/formats/plan.h"
@@ -29,7 +32,8 @@ constexpr std::uint64_t comparison_bytes(Index channels) {
 // Sends the calibration text through the original model alongside the one that is being quantized,
 // so that each site's inputs can be compared with the inputs it would have had (quant/upstream.h).
 // Holds the inputs of one block's sites for all tokens, in the precision of the forward pass, in
-// scratch space. Sites of single experts are left out: the two models route different tokens there.
+// scratch space. The two models may route other tokens to an expert: src/quant/README.md, "Upstream
+// correction".
 class ReferenceStream {
  public:
   // Everything the stream works with; all of it must outlive the stream.
@@ -46,6 +50,7 @@ class ReferenceStream {
   explicit ReferenceStream(const Inputs& inputs);
   // Continues from a state written by save().
   ReferenceStream(const Inputs& inputs, const io::ByteSource& source);
+  ~ReferenceStream();
   void save(const io::ByteSink& sink) const;
 
   // Runs the block with its original weights. Afterwards the block's sites can be compared.
@@ -56,18 +61,24 @@ class ReferenceStream {
 
   // Compares the next rows of the site's input in the quantized model with those of the original.
   void compare(const model::SiteSpec& site, const forward::ActivationView& inputs_TK);
-  // The shift over all compared rows; nullopt for a site that is left out. Frees the site's inputs.
+  // The shift over all compared rows; nullopt if none was. Sites are compared and taken one after
+  // another, in the order of the block.
   std::optional<quant::InputShift> take(const model::SiteSpec& site);
 
  private:
   class Recorder;
+  class Recording;
   class Comparison;
+  using Site = std::pair<std::string, Index>;           // name and expert
   bool is_compared(const model::SiteSpec& site) const;  // false if no reader is rounded
-  Comparison* find(const model::SiteSpec& site);
+  // True if its rows arrive at other sites that are compared.
+  bool has_followers(const model::BlockSpec& block, const model::SiteSpec& site) const;
+  const Recording* original_of(const model::SiteSpec& site) const;  // null: nothing to compare with
 
   Inputs inputs_;
   std::unique_ptr<forward::HiddenStates> hidden_;
-  std::map<std::string, std::shared_ptr<Comparison>> sites_;
+  std::map<Site, std::unique_ptr<Recording>> recordings_;
+  std::unique_ptr<Comparison> comparison_;  // the site whose turn it is
 };
 
 }  // namespace calque::calib

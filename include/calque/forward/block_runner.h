@@ -22,6 +22,9 @@ struct ActivationView {
   MatrixView<const float> f32_TK;
   MatrixView<const BFloat16> bf16_TK;
   DeviceRows device_TK;  // a forward pass on a GPU gives these
+  // Rows on the host of a site that only some tokens are routed to: the places of these tokens
+  // among those of all sequences, ascending. Empty where all tokens arrive, one after the other.
+  std::span<const Index> tokens = {};
 
   bool is_bf16() const { return bf16_TK.data() != nullptr; }
   bool on_device() const { return device_TK.data != nullptr; }

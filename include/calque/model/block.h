@@ -56,6 +56,8 @@ struct SiteSpec {
   bool split_channels = false;
   // Expected share of all tokens that arrive here.
   double share = 1.0;
+  // Not empty: what arrives here are rows of that site of the same half, as they are.
+  std::string rows_of;
   // Index in BlockSpec::folds of the fold that rescales the activation; -1: none. Sites fed by the
   // same activation (the experts' and the shared expert's) have the same fold.
   Index fold = -1;

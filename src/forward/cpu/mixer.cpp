@@ -138,13 +138,18 @@ void StagedPass<T>::norm_rows(const CpuMixer<T>& mixer, MatrixView<const float> 
 }
 
 template <typename T>
-void StagedPass<T>::show(CpuMixer<T>& mixer, std::size_t site, const SequenceRows<T>& inputs) {
+void StagedPass<T>::show(CpuMixer<T>& mixer, std::size_t site, const SequenceRows<T>& inputs,
+                         std::span<const Index> tokens) {
   workspaces_.clear();  // the observer may need the memory
   const MatrixView<const T> inputs_TK = inputs.all();
   const Index step = observed_rows(inputs_TK.cols() * Index{sizeof(T)});
   for (Index first = 0; first < inputs_TK.rows(); first += step) {
     const Index count = std::min(step, inputs_TK.rows() - first);
-    observer_.site_input(mixer.site(site), activation_view(inputs_TK.rows(first, count)));
+    ActivationView view = activation_view(inputs_TK.rows(first, count));
+    if (!tokens.empty())
+      view.tokens =
+          tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    observer_.site_input(mixer.site(site), view);
     inputs.release_rows(first, count);
   }
   finish(mixer, site);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -210,8 +211,9 @@ class StagedPass {
   // Shows what the half's norm leaves, the inputs of `site`, and finishes the site. The norm is
   // computed again in the next step: cheaper than keeping it for all rows.
   void show_norm(CpuMixer<T>& mixer, std::size_t site);
-  // Shows the inputs of `site` and finishes it.
-  void show(CpuMixer<T>& mixer, std::size_t site, const SequenceRows<T>& inputs);
+  // Shows the inputs of `site` and finishes it. `tokens`: ActivationView's.
+  void show(CpuMixer<T>& mixer, std::size_t site, const SequenceRows<T>& inputs,
+            std::span<const Index> tokens = {});
   // True if anything reads the half's output.
   bool wants_output() const { return !last_ || observer_.wants_output(); }
 

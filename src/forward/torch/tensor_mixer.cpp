@@ -128,15 +128,24 @@ void TwoSiteTensorMixer::run(TensorPass& pass) {
     pass.hidden_TH(pass.batches()[b]).add_(last(std::exchange(inputs_TK[b], {})));
 }
 
-void TensorPass::show(const TensorMixer& mixer, std::size_t site, const at::Tensor& inputs_TK) {
+void TensorPass::show(const TensorMixer& mixer, std::size_t site, const at::Tensor& inputs_TK,
+                      const at::Tensor& tokens) {
   if (observer_ == nullptr) return;
   const Index rows = inputs_TK.size(0);
+  const bool on_host = inputs_TK.is_cpu() || host_views_;
+  const at::Tensor places = tokens.defined() && on_host ? tokens.cpu() : at::Tensor();
   for (Index first = 0; first < rows; first += kObservedRows) {
-    const at::Tensor chunk = inputs_TK.narrow(0, first, std::min(kObservedRows, rows - first));
-    if (chunk.is_cpu() || host_views_)
-      observer_->site_input(mixer.site(site), host_view(chunk.cpu()));
-    else
+    const Index count = std::min(kObservedRows, rows - first);
+    const at::Tensor chunk = inputs_TK.narrow(0, first, count);
+    if (!on_host) {
       observer_->site_input(mixer.site(site), device_view(chunk));
+      continue;
+    }
+    const at::Tensor copy = chunk.cpu();
+    ActivationView view = host_view(copy);
+    if (places.defined())
+      view.tokens = {places.data_ptr<std::int64_t>() + first, static_cast<std::size_t>(count)};
+    observer_->site_input(mixer.site(site), view);
   }
 }
 

@@ -117,8 +117,9 @@ class TensorPass {
   // Shows what the half's norm leaves, the inputs of `site`, and finishes the site. The norm is
   // computed again in the next step: cheaper than keeping it for all rows.
   void show_norm(TensorMixer& mixer, std::size_t site);
-  // Rows of the inputs of `site`, in order.
-  void show(const TensorMixer& mixer, std::size_t site, const at::Tensor& inputs_TK);
+  // Rows of the inputs of `site`, in order. `tokens`: ActivationView's, int64; undefined: all.
+  void show(const TensorMixer& mixer, std::size_t site, const at::Tensor& inputs_TK,
+            const at::Tensor& tokens = {});
   // When all have been shown.
   void finish(TensorMixer& mixer, std::size_t site);
 

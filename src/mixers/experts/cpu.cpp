@@ -123,6 +123,7 @@ class CpuExperts : public CpuMixer<T> {
   };
   Stages start(StagedPass<T>& pass) const;
   SequenceRows<T> routed_to(Index expert, const Stages& stages, StagedPass<T>& pass) const;
+  std::vector<Index> tokens_of(Index expert, const Stages& stages, StagedPass<T>& pass) const;
   // From normed rows, as many of each sequence as there are, to what the expert's down reads.
   SequenceRows<T> inputs_of(Index expert, const SequenceRows<T>& normed, StagedPass<T>& pass) const;
   void run_expert(Index expert, Stages& stages, StagedPass<T>& pass);
@@ -196,7 +197,7 @@ void CpuExperts<T>::run_staged(StagedPass<T>& pass) {
   pass.show_norm(*this, model::Experts::kIn);
   Stages stages = start(pass);
   for (Index e = 0; e < spec_.count && !spec_.all_tokens; ++e)
-    pass.show(*this, spec_.expert_in(e), routed_to(e, stages, pass));
+    pass.show(*this, spec_.expert_in(e), routed_to(e, stages, pass), tokens_of(e, stages, pass));
   for (Index e = 0; e < spec_.count; ++e) run_expert(e, stages, pass);
   if (spec_.shared_width > 0) run_shared(stages, pass);
   if (!pass.wants_output()) return;
@@ -248,6 +249,19 @@ SequenceRows<T> CpuExperts<T>::routed_to(Index expert, const Stages& stages,
   return routed;
 }
 
+// Places of the tokens that are sent to the expert, as ActivationView counts them.
+template <typename T>
+std::vector<Index> CpuExperts<T>::tokens_of(Index expert, const Stages& stages,
+                                            StagedPass<T>& pass) const {
+  std::vector<Index> tokens;
+  for (Index s = 0; s < pass.hidden().sequences(); ++s) {
+    if (stages.routing(s).experts.empty()) continue;
+    for (const Index row : stages.routing(s).experts[static_cast<std::size_t>(expert)].rows)
+      tokens.push_back(pass.hidden().rows().first(s) + row);
+  }
+  return tokens;
+}
+
 template <typename T>
 SequenceRows<T> CpuExperts<T>::inputs_of(Index expert, const SequenceRows<T>& normed,
                                          StagedPass<T>& pass) const {
@@ -267,7 +281,7 @@ void CpuExperts<T>::run_expert(Index expert, Stages& stages, StagedPass<T>& pass
   if (spec_.all_tokens)
     pass.show(*this, spec_.expert_out(expert), inputs_of(expert, stages.normed, pass));
   else
-    pass.show(*this, spec_.expert_out(expert), inputs);
+    pass.show(*this, spec_.expert_out(expert), inputs, tokens_of(expert, stages, pass));
   if (!pass.wants_output()) return;
   pass.each_sequence([&](Index s) {
     if (inputs.length(s) == 0) return;

@@ -128,7 +128,8 @@ DetachedHalf experts_half(const LayerTensors& tensors, const ExpertNames& names,
   for (Index e = 0; e < experts.count; ++e) {
     const Expert expert{fmt::format("{}.experts.{}", names.folder, e), experts.width, e,
                         experts.count};
-    ins.push_back({.name = "expert_in", .expert = e, .channels = hidden, .share = share});
+    ins.push_back(
+        {.name = "expert_in", .expert = e, .channels = hidden, .share = share, .rows_of = in.name});
     ins.back().readers = gate_and_up(tensors, names, expert, hidden);
     outs.push_back({.name = "expert_out",
                     .expert = e,

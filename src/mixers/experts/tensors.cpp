@@ -95,7 +95,8 @@ class TensorExperts : public TensorMixer {
     Stages stages = start(pass);
     for (Index e = 0; e < spec_.count && !spec_.all_tokens; ++e) {
       for (std::size_t b = 0; b < pass.batches().size(); ++b)
-        pass.show(*this, spec_.expert_in(e), routed_to(e, stages, b));
+        pass.show(*this, spec_.expert_in(e), routed_to(e, stages, b),
+                  tokens_of(e, stages, pass, b));
       pass.finish(*this, spec_.expert_in(e));
     }
     for (Index e = 0; e < spec_.count; ++e) run_expert(e, stages, pass);
@@ -184,12 +185,22 @@ class TensorExperts : public TensorMixer {
     return routed_to(expert, stages.routing[batch], stages.normed_TH[batch]);
   }
 
+  // Places of the tokens that are sent to the expert, as ActivationView counts them.
+  static at::Tensor tokens_of(Index expert, const Stages& stages, const TensorPass& pass,
+                              std::size_t batch) {
+    return stages.routing[batch].experts[static_cast<std::size_t>(expert)].rows +
+           pass.batches()[batch].first_row;
+  }
+
   void run_expert(Index expert, Stages& stages, TensorPass& pass) {
     std::vector<at::Tensor> inputs_RK;
     for (std::size_t b = 0; b < pass.batches().size(); ++b) {
       inputs_RK.push_back(inputs_of(expert, routed_to(expert, stages, b)));
-      pass.show(*this, spec_.expert_out(expert),
-                spec_.all_tokens ? inputs_of(expert, stages.normed_TH[b]) : inputs_RK.back());
+      if (spec_.all_tokens)
+        pass.show(*this, spec_.expert_out(expert), inputs_of(expert, stages.normed_TH[b]));
+      else
+        pass.show(*this, spec_.expert_out(expert), inputs_RK.back(),
+                  tokens_of(expert, stages, pass, b));
     }
     pass.finish(*this, spec_.expert_out(expert));
     for (std::size_t b = 0; b < inputs_RK.size(); ++b)
