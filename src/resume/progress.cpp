@@ -169,7 +169,7 @@ RunProgress read_progress(const std::vector<std::string>& records) {
   try {
     for (const std::string& record : records) add_record(io::parse_json(record), progress);
   } catch (const Error& error) {
-    if (!error.code().empty()) throw;
+    if (error.code() != "E162") throw;
     throw Error(ErrorKind::kInput, "E307",
                 std::string("state/journal was not written by this version: ") + error.what() +
                     ". Start again with --resume never");

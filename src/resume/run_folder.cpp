@@ -14,6 +14,7 @@
 #include "calque/core/paths.h"
 #include "calque/core/quote.h"
 #include "calque/formats/reader.h"
+#include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/io/sha256.h"
@@ -56,16 +57,27 @@ bool is_weights(const fs::path& file) {
 }
 
 // Weights in other formats in the same folder are not read, so they do not count.
+bool counts(const fs::directory_entry& entry) {
+  constexpr std::uint64_t kLargestSideFile = std::uint64_t{256} << 20;
+  return entry.is_regular_file() &&
+         (is_weights(entry.path()) || entry.file_size() <= kLargestSideFile);
+}
+
 std::vector<fs::path> files_of_model(const fs::path& model) {
   if (!fs::is_directory(model)) return io::gguf_files_of(model);
-  constexpr std::uint64_t kLargestSideFile = std::uint64_t{256} << 20;
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(model))
-    if (entry.is_regular_file() &&
-        (is_weights(entry.path()) || entry.file_size() <= kLargestSideFile))
-      files.push_back(entry.path());
+    if (counts(entry)) files.push_back(entry.path());
+  for (const fs::path& file : formats::side_files(model).copied)
+    if (file.has_parent_path()) files.push_back(model / file);  // chat templates
   std::sort(files.begin(), files.end());
   return files;
+}
+
+// Relative to the model's folder, or to the first GGUF file's.
+std::string name_in_model(const fs::path& file, const fs::path& model) {
+  return fs::is_directory(model) ? file.lexically_relative(model).generic_string()
+                                 : file.filename().string();
 }
 
 std::string sampled_sha256(const fs::path& path) {
@@ -128,7 +140,7 @@ Fields model_fields(const job::Job& job) {
   for (const fs::path& file : files) {
     const bool sampled = bytes > kHashedWhole && is_weights(file);
     fields.emplace_back(
-        (is_weights(file) ? "model shard " : "model file ") + file.filename().string(),
+        (is_weights(file) ? "model shard " : "model file ") + name_in_model(file, job.model.path),
         sampled ? sampled_sha256(file) : sha256_of(file));
   }
   if (fs::exists(job.quantization.imatrix))

@@ -191,6 +191,18 @@ TEST_F(ResumeJob, AnotherModelIsRefusedWithBothHashes) {
                                      "changed (sha256 "));
 }
 
+// Exports carry them, so they are part of the model.
+TEST_F(ResumeJob, AnotherNamedChatTemplateIsRefused) {
+  std::filesystem::create_directories(folder_ / "model/additional_chat_templates");
+  write(folder_ / "model/additional_chat_templates/tool.jinja", "{{ messages }}");
+  const std::filesystem::path folder = stopped_job(gptq_job());
+  write(folder_ / "model/additional_chat_templates/tool.jinja", "{{ other }}");
+  const Outcome outcome = run(resume_arguments(folder));
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("error[E305]: cannot resume: model file "
+                                     "additional_chat_templates/tool.jinja changed (sha256 "));
+}
+
 TEST_F(ResumeJob, OtherCalibrationTokensAreRefused) {
   const std::filesystem::path folder = stopped_job(gptq_job());
   write_small_tokens(folder_ / "tokens", 7907);
