@@ -60,7 +60,7 @@ void check_size(const Matrix<float>& values, const model::TensorSpec& tensor) {
   Index expected = 1;
   for (const Index n : tensor.shape) expected *= n;
   if (values.size() != expected)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E163",
                 fmt::format("tensor '{}' has {} values; its place in the model has {}", tensor.name,
                             values.size(), expected));
 }

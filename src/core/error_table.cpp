@@ -152,7 +152,7 @@ constexpr ErrorEntry kErrors[] = {
      "calque does not guess how a model computes; it only runs known families.",
      "Use one of the architectures that the message lists."},
     {"E162", 3,
-     "config.json (or another JSON file of the model) is damaged or has unknown contents.", "",
+     "config.json, or another JSON file, is not JSON, is damaged or has unknown contents.", "",
      "Download the file again; if it is complete, the model uses a feature that the message "
      "names."},
     {"E163", 3, "The tensors do not fit the configuration.",
@@ -183,14 +183,16 @@ constexpr ErrorEntry kErrors[] = {
      "Download or copy the file again, and compare its size with the original's."},
     {"E171", 2, "There is no tensor with that name.", "",
      "Use one of the names in the message; 'calque inspect --tensors' lists all."},
-    {"E172", 2, "The output folder is the artifact itself.", "",
-     "Choose another folder for --out."},
+    {"E172", 2, "The output would replace the model or artifact that is being read.", "",
+     "Choose another path for the export, or for --out."},
     {"E173", 3, "A file of the model's folder is not there.",
      "A link leads nowhere, or a git-lfs pointer stands in place of the file: the download was not "
      "completed.",
      "Download the file, or run 'git lfs pull' in the folder."},
     {"E174", 3, "A quantized model is damaged, or its settings and tensors contradict each other.",
      "", "Write or download it again; the message names the tensor and both values."},
+    {"E175", 3, "A GGUF file holds tensors of a type that calque cannot decode.", "",
+     "Use a file of one of the types in the message, or the original model."},
 
     // sweeps
     {"E181", 2, "A key or value occurs twice in the sweep file.", "",
@@ -234,6 +236,10 @@ constexpr ErrorEntry kErrors[] = {
     {"E203", 2, "The method needs calibration text.",
      "GPTQ and AWQ measure the inputs of each layer.",
      "Give calibration.sources or calibration.tokens, or use method: rtn."},
+    {"E204", 2, "The weights of calibration sources do not add up.",
+     "A weight is the share of the rows that a source gives; sources without one share the rest.",
+     "Give weights from 0 to 1 that leave something for sources without a weight, or give every "
+     "source one."},
     {"E205", 2, "calibration has both sources and tokens.", "", "Keep one of them."},
     {"E206", 2, "evaluate has no texts, or one of its entries has neither text nor tokens.", "",
      "Give evaluate.texts, each entry with either text or tokens."},
@@ -257,6 +263,10 @@ constexpr ErrorEntry kErrors[] = {
      "Several files of a folder speak of the same tokens; src/text/README.md says which one is "
      "read.",
      "Copy all tokenizer files from one version of the model."},
+    {"E214", 3, "A file of token ids cannot be used as it is.",
+     "It needs integers of the model's vocabulary, one text a row from position 0, and a mask only "
+     "where rows are padded at their ends.",
+     "Write the file as the message says; the tensor is called input_ids."},
 
     // evaluation
     {"E231", 2, "The reference and the artifact have different vocabularies.",

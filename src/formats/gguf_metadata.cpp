@@ -291,7 +291,7 @@ void require_matching_size(const text::Vocabulary& vocabulary, Index embedding_r
   const std::size_t tokens = vocabulary.tokens.size();
   if (tokens == static_cast<std::size_t>(embedding_rows) && vocabulary.types.size() == tokens)
     return;
-  throw Error(ErrorKind::kInput, "",
+  throw Error(ErrorKind::kInput, "E213",
               fmt::format("the tokenizer has {} tokens and {} token types, and the embedding has "
                           "{} rows: GGUF needs the same number of each",
                           tokens, vocabulary.types.size(), embedding_rows));

@@ -108,7 +108,7 @@ Matrix<float> decode_rows(ggml::Type type, std::span<const std::byte> bytes, Ind
                           RowOrder order) {
   const ggml::TypeInfo& info = ggml::info_of(type);
   if (!info.supported())
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E175",
                 fmt::format("type {} cannot be decoded; calque reads F32, F16, BF16, Q8_0, Q5_1, "
                             "Q5_0, Q4_1, Q4_0, Q2_K ... Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0 and "
                             "MXFP4",

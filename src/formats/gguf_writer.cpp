@@ -43,7 +43,7 @@ std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
 // The rows of a tensor; a vector is one row.
 Matrix<float> values_of(const model::SourceTensor& source, std::span<const std::byte> stored) {
   if (!is_floating(source.dtype))
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E169",
                 fmt::format("tensor '{}' is {}: GGUF exports need a floating-point checkpoint",
                             source.name, name_of(source.dtype)));
   const Index columns = source.shape.empty() ? 1 : source.shape.back();
@@ -193,12 +193,12 @@ void refuse_existing(const ExportRequest& request) {
   std::error_code missing;
   const std::filesystem::file_status status = std::filesystem::status(request.path, missing);
   if (std::filesystem::is_directory(status))
-    throw Error(ErrorKind::kConfig, "",
+    throw Error(ErrorKind::kConfig, "E209",
                 fmt::format("{} is a folder: a gguf export is one file, such as {}",
                             request.path.string(), (request.path / "model.gguf").string()));
   const std::vector<std::filesystem::path> there = files_at(request);
   if (!there.empty() && !request.overwrite)
-    throw Error(ErrorKind::kConfig, "",
+    throw Error(ErrorKind::kConfig, "E209",
                 fmt::format("{} already exists. Choose another path, or set overwrite: true.",
                             there.front().string()));
 }
@@ -207,7 +207,7 @@ void refuse_existing(const ExportRequest& request) {
 void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
   std::error_code missing;
   if (!std::filesystem::equivalent(request.path, source, missing)) return;
-  throw Error(ErrorKind::kConfig, "",
+  throw Error(ErrorKind::kConfig, "E172",
               fmt::format("{} is the model itself: choose another path for the gguf export",
                           request.path.string()));
 }

@@ -64,7 +64,7 @@ SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
 void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
   std::error_code missing;
   if (!std::filesystem::equivalent(request.path, source, missing)) return;
-  throw Error(ErrorKind::kConfig, "",
+  throw Error(ErrorKind::kConfig, "E172",
               fmt::format("{} is the model itself: choose another folder for the {} export",
                           request.path.string(), request.format));
 }

@@ -78,7 +78,7 @@ std::unique_ptr<ArtifactReader> open_artifact(const std::filesystem::path& given
                 fmt::format("{}: no such file or folder", path.string()));
   if (starts_with_gguf(path)) return open_gguf(path);
   const bool safetensors = path.extension() == ".safetensors" || path.filename() == "config.json";
-  throw Error(ErrorKind::kInput, "",
+  throw Error(ErrorKind::kInput, "E170",
               fmt::format("{} is not a GGUF file (it does not begin with 'GGUF'){}", path.string(),
                           safetensors ? "; give its folder instead" : ""));
 }

@@ -14,7 +14,7 @@ namespace calque::io {
 namespace {
 
 [[noreturn]] void refuse_text(const std::string& reason) {
-  throw Error(ErrorKind::kInput, "", reason);
+  throw Error(ErrorKind::kInput, "E162", reason);
 }
 
 // A short excerpt of a value, for error messages.

@@ -56,7 +56,7 @@ const SourceTensor& ModelSource::at(std::string_view tensor_name) const {
   const std::string hint =
       names.empty() ? "it holds none"
                     : "the nearest name there is " + quote_name(nearest_name(tensor_name, names));
-  throw Error(ErrorKind::kInput, "",
+  throw Error(ErrorKind::kInput, "E163",
               fmt::format("{}: has no tensor {}; {}", where_, quote_name(tensor_name), hint));
 }
 

@@ -49,7 +49,7 @@ class RowReader {
       : source_(*model.weights), tensor_(tensor) {
     const DType dtype = source_.at(tensor.name).dtype;
     if (!is_floating(dtype))
-      throw Error(ErrorKind::kInput, "",
+      throw Error(ErrorKind::kInput, "E169",
                   fmt::format("tensor '{}' is {}, not floating", tensor.name, name_of(dtype)));
     if (model.is_gguf() && tensor.gguf_permuted_heads > 0) all_NK_ = source_.load(tensor.name);
   }

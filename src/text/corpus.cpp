@@ -62,7 +62,7 @@ std::vector<Row> document_rows(TokenStream& stream, const TokenIds& prefix, std:
 
 void check_weight(const TextSource& source) {
   if (std::isfinite(source.weight) && source.weight >= 0) return;
-  throw Error(ErrorKind::kConfig, "",
+  throw Error(ErrorKind::kConfig, "E204",
               fmt::format("{}: weight {} is not a share; give a number from 0 to 1",
                           source.path.string(), source.weight));
 }
@@ -113,7 +113,7 @@ std::vector<double> row_shares(const std::vector<TextSource>& sources) {
     unweighted += source.weight == 0 ? 1 : 0;
   }
   if (unweighted > 0 && sum >= 1)
-    throw Error(ErrorKind::kConfig, "",
+    throw Error(ErrorKind::kConfig, "E204",
                 fmt::format("the weights of the sources add up to {}, which leaves nothing for the "
                             "{} without a weight; give every source a weight",
                             sum, unweighted));

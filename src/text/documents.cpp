@@ -107,7 +107,7 @@ void visit_text(const TextSource& source, const DocumentVisitor& visit) {
   if (!source.split_on) return visit_part(text, visit);
   const std::string& separator = *source.split_on;
   if (separator.empty())
-    throw Error(ErrorKind::kConfig, "",
+    throw Error(ErrorKind::kConfig, "E106",
                 fmt::format("{}: split_on is empty; remove it to use the file as one document",
                             source.path.string()));
   const std::string_view view = text;

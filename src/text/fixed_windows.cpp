@@ -17,14 +17,14 @@ namespace calque::text {
 namespace {
 
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& reason,
-                         const char* code = "") {
+                         const char* code = "E214") {
   throw Error(ErrorKind::kInput, code, fmt::format("{}: {}", path.string(), reason));
 }
 
 void check_at_least(const std::filesystem::path& path, const char* name, std::int64_t value,
                     std::int64_t least) {
   if (value >= least) return;
-  throw Error(ErrorKind::kConfig, "",
+  throw Error(ErrorKind::kConfig, "E106",
               fmt::format("{}: {} is {}, not at least {}", path.string(), name, value, least));
 }
 

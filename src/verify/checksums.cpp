@@ -29,7 +29,7 @@ std::vector<std::string> files_below(const fs::path& folder) {
     if (entry.is_regular_file(failure))
       files.push_back(entry.path().lexically_relative(folder).generic_string());
   if (failure)
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E202",
                 folder.string() + ": cannot list the folder: " + failure.message());
   std::erase(files, kName);
   std::sort(files.begin(), files.end());

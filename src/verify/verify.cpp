@@ -52,7 +52,7 @@ std::size_t Findings::faults() const {
 std::vector<Finding> verify_files(const fs::path& given) {
   const fs::path artifact = formats::weights_path(given);
   if (!fs::exists(artifact))
-    throw Error(ErrorKind::kInput, "", fmt::format("'{}' does not exist", artifact.string()));
+    throw Error(ErrorKind::kInput, "E202", fmt::format("'{}' does not exist", artifact.string()));
   Findings findings;
   if (fs::is_directory(artifact))
     verify_folder(artifact, findings);

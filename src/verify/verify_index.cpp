@@ -124,7 +124,7 @@ void report_other_files(const fs::path& folder, const std::set<std::string>& kno
 LooseTensors load_loosely(const fs::path& folder, Findings& findings) {
   const bool sharded = fs::exists(folder / kIndex);
   if (!sharded && !fs::exists(folder / kSingle))
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E202",
                 fmt::format("'{}' has neither {} nor {}: there is nothing to verify",
                             folder.string(), kSingle, kIndex));
   const std::size_t before = findings.faults();

@@ -114,6 +114,29 @@ TEST_F(BadInput, TokenIdsBeyondTheVocabularyAreFoundByValidate) {
                                   "2}\nexport: [{format: gptq, path: out}]\n");
   expect_refused("validate " + path("job.yaml"), 3,
                  "'input_ids' holds id 65536 at position 1, outside the vocabulary");
+  expect_refused("validate " + path("job.yaml"), 3, "error[E214]: ");
+}
+
+// So `calque explain` has more to say.
+TEST_F(BadInput, MessagesAboutAUsersFilesHaveCodes) {
+  write(folder_ / "tokenizer.json", "{\"model\": ");
+  expect_refused("tokenize --tokenizer " + path(".") + " --string a", 3,
+                 "tokenizer.json: not JSON");
+  expect_refused("tokenize --tokenizer " + path(".") + " --string a", 3, "error[E162]: ");
+  write(folder_ / "notes.txt", "plain text");
+  expect_refused("inspect " + path("notes.txt"), 3, "error[E170]: ");
+  expect_refused("verify " + path("none"), 3, "error[E202]: ");
+  const auto job = [&](const std::string& calibration, const std::string& exported) {
+    write(folder_ / "job.yaml", "version: 1\nmodel: {path: " + test::demo_model() +
+                                    "}\ncalibration: {" + calibration +
+                                    ", n_samples: 1, seqlen: 8}\nexport: [" + exported + "]\n");
+    return "run " + path("job.yaml") + " --progress none";
+  };
+  const std::string text = test::calibration_data() + "/prose.txt";
+  const std::string folder = "{format: gptq, path: out}";
+  expect_refused(job("tokens: notes.txt", folder), 3, "error[E214]: ");
+  expect_refused(job("sources: [{path: " + text + ", weight: 1}, {path: " + text + "}]", folder), 2,
+                 "error[E204]: the weights of the sources add up to 1");
 }
 
 TEST_F(BadInput, ARefusedJobLeavesNoFolders) {
