@@ -243,7 +243,6 @@ Rounded round_groups(const Matrix<float>& weight_NK, const Grid& grid,
                      const RoundingOptions& options, const GptqSite& site,
                      const quant::InputStats& stats, const Exec& exec) {
   expect_fits(weight_NK, grid);
-  expect_finite(weight_NK);
   expect_in_reach(weight_NK, grid);
   std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
   if (grid.desc_act) importance_K = in_order(importance_K, site.order);

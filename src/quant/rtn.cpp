@@ -85,7 +85,6 @@ QuantizedMatrix round_in_order(MatrixView<const float> weight_NK, const Grid& gr
 Rounded round_rtn(const Matrix<float>& weight_NK, const Grid& grid, const RoundingOptions& options,
                   const Site& site, const Exec& exec) {
   expect_fits(weight_NK, grid);
-  expect_finite(weight_NK);
   expect_in_reach(weight_NK, grid);
   Rounded rounded;
   rounded.report.method = kRtn.name;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -17,15 +18,38 @@
 
 namespace calque::quant {
 
+namespace {
+
+void expect_finite(MatrixView<const float> weight_NK, Index n) {
+  const std::optional<std::size_t> k = first_nonfinite<float>(weight_NK.row_span(n));
+  if (k)
+    throw Error(ErrorKind::kNumerical, "",
+                fmt::format("weight at row {}, column {} is {}; the checkpoint is damaged or "
+                            "was saved after a diverged training, nothing can be rounded to it",
+                            n, *k, weight_NK.row(n)[*k]));
+}
+
+// True if no magnitude is above `limit`, and none is NaN. Bits without the sign are in the order of
+// the magnitudes, and the sign of an integer difference shows what is above: the loop vectorizes.
+bool all_within(std::span<const float> values, float limit) {
+  const auto most = std::bit_cast<std::int32_t>(limit);
+  std::int32_t differences = 0;
+  for (const float value : values)
+    differences |= most - (std::bit_cast<std::int32_t>(value) & 0x7fffffff);
+  return differences >= 0;
+}
+
+// The largest finite float that is not above `limit`.
+float float_below(double limit) {
+  const double largest = std::numeric_limits<float>::max();
+  const auto nearest = static_cast<float>(std::min(limit, largest));
+  return nearest > limit ? std::nextafter(nearest, 0.0f) : nearest;
+}
+
+}  // namespace
+
 void expect_finite(MatrixView<const float> weight_NK) {
-  for (Index n = 0; n < weight_NK.rows(); ++n) {
-    const std::optional<std::size_t> k = first_nonfinite<float>(weight_NK.row_span(n));
-    if (k)
-      throw Error(ErrorKind::kNumerical, "",
-                  fmt::format("weight at row {}, column {} is {}; the checkpoint is damaged or "
-                              "was saved after a diverged training, nothing can be rounded to it",
-                              n, *k, weight_NK.row(n)[*k]));
-  }
+  for (Index n = 0; n < weight_NK.rows(); ++n) expect_finite(weight_NK, n);
 }
 
 void expect_fits(MatrixView<const float> weight_NK, const Grid& grid) {
@@ -135,11 +159,11 @@ std::vector<std::vector<Index>> columns_of_groups(const QuantizedMatrix& q) {
 
 void expect_in_reach(MatrixView<const float> weight_NK, const Grid& grid) {
   const auto [lowest, highest] = reach(grid);
+  const float sure = float_below(std::min(-lowest, highest));
   for (Index n = 0; n < weight_NK.rows(); ++n) {
-    bool inside = true;
-    for (const float weight : weight_NK.row_span(n))
-      inside &= weight <= highest && weight >= lowest;
-    for (Index k = 0; !inside && k < weight_NK.cols(); ++k)
+    if (all_within(weight_NK.row_span(n), sure)) continue;
+    expect_finite(weight_NK, n);
+    for (Index k = 0; k < weight_NK.cols(); ++k)
       if (weight_NK(n, k) > highest || weight_NK(n, k) < lowest) refuse(weight_NK, grid, n, k);
   }
 }
