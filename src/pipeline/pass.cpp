@@ -113,7 +113,8 @@ class PassRun {
     reference_.reset();
     const MemoryMeter::Scope write(pass_.run.memory, "write");
     rounding_.round_outside_blocks();
-    if (folder() != nullptr && folder()->saves()) save(block_count(), true);
+    if (folder() != nullptr && folder()->is_end_due(bytes_to_save(true), !pass_.is_last))
+      save(block_count(), true);
     return rounding_.state().modules;
   }
 

@@ -40,6 +40,7 @@ struct Pass {
   resume::StatisticsStore* statistics = nullptr;
   calib::ImatrixRecorder* recorder = nullptr;  // needs a runner or statistics; null: not recorded
   std::size_t number = 0;                      // index among the job's passes
+  bool is_last = true;                         // nothing but the record comes after it
 
   const job::Job& job() const { return run.opened.job; }
   const model::FamilySpec& family() const { return run.opened.measured; }

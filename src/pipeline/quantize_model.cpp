@@ -79,7 +79,8 @@ class JobRun {
     begin();
     read_calibration();
     const auto passes = job::group_by_grids(opened_.plans);
-    for (std::size_t number = 0; number < passes.size(); ++number) quantize(number, passes[number]);
+    for (std::size_t number = 0; number < passes.size(); ++number)
+      quantize(number, passes[number], !job_.evaluate && number + 1 == passes.size());
     if (recorder() != nullptr)
       log_.warning("calibration.save_imatrix: no export quantizes a linear, nothing was measured");
     if (job_.evaluate) evaluate();
@@ -131,7 +132,7 @@ class JobRun {
   }
 
   // One pass over the model for a set of exports with the same grids.
-  void quantize(std::size_t number, const std::vector<std::size_t>& exports) {
+  void quantize(std::size_t number, const std::vector<std::size_t>& exports, bool is_last) {
     const formats::ExportPlan& plan = opened_.plans[exports.front()];
     const resume::PassProgress before = folder_.pass(number);
     Writers writers = outputs_.open(exports, before, calibration_.rows());
@@ -165,7 +166,8 @@ class JobRun {
                                                                 .runner = runner.get(),
                                                                 .statistics = statistics,
                                                                 .recorder = recorder(),
-                                                                .number = number});
+                                                                .number = number,
+                                                                .is_last = is_last});
     if (runner && statistics != nullptr)
       finish_statistics(*statistics, measuring_seconds() - measuring_before);
     if ((runner || statistics != nullptr) && recorder() != nullptr)

@@ -24,9 +24,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kShareOfSaving = 0.03;    // share of the run's time, with checkpoint: auto
-constexpr double kBytesPerSecond = 500e6;  // assumed until the first save has measured it
-constexpr double kSmallestSave = 0.01;     // seconds: three files are synced
+constexpr double kShareOfSaving = 0.03;     // share of the run's time, with checkpoint: auto
+constexpr double kBytesPerSecond = 500e6;   // assumed until the first save has measured it
+constexpr double kSmallestSave = 0.01;      // seconds: three files are synced
+constexpr double kHashedPerSecond = 1.5e9;  // bytes of the model, before the first save
 
 std::string new_run_id() {
   std::random_device device;
@@ -202,7 +203,7 @@ RunFolder::RunFolder(const job::Job& job, Resume resume, const Fields& settings,
   open_journal(resume);
   lock_->hold_as(progress_.id);
   if (!settings.empty()) require("settings", settings_fields(settings));
-  if (journal_) require("model", model_fields(job));
+  if (journal_) require_model();
   try {
     lock_exports();
   } catch (...) {
@@ -311,8 +312,29 @@ void RunFolder::require(const std::string& group, const Fields& fields) {
   if (!journal_) return;
   const auto before = progress_.fields.find(group);
   if (before != progress_.fields.end()) return require_same(fields, before->second);
-  journal_->append(fields_record(group, fields));
+  waiting_.push_back(fields_record(group, fields));
   progress_.fields[group] = fields;
+}
+
+void RunFolder::require_model() {
+  if (progress_.fields.contains("model")) return require("model", model_fields(job_));
+  for (const fs::path& file : files_of_model(job_.model.path)) {
+    model_stamps_ += io::stamp_of(file);
+    model_bytes_ += fs::file_size(file);
+  }
+}
+
+// Appends what the journal lacks before its first record of progress.
+void RunFolder::write_down() {
+  if (!model_stamps_.empty()) {
+    std::string stamps;
+    for (const fs::path& file : files_of_model(job_.model.path)) stamps += io::stamp_of(file);
+    require("model", stamps == model_stamps_ ? model_fields(job_)
+                                             : Fields{{"the model", "changed during the run"}});
+    model_stamps_.clear();
+  }
+  for (const std::string& record : waiting_) journal_->append(record);
+  waiting_.clear();
 }
 
 void RunFolder::require_devices(const job::StageDevices& devices,
@@ -329,8 +351,15 @@ bool RunFolder::is_due(std::uint64_t bytes) const {
   if (job_.runtime.checkpoint == "block") return true;
   const double rate =
       saved_bytes_ > 0 ? static_cast<double>(saved_bytes_) / saving_seconds_ : kBytesPerSecond;
+  const double first =
+      model_stamps_.empty() ? 0 : static_cast<double>(model_bytes_) / kHashedPerSecond;
   const double seconds = kSmallestSave + static_cast<double>(bytes) / rate;
-  return saving_seconds_ + seconds <= kShareOfSaving * watch_.seconds();
+  // The last save, which may be forced, is as large as this one.
+  return saving_seconds_ + first + 2 * seconds <= kShareOfSaving * watch_.seconds();
+}
+
+bool RunFolder::is_end_due(std::uint64_t bytes, bool follows) const {
+  return journal_ && (follows || has_recorded() || is_due(bytes));
 }
 
 // Sets the message first: a signal may arrive as soon as the record is written.
@@ -341,7 +370,9 @@ void RunFolder::save(std::size_t pass, PassProgress now, std::uint64_t bytes, do
   progress_.passes[pass] = std::move(now);
   tell_what_is_saved();
   for (const auto& lock : export_locks_) lock->keep();
+  const Stopwatch writing;
   try {
+    write_down();
     journal_->append(record);
   } catch (...) {
     progress_.passes[pass] = before;
@@ -352,20 +383,21 @@ void RunFolder::save(std::size_t pass, PassProgress now, std::uint64_t bytes, do
     throw;
   }
   saved_bytes_ += bytes;
-  saving_seconds_ += seconds;
+  saving_seconds_ += seconds + writing.seconds();
   std::error_code ignored;
   if (!before.streams.empty() && before.streams != progress_.passes[pass].streams)
     fs::remove(folder_ / before.streams, ignored);
 }
 
 void RunFolder::export_finished(std::size_t index) {
-  if (journal_) journal_->append(export_record(index, totals_()));
+  if (!has_recorded()) return;
+  journal_->append(export_record(index, totals_()));
   progress_.exports.insert(index);
-  if (journal_) tell_what_is_saved();
+  tell_what_is_saved();
 }
 
 void RunFolder::evaluation_finished(const record::EvaluationReport& text) {
-  if (journal_) journal_->append(evaluation_record(text, totals_()));
+  if (has_recorded()) journal_->append(evaluation_record(text, totals_()));
   progress_.evaluations.push_back(text);
 }
 

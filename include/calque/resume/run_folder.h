@@ -68,6 +68,10 @@ class RunFolder {
   // True if the state should be saved after a block, given the `bytes` that must reach the disk:
   // always, never, or as long as saving takes less than a fixed share of the run's time.
   bool is_due(std::uint64_t bytes) const;
+  // The same after the last block of a pass, before its exports are finished. What has begun to be
+  // saved, or what more work `follows`, is saved in any case: a run that goes on would miss the
+  // partial files otherwise.
+  bool is_end_due(std::uint64_t bytes, bool follows) const;
   bool saves() const { return journal_.has_value(); }
   // Everything in `now` must already be on disk. Saving took `seconds` for `bytes`.
   void save(std::size_t pass, PassProgress now, std::uint64_t bytes, double seconds);
@@ -84,6 +88,9 @@ class RunFolder {
 
  private:
   void require(const std::string& group, const Fields& fields);
+  void require_model();
+  bool has_recorded() const { return journal_.has_value() && !progress_.passes.empty(); }
+  void write_down();
   void open_journal(Resume resume);
   void forget(const std::filesystem::path& journal) const;
   void lock_exports();
@@ -101,6 +108,11 @@ class RunFolder {
   RunProgress progress_;
   bool goes_on_ = false;
   std::function<RunTotals()> totals_;
+  // A run that saves nothing does without these: records that wait for the first one of progress,
+  // and the hashes of the model's files, whose sizes and times must be as when the run began.
+  std::vector<std::string> waiting_;
+  std::string model_stamps_;
+  std::uint64_t model_bytes_ = 0;
   Stopwatch watch_;
   double saving_seconds_ = 0;
   std::uint64_t saved_bytes_ = 0;
