@@ -128,7 +128,7 @@ Bytes packed_heads(const JobShapes& shapes) {
 Peak running(const JobShapes& shapes, const model::BlockSpec& block, const MemoryRound& round,
              Bytes compute_bytes) {
   const auto length = static_cast<Index>(round.seqlen);
-  Peak peak = program(true);
+  Peak peak = program(shapes, true);
   add_weights(block, peak);
   add_prepared(block, shapes.job.evaluate->noise_floor ? 2 : compute_bytes, nullptr, peak);
   peak.add(
@@ -152,7 +152,7 @@ void show_round(const JobShapes& shapes, const MemoryRound& round, LargestPeak& 
   const Bytes strip =
       bytes_of(eval::held_tokens(config.vocab_size, config.hidden_size, static_cast<Index>(heads)) *
                config.hidden_size);
-  Peak scoring = program(true);
+  Peak scoring = program(shapes, true);
   scoring.add("strips of all heads", heads * compute_bytes * strip);
   scoring.add("sums of all predictions",
               round.models * round.windows * round.seqlen * eval::kScoredPositionBytes);

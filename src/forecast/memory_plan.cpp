@@ -121,6 +121,7 @@ MemoryPlan plan_memory(const job::Job& job, const model::FamilySpec& family,
     plan.activation_file_bytes = std::max(plan.activation_file_bytes, stage.activation_file_bytes);
     plan.peak_bytes = std::max(plan.peak_bytes, stage.peak_bytes());
   }
+  plan.peak_bytes = std::max(plan.peak_bytes, opening_bytes(shapes));
   return plan;
 }
 

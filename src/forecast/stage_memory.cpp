@@ -4,17 +4,22 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "calque/calib/collect.h"
 #include "calque/calib/reference_stream.h"
 #include "calque/core/parallel.h"
 #include "calque/formats/format.h"
 #include "calque/forward/block_runner.h"
 #include "calque/forward/cost.h"
+#include "calque/job/check_job.h"
 #include "calque/job/passes.h"
 #include "calque/kernels/gram.h"
 #include "calque/kernels/inverse_cholesky.h"
 #include "calque/quant/methods.h"
 #include "calque/quant/upstream.h"
+#include "calque/text/tokenizer.h"
 
 namespace calque::forecast {
 namespace {
@@ -26,6 +31,25 @@ constexpr Bytes kMiB = Bytes{1} << 20;
 // within 5 % of the measured values.
 constexpr Bytes kProgram = 40 * kMiB;
 constexpr Bytes kRunning = 16 * kMiB;
+
+// Bytes a token: while a tokenizer.json is read, of the tokenizer of text, and of the vocabulary
+// that an export stores. Measured with 131,072 and 262,144 tokens and as many merges: 376 and 444,
+// 144, 240 and 280.
+constexpr Bytes kTokenBeingRead = 420;
+constexpr Bytes kTokenOfText = 144;
+constexpr Bytes kTokenStored = 270;
+
+// A folder's tokenizer is made anew for a GGUF file, and a GGUF file's for a folder.
+bool stores_vocabulary(const job::Job& job, const formats::ExportPlan& plan) {
+  return format_of(plan.request).is_folder != std::filesystem::is_directory(job.model.path);
+}
+
+Bytes bytes_a_token(const job::Job& job, const std::vector<formats::ExportPlan>& plans) {
+  if (!text::has_tokenizer(job.model.path)) return 0;
+  const bool stored = std::any_of(plans.begin(), plans.end(),
+                                  [&](const auto& plan) { return stores_vocabulary(job, plan); });
+  return (job::reads_text(job) ? kTokenOfText : 0) + (stored ? kTokenStored : 0);
+}
 
 // One K x K matrix in fp32, and its description.
 Bytes gram(const model::SiteSpec& site) { return 4 * bytes_of(site.features() * site.features()); }
@@ -75,7 +99,7 @@ std::vector<Bytes> activations_at(const JobShapes& shapes, const model::BlockSpe
 // `site` (null: all of them).
 Peak with_block(const JobShapes& shapes, const model::BlockSpec& block,
                 const model::SiteSpec* site) {
-  Peak peak = program(shapes.runs);
+  Peak peak = program(shapes, shapes.runs);
   add_weights(block, peak);
   add_prepared(block, shapes.compute_bytes, site, peak);
   return peak;
@@ -163,7 +187,7 @@ Peak summing(const JobShapes& shapes, const model::BlockSpec& block, const model
 
 Peak embedding(const JobShapes& shapes) {
   const Bytes tokens = shapes.calibration_tokens();
-  Peak peak = program(true);
+  Peak peak = program(shapes, true);
   peak.add("rows of the embedding in fp32",
            std::min(bytes_of(shapes.family.config.vocab_size), tokens) * shapes.hidden_bytes());
   return peak.activations({tokens * shapes.hidden_bytes()});
@@ -223,7 +247,7 @@ void show_site(const JobShapes& shapes, const formats::ExportPlan& plan,
 Peak summing_head(const JobShapes& shapes, const model::BlockSpec& head) {
   const model::SiteSpec& site = head.sites.front();
   const Bytes tokens = shapes.calibration_tokens(), hidden = tokens * shapes.hidden_bytes();
-  Peak peak = program(true);
+  Peak peak = program(shapes, true);
   peak.add(square("Gram matrix", head, site), gram(site));
   peak.add("rows being summed",
            calib::waiting_bytes(site.features(), 4) + gram_scratch_bytes(site.features(), false));
@@ -240,7 +264,7 @@ void show_head(const JobShapes& shapes, const formats::ExportPlan& plan,
                const model::BlockSpec& head, LargestPeak& largest) {
   const model::SiteSpec& site = head.sites.front();
   const formats::TensorPlan& planned = plan.at(site.readers.front().weight.name);
-  Peak peak = program(true);
+  Peak peak = program(shapes, true);
   peak.add(square("Hessian", head, site), gram(site));
   if (shapes.job.quantization.rounding->feeds_back) {
     peak.add(square("factor", head, site), gram(site));
@@ -262,7 +286,7 @@ void show_head(const JobShapes& shapes, const formats::ExportPlan& plan,
 
 Peak writing_outside(const JobShapes& shapes, const formats::ExportPlan& plan,
                      const formats::TensorPlan& planned) {
-  Peak peak = program(shapes.runs);
+  Peak peak = program(shapes, shapes.runs);
   const std::string& name = planned.tensor.name;
   if (shapes.measures_head(plan) && name == shapes.family.head().name) return peak;
   const Bytes count = elements(planned.tensor), source = shapes.source_bytes * count;
@@ -289,6 +313,7 @@ JobShapes::JobShapes(const job::Job& the_job, const model::FamilySpec& the_famil
   if (forward::compute_dtype_from(job.runtime.forward_dtype) == forward::ComputeDType::kBFloat16)
     compute_bytes = 2;
   source_bytes = family.config.dtype == "float32" ? 4 : 2;
+  tokenizer_bytes = bytes_a_token(job, plans) * bytes_of(family.config.vocab_size);
 }
 
 bool JobShapes::measures_head(const formats::ExportPlan& plan) const {
@@ -313,10 +338,15 @@ Bytes weights_of(const model::BlockSpec& block) {
   return total;
 }
 
-Peak program(bool runs) {
+Peak program(const JobShapes& shapes, bool runs) {
   Peak peak;
   peak.add("the program and its libraries", kProgram + (runs ? kRunning : 0));
-  return peak;
+  return peak.add("the tokenizer", shapes.tokenizer_bytes);
+}
+
+Bytes opening_bytes(const JobShapes& shapes) {
+  if (shapes.tokenizer_bytes == 0) return 0;
+  return kProgram + kTokenBeingRead * bytes_of(shapes.family.config.vocab_size);
 }
 
 void add_weights(const model::BlockSpec& block, Peak& to) {
@@ -373,7 +403,7 @@ std::optional<StageMemory> quantize_memory(const JobShapes& shapes) {
   LargestPeak largest;
   for (const formats::ExportPlan& plan : shapes.plans) {
     if (goes_by_rows(shapes, plan)) {
-      largest.keep(program(false).add("strips of matrices", quant::kRowStripBytes));
+      largest.keep(program(shapes, false).add("strips of matrices", quant::kRowStripBytes));
       continue;
     }
     for (const model::BlockSpec& block : shapes.family.blocks)

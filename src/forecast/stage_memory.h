@@ -29,8 +29,9 @@ struct JobShapes {
   bool runs = false;      // calibration text goes through the model
   bool upstream = false;  // the original model runs as well
   Bytes threads = 1;
-  Bytes compute_bytes = 4;  // size of an element in the forward pass
-  Bytes source_bytes = 2;   // size of an element in the checkpoint
+  Bytes compute_bytes = 4;    // size of an element in the forward pass
+  Bytes source_bytes = 2;     // size of an element in the checkpoint
+  Bytes tokenizer_bytes = 0;  // in every stage
 
   // The head is rounded under the statistics of its inputs.
   bool measures_head(const formats::ExportPlan& plan) const;
@@ -85,7 +86,9 @@ Bytes elements(const model::TensorSpec& tensor);
 Bytes weights_of(const model::BlockSpec& block);
 
 // The program itself; with `runs`, including memory that a forward pass leaves in use.
-Peak program(bool runs);
+Peak program(const JobShapes& shapes, bool runs);
+// The peak before the first stage, while the tokenizer is read; 0: nothing that counts.
+Bytes opening_bytes(const JobShapes& shapes);
 // Adds a block's weights in fp32, whatever the forward pass computes in.
 void add_weights(const model::BlockSpec& block, Peak& to);
 void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const model::SiteSpec* until,

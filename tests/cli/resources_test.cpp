@@ -24,15 +24,16 @@ using ::testing::HasSubstr;
 
 // A Llama of `layers` layers with 4.2 million weights, 8 MiB of bf16, each. The values do not
 // matter.
-void write_model(const std::filesystem::path& folder, Index layers) {
+void write_model(const std::filesystem::path& folder, Index layers, Index hidden = 512,
+                 Index vocabulary = 600) {
   std::filesystem::create_directories(folder);
   write(folder / "config.json",
         fmt::format(R"({{"architectures": ["LlamaForCausalLM"], "model_type": "llama",
- "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": {}, "num_attention_heads": 4,
+ "hidden_size": {}, "intermediate_size": 2048, "num_hidden_layers": {}, "num_attention_heads": 4,
  "num_key_value_heads": 4, "head_dim": 128, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
- "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true, "vocab_size": 600,
+ "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true, "vocab_size": {},
  "torch_dtype": "bfloat16"}})",
-                    layers));
+                    hidden, layers, vocabulary));
   std::vector<io::TensorDeclaration> declared;
   for (const model::TensorSpec& tensor : model::family_of(model::load_config(folder)).tensors())
     declared.push_back({tensor.name, DType::kBF16, tensor.shape});
@@ -112,6 +113,42 @@ TEST_F(Resources, APeakWithActivationsInFilesIsPredicted) {
   EXPECT_GT(metrics.at("activation_file_bytes").integer(), 0);
 #if !defined(__SANITIZE_ADDRESS__)
   EXPECT_NEAR(std::ldexp(measured - predicted, -20), 0.0, 40.0) << "MiB; measured " << measured;
+#endif
+}
+
+// Words of the letters a to p; each but those of one letter is a merge of a word and a letter.
+void write_tokenizer(const std::filesystem::path& folder, std::size_t tokens) {
+  std::vector<std::string> words;
+  std::string vocabulary, merges;
+  for (std::size_t i = 0; words.size() < tokens; ++i) {
+    const std::string stem = i < 16 ? "" : words[i / 16 - 1];
+    const std::string letter(1, static_cast<char>('a' + i % 16));
+    words.push_back(stem + letter);
+    vocabulary += fmt::format("{}\"{}\": {}", i == 0 ? "" : ",\n", words.back(), i);
+    if (!stem.empty())
+      merges += fmt::format("{}[\"{}\", \"{}\"]", i == 16 ? "" : ",\n", stem, letter);
+  }
+  write(folder / "tokenizer.json",
+        fmt::format(R"({{"added_tokens": [], "normalizer": null, "post_processor": null,
+ "pre_tokenizer": {{"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}},
+ "decoder": {{"type": "ByteLevel"}},
+ "model": {{"type": "BPE", "vocab": {{{}}}, "merges": [{}]}}}})",
+                    vocabulary, merges));
+}
+
+// Most of the memory is the tokenizer's, which a GGUF file stores: 262,144 tokens and merges.
+TEST_F(Resources, APeakWithALargeVocabularyIsPredicted) {
+  write_model(folder_ / "model", 1, 64, 262144);
+  write_tokenizer(folder_ / "model", 262144);
+  const Outcome outcome = run("run " + job("rtn", "{format: gguf, type: Q8_0, path: out.gguf}"));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto metrics = io::parse_json(contents_of(folder_ / "run/metrics.json"));
+  const double predicted = metrics.at("predicted").at("peak_bytes").number();
+  const double measured = metrics.at("peak_bytes").number();
+  std::printf("peak: predicted %.1f MiB, measured %.1f MiB\n", std::ldexp(predicted, -20),
+              std::ldexp(measured, -20));
+#if !defined(__SANITIZE_ADDRESS__)
+  EXPECT_NEAR(std::ldexp(measured - predicted, -20), 0.0, 40.0);
 #endif
 }
 

@@ -7,9 +7,11 @@
 
 #include "calque/core/error.h"
 #include "calque/forecast/memory_plan.h"
+#include "calque/io/file.h"
 #include "calque/quant/methods.h"
 #include "forecast/shapes_only.h"
 #include "pipeline/memory_meter.h"
+#include "support/temp_folder.h"
 
 namespace calque::forecast {
 namespace {
@@ -134,6 +136,19 @@ TEST(MemoryPlan, CountsOneMoreMatrixForTheCorrectionOfErrorsUpstream) {
   // The second stream and what it had at the sites of a block: 64, 64, 64 and 192 channels.
   EXPECT_EQ(plan_of(job).activation_bytes,
             2 * kHidden + 4 * kTokens * (64 + 64 + 64 + 192) + kStash);
+}
+
+// Sizes a token as stage_memory.cpp has them; the tiny family has 256 tokens.
+TEST(MemoryPlan, CountsTheTokenizerOfText) {
+  const testing::TempFolder folder;
+  io::write_file(folder / "tokenizer.json", "{}");
+  job::Job job = tiny_job();
+  const std::uint64_t without = stage_of(plan_of(job), "write").bytes;
+  job.model.path = folder.path();
+  EXPECT_EQ(stage_of(plan_of(job), "write").bytes, without) << "no text is read";
+  job.calibration.tokens.clear();
+  job.calibration.sources.emplace_back();
+  EXPECT_EQ(stage_of(plan_of(job), "write").bytes, without + 144 * 256);
 }
 
 TEST(MemoryPlan, KeepsTheStatisticsOfAllSitesWithoutPropagatedErrors) {
