@@ -8,13 +8,15 @@
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
+#include "calque/formats/checkpoint_config.h"
 #include "calque/formats/conversion.h"
 #include "calque/formats/reader.h"
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/family.h"
-#include "cli/checkpoint_config.h"
+#include "calque/text/tokenizer.h"
+#include "calque/text/vocabulary.h"
 #include "cli/commands.h"
 
 namespace calque::cli {
@@ -83,16 +85,33 @@ void write_tensors(const formats::ArtifactReader& reader, const fs::path& folder
   writer.finish();
 }
 
+// A tokenizer that cannot be written is left out with a note: weights and config.json are worth
+// having without it.
+void write_tokenizer(const fs::path& source, const model::ModelConfig& config,
+                     const fs::path& folder) {
+  try {
+    if (!text::has_tokenizer(source)) return;
+    for (const auto& [name, contents] :
+         text::tokenizer_files(text::load_vocabulary(source, config.vocab_size),
+                               source.filename().string(), config.max_positions))
+      io::write_file(folder / name, contents);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kInput) throw;
+    fmt::print(stderr, "note: no tokenizer files are written: {}\n", error.what());
+  }
+}
+
 void write_settings(const fs::path& source, const formats::ArtifactReader& reader,
                     const fs::path& folder, const std::string& dtype) {
   const fs::path config = source / "config.json";
   if (!fs::is_directory(source)) {
-    io::write_file(folder / "config.json", generated_config_json(reader.config(), dtype));
+    io::write_file(folder / "config.json", formats::generated_config_json(reader.config(), dtype));
+    write_tokenizer(source, reader.config(), folder);
     return;
   }
   io::write_file(folder / "config.json",
-                 plain_config_json(io::read_file(config), dtype, config.string(),
-                                   !reader.config().tie_word_embeddings));
+                 formats::plain_config_json(io::read_file(config), dtype, config.string(),
+                                            !reader.config().tie_word_embeddings));
   formats::copy_side_files(source, folder);
 }
 
@@ -114,10 +133,6 @@ void dequantize(const DequantizeArguments& arguments) {
   write_settings(arguments.artifact, *reader, folder.staging(), arguments.dtype);
   folder.commit();
   fmt::print("{}\n", arguments.out);
-  if (!fs::is_directory(arguments.artifact))
-    fmt::print(stderr,
-               "note: the tokenizer of a GGUF file is not converted; copy the original model's "
-               "tokenizer files\n");
 }
 
 }  // namespace

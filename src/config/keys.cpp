@@ -53,7 +53,7 @@ Section model_section() {
   s.keys = {
       required(key("path", path(), &ModelSettings::path,
                    "Hugging Face folder with `config.json`, `*.safetensors` and tokenizer files; "
-                   "or a GGUF file, for exports to GGUF.")),
+                   "or a GGUF file.")),
       key("allow_requantize", boolean(), &ModelSettings::allow_requantize,
           "Accept a GGUF file that is already quantized; its losses remain."),
   };

@@ -84,8 +84,9 @@ constexpr ErrorEntry kErrors[] = {
      "Remove skip: false from the rule for lm_head."},
     {"E125", 2, "The rules skip every module.", "There would be nothing to quantize.",
      "Remove a rule with skip: true, or narrow its pattern."},
-    {"E126", 2, "A folder cannot be made from a GGUF file.",
-     "Folders need config.json and the tokenizer's files, which a GGUF file does not hold.",
+    {"E126", 2, "A folder cannot be made from this GGUF file.",
+     "Folders need config.json and the tokenizer's files. They are made from the file's metadata, "
+     "where calque knows its tokenizer and can write its settings.",
      "Start from the model's original folder, or export gguf."},
     {"E127", 2, "The device named for a stage lacks an operation that the method needs.",
      "auto chooses a device that supports everything; a device named in the job is not replaced.",

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "calque/core/error.h"
+#include "calque/formats/checkpoint_config.h"
 #include "calque/formats/conversion.h"
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
@@ -33,31 +34,45 @@ std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const Pa
   return result;
 }
 
-// The source's config with its keys in order, and the quantization added.
-Json config_with(const std::filesystem::path& model_folder, const model::ModelConfig& model,
-                 const Json& quantization) {
-  const std::filesystem::path path = model_folder / "config.json";
+bool starts_from_gguf(const WriterInputs& inputs) { return inputs.carried != nullptr; }
+
+// The source's config with its keys in order.
+Json config_of(const WriterInputs& inputs) {
+  const model::ModelConfig& model = inputs.family.config;
+  if (starts_from_gguf(inputs))
+    return io::parse_json(generated_config_json(inputs.family, inputs.source));
+  const std::filesystem::path path = inputs.model_folder / "config.json";
   Json config = io::parse_json_if_valid(io::read_file(path)).value_or(Json());
   if (!config.is_object())
     throw Error(ErrorKind::kInput, "E174", fmt::format("{}: no JSON object", path.string()));
   if (!model.tie_word_embeddings && model::ties_head(config)) config["tie_word_embeddings"] = false;
-  config["quantization_config"] = quantization;
   return config;
 }
 
-// Settings files by name, with their contents.
+// Files by name, with their contents.
 using SettingsFiles = std::vector<std::pair<std::string, std::string>>;
 
 SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
                              const FolderContents& contents) {
   const PackedFormat& format = *format_of(plan.request).packed;
   const Json quantization = format.write_config(contents, inputs.provenance);
-  SettingsFiles files = {
-      {"config.json",
-       config_with(inputs.model_folder, inputs.family.config, quantization).dump(2) + "\n"}};
+  Json config = config_of(inputs);
+  config["quantization_config"] = quantization;
+  SettingsFiles files = {{"config.json", config.dump(2) + "\n"}};
   if (format.writes_quantize_config)
     files.emplace_back("quantize_config.json", quantization.dump(2) + "\n");
+  if (starts_from_gguf(inputs) && inputs.vocabulary != nullptr)
+    for (auto& file :
+         text::tokenizer_files(*inputs.vocabulary, inputs.model_folder.filename().string(),
+                               inputs.family.config.max_positions))
+      files.push_back(std::move(file));
   return files;
+}
+
+// A GGUF file has no files beside it that belong to the model.
+std::vector<std::filesystem::path> copied_files(const WriterInputs& inputs) {
+  if (starts_from_gguf(inputs)) return {};
+  return side_files(inputs.model_folder).copied;
 }
 
 // Refuses to replace the folder that is being read.
@@ -110,7 +125,8 @@ class PackedWriter : public ArtifactWriter {
     for (const TensorPlan* planned : written_.to_copy()) copy(planned->tensor.name);
     weights_->finish();
     write_settings();
-    copy_side_files(inputs_.model_folder, folder_->staging());
+    for (const std::filesystem::path& file : copied_files(inputs_))
+      io::copy_file(inputs_.model_folder / file, folder_->staging() / file);
     folder_->commit();
   }
 
@@ -183,7 +199,7 @@ std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs
     files.push_back({name, bytes, name.ends_with(".safetensors")});
   for (const auto& [name, text] : settings_files(plan, inputs, contents))
     files.push_back({name, text.size()});
-  for (const std::filesystem::path& file : side_files(inputs.model_folder).copied)
+  for (const std::filesystem::path& file : copied_files(inputs))
     files.push_back({file.string(), std::filesystem::file_size(inputs.model_folder / file)});
   return files;
 }

@@ -96,16 +96,6 @@ void check_imatrix(const Job& job, const model::FamilySpec& family) {
   calib::check_has_gguf_names(family);
 }
 
-void check_folder_export(const formats::SourceModel& source,
-                         const formats::ExportRequest& request) {
-  if (!source.is_gguf() || !format_of(request).is_folder) return;
-  refuse("E126",
-         fmt::format("format '{}' is a folder with config.json and tokenizer files, and the "
-                     "model is a GGUF file, which has neither. Start from the model's original "
-                     "folder, or export gguf",
-                     request.format));
-}
-
 void check_saved_imatrix(const Job& job) {
   const std::filesystem::path& path = job.calibration.save_imatrix;
   if (path.empty()) return;
@@ -147,7 +137,6 @@ void check_job(const Job& job, const formats::SourceModel& source) {
   if (job.evaluate) check_evaluation(*job.evaluate);
   check_window_fits(job, source.family.config);
   check_distinct_paths(job.exports);
-  for (const formats::ExportRequest& request : job.exports) check_folder_export(source, request);
 }
 
 void check_targets(const Job& job) {

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "calque/core/error.h"
 #include "calque/core/units.h"
+#include "calque/formats/checkpoint_config.h"
 #include "calque/formats/format.h"
 #include "calque/job/check_job.h"
 #include "calque/job/passes.h"
@@ -30,17 +32,44 @@ std::vector<formats::ExportPlan> plan_exports(const job::Job& job,
   return plans;
 }
 
-// The tokenizers for GGUF files of this model. Empty for other formats, for a model without a
-// tokenizer, and if the source is a GGUF file, whose own keys are carried over.
+// A tokenizer has to be made anew for a GGUF file from a folder, and for a folder from a GGUF file.
+bool makes_tokenizer(const formats::ExportRequest& request, const formats::SourceModel& source) {
+  return format_of(request).is_folder == source.is_gguf();
+}
+
+// Throws for a folder whose files cannot be made from the source, a GGUF file.
+void check_folder_from_gguf(const job::Job& job, const formats::SourceModel& source,
+                            const formats::ExportRequest& request,
+                            const text::Vocabulary* vocabulary) {
+  try {
+    formats::generated_config_json(source.family, *source.weights);
+    if (vocabulary != nullptr)
+      text::tokenizer_files(*vocabulary, job.model.path.filename().string(),
+                            source.family.config.max_positions);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kConfig, "E126",
+                fmt::format("format '{}' is a folder with config.json and tokenizer files, which "
+                            "cannot be made from this GGUF file ({}). Start from the model's "
+                            "original folder, or export gguf",
+                            request.format, error.what()));
+  }
+}
+
+// The tokenizers that have to be made, by ExportRequest::pre. Empty for a model without one.
 std::map<std::string, text::Vocabulary> load_vocabularies(const job::Job& job,
                                                           const formats::SourceModel& source) {
   std::map<std::string, text::Vocabulary> vocabularies;
-  if (source.is_gguf() || !text::has_tokenizer(job.model.path)) return vocabularies;
-  for (const formats::ExportRequest& request : job.exports)
-    if (!format_of(request).is_folder && vocabularies.count(request.pre) == 0)
+  const bool has_tokenizer = text::has_tokenizer(job.model.path);
+  for (const formats::ExportRequest& request : job.exports) {
+    if (!makes_tokenizer(request, source)) continue;
+    if (has_tokenizer && vocabularies.count(request.pre) == 0)
       vocabularies.emplace(
           request.pre,
           text::load_vocabulary(job.model.path, source.family.config.vocab_size, request.pre));
+    if (source.is_gguf())
+      check_folder_from_gguf(job, source, request,
+                             has_tokenizer ? &vocabularies.at(request.pre) : nullptr);
+  }
   return vocabularies;
 }
 
@@ -159,6 +188,8 @@ std::vector<std::string> OpenedJob::notes() const {
   if (folders > 0 && !source.left_out.empty())
     lines.push_back(
         fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", ")));
+  if (folders > 0 && source.is_gguf() && !text::has_tokenizer(job.model.path))
+    lines.emplace_back("the GGUF file holds no tokenizer, so the folder gets none");
   return lines;
 }
 
@@ -172,7 +203,7 @@ formats::WriterInputs OpenedJob::writer_inputs(const formats::ExportPlan& plan,
                                                Index calibration_rows) const {
   const auto vocabulary = vocabularies.find(plan.request.pre);
   const bool has_vocabulary =
-      !format_of(plan.request).is_folder && vocabulary != vocabularies.end();
+      makes_tokenizer(plan.request, source) && vocabulary != vocabularies.end();
   return {.family = source.family,
           .source = *source.weights,
           .model_folder = job.model.path,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <unordered_set>
@@ -136,6 +137,10 @@ Vocabulary gguf_vocabulary(const std::filesystem::path& path) {
   vocabulary.add_eos = file.boolean("tokenizer.ggml.add_eos_token");
   vocabulary.add_space_prefix = file.boolean("tokenizer.ggml.add_space_prefix");
   vocabulary.chat_template = file.string("tokenizer.chat_template").value_or("");
+  constexpr std::string_view kNamed = "tokenizer.chat_template.";
+  for (const auto& [key, value] : file.metadata())
+    if (key.starts_with(kNamed))
+      vocabulary.named_templates.emplace(key.substr(kNamed.size()), file.string(key).value_or(""));
   return vocabulary;
 }
 
@@ -149,6 +154,22 @@ bool gguf_has_tokenizer(const std::filesystem::path& path) {
 }
 
 // ---- A tokenizer with scored pieces
+
+// Converters give this score to tokens that are cut out before the model sees the text. Tokens that
+// the model itself declares as user-defined keep their own scores.
+bool is_added(const Vocabulary& vocabulary, std::size_t id) {
+  const TokenType type = vocabulary.types[id];
+  if (type == TokenType::kUserDefined) return vocabulary.scores[id] <= kAddedScore;
+  return type == TokenType::kControl || type == TokenType::kUnknown;
+}
+
+std::size_t without_padding(const Vocabulary& vocabulary) {
+  std::size_t count = vocabulary.tokens.size();
+  while (count > 0 && vocabulary.types[count - 1] == TokenType::kUnused &&
+         vocabulary.tokens[count - 1] == pad_token(count - 1))
+    --count;
+  return count;
+}
 
 namespace {
 
@@ -178,37 +199,34 @@ void put_bytes(std::string& message, unsigned field, std::string_view bytes) {
   message += bytes;
 }
 
-// Converters give this score to tokens that are cut out before the model sees the text. Tokens that
-// the model itself declares as user-defined keep their own scores.
-bool is_added(const Vocabulary& vocabulary, std::size_t id) {
-  const TokenType type = vocabulary.types[id];
-  if (type == TokenType::kUserDefined) return vocabulary.scores[id] <= kAddedScore;
-  return type == TokenType::kControl || type == TokenType::kUnknown;
-}
-
-// Leaves out rows of the embedding that have no token.
-std::size_t without_padding(const Vocabulary& vocabulary) {
-  std::size_t count = vocabulary.tokens.size();
-  while (count > 0 && vocabulary.types[count - 1] == TokenType::kUnused &&
-         vocabulary.tokens[count - 1] == pad_token(count - 1))
-    --count;
-  return count;
-}
-
 std::string with_metaspaces(const std::string& text) {
   std::string result;
   for (const char c : text) c == ' ' ? result += kMetaspace : result += c;
   return result;
 }
 
-std::string piece_message(const Vocabulary& vocabulary, std::size_t id) {
+// An added token that is not special is one to the library only if it is a control token there.
+std::string piece_message(const Vocabulary& vocabulary, std::size_t id, bool hides_added) {
   const TokenType type = vocabulary.types[id];
-  const bool hidden = type == TokenType::kUserDefined && is_added(vocabulary, id);
+  const bool hidden = hides_added && type == TokenType::kUserDefined && is_added(vocabulary, id);
   std::string piece;
   put_bytes(piece, 1, with_metaspaces(vocabulary.tokens[id]));
   put_float(piece, 2, vocabulary.scores[id]);
   put_number(piece, 3, static_cast<std::uint64_t>(hidden ? TokenType::kControl : type));
   return piece;
+}
+
+// Special tokens are named by id and by piece; readers differ in which they use.
+void put_specials(const Vocabulary& vocabulary, std::string& trainer) {
+  constexpr std::array<std::pair<const char*, unsigned>, 4> kIds = {
+      {{"unknown", 40}, {"bos", 41}, {"eos", 42}, {"padding", 43}}};
+  constexpr unsigned kPieces = 5;  // pieces have the fields 45 to 48
+  for (const auto& [name, field] : kIds) {
+    const auto id = vocabulary.special_ids.find(name);
+    if (id == vocabulary.special_ids.end()) continue;
+    put_number(trainer, field, static_cast<std::uint64_t>(id->second));
+    put_bytes(trainer, field + kPieces, vocabulary.tokens[static_cast<std::size_t>(id->second)]);
+  }
 }
 
 std::string trainer_message(const Vocabulary& vocabulary) {
@@ -217,6 +235,7 @@ std::string trainer_message(const Vocabulary& vocabulary) {
   std::string trainer;
   put_number(trainer, 3, static_cast<std::uint64_t>(SentencePieceModel::Algorithm::kBpe));
   put_number(trainer, 35, bytes ? 1 : 0);  // byte_fallback
+  put_specials(vocabulary, trainer);
   return trainer;
 }
 
@@ -230,9 +249,10 @@ std::string normalizer_message(const Vocabulary& vocabulary) {
   return normalizer;
 }
 
-std::string serialized_model(const Vocabulary& vocabulary, std::size_t count) {
+std::string serialized_model(const Vocabulary& vocabulary, std::size_t count, bool hides_added) {
   std::string model;
-  for (std::size_t id = 0; id < count; ++id) put_bytes(model, 1, piece_message(vocabulary, id));
+  for (std::size_t id = 0; id < count; ++id)
+    put_bytes(model, 1, piece_message(vocabulary, id, hides_added));
   put_bytes(model, 2, trainer_message(vocabulary));
   put_bytes(model, 3, normalizer_message(vocabulary));
   return model;
@@ -254,16 +274,25 @@ TokenIds special_ids(const Vocabulary& vocabulary, const char* name, bool wanted
   return {id->second};
 }
 
-}  // namespace
-
-std::unique_ptr<Tokenizer> piece_tokenizer(const Vocabulary& vocabulary, const std::string& name) {
+void require_an_unknown_token(const Vocabulary& vocabulary) {
   if (std::count(vocabulary.types.begin(), vocabulary.types.end(), TokenType::kUnknown) != 1)
     throw Error(ErrorKind::kInput, "E211",
                 "the tokenizer needs exactly one unknown token (tokenizer.ggml.token_type 2)");
+}
+
+}  // namespace
+
+std::string piece_model(const Vocabulary& vocabulary) {
+  require_an_unknown_token(vocabulary);
+  return serialized_model(vocabulary, without_padding(vocabulary), false);
+}
+
+std::unique_ptr<Tokenizer> piece_tokenizer(const Vocabulary& vocabulary, const std::string& name) {
+  require_an_unknown_token(vocabulary);
   const std::size_t count = without_padding(vocabulary);
   // Flags missing in the file get llama.cpp's defaults.
   return make_sentencepiece_tokenizer(
-      parse_sentencepiece_model(serialized_model(vocabulary, count)),
+      parse_sentencepiece_model(serialized_model(vocabulary, count, true)),
       added_tokens(vocabulary, count),
       {.prefix = special_ids(vocabulary, "bos", vocabulary.add_bos.value_or(true)),
        .suffix = special_ids(vocabulary, "eos", vocabulary.add_eos.value_or(false))},
@@ -277,22 +306,33 @@ namespace {
 using TokenType = Vocabulary::TokenType;
 using Json = io::Json;
 
-Json special_item(const char* name) { return {{"SpecialToken", {{"id", name}, {"type_id", 0}}}}; }
+Json special_item(const std::string& token, int type_id) {
+  return {{"SpecialToken", {{"id", token}, {"type_id", type_id}}}};
+}
 
 // Flags missing in the file get llama.cpp's defaults for this pre-tokenizer.
 Json post_processor(const Vocabulary& vocabulary, bool bos_by_default) {
-  Json items = Json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}});
-  Json ids = Json::object();
-  const auto add = [&](const char* name, bool wanted, bool in_front) {
+  Json single = Json::array(), pair = Json::array(), tokens = Json::object();
+  const auto add = [&](const char* name, bool wanted, Json& items, int type_id) {
     const auto id = vocabulary.special_ids.find(name);
     if (!wanted || id == vocabulary.special_ids.end()) return;
-    Json::Array& list = items.elements();
-    list.insert(in_front ? list.begin() : list.end(), special_item(name));
-    ids[name] = {{"id", name}, {"ids", Json::array({id->second})}, {"tokens", Json::array({name})}};
+    const std::string& token = vocabulary.tokens[static_cast<std::size_t>(id->second)];
+    items.push_back(special_item(token, type_id));
+    tokens[token] = {
+        {"id", token}, {"ids", Json::array({id->second})}, {"tokens", Json::array({token})}};
   };
-  add("bos", vocabulary.add_bos.value_or(bos_by_default), true);
-  add("eos", vocabulary.add_eos.value_or(false), false);
-  return {{"type", "TemplateProcessing"}, {"single", items}, {"special_tokens", ids}};
+  const auto add_text = [&](const char* text, Json& items, int type_id) {
+    add("bos", vocabulary.add_bos.value_or(bos_by_default), items, type_id);
+    items.push_back({{"Sequence", {{"id", text}, {"type_id", type_id}}}});
+    add("eos", vocabulary.add_eos.value_or(false), items, type_id);
+  };
+  add_text("A", single, 0);
+  add_text("A", pair, 0);
+  add_text("B", pair, 1);
+  return {{"type", "TemplateProcessing"},
+          {"single", single},
+          {"pair", pair},
+          {"special_tokens", tokens}};
 }
 
 // All tokens are in the model's vocabulary, including added ones, so that their ids need not come
@@ -304,9 +344,15 @@ Json model_json(const Vocabulary& vocabulary, bool ignore_merges) {
     if (vocabulary.types[id] != TokenType::kUnused && seen.insert(vocabulary.tokens[id]).second)
       ids.append(vocabulary.tokens[id], id);
   return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", nullptr},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", false},
+          {"byte_fallback", false},
+          {"ignore_merges", ignore_merges},
           {"vocab", ids},
-          {"merges", vocabulary.merges},
-          {"ignore_merges", ignore_merges}};
+          {"merges", vocabulary.merges}};
 }
 
 Json added_tokens(const Vocabulary& vocabulary) {
@@ -327,18 +373,26 @@ Json added_tokens(const Vocabulary& vocabulary) {
 
 }  // namespace
 
-// Builds the tokenizer from an equivalent tokenizer.json.
+io::Json byte_level_json(const Vocabulary& vocabulary, const std::string& name) {
+  const PreTokenizerFacts facts = pre_tokenizer_named(vocabulary.pre, name);
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", added_tokens(vocabulary)},
+          {"normalizer", facts.composes ? Json{{"type", "NFC"}} : Json(nullptr)},
+          {"pre_tokenizer", facts.pre_tokenizer},
+          {"post_processor", post_processor(vocabulary, facts.adds_bos)},
+          {"decoder",
+           {{"type", "ByteLevel"},
+            {"add_prefix_space", true},
+            {"trim_offsets", true},
+            {"use_regex", true}}},
+          {"model", model_json(vocabulary, facts.ignore_merges)}};
+}
+
 std::unique_ptr<Tokenizer> byte_level_tokenizer(const Vocabulary& vocabulary,
                                                 const std::string& name) {
-  const PreTokenizerFacts facts = pre_tokenizer_named(vocabulary.pre, name);
-  const Json document = {
-      {"normalizer", facts.composes ? Json{{"type", "NFC"}} : Json(nullptr)},
-      {"pre_tokenizer", facts.pre_tokenizer},
-      {"post_processor", post_processor(vocabulary, facts.adds_bos)},
-      {"model", model_json(vocabulary, facts.ignore_merges)},
-      {"added_tokens", added_tokens(vocabulary)},
-  };
-  return make_json_tokenizer(document, name);
+  return make_json_tokenizer(byte_level_json(vocabulary, name), name);
 }
 
 std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::filesystem::path& file) {

@@ -56,7 +56,10 @@ const KnownSplit* known_split(const JsonNode& step, bool ignore_merges) {
 }
 
 io::Json byte_level_json(bool use_regex) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", use_regex}};
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", false},
+          {"trim_offsets", true},
+          {"use_regex", use_regex}};
 }
 
 io::Json sequence_json(const io::Json& first, bool use_regex) {

@@ -114,15 +114,6 @@ TEST_F(DemoAsGguf, IsVerifiedWithAPromptOfItsOwnTokenizer) {
   EXPECT_EQ(ids, probe_prompt(test::demo_model(), 4096));
 }
 
-TEST_F(DemoAsGguf, MakesNoFolder) {
-  job::Job job = demo_job();
-  job.model.path = model_;
-  job.exports = {folder_export("gptq", folder_ / "out")};
-  EXPECT_THAT(error_of(job), HasSubstr("E126: format 'gptq' is a folder with config.json and "
-                                       "tokenizer files"));
-  EXPECT_FALSE(fs::exists(folder_ / "out"));
-}
-
 TEST(GgufSourceJob, RefusesQuantizedModelsUnlessAllowed) {
   const TempFolder folder;
   job::Job job = tiny_job(kGolden / "tiny-1layer-Q4_0.gguf", folder / "out.gguf", "Q8_0");

@@ -50,11 +50,12 @@ struct KeptArtifact {
 struct WriterInputs {
   const model::FamilySpec& family;
   const model::ModelSource& source;
-  std::filesystem::path model_folder;            // side files are copied from here
-  const text::Vocabulary* vocabulary = nullptr;  // gguf; null: no tokenizer ("none")
+  std::filesystem::path model_folder;  // side files are copied from here
+  // gguf, and folders made from a GGUF file; null: no tokenizer ("none").
+  const text::Vocabulary* vocabulary = nullptr;
   Provenance provenance;
-  // gguf: metadata of the source GGUF file. Its keys on the model and the tokenizer are repeated,
-  // in place of `vocabulary`. Null if the source is not a GGUF file.
+  // Metadata of the source GGUF file; null if the source is not one. gguf repeats its keys on the
+  // model and the tokenizer, in place of `vocabulary`; folders get files made from them.
   const io::GgufMetadata* carried = nullptr;
   Exec pack = open_exec("cpu");  // gptq, compressed-tensors: device that packs the codes
   // If not null, continues these partial files. Error(kInput, "E308") if they are missing.

@@ -56,6 +56,8 @@ struct RopeSpec {
 struct TextNames {
   std::string model = "model";   // "model.layers.3", "model.embed_tokens.weight"
   std::string head = "lm_head";  // "lm_head.weight"
+
+  bool operator==(const TextNames&) const = default;
 };
 
 // The layout of a tensor that holds one matrix of all experts E of a layer ("gate_up_proj" has the
@@ -118,6 +120,8 @@ struct ModelConfig {
   std::optional<std::int64_t> eos_token_id;
   // Settings that stand in two places with different values: which one is in use.
   std::vector<std::string> remarks;
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 // The first layer with experts; num_layers if there is none.

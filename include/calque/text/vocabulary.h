@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace calque::text {
@@ -48,5 +49,15 @@ struct Vocabulary {
 // For a GGUF file, returns its own vocabulary with any `pre`.
 Vocabulary load_vocabulary(const std::filesystem::path& model, std::int64_t vocab_size,
                            const std::string& pre_override = "");
+
+// Files of a model folder, by name.
+using TokenizerFiles = std::vector<std::pair<std::string, std::string>>;
+
+// The files that say what `vocabulary`, a GGUF file's, says, for transformers and its like:
+// tokenizer.json (byte-level BPE) or tokenizer.model, tokenizer_config.json with special tokens and
+// chat templates, generation_config.json with the ends of a text. `name` is the file's, for
+// messages. Error(kInput, "E211") for a tokenizer that cannot be written.
+TokenizerFiles tokenizer_files(const Vocabulary& vocabulary, const std::string& name,
+                               std::int64_t max_positions);
 
 }  // namespace calque::text

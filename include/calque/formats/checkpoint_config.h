@@ -3,8 +3,10 @@
 #include <string>
 
 #include "calque/model/config.h"
+#include "calque/model/family.h"
+#include "calque/model/weight_source.h"
 
-namespace calque::cli {
+namespace calque::formats {
 
 // The config.json of a plain checkpoint with tensors of `dtype` ("float16", ...), made from an
 // artifact's: only quantization and dtype change. `where` names the file in messages. `own_head`:
@@ -12,7 +14,12 @@ namespace calque::cli {
 std::string plain_config_json(const std::string& config_json, const std::string& dtype,
                               const std::string& where, bool own_head = false);
 
-// A config.json made from a GGUF file's metadata: enough to load and run the model.
+// A config.json made from a GGUF file's metadata. Error(kConfig, "E126") if it cannot say what the
+// metadata says: what it says is read back and compared.
 std::string generated_config_json(const model::ModelConfig& config, const std::string& dtype);
 
-}  // namespace calque::cli
+// The config.json of a folder with the tensors of `source`, whose embedding decides the dtype.
+std::string generated_config_json(const model::FamilySpec& family,
+                                  const model::ModelSource& source);
+
+}  // namespace calque::formats

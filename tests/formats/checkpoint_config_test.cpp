@@ -1,4 +1,4 @@
-#include "cli/checkpoint_config.h"
+#include "calque/formats/checkpoint_config.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include "calque/model/family.h"
 #include "support/paths.h"
 
-namespace calque::cli {
+namespace calque::formats {
 namespace {
 
 using io::Json;
@@ -149,4 +149,4 @@ TEST(GeneratedConfig, KeepsSlidingWindows) {
 }
 
 }  // namespace
-}  // namespace calque::cli
+}  // namespace calque::formats

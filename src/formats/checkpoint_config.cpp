@@ -1,4 +1,4 @@
-#include "cli/checkpoint_config.h"
+#include "calque/formats/checkpoint_config.h"
 
 #include <fmt/format.h>
 
@@ -6,13 +6,14 @@
 #include <cmath>
 #include <initializer_list>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "calque/core/error.h"
 #include "calque/io/json.h"
 #include "calque/model/tied_head.h"
 
-namespace calque::cli {
+namespace calque::formats {
 namespace {
 
 using io::Json;
@@ -157,28 +158,7 @@ std::pair<std::string, std::string> written_class(const model::ModelConfig& conf
   return {config.architecture, config.model_type};
 }
 
-}  // namespace
-
-std::string plain_config_json(const std::string& config_json, const std::string& dtype,
-                              const std::string& where, bool own_head) {
-  Json json;
-  try {
-    json = io::parse_json(config_json);
-  } catch (const Error& error) {
-    throw Error(ErrorKind::kInput, "E162", fmt::format("{}: {}", where, error.what()));
-  }
-  if (!json.is_object())
-    throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not a JSON object", where));
-  json.erase("quantization_config");
-  if (own_head && model::ties_head(json)) json["tie_word_embeddings"] = false;
-  // transformers 5 renamed torch_dtype to dtype; both are read if both are present.
-  const bool renamed = json.contains("dtype");
-  if (renamed) json["dtype"] = dtype;
-  if (!renamed || json.contains("torch_dtype")) json["torch_dtype"] = dtype;
-  return json.dump(2) + "\n";
-}
-
-std::string generated_config_json(const model::ModelConfig& config, const std::string& dtype) {
+Json config_json(const model::ModelConfig& config, const std::string& dtype) {
   const auto [architecture, model_type] = written_class(config);
   Json json = {{"architectures", Json::array({architecture})},
                {"model_type", model_type},
@@ -204,7 +184,58 @@ std::string generated_config_json(const model::ModelConfig& config, const std::s
   add_experts(json, config);
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_id) json["eos_token_id"] = *config.eos_token_id;
+  return json;
+}
+
+// The language model that a configuration is about: in text, sections of frequencies and features
+// of images change nothing.
+model::ModelConfig model_of(model::ModelConfig config) {
+  config.rope_sections.clear();
+  config.deepstack_layers = 0;
+  // Tensors say so in GGUF, and other classes have these norms without a key.
+  if (!is_any_of(config.architecture, {"Glm4Moe"})) config.qk_norm = false;
+  std::tie(config.architecture, config.model_type) = written_class(config);
+  config.dtype.clear();
+  config.remarks.clear();
+  return config;
+}
+
+}  // namespace
+
+std::string plain_config_json(const std::string& config_json, const std::string& dtype,
+                              const std::string& where, bool own_head) {
+  Json json;
+  try {
+    json = io::parse_json(config_json);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kInput, "E162", fmt::format("{}: {}", where, error.what()));
+  }
+  if (!json.is_object())
+    throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not a JSON object", where));
+  json.erase("quantization_config");
+  if (own_head && model::ties_head(json)) json["tie_word_embeddings"] = false;
+  // transformers 5 renamed torch_dtype to dtype; both are read if both are present.
+  const bool renamed = json.contains("dtype");
+  if (renamed) json["dtype"] = dtype;
+  if (!renamed || json.contains("torch_dtype")) json["torch_dtype"] = dtype;
   return json.dump(2) + "\n";
 }
 
-}  // namespace calque::cli
+std::string generated_config_json(const model::ModelConfig& config, const std::string& dtype) {
+  const std::string text = config_json(config, dtype).dump(2) + "\n";
+  if (model_of(model::parse_config(text, "config.json")) == model_of(config)) return text;
+  throw Error(ErrorKind::kConfig, "E126",
+              fmt::format("no config.json of {} can be made from this GGUF file: its settings are "
+                          "beyond what calque writes there. Start from the model's original folder",
+                          config.architecture));
+}
+
+std::string generated_config_json(const model::FamilySpec& family,
+                                  const model::ModelSource& source) {
+  const DType dtype = source.at(family.embedding.name).dtype;
+  return generated_config_json(family.config, dtype == DType::kF16    ? "float16"
+                                              : dtype == DType::kBF16 ? "bfloat16"
+                                                                      : "float32");
+}
+
+}  // namespace calque::formats
