@@ -57,12 +57,17 @@ void add_to_imatrix(const model::SiteSpec& site, std::span<const double> sums_K,
   for (const model::LinearSpec& linear : site.readers) {
     const model::TensorSpec& weight = linear.weight;
     const Index columns = linear.in_features();
-    io::ImatrixEntry& entry =
-        imatrix.entries.try_emplace(weight.gguf_name, empty_entry(weight.gguf_slabs, columns))
-            .first->second;
-    const Index slab = std::max<Index>(weight.gguf_expert, 0);
-    std::copy(sums_K.begin(), sums_K.end(), entry.sums.begin() + slab * columns);
-    entry.counts[static_cast<std::size_t>(slab)] = static_cast<double>(tokens);
+    const std::vector<Index> order = weight.gguf_columns.order(columns);
+    for (const std::string& name : {weight.gguf_name, weight.gguf_rest_name}) {
+      if (name.empty()) continue;
+      io::ImatrixEntry& entry =
+          imatrix.entries.try_emplace(name, empty_entry(weight.gguf_slabs, columns)).first->second;
+      const Index slab = std::max<Index>(weight.gguf_expert, 0);
+      for (std::size_t k = 0; k < sums_K.size(); ++k)
+        entry.sums[static_cast<std::size_t>(slab * columns) + k] =
+            sums_K[order.empty() ? k : static_cast<std::size_t>(order[k])];
+      entry.counts[static_cast<std::size_t>(slab)] = static_cast<double>(tokens);
+    }
   }
 }
 
@@ -100,8 +105,13 @@ void Importance::take(const model::TensorSpec& weight, Index matrices, bool stri
                     name_, weight.gguf_name, size_text(entry->matrices, entry->columns()),
                     weight.name, size_text(matrices, columns)));
   }
-  stats_[weight.name].given_mean_square_K =
+  const std::vector<float> stored =
       mean_square(*entry, matrices, std::max<Index>(weight.gguf_expert, 0));
+  std::vector<float>& own = stats_[weight.name].given_mean_square_K;
+  own = stored;
+  const std::vector<Index> order = weight.gguf_columns.order(columns);
+  for (std::size_t k = 0; k < order.size(); ++k)
+    own[static_cast<std::size_t>(order[k])] = stored[k];
 }
 
 const quant::InputStats& Importance::stats_of(const model::TensorSpec& weight) const {

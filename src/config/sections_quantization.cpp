@@ -173,7 +173,8 @@ Section rules_section() {
   s.path = "quantization.rules";
   s.doc =
       "Settings for single modules in folders of safetensors. Later rules override earlier ones, "
-      "key by key. `lm_head` is not quantized unless a rule says `skip: false`.";
+      "key by key. `lm_head` and a delta net's decays and rates (`in_proj_a`, `in_proj_b`, "
+      "`in_proj_ba`) are not quantized unless a rule says `skip: false`.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return &job.quantization.grid.rules; });
   s.keys = {

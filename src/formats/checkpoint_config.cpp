@@ -56,7 +56,7 @@ bool is_any_of(const std::string& architecture, std::initializer_list<std::strin
 void add_windows(Json& json, const model::ModelConfig& config) {
   const auto& windows = config.window_of_layer;
   const Index window = windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
-  const bool switched = config.architecture.starts_with("Qwen");
+  const bool switched = config.architecture.starts_with("Qwen") && config.delta_net_layers.empty();
   const bool listed =
       switched || is_any_of(config.architecture, {"Exaone4", "Gemma2", "Gemma3", "Olmo3"});
   if (switched) json["use_sliding_window"] = window > 0;
@@ -78,6 +78,33 @@ void add_positions(Json& json, const model::ModelConfig& config) {
   Json turned = Json::array();
   for (const bool turns : config.turned_layers) turned.push_back(turns ? 1 : 0);
   json["no_rope_layers"] = turned;
+}
+
+void add_delta_nets(Json& json, const model::ModelConfig& config) {
+  if (config.delta_net_layers.empty()) return;
+  const model::DeltaNetSizes& sizes = config.delta_net;
+  json["linear_num_key_heads"] = sizes.key_heads;
+  json["linear_num_value_heads"] = sizes.value_heads;
+  json["linear_key_head_dim"] = sizes.key_dim;
+  json["linear_value_head_dim"] = sizes.value_dim;
+  json["linear_conv_kernel_dim"] = sizes.kernel;
+  // A quarter of a head turns where nothing is said.
+  if (config.rope.channels == 0) json["partial_rotary_factor"] = 1.0;
+  Json types = Json::array();
+  for (const bool linear : config.delta_net_layers)
+    types.push_back(linear ? "linear_attention" : "full_attention");
+  json["layer_types"] = types;
+  if (config.rope_sections.empty()) return;
+  const double share = config.rope.channels == 0 ? 1.0
+                                                 : static_cast<double>(config.rope.channels) /
+                                                       static_cast<double>(config.head_dim);
+  json["rope_parameters"] = {
+      {"rope_type", "default"},
+      {"rope_theta", config.rope.theta},
+      {"partial_rotary_factor", share},
+      {"mrope_interleaved", true},
+      {"mrope_section",
+       std::vector<Index>(config.rope_sections.begin(), config.rope_sections.begin() + 3)}};
 }
 
 Json cap_json(double cap) { return cap > 0 ? Json(cap) : Json(nullptr); }
@@ -180,6 +207,7 @@ Json config_json(const model::ModelConfig& config, const std::string& dtype) {
                {"torch_dtype", dtype}};
   add_positions(json, config);
   add_windows(json, config);
+  add_delta_nets(json, config);
   add_gemma(json, config);
   add_experts(json, config);
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
@@ -191,6 +219,7 @@ Json config_json(const model::ModelConfig& config, const std::string& dtype) {
 // of images change nothing.
 model::ModelConfig model_of(model::ModelConfig config) {
   config.rope_sections.clear();
+  config.stacked_experts = model::StackedExperts::kNone;  // written one by one
   config.deepstack_layers = 0;
   // Tensors say so in GGUF, and other classes have these norms without a key.
   if (!is_any_of(config.architecture, {"Glm4Moe"})) config.qk_norm = false;

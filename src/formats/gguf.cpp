@@ -42,18 +42,18 @@ Index layer_of(std::string_view gguf_name) {
   return layer;
 }
 
-// Routers are F32 in every file. So are tensors with a single row: llama.cpp does not count
-// dimensions of length 1.
+// Routers and convolutions are F32 in every file. So are tensors with a single row: llama.cpp does
+// not count dimensions of length 1.
 bool is_matrix(const model::TensorSpec& tensor) {
-  const bool router = tensor.gguf_name.find("ffn_gate_inp") != std::string::npos;
+  const auto named = [&](const char* part) {
+    return tensor.gguf_name.find(part) != std::string::npos;
+  };
   const auto wide = std::count_if(tensor.shape.begin(), tensor.shape.end() - 1,
                                   [](Index length) { return length > 1; });
-  return wide > 0 && !router;
+  return wide > 0 && !named("ffn_gate_inp") && !named("ssm_conv1d");
 }
 
-bool is_stacked(const model::TensorSpec& tensor) {
-  return tensor.gguf_expert >= 0 || tensor.shape.size() > 2;
-}
+bool is_stacked(const model::TensorSpec& tensor) { return tensor.gguf_expert >= 0; }
 
 // Each tensor of the file once, in llama-quantize's order.
 std::vector<model::TensorSpec> in_order(const model::FamilySpec& family) {
@@ -339,6 +339,7 @@ TensorPlanner planner(const PlanInputs& inputs) {
     plan.grid = gguf_grid(type, by_reference);
     plan.stored_as = ggml::info_of(type).name;
     plan.bytes = gguf_bytes(type, tensor.shape);
+    plan.column_order = tensor.gguf_columns.order(tensor.shape.back());
     return plan;
   };
 }

@@ -30,7 +30,10 @@ constexpr GgufArchitecture kArchitectures[] = {
     {"qwen2moe", "Qwen2MoeForCausalLM"},
     {"qwen2vl", "Qwen2VLTextModel"},
     {"qwen3", "Qwen3ForCausalLM"},
+    {"qwen35", "Qwen3_5ForCausalLM"},
+    {"qwen35moe", "Qwen3_5MoeForCausalLM"},
     {"qwen3moe", "Qwen3MoeForCausalLM"},
+    {"qwen3next", "Qwen3NextForCausalLM"},
     {"qwen3vl", "Qwen3VLTextModel"},
     {"seed_oss", "SeedOssForCausalLM"},
     {"smollm3", "SmolLM3ForCausalLM"},
@@ -98,6 +101,21 @@ void check_sections(const std::string& arch, const model::ModelConfig& config, R
   if (gguf_has_sections(arch) && config.rope_sections.empty())
     reasons.push_back(fmt::format(
         "rope_scaling has no mrope_section, which loaders of architecture '{}' require", arch));
+}
+
+// Loaders find the layers with attention by one number.
+void check_delta_nets(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  if (!gguf_has_delta_nets(arch)) return;
+  const std::vector<bool>& layers = config.delta_net_layers;
+  const Index interval = gguf_attention_interval(config);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i] != ((static_cast<Index>(i) + 1) % interval == 0)) continue;
+    reasons.push_back(
+        fmt::format("layer {} has {}; loaders of architecture '{}' expect attention in every {}th "
+                    "layer and delta nets in the others",
+                    i, layers[i] ? "a delta net" : "attention", arch, interval));
+    return;
+  }
 }
 
 void check_activation(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
@@ -248,7 +266,19 @@ std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers) {
   return turned;
 }
 
-bool gguf_has_sections(const std::string& arch) { return arch.ends_with("vl"); }
+bool gguf_has_sections(const std::string& arch) {
+  return arch.ends_with("vl") || arch.starts_with("qwen35");
+}
+
+bool gguf_has_delta_nets(const std::string& arch) {
+  return arch == "qwen3next" || arch.starts_with("qwen35");
+}
+
+Index gguf_attention_interval(const model::ModelConfig& config) {
+  const auto first =
+      std::find(config.delta_net_layers.begin(), config.delta_net_layers.end(), false);
+  return first - config.delta_net_layers.begin() + 1;
+}
 
 double gguf_yarn_factor(const model::RopeSpec& rope) {
   return rope.factor > 1 ? 1 + 0.1 * std::log(rope.factor) : 1.0;
@@ -256,7 +286,8 @@ double gguf_yarn_factor(const model::RopeSpec& rope) {
 
 GgufExperts gguf_experts(const std::string& arch) {
   GgufExperts experts;
-  experts.any = arch == "llama" || arch.ends_with("moe") || arch == "hy_v3" || arch == "minimax-m2";
+  experts.any = arch == "llama" || arch.ends_with("moe") || arch == "hy_v3" ||
+                arch == "minimax-m2" || arch == "qwen3next";
   const bool like_deepseek = arch == "glm4moe" || arch == "hy_v3";
   experts.weight_keys = like_deepseek;
   experts.scores_key = like_deepseek || arch == "minimax-m2";
@@ -275,8 +306,9 @@ std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {
   Reasons reasons;
   const std::string& arch = family.gguf_architecture;
   if (arch.empty()) return reasons;
-  for (const auto check : {check_sections, check_rope, check_activation, check_window, check_gemma,
-                           check_expert, check_bias, check_width, check_positions})
+  for (const auto check :
+       {check_sections, check_delta_nets, check_rope, check_activation, check_window, check_gemma,
+        check_expert, check_bias, check_width, check_positions})
     check(arch, family.config, reasons);
   return reasons;
 }

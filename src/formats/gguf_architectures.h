@@ -34,6 +34,11 @@ std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers);
 // True if loaders of `arch` require ModelConfig::rope_sections.
 bool gguf_has_sections(const std::string& arch);
 
+// True for architectures of ModelConfig::delta_net.
+bool gguf_has_delta_nets(const std::string& arch);
+// n if the n-th layer is the first with attention; loaders expect it in every n-th.
+Index gguf_attention_interval(const model::ModelConfig& config);
+
 // Loaders multiply yarn's cosines and sines by 1 + ln(factor) / 10.
 double gguf_yarn_factor(const model::RopeSpec& rope);
 

@@ -204,7 +204,8 @@ void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelC
       keys.find_real("rope.freq_base_swa").value_or(arch == "olmo2" ? config.rope.theta : 1e4);
   config.rope.adjacent = arch == "ernie4_5-moe";
   const Index turned = keys.find_count("rope.dimension_count").value_or(config.head_dim);
-  const bool can_turn_partly = arch == "phi3" || arch == "glm4moe" || arch == "minimax-m2";
+  const bool can_turn_partly =
+      arch == "phi3" || arch == "glm4moe" || arch == "minimax-m2" || gguf_has_delta_nets(arch);
   const bool partly = can_turn_partly && turned < config.head_dim && turned % 2 == 0;
   if (turned != config.head_dim && !partly)
     refuse_gguf(keys.file(), fmt::format("{} of the {} channels of a head have rotary positions; "
@@ -274,6 +275,26 @@ void read_gemma(const std::string& arch, const GgufKeyReader& keys, model::Model
   const bool second = arch == "gemma2";
   config.attention_softcap = keys.find_real("attn_logit_softcapping").value_or(second ? 50.0 : 0.0);
   config.logit_softcap = keys.find_real("final_logit_softcapping").value_or(second ? 30.0 : 0.0);
+}
+
+void read_delta_nets(const std::string& arch, const GgufKeyReader& keys,
+                     model::ModelConfig& config) {
+  if (!gguf_has_delta_nets(arch)) return;
+  config.norm_plus_one = true;
+  model::DeltaNetSizes& sizes = config.delta_net;
+  sizes.kernel = keys.count("ssm.conv_kernel");
+  sizes.key_dim = keys.count("ssm.state_size");
+  sizes.key_heads = keys.count("ssm.group_count");
+  sizes.value_heads = keys.count("ssm.time_step_rank");
+  const Index width = keys.count("ssm.inner_size");
+  if (sizes.value_heads % sizes.key_heads != 0 || width % sizes.value_heads != 0)
+    refuse_gguf(keys.file(), fmt::format("{} value heads, {} key heads and {} value channels of "
+                                         "the delta nets do not fit together",
+                                         sizes.value_heads, sizes.key_heads, width));
+  sizes.value_dim = width / sizes.value_heads;
+  const Index interval = keys.find_count("full_attention_interval").value_or(4);
+  for (Index layer = 0; layer < config.num_layers; ++layer)
+    config.delta_net_layers.push_back((layer + 1) % interval != 0);
 }
 
 void read_windows(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
@@ -364,6 +385,7 @@ model::ModelConfig gguf_config(const io::GgufFile& file) {
   read_rope(arch, keys, config);
   read_gemma(arch, keys, config);
   read_windows(arch, keys, config);
+  read_delta_nets(arch, keys, config);
   if (gguf_experts(arch).any) read_experts(arch, keys, config);
   config.tie_word_embeddings = !has_tensor(file, "output.weight");
   config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");

@@ -147,7 +147,8 @@ void add_rope(const std::string& arch, const model::ModelConfig& config, GgufKey
   const model::RopeSpec& rope = config.rope;
   keys.real(arch + ".rope.freq_base", rope.theta);
   if (arch == "gemma3") keys.real(arch + ".rope.freq_base_swa", config.local_rope.theta);
-  if (is_like_llama(arch)) keys.count(arch + ".rope.dimension_count", rope.turned(config.head_dim));
+  if (is_like_llama(arch) || gguf_has_delta_nets(arch))
+    keys.count(arch + ".rope.dimension_count", rope.turned(config.head_dim));
   if (rope.scaling == Scaling::kLinear) {
     keys.text(arch + ".rope.scaling.type", "linear");
     keys.real(arch + ".rope.scaling.factor", rope.factor);
@@ -157,6 +158,17 @@ void add_rope(const std::string& arch, const model::ModelConfig& config, GgufKey
     keys.count(arch + ".rope.scaling.original_context_length", rope.original_max_positions);
     keys.real(arch + ".rope.scaling.attn_factor", rope.attention_factor);
   }
+}
+
+void add_delta_nets(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  if (!gguf_has_delta_nets(arch)) return;
+  const model::DeltaNetSizes& sizes = config.delta_net;
+  keys.count(arch + ".ssm.conv_kernel", sizes.kernel);
+  keys.count(arch + ".ssm.state_size", sizes.key_dim);
+  keys.count(arch + ".ssm.group_count", sizes.key_heads);
+  keys.count(arch + ".ssm.time_step_rank", sizes.value_heads);
+  keys.count(arch + ".ssm.inner_size", sizes.value_channels());
+  keys.count(arch + ".full_attention_interval", gguf_attention_interval(config));
 }
 
 void add_routing(const std::string& arch, const model::Routing& routing, GgufKeys& keys) {
@@ -216,6 +228,7 @@ void add_architecture_keys(const WriterInputs& inputs, GgufKeys& keys) {
     keys.count(arch + ".vocab_size", config.vocab_size);
   add_rope(arch, config, keys);
   add_sections(arch, config, keys);
+  add_delta_nets(arch, config, keys);
   add_experts(arch, config, keys);
   add_windows(arch, config, keys);
   add_caps(arch, config, keys);

@@ -1,6 +1,7 @@
 // Reads GGUF files under Hugging Face names, with rows in Hugging Face's order.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -10,6 +11,7 @@
 
 #include "calque/core/error.h"
 #include "calque/model/weight_source.h"
+#include "calque/quant/column_order.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_tensors.h"
 #include "formats/messages.h"
@@ -18,17 +20,21 @@
 namespace calque::formats {
 namespace {
 
-// A tensor of the family and its place in the file: a tensor of its own, or a slab of a tensor that
-// stacks all experts.
+// A tensor of the family and its place in the file: a tensor of its own, a slab of a tensor that
+// stacks all experts, or the rows of two tensors.
 struct Entry {
   model::TensorSpec spec;
   const io::GgufTensor* stored = nullptr;
   std::span<const std::byte> bytes;
+  const io::GgufTensor* rest = nullptr;  // the last rows
 
   Index rows() const {
     return std::accumulate(spec.shape.begin(), spec.shape.end() - 1, Index{1}, std::multiplies<>());
   }
   Index cols() const { return spec.shape.back(); }
+  std::uint64_t byte_count() const {
+    return bytes.size() + (rest == nullptr ? 0 : rest->bytes.size());
+  }
 };
 
 std::vector<Index> shape_of(const io::GgufTensor& tensor) {
@@ -44,6 +50,7 @@ std::vector<std::uint64_t> without_trailing_ones(std::vector<std::uint64_t> ne) 
 // The stored shape: [out, in], and for stacked tensors the number of experts.
 std::vector<std::uint64_t> stored_ne(const model::TensorSpec& spec, Index experts) {
   std::vector<std::uint64_t> ne = ne_of(spec.shape);
+  ne.back() -= static_cast<std::uint64_t>(spec.gguf_rest_rows);
   if (spec.gguf_expert >= 0) ne.push_back(static_cast<std::uint64_t>(experts));
   return without_trailing_ones(ne);
 }
@@ -55,18 +62,28 @@ std::span<const std::byte> slab_of(const io::GgufTensor& stored, const model::Te
   return stored.bytes.subspan(static_cast<std::size_t>(spec.gguf_expert) * size, size);
 }
 
-Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index experts) {
-  const io::GgufTensor* stored = file.find_tensor(spec.gguf_name);
+const io::GgufTensor& stored_tensor(const io::GgufFile& file, const std::string& name,
+                                    const std::vector<std::uint64_t>& wanted) {
+  const io::GgufTensor* stored = file.find_tensor(name);
   if (stored == nullptr)
     throw Error(ErrorKind::kInput, "E174",
-                fmt::format("{}: tensor '{}' is missing", file.path().string(), spec.gguf_name));
-  const std::vector<std::uint64_t> wanted = stored_ne(spec, experts);
+                fmt::format("{}: tensor '{}' is missing", file.path().string(), name));
   if (without_trailing_ones(stored->ne) != wanted)
     throw Error(ErrorKind::kInput, "E174",
                 fmt::format("{}: tensor '{}' has shape {}, but the metadata requires {}",
-                            file.path().string(), spec.gguf_name, shape_text(shape_of(*stored)),
+                            file.path().string(), name, shape_text(shape_of(*stored)),
                             shape_text({wanted.rbegin(), wanted.rend()})));
-  return {spec, stored, slab_of(*stored, spec, experts)};
+  return *stored;
+}
+
+Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index experts) {
+  const io::GgufTensor& stored = stored_tensor(file, spec.gguf_name, stored_ne(spec, experts));
+  Entry entry{spec, &stored, slab_of(stored, spec, experts)};
+  if (spec.gguf_rest_rows > 0)
+    entry.rest = &stored_tensor(file, spec.gguf_rest_name,
+                                {static_cast<std::uint64_t>(spec.shape.back()),
+                                 static_cast<std::uint64_t>(spec.gguf_rest_rows)});
+  return entry;
 }
 
 // An entry for a tensor that the family does not have, such as rope_freqs.weight, under its own
@@ -82,15 +99,13 @@ Entry entry_of(const io::GgufTensor& stored) {
 // Vectors are permuted element by element, matrices row by row. If the file stores r = 1 + weight
 // in fp32, r - 1 is exact and may differ from the weight by half a last place of r; the norm's
 // factor 1 + (r - 1) is r again.
-std::vector<Index> order_of(const model::TensorSpec& spec) {
-  return interleaved_rows(spec.shape[0], spec.gguf_permuted_heads);
-}
-
 Matrix<float> load_vector(const Entry& entry) {
   Matrix<float> stored = decode_rows(entry.stored->type, entry.bytes, 1, entry.cols(), {});
   if (entry.spec.gguf_plus_one)
     for (Index i = 0; i < entry.cols(); ++i) stored(0, i) -= 1.0f;
-  const std::vector<Index> order = order_of(entry.spec);
+  if (entry.spec.gguf_minus_exp)
+    for (Index i = 0; i < entry.cols(); ++i) stored(0, i) = std::log(-stored(0, i));
+  const std::vector<Index> order = row_order_of(entry.spec);
   if (order.empty()) return stored;
   auto values = Matrix<float>::uninitialized(1, entry.cols());
   for (Index i = 0; i < entry.cols(); ++i)
@@ -99,24 +114,50 @@ Matrix<float> load_vector(const Entry& entry) {
 }
 
 // A scale that is not finite would spread to everything that the model computes.
-void require_finite(const Entry& entry, std::span<const std::byte> bytes) {
-  const ggml::TypeInfo& info = ggml::info_of(entry.stored->type);
+void require_finite(const io::GgufTensor& stored, std::span<const std::byte> bytes) {
+  const ggml::TypeInfo& info = ggml::info_of(stored.type);
   if (info.block_columns == 1) return;
-  const std::string fault = ggml::first_fault(info.type, bytes, entry.stored->ne[0]);
+  const std::string fault = ggml::first_fault(info.type, bytes, stored.ne[0]);
   if (!fault.empty()) throw Error(ErrorKind::kInput, "E174", fault + ": the file is damaged");
 }
 
+void require_finite(const Entry& entry) {
+  require_finite(*entry.stored, entry.bytes);
+  if (entry.rest != nullptr) require_finite(*entry.rest, entry.rest->bytes);
+}
+
+// All rows in the tensor's own order.
+Matrix<float> load_matrix(const Entry& entry) {
+  const std::vector<Index> order = row_order_of(entry.spec);
+  Matrix<float> values =
+      entry.rest == nullptr
+          ? decode_rows(entry.stored->type, entry.bytes, entry.rows(), entry.cols(), order)
+          : Matrix<float>::uninitialized(entry.rows(), entry.cols());
+  Index file_row = 0;
+  const auto place = [&](const io::GgufTensor& stored, Index rows) {
+    const Matrix<float> some = decode_rows(stored.type, stored.bytes, rows, entry.cols(), {});
+    for (Index r = 0; r < rows; ++r, ++file_row)
+      std::copy_n(some.row(r), entry.cols(), values.row(order[static_cast<std::size_t>(file_row)]));
+  };
+  if (entry.rest != nullptr) {
+    place(*entry.stored, entry.rows() - entry.spec.gguf_rest_rows);
+    place(*entry.rest, entry.spec.gguf_rest_rows);
+  }
+  return quant::in_own_order(std::move(values), column_order_of(entry.spec));
+}
+
 // Rows as stored, for a type that is not a grid of codes.
-quant::QuantizedMatrix blocks_of(const Entry& entry, ggml::Type block) {
+quant::QuantizedMatrix blocks_of(const Entry& entry, std::span<const std::byte> bytes,
+                                 ggml::Type block) {
   quant::QuantizedMatrix q;
   q.grid = quant::block_grid(block);
   q.stored = quant::BlockRows{Matrix<std::uint8_t>::uninitialized(
       entry.rows(), static_cast<Index>(ggml::row_bytes(block, entry.cols())))};
-  const std::vector<Index> order = order_of(entry.spec);
+  const std::vector<Index> order = row_order_of(entry.spec);
   const auto row_bytes = static_cast<std::size_t>(q.blocks().rows_NB.cols());
   for (Index r = 0; r < entry.rows(); ++r)
     std::memcpy(q.blocks().rows_NB.row(order.empty() ? r : order[static_cast<std::size_t>(r)]),
-                entry.bytes.data() + static_cast<std::size_t>(r) * row_bytes, row_bytes);
+                bytes.data() + static_cast<std::size_t>(r) * row_bytes, row_bytes);
   return q;
 }
 
@@ -128,6 +169,7 @@ class GgufReader : public ArtifactReader {
       const auto [entry, added] =
           entries_.emplace(spec.name, entry_of(file_, spec, config_.num_experts));
       parts_[spec.gguf_name].push_back(&entry->second);
+      if (entry->second.rest != nullptr) parts_[spec.gguf_rest_name] = {};
     }
     for (const io::GgufTensor& tensor : file_.tensors())
       if (parts_.count(tensor.name) == 0)
@@ -144,10 +186,8 @@ class GgufReader : public ArtifactReader {
     const Entry& entry = at(tensor_name);
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&] {
-      require_finite(entry, entry.bytes);
-      if (entry.spec.shape.size() < 2) return load_vector(entry);
-      return decode_rows(entry.stored->type, entry.bytes, entry.rows(), entry.cols(),
-                         order_of(entry.spec));
+      require_finite(entry);
+      return entry.spec.shape.size() < 2 ? load_vector(entry) : load_matrix(entry);
     });
   }
 
@@ -155,7 +195,7 @@ class GgufReader : public ArtifactReader {
   Matrix<float> load_rows(std::string_view tensor_name,
                           std::span<const Index> rows_U) const override {
     const Entry& entry = at(tensor_name);
-    if (entry.spec.shape.size() != 2 || !order_of(entry.spec).empty())
+    if (entry.spec.shape.size() != 2 || !entry.spec.same_in_gguf())
       return WeightSource::load_rows(tensor_name, rows_U);
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&] {
@@ -165,7 +205,7 @@ class GgufReader : public ArtifactReader {
         std::memcpy(some.data() + u * row_bytes,
                     entry.bytes.data() + static_cast<std::size_t>(rows_U[u]) * row_bytes,
                     row_bytes);
-      require_finite(entry, some);
+      require_finite(*entry.stored, some);
       return decode_rows(entry.stored->type, some, static_cast<Index>(rows_U.size()), entry.cols(),
                          {});
     });
@@ -176,12 +216,19 @@ class GgufReader : public ArtifactReader {
     if (entry.spec.shape.size() < 2) return std::nullopt;
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&]() -> std::optional<quant::QuantizedMatrix> {
-      require_finite(entry, entry.bytes);
+      require_finite(entry);
       const ggml::Type type = entry.stored->type;
+      std::vector<std::byte> joined;
+      if (entry.rest != nullptr) {
+        if (entry.rest->type != type) return std::nullopt;
+        joined.assign(entry.bytes.begin(), entry.bytes.end());
+        joined.insert(joined.end(), entry.rest->bytes.begin(), entry.rest->bytes.end());
+      }
+      const std::span<const std::byte> bytes = entry.rest == nullptr ? entry.bytes : joined;
       if (ggml::info_of(type).support == ggml::Support::kGrid)
-        return unpack_rows(type, entry.bytes, entry.rows(), entry.cols(), order_of(entry.spec));
+        return unpack_rows(type, bytes, entry.rows(), entry.cols(), row_order_of(entry.spec));
       if (!ggml::info_of(type).quantized()) return std::nullopt;
-      return blocks_of(entry, type);
+      return blocks_of(entry, bytes, type);
     });
   }
 
@@ -190,7 +237,7 @@ class GgufReader : public ArtifactReader {
     for (const io::GgufTensor& tensor : file_.tensors())
       for (const Entry* part : parts_.at(tensor.name))
         result.push_back({part->spec.name, std::string(ggml::info_of(tensor.type).name),
-                          part->spec.shape, part->bytes.size()});
+                          part->spec.shape, part->byte_count()});
     return result;
   }
 

@@ -60,7 +60,11 @@ std::uint64_t gguf_bytes(ggml::Type type, const std::vector<Index>& shape) {
 }
 
 std::vector<std::uint64_t> ne_of(const std::vector<Index>& shape) {
-  return {shape.rbegin(), shape.rend()};
+  std::vector<std::uint64_t> ne;
+  for (std::size_t i = shape.size(); i-- > 0;)
+    if (shape[i] != 1 || i == 0 || i + 1 == shape.size())
+      ne.push_back(static_cast<std::uint64_t>(shape[i]));
+  return ne;
 }
 
 std::vector<Index> interleaved_rows(Index rows, Index heads) {
@@ -71,6 +75,16 @@ std::vector<Index> interleaved_rows(Index rows, Index heads) {
   for (Index head = 0; head < heads; ++head)
     for (Index r = 0; r < head_rows; ++r) order.push_back(head * head_rows + r % 2 * half + r / 2);
   return order;
+}
+
+std::vector<Index> row_order_of(const model::TensorSpec& tensor) {
+  if (tensor.gguf_permuted_heads > 0)
+    return interleaved_rows(tensor.shape[0], tensor.gguf_permuted_heads);
+  return tensor.gguf_rows.order(tensor.shape[0]);
+}
+
+std::vector<Index> column_order_of(const model::TensorSpec& tensor) {
+  return tensor.gguf_columns.order(tensor.shape.back());
 }
 
 std::vector<std::byte> pack_rows(ggml::Type type, const quant::QuantizedMatrix& q, RowOrder order) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calque/ggml/types.h"
+#include "calque/model/block.h"
 #include "calque/quant/quantized_matrix.h"
 
 // Converts tensors of a GGUF file (types, shapes, rows) from matrices and back.
@@ -26,7 +27,7 @@ std::optional<quant::Grid> gguf_grid(ggml::Type type, bool reference_rounding);
 
 std::uint64_t gguf_bytes(ggml::Type type, const std::vector<Index>& shape);
 
-// GGUF's ne: the shape reversed.
+// GGUF's ne: the shape reversed, without dimensions of 1 in its middle (a convolution's).
 std::vector<std::uint64_t> ne_of(const std::vector<Index>& shape);
 
 // Order of a file's rows: file row r holds matrix row `order[r]`; empty: row r.
@@ -35,6 +36,10 @@ using RowOrder = std::span<const Index>;
 // Row order of GGUF's architecture "llama" for a matrix of `heads` heads: its rotation takes
 // adjacent rows, Hugging Face's takes halves. Empty for heads = 0.
 std::vector<Index> interleaved_rows(Index rows, Index heads);
+
+// Order of the rows (a vector's elements) and columns of a tensor in a file; empty: its own.
+std::vector<Index> row_order_of(const model::TensorSpec& tensor);
+std::vector<Index> column_order_of(const model::TensorSpec& tensor);
 
 // Bytes of the whole matrix, which lies on neutral_grid(type). No rounding: Error(kInternal) if a
 // scale or minimum is not a binary16 number.

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -8,6 +10,7 @@
 #include "calque/formats/conversion.h"
 #include "calque/formats/reader.h"
 #include "calque/io/json.h"
+#include "calque/quant/column_order.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_metadata.h"
@@ -35,9 +38,22 @@ std::vector<io::GgufTensorDeclaration> declarations(const ExportPlan& plan,
     if (ne.size() == 2 && ne[1] == 1) ne.pop_back();
     if (const Index experts = stacked(planned, family); experts > 0)
       ne.push_back(static_cast<std::uint64_t>(experts));
+    if (tensor.gguf_rest_rows > 0) {
+      ne.back() -= static_cast<std::uint64_t>(tensor.gguf_rest_rows);
+      result.push_back({tensor.gguf_rest_name,
+                        gguf_written_type(planned.stored_as),
+                        {ne.front(), static_cast<std::uint64_t>(tensor.gguf_rest_rows)}});
+    }
     result.push_back({tensor.gguf_name, gguf_written_type(planned.stored_as), std::move(ne)});
   }
   return result;
+}
+
+// Bytes of the rows that are a tensor of their own.
+std::uint64_t rest_bytes(const TensorPlan& planned) {
+  const model::TensorSpec& tensor = planned.tensor;
+  return planned.bytes / static_cast<std::uint64_t>(tensor.shape[0]) *
+         static_cast<std::uint64_t>(tensor.gguf_rest_rows);
 }
 
 // The rows of a tensor; a vector is one row.
@@ -63,10 +79,6 @@ std::vector<std::byte> reordered(std::vector<std::byte> rows, RowOrder order) {
   return result;
 }
 
-std::vector<Index> order_of(const model::TensorSpec& tensor) {
-  return interleaved_rows(tensor.shape[0], tensor.gguf_permuted_heads);
-}
-
 std::vector<std::byte> bytes_of(const Matrix<std::uint8_t>& rows) {
   const auto bytes = std::as_bytes(std::span(rows.data(), static_cast<std::size_t>(rows.size())));
   return {bytes.begin(), bytes.end()};
@@ -85,13 +97,15 @@ class GgufArtifactWriter : public ArtifactWriter {
     if (inputs_.kept != nullptr)
       for (const std::string& name : inputs_.kept->tensors) {
         const TensorPlan& planned = written_.mark_given(name);
-        file_.mark_written(planned.tensor.gguf_name, planned.bytes);
+        file_.mark_written(planned.tensor.gguf_name, planned.bytes - rest_bytes(planned));
+        if (planned.tensor.gguf_rest_rows > 0)
+          file_.mark_written(planned.tensor.gguf_rest_name, rest_bytes(planned));
       }
   }
 
   void write(const std::string& tensor_name, const quant::QuantizedMatrix& q) override {
     const TensorPlan& planned = written_.accept(tensor_name, q);
-    const std::vector<Index> order = order_of(planned.tensor);
+    const std::vector<Index> order = row_order_of(planned.tensor);
     if (planned.grid->block) {
       store(planned, reordered(bytes_of(q.blocks().rows_NB), order));
       return;
@@ -107,17 +121,14 @@ class GgufArtifactWriter : public ArtifactWriter {
     const TensorPlan& planned = written_.accept_rows(tensor_name, first_row, rows);
     const model::TensorSpec& tensor = planned.tensor;
     const auto row_bytes = static_cast<std::uint64_t>(rows.blocks().rows_NB.cols());
-    const std::uint64_t slab =
-        tensor.gguf_expert < 0 ? 0 : static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes;
     const auto write = [&](Index file_row, Index from, Index count) {
       const std::span bytes(rows.blocks().rows_NB.row(from),
                             static_cast<std::size_t>(count) * row_bytes);
       with_context(tensor_name, [&] {
-        file_.write_part(tensor.gguf_name, slab + static_cast<std::uint64_t>(file_row) * row_bytes,
-                         std::as_bytes(bytes));
+        write_part(planned, static_cast<std::uint64_t>(file_row) * row_bytes, std::as_bytes(bytes));
       });
     };
-    const std::vector<Index> order = order_of(tensor);
+    const std::vector<Index> order = row_order_of(tensor);
     if (order.empty()) return write(first_row, 0, rows.out_features());
     for (Index file_row = 0; file_row < std::ssize(order); ++file_row) {
       const Index from = order[static_cast<std::size_t>(file_row)] - first_row;
@@ -156,10 +167,12 @@ class GgufArtifactWriter : public ArtifactWriter {
     const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
     model::require_finite(source, stored.get());
     const DType dtype = ggml::dtype_of(gguf_written_type(planned.stored_as));
-    if (source.dtype != dtype || planned.tensor.gguf_plus_one)
+    const model::TensorSpec& tensor = planned.tensor;
+    if (source.dtype != dtype || tensor.gguf_plus_one || tensor.gguf_minus_exp ||
+        !planned.column_order.empty())
       return store_values(planned, values_of(source, stored.get()));
     const std::vector<std::byte> same(stored.get().begin(), stored.get().end());
-    store(planned, reordered(same, order_of(planned.tensor)));
+    store(planned, reordered(same, row_order_of(tensor)));
   }
 
   // 1 + weight is rounded to fp32 here as it would be where the norm is computed.
@@ -167,20 +180,36 @@ class GgufArtifactWriter : public ArtifactWriter {
     const auto count = static_cast<std::size_t>(values.size());
     if (planned.tensor.gguf_plus_one)
       for (std::size_t i = 0; i < count; ++i) values.data()[i] += 1.0f;
+    if (planned.tensor.gguf_minus_exp)
+      for (std::size_t i = 0; i < count; ++i) values.data()[i] = -std::exp(values.data()[i]);
+    values = quant::reordered(std::move(values), planned.column_order);
     const DType dtype = ggml::dtype_of(gguf_written_type(planned.stored_as));
     std::vector<std::byte> bytes(count * size_of(dtype));
     convert_from_float(values.data(), dtype, count, bytes.data());
     require_stored(planned.tensor.name, values, dtype, bytes, "Use type BF16 or F32");
-    store(planned, reordered(bytes, order_of(planned.tensor)));
+    store(planned, reordered(bytes, row_order_of(planned.tensor)));
   }
 
   void store(const TensorPlan& planned, std::span<const std::byte> bytes) {
     const model::TensorSpec& tensor = planned.tensor;
     with_context(tensor.name, [&] {
-      if (tensor.gguf_expert < 0) return file_.write(tensor.gguf_name, bytes);
-      file_.write_part(tensor.gguf_name,
-                       static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes, bytes);
+      if (tensor.gguf_expert < 0 && tensor.gguf_rest_rows == 0)
+        return file_.write(tensor.gguf_name, bytes);
+      write_part(planned, 0, bytes);
     });
+  }
+
+  // Bytes of the matrix from `first` on: of one tensor among stacked ones, or of two.
+  void write_part(const TensorPlan& planned, std::uint64_t first,
+                  std::span<const std::byte> bytes) {
+    const model::TensorSpec& tensor = planned.tensor;
+    const std::uint64_t slab =
+        tensor.gguf_expert < 0 ? 0 : static_cast<std::uint64_t>(tensor.gguf_expert) * planned.bytes;
+    const std::uint64_t own = planned.bytes - rest_bytes(planned);
+    const std::size_t before = first < own ? std::min<std::uint64_t>(bytes.size(), own - first) : 0;
+    if (before > 0) file_.write_part(tensor.gguf_name, slab + first, bytes.first(before));
+    if (before < bytes.size())
+      file_.write_part(tensor.gguf_rest_name, first + before - own, bytes.subspan(before));
   }
 
   const ExportPlan plan_;

@@ -21,7 +21,7 @@ std::vector<Candidate> candidates_of(const model::FamilySpec& family,
   const ModuleSettings all{request.bits, request.group_size, request.sym};
   std::vector<Candidate> candidates;
   for (const model::LinearSpec& linear : family.linears())
-    candidates.push_back({linear.name, all, /*skip=*/false});
+    candidates.push_back({linear.name, all, /*skip=*/!linear.rounded});
   candidates.push_back({std::string(kHead), all, /*skip=*/true});
   return candidates;
 }

@@ -164,7 +164,8 @@ std::string difference(const Linears& linears, const PlannedGrids& grids, bool e
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
-// Parts of a block that vLLM loads into one tensor, and the layers in which they differ.
+// Parts of a block that vLLM loads into one tensor, and the layers in which they differ. The
+// readers of a site are one, but those that are usually left alone are another.
 class FusedParts {
  public:
   explicit FusedParts(const PlannedGrids& grids) : grids_(grids) {}
@@ -172,8 +173,10 @@ class FusedParts {
   void look_at(const model::BlockSpec& block) {
     Linears experts;
     for (const model::SiteSpec& site : block.sites) {
-      Linears parts;
-      for (const model::LinearSpec& linear : site.readers) parts.push_back(&linear);
+      Linears parts, others;
+      for (const model::LinearSpec& linear : site.readers)
+        (linear.rounded ? parts : others).push_back(&linear);
+      compare(block.layer, others, false);
       if (site.expert >= 0)
         experts.insert(experts.end(), parts.begin(), parts.end());
       else
@@ -320,9 +323,10 @@ class RankShapes {
                                         sizes_.back()));
   }
 
-  // K/V heads that do not divide are replicated, if every rank still reads whole heads.
+  // K/V heads that do not divide are replicated, if every rank still reads whole heads; a delta
+  // net's are not.
   bool heads_divide(Index ranks) const {
-    return config_.num_heads % ranks == 0 &&
+    return config_.num_heads % ranks == 0 && config_.delta_net.key_heads % ranks == 0 &&
            (config_.num_kv_heads % ranks == 0 || ranks % config_.num_kv_heads == 0);
   }
 
@@ -333,10 +337,14 @@ class RankShapes {
     std::vector<Index> good;
     for (Index ranks = 1; ranks <= std::min<Index>(config_.num_heads, 64); ++ranks)
       if (heads_divide(ranks)) good.push_back(ranks);
-    refusals_.add("E141", fmt::format("{}{} attention heads and {} key/value heads cannot be "
+    const std::string of_nets =
+        config_.delta_net_layers.empty()
+            ? ""
+            : fmt::format(" (and {} of the delta nets)", config_.delta_net.key_heads);
+    refusals_.add("E141", fmt::format("{}{} attention heads and {} key/value heads{} cannot be "
                                       "divided evenly. Sizes that work: {}.",
                                       not_possible(failed), config_.num_heads, config_.num_kv_heads,
-                                      list(good)));
+                                      of_nets, list(good)));
   }
 
   void check_site(const model::SiteSpec& site) {
@@ -354,10 +362,11 @@ class RankShapes {
     return linear.out_features() % ranks == 0 ? linear.out_features() / ranks : -1;
   }
 
-  // The kernel treats all readers of a site as one matrix.
+  // The kernel treats all readers of a site that are usually rounded as one matrix.
   Index fused_outputs(const model::SiteSpec& site, Index ranks) const {
     Index sum = 0;
     for (const model::LinearSpec& linear : site.readers) {
+      if (!linear.rounded) continue;
       const Index outputs = rank_outputs(linear, ranks);
       if (outputs < 0) return -1;
       sum += outputs;

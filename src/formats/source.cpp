@@ -85,7 +85,7 @@ class GgufSource : public model::ModelSource {
   bool is_stored_as_is(const model::TensorSpec& spec) const {
     const io::GgufTensor* stored = file_.find_tensor(spec.gguf_name);
     return stored != nullptr && ggml::info_of(stored->type).support == ggml::Support::kPlain &&
-           spec.gguf_permuted_heads == 0 && !spec.gguf_plus_one && spec.gguf_expert < 0;
+           spec.same_in_gguf() && spec.gguf_expert < 0;
   }
 
   io::GgufFile file_;

@@ -52,12 +52,13 @@ Error not_floating(const TensorRef& tensor) {
                            quote_name(tensor.name), name_of(tensor.dtype), tensor.shape_text()));
 }
 
-void check_floating(const TensorRef& tensor, std::size_t rank) {
+void check_floating(const TensorRef& tensor) {
   if (!is_floating(tensor.dtype)) throw not_floating(tensor);
-  if (tensor.shape.size() != rank)
-    refuse(fmt::format("tensor {} ({} {}): {} dimension{} needed", quote_name(tensor.name),
-                       name_of(tensor.dtype), tensor.shape_text(), rank,
-                       rank == 1 ? " is" : "s are"));
+}
+
+[[noreturn]] void refuse_rank(const TensorRef& tensor, const char* needed) {
+  refuse(fmt::format("tensor {} ({} {}): {} needed", quote_name(tensor.name), name_of(tensor.dtype),
+                     tensor.shape_text(), needed));
 }
 
 // An empty tensor may have null pointers, which memcpy does not allow.
@@ -98,14 +99,18 @@ const TensorRef* SafetensorsFile::find(std::string_view name) const {
 }
 
 Matrix<float> to_matrix(const TensorRef& tensor) {
-  check_floating(tensor, 2);
-  auto matrix = Matrix<float>::uninitialized(tensor.shape[0], tensor.shape[1]);
+  check_floating(tensor);
+  if (tensor.shape.size() < 2) refuse_rank(tensor, "2 dimensions are");
+  const Index columns = tensor.shape.back();
+  auto matrix =
+      Matrix<float>::uninitialized(columns == 0 ? 0 : tensor.element_count() / columns, columns);
   widen(tensor, static_cast<std::size_t>(matrix.size()), matrix.data());
   return matrix;
 }
 
 std::vector<float> to_vector(const TensorRef& tensor) {
-  check_floating(tensor, 1);
+  check_floating(tensor);
+  if (tensor.shape.size() != 1) refuse_rank(tensor, "1 dimension is");
   std::vector<float> values(static_cast<std::size_t>(tensor.shape[0]));
   widen(tensor, values.size(), values.data());
   return values;

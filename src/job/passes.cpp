@@ -33,7 +33,8 @@ bool rounds_only_blocks(const formats::ExportPlan& plan) {
 bool same_grids(const formats::ExportPlan& a, const formats::ExportPlan& b) {
   return std::equal(a.tensors.begin(), a.tensors.end(), b.tensors.begin(), b.tensors.end(),
                     [](const formats::TensorPlan& x, const formats::TensorPlan& y) {
-                      return x.tensor.name == y.tensor.name && x.grid == y.grid;
+                      return x.tensor.name == y.tensor.name && x.grid == y.grid &&
+                             x.column_order == y.column_order;
                     });
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cassert>
+#include <numeric>
 #include <utility>
 
 #include "calque/core/error.h"
@@ -18,6 +20,22 @@ void append(const std::optional<NormSpec>& norm, std::vector<TensorSpec>& all) {
 }
 
 }  // namespace
+
+std::vector<Index> PartsOrder::order(Index count) const {
+  if (groups < 2 || parts.size() < 2) return {};
+  std::vector<Index> order(static_cast<std::size_t>(first));
+  std::iota(order.begin(), order.end(), Index{0});
+  const Index step = std::accumulate(parts.begin(), parts.end(), Index{0});
+  assert(first + groups * step == count);
+  order.reserve(static_cast<std::size_t>(count));
+  Index before = first;
+  for (const Index size : parts) {
+    for (Index group = 0; group < groups; ++group)
+      for (Index i = 0; i < size; ++i) order.push_back(before + group * step + i);
+    before += size;
+  }
+  return order;
+}
 
 const SiteSpec& BlockSpec::site(std::string_view site_name, Index expert) const {
   for (const SiteSpec& candidate : sites)

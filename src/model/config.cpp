@@ -21,8 +21,14 @@ using JsonObject = io::JsonNode;
 constexpr Index kLargestSize = (Index{1} << 31) - 1;
 constexpr Index kMostLayers = 10'000;
 constexpr Index kLargestHead = 65'536;
+constexpr Index kLargestKernel = 64;
 
 bool is_gemma(const ModelConfig& config) { return config.architecture.starts_with("Gemma"); }
+
+// Qwen3-Next and its successors.
+bool has_delta_nets(const ModelConfig& config) {
+  return config.architecture.starts_with("Qwen3Next") || config.architecture.starts_with("Qwen3_5");
+}
 
 constexpr const char* kDamaged = "E162";
 
@@ -50,6 +56,8 @@ const ClassDefaults& defaults_of(std::string_view architecture) {
       {.class_name = "Mixtral", .theta = 1e6},
       {.class_name = "Olmo3", .theta = 5e5, .rms_norm_eps = 1e-5},
       {.class_name = "Phi3", .turns_any_share = true},
+      {.class_name = "Qwen3Next", .turned_share = 0.25, .turns_any_share = true},
+      {.class_name = "Qwen3_5", .turned_share = 0.25, .turns_any_share = true},
       {.class_name = "SmolLM3", .theta = 2e6, .tied = true},
   };
   static constexpr ClassDefaults kOthers;
@@ -162,7 +170,10 @@ void read_sizes(const JsonObject& json, ModelConfig& config) {
                          : json.size(key, kLargestSize);
   };
   config.hidden_size = json.size("hidden_size", kLargestSize);
-  config.intermediate_size = json.size("intermediate_size", kLargestSize);
+  // Qwen 3.5 has no dense layers among those with experts, nor their size.
+  const bool only_experts = config.architecture == "Qwen3_5MoeForCausalLM";
+  config.intermediate_size =
+      json.size(only_experts ? "moe_intermediate_size" : "intermediate_size", kLargestSize);
   config.num_layers = json.size("num_hidden_layers", kMostLayers);
   config.num_heads = size("num_attention_heads", absent.heads);
   config.num_kv_heads = json.size_or("num_key_value_heads", kLargestSize,
@@ -539,6 +550,7 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
   const Index layers = config.num_layers;
   const std::string& architecture = config.architecture;
   if (architecture.starts_with("Mistral")) return mistral_windows(json, layers);
+  if (has_delta_nets(config)) return everywhere(0, layers);
   if (architecture.starts_with("Qwen")) return qwen_windows(json, layers);
   if (architecture == "Gemma2ForCausalLM") return patterned_windows(json, layers, 2);
   if (architecture == "Olmo3ForCausalLM") return patterned_windows(json, layers, 4);
@@ -554,6 +566,59 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
       architecture.starts_with("Ministral3"))
     return everywhere(json.size_or("sliding_window", kLargestSize, 0), layers);
   return everywhere(0, layers);
+}
+
+// Delta nets.
+
+// Those that layer_types calls linear; without it, all but every full_attention_interval-th.
+std::vector<bool> read_delta_net_layers(const JsonObject& json, Index layers) {
+  std::vector<bool> linear(static_cast<std::size_t>(layers), true);
+  const char* const key = "layer_types";
+  if (!json.has(key)) {
+    const auto interval =
+        static_cast<std::size_t>(json.size_or("full_attention_interval", kMostLayers, 4));
+    for (std::size_t i = interval - 1; i < linear.size(); i += interval) linear[i] = false;
+    return linear;
+  }
+  const io::Json& types = json.value(key);
+  if (!types.is_array() || types.size() != linear.size())
+    json.refuse(key, fmt::format("must list {} layers, as num_hidden_layers", layers));
+  for (std::size_t i = 0; i < linear.size(); ++i) {
+    linear[i] = types.at(i) == "linear_attention";
+    if (!linear[i] && types.at(i) != "full_attention")
+      json.refuse(key, fmt::format("has {}; supported are \"full_attention\" and "
+                                   "\"linear_attention\"",
+                                   types.at(i).dump()));
+  }
+  return linear;
+}
+
+// An interval that says something else than the list.
+void remark_interval(const JsonObject& json, ModelConfig& config) {
+  const char* const key = "full_attention_interval";
+  if (!json.has("layer_types") || !json.has(key)) return;
+  const auto interval = static_cast<std::size_t>(json.size(key, kMostLayers));
+  for (std::size_t i = 0; i < config.delta_net_layers.size(); ++i)
+    if (config.delta_net_layers[i] == ((i + 1) % interval == 0))
+      return remark(config, "layer_types", json.value("layer_types"), key, json.value(key));
+}
+
+void read_delta_nets(const JsonObject& json, ModelConfig& config) {
+  config.norm_plus_one = true;
+  if (config.rope_sections.empty() && config.architecture.starts_with("Qwen3_5"))
+    config.rope_sections = {11, 11, 10, 0};
+  config.delta_net_layers = read_delta_net_layers(json, config.num_layers);
+  remark_interval(json, config);
+  DeltaNetSizes& sizes = config.delta_net;
+  sizes.key_heads = json.size_or("linear_num_key_heads", kLargestSize, 16);
+  sizes.value_heads = json.size_or("linear_num_value_heads", kLargestSize, 32);
+  sizes.key_dim = json.size_or("linear_key_head_dim", kLargestHead, 128);
+  sizes.value_dim = json.size_or("linear_value_head_dim", kLargestHead, 128);
+  sizes.kernel = json.size_or("linear_conv_kernel_dim", kLargestKernel, 4);
+  if (sizes.value_heads % sizes.key_heads != 0)
+    json.refuse("linear_num_value_heads",
+                fmt::format("is {} and is not a multiple of the {} of linear_num_key_heads",
+                            sizes.value_heads, sizes.key_heads));
 }
 
 // Gemma.
@@ -642,10 +707,13 @@ void read_mixtral(const JsonObject&, ModelConfig& config) {
 void read_qwen_moe(const JsonObject& json, ModelConfig& config) {
   config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
   config.experts_in_layer = sparse_layers(json, config.num_layers);
-  config.routing.normalize = json.flag_or("norm_topk_prob", false);
-  if (config.architecture != "Qwen2MoeForCausalLM") return;
-  config.shared_intermediate_size = json.size("shared_expert_intermediate_size", kLargestSize);
-  config.attention_bias = json.flag_or("qkv_bias", true);
+  const bool second = config.architecture == "Qwen2MoeForCausalLM";
+  const bool always = config.architecture == "Qwen3_5MoeForCausalLM";
+  config.routing.normalize = always || json.flag_or("norm_topk_prob", has_delta_nets(config));
+  if (always) config.stacked_experts = StackedExperts::kRows;
+  if (has_delta_nets(config) || second)
+    config.shared_intermediate_size = json.size("shared_expert_intermediate_size", kLargestSize);
+  if (second) config.attention_bias = json.flag_or("qkv_bias", true);
 }
 
 // DeepSeek V3's routing, which others took over: sigmoids, and a bias for the choice.
@@ -749,9 +817,12 @@ void read_experts(const JsonObject& json, ModelConfig& config) {
       {"MixtralForCausalLM", "num_local_experts", kUsed, read_mixtral},
       {"Qwen2MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
       {"Qwen3MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
+      {"Qwen3NextForCausalLM", "num_experts", kUsed, read_qwen_moe},
+      {"Qwen3_5MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
   };
   for (const Reader& reader : kReaders)
     if (reader.architecture == config.architecture) {
+      if (json.has(reader.count) && json.value(reader.count) == 0) return;  // dense
       read_counts(json, reader.count, reader.used, config);
       reader.read(json, config);
     }
@@ -843,6 +914,7 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   config.mlp_bias = json.flag_or("mlp_bias", false);
   read_activation(json, config);
   if (is_gemma(config)) read_gemma(json, config);
+  if (has_delta_nets(config)) read_delta_nets(json, config);
   read_experts(json, config);
   read_outer(json, outer, config);
   remark_pattern(json, config);

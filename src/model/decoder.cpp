@@ -4,13 +4,14 @@
 #include <utility>
 
 #include "mixers/attention/spec.h"
+#include "mixers/delta_net/spec.h"
 #include "mixers/mlp/spec.h"
 #include "model/layer_tensors.h"
 
 namespace calque::model {
 namespace {
 
-// Builds one layer: an attention half, then a half of experts or a dense MLP.
+// Builds one layer: a half of attention or a delta net, then a half of experts or a dense MLP.
 class LayerBuilder {
  public:
   LayerBuilder(const ModelConfig& config, const DecoderLayout& layout, Index layer)
@@ -23,13 +24,16 @@ class LayerBuilder {
     BlockSpec block;
     block.layer = layer_;
     block.name = tensors_.prefix();
-    add_half(attention(), block);
+    add_half(has_delta_net() ? delta_net() : attention(), block);
     add_half(has_experts() ? experts() : dense(), block);
     return block;
   }
 
  private:
   std::size_t at() const { return static_cast<std::size_t>(layer_); }
+  bool has_delta_net() const {
+    return !config_.delta_net_layers.empty() && config_.delta_net_layers[at()];
+  }
   bool has_experts() const { return config_.num_experts > 0 && config_.experts_in_layer[at()]; }
 
   NormSpec norm(std::string_view module, std::string_view gguf_tensor) const {
@@ -63,12 +67,21 @@ class LayerBuilder {
           layout_.local_rope && attention.window > 0 ? config_.local_rope : config_.rope;
     attention.query_scale = config_.query_scale;
     attention.softcap = config_.attention_softcap;
+    attention.gated = layout_.gated;
     DetachedHalf half =
         attention_half(tensors_, attention_layout(), std::move(attention), config_.hidden_size,
                        pre_norm("input_layernorm", "attn_norm"));
     if (layout_.post_norms)
       half.half.post_norm = norm("post_attention_layernorm", "post_attention_norm");
     return half;
+  }
+
+  DetachedHalf delta_net() const {
+    DeltaNet net;
+    net.sizes = config_.delta_net;
+    net.by_key_head = layout_.delta_by_key_head;
+    return delta_net_half(tensors_, std::move(net), config_.hidden_size,
+                          norm("input_layernorm", "attn_norm"));
   }
 
   // With norms on both sides of a half, post_attention_layernorm belongs to the attention, and the

@@ -17,6 +17,8 @@ constexpr WrapperInfo kWrappers[] = {
     {"Mistral3ForConditionalGeneration", "mistral3", "mistral", true},
     {"Qwen2VLForConditionalGeneration", "qwen2_vl", "qwen2_vl_text"},
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", "qwen2_5_vl_text"},
+    {"Qwen3_5ForConditionalGeneration", "qwen3_5", "qwen3_5_text"},
+    {"Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", "qwen3_5_moe_text"},
     {"Qwen3VLForConditionalGeneration", "qwen3_vl", "qwen3_vl_text"},
 };
 
@@ -45,6 +47,9 @@ const std::vector<FamilyInfo>& families() {
       {"Qwen3ForCausalLM", "qwen3", "qwen3", qwen3_family},
       {"Qwen3MoeForCausalLM", "qwen3_moe", "qwen3_moe", qwen3_moe_family},
       {"Qwen3VLTextModel", "qwen3_vl", "qwen3_vl_text", qwen3_vl_family},
+      {"Qwen3NextForCausalLM", "qwen3_next", "qwen3_next", qwen3_next_family},
+      {"Qwen3_5ForCausalLM", "qwen3_5", "qwen3_5_text", qwen3_5_family},
+      {"Qwen3_5MoeForCausalLM", "qwen3_5_moe", "qwen3_5_moe_text", qwen3_5_moe_family},
       {"SeedOssForCausalLM", "seed_oss", "seed_oss", seed_oss_family},
       {"SmolLM3ForCausalLM", "smollm3", "smollm3", smollm3_family},
   };

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace calque::model {
 
 LayerTensors::LayerTensors(const TextNames& names, Index layer, bool in_gguf)
@@ -9,12 +11,6 @@ LayerTensors::LayerTensors(const TextNames& names, Index layer, bool in_gguf)
 
 std::string LayerTensors::gguf(std::string_view name) const {
   return in_gguf_ ? fmt::format("blk.{}.{}", layer_, name) : std::string();
-}
-
-TensorSpec LayerTensors::vector(std::string_view name, std::string_view gguf_name,
-                                Index length) const {
-  return {
-      .name = fmt::format("{}.{}", prefix_, name), .shape = {length}, .gguf_name = gguf(gguf_name)};
 }
 
 LinearSpec LayerTensors::linear(std::string_view module, std::string_view gguf_tensor,
@@ -34,6 +30,13 @@ LinearSpec LayerTensors::linear(std::string_view module, std::string_view gguf_t
                   .gguf_name = gguf(fmt::format("{}.bias", gguf_tensor)),
                   .gguf_permuted_heads = shape.permuted_heads}};
   return spec;
+}
+
+TensorSpec LayerTensors::tensor(std::string_view name, std::string_view gguf_tensor,
+                                std::vector<Index> shape) const {
+  return {.name = fmt::format("{}.{}", prefix_, name),
+          .shape = std::move(shape),
+          .gguf_name = gguf(gguf_tensor)};
 }
 
 NormSpec LayerTensors::norm(std::string_view module, std::string_view gguf_tensor, Index channels,

@@ -3,6 +3,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "calque/model/block.h"
 #include "calque/model/config.h"
@@ -28,15 +29,16 @@ class LayerTensors {
   };
   // "self_attn.q_proj", "attn_q": model.layers.N.self_attn.q_proj.weight, blk.N.attn_q.weight.
   LinearSpec linear(std::string_view module, std::string_view gguf_tensor, Shape shape) const;
-  // Whole names: "mlp.expert_bias", "exp_probs_b.bias".
-  TensorSpec vector(std::string_view name, std::string_view gguf_name, Index length) const;
+  // "linear_attn.dt_bias", "ssm_dt.bias": the same without an ending of their own.
+  TensorSpec tensor(std::string_view name, std::string_view gguf_tensor,
+                    std::vector<Index> shape) const;
   // The weight's shape is [channels]; kind and epsilon are those of `like`.
   NormSpec norm(std::string_view module, std::string_view gguf_tensor, Index channels,
                 const NormSpec& like) const;
+  // "ssm_a": blk.N.ssm_a.
+  std::string gguf(std::string_view tensor) const;
 
  private:
-  std::string gguf(std::string_view name) const;
-
   std::string prefix_;
   Index layer_;
   bool in_gguf_;

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <utility>
@@ -67,7 +69,9 @@ bool is_in_block(const FamilySpec& family, std::string_view tensor_name) {
 Matrix<float> load_checked(const WeightSource& source, const TensorSpec& spec) {
   Matrix<float> value = source.load(spec.name);
   const bool vector = spec.shape.size() == 1;
-  const Index rows = vector ? 1 : spec.shape[0];
+  const Index rows = vector ? 1
+                            : std::accumulate(spec.shape.begin(), spec.shape.end() - 1, Index{1},
+                                              std::multiplies<>());
   if (value.rows() != rows || value.cols() != spec.shape.back())
     throw Error(ErrorKind::kInput, "E163",
                 fmt::format("{}: shape is [{}, {}], config.json asks for {}", spec.name,

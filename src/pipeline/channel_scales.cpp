@@ -45,7 +45,8 @@ bool touches_blocks(const Pass& pass, const model::FoldSpec& fold) {
          std::any_of(fold.consumers.begin(), fold.consumers.end(), has_block);
 }
 
-// Channels made by the same row of the absorber share the geometric mean of their proposals.
+// Channels made by the same row or element of the absorber share the geometric mean of their
+// proposals.
 void tie(const model::FoldSpec& fold, std::span<float> scales_K) {
   if (fold.shared_by == 1) return;
   std::map<Index, std::pair<double, Index>> logs;
@@ -77,9 +78,11 @@ quant::ScaleSnap snap_for(const Pass& pass, const model::FoldSpec& fold,
   const DType dtype = pass.weights().at(fold.absorber.name).dtype;
   const bool plus_one = fold.kind == Absorber::kNormPlusOne;
   const float* norm = weights.at(fold.absorber.name).data();
-  return [=](std::span<float> scales_K) {
+  return [=, &fold](std::span<float> scales_K) {
+    tie(fold, scales_K);
     for (std::size_t k = 0; k < scales_K.size(); ++k)
-      scales_K[k] = quant::exact_norm_scale(norm[k], plus_one, dtype, scales_K[k]);
+      scales_K[k] = quant::exact_norm_scale(norm[fold.source_of(static_cast<Index>(k))], plus_one,
+                                            dtype, scales_K[k]);
   };
 }
 

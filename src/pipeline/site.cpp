@@ -13,6 +13,7 @@
 #include "calque/job/passes.h"
 #include "calque/model/fold.h"
 #include "calque/quant/awq.h"
+#include "calque/quant/column_order.h"
 #include "calque/quant/methods.h"
 
 namespace calque::pipeline {
@@ -51,7 +52,7 @@ class RowReader {
     if (!is_floating(dtype))
       throw Error(ErrorKind::kInput, "E169",
                   fmt::format("tensor '{}' is {}, not floating", tensor.name, name_of(dtype)));
-    if (model.is_gguf() && tensor.gguf_permuted_heads > 0) all_NK_ = source_.load(tensor.name);
+    if (model.is_gguf() && !tensor.same_in_gguf()) all_NK_ = source_.load(tensor.name);
   }
   Index rows() const { return tensor_.shape[0]; }
   Index columns() const { return tensor_.shape[1]; }
@@ -145,6 +146,7 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
   }
   const Index tokens = stats.tokens;
   if (!scales_K.empty()) stats = quant::rescaled(std::move(stats), scales_K);
+  stats = quant::reordered(std::move(stats), column_order_of(site));
   quant::SiteRounder round_one = [&] {
     const TimedScope timed(pass_.run.stages.quantize);
     return rounder_(std::move(stats), pass_.execs().quantize);
@@ -164,6 +166,12 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     if (!scales_K.empty()) quant::divide_columns(rounded_NK, scales_K);
     weights.put(name, std::move(rounded_NK));
   }
+}
+
+// All readers of a site take its channels in the same order.
+std::span<const Index> SiteRounding::column_order_of(const model::SiteSpec& site) const {
+  if (site.readers.empty()) return {};
+  return pass_.plan.at(site.readers.front().weight.name).column_order;
 }
 
 // Applies the other side of a fold, once: divides the norm, or the rows of the preceding linear,
@@ -281,7 +289,9 @@ void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::R
   const std::string& tensor = planned.tensor.name;
   const Stopwatch watch;
   const RowReader reader(pass_.run.opened.source, planned.tensor);
-  const quant::SiteRounder round_one = rounder(std::move(stats), pass_.execs().quantize);
+  const std::vector<Index>& order_K = planned.column_order;
+  const quant::SiteRounder round_one =
+      rounder(quant::reordered(std::move(stats), order_K), pass_.execs().quantize);
   const Index strip = std::max<Index>(1, quant::kRowStripWeights / reader.columns());
   double energy = 0, error = 0, loss = 0, weights = 0, change = 0;
   for (Index first = 0; first < reader.rows(); first += strip) {
@@ -294,8 +304,9 @@ void SiteRounding::round_rows(const formats::TensorPlan& planned, const quant::R
     }
     weights += strip_energy;
     const quant::Rounded rounded = with_context(described(planned), [&] {
-      return quant::counted_from(first,
-                                 [&] { return round_one(std::move(strip_NK), *planned.grid); });
+      return quant::counted_from(first, [&] {
+        return round_one(quant::reordered(std::move(strip_NK), order_K), *planned.grid);
+      });
     });
     const double compared = energy_of(rounded.report, strip_energy);
     energy += compared;
@@ -338,14 +349,16 @@ Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
   const Stopwatch watch;
   report.out_features = weight_NK.rows();
   report.in_features = weight_NK.cols();
-  quant::Rounded rounded = with_context(described(pass_.plan.at(tensor)), [&] {
-    return round_one(std::move(weight_NK), report.grid);
+  const formats::TensorPlan& planned = pass_.plan.at(tensor);
+  quant::Rounded rounded = with_context(described(planned), [&] {
+    return round_one(quant::reordered(std::move(weight_NK), planned.column_order), report.grid);
   });
   report.rounding = rounded.report;
   report.seconds = watch.seconds();
   pass_.run.stages.quantize += report.seconds;
   finish_module(report);
-  Matrix<float> values_NK = quant::dequantize(rounded.matrix);
+  Matrix<float> values_NK =
+      quant::in_own_order(quant::dequantize(rounded.matrix), planned.column_order);
   if (hold)
     held_[tensor] = std::move(rounded.matrix);
   else

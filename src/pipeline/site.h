@@ -58,6 +58,7 @@ class SiteRounding {
                                                           const model::SiteSpec& site,
                                                           const quant::InputStats& stats,
                                                           quant::InputShift shift);
+  std::span<const Index> column_order_of(const model::SiteSpec& site) const;
   void write_rows(const std::string& tensor, Index first_row, const quant::QuantizedMatrix& rows);
   Matrix<float> round_and_write(const quant::SiteRounder& round_one, const std::string& tensor,
                                 bool hold, Matrix<float> weight_NK, record::ModuleReport& report);

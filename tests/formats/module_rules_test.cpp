@@ -5,6 +5,7 @@
 
 #include "formats/module_patterns.h"
 #include "formats/support.h"
+#include "support/model_fixture.h"
 #include "support/temp_folder.h"
 
 namespace calque::formats {
@@ -95,6 +96,26 @@ TEST_F(Rules, LeaveTheHeadAloneUnlessToldOtherwise) {
   const ExportPlan planned = plan({rule("lm_head", 8, false)});
   EXPECT_EQ(planned.at("lm_head.weight").grid->bits, 8);
   EXPECT_FALSE(planned.at("lm_head.weight").in_block_linear);
+}
+
+// Decays and rates of delta nets.
+TEST(FamilyRules, RoundWhatIsUsuallyLeftAloneOnlyWhenToldTo) {
+  const model::ModelFolder model(model::family_folder("qwen3_next"));
+  const std::string linear = "model.layers.0.linear_attn.in_proj_ba.weight";
+  const auto plan = [&](std::vector<ModuleRule> rules) {
+    QuantizationRequest quantization;
+    quantization.group_size = 32;
+    quantization.rules = std::move(rules);
+    ExportRequest request;
+    request.format = "compressed-tensors";
+    return plan_export(model.family, model.source, quantization, request);
+  };
+  EXPECT_FALSE(plan({rule("*", 8)}).at(linear).grid.has_value());
+  EXPECT_EQ(plan({rule("*.in_proj_ba", 8, false)}).at(linear).grid->bits, 8);
+  const ExportPlan usual = plan({});
+  EXPECT_TRUE(usual.at("model.layers.0.linear_attn.in_proj_qkvz.weight").grid.has_value());
+  EXPECT_EQ(usual.at("model.layers.0.linear_attn.conv1d.weight").stored_as, "BF16");
+  EXPECT_EQ(usual.at("model.layers.0.linear_attn.A_log").stored_as, "F32");
 }
 
 TEST_F(Rules, CanSkipAndTakeBack) {

@@ -152,6 +152,30 @@ TEST(Requirements, NameTheSizesThatShareOutTheHeads) {
                         "2, 14."));
 }
 
+// Qwen 3.5's delta nets: decays and rates stay as they are beside rounded q, k, v and z, which is
+// how vLLM fuses them; 16 key heads are shared out, too. q, k, v and z on two ranks: (10240 + 6144)
+// / 2 = 128 * 64; out_proj: 6144 / 2 = 24 * 128.
+TEST(Requirements, KnowTheShapesOfDeltaNets) {
+  const model::FamilySpec nets =
+      family("Qwen3_5ForCausalLM",
+             R"("hidden_size": 5120, "num_hidden_layers": 4, "intermediate_size": 17408,
+                "num_attention_heads": 24, "num_key_value_heads": 4, "head_dim": 256,
+                "linear_num_value_heads": 48, "vocab_size": 248320)");
+  const GridOf usual = [](const model::LinearSpec& linear) {
+    return linear.rounded ? std::optional(grid()) : std::nullopt;
+  };
+  EXPECT_EQ(refusal(nets, request("gptq", {1, 2, 4}), usual), "");
+  EXPECT_THAT(
+      refusal(nets, request("gptq", {24}), usual),
+      HasSubstr("24 attention heads and 4 key/value heads (and 16 of the delta nets) cannot "
+                "be divided evenly. Sizes that work: 1, 2, 4, 8."));
+  const GridOf apart = [](const model::LinearSpec& linear) {
+    return linear.rounded ? std::optional(grid(linear.role == "in_proj_z" ? 8 : 4)) : std::nullopt;
+  };
+  EXPECT_THAT(refusal(nets, request("gptq", {1}), apart),
+              HasSubstr("vLLM fuses in_proj_qkv, in_proj_z and needs one setting"));
+}
+
 // o_proj: 896 / 2 = 448 = 3.5 * 128 = 7 * 64; 896 outputs = 7 * 128 go with 64 inputs.
 TEST(Requirements, SplitTheOutputProjectionByGroups) {
   EXPECT_EQ(refusal(qwen25_05b(), request("gptq"), all(grid())), "");

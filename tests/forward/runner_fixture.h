@@ -62,6 +62,10 @@ Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,
 // Expects that head_input gives hidden / sqrt(mean square + eps) * (1 + weight) on Gemma 3.
 void expect_final_norm(const std::string& device);
 
+// The largest difference of logits in bf16 from those in fp32, as a share of their size (root mean
+// squares), that a model of the fixtures may have.
+double bf16_tolerance(const std::string& folder);
+
 float largest_difference(MatrixView<const float> a, MatrixView<const float> b);
 // The root mean square of a - b, of b's. With experts, the median over positions of that of a
 // position: rounding sends some tokens to other experts, and their logits have nothing in common.

@@ -33,9 +33,6 @@ RunnerOptions options_on(const std::string& device, ComputeDType dtype = Compute
 constexpr float kLogitTolerance = 2e-3f;
 // The same of a block's inputs and halves, of some 10 in magnitude: twice 5e-4.
 constexpr float kSumTolerance = 1e-3f;
-// Counted as in block_runner_test.cpp, of the root mean square: 3.6 * 2^-9 for the roundings
-// to bf16 on the way, and twice that.
-const double kRoundedTolerance = 7.2 * std::ldexp(1.0, -9);
 
 class TensorRunner : public ::testing::TestWithParam<std::string> {
  protected:
@@ -86,9 +83,9 @@ TEST_P(TensorRunner, RoundsToBFloat16AsTheCpuRunner) {
     const double from_cpu = relative_difference(model.family, rounded_RV, expected_RV);
     std::printf("%s on %s in bf16: %.2g from fp32, %.2g from the CPU's\n", GetParam().c_str(),
                 device.c_str(), from_exact, from_cpu);
-    EXPECT_LT(from_exact, kRoundedTolerance) << device;
+    EXPECT_LT(from_exact, bf16_tolerance(GetParam())) << device;
     EXPECT_GT(from_exact, 0.5 * std::ldexp(1.0, -9)) << device;  // or nothing was rounded
-    EXPECT_LT(from_cpu, kRoundedTolerance) << device;
+    EXPECT_LT(from_cpu, bf16_tolerance(GetParam())) << device;
   }
 }
 

@@ -239,6 +239,86 @@ TEST(Config, ReadsLayersWithoutPositions) {
   EXPECT_THAT(refusal_of(smol), HasSubstr("must list 5 layers"));
 }
 
+json qwen3_next_json(const json& more) {
+  const json own{{"architectures", {"Qwen3NextForCausalLM"}},
+                 {"model_type", "qwen3_next"},
+                 {"num_hidden_layers", 8},
+                 {"head_dim", 32},
+                 {"num_experts", 0}};
+  return with(with(llama_json(), own), more);
+}
+
+TEST(Config, ReadsWhichLayersHaveDeltaNets) {
+  const std::vector<bool> three_of_four{true, true, true, false, true, true, true, false};
+  EXPECT_EQ(parse(qwen3_next_json(json::object())).delta_net_layers, three_of_four);
+  const std::vector<bool> every_other{true, false, true, false, true, false, true, false};
+  EXPECT_EQ(parse(qwen3_next_json({{"full_attention_interval", 2}})).delta_net_layers, every_other);
+  std::vector<std::string> types(8, "full_attention");
+  types[5] = "linear_attention";
+  std::vector<bool> listed(8, false);
+  listed[5] = true;
+  const ModelConfig both =
+      parse(qwen3_next_json({{"layer_types", types}, {"full_attention_interval", 4}}));
+  EXPECT_EQ(both.delta_net_layers, listed);
+  EXPECT_THAT(both.remarks, ElementsAre(HasSubstr("full_attention_interval (4) is not")));
+  types[0] = "sliding_attention";
+  EXPECT_THAT(refusal_of(qwen3_next_json({{"layer_types", types}})),
+              HasSubstr("has \"sliding_attention\"; supported are"));
+  types.pop_back();
+  EXPECT_THAT(refusal_of(qwen3_next_json({{"layer_types", types}})),
+              HasSubstr("must list 8 layers"));
+}
+
+TEST(Config, ReadsTheHeadsOfDeltaNets) {
+  const DeltaNetSizes usual{16, 32, 128, 128, 4};
+  EXPECT_EQ(parse(qwen3_next_json(json::object())).delta_net, usual);
+  const DeltaNetSizes given{2, 6, 16, 32, 3};
+  EXPECT_EQ(parse(qwen3_next_json({{"linear_num_key_heads", 2},
+                                   {"linear_num_value_heads", 6},
+                                   {"linear_key_head_dim", 16},
+                                   {"linear_value_head_dim", 32},
+                                   {"linear_conv_kernel_dim", 3}}))
+                .delta_net,
+            given);
+  EXPECT_THAT(refusal_of(qwen3_next_json({{"linear_num_value_heads", 24}})),
+              HasSubstr("is 24 and is not a multiple of the 16"));
+}
+
+// No layer is dense, weights are always scaled to sum 1, and the file may have experts in stacks.
+TEST(Config, ReadsTheExpertsOfQwen35) {
+  json qwen = qwen3_next_json({{"architectures", {"Qwen3_5MoeForCausalLM"}},
+                               {"model_type", "qwen3_5_moe_text"},
+                               {"num_experts", 8},
+                               {"num_experts_per_tok", 2},
+                               {"moe_intermediate_size", 32},
+                               {"shared_expert_intermediate_size", 48}});
+  qwen.erase("intermediate_size");
+  const ModelConfig config = parse(qwen);
+  EXPECT_EQ(config.num_experts, 8);
+  EXPECT_EQ(config.routing.used, 2);
+  EXPECT_TRUE(config.routing.normalize);
+  EXPECT_EQ(config.expert_intermediate_size, 32);
+  EXPECT_EQ(config.shared_intermediate_size, 48);
+  EXPECT_EQ(config.experts_in_layer, std::vector<bool>(8, true));
+  EXPECT_EQ(config.stacked_experts, StackedExperts::kRows);
+  EXPECT_EQ(config.rope_sections, (std::vector<Index>{11, 11, 10, 0}));
+}
+
+// A quarter of a head turns unless the file says otherwise, in either spelling.
+TEST(Config, ReadsTheShareThatTurnsBesideDeltaNets) {
+  EXPECT_EQ(parse(qwen3_next_json(json::object())).rope.channels, 8);
+  EXPECT_EQ(parse(qwen3_next_json({{"partial_rotary_factor", 0.5}})).rope.channels, 16);
+  const ModelConfig newer = parse(qwen3_next_json({{"rope_parameters",
+                                                    {{"rope_type", "default"},
+                                                     {"rope_theta", 1e7},
+                                                     {"mrope_section", {3, 3, 2}},
+                                                     {"partial_rotary_factor", 1.0}}}}));
+  EXPECT_EQ(newer.rope.channels, 0);
+  EXPECT_EQ(newer.rope.theta, 1e7);
+  EXPECT_EQ(newer.rope_sections, (std::vector<Index>{3, 3, 2, 0}));
+  EXPECT_TRUE(newer.norm_plus_one);
+}
+
 // transformers' `_compute_longrope_parameters`: theta 10000, heads of 4: frequencies 1 and 0.01,
 // each divided by its factor; cosines and sines times sqrt(1 + ln(256 / 64) / ln(64)) =
 // sqrt(4 / 3).

@@ -9,6 +9,7 @@
 
 #include "calque/core/error.h"
 #include "mixers/attention/spec.h"
+#include "mixers/delta_net/spec.h"
 #include "mixers/mlp/spec.h"
 #include "support/model_fixture.h"
 
@@ -140,10 +141,10 @@ TEST_P(EveryFamily, InterleavesRowsOfQAndKOnlyForGgufLlama) {
 }
 
 TEST_P(EveryFamily, MakesLogitsWithTheHeadOrTheTiedEmbedding) {
-  const bool tied = GetParam() == "llama3_rope" || GetParam() == "qwen2" ||
-                    GetParam().starts_with("gemma") || GetParam() == "ministral3" ||
-                    GetParam() == "phi4_mini" || GetParam() == "smollm3" ||
-                    GetParam() == "qwen3_vl" || GetParam() == "ernie4_5_moe";
+  const bool tied =
+      GetParam() == "llama3_rope" || GetParam() == "qwen2" || GetParam().starts_with("gemma") ||
+      GetParam() == "ministral3" || GetParam() == "phi4_mini" || GetParam() == "smollm3" ||
+      GetParam() == "qwen3_vl" || GetParam() == "ernie4_5_moe" || GetParam() == "qwen3_5_vl";
   const TextNames& names = model.config.names;
   const std::string head = names.head + ".weight";
   EXPECT_EQ(model.family.head().name, tied ? names.model + ".embed_tokens.weight" : head);
@@ -208,11 +209,14 @@ TEST(Family, NamesTheRouterOfHy3) {
   EXPECT_EQ(names.size(), 3u + 2 * 8 + 3 + 2 + 3 + 8 * 3);
 }
 
-// Those, and no other.
-TEST_P(EveryFamily, StoresNormsOfGemmaPlusOne) {
-  const bool gemma = GetParam().starts_with("gemma");
+// Gemma's, and Qwen's from Qwen3-Next on, but for the one inside the delta nets.
+TEST_P(EveryFamily, StoresNormsOfOnePlusWeightAsTheirSum) {
+  const bool plus_one =
+      GetParam().starts_with("gemma") || GetParam() == "qwen3_next" || GetParam() == "qwen3_5_vl";
   for (const TensorSpec& tensor : model.family.tensors())
-    EXPECT_EQ(tensor.gguf_plus_one, gemma && tensor.name.ends_with("norm.weight")) << tensor.name;
+    EXPECT_EQ(tensor.gguf_plus_one, plus_one && tensor.name.ends_with("norm.weight") &&
+                                        !tensor.name.ends_with("linear_attn.norm.weight"))
+        << tensor.name;
 }
 
 TEST(Family, HasBiasesWhereTheClassHasThem) {
@@ -249,6 +253,40 @@ TEST(Family, NamesSitesAsReportsDo) {
   EXPECT_THAT(names("llama"), ElementsAre("attn_in", "attn_out", "mlp_in", "mlp_out"));
   EXPECT_THAT(names("qwen2_moe"),
               ElementsAre("attn_in", "attn_out", "mlp_in", "expert_in", "expert_out", "mlp_out"));
+}
+
+TEST(Family, PutsDeltaNetsInThePlaceOfAttention) {
+  for (const char* folder : {"qwen3_next", "qwen3_5_vl"}) {
+    const ModelFolder model(family_folder(folder));
+    for (const BlockSpec& block : model.family.blocks) {
+      const bool full = block.layer == 3;
+      EXPECT_EQ(block.halves[0].mixer->kind(), full ? Attention::kKind : DeltaNet::kKind);
+      EXPECT_EQ(block.halves[0].mixer->cache().has_value(), full);
+    }
+    // Every head is normed by the same 32 elements.
+    const FoldSpec& fold = *model.family.blocks[0].fold_of(model.family.blocks[0].site("attn_out"));
+    EXPECT_EQ(fold.absorber.name, model.family.blocks[0].name + ".linear_attn.norm.weight");
+    EXPECT_EQ(fold.kind, FoldSpec::Absorber::kNorm);
+    for (Index k = 0; k < 128; ++k) EXPECT_EQ(fold.source_of(k), k % 32);
+    const auto& attention = static_cast<const Attention&>(*model.family.blocks[3].halves[0].mixer);
+    EXPECT_TRUE(attention.gated);
+    EXPECT_EQ(attention.rope->channels, 16);
+    EXPECT_EQ(model.family.blocks[3].site("attn_in").readers[0].out_features(), 2 * 4 * 64);
+  }
+}
+
+// Decays and rates are left alone by all tools.
+TEST(Family, LeavesDecaysAndRatesOfDeltaNetsAlone) {
+  const auto left = [](const char* folder) {
+    std::vector<std::string> roles;
+    for (const LinearSpec& linear : ModelFolder(family_folder(folder)).family.linears())
+      if (!linear.rounded && linear.name.find("layers.0.") != std::string::npos)
+        roles.push_back(linear.role);
+    return roles;
+  };
+  EXPECT_THAT(left("qwen3_next"), ElementsAre("in_proj_ba"));
+  EXPECT_THAT(left("qwen3_5_vl"), ElementsAre("in_proj_b", "in_proj_a"));
+  EXPECT_THAT(left("qwen2_moe"), ElementsAre());
 }
 
 TEST(Family, GivesEveryLayerItsOwnShapesAndPositions) {

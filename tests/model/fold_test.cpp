@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <ostream>
 #include <random>
 #include <set>
 
@@ -34,8 +35,24 @@ std::vector<float> random_scales(const FoldSpec& fold, Index channels, bool powe
   return scales;
 }
 
+struct FoldedBlock {
+  std::string folder;
+  Index layer = -1;  // -1: telling_block
+  friend void PrintTo(const FoldedBlock& block, std::ostream* to) {
+    *to << block.folder << ", layer " << block.layer;
+  }
+};
+
+// One layer of every family, and the fourth where it has another mixer.
+std::vector<FoldedBlock> folded_blocks() {
+  std::vector<FoldedBlock> blocks;
+  for (const std::string& folder : family_folders()) blocks.push_back({folder});
+  for (const char* folder : {"qwen3_next", "qwen3_5_vl"}) blocks.push_back({folder, 3});
+  return blocks;
+}
+
 // A block of a golden model, its weights and what it makes of some embeddings.
-class EveryFamilyFolds : public ::testing::TestWithParam<std::string> {
+class EveryFamilyFolds : public ::testing::TestWithParam<FoldedBlock> {
  protected:
   NaiveBlock::Rows output(const BlockWeights& weights) const {
     std::vector<std::int32_t> ids;
@@ -66,12 +83,14 @@ class EveryFamilyFolds : public ::testing::TestWithParam<std::string> {
     return difference / largest;
   }
 
-  ModelFolder model{family_folder(GetParam())};
-  const BlockSpec& block = telling_block(model.family);
+  ModelFolder model{family_folder(GetParam().folder)};
+  const BlockSpec& block = GetParam().layer < 0
+                               ? telling_block(model.family)
+                               : model.family.blocks[static_cast<std::size_t>(GetParam().layer)];
   Buffers buffers = exact_buffers(model.config);
   NaiveBlock::Rows before = output(load());
 };
-INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyFolds, ::testing::ValuesIn(family_folders()));
+INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyFolds, ::testing::ValuesIn(folded_blocks()));
 
 // A weight that is rounded once or twice errs by 2^-23 of itself at most; (1 + w) / s - 1 rounds
 // twice, by at most 2^-24 (1 + |v - 1| / v) of v = (1 + w) / s, where v is above 0.4. A sum of 256

@@ -13,14 +13,14 @@ namespace {
 using Row = NaiveBlock::Row;
 using Rows = NaiveBlock::Rows;
 
-Row rms_norm(const Row& x, MatrixView<const float> weight_1N, const ModelConfig& config) {
+Row rms_norm(const Row& x, MatrixView<const float> weight_1N, double epsilon, bool plus_one) {
   double squares = 0;
   for (const double value : x) squares += value * value;
-  const double root = std::sqrt(squares / static_cast<double>(x.size()) + config.rms_norm_eps);
+  const double root = std::sqrt(squares / static_cast<double>(x.size()) + epsilon);
   Row result;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const double weight = weight_1N(0, static_cast<Index>(i));
-    result.push_back(x[i] / root * (config.norm_plus_one ? 1 + weight : weight));
+    result.push_back(x[i] / root * (plus_one ? 1 + weight : weight));
   }
   return result;
 }
@@ -118,7 +118,8 @@ Rows NaiveBlock::linear(const TensorSpec& weight, const std::vector<TensorSpec>&
 }
 
 Row NaiveBlock::norm(const Row& x, const NormSpec& spec) const {
-  return rms_norm(x, weights.at(spec.weight.name), config);
+  return rms_norm(x, weights.at(spec.weight.name), spec.epsilon,
+                  spec.kind == NormSpec::Kind::kOnePlusWeight);
 }
 
 Rows NaiveBlock::normed(const Rows& rows, const NormSpec& spec) const {
@@ -197,6 +198,119 @@ Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN)
   return result;
 }
 
+// The input of attention's o_proj.
+Rows NaiveBlock::projected_attention(const Rows& normed_TH) const {
+  Rows qkv[3];
+  const std::vector<LinearSpec>& readers = block.site("attn_in").readers;
+  const Index dim = config.head_dim, q = config.num_heads * dim, k = config.num_kv_heads * dim;
+  if (readers.size() == 1) {
+    const Rows fused = linear(readers[0], normed_TH);
+    qkv[0] = columns(fused, 0, q);
+    qkv[1] = columns(fused, q, k);
+    qkv[2] = columns(fused, q + k, k);
+  } else {
+    for (std::size_t i = 0; i < 3; ++i) qkv[i] = linear(readers[i], normed_TH);
+  }
+  if (!attention_of(block).gated) return attention(qkv[0], qkv[1], qkv[2]);
+  // A head's query, then its gate.
+  Rows queries(qkv[0].size()), gates(qkv[0].size());
+  for (Index h = 0; h < config.num_heads; ++h)
+    for (std::size_t t = 0; t < queries.size(); ++t) {
+      const auto head = qkv[0][t].begin() + 2 * h * dim;
+      queries[t].insert(queries[t].end(), head, head + dim);
+      gates[t].insert(gates[t].end(), head + dim, head + 2 * dim);
+    }
+  Rows result = attention(queries, qkv[1], qkv[2]);
+  for (std::size_t t = 0; t < result.size(); ++t)
+    for (std::size_t i = 0; i < result[t].size(); ++i) result[t][i] *= sigmoid(gates[t][i]);
+  return result;
+}
+
+// Filters that see a channel's last tokens, and silu.
+Rows NaiveBlock::convolved(const DeltaNet& spec, const Rows& mixed_TN) const {
+  const MatrixView<const float> filters_NJ = weights.at(spec.convolution.name);
+  Rows result = mixed_TN;
+  for (std::size_t t = 0; t < result.size(); ++t)
+    for (std::size_t n = 0; n < result[t].size(); ++n) {
+      double sum = 0;
+      for (Index back = 0; back < filters_NJ.cols() && back <= static_cast<Index>(t); ++back)
+        sum += filters_NJ(static_cast<Index>(n), filters_NJ.cols() - 1 - back) *
+               mixed_TN[t - static_cast<std::size_t>(back)][n];
+      result[t][n] = sum * sigmoid(sum);
+    }
+  return result;
+}
+
+// The input of a delta net's out_proj: token by token, head by head.
+Rows NaiveBlock::delta_net(const DeltaNet& spec, const Rows& normed_TH) const {
+  const DeltaNetSizes& sizes = spec.sizes;
+  const Index key = sizes.key_dim, value = sizes.value_dim, group = sizes.values_per_key();
+  const std::vector<LinearSpec>& readers = block.site("attn_in").readers;
+  Rows mixed, gate, rate, decay;
+  if (spec.by_key_head) {
+    const Rows large = linear(readers[0], normed_TH), small = linear(readers[1], normed_TH);
+    mixed.assign(large.size(), {});
+    gate = rate = decay = mixed;
+    for (std::size_t t = 0; t < large.size(); ++t) {
+      const auto take = [t](const Rows& from, Index first, Index count, Rows& to) {
+        const auto begin = from[t].begin() + first;
+        to[t].insert(to[t].end(), begin, begin + count);
+      };
+      const Index step = 2 * (key + group * value);
+      const std::pair<Index, Index> parts[] = {{0, key}, {key, key}, {2 * key, group * value}};
+      for (const auto& [first, count] : parts)
+        for (Index h = 0; h < sizes.key_heads; ++h) take(large, h * step + first, count, mixed);
+      for (Index h = 0; h < sizes.key_heads; ++h) {
+        take(large, h * step + 2 * key + group * value, group * value, gate);
+        take(small, 2 * h * group, group, rate);
+        take(small, (2 * h + 1) * group, group, decay);
+      }
+    }
+  } else {
+    mixed = linear(readers[0], normed_TH);
+    gate = linear(readers[1], normed_TH);
+    rate = linear(readers[2], normed_TH);
+    decay = linear(readers[3], normed_TH);
+  }
+  const Rows qkv = convolved(spec, mixed);
+  const auto unit = [&](const Row& row, Index first) {
+    Row x(row.begin() + first, row.begin() + first + key);
+    const double squares = std::inner_product(x.begin(), x.end(), x.begin(), 0.0);
+    for (double& element : x) element /= std::sqrt(squares + 1e-6);
+    return x;
+  };
+  Rows result(qkv.size());
+  for (Index h = 0; h < sizes.value_heads; ++h) {
+    const double speed = std::exp(static_cast<double>(weights.at(spec.decay.name)(0, h)));
+    const double bias = weights.at(spec.dt_bias.name)(0, h);
+    Rows state(static_cast<std::size_t>(key), Row(static_cast<std::size_t>(value), 0.0));
+    for (std::size_t t = 0; t < qkv.size(); ++t) {
+      const auto at = static_cast<std::size_t>(h);
+      const Row q = unit(qkv[t], h / group * key);
+      const Row k = unit(qkv[t], sizes.key_channels() + h / group * key);
+      const double kept = std::exp(-speed * std::log1p(std::exp(decay[t][at] + bias)));
+      Row y;
+      for (Index e = 0; e < value; ++e) {
+        const auto i = static_cast<std::size_t>(e);
+        double held = 0, read = 0;
+        for (std::size_t d = 0; d < state.size(); ++d) held += k[d] * (state[d][i] *= kept);
+        const double v = qkv[t][static_cast<std::size_t>(2 * sizes.key_channels() + h * value + e)];
+        for (std::size_t d = 0; d < state.size(); ++d) {
+          state[d][i] += k[d] * sigmoid(rate[t][at]) * (v - held);
+          read += q[d] * state[d][i];
+        }
+        y.push_back(read / std::sqrt(static_cast<double>(key)));
+      }
+      y = norm(y, spec.norm);
+      for (Index e = 0; e < value; ++e) {
+        const double z = gate[t][static_cast<std::size_t>(h * value + e)];
+        result[t].push_back(y[static_cast<std::size_t>(e)] * z * sigmoid(z));
+      }
+    }
+  }
+  return result;
+}
+
 // act(gate) * up of a site's readers, which may be one linear with gate above up.
 Rows NaiveBlock::gated(const SiteSpec& site, const Rows& inputs_TK) const {
   Rows gate = linear(site.readers.front(), inputs_TK);
@@ -249,18 +363,10 @@ void NaiveBlock::run(const Rows& before) {
   hidden = before;
   const auto at = [&](const std::string& kind) -> Rows& { return inputs[{kind, -1}]; };
   at("attn_in") = block.halves[0].norm ? normed(hidden, *block.halves[0].norm) : hidden;
-  Rows qkv[3];
-  const std::vector<LinearSpec>& readers = block.site("attn_in").readers;
-  if (readers.size() == 1) {
-    const Rows fused = linear(readers[0], at("attn_in"));
-    const Index q = config.num_heads * config.head_dim, k = config.num_kv_heads * config.head_dim;
-    qkv[0] = columns(fused, 0, q);
-    qkv[1] = columns(fused, q, k);
-    qkv[2] = columns(fused, q + k, k);
-  } else {
-    for (std::size_t i = 0; i < 3; ++i) qkv[i] = linear(readers[i], at("attn_in"));
-  }
-  at("attn_out") = attention(qkv[0], qkv[1], qkv[2]);
+  const Mixer& first = *block.halves[0].mixer;
+  at("attn_out") = first.kind() == DeltaNet::kKind
+                       ? delta_net(static_cast<const DeltaNet&>(first), at("attn_in"))
+                       : projected_attention(at("attn_in"));
   add(linear(block.site("attn_out").readers[0], at("attn_out")), block.halves[0].post_norm);
 
   attended = hidden;
@@ -296,7 +402,7 @@ Rows naive_logits(const ModelFolder& model, const std::vector<std::int32_t>& ids
   }
   Rows logits;
   for (const Row& row : hidden) {
-    const Row x = rms_norm(row, norm_1H, model.config);
+    const Row x = rms_norm(row, norm_1H, model.config.rms_norm_eps, model.config.norm_plus_one);
     Row& y = logits.emplace_back();
     for (Index v = 0; v < head_VH.rows(); ++v) {
       double sum = 0;

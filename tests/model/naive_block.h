@@ -8,6 +8,7 @@
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
 #include "mixers/attention/spec.h"
+#include "mixers/delta_net/spec.h"
 #include "mixers/experts/spec.h"
 #include "support/model_fixture.h"
 
@@ -58,6 +59,9 @@ struct NaiveBlock {
   Row head(const Row& row, Index index, const std::optional<NormSpec>& norm_spec,
            std::size_t position) const;
   Rows attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN) const;
+  Rows projected_attention(const Rows& normed_TH) const;
+  Rows delta_net(const DeltaNet& spec, const Rows& normed_TH) const;
+  Rows convolved(const DeltaNet& spec, const Rows& mixed_TN) const;
   Rows gated(const SiteSpec& site, const Rows& inputs_TK) const;
   Rows experts(const Experts& spec, const Rows& normed_TH);
 };

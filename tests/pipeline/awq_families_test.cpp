@@ -33,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
                                            "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl",
                                            "glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
-                                           "exaone4"));
+                                           "exaone4", "qwen3_next", "qwen3_5_vl"));
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(),
@@ -51,7 +51,9 @@ void plant_salient_channels(const fs::path& from, const fs::path& to) {
   for (const io::TensorRef& tensor : source.tensors())
     declarations.push_back({tensor.name, tensor.dtype, tensor.shape});
   io::SafetensorsWriter writer(to, declarations);
-  const bool plus_one = from.filename().string().starts_with("gemma");
+  const std::string family = from.filename().string();
+  const bool plus_one =
+      family.starts_with("gemma") || family == "qwen3_next" || family == "qwen3_5_vl";
   // Without norms before the halves, nothing could absorb scales of what they read.
   const auto& tensors = source.tensors();
   const bool pre_norms = std::any_of(tensors.begin(), tensors.end(), [](const auto& tensor) {
@@ -63,7 +65,8 @@ void plant_salient_channels(const fs::path& from, const fs::path& to) {
                                                                "pre_feedforward_layernorm.weight"});
     const bool rows = ends_with_any(tensor.name, {"v_proj.weight", "v_proj.bias", "up_proj.weight",
                                                   "up_proj.bias", "w3.weight", "qkv_proj.weight"});
-    if (!norm && !rows) {
+    const bool net = tensor.name.ends_with("linear_attn.norm.weight");
+    if (!norm && !rows && !net) {
       writer.write(tensor.name, tensor.bytes);
       continue;
     }
@@ -72,6 +75,7 @@ void plant_salient_channels(const fs::path& from, const fs::path& to) {
       for (Index c = 0; c < values.cols(); ++c) {
         const Index channel = values.rows() == 1 ? c : r;
         if (channel % 16 != 3) continue;
+        if (net) values(r, c) *= 8;
         if (norm) values(r, c) = plus_one ? 8 * (1 + values(r, c)) - 1 : 8 * values(r, c);
         if (rows) values(r, c) *= 8;
       }

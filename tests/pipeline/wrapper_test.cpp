@@ -33,7 +33,8 @@ class Wrapper : public ::testing::TestWithParam<const char*> {
   }
   const TempFolder folder_;
 };
-INSTANTIATE_TEST_SUITE_P(Models, Wrapper, ::testing::Values("qwen3_vl", "mistral3_vl"));
+INSTANTIATE_TEST_SUITE_P(Models, Wrapper,
+                         ::testing::Values("qwen3_vl", "mistral3_vl", "qwen3_5_vl"));
 
 bool is_of_text(const std::string& name) {
   return name.find("language_model.") != std::string::npos;
@@ -80,7 +81,7 @@ TEST_P(Wrapper, ItsSettingsFitTheNamesOfEveryLoader) {
     EXPECT_FALSE(is_ignored(prefix + "layers.1.mlp.down_proj"));
   }
   for (const std::string prefix : {"", "model."})
-    EXPECT_TRUE(is_ignored(prefix + (std::string(GetParam()) == "qwen3_vl"
+    EXPECT_TRUE(is_ignored(prefix + (std::string(GetParam()).starts_with("qwen3")
                                          ? "visual.blocks.0.attn.qkv"
                                          : "vision_tower.transformer.layers.0.attention.k_proj")));
 }

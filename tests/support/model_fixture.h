@@ -43,7 +43,8 @@ inline const std::vector<std::string>& family_folders() {
       "llama",      "llama3_rope", "llama_bias",   "mistral_sliding", "qwen2",     "qwen3",
       "gemma2",     "gemma3",      "phi3",         "mixtral",         "qwen2_moe", "qwen3_moe",
       "ministral3", "phi4_mini",   "seed_oss",     "smollm3",         "qwen3_vl",  "mistral3_vl",
-      "glm4_moe",   "minimax_m2",  "ernie4_5_moe", "olmo3",           "exaone4"};
+      "glm4_moe",   "minimax_m2",  "ernie4_5_moe", "olmo3",           "exaone4",   "qwen3_next",
+      "qwen3_5_vl"};
   return names;
 }
 

@@ -24,7 +24,9 @@ struct ModuleRule {
   std::optional<int> bits;
   std::optional<Index> group_size;
   std::optional<bool> sym;
-  std::optional<bool> skip;     // true: left as it is; lm_head is skipped unless a rule says false
+  // True: left as it is. lm_head, and linears with LinearSpec::rounded false, are skipped unless a
+  // rule says false.
+  std::optional<bool> skip;
   bool allow_no_match = false;  // a rule that matches nothing is E151 otherwise
 };
 
@@ -103,6 +105,9 @@ struct TensorPlan {
   bool holds_parts = false;
 
   bool is_written() const { return kept_in.empty(); }
+  // Column c of what is stored is column column_order[c] of the tensor, and rounding takes columns
+  // in this order; empty: the same order.
+  std::vector<Index> column_order;
 };
 
 struct ExportPlan {

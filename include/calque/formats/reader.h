@@ -37,6 +37,7 @@ class ArtifactReader : public model::WeightSource {
   virtual const model::ModelConfig& config() const = 0;
   virtual std::vector<StoredTensor> tensors() const = 0;
   // Codes, scales and offsets exactly as stored; nullopt for a tensor that is not quantized.
+  // Columns are in the file's order (TensorSpec::gguf_columns).
   virtual std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const = 0;
   virtual std::uint64_t file_bytes() const = 0;  // weights files on disk, headers included
 

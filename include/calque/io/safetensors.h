@@ -79,7 +79,8 @@ class SafetensorsCheckpoint {
   std::map<std::string, std::size_t, std::less<>> index_;
 };
 
-// A floating tensor widened to fp32. `to_matrix` wants rank 2; `to_vector` rank 1.
+// A floating tensor widened to fp32. `to_matrix` wants rank 2, or more, whose first dimensions
+// become one of rows; `to_vector` wants rank 1.
 // Error(kInput) otherwise.
 Matrix<float> to_matrix(const TensorRef& tensor);
 std::vector<float> to_vector(const TensorRef& tensor);

@@ -16,6 +16,17 @@
 // for how to add one, see src/mixers/README.md.
 namespace calque::model {
 
+// Rows or columns that stand in another order in GGUF: from `first` on there are `groups` groups of
+// them, each of parts of these sizes. GGUF has the first parts of all groups, then the second ones.
+struct PartsOrder {
+  Index first = 0;
+  Index groups = 1;
+  std::vector<Index> parts;  // none: the same order
+
+  // Place p of GGUF has row order[p] of `count`; empty: the same order.
+  std::vector<Index> order(Index count) const;
+};
+
 // A tensor of the checkpoint under its Hugging Face name, with its GGUF name and layout.
 struct TensorSpec {
   std::string name;          // "model.layers.3.input_layernorm.weight"
@@ -24,10 +35,22 @@ struct TensorSpec {
   // > 0: GGUF interleaves the rows of each of this many heads (src/formats/README.md, "Q and K
   // rows").
   Index gguf_permuted_heads = 0;
-  bool gguf_plus_one = false;  // GGUF stores 1 + weight (Gemma's norms)
+  bool gguf_plus_one = false;   // GGUF stores 1 + weight (Gemma's norms)
+  bool gguf_minus_exp = false;  // GGUF stores -e^weight (decays)
+  PartsOrder gguf_rows;
+  PartsOrder gguf_columns;
+  // > 0: this many rows, the last in GGUF's order, are a tensor of their own there.
+  Index gguf_rest_rows = 0;
+  std::string gguf_rest_name;
   // >= 0: index of this matrix in the stacked tensor `gguf_name` [gguf_slabs, out, in].
   Index gguf_expert = -1;
   Index gguf_slabs = 1;
+
+  // The values and their order are the same in GGUF.
+  bool same_in_gguf() const {
+    return gguf_permuted_heads == 0 && !gguf_plus_one && !gguf_minus_exp &&
+           gguf_rows.parts.empty() && gguf_columns.parts.empty() && gguf_rest_rows == 0;
+  }
 };
 
 // A linear layer: weight_NK [out_features, in_features] and perhaps a bias [out_features].
@@ -38,6 +61,7 @@ struct LinearSpec {
   std::vector<TensorSpec> bias;  // none or one
   Index heads = 0;               // > 0: the rows belong to this many attention heads
   bool key_value = false;        // K or V projection: with more ranks than heads, ranks share heads
+  bool rounded = true;           // false: left as it is unless a rule says otherwise
 
   Index out_features() const { return weight.shape[0]; }
   Index in_features() const { return weight.shape[1]; }
@@ -80,13 +104,14 @@ struct FoldSpec {
   TensorSpec absorber;                // a norm's weight, or the preceding linear
   std::vector<TensorSpec> bias;       // kRows: none or one
   std::vector<TensorSpec> consumers;  // weights of all readers, including the router
-  // kRows: row first_row + k makes channel k, unless `shared_by` query heads of `head_dim` channels
-  // read the same K/V head. Those channels come from the same rows and must share their scales.
+  // Row (of a norm: element) first_row + k makes channel k, unless `shared_by` heads of `head_dim`
+  // channels come from the same rows, and must share their scales: query heads that read the same
+  // K/V head, or all heads that one norm is applied to.
   Index first_row = 0;
   Index head_dim = 1;
   Index shared_by = 1;
 
-  // The absorber's row (norms: element) that makes channel k.
+  // The absorber's row or element that makes channel k.
   Index source_of(Index k) const {
     return first_row + k / (head_dim * shared_by) * head_dim + k % head_dim;
   }

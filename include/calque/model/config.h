@@ -69,6 +69,22 @@ enum class StackedExperts {
   kAlternatingColumns,  // [E, H, 2 I]: rows of gate and up alternate; MXFP4: not transposed
 };
 
+// A gated delta net (linear attention): value heads in groups that share a key head.
+struct DeltaNetSizes {
+  Index key_heads = 0;
+  Index value_heads = 0;
+  Index key_dim = 0;  // one head's
+  Index value_dim = 0;
+  Index kernel = 4;  // tokens that the convolution sees, the own one included
+
+  Index key_channels() const { return key_heads * key_dim; }
+  Index value_channels() const { return value_heads * value_dim; }
+  Index mixed_channels() const { return 2 * key_channels() + value_channels(); }  // q, k and v
+  Index values_per_key() const { return value_heads / key_heads; }
+
+  bool operator==(const DeltaNetSizes&) const = default;
+};
+
 // The settings of a decoder-only transformer from config.json or GGUF, as the file states them: for
 // all layers at once. Families (family.h) turn them into layers with their own shapes, norms,
 // window and rotary settings (block.h). Code that works on a layer should read those.
@@ -92,6 +108,9 @@ struct ModelConfig {
   std::vector<Index>
       window_of_layer;  // sliding window in tokens, 0: full attention; num_layers entries
   std::vector<bool> turned_layers;  // layers with rotary positions, num_layers entries; empty: all
+  // Layers with a delta net in the place of attention, num_layers entries; empty: none.
+  std::vector<bool> delta_net_layers;
+  DeltaNetSizes delta_net;
   bool tie_word_embeddings = false;
   bool attention_bias = false;      // q, k, v (and o, see the family)
   bool attention_out_bias = false;  // o, where a key of its own says so (Seed-OSS)

@@ -287,15 +287,107 @@ void gate(const std::string& act, MatrixView<const T> up_TN, MatrixView<T> gate_
   multiply_by(up_TN, gate_TN);
 }
 
+inline float sigmoid(float x) { return 1.0f / (1.0f + power_of_two(-kLog2E * x)); }
+
 template <typename T>
-constexpr LoopsOf<T> kLoopsOf = {rms_norm<T>, widen<T>, add<T>, soften<T>, gate<T>};
+void gate_by_sigmoid(MatrixView<const T> gate_TN, MatrixView<T> values_TN) {
+  for (Index t = 0; t < values_TN.rows(); ++t) {
+    const T* const gate = gate_TN.row(t);
+    T* const values = values_TN.row(t);
+    for (Index i = 0; i < values_TN.cols(); ++i)
+      store(widened(values[i]) * sigmoid(widened(gate[i])), values[i]);
+  }
+}
+
+template <typename T>
+void norm_and_gate(MatrixView<const float> x_TN, const NormWeight& norm,
+                   MatrixView<const T> gate_TN, MatrixView<T> out_TN) {
+  const float* const weight = norm.weight_1N.data();
+  for (Index t = 0; t < x_TN.rows(); ++t) {
+    const float* const x = x_TN.row(t);
+    const T* const gate = gate_TN.row(t);
+    T* const out = out_TN.row(t);
+    const float inverse = 1.0f / std::sqrt(mean_square(x, x_TN.cols()) + norm.eps);
+    for (Index i = 0; i < x_TN.cols(); ++i)
+      store(x[i] * inverse * (norm.offset + weight[i]) * silu(widened(gate[i])), out[i]);
+  }
+}
+
+// ---- Delta nets
+
+template <typename T>
+void convolve(MatrixView<const T> x_SN, MatrixView<const float> taps_JN, MatrixView<float> out_TN) {
+  constexpr Index kStrip = 512;  // channels whose sums stay in the first-level cache
+  for (Index t = 0; t < out_TN.rows(); ++t)
+    for (Index first = 0; first < out_TN.cols(); first += kStrip) {
+      const Index count = std::min(kStrip, out_TN.cols() - first);
+      float* const out = out_TN.row(t) + first;
+      std::fill_n(out, count, 0.0f);
+      for (Index j = 0; j < taps_JN.rows(); ++j) {
+        const T* const x = x_SN.row(t + j) + first;
+        const float* const taps = taps_JN.row(j) + first;
+        for (Index i = 0; i < count; ++i) out[i] = multiply_add(widened(x[i]), taps[i], out[i]);
+      }
+      for (Index i = 0; i < count; ++i) out[i] = silu(out[i]);
+    }
+}
+
+// Differences of sums are taken in double: sums may be large where neighbours differ little.
+void weigh_scores(MatrixView<const float> scores, const double* decays, const float* rates,
+                  MatrixView<float> weights) {
+  const Index count = scores.cols();
+  for (Index t = 0; t < count; ++t) {
+    const float* const of_query = scores.row(t);
+    const float* const of_key = scores.row(count + t);
+    float* const query_weights = weights.row(t);
+    float* const key_weights = weights.row(count + t);
+    for (Index j = 0; j <= t; ++j) {
+      const float decay = power_of_two(kLog2E * static_cast<float>(decays[t] - decays[j]));
+      query_weights[j] = decay * of_query[j];
+      key_weights[j] = decay * rates[t] * of_key[j];
+    }
+    std::fill_n(query_weights + t + 1, count - t - 1, 0.0f);
+    std::fill_n(key_weights + t + 1, count - t - 1, 0.0f);
+  }
+}
+
+// As many columns at a time as four registers hold.
+void substitute(MatrixView<const float> lower_CC, MatrixView<float> values_CN) {
+  constexpr Index kColumns = 64;
+  for (Index first = 0; first < values_CN.cols(); first += kColumns) {
+    const Index columns = std::min(kColumns, values_CN.cols() - first);
+    for (Index t = 1; t < values_CN.rows(); ++t) {
+      std::array<float, kColumns> sums{};
+      float* const to = values_CN.row(t) + first;
+      std::copy_n(to, columns, sums.begin());
+      const float* const factors = lower_CC.row(t);
+      for (Index j = 0; j < t; ++j) {
+        const float* const from = values_CN.row(j) + first;
+        if (columns == kColumns)
+          for (std::size_t i = 0; i < kColumns; ++i)
+            sums[i] = multiply_add(-factors[j], from[i], sums[i]);
+        else
+          for (Index i = 0; i < columns; ++i) {
+            float& sum = sums[static_cast<std::size_t>(i)];
+            sum = multiply_add(-factors[j], from[i], sum);
+          }
+      }
+      std::copy_n(sums.begin(), columns, to);
+    }
+  }
+}
+
+template <typename T>
+constexpr LoopsOf<T> kLoopsOf = {rms_norm<T>, widen<T>,           add<T>,           soften<T>,
+                                 gate<T>,     gate_by_sigmoid<T>, norm_and_gate<T>, convolve<T>};
 
 }  // namespace
 
 inline namespace CALQUE_ISA {
 
 const Loops& compiled_loops() {
-  static constexpr Loops kLoops = {kLoopsOf<float>, kLoopsOf<BFloat16>, cap_scores, cap_logits};
+  static constexpr Loops kLoops = {kLoopsOf<float>, kLoopsOf<BFloat16>, cap_scores,
+                                   cap_logits,      weigh_scores,       substitute};
   return kLoops;
 }
 

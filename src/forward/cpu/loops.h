@@ -25,6 +25,15 @@ struct LoopsOf {
   // the latter rounds after every step, as transformers' operators do, and has the bits of
   // PyTorch 1.13's. Rows of gate_TN follow one another without a gap.
   void (*gate)(const std::string& act, MatrixView<const T> up_TN, MatrixView<T> gate_TN);
+  // values *= sigmoid(gate).
+  void (*gate_by_sigmoid)(MatrixView<const T> gate_TN, MatrixView<T> values_TN);
+  // out = x / sqrt(mean(x^2) + eps) * (offset + weight) * silu(gate), row by row.
+  void (*norm_and_gate)(MatrixView<const float> x_TN, const NormWeight& norm,
+                        MatrixView<const T> gate_TN, MatrixView<T> out_TN);
+  // out_t = silu(sum over j of taps_j x_(t + j)), channel by channel; x has as many more rows than
+  // `out` as there are taps after the first.
+  void (*convolve)(MatrixView<const T> x_SN, MatrixView<const float> taps_JN,
+                   MatrixView<float> out_TN);
 };
 
 struct Loops {
@@ -35,6 +44,13 @@ struct Loops {
   void (*cap_scores)(float scale, float cap, MatrixView<float> scores);
   // logits = cap * tanh(logits / cap).
   void (*cap_logits)(float cap, MatrixView<float> logits);
+  // For a chunk of the delta rule: C rows of scores of queries above C of keys, C columns each. Row
+  // t is multiplied by e^(decays_t - decays_j) in its columns j <= t, those of keys by rates_t,
+  // too; the other columns become 0.
+  void (*weigh_scores)(MatrixView<const float> scores, const double* decays, const float* rates,
+                       MatrixView<float> weights);
+  // Solves (1 + L) x = b, where L is the part of `lower_CC` below its diagonal; b becomes x.
+  void (*substitute)(MatrixView<const float> lower_CC, MatrixView<float> values_CN);
 };
 
 inline namespace CALQUE_ISA {

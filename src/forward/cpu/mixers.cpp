@@ -5,6 +5,7 @@
 
 #include "forward/cpu/mixer.h"
 #include "mixers/attention/cpu.h"
+#include "mixers/delta_net/cpu.h"
 #include "mixers/experts/cpu.h"
 #include "mixers/mlp/cpu.h"
 
@@ -19,6 +20,7 @@ std::unique_ptr<CpuMixer<T>> make_cpu_mixer(const CpuHalf<T>& half) {
   };
   static constexpr Row kRows[] = {
       {model::Attention::kKind, make_attention<T>},
+      {model::DeltaNet::kKind, make_delta_net<T>},
       {model::Experts::kKind, make_experts<T>},
       {model::Mlp::kKind, make_mlp<T>},
   };

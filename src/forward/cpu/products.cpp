@@ -267,6 +267,13 @@ void multiply(MatrixView<const T> a_MK, MatrixView<const T> b_KN, MatrixView<flo
 template void multiply(MatrixView<const float>, MatrixView<const float>, MatrixView<float>);
 template void multiply(MatrixView<const BFloat16>, MatrixView<const BFloat16>, MatrixView<float>);
 
+void add_product(MatrixView<const float> a_KM, MatrixView<const float> b_KN, float factor,
+                 MatrixView<float> c_MN) {
+  if (c_MN.empty()) return;  // oneDNN refuses products without rows
+  check(dnnl_sgemm('T', 'N', c_MN.rows(), c_MN.cols(), a_KM.rows(), 1.0f, a_KM.data(),
+                   a_KM.stride(), b_KN.data(), b_KN.stride(), factor, c_MN.data(), c_MN.stride()));
+}
+
 PackedWeights::PackedWeights(MatrixView<const float> weight_NK)
     : out_features_(weight_NK.rows()), in_features_(weight_NK.cols()) {
   if (!multiplies_bf16()) {

@@ -32,6 +32,10 @@ void multiply_transposed(MatrixView<const BFloat16> a_MK, MatrixView<const BFloa
 template <typename T>
 void multiply(MatrixView<const T> a_MK, MatrixView<const T> b_KN, MatrixView<float> c_MN);
 
+// c_MN = factor * c_MN + a_KM^T * b_KN, fp32.
+void add_product(MatrixView<const float> a_KM, MatrixView<const float> b_KN, float factor,
+                 MatrixView<float> c_MN);
+
 // A linear's weights in bf16, laid out once in the order in which oneDNN's kernels read them: for
 // few rows, putting them into it costs as much as the product. Without AVX-512 they keep theirs.
 class PackedWeights {

@@ -14,6 +14,7 @@
 #include "forward/torch/tensor_stream.h"
 #include "forward/torch/tensors.h"
 #include "mixers/attention/tensors.h"
+#include "mixers/delta_net/tensors.h"
 #include "mixers/experts/tensors.h"
 #include "mixers/mlp/tensors.h"
 
@@ -50,6 +51,7 @@ std::unique_ptr<TensorMixer> make_tensor_mixer(const TensorHalf& half) {
   };
   static constexpr Row kRows[] = {
       {model::Attention::kKind, make_tensor_attention},
+      {model::DeltaNet::kKind, make_tensor_delta_net},
       {model::Experts::kKind, make_tensor_experts},
       {model::Mlp::kKind, make_tensor_mlp},
   };

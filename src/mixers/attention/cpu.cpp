@@ -25,7 +25,8 @@ struct AttentionSettings {
   const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
 };
 
-// q, k and v of consecutive tokens of a sequence as the projections left them: heads side by side.
+// q, k and v of consecutive tokens of a sequence as the projections left them: heads side by side,
+// and in q a head's gate beside it, if there are gates.
 template <typename T>
 struct Projections {
   MatrixView<const T> q_TN;
@@ -36,7 +37,7 @@ struct Projections {
 // Slots of the workspace, in T and in fp32.
 template <typename T>
 struct AttentionSlots {
-  enum : std::size_t { kQueries = Workspace<T>::kOwn, kKeys, kValues, kWeights };
+  enum : std::size_t { kQueries = Workspace<T>::kOwn, kKeys, kValues, kWeights, kGates };
   enum : std::size_t { kScores, kSums };
 };
 
@@ -65,7 +66,7 @@ class SequenceAttention {
   Span keys_of(Span rows) const;
   Index longest_span() const;
   // A row's heads in fp32, normed, to heads_.
-  void take_heads(const T* row, Index heads, const std::optional<NormWeight>& norm);
+  void take_heads(const T* row, Index heads, Index step, const std::optional<NormWeight>& norm);
   void turn(const float* head, Index position, float factor, T* to);
   void attend_rows(Index head, Span rows);
   MatrixView<T> weights_for(MatrixView<float> scores);
@@ -86,6 +87,7 @@ class SequenceAttention {
   MatrixView<T> queries_;  // [kv_heads * length * group, head_dim]
   MatrixView<T> keys_;     // [kv_heads * length, head_dim]
   MatrixView<T> values_;   // [kv_heads * length, head_dim]
+  MatrixView<T> gates_;    // [length, heads * head_dim]; empty: none
   MatrixView<float> sums_;
   std::vector<float> heads_, turned_;
   std::vector<float> totals_;
@@ -109,6 +111,7 @@ SequenceAttention<T>::SequenceAttention(const AttentionSettings& settings, Index
       std::min(Attention::kScoreRows, Attention::kScoreElements / longest_span()) / group_;
   positions_ =
       std::clamp(fitting / kFewestPositions * kFewestPositions, kFewestPositions, kMostPositions);
+  if (spec_.gated) gates_ = workspace.matrix(Slots::kGates, length, spec_.query_channels());
   sums_ = workspace.matrix_f32(Slots::kSums, positions_ * group_, spec_.head_dim);
   const MatrixView<float> widest =
       workspace.matrix_f32(Slots::kScores, positions_ * group_, longest_span());
@@ -118,15 +121,17 @@ SequenceAttention<T>::SequenceAttention(const AttentionSettings& settings, Index
 
 template <typename T>
 void SequenceAttention<T>::take(Index first, const Projections<T>& in) {
-  const Index dim = spec_.head_dim;
+  const Index dim = spec_.head_dim, step = spec_.gated ? 2 * dim : dim;
   for (Index r = 0; r < in.q_TN.rows(); ++r) {
     const Index t = first + r;
     const float factor = spec_.rope ? static_cast<float>(spec_.rope->query_factor(t)) : 1.0f;
-    take_heads(in.q_TN.row(r), spec_.heads, settings_.q_norm);
-    for (Index h = 0; h < spec_.heads; ++h)
+    take_heads(in.q_TN.row(r), spec_.heads, step, settings_.q_norm);
+    for (Index h = 0; h < spec_.heads; ++h) {
       turn(heads_.data() + h * dim, t, factor,
            queries_.row(((h / group_) * length_ + t) * group_ + h % group_));
-    take_heads(in.k_TN.row(r), spec_.kv_heads, settings_.k_norm);
+      if (spec_.gated) std::copy_n(in.q_TN.row(r) + h * step + dim, dim, gates_.row(t) + h * dim);
+    }
+    take_heads(in.k_TN.row(r), spec_.kv_heads, dim, settings_.k_norm);
     for (Index h = 0; h < spec_.kv_heads; ++h) {
       turn(heads_.data() + h * dim, t, 1.0f, keys_.row(h * length_ + t));
       std::copy_n(in.v_TN.row(r) + h * dim, dim, values_.row(h * length_ + t));
@@ -159,6 +164,7 @@ void SequenceAttention<T>::run(MatrixView<T> out_TN) {
       attend_rows(head, rows);
       write_rows(head, rows, out_TN);
     }
+  if (spec_.gated) loops_of<T>().gate_by_sigmoid(gates_, out_TN);
 }
 
 // Keys that `rows` can see.
@@ -174,10 +180,11 @@ Index SequenceAttention<T>::longest_span() const {
 }
 
 template <typename T>
-void SequenceAttention<T>::take_heads(const T* row, Index heads,
+void SequenceAttention<T>::take_heads(const T* row, Index heads, Index step,
                                       const std::optional<NormWeight>& norm) {
-  const Index channels = heads * spec_.head_dim;
-  for (Index i = 0; i < channels; ++i) heads_.data()[i] = widened(row[i]);
+  const Index dim = spec_.head_dim, channels = heads * dim;
+  for (Index h = 0; h < heads; ++h)
+    for (Index i = 0; i < dim; ++i) heads_.data()[h * dim + i] = widened(row[h * step + i]);
   if (!norm) return;
   const Index normed = spec_.whole_norms ? channels : spec_.head_dim;
   const MatrixView<float> rows(heads_.data(), channels / normed, normed);

@@ -8,7 +8,7 @@ namespace {
 
 SiteSpec site_in(const LayerTensors& tensors, const AttentionLayout& layout,
                  const Attention& attention, Index hidden) {
-  const Index q = attention.query_channels(), k = attention.key_channels();
+  const Index q = attention.query_rows(), k = attention.key_channels();
   const bool bias = layout.qkv_bias;
   SiteSpec site{.name = "attn_in", .channels = hidden, .from_norm = true};
   if (layout.fused) {
@@ -47,16 +47,16 @@ Cost Attention::cost(double sequences, double length) const {
       .elements = sequences * length * 3 * dim * (query_heads + 2 * static_cast<double>(kv_heads))};
 }
 
-// Queries, keys, values and, in one piece, what attention leaves are of the whole sequence; scores
-// are fp32, and weights beside them where they are not.
+// Queries, keys, values, gates and, in one piece, what attention leaves are of the whole sequence;
+// scores are fp32, and weights beside them where they are not.
 std::uint64_t Attention::sequence_bytes(Index length, Index compute_bytes, bool staged) const {
-  const Index rows = query_channels() + 2 * key_channels() + (staged ? 0 : query_channels());
+  const Index rows = query_rows() + 2 * key_channels() + (staged ? 0 : query_channels());
   const Index scores = std::min(kScoreElements, kScoreRows * length);
   return static_cast<std::uint64_t>(length * rows * compute_bytes +
                                     scores * (4 + (compute_bytes == 4 ? 0 : compute_bytes)));
 }
 
-Index Attention::chunk_channels(bool) const { return query_channels() + 2 * key_channels(); }
+Index Attention::chunk_channels(bool) const { return query_rows() + 2 * key_channels(); }
 
 DetachedHalf attention_half(const LayerTensors& tensors, const AttentionLayout& layout,
                             Attention attention, Index hidden,

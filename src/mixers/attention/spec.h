@@ -21,6 +21,9 @@ struct Attention : Mixer {
   std::optional<RopeSpec> rope;  // turns queries and keys; none: nothing tells positions apart
   double query_scale = 0;        // scores are multiplied by this; 0: 1 / sqrt(head_dim)
   double softcap = 0;            // scores become cap * tanh(score / cap); 0: no cap
+  // q_proj makes a head's query and then its gate; what a head leaves is multiplied by the sigmoid
+  // of the gate, channel by channel.
+  bool gated = false;
   // Before they are turned: for each head, [head_dim], or for all heads at once, [heads *
   // head_dim].
   std::optional<NormSpec> q_norm;
@@ -28,6 +31,7 @@ struct Attention : Mixer {
   bool whole_norms = false;  // for all heads at once
 
   Index query_channels() const { return heads * head_dim; }
+  Index query_rows() const { return (gated ? 2 : 1) * query_channels(); }  // q_proj's
   Index key_channels() const { return kv_heads * head_dim; }
 
   // The CPU computes scores of some rows at a time (positions times heads that share their keys):

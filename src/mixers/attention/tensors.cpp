@@ -6,11 +6,13 @@
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/sigmoid.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "forward/torch/tensors.h"
 
@@ -91,14 +93,24 @@ class TensorAttention : public TwoSiteTensorMixer {
     }
     std::vector<at::Tensor> sequences;
     Index first = 0;
+    const auto [q_TN, gate_TN] = queries_and_gates(qkv[0]);
     for (const Index length : batch.lengths) {
-      sequences.push_back(attend_rows(qkv[0].narrow(0, first, length),
+      sequences.push_back(attend_rows(q_TN.narrow(0, first, length),
                                       qkv[1].narrow(0, first, length),
                                       qkv[2].narrow(0, first, length))
                               .to(half_.compute));
       first += length;
     }
-    return at::cat(sequences, 0);
+    const at::Tensor attended_TN = at::cat(sequences, 0);
+    return gate_TN.defined() ? attended_TN * at::sigmoid(gate_TN) : attended_TN;
+  }
+
+  // Undefined where there are no gates.
+  std::pair<at::Tensor, at::Tensor> queries_and_gates(const at::Tensor& made_TN) const {
+    if (!spec_.gated) return {made_TN, {}};
+    const Index rows = made_TN.size(0), width = spec_.query_channels();
+    const at::Tensor heads = made_TN.reshape({rows, spec_.heads, 2, spec_.head_dim});
+    return {heads.select(2, 0).reshape({rows, width}), heads.select(2, 1).reshape({rows, width})};
   }
 
   at::Tensor attend_rows(const at::Tensor& q_TN, const at::Tensor& k_TN,

@@ -44,7 +44,7 @@ void add_router(const LayerTensors& tensors, const ExpertNames& names, Index hid
   if (names.router_bias) experts.router_bias = router.bias.front();
   if (names.choice_bias.empty()) return;
   experts.choice_bias =
-      tensors.vector(names.folder + "." + names.choice_bias, names.choice_bias_gguf, count);
+      tensors.tensor(names.folder + "." + names.choice_bias, names.choice_bias_gguf, {count});
   if (names.choice_bias_is_row) experts.choice_bias->shape = {1, count};
 }
 
