@@ -60,7 +60,7 @@ void Tokens::check_given(const Job& job, const model::ModelConfig& config) {
   for (const EvaluationText& text : job.evaluate->named_texts())
     if (!text.tokens.empty())
       text::check_tokens(text.tokens, job.evaluate->seqlen, *text.windows, config.vocab_size,
-                         prefix(text, job.evaluate->add_bos, config));
+                         prefix(text, job.evaluate->add_bos, config), "windows");
 }
 
 text::PackedTokens Tokens::evaluation(const EvaluationText& text, Index seqlen,

@@ -282,7 +282,8 @@ struct GivenWindows {
 };
 
 GivenWindows windows_of(const std::filesystem::path& path, std::int64_t seqlen,
-                        std::int64_t n_samples, std::int64_t vocab_size, const TokenIds& prefix) {
+                        std::int64_t n_samples, std::int64_t vocab_size, const TokenIds& prefix,
+                        std::string_view count_key = "n_samples") {
   check_at_least(path, "seqlen", seqlen, 0);
   check_at_least(path, "n_samples", n_samples, 0);
   const GivenIds given = read_ids(path, vocab_size);
@@ -299,9 +300,8 @@ GivenWindows windows_of(const std::filesystem::path& path, std::int64_t seqlen,
            "E201");
   if (n_samples > cut.count())
     refuse(path,
-           fmt::format("gives {} rows of {} tokens, not {}; set n_samples: {}",
-                       with_commas(cut.count()), with_commas(seqlen), with_commas(n_samples),
-                       cut.count()),
+           fmt::format("gives {} rows of {} tokens, not {}; set {}: {}", with_commas(cut.count()),
+                       with_commas(seqlen), with_commas(n_samples), count_key, cut.count()),
            "E201");
   return {cut.blocks(n_samples == 0 ? cut.count() : n_samples), given.ids_RW.rows(), given.tokens,
           cut.count()};
@@ -320,8 +320,8 @@ PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
 }
 
 void check_tokens(const std::filesystem::path& path, std::int64_t seqlen, std::int64_t n_samples,
-                  std::int64_t vocab_size, const TokenIds& prefix) {
-  windows_of(path, seqlen, n_samples, vocab_size, prefix);
+                  std::int64_t vocab_size, const TokenIds& prefix, std::string_view count_key) {
+  windows_of(path, seqlen, n_samples, vocab_size, prefix, count_key);
 }
 
 }  // namespace calque::text

@@ -165,6 +165,8 @@ TEST(LoadTokens, SaysHowManyRowsThereAre) {
   EXPECT_THAT(
       error_of([&] { load_tokens(path, 3, 5, 10); }),
       AllOf(StartsWith("E201"), HasSubstr("gives 2 rows of 3 tokens, not 5; set n_samples: 2")));
+  EXPECT_THAT(error_of([&] { check_tokens(path, 3, 5, 10, {}, "windows"); }),
+              HasSubstr("set windows: 2"));
   EXPECT_THAT(error_of([&] { load_tokens(path, 4, 0, 10); }),
               AllOf(StartsWith("E201"), HasSubstr("its rows have 3 tokens, fewer than seqlen 4")));
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calque/core/matrix.h"
@@ -105,8 +106,9 @@ PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokeni
 PackedTokens load_tokens(const std::filesystem::path& path, std::int64_t seqlen,
                          std::int64_t n_samples, std::int64_t vocab_size,
                          const TokenIds& prefix = {});
-// Throws as load_tokens does.
+// Throws as load_tokens does; `count_key` is the job's key for the number of rows.
 void check_tokens(const std::filesystem::path& path, std::int64_t seqlen, std::int64_t n_samples,
-                  std::int64_t vocab_size, const TokenIds& prefix = {});
+                  std::int64_t vocab_size, const TokenIds& prefix = {},
+                  std::string_view count_key = "n_samples");
 
 }  // namespace calque::text
