@@ -103,7 +103,7 @@ void refuse_architecture(const std::string& architecture, const std::string& mor
   for (const WrapperInfo& wrapper : kWrappers) known.push_back(wrapper.architecture);
   throw Error(
       ErrorKind::kInput, "E161",
-      fmt::format("architecture '{}' is not supported{}; the nearest that is is {}. "
+      fmt::format("architecture '{}' is not supported{}; the nearest is {}. "
                   "Supported are {}",
                   architecture, more, nearest_name(architecture, known), fmt::join(known, ", ")));
 }

@@ -17,7 +17,7 @@ struct StackedPart {
   SourceTensor tensor;         // as it is given out
   io::TensorRef slab;          // one expert's: [rows, columns], [rows]; MXFP4: [rows, blocks, 16]
   io::TensorRef scales;        // MXFP4: [rows, blocks], else without bytes
-  Index first_row = 0;         // of the matrix [out, in] that the slab holds
+  Index first_row = 0;         // counted in the slab as [out, in]
   Index row_step = 1;          // 2: gate and up alternate
   bool is_transposed = false;  // the slab is [in, out]
 

@@ -156,7 +156,7 @@ TEST(TwoTruths, AWrapperOfAnUnknownClassIsRefusedByItsName) {
   EXPECT_THAT(
       error_of([&] { parse_config(wrapper.dump(), "config.json"); }),
       AllOf(HasSubstr("'Gemma3ForSoundGeneration' is not supported"), HasSubstr("'gemma3_text'"),
-            HasSubstr("the nearest that is is Gemma3ForConditionalGeneration")));
+            HasSubstr("the nearest is Gemma3ForConditionalGeneration")));
   wrapper["text_config"]["model_type"] = "gemma9_text";
   EXPECT_THAT(error_of([&] { parse_config(wrapper.dump(), "config.json"); }),
               HasSubstr("nor is its language model 'gemma9_text'"));
