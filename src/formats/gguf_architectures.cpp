@@ -106,6 +106,12 @@ void check_sections(const std::string& arch, const model::ModelConfig& config, R
 // Loaders find the layers with attention by one number.
 void check_delta_nets(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   if (!gguf_has_delta_nets(arch)) return;
+  const model::DeltaNetSizes& sizes = config.delta_net;
+  if (sizes.key_dim != sizes.value_dim)
+    reasons.push_back(
+        fmt::format("a delta net's keys have {} channels a head and its values {}; loaders of "
+                    "architecture '{}' take one width for both",
+                    sizes.key_dim, sizes.value_dim, arch));
   const std::vector<bool>& layers = config.delta_net_layers;
   const Index interval = gguf_attention_interval(config);
   for (std::size_t i = 0; i < layers.size(); ++i) {

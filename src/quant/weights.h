@@ -25,9 +25,9 @@ void expect_finite(MatrixView<const float> weight_NK);
 // Throws Error(kInternal) if `grid` does not divide the inputs or the inputs are not `features`.
 void expect_fits(MatrixView<const float> weight_NK, const Grid& grid);
 
-// The same, and throws UnreachableWeight for a weight that no scale of `grid` reaches. Called before
-// a search, whose sums such a weight overflows, so that what comes out need not show it. Goes
-// through the weights once.
+// The same, and throws UnreachableWeight for a weight that no scale of `grid` reaches. Called
+// before a search, whose sums such a weight overflows, so that what comes out need not show it.
+// Goes through the weights once.
 void expect_in_reach(MatrixView<const float> weight_NK, const Grid& grid);
 
 // Throws UnreachableWeight if a scale or minimum of `q` is infinite or NaN, or was cut off at the

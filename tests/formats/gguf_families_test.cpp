@@ -398,6 +398,10 @@ TEST(GgufGaps, NameWhatLoadersTakeFromTheArchitecture) {
   config = config_of("qwen3");
   config.attention_bias = true;
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("'qwen3' has no bias of o_proj")));
+  config = config_of("qwen3_next");
+  config.delta_net.key_dim = 16;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("keys have 16 channels a head and its values "
+                                                     "32")));
   config = config_of("mixtral");
   config.hidden_act = "gelu_pytorch_tanh";
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("'llama' compute silu")));

@@ -11,6 +11,7 @@
 #include "calque/io/safetensors.h"
 #include "calque/verify/verify_artifact.h"
 #include "support/demo_job.h"
+#include "support/model_fixture.h"
 #include "support/paths.h"
 #include "support/temp_folder.h"
 
@@ -31,10 +32,8 @@ fs::path random_ids(const fs::path& folder, Index rows, Index seqlen) {
   return folder / "model.safetensors";
 }
 
-class FormatsOfFamilies : public ::testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Families, FormatsOfFamilies,
-                         ::testing::Values("glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
-                                           "exaone4"));
+class FormatsOfFamilies : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Families, FormatsOfFamilies, ::testing::ValuesIn(model::family_folders()));
 
 // 24 rows of 48 tokens.
 job::Job gptq_job(const std::string& family, const fs::path& out) {
@@ -60,7 +59,7 @@ TEST_P(FormatsOfFamilies, AreWrittenByGptqAndVerified) {
   gguf.format = "gguf";
   gguf.path = out / "out.gguf";
   gguf.type = "Q8_0";
-  const bool in_gguf = std::string(GetParam()) != "exaone4";  // its loaders know 64 layers only
+  const bool in_gguf = GetParam() != "exaone4";  // its loaders know 64 layers only
   if (in_gguf) job.exports.push_back(gguf);
   run(job);
   for (const char* written : {"gptq", "awq", "compressed-tensors", "out.gguf"}) {
