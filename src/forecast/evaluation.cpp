@@ -129,7 +129,7 @@ Peak running(const JobShapes& shapes, const model::BlockSpec& block, const Memor
              Bytes compute_bytes) {
   const auto length = static_cast<Index>(round.seqlen);
   Peak peak = program(shapes, true);
-  add_weights(block, peak);
+  add_weights(block, weights_of(block), peak);
   add_prepared(block, shapes.job.evaluate->noise_floor ? 2 : compute_bytes, nullptr, peak);
   peak.add(
       "sequences being computed",

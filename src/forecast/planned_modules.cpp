@@ -95,22 +95,32 @@ std::string module_name(const std::string& tensor) {
   return tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : tensor;
 }
 
+// The output head is measured as the linears of blocks are, but no channel scales reach it.
+bool is_head(const formats::TensorPlan& planned) {
+  return planned.tensor.name.ends_with("lm_head.weight");
+}
+
+bool is_calibrated(const job::Job& job, const formats::TensorPlan& planned) {
+  return job.calibration.given() && (planned.in_block_linear || is_head(planned));
+}
+
 bool feeds_back(const job::Job& job, const formats::TensorPlan& planned) {
-  return job.quantization.rounding->feeds_back && job.calibration.given() &&
-         planned.in_block_linear && quant::takes_feedback(*planned.grid);
+  return job.quantization.rounding->feeds_back && is_calibrated(job, planned) &&
+         quant::takes_feedback(*planned.grid);
 }
 
 // Follows the decision in quant/gptq.cpp.
 std::string method_of(const job::Job& job, const formats::TensorPlan& planned) {
   const job::QuantizationSettings& settings = job.quantization;
-  const bool calibrated = job.calibration.given() && planned.in_block_linear;
+  const bool calibrated = is_calibrated(job, planned);
   const bool weighed = calibrated || !settings.imatrix.empty();
   if (planned.grid->block)
     return std::string(feeds_back(job, planned) ? settings.rounding->name
                        : weighed                ? quant::kByImportance
                                                 : quant::kRtn.name);
   if (!calibrated) return std::string(quant::kRtn.name);
-  if (!settings.transform->rescales_channels()) return std::string(settings.rounding->name);
+  if (!settings.transform->rescales_channels() || is_head(planned))
+    return std::string(settings.rounding->name);
   return fmt::format("{}+{}", settings.transform->name, settings.rounding->name);
 }
 

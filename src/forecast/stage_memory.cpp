@@ -100,7 +100,7 @@ std::vector<Bytes> activations_at(const JobShapes& shapes, const model::BlockSpe
 Peak with_block(const JobShapes& shapes, const model::BlockSpec& block,
                 const model::SiteSpec* site) {
   Peak peak = program(shapes, shapes.runs);
-  add_weights(block, peak);
+  add_weights(block, shapes.block_weights[static_cast<std::size_t>(block.layer)], peak);
   add_prepared(block, shapes.compute_bytes, site, peak);
   return peak;
 }
@@ -313,6 +313,7 @@ JobShapes::JobShapes(const job::Job& the_job, const model::FamilySpec& the_famil
   if (forward::compute_dtype_from(job.runtime.forward_dtype) == forward::ComputeDType::kBFloat16)
     compute_bytes = 2;
   source_bytes = family.config.dtype == "float32" ? 4 : 2;
+  for (const model::BlockSpec& block : family.blocks) block_weights.push_back(weights_of(block));
   tokenizer_bytes = bytes_a_token(job, plans) * bytes_of(family.config.vocab_size);
 }
 
@@ -349,8 +350,8 @@ Bytes opening_bytes(const JobShapes& shapes) {
   return kProgram + kTokenBeingRead * bytes_of(shapes.family.config.vocab_size);
 }
 
-void add_weights(const model::BlockSpec& block, Peak& to) {
-  to.add(fmt::format("weights of {} in fp32", block.name), 4 * weights_of(block));
+void add_weights(const model::BlockSpec& block, Bytes weights, Peak& to) {
+  to.add(fmt::format("weights of {} in fp32", block.name), 4 * weights);
 }
 
 void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const model::SiteSpec* until,

@@ -32,6 +32,8 @@ struct JobShapes {
   Bytes compute_bytes = 4;    // size of an element in the forward pass
   Bytes source_bytes = 2;     // size of an element in the checkpoint
   Bytes tokenizer_bytes = 0;  // in every stage
+  // weights_of each block, in order: a block with 256 experts has 770 tensors and as many sites.
+  std::vector<Bytes> block_weights;
 
   // The head is rounded under the statistics of its inputs.
   bool measures_head(const formats::ExportPlan& plan) const;
@@ -90,7 +92,7 @@ Peak program(const JobShapes& shapes, bool runs);
 // The peak before the first stage, while the tokenizer is read; 0: nothing that counts.
 Bytes opening_bytes(const JobShapes& shapes);
 // Adds a block's weights in fp32, whatever the forward pass computes in.
-void add_weights(const model::BlockSpec& block, Peak& to);
+void add_weights(const model::BlockSpec& block, Bytes weights, Peak& to);
 void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const model::SiteSpec* until,
                   Peak& to);
 
