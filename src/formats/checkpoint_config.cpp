@@ -181,6 +181,7 @@ void add_experts(Json& json, const model::ModelConfig& config) {
 // are the same as these.
 std::pair<std::string, std::string> written_class(const model::ModelConfig& config) {
   if (config.architecture == "Qwen3VLTextModel") return {"Qwen3ForCausalLM", "qwen3"};
+  if (config.architecture == "Qwen3VLMoeTextModel") return {"Qwen3MoeForCausalLM", "qwen3_moe"};
   if (config.architecture.ends_with("VLTextModel")) return {"Qwen2ForCausalLM", "qwen2"};
   return {config.architecture, config.model_type};
 }

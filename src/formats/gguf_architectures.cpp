@@ -35,6 +35,7 @@ constexpr GgufArchitecture kArchitectures[] = {
     {"qwen3moe", "Qwen3MoeForCausalLM"},
     {"qwen3next", "Qwen3NextForCausalLM"},
     {"qwen3vl", "Qwen3VLTextModel"},
+    {"qwen3vlmoe", "Qwen3VLMoeTextModel"},
     {"seed_oss", "SeedOssForCausalLM"},
     {"smollm3", "SmolLM3ForCausalLM"},
 };
@@ -273,7 +274,7 @@ std::vector<bool> gguf_turned_layers(const std::string& arch, Index layers) {
 }
 
 bool gguf_has_sections(const std::string& arch) {
-  return arch.ends_with("vl") || arch.starts_with("qwen35");
+  return arch.ends_with("vl") || arch == "qwen3vlmoe" || arch.starts_with("qwen35");
 }
 
 bool gguf_has_delta_nets(const std::string& arch) {

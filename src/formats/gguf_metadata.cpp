@@ -139,7 +139,8 @@ void add_sections(const std::string& arch, const model::ModelConfig& config, Ggu
   if (!gguf_has_sections(arch)) return;
   keys.list(arch + ".rope.dimension_sections",
             std::vector<std::int32_t>(config.rope_sections.begin(), config.rope_sections.end()));
-  if (arch == "qwen3vl") keys.count(arch + ".n_deepstack_layers", config.deepstack_layers);
+  if (arch.starts_with("qwen3vl"))
+    keys.count(arch + ".n_deepstack_layers", config.deepstack_layers);
 }
 
 // llama3's divisors and longrope's factors are tensors.

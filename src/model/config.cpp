@@ -708,9 +708,10 @@ void read_qwen_moe(const JsonObject& json, ModelConfig& config) {
   config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
   config.experts_in_layer = sparse_layers(json, config.num_layers);
   const bool second = config.architecture == "Qwen2MoeForCausalLM";
-  const bool always = config.architecture == "Qwen3_5MoeForCausalLM";
+  const bool seeing = config.architecture == "Qwen3VLMoeTextModel";
+  const bool always = seeing || config.architecture == "Qwen3_5MoeForCausalLM";
   config.routing.normalize = always || json.flag_or("norm_topk_prob", has_delta_nets(config));
-  if (always) config.stacked_experts = StackedExperts::kRows;
+  if (always) config.stacked_experts = seeing ? StackedExperts::kColumns : StackedExperts::kRows;
   if (has_delta_nets(config) || second)
     config.shared_intermediate_size = json.size("shared_expert_intermediate_size", kLargestSize);
   if (second) config.attention_bias = json.flag_or("qkv_bias", true);
@@ -817,6 +818,7 @@ void read_experts(const JsonObject& json, ModelConfig& config) {
       {"MixtralForCausalLM", "num_local_experts", kUsed, read_mixtral},
       {"Qwen2MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
       {"Qwen3MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
+      {"Qwen3VLMoeTextModel", "num_experts", kUsed, read_qwen_moe},
       {"Qwen3NextForCausalLM", "num_experts", kUsed, read_qwen_moe},
       {"Qwen3_5MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
   };

@@ -20,6 +20,7 @@ constexpr WrapperInfo kWrappers[] = {
     {"Qwen3_5ForConditionalGeneration", "qwen3_5", "qwen3_5_text"},
     {"Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", "qwen3_5_moe_text"},
     {"Qwen3VLForConditionalGeneration", "qwen3_vl", "qwen3_vl_text"},
+    {"Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe", "qwen3_vl_moe_text"},
 };
 
 }  // namespace
@@ -46,6 +47,7 @@ const std::vector<FamilyInfo>& families() {
       {"Qwen2_5_VLTextModel", "qwen2_5_vl", "qwen2_5_vl_text", qwen2_vl_family},
       {"Qwen3ForCausalLM", "qwen3", "qwen3", qwen3_family},
       {"Qwen3MoeForCausalLM", "qwen3_moe", "qwen3_moe", qwen3_moe_family},
+      {"Qwen3VLMoeTextModel", "qwen3_vl_moe", "qwen3_vl_moe_text", qwen3_vl_moe_family},
       {"Qwen3VLTextModel", "qwen3_vl", "qwen3_vl_text", qwen3_vl_family},
       {"Qwen3NextForCausalLM", "qwen3_next", "qwen3_next", qwen3_next_family},
       {"Qwen3_5ForCausalLM", "qwen3_5", "qwen3_5_text", qwen3_5_family},

@@ -124,6 +124,18 @@ TakenApart mxfp4_parts(const StackName& name, const io::TensorRef& blocks,
   return result;
 }
 
+// transformers 5 saves as rows what was published as columns: down is [E, H, I] then, and gate_up
+// [E, 2 I, H].
+bool are_rows(const StackName& name, const io::TensorRef& tensor,
+              const io::SafetensorsCheckpoint& checkpoint) {
+  const io::TensorRef* other =
+      checkpoint.find(name.folder + (name.is_down ? "gate_up_proj" : "down_proj"));
+  const io::TensorRef* down = name.is_down ? &tensor : other;
+  const io::TensorRef* gate_up = name.is_down ? other : &tensor;
+  return other != nullptr && other->shape.size() == 3 && tensor.shape.size() == 3 &&
+         gate_up->shape[1] == 2 * down->shape[2] && gate_up->shape[2] == down->shape[1];
+}
+
 }  // namespace
 
 std::span<const std::byte> StackedPart::contiguous_bytes() const {
@@ -167,7 +179,8 @@ TakenApart take_apart(const io::TensorRef& tensor, StackedExperts layout,
     refuse(tensor, fmt::format("must have {} dimensions, the first for experts", bias ? 2 : 3));
   StackedPart like;
   like.tensor.dtype = tensor.dtype;
-  like.is_transposed = !bias && layout != StackedExperts::kRows;
+  like.is_transposed = !bias && layout != StackedExperts::kRows &&
+                       !(layout == StackedExperts::kColumns && are_rows(*name, tensor, checkpoint));
   like.row_step = layout == StackedExperts::kAlternatingColumns ? 2 : 1;
   const Index rows = tensor.shape[like.is_transposed ? 2 : 1];
   const Index columns = bias ? 1 : tensor.shape[like.is_transposed ? 1 : 2];

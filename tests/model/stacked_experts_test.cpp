@@ -72,6 +72,14 @@ TEST_F(StackedExpertsIn, ColumnsAreTransposed) {
   EXPECT_THAT(values("0.down_proj.weight", kColumns), ElementsAre(0, 3, 1, 4, 2, 5));
 }
 
+// Three inputs, a width of two: [E, 4, 3] and [E, 3, 2] can only be rows.
+TEST_F(StackedExpertsIn, ColumnsThatTransformersSavedAsRowsAreRead) {
+  write({counting("gate_up_proj", {2, 4, 3}), counting("down_proj", {2, 3, 2})});
+  using enum StackedExperts;
+  EXPECT_THAT(values("0.gate_proj.weight", kColumns), ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(values("1.down_proj.weight", kColumns), ElementsAre(6, 7, 8, 9, 10, 11));
+}
+
 TEST_F(StackedExpertsIn, AlternatingColumnsBelongToGateAndUpInTurn) {
   write({counting("gate_up_proj", {1, 3, 4}), counting("gate_up_proj_bias", {2, 4}),
          counting("down_proj_bias", {2, 3})});

@@ -26,6 +26,7 @@ FamilySpec qwen2_vl_family(const ModelConfig& config);
 FamilySpec qwen3_family(const ModelConfig& config);
 FamilySpec qwen3_moe_family(const ModelConfig& config);
 FamilySpec qwen3_vl_family(const ModelConfig& config);
+FamilySpec qwen3_vl_moe_family(const ModelConfig& config);
 FamilySpec qwen3_next_family(const ModelConfig& config);
 FamilySpec qwen3_5_family(const ModelConfig& config);
 FamilySpec qwen3_5_moe_family(const ModelConfig& config);
