@@ -4,67 +4,23 @@
 
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
 #include <string_view>
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
 #include "calque/model/family.h"
+#include "model/config_parts.h"
 
 namespace calque::model {
 namespace {
 
-using JsonObject = io::JsonNode;
-
-// Far above any model; a product of two such sizes still fits an Index.
-constexpr Index kLargestSize = (Index{1} << 31) - 1;
-constexpr Index kMostLayers = 10'000;
 constexpr Index kLargestHead = 65'536;
 constexpr Index kLargestKernel = 64;
 
 bool is_gemma(const ModelConfig& config) { return config.architecture.starts_with("Gemma"); }
 
-// Qwen3-Next and its successors.
-bool has_delta_nets(const ModelConfig& config) {
-  return config.architecture.starts_with("Qwen3Next") || config.architecture.starts_with("Qwen3_5");
-}
-
 constexpr const char* kDamaged = "E162";
-
-// Values that transformers' configuration class takes for missing keys.
-struct ClassDefaults {
-  std::string_view class_name;  // its architecture's name begins so
-  double theta = 1e4;
-  double rms_norm_eps = 1e-6;
-  Index head_dim = 0;            // 0: hidden_size / num_attention_heads
-  double turned_share = 1.0;     // partial_rotary_factor
-  bool turns_any_share = false;  // the class can leave a part of a head's channels as they are
-  bool tied = false;             // tie_word_embeddings
-};
-
-const ClassDefaults& defaults_of(std::string_view architecture) {
-  static constexpr ClassDefaults kClasses[] = {
-      {.class_name = "Ernie4_5_Moe", .theta = 5e5, .rms_norm_eps = 1e-5, .tied = true},
-      {.class_name = "Exaone4", .rms_norm_eps = 1e-5},
-      {.class_name = "Gemma3", .theta = 1e6, .head_dim = 256, .tied = true},
-      {.class_name = "Gemma", .head_dim = 256, .tied = true},
-      {.class_name = "Glm4Moe", .rms_norm_eps = 1e-5, .turned_share = 0.5, .turns_any_share = true},
-      {.class_name = "HYV3", .theta = 11'158'840.0, .rms_norm_eps = 1e-5, .head_dim = 128},
-      {.class_name = "MiniMaxM2", .theta = 5e6, .head_dim = 128, .turns_any_share = true},
-      {.class_name = "Ministral3", .theta = 1e6},
-      {.class_name = "Mixtral", .theta = 1e6},
-      {.class_name = "Olmo3", .theta = 5e5, .rms_norm_eps = 1e-5},
-      {.class_name = "Phi3", .turns_any_share = true},
-      {.class_name = "Qwen3Next", .turned_share = 0.25, .turns_any_share = true},
-      {.class_name = "Qwen3_5", .turned_share = 0.25, .turns_any_share = true},
-      {.class_name = "SmolLM3", .theta = 2e6, .tied = true},
-  };
-  static constexpr ClassDefaults kOthers;
-  for (const ClassDefaults& defaults : kClasses)
-    if (architecture.starts_with(defaults.class_name)) return defaults;
-  return kOthers;
-}
 
 io::Json parsed(const std::string& text, const std::string& where) {
   try {
@@ -138,22 +94,6 @@ void read_class(const JsonObject& json, ModelConfig& config) {
   config.model_type = family->model_type;
 }
 
-// Both values are given and differ; the first is the one in use.
-void remark(ModelConfig& config, std::string_view used, const io::Json& value,
-            std::string_view other, const io::Json& ignored) {
-  if (value == ignored) return;
-  config.remarks.push_back(
-      fmt::format("config.json: {} ({}) is used, as in transformers, and {} "
-                  "({}) is not",
-                  used, value.dump(), other, ignored.dump()));
-}
-
-void remark_if_both(const JsonObject& json, ModelConfig& config, const char* used,
-                    const char* other) {
-  if (json.has(used) && json.has(other))
-    remark(config, used, json.value(used), other, json.value(other));
-}
-
 // Sizes that a text_config may leave out, because its class has them by default.
 struct DefaultSizes {
   std::string_view architecture;
@@ -213,263 +153,6 @@ void read_activation(const JsonObject& json, ModelConfig& config) {
   const char* const other = gemma && !first_gemma ? "hidden_act" : "hidden_activation";
   if (gemma && json.has(other) && json.value(other) != "gelu")
     remark(config, key, config.hidden_act, other, json.value(other));
-}
-
-// Rotary positions.
-
-// transformers 5 writes rope_parameters; older versions write rope_theta and rope_scaling, whose
-// "type" later became "rope_type". longrope was first called "su".
-std::string rope_type_of(const JsonObject& rope) {
-  const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
-  if (type == "su") return "longrope";
-  if (type == "mrope") return "default";  // three kinds of positions, which are one in text
-  if (type != "default" && type != "linear" && type != "llama3" && type != "longrope" &&
-      type != "yarn")
-    rope.refuse("rope_type", fmt::format("is '{}', which is not supported; supported are default, "
-                                         "linear, llama3, longrope and yarn",
-                                         type));
-  return type;
-}
-
-// Phi-3 has its original context outside of the object; other classes read only the one inside.
-Index original_positions(const JsonObject& json, const JsonObject& rope, ModelConfig& config) {
-  const char* const kOriginal = "original_max_position_embeddings";
-  if (config.architecture == "Phi3ForCausalLM" && json.has(kOriginal)) {
-    if (rope.has(kOriginal))
-      remark(config, kOriginal, json.value(kOriginal), std::string("rope_parameters.") + kOriginal,
-             rope.value(kOriginal));
-    return json.size(kOriginal, kLargestSize);
-  }
-  const Index inner = rope.size(kOriginal, kLargestSize);
-  if (json.has(kOriginal))
-    remark(config, std::string("rope_parameters.") + kOriginal, rope.value(kOriginal), kOriginal,
-           json.value(kOriginal));
-  return inner;
-}
-
-void read_llama3(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
-                 RopeSpec& spec) {
-  spec.scaling = RopeSpec::Scaling::kLlama3;
-  spec.factor = rope.positive("factor");
-  spec.low_freq_factor = rope.positive("low_freq_factor");
-  spec.high_freq_factor = rope.positive("high_freq_factor");
-  spec.original_max_positions = original_positions(json, rope, config);
-  if (spec.high_freq_factor <= spec.low_freq_factor)
-    rope.refuse("high_freq_factor", fmt::format("is {} and must be above low_freq_factor {}",
-                                                spec.high_freq_factor, spec.low_freq_factor));
-}
-
-std::vector<double> factors_of(const JsonObject& rope, const char* key, Index pairs) {
-  const io::Json& list = rope.value(key);
-  if (!list.is_array() || list.size() != static_cast<std::size_t>(pairs))
-    rope.refuse(key,
-                fmt::format("must list {} numbers, one per pair of channels of a head", pairs));
-  std::vector<double> factors;
-  for (const io::Json& entry : list.elements()) {
-    if (!entry.is_number() || !(entry.number() > 0))
-      rope.refuse(key, fmt::format("contains {}; its numbers must be above 0", entry.dump()));
-    factors.push_back(entry.number());
-  }
-  return factors;
-}
-
-// Ratio of the model's context to its original context.
-double stretch_of(const JsonObject& json, const JsonObject& rope, const RopeSpec& spec) {
-  const auto positions = static_cast<double>(json.size("max_position_embeddings", kLargestSize));
-  return rope.positive_or("factor", positions / static_cast<double>(spec.original_max_positions));
-}
-
-// If attention_factor is missing, it is sqrt(1 + ln(stretch) / ln(original context)).
-void read_long_rope(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
-                    RopeSpec& spec) {
-  const Index pairs = spec.turned(config.head_dim) / 2;
-  spec.scaling = RopeSpec::Scaling::kLongRope;
-  spec.original_max_positions = original_positions(json, rope, config);
-  spec.short_factors = factors_of(rope, "short_factor", pairs);
-  spec.long_factors = factors_of(rope, "long_factor", pairs);
-  const double stretch = stretch_of(json, rope, spec);
-  const double derived =
-      stretch <= 1.0
-          ? 1.0
-          : std::sqrt(1.0 + std::log(stretch) /
-                                std::log(static_cast<double>(spec.original_max_positions)));
-  spec.attention_factor = rope.positive_or("attention_factor", derived);
-}
-
-// Cosines and sines are multiplied by a factor that grows with the stretch; a file may give two
-// mscale, whose ratio counts.
-double yarn_attention_factor(const JsonObject& rope, double factor) {
-  const auto grown = [&](double mscale) {
-    return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
-  };
-  if (rope.has("mscale") && rope.has("mscale_all_dim"))
-    return grown(rope.positive("mscale")) / grown(rope.positive("mscale_all_dim"));
-  return grown(1.0);
-}
-
-void read_yarn(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
-               RopeSpec& spec) {
-  spec.scaling = RopeSpec::Scaling::kYarn;
-  spec.factor = rope.positive("factor");
-  spec.original_max_positions = rope.has("original_max_position_embeddings")
-                                    ? original_positions(json, rope, config)
-                                    : config.max_positions;
-  spec.beta_fast = rope.positive_or("beta_fast", spec.beta_fast);
-  spec.beta_slow = rope.positive_or("beta_slow", spec.beta_slow);
-  spec.truncate = rope.flag_or("truncate", true);
-  spec.attention_factor =
-      rope.positive_or("attention_factor", yarn_attention_factor(rope, spec.factor));
-}
-
-constexpr const char* kShare = "partial_rotary_factor";
-
-// The share of a head's channels that turn, rounded down as transformers does. Some classes leave
-// the others as they are; in the rest a share makes shapes that do not fit.
-void read_share(const JsonObject& json, const ModelConfig& config, RopeSpec& spec) {
-  if (!json.has(kShare)) return;
-  const char* const key = kShare;
-  const double share = json.positive_or(key, 1.0);
-  spec.channels = 0;
-  if (share == 1.0) return;
-  if (!defaults_of(config.architecture).turns_any_share)
-    json.refuse(key, fmt::format("is {}, but {} turns all channels", share, config.architecture));
-  spec.channels = static_cast<Index>(share * static_cast<double>(config.head_dim));
-  if (share > 1.0 || spec.channels < 2 || spec.channels % 2 != 0)
-    json.refuse(key, fmt::format("is {}, which makes {} of {} channels; rotary positions need an "
-                                 "even number of them",
-                                 share, spec.channels, config.head_dim));
-}
-
-void read_sections(const JsonObject& rope, ModelConfig& config) {
-  const char* const key = "mrope_section";
-  if (!rope.has(key)) return;
-  const io::Json& list = rope.value(key);
-  if (!list.is_array() || list.empty() || list.size() > 4)
-    rope.refuse(key, "must list up to four numbers of pairs");
-  config.rope_sections.clear();
-  for (const io::Json& entry : list.elements()) {
-    if (!entry.is_integer() || entry.integer() < 0 || entry.integer() > config.head_dim)
-      rope.refuse(key, fmt::format("contains {}", entry.dump()));
-    config.rope_sections.push_back(entry.integer());
-  }
-  config.rope_sections.resize(4);
-}
-
-void read_scaling(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
-                  RopeSpec& spec) {
-  read_sections(rope, config);
-  spec.theta = rope.positive_or("rope_theta", spec.theta);
-  read_share(rope, config, spec);
-  const std::string type = rope_type_of(rope);
-  if (type == "llama3") read_llama3(json, rope, config, spec);
-  if (type == "longrope") read_long_rope(json, rope, config, spec);
-  if (type == "yarn") read_yarn(json, rope, config, spec);
-  if (config.architecture == "Ministral3ForCausalLM")
-    spec.query_growth = rope.positive_or("llama_4_scaling_beta", 0.0);
-  if (type == "linear") {
-    spec.scaling = RopeSpec::Scaling::kLinear;
-    spec.factor = rope.positive("factor");
-  }
-}
-
-// MiniMax M2 was released with a number of channels in place of their share.
-void read_turned_channels(const JsonObject& json, ModelConfig& config) {
-  const double share = defaults_of(config.architecture).turned_share;
-  if (share < 1)
-    config.rope.channels = static_cast<Index>(share * static_cast<double>(config.head_dim));
-  if (config.architecture == "MiniMaxM2ForCausalLM" && json.has("rotary_dim")) {
-    const Index channels = json.size("rotary_dim", config.head_dim);
-    if (channels % 2 != 0)
-      json.refuse("rotary_dim",
-                  fmt::format("is {}; rotary positions need an even number", channels));
-    config.rope.channels = channels < config.head_dim ? channels : 0;
-  }
-  read_share(json, config, config.rope);
-}
-
-// SmolLM 3: a list of layers, 1 for those that turn; without it, every no_rope_layer_interval-th
-// layer does not.
-std::vector<bool> listed_turned_layers(const JsonObject& json, const ModelConfig& config) {
-  if (config.architecture != "SmolLM3ForCausalLM") return {};
-  std::vector<bool> turned(static_cast<std::size_t>(config.num_layers), true);
-  const char* const key = "no_rope_layers";
-  if (!json.has(key)) {
-    const auto interval =
-        static_cast<std::size_t>(json.size_or("no_rope_layer_interval", kMostLayers, 4));
-    for (std::size_t i = interval - 1; i < turned.size(); i += interval) turned[i] = false;
-    return turned;
-  }
-  const io::Json& list = json.value(key);
-  if (!list.is_array() || list.size() != turned.size())
-    json.refuse(key, fmt::format("must list {} layers, as num_hidden_layers", config.num_layers));
-  for (std::size_t i = 0; i < turned.size(); ++i) {
-    if (list.at(i) != 0 && list.at(i) != 1)
-      json.refuse(key, fmt::format("contains {}; its numbers are 0 and 1", list.at(i).dump()));
-    turned[i] = list.at(i) == 1;
-  }
-  return turned;
-}
-
-// EXAONE 4: those with a window, if there is one.
-void read_turned_layers(const JsonObject& json, ModelConfig& config) {
-  config.turned_layers = listed_turned_layers(json, config);
-  const std::vector<Index>& windows = config.window_of_layer;
-  if (config.architecture != "Exaone4ForCausalLM" || json.is_null("sliding_window")) return;
-  for (const Index window : windows) config.turned_layers.push_back(window > 0);
-}
-
-// An object that says nothing is as good as none.
-bool says_something(const JsonObject& json, const char* key) {
-  return json.has(key) && !(json.value(key) == io::Json::object());
-}
-
-bool is_nested(const JsonObject& rope) {
-  return rope.has("full_attention") || rope.has("sliding_attention");
-}
-
-// Gemma 3 and OLMo 3 rotate sliding layers by other frequencies: either rope_parameters has an
-// object for each kind of layer, or no scaling applies to them, and Gemma has rope_local_base_freq.
-void read_nested_rope(const JsonObject& json, const JsonObject& rope, ModelConfig& config) {
-  if (rope.has("full_attention"))
-    read_scaling(json, rope.object("full_attention"), config, config.rope);
-  if (rope.has("sliding_attention"))
-    read_scaling(json, rope.object("sliding_attention"), config, config.local_rope);
-}
-
-// rope_scaling takes the place of rope_parameters, whose theta is not read then either. Gemma 3 and
-// OLMo 3 add it to the settings of their full layers.
-void read_rope(const JsonObject& json, ModelConfig& config) {
-  config.rope.theta = json.positive_or("rope_theta", defaults_of(config.architecture).theta);
-  config.rope.adjacent = config.architecture == "Ernie4_5_MoeForCausalLM";
-  read_turned_channels(json, config);
-  const bool olmo3 = config.architecture == "Olmo3ForCausalLM";
-  config.local_rope.theta =
-      olmo3 ? config.rope.theta : json.positive_or("rope_local_base_freq", 1e4);
-  const bool by_layer = olmo3 || config.architecture == "Gemma3ForCausalLM";
-  const bool older = says_something(json, "rope_scaling");
-  if (says_something(json, "rope_parameters") && (by_layer || !older)) {
-    const JsonObject rope = json.object("rope_parameters");
-    if (by_layer != is_nested(rope))
-      json.refuse("rope_parameters",
-                  by_layer ? "needs an object for full_attention and one for sliding_attention"
-                           : "has an object for each kind of layer, which this class does not");
-    if (by_layer)
-      read_nested_rope(json, rope, config);
-    else
-      read_scaling(json, rope, config, config.rope);
-  }
-  if (older) {
-    const JsonObject rope = json.object("rope_scaling");
-    if (is_nested(rope)) json.refuse("rope_scaling", "has an object for each kind of layer");
-    config.rope.scaling = RopeSpec::Scaling::kNone;
-    read_scaling(json, rope, config, config.rope);
-    remark_if_both(json, config, "rope_scaling", "rope_parameters");
-  }
-  if (older || !says_something(json, "rope_parameters") || by_layer) return;
-  const JsonObject rope = json.object("rope_parameters");
-  if (rope.has("rope_theta") && json.has("rope_theta"))
-    remark(config, "rope_parameters.rope_theta", rope.value("rope_theta"), "rope_theta",
-           json.value("rope_theta"));
 }
 
 // Sliding windows.
@@ -641,195 +324,6 @@ void read_gemma(const JsonObject& json, ModelConfig& config) {
   config.logit_softcap = cap_of(json, "final_logit_softcapping", second ? 30.0 : 0.0);
 }
 
-// Experts.
-
-// A model of 61 layers with 384 experts each has 23 thousand experts. Every expert becomes three
-// linears, so a false config must not exhaust memory.
-constexpr Index kMostExperts = 4096;
-constexpr Index kMostExpertsOfAllLayers = 200'000;
-
-// The first of the names that is there.
-const char* name_in_use(const JsonObject& json, std::initializer_list<const char*> names) {
-  for (const char* name : names)
-    if (json.has(name)) return name;
-  return *names.begin();
-}
-
-void read_counts(const JsonObject& json, const char* name, const char* used, ModelConfig& config) {
-  const char* const key = name_in_use(json, {name, "num_experts", "num_local_experts"});
-  config.num_experts = json.size(key, kMostExperts);
-  config.routing.used = json.size(used, kMostExperts);
-  if (config.num_experts * config.num_layers > kMostExpertsOfAllLayers)
-    json.refuse(key, fmt::format("is {}, which in {} layers makes more than {} experts",
-                                 config.num_experts, config.num_layers, kMostExpertsOfAllLayers));
-  if (config.routing.used > config.num_experts)
-    json.refuse(used,
-                fmt::format("is {} of only {} experts", config.routing.used, config.num_experts));
-}
-
-bool lists(const io::Json::Array& layers, Index layer) {
-  return std::find(layers.begin(), layers.end(), io::Json(layer)) != layers.end();
-}
-
-// Qwen: every decoder_sparse_step-th layer, except those in mlp_only_layers.
-std::vector<bool> sparse_layers(const JsonObject& json, Index layers) {
-  static const io::Json none = io::Json::array();
-  const Index step = json.size_or("decoder_sparse_step", kMostLayers, 1);
-  const io::Json& dense = json.has("mlp_only_layers") ? json.value("mlp_only_layers") : none;
-  if (!dense.is_array()) json.refuse("mlp_only_layers", "must be a list of layers");
-  std::vector<bool> sparse;
-  for (Index layer = 0; layer < layers; ++layer)
-    sparse.push_back((layer + 1) % step == 0 && !lists(dense.elements(), layer));
-  return sparse;
-}
-
-std::vector<bool> all_layers(Index layers) {
-  return std::vector<bool>(static_cast<std::size_t>(layers), true);
-}
-
-std::vector<bool> layers_from(Index first, Index layers) {
-  std::vector<bool> sparse = all_layers(layers);
-  std::fill_n(sparse.begin(), std::min(first, layers), false);
-  return sparse;
-}
-
-// A count that may be 0, such as that of leading dense layers.
-Index count_or(const JsonObject& json, const char* key, Index most, Index absent) {
-  return json.has(key) && json.value(key) == 0 ? 0 : json.size_or(key, most, absent);
-}
-
-void read_mixtral(const JsonObject&, ModelConfig& config) {
-  config.expert_intermediate_size = config.intermediate_size;
-  config.experts_in_layer = all_layers(config.num_layers);
-  config.routing.normalize = true;
-}
-
-void read_qwen_moe(const JsonObject& json, ModelConfig& config) {
-  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
-  config.experts_in_layer = sparse_layers(json, config.num_layers);
-  const bool second = config.architecture == "Qwen2MoeForCausalLM";
-  const bool seeing = config.architecture == "Qwen3VLMoeTextModel";
-  const bool always = seeing || config.architecture == "Qwen3_5MoeForCausalLM";
-  config.routing.normalize = always || json.flag_or("norm_topk_prob", has_delta_nets(config));
-  if (always) config.stacked_experts = seeing ? StackedExperts::kColumns : StackedExperts::kRows;
-  if (has_delta_nets(config) || second)
-    config.shared_intermediate_size = json.size("shared_expert_intermediate_size", kLargestSize);
-  if (second) config.attention_bias = json.flag_or("qkv_bias", true);
-}
-
-// DeepSeek V3's routing, which others took over: sigmoids, and a bias for the choice.
-void use_sigmoid(ModelConfig& config) {
-  config.routing.scores = Routing::Scores::kSigmoid;
-  config.routing.normalize = true;
-  config.routing.sum_extra = 1e-20;
-}
-
-// Several shared experts are one that is as wide as all of them.
-void read_shared_count(const JsonObject& json, const char* key, Index absent, ModelConfig& config) {
-  config.shared_intermediate_size =
-      count_or(json, key, kMostExperts, absent) * config.expert_intermediate_size;
-}
-
-void read_groups(const JsonObject& json, ModelConfig& config) {
-  Routing& routing = config.routing;
-  routing.groups = json.size_or("n_group", kMostExperts, 1);
-  routing.groups_used = json.size_or("topk_group", kMostExperts, 1);
-  if (routing.groups == 1) return;
-  const Index size = config.num_experts / routing.groups;
-  if (size < 2 || size * routing.groups != config.num_experts)
-    json.refuse("n_group", fmt::format("is {}, and {} experts do not make as many groups of two or "
-                                       "more",
-                                       routing.groups, config.num_experts));
-  if (routing.groups_used > routing.groups || routing.groups_used * size < routing.used)
-    json.refuse("topk_group",
-                fmt::format("is {} of {} groups of {} experts, from which {} are to be chosen",
-                            routing.groups_used, routing.groups, size, routing.used));
-}
-
-void read_glm4_moe(const JsonObject& json, ModelConfig& config) {
-  use_sigmoid(config);
-  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
-  read_shared_count(json, "n_shared_experts", 1, config);
-  read_groups(json, config);
-  config.routing.normalize = json.flag_or("norm_topk_prob", true);
-  config.routing.scale = json.positive_or("routed_scaling_factor", 1.0);
-  config.experts_in_layer =
-      layers_from(count_or(json, "first_k_dense_replace", kMostLayers, 1), config.num_layers);
-  config.qk_norm = json.flag_or("use_qk_norm", false);
-}
-
-// mlp_layer_types names every layer; without it only the first is dense.
-void read_hy_v3(const JsonObject& json, ModelConfig& config) {
-  use_sigmoid(config);
-  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
-  read_shared_count(json, "num_shared_experts", 1, config);
-  config.routing.scale = json.positive_or("router_scaling_factor", 2.826);
-  config.experts_in_layer = layers_from(1, config.num_layers);
-  const char* const key = "mlp_layer_types";
-  if (!json.has(key)) return;
-  const io::Json& types = json.value(key);
-  if (!types.is_array() || types.size() != config.experts_in_layer.size())
-    json.refuse(key, fmt::format("must list {} layers, as num_hidden_layers", config.num_layers));
-  for (std::size_t i = 0; i < types.size(); ++i) {
-    if (types.at(i) != "sparse" && types.at(i) != "dense")
-      json.refuse(
-          key, fmt::format("has {}; supported are \"sparse\" and \"dense\"", types.at(i).dump()));
-    config.experts_in_layer[i] = types.at(i) == "sparse";
-  }
-}
-
-void read_minimax_m2(const JsonObject&, ModelConfig& config) {
-  use_sigmoid(config);
-  config.routing.sum_extra = 0;
-  config.expert_intermediate_size = config.intermediate_size;
-  config.experts_in_layer = all_layers(config.num_layers);
-}
-
-// Every moe_layer_interval-th layer from the first to the last one named.
-void read_ernie4_5_moe(const JsonObject& json, ModelConfig& config) {
-  if (json.flag_or("use_bias", false))
-    json.refuse("use_bias", "is true; calque reads models of this class without biases");
-  config.routing.normalize = true;
-  config.routing.sum_floor = json.positive_or("moe_norm_min", 1e-12);
-  config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
-  read_shared_count(json, "moe_num_shared_experts", 2, config);
-  const Index first = count_or(json, "moe_layer_start_index", kMostLayers, 1);
-  const Index step = json.size_or("moe_layer_interval", kMostLayers, 1);
-  const char* const key = "moe_layer_end_index";
-  const bool open = !json.has(key) || json.value(key) == -1;
-  const Index last = open ? config.num_layers - 1 : count_or(json, key, kMostLayers, 0);
-  for (Index i = 0; i < config.num_layers; ++i)
-    config.experts_in_layer.push_back(i >= first && i <= last && (i + 1) % step == 0);
-}
-
-void read_experts(const JsonObject& json, ModelConfig& config) {
-  struct Reader {
-    std::string_view architecture;
-    const char* count;
-    const char* used;
-    void (*read)(const JsonObject&, ModelConfig&);
-  };
-  static constexpr const char* kUsed = "num_experts_per_tok";
-  static constexpr Reader kReaders[] = {
-      {"Ernie4_5_MoeForCausalLM", "moe_num_experts", "moe_k", read_ernie4_5_moe},
-      {"Glm4MoeForCausalLM", "n_routed_experts", kUsed, read_glm4_moe},
-      {"HYV3ForCausalLM", "num_experts", kUsed, read_hy_v3},
-      {"MiniMaxM2ForCausalLM", "num_local_experts", kUsed, read_minimax_m2},
-      {"MixtralForCausalLM", "num_local_experts", kUsed, read_mixtral},
-      {"Qwen2MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
-      {"Qwen3MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
-      {"Qwen3VLMoeTextModel", "num_experts", kUsed, read_qwen_moe},
-      {"Qwen3NextForCausalLM", "num_experts", kUsed, read_qwen_moe},
-      {"Qwen3_5MoeForCausalLM", "num_experts", kUsed, read_qwen_moe},
-  };
-  for (const Reader& reader : kReaders)
-    if (reader.architecture == config.architecture) {
-      if (json.has(reader.count) && json.value(reader.count) == 0) return;  // dense
-      read_counts(json, reader.count, reader.used, config);
-      reader.read(json, config);
-    }
-}
-
 // Wrappers.
 
 void read_vision(const JsonObject& outer, ModelConfig& config) {
@@ -859,6 +353,48 @@ void read_outer(const JsonObject& json, const JsonObject& outer, ModelConfig& co
 }
 
 }  // namespace
+
+bool has_delta_nets(const ModelConfig& config) {
+  return config.architecture.starts_with("Qwen3Next") || config.architecture.starts_with("Qwen3_5");
+}
+
+const ClassDefaults& defaults_of(std::string_view architecture) {
+  static constexpr ClassDefaults kClasses[] = {
+      {.class_name = "Ernie4_5_Moe", .theta = 5e5, .rms_norm_eps = 1e-5, .tied = true},
+      {.class_name = "Exaone4", .rms_norm_eps = 1e-5},
+      {.class_name = "Gemma3", .theta = 1e6, .head_dim = 256, .tied = true},
+      {.class_name = "Gemma", .head_dim = 256, .tied = true},
+      {.class_name = "Glm4Moe", .rms_norm_eps = 1e-5, .turned_share = 0.5, .turns_any_share = true},
+      {.class_name = "HYV3", .theta = 11'158'840.0, .rms_norm_eps = 1e-5, .head_dim = 128},
+      {.class_name = "MiniMaxM2", .theta = 5e6, .head_dim = 128, .turns_any_share = true},
+      {.class_name = "Ministral3", .theta = 1e6},
+      {.class_name = "Mixtral", .theta = 1e6},
+      {.class_name = "Olmo3", .theta = 5e5, .rms_norm_eps = 1e-5},
+      {.class_name = "Phi3", .turns_any_share = true},
+      {.class_name = "Qwen3Next", .turned_share = 0.25, .turns_any_share = true},
+      {.class_name = "Qwen3_5", .turned_share = 0.25, .turns_any_share = true},
+      {.class_name = "SmolLM3", .theta = 2e6, .tied = true},
+  };
+  static constexpr ClassDefaults kOthers;
+  for (const ClassDefaults& defaults : kClasses)
+    if (architecture.starts_with(defaults.class_name)) return defaults;
+  return kOthers;
+}
+
+void remark(ModelConfig& config, std::string_view used, const io::Json& value,
+            std::string_view other, const io::Json& ignored) {
+  if (value == ignored) return;
+  config.remarks.push_back(
+      fmt::format("config.json: {} ({}) is used, as in transformers, and {} "
+                  "({}) is not",
+                  used, value.dump(), other, ignored.dump()));
+}
+
+void remark_if_both(const JsonObject& json, ModelConfig& config, const char* used,
+                    const char* other) {
+  if (json.has(used) && json.has(other))
+    remark(config, used, json.value(used), other, json.value(other));
+}
 
 bool ties_head(const io::Json& config_json) {
   constexpr const char* kKey = "tie_word_embeddings";
