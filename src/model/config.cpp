@@ -183,8 +183,8 @@ Windows listed(const JsonObject& json, Index window, Index layers) {
 }
 
 // An absent window is the class's; null means no window.
-Index window_of(const JsonObject& json) {
-  return json.size_or("sliding_window", kLargestSize, json.is_null("sliding_window") ? 0 : 4096);
+Index window_of(const JsonObject& json, Index absent = 4096) {
+  return json.size_or("sliding_window", kLargestSize, json.is_null("sliding_window") ? 0 : absent);
 }
 
 // Mistral: every layer, or those that layer_types names.
@@ -207,10 +207,11 @@ Windows qwen_windows(const JsonObject& json, Index layers) {
   return windows;
 }
 
-// Gemma 2 and 3, OLMo 3 and EXAONE 4 without layer_types: one full layer after every `pattern` - 1
-// sliding ones.
-Windows patterned_windows(const JsonObject& json, Index layers, Index pattern) {
-  const Index window = window_of(json);
+// Gemma 2 and 3, OLMo 3, EXAONE 4 and gpt-oss without layer_types: one full layer after every
+// `pattern` - 1 sliding ones.
+Windows patterned_windows(const JsonObject& json, Index layers, Index pattern,
+                          Index absent = 4096) {
+  const Index window = window_of(json, absent);
   if (json.has("layer_types")) return listed(json, window, layers);
   Windows windows = everywhere(window, layers);
   for (Index i = pattern - 1; i < layers; i += pattern) windows[static_cast<std::size_t>(i)] = 0;
@@ -237,6 +238,7 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
   if (architecture.starts_with("Qwen")) return qwen_windows(json, layers);
   if (architecture == "Gemma2ForCausalLM") return patterned_windows(json, layers, 2);
   if (architecture == "Olmo3ForCausalLM") return patterned_windows(json, layers, 4);
+  if (architecture == "GptOssForCausalLM") return patterned_windows(json, layers, 2, 128);
   const bool listed_pattern = json.has("layer_types");  // EXAONE 4 also spells its pattern "LLLG"
   if (architecture == "Exaone4ForCausalLM")
     return patterned_windows(
@@ -365,6 +367,7 @@ const ClassDefaults& defaults_of(std::string_view architecture) {
       {.class_name = "Gemma3", .theta = 1e6, .head_dim = 256, .tied = true},
       {.class_name = "Gemma", .head_dim = 256, .tied = true},
       {.class_name = "Glm4Moe", .rms_norm_eps = 1e-5, .turned_share = 0.5, .turns_any_share = true},
+      {.class_name = "GptOss", .theta = 15e4, .rms_norm_eps = 1e-5, .head_dim = 64},
       {.class_name = "HYV3", .theta = 11'158'840.0, .rms_norm_eps = 1e-5, .head_dim = 128},
       {.class_name = "MiniMaxM2", .theta = 5e6, .head_dim = 128, .turns_any_share = true},
       {.class_name = "Ministral3", .theta = 1e6},
@@ -447,7 +450,8 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   read_turned_layers(json, config);
   config.tie_word_embeddings = outer.flag_or("tie_word_embeddings", ties_head(raw));
   config.attention_bias =
-      json.flag_or("attention_bias", config.architecture == "SeedOssForCausalLM");
+      json.flag_or("attention_bias", config.architecture == "SeedOssForCausalLM" ||
+                                         config.architecture == "GptOssForCausalLM");
   config.attention_out_bias = json.flag_or("attention_out_bias", false);
   config.mlp_bias = json.flag_or("mlp_bias", false);
   read_activation(json, config);

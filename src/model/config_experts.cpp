@@ -24,6 +24,7 @@ const char* name_in_use(const JsonObject& json, std::initializer_list<const char
 
 void read_counts(const JsonObject& json, const char* name, const char* used, ModelConfig& config) {
   const char* const key = name_in_use(json, {name, "num_experts", "num_local_experts"});
+  used = name_in_use(json, {used, "experts_per_token"});
   config.num_experts = json.size(key, kMostExperts);
   config.routing.used = json.size(used, kMostExperts);
   if (config.num_experts * config.num_layers > kMostExpertsOfAllLayers)
@@ -152,6 +153,16 @@ void read_minimax_m2(const JsonObject&, ModelConfig& config) {
   config.experts_in_layer = all_layers(config.num_layers);
 }
 
+// A softmax over the chosen experts alone.
+void read_gpt_oss(const JsonObject& json, ModelConfig& config) {
+  config.routing.normalize = true;
+  config.expert_intermediate_size = config.intermediate_size;
+  config.experts_in_layer = all_layers(config.num_layers);
+  config.stacked_experts = StackedExperts::kAlternatingColumns;
+  config.clamped_gate = {.limit = json.positive_or("swiglu_limit", 7.0),
+                         .slope = json.positive_or("swiglu_alpha", 1.702)};
+}
+
 // Every moe_layer_interval-th layer from the first to the last one named.
 void read_ernie4_5_moe(const JsonObject& json, ModelConfig& config) {
   if (json.flag_or("use_bias", false))
@@ -182,6 +193,7 @@ void read_experts(const JsonObject& json, ModelConfig& config) {
   static constexpr Reader kReaders[] = {
       {"Ernie4_5_MoeForCausalLM", "moe_num_experts", "moe_k", read_ernie4_5_moe},
       {"Glm4MoeForCausalLM", "n_routed_experts", kUsed, read_glm4_moe},
+      {"GptOssForCausalLM", "num_local_experts", kUsed, read_gpt_oss},
       {"HYV3ForCausalLM", "num_experts", kUsed, read_hy_v3},
       {"MiniMaxM2ForCausalLM", "num_local_experts", kUsed, read_minimax_m2},
       {"MixtralForCausalLM", "num_local_experts", kUsed, read_mixtral},

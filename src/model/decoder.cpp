@@ -52,6 +52,7 @@ class LayerBuilder {
     if (layout_.qk_norm) layout.qk_norm = norm_of(config_);
     layout.qk_norm_whole = layout_.qk_norm_whole;
     layout.fused = layout_.fused;
+    layout.sinks = layout_.sinks;
     layout.gguf_permuted = layout_.gguf_permuted;
     return layout;
   }
@@ -99,7 +100,7 @@ class LayerBuilder {
   DetachedHalf dense() const {
     Mlp mlp;
     mlp.width = config_.intermediate_size;
-    mlp.activation = config_.hidden_act;
+    mlp.activation = {config_.hidden_act, config_.clamped_gate};
     return with_post_norm(mlp_half(tensors_, {layout_.mlp_bias, layout_.fused}, std::move(mlp),
                                    config_.hidden_size, mlp_norm()));
   }
@@ -110,7 +111,7 @@ class LayerBuilder {
     experts.routing = config_.routing;
     experts.width = config_.expert_intermediate_size;
     experts.shared_width = config_.shared_intermediate_size;
-    experts.activation = config_.hidden_act;
+    experts.activation = {config_.hidden_act, config_.clamped_gate};
     return with_post_norm(experts_half(tensors_, layout_.experts, std::move(experts),
                                        config_.hidden_size, mlp_norm()));
   }

@@ -18,6 +18,7 @@ struct DecoderLayout {
   bool qk_norm = false;            // RMSNorm over each head of q and k, before the rotation
   bool qk_norm_whole = false;      // such a norm is over all heads of q, or of k, at once
   bool gated = false;              // q_proj makes a gate beside every query
+  bool sinks = false;              // heads of attention have sinks
   bool pre_norms = true;           // each half's input is normed
   bool fused = false;              // q, k and v are one linear, gate and up another
   bool post_norms = false;         // each half's output is normed before it is added (Gemma 2, 3)

@@ -33,6 +33,7 @@ const std::vector<FamilyInfo>& families() {
       {"Gemma2ForCausalLM", "gemma2", "gemma2", gemma2_family},
       {"Gemma3ForCausalLM", "gemma3", "gemma3_text", gemma3_family},
       {"Glm4MoeForCausalLM", "glm4_moe", "glm4_moe", glm4_moe_family},
+      {"GptOssForCausalLM", "gpt_oss", "gpt_oss", gpt_oss_family},
       {"HYV3ForCausalLM", "hy_v3", "hy_v3", hy_v3_family},
       {"LlamaForCausalLM", "llama", "llama", llama_family},
       {"MiniMaxM2ForCausalLM", "minimax_m2", "minimax_m2", minimax_m2_family},

@@ -28,7 +28,9 @@ LinearSpec LayerTensors::linear(std::string_view module, std::string_view gguf_t
     spec.bias = {{.name = spec.name + ".bias",
                   .shape = {shape.out},
                   .gguf_name = gguf(fmt::format("{}.bias", gguf_tensor)),
-                  .gguf_permuted_heads = shape.permuted_heads}};
+                  .gguf_permuted_heads = shape.permuted_heads,
+                  .gguf_expert = shape.expert,
+                  .gguf_slabs = shape.experts}};
   return spec;
 }
 

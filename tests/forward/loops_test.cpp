@@ -66,14 +66,18 @@ void expect_same_rows(const LoopsOf<T>& common, const LoopsOf<T>& wide) {
     wide.gate(act, rounded, b);
     EXPECT_TRUE(same_bits(a, b)) << act;
   }
+  Matrix<T> clamped = rounded.clone(), clamped_wide = rounded.clone();
+  common.gate_clamped(2.0f, 1.702f, rounded, clamped);
+  wide.gate_clamped(2.0f, 1.702f, rounded, clamped_wide);
+  EXPECT_TRUE(same_bits(clamped, clamped_wide));
   Matrix<float> a = x.clone(), b = x.clone();
   common.add(rounded, a);
   wide.add(rounded, b);
   EXPECT_TRUE(same_bits(a, b));
   for (Index count = 1; count <= 333; ++count) {
     Matrix<T> of_common(1, count), of_wide(1, count);
-    EXPECT_EQ(common.soften(x.row(0), count, 0.7f, of_common.data()),
-              wide.soften(x.row(0), count, 0.7f, of_wide.data()));
+    EXPECT_EQ(common.soften(x.row(0), count, 0.7f, 1.3f, of_common.data()),
+              wide.soften(x.row(0), count, 0.7f, 1.3f, of_wide.data()));
     EXPECT_TRUE(same_bits(of_common, of_wide)) << count;
   }
 }

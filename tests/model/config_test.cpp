@@ -547,6 +547,68 @@ TEST(Config, ReadsTheTurnedChannelsOfMiniMax) {
             8);
 }
 
+// As OpenAI published gpt-oss-20b, with half the layers.
+json gpt_oss_json() {
+  return {{"architectures", {"GptOssForCausalLM"}},
+          {"model_type", "gpt_oss"},
+          {"head_dim", 64},
+          {"hidden_size", 2880},
+          {"initial_context_length", 4096},
+          {"intermediate_size", 2880},
+          {"max_position_embeddings", 131072},
+          {"num_attention_heads", 64},
+          {"experts_per_token", 4},
+          {"num_hidden_layers", 12},
+          {"num_key_value_heads", 8},
+          {"num_local_experts", 32},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 150000},
+          {"rope_scaling",
+           {{"beta_fast", 32.0},
+            {"beta_slow", 1.0},
+            {"factor", 32.0},
+            {"original_max_position_embeddings", 4096},
+            {"rope_type", "yarn"},
+            {"truncate", false}}},
+          {"sliding_window", 128},
+          {"swiglu_limit", 7.0},
+          {"vocab_size", 201088}};
+}
+
+TEST(Config, ReadsGptOssAsItWasPublished) {
+  const ModelConfig config = parse(gpt_oss_json());
+  EXPECT_EQ(config.num_experts, 32);
+  EXPECT_EQ(config.routing.used, 4);
+  EXPECT_TRUE(config.routing.normalize);
+  EXPECT_EQ(config.expert_intermediate_size, 2880);
+  EXPECT_EQ(config.stacked_experts, StackedExperts::kAlternatingColumns);
+  EXPECT_EQ(config.clamped_gate, (ClampedGate{7.0, 1.702}));
+  EXPECT_TRUE(config.attention_bias);
+  EXPECT_EQ(config.window_of_layer,
+            (std::vector<Index>{128, 0, 128, 0, 128, 0, 128, 0, 128, 0, 128, 0}));
+  EXPECT_EQ(config.rope.scaling, RopeSpec::Scaling::kYarn);
+  EXPECT_FALSE(config.rope.truncate);
+  EXPECT_EQ(config.rope.original_max_positions, 4096);
+  EXPECT_DOUBLE_EQ(config.rope.attention_factor, 1 + 0.1 * std::log(32.0));
+}
+
+// transformers 5 writes the same model's positions into one object, and a key for the slope.
+TEST(Config, ReadsGptOssInTheNewerSpelling) {
+  json newer = gpt_oss_json();
+  newer["rope_parameters"] = newer["rope_scaling"];
+  newer["rope_parameters"]["rope_theta"] = newer["rope_theta"];
+  newer["num_experts_per_tok"] = newer["experts_per_token"];
+  for (const char* key : {"rope_scaling", "rope_theta", "experts_per_token", "sliding_window"})
+    newer.erase(key);
+  newer["swiglu_alpha"] = 1.5;
+  newer["swiglu_limit"] = 6.5;
+  const ModelConfig config = parse(newer);
+  EXPECT_EQ(config.rope, parse(gpt_oss_json()).rope);
+  EXPECT_EQ(config.routing, parse(gpt_oss_json()).routing);
+  EXPECT_EQ(config.window_of_layer, parse(gpt_oss_json()).window_of_layer);
+  EXPECT_EQ(config.clamped_gate, (ClampedGate{6.5, 1.5}));
+}
+
 TEST(Config, ReadsTheLayersOfErnie) {
   json ernie = of_class("Ernie4_5_MoeForCausalLM",
                         {{"moe_num_experts", 8}, {"moe_k", 2}, {"moe_intermediate_size", 24}});

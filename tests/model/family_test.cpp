@@ -57,6 +57,7 @@ TEST_P(EveryFamily, PutsEveryMatrixOfABlockBehindASite) {
     std::set<std::string> matrices;
     for (const TensorSpec& tensor : block.tensors())
       if (tensor.shape.size() == 2 && !tensor.name.ends_with(".gate.weight") &&
+          !tensor.name.ends_with(".router.weight") &&
           !tensor.name.ends_with(".shared_expert_gate.weight") &&
           !tensor.name.ends_with(".e_score_correction_bias"))
         matrices.insert(tensor.name);
@@ -83,6 +84,7 @@ TEST(Family, CountsTheLinearsThatMayBeQuantized) {
   EXPECT_EQ(linears("qwen3_moe"), 2u * (4 + 8 * 3));
   EXPECT_EQ(linears("glm4_moe"), 3u * 4 + 3 + 2 * (8 * 3 + 3));  // one dense layer
   EXPECT_EQ(linears("minimax_m2"), 2u * (4 + 8 * 3));
+  EXPECT_EQ(linears("gpt_oss"), 3u * (4 + 5 * 3));
   EXPECT_EQ(linears("ernie4_5_moe"), 3u * 4 + 3 + 2 * (8 * 3 + 3));
   EXPECT_EQ(linears("olmo3"), 4u * 7);
 }

@@ -35,6 +35,13 @@ double activated(const std::string& act, double x) {
   return 0.5 * x * (1 + std::tanh(inner));
 }
 
+double joined(const ModelConfig& config, double gate, double up) {
+  const auto& [limit, slope] = config.clamped_gate;
+  if (limit == 0) return activated(config.hidden_act, gate) * up;
+  const double g = std::min(gate, limit);
+  return (std::clamp(up, -limit, limit) + 1) * g * sigmoid(slope * g);
+}
+
 Rows columns(const Rows& rows, Index first, Index count) {
   Rows result;
   for (const Row& row : rows) result.emplace_back(row.begin() + first, row.begin() + first + count);
@@ -189,6 +196,8 @@ Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN)
         probabilities[s] = std::exp(capped(score * scale, config.attention_softcap));
         total += probabilities[s];
       }
+      if (const auto& sinks = attention_of(block).sinks)
+        total += std::exp(static_cast<double>(weights.at(sinks->name)(0, h)));
       for (std::size_t s = 0; s <= t; ++s)
         for (Index i = 0; i < dim; ++i)
           result[t][static_cast<std::size_t>(h * dim + i)] +=
@@ -322,7 +331,7 @@ Rows NaiveBlock::gated(const SiteSpec& site, const Rows& inputs_TK) const {
   }
   for (std::size_t t = 0; t < gate.size(); ++t)
     for (std::size_t i = 0; i < gate[t].size(); ++i)
-      gate[t][i] = activated(config.hidden_act, gate[t][i]) * up[t][i];
+      gate[t][i] = joined(config, gate[t][i], up[t][i]);
   return gate;
 }
 

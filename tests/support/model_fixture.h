@@ -19,7 +19,9 @@ struct ModelFolder {
   explicit ModelFolder(const std::filesystem::path& folder)
       : ModelFolder(folder, load_config(folder)) {}
   ModelFolder(const std::filesystem::path& folder, const ModelConfig& as)
-      : source(folder), config(with_names(source, as)), family(family_of(config)) {
+      : source(folder, as.stacked_experts),
+        config(with_names(source, as)),
+        family(family_of(config)) {
     carry_others(source, family);
   }
 
@@ -44,7 +46,7 @@ inline const std::vector<std::string>& family_folders() {
       "gemma2",     "gemma3",      "phi3",         "mixtral",         "qwen2_moe", "qwen3_moe",
       "ministral3", "phi4_mini",   "seed_oss",     "smollm3",         "qwen3_vl",  "mistral3_vl",
       "glm4_moe",   "minimax_m2",  "ernie4_5_moe", "olmo3",           "exaone4",   "qwen3_next",
-      "qwen3_5_vl"};
+      "qwen3_5_vl", "gpt_oss"};
   return names;
 }
 

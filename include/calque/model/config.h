@@ -52,6 +52,16 @@ struct RopeSpec {
   bool operator==(const RopeSpec&) const = default;
 };
 
+// An MLP that joins gate and up by (up + 1) * gate * sigmoid(slope * gate), where gate is at most
+// `limit` and up lies between -limit and limit. limit 0: no such rule.
+struct ClampedGate {
+  double limit = 0.0;
+  double slope = 1.702;
+
+  explicit operator bool() const { return limit > 0; }
+  bool operator==(const ClampedGate&) const = default;
+};
+
 // Names of a language model in its checkpoint. A wrapper puts it below a name of its own.
 struct TextNames {
   std::string model = "model";   // "model.layers.3", "model.embed_tokens.weight"
@@ -117,6 +127,7 @@ struct ModelConfig {
   bool mlp_bias = false;
   bool qk_norm = false;             // norms of q and k, where a key of its own says so (GLM 4.5)
   std::string hidden_act = "silu";  // "silu" or "gelu_pytorch_tanh"
+  ClampedGate clamped_gate;         // in the place of hidden_act (gpt-oss)
   // Frequencies that rotate by a token's time, height and width in an image (mrope_section); these
   // are equal in text. Only GGUF states them. Empty: none.
   std::vector<Index> rope_sections;

@@ -143,7 +143,7 @@ void soften_lanes(const float* scores, float factor, float offset, T* weights, S
 }
 
 template <typename T>
-float soften(const float* scores, Index count, float scale, T* weights) {
+float soften(const float* scores, Index count, float scale, float sink, T* weights) {
   const float factor = scale * kLog2E;
   const float offset = -factor * largest_of(scores, count);
   Sums sums{};
@@ -158,7 +158,8 @@ float soften(const float* scores, Index count, float scale, T* weights) {
     sums[static_cast<std::size_t>(j)] += of_rest[static_cast<std::size_t>(j)];
   float sum = 0;
   for (const float lane : sums) sum += lane;
-  return sum;
+  // Without a sink 2^-126, which the sum's last bit exceeds: the largest score weighs one.
+  return sum + power_of_two(multiply_add(sink, kLog2E, offset));
 }
 
 // ---- Hyperbolic tangents
@@ -280,14 +281,29 @@ void gate_with_silu(MatrixView<const T> up_TN, MatrixView<T> gate_TN) {
   }
 }
 
+inline float sigmoid(float x) { return 1.0f / (1.0f + power_of_two(-kLog2E * x)); }
+
+template <typename T>
+void gate_clamped(float limit, float slope, MatrixView<const T> up_TN, MatrixView<T> gate_TN) {
+  for (Index t = 0; t < gate_TN.rows(); ++t) {
+    const T* const up = up_TN.row(t);
+    T* const gate = gate_TN.row(t);
+    for (Index i = 0; i < gate_TN.cols(); ++i) {
+      float g = widened(gate[i]), u = widened(up[i]);
+      g = g > limit ? limit : g;
+      u = u > limit ? limit : u;
+      u = u < -limit ? -limit : u;
+      store((u + 1.0f) * g * sigmoid(slope * g), gate[i]);
+    }
+  }
+}
+
 template <typename T>
 void gate(const std::string& act, MatrixView<const T> up_TN, MatrixView<T> gate_TN) {
   if (act == "silu") return gate_with_silu(up_TN, gate_TN);
   gelu(all_of(gate_TN));
   multiply_by(up_TN, gate_TN);
 }
-
-inline float sigmoid(float x) { return 1.0f / (1.0f + power_of_two(-kLog2E * x)); }
 
 template <typename T>
 void gate_by_sigmoid(MatrixView<const T> gate_TN, MatrixView<T> values_TN) {
@@ -378,8 +394,9 @@ void substitute(MatrixView<const float> lower_CC, MatrixView<float> values_CN) {
 }
 
 template <typename T>
-constexpr LoopsOf<T> kLoopsOf = {rms_norm<T>, widen<T>,           add<T>,           soften<T>,
-                                 gate<T>,     gate_by_sigmoid<T>, norm_and_gate<T>, convolve<T>};
+constexpr LoopsOf<T> kLoopsOf = {rms_norm<T>,        widen<T>,         add<T>,
+                                 soften<T>,          gate<T>,          gate_clamped<T>,
+                                 gate_by_sigmoid<T>, norm_and_gate<T>, convolve<T>};
 
 }  // namespace
 

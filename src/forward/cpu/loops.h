@@ -18,13 +18,16 @@ struct LoopsOf {
   void (*widen)(MatrixView<const T> values_TH, MatrixView<float> out_TH);
   // sum += values.
   void (*add)(MatrixView<const T> values_TH, MatrixView<float> sum_TH);
-  // weights = e^(scale (score - largest score)), rounded to T; returns the sum of the rounded ones,
-  // so that divided by it they add up to one. `weights` may be `scores`.
-  float (*soften)(const float* scores, Index count, float scale, T* weights);
+  // weights = e^(scale (score - largest score)), rounded to T; returns the sum of the rounded ones
+  // and of e^(sink - scale largest score), so that divided by it they and the sink's weight add up
+  // to one. A sink of -infinity weighs nothing. `weights` may be `scores`.
+  float (*soften)(const float* scores, Index count, float scale, float sink, T* weights);
   // gate = act(gate) * up, `act` by its name in the config: "silu", or "gelu_pytorch_tanh". In bf16
   // the latter rounds after every step, as transformers' operators do, and has the bits of
   // PyTorch 1.13's. Rows of gate_TN follow one another without a gap.
   void (*gate)(const std::string& act, MatrixView<const T> up_TN, MatrixView<T> gate_TN);
+  // gate = (up + 1) g sigmoid(slope g), g = min(gate, limit), up cut at -limit and limit.
+  void (*gate_clamped)(float limit, float slope, MatrixView<const T> up_TN, MatrixView<T> gate_TN);
   // values *= sigmoid(gate).
   void (*gate_by_sigmoid)(MatrixView<const T> gate_TN, MatrixView<T> values_TN);
   // out = x / sqrt(mean(x^2) + eps) * (offset + weight) * silu(gate), row by row.

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -22,6 +24,7 @@ struct AttentionSettings {
   float scale = 1;                 // scores are multiplied by it
   std::optional<NormWeight> q_norm;
   std::optional<NormWeight> k_norm;
+  std::span<const float> sinks_H;             // none: empty
   const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
 };
 
@@ -71,7 +74,9 @@ class SequenceAttention {
   void attend_rows(Index head, Span rows);
   MatrixView<T> weights_for(MatrixView<float> scores);
   float cap(MatrixView<float> scores) const;
-  float soften_visible(Index position, Span keys, const float* scores, float scale, T* weights);
+  float sink_of(Index head) const;
+  float soften_visible(Index position, Span keys, const float* scores, float scale, float sink,
+                       T* weights);
   void write_rows(Index head, Span rows, MatrixView<T> out_TN) const;
 
   using Slots = AttentionSlots<T>;
@@ -214,7 +219,8 @@ void SequenceAttention<T>::attend_rows(Index head, Span rows) {
   const MatrixView<T> weights = weights_for(scores);
   for (Index r = 0; r < height; ++r)
     totals_[static_cast<std::size_t>(r)] =
-        soften_visible(rows.first + r / group_, keys, scores.row(r), scale, weights.row(r));
+        soften_visible(rows.first + r / group_, keys, scores.row(r), scale,
+                       sink_of(head * group_ + r % group_), weights.row(r));
   multiply<T>(weights, MatrixView<const T>(values_.rows(first_key, keys.count)),
               sums_.rows(0, height));
 }
@@ -236,14 +242,20 @@ float SequenceAttention<T>::cap(MatrixView<float> scores) const {
   return 1.0f;
 }
 
+template <typename T>
+float SequenceAttention<T>::sink_of(Index head) const {
+  if (settings_.sinks_H.empty()) return -std::numeric_limits<float>::infinity();
+  return settings_.sinks_H[static_cast<std::size_t>(head)];
+}
+
 // Keys after a position, and those that have left its window, weigh nothing.
 template <typename T>
 float SequenceAttention<T>::soften_visible(Index position, Span keys, const float* scores,
-                                           float scale, T* weights) {
+                                           float scale, float sink, T* weights) {
   const Index gone =
       spec_.window == 0 ? 0 : std::max<Index>(0, position - spec_.window + 1 - keys.first);
   const Index end = position + 1 - keys.first;
-  const float total = loops_of<T>().soften(scores + gone, end - gone, scale, weights + gone);
+  const float total = loops_of<T>().soften(scores + gone, end - gone, scale, sink, weights + gone);
   std::fill(weights, weights + gone, T{});
   std::fill(weights + end, weights + keys.count, T{});
   return total;
@@ -299,6 +311,7 @@ class CpuAttention : public TwoSiteMixer<T> {
                                            : 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
     if (spec_.q_norm) settings.q_norm = this->norm_of(*spec_.q_norm);
     if (spec_.k_norm) settings.k_norm = this->norm_of(*spec_.k_norm);
+    if (spec_.sinks) settings.sinks_H = this->weight(*spec_.sinks).row_span(0);
     settings.kv_cache = this->half_.kv_cache;
     return settings;
   }

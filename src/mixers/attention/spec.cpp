@@ -34,6 +34,7 @@ std::vector<TensorSpec> Attention::tensors() const {
   std::vector<TensorSpec> result;
   for (const std::optional<NormSpec>* norm : {&q_norm, &k_norm})
     if (*norm && (*norm)->has_weight()) result.push_back((*norm)->weight);
+  if (sinks) result.push_back(*sinks);
   return result;
 }
 
@@ -70,6 +71,8 @@ DetachedHalf attention_half(const LayerTensors& tensors, const AttentionLayout& 
         tensors.norm("self_attn.k_norm", "attn_k_norm",
                      whole ? attention.key_channels() : attention.head_dim, *layout.qk_norm);
   }
+  if (layout.sinks)
+    attention.sinks = tensors.tensor("self_attn.sinks", "attn_sinks.weight", {attention.heads});
   SiteSpec in = site_in(tensors, layout, attention, hidden);
   const Index width = attention.query_channels();
   SiteSpec out{.name = "attn_out", .channels = width, .split_channels = true};

@@ -29,6 +29,9 @@ struct Attention : Mixer {
   std::optional<NormSpec> q_norm;
   std::optional<NormSpec> k_norm;
   bool whole_norms = false;  // for all heads at once
+  // A score for each head, [heads], that takes part in the sum that its weights are divided by, and
+  // weighs no value. It is not multiplied by the scale.
+  std::optional<TensorSpec> sinks;
 
   Index query_channels() const { return heads * head_dim; }
   Index query_rows() const { return (gated ? 2 : 1) * query_channels(); }  // q_proj's
@@ -57,6 +60,7 @@ struct AttentionLayout {
   std::optional<NormSpec> qk_norm;  // kind and epsilon
   bool qk_norm_whole = false;       // over all heads at once
   bool fused = false;               // q, k and v are one linear
+  bool sinks = false;
   // GGUF runtimes rotate adjacent pairs for this architecture, so rows of q and k are interleaved.
   bool gguf_permuted = false;
 };

@@ -38,10 +38,10 @@ at::Tensor hidden_keys(Span rows, Span keys, Index window, const at::Device& dev
 }
 
 // Causal softmax attention of one sequence. q_THD [T, heads, head_dim] with the scores' scale in
-// it, k_THD and v_THD [T, kv_heads, head_dim], normed and turned, fp32. Returns [T, heads *
-// head_dim].
+// it, k_THD and v_THD [T, kv_heads, head_dim], normed and turned, fp32; sinks_1H [1, heads], or
+// undefined. Returns [T, heads * head_dim].
 at::Tensor attend(const model::Attention& spec, const at::Tensor& q_THD, const at::Tensor& k_THD,
-                  const at::Tensor& v_THD) {
+                  const at::Tensor& v_THD, const at::Tensor& sinks_1H) {
   const Index length = q_THD.size(0), heads = q_THD.size(1), dim = q_THD.size(2);
   const Index kv_heads = k_THD.size(1);
   const Index group = heads / kv_heads;
@@ -64,8 +64,14 @@ at::Tensor attend(const model::Attention& spec, const at::Tensor& q_THD, const a
         .masked_fill_(
             hidden_keys(rows, keys, spec.window, q_THD.device()).unsqueeze(1).unsqueeze(0),
             -std::numeric_limits<double>::infinity());
-    const at::Tensor sums = at::bmm(at::_softmax(scores, 2, /*half_to_float=*/false),
-                                    values_HSD.narrow(1, keys.first, keys.count));
+    if (sinks_1H.defined())  // one more key, whose value is nothing
+      scores = at::cat({scores, sinks_1H.view({kv_heads, 1, group, 1})
+                                    .expand({kv_heads, rows.count, group, 1})
+                                    .reshape({kv_heads, rows.count * group, 1})},
+                       2);
+    const at::Tensor weights = at::_softmax(scores, 2, /*half_to_float=*/false);
+    const at::Tensor sums =
+        at::bmm(weights.narrow(2, 0, keys.count), values_HSD.narrow(1, keys.first, keys.count));
     out_TN.narrow(0, rows.first, rows.count)
         .copy_(sums.view({kv_heads, rows.count, group, dim})
                    .permute({1, 0, 2, 3})
@@ -126,7 +132,8 @@ class TensorAttention : public TwoSiteTensorMixer {
       k_THD = rotary_->turn(k_THD);
     }
     return attend(spec_, q_THD * scale, through_cache(k_THD, &KvCacheRounding::round_keys),
-                  through_cache(heads_of(v_TN, kv_heads, {}), &KvCacheRounding::round_values));
+                  through_cache(heads_of(v_TN, kv_heads, {}), &KvCacheRounding::round_values),
+                  spec_.sinks ? upload(*spec_.sinks) : at::Tensor());
   }
 
   // On the host, where the block types' arithmetic is.

@@ -15,6 +15,8 @@ struct Expert {
   Index width = 0;
   Index index = -1;  // -1: the shared one
   Index count = 1;
+
+  bool has_bias(const ExpertNames& names) const { return names.bias && index >= 0; }
 };
 
 // GGUF stacks the matrices of all routed experts.
@@ -24,14 +26,16 @@ std::string gguf_name(const char* tensor, const Expert& expert) {
 
 std::vector<LinearSpec> gate_and_up(const LayerTensors& tensors, const ExpertNames& names,
                                     const Expert& expert, Index hidden) {
-  const LayerTensors::Shape shape{expert.width, hidden, false, 0, expert.index, expert.count};
+  const LayerTensors::Shape shape{expert.width, hidden,      expert.has_bias(names), 0,
+                                  expert.index, expert.count};
   return {tensors.linear(expert.folder + "." + names.gate, gguf_name("ffn_gate", expert), shape),
           tensors.linear(expert.folder + "." + names.up, gguf_name("ffn_up", expert), shape)};
 }
 
 LinearSpec down(const LayerTensors& tensors, const ExpertNames& names, const Expert& expert,
                 Index hidden) {
-  const LayerTensors::Shape shape{hidden, expert.width, false, 0, expert.index, expert.count};
+  const LayerTensors::Shape shape{hidden, expert.width, expert.has_bias(names),
+                                  0,      expert.index, expert.count};
   return tensors.linear(expert.folder + "." + names.down, gguf_name("ffn_down", expert), shape);
 }
 
@@ -145,7 +149,8 @@ DetachedHalf experts_half(const LayerTensors& tensors, const ExpertNames& names,
     in.fold = 0;
     for (SiteSpec& site : ins) site.fold = 0;
   }
-  for (std::size_t e = 0; e < outs.size(); ++e) {
+  // (up + 1) and a cut take no scale from up to down.
+  for (std::size_t e = 0; e < outs.size() && !experts.activation.clamped; ++e) {
     outs[e].fold = static_cast<Index>(result.folds.size());
     result.folds.push_back(rows_fold(outs[e], ins[e].readers.back(), 0));
   }
@@ -155,8 +160,10 @@ DetachedHalf experts_half(const LayerTensors& tensors, const ExpertNames& names,
   if (shared.width > 0) {
     SiteSpec out{.name = "mlp_out", .channels = shared.width, .split_channels = true};
     out.readers = {down(tensors, names, shared, hidden)};
-    out.fold = static_cast<Index>(result.folds.size());
-    result.folds.push_back(rows_fold(out, in.readers.back(), 0));
+    if (!experts.activation.clamped) {
+      out.fold = static_cast<Index>(result.folds.size());
+      result.folds.push_back(rows_fold(out, in.readers.back(), 0));
+    }
     result.sites.push_back(std::move(out));
   }
   result.half.norm = norm;

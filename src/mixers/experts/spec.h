@@ -5,6 +5,7 @@
 
 #include "calque/model/block.h"
 #include "calque/model/routing.h"
+#include "mixers/mlp/spec.h"
 #include "model/layer_tensors.h"
 
 namespace calque::model {
@@ -19,9 +20,9 @@ struct Experts : Mixer {
 
   Index count = 0;
   Routing routing;
-  Index width = 0;                        // one expert's
-  Index shared_width = 0;                 // 0: no shared expert
-  std::string activation = "silu";        // or "gelu_pytorch_tanh"
+  Index width = 0;         // one expert's
+  Index shared_width = 0;  // 0: no shared expert
+  Activation activation;
   TensorSpec router;                      // [count, hidden]; never quantized
   std::optional<TensorSpec> router_bias;  // count values, added to the scores
   std::optional<TensorSpec> choice_bias;  // count values: Routing's bias
@@ -58,6 +59,7 @@ struct ExpertNames {
   std::string down = "down_proj";
   std::string router = "gate";
   bool router_bias = false;
+  bool bias = false;        // the linears of routed experts have biases
   std::string choice_bias;  // the tensor's whole name, "gate.e_score_correction_bias"; "": none
   bool choice_bias_is_row = false;  // its shape is [1, count], not [count]
   std::string choice_bias_gguf = "exp_probs_b.bias";

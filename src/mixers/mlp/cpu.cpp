@@ -8,6 +8,15 @@ namespace calque::forward {
 namespace {
 
 template <typename T>
+void join(const model::Activation& activation, MatrixView<const T> up_TN, MatrixView<T> gate_TN) {
+  if (const model::ClampedGate& clamped = activation.clamped)
+    loops_of<T>().gate_clamped(static_cast<float>(clamped.limit), static_cast<float>(clamped.slope),
+                               up_TN, gate_TN);
+  else
+    loops_of<T>().gate(activation.act, up_TN, gate_TN);
+}
+
+template <typename T>
 class CpuMlp : public TwoSiteMixer<T> {
  public:
   explicit CpuMlp(const CpuHalf<T>& half)
@@ -43,7 +52,7 @@ class CpuMlp : public TwoSiteMixer<T> {
 }  // namespace
 
 template <typename T>
-void gated_rows(std::span<const PreparedLinear<T>> linears, const std::string& activation,
+void gated_rows(std::span<const PreparedLinear<T>> linears, const model::Activation& activation,
                 MatrixView<const T> normed_TH, Workspace<T>& workspace, MatrixView<T> out_TN) {
   const MatrixView<T> last =
       workspace.matrix(Workspace<T>::kLeft, normed_TH.rows(), linears.back().out_features());
@@ -51,11 +60,11 @@ void gated_rows(std::span<const PreparedLinear<T>> linears, const std::string& a
   if (linears.size() == 1) {  // gate above up
     const Index width = out_TN.cols();
     for (Index t = 0; t < last.rows(); ++t) std::copy_n(last.row(t), width, out_TN.row(t));
-    loops_of<T>().gate(activation, last.cols(width, width), out_TN);
+    join<T>(activation, last.cols(width, width), out_TN);
     return;
   }
   linears.front().apply(normed_TH, out_TN);
-  loops_of<T>().gate(activation, last, out_TN);
+  join<T>(activation, last, out_TN);
 }
 
 template <typename T>
@@ -63,9 +72,9 @@ std::unique_ptr<CpuMixer<T>> make_mlp(const CpuHalf<T>& half) {
   return std::make_unique<CpuMlp<T>>(half);
 }
 
-#define CALQUE_INSTANTIATE(T)                                                      \
-  template void gated_rows(std::span<const PreparedLinear<T>>, const std::string&, \
-                           MatrixView<const T>, Workspace<T>&, MatrixView<T>);     \
+#define CALQUE_INSTANTIATE(T)                                                            \
+  template void gated_rows(std::span<const PreparedLinear<T>>, const model::Activation&, \
+                           MatrixView<const T>, Workspace<T>&, MatrixView<T>);           \
   template std::unique_ptr<CpuMixer<T>> make_mlp(const CpuHalf<T>&);
 CALQUE_INSTANTIATE(float)
 CALQUE_INSTANTIATE(BFloat16)

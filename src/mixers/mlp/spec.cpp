@@ -23,9 +23,11 @@ DetachedHalf mlp_half(const LayerTensors& tensors, const MlpLayout& layout, Mlp 
   DetachedHalf result;
   result.folds = norm_fold(in, norm);
   in.fold = result.folds.empty() ? -1 : 0;
-  out.fold = static_cast<Index>(result.folds.size());
-  // Fused, up's rows are last.
-  result.folds.push_back(rows_fold(out, in.readers.back(), layout.fused ? width : 0));
+  if (!mlp.activation.clamped) {  // (up + 1) and a cut take no scale from up to down
+    out.fold = static_cast<Index>(result.folds.size());
+    // Fused, up's rows are last.
+    result.folds.push_back(rows_fold(out, in.readers.back(), layout.fused ? width : 0));
+  }
   result.sites = {std::move(in), std::move(out)};
   result.half.norm = norm;
   result.half.mixer = std::make_shared<Mlp>(std::move(mlp));

@@ -4,9 +4,16 @@
 #include <string>
 
 #include "calque/model/block.h"
+#include "calque/model/config.h"
 #include "model/layer_tensors.h"
 
 namespace calque::model {
+
+// An MLP makes act(gate) * up of what gate and up leave, or follows the rule of a clamped gate.
+struct Activation {
+  std::string act = "silu";  // or "gelu_pytorch_tanh"
+  ClampedGate clamped;       // in its place
+};
 
 // act(gate x) * up x, then down. Sites: mlp_in (gate and up, or one linear with gate above up),
 // mlp_out (down).
@@ -14,8 +21,8 @@ struct Mlp : Mixer {
   static constexpr std::string_view kKind = "mlp";
   enum Site : std::size_t { kIn, kOut };
 
-  Index width = 0;                  // gate's and up's
-  std::string activation = "silu";  // or "gelu_pytorch_tanh"
+  Index width = 0;  // gate's and up's
+  Activation activation;
 
   std::string_view kind() const override { return kKind; }
   Cost cost(double sequences, double length) const override;

@@ -1,13 +1,21 @@
 #include "mixers/mlp/tensors.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 
 namespace calque::forward {
 namespace {
 
-void gate(const std::string& activation, at::Tensor& gate_TN, const at::Tensor& up_TN) {
-  if (activation == "silu")
+void gate(const model::Activation& activation, at::Tensor& gate_TN, const at::Tensor& up_TN) {
+  if (const model::ClampedGate& clamped = activation.clamped) {
+    gate_TN.clamp_max_(clamped.limit);
+    gate_TN.mul_(at::sigmoid(gate_TN * clamped.slope));
+    gate_TN.mul_(up_TN.clamp(-clamped.limit, clamped.limit).add_(1.0));
+    return;
+  }
+  if (activation.act == "silu")
     at::silu_(gate_TN);
   else
     at::gelu_(gate_TN, "tanh");
@@ -32,7 +40,7 @@ class TensorMlp : public TwoSiteTensorMixer {
 
 }  // namespace
 
-at::Tensor gated(const std::string& activation, at::Tensor gate_TN, const at::Tensor& up_TN) {
+at::Tensor gated(const model::Activation& activation, at::Tensor gate_TN, const at::Tensor& up_TN) {
   if (up_TN.defined()) {
     gate(activation, gate_TN, up_TN);
     return gate_TN;

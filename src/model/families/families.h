@@ -12,6 +12,7 @@ FamilySpec gemma_family(const ModelConfig& config);
 FamilySpec gemma2_family(const ModelConfig& config);
 FamilySpec gemma3_family(const ModelConfig& config);
 FamilySpec glm4_moe_family(const ModelConfig& config);
+FamilySpec gpt_oss_family(const ModelConfig& config);
 FamilySpec hy_v3_family(const ModelConfig& config);
 FamilySpec llama_family(const ModelConfig& config);
 FamilySpec minimax_m2_family(const ModelConfig& config);
