@@ -57,8 +57,8 @@ void add_windows(Json& json, const model::ModelConfig& config) {
   const auto& windows = config.window_of_layer;
   const Index window = windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
   const bool switched = config.architecture.starts_with("Qwen") && config.delta_net_layers.empty();
-  const bool listed =
-      switched || is_any_of(config.architecture, {"Exaone4", "Gemma2", "Gemma3", "Olmo3"});
+  const bool listed = switched || is_any_of(config.architecture,
+                                            {"Exaone4", "Gemma2", "Gemma3", "GptOss", "Olmo3"});
   if (switched) json["use_sliding_window"] = window > 0;
   if (listed || is_any_of(config.architecture, {"Mistral", "Ministral3", "Mixtral", "Phi3"}))
     json["sliding_window"] = window > 0 ? Json(window) : Json(nullptr);
@@ -159,13 +159,17 @@ void add_ernie4_5_moe(Json& json, const model::ModelConfig& config) {
 
 void add_experts(Json& json, const model::ModelConfig& config) {
   if (config.num_experts == 0) return;
-  const bool narrow = !is_any_of(config.architecture, {"Mixtral", "MiniMaxM2"});
+  const bool narrow = !is_any_of(config.architecture, {"GptOss", "Mixtral", "MiniMaxM2"});
   if (narrow) json["moe_intermediate_size"] = config.expert_intermediate_size;
   if (is_any_of(config.architecture, {"Ernie4_5_Moe"})) return add_ernie4_5_moe(json, config);
   json["num_experts_per_tok"] = config.routing.used;
   if (is_any_of(config.architecture, {"Glm4Moe"})) return add_glm4_moe(json, config);
   if (is_any_of(config.architecture, {"HYV3"})) return add_hy_v3(json, config);
   json[narrow ? "num_experts" : "num_local_experts"] = config.num_experts;
+  if (config.clamped_gate) {
+    json["swiglu_limit"] = config.clamped_gate.limit;
+    json["swiglu_alpha"] = config.clamped_gate.slope;
+  }
   if (!narrow) return;
   json["norm_topk_prob"] = config.routing.normalize;
   json["decoder_sparse_step"] = 1;

@@ -99,9 +99,10 @@ class FolderReader : public ArtifactReader {
       result.push_back(
           {name, module.stored_as, {module.out_features, module.in_features}, module.bytes});
     for (const model::SourceTensor& tensor : source_.tensors())
-      if (parts_.find(tensor.name) == parts_.end())
-        result.push_back(
-            {tensor.name, std::string(name_of(tensor.dtype)), tensor.shape, tensor.byte_count()});
+      if (parts_.find(tensor.name) == parts_.end()) {
+        const std::string_view dtype = tensor.in_mxfp4 ? "MXFP4" : name_of(tensor.dtype);
+        result.push_back({tensor.name, std::string(dtype), tensor.shape, tensor.stored_bytes()});
+      }
     return result;
   }
 

@@ -326,17 +326,25 @@ std::vector<std::string> remarks(const PlanInputs& inputs,
   const RowLengths rows = row_lengths(inputs);
   for (const auto& [type, misfits] : rows.misfits_of_type)
     texts.push_back(text_of(rows, ggml::info_of(type), misfits, "become"));
+  for (std::string& text : gguf_differences(inputs.family)) texts.push_back(std::move(text));
   return texts;
+}
+
+// The source has the matrix in this type, and nothing changes it.
+bool is_kept(const PlanInputs& inputs, const model::TensorSpec& tensor, ggml::Type type) {
+  if (type != ggml::Type::kMXFP4 || inputs.quantization.rescales_channels) return false;
+  const model::SourceTensor* stored = inputs.source.find(tensor.name);
+  return stored != nullptr && stored->in_mxfp4;
 }
 
 TensorPlanner planner(const PlanInputs& inputs) {
   const bool by_reference = inputs.quantization.reference_rounding;
-  return [by_reference, choices = choose_gguf_types(inputs)](const model::TensorSpec& tensor,
-                                                             bool /*in_block_linear*/) {
+  return [&inputs, by_reference, choices = choose_gguf_types(inputs)](
+             const model::TensorSpec& tensor, bool /*in_block_linear*/) {
     const ggml::Type type = choices.at(tensor.gguf_name).stored;
     TensorPlan plan;
     plan.tensor = tensor;
-    plan.grid = gguf_grid(type, by_reference);
+    if (!is_kept(inputs, tensor, type)) plan.grid = gguf_grid(type, by_reference);
     plan.stored_as = ggml::info_of(type).name;
     plan.bytes = gguf_bytes(type, tensor.shape);
     plan.column_order = tensor.gguf_columns.order(tensor.shape.back());

@@ -19,6 +19,7 @@ constexpr GgufArchitecture kArchitectures[] = {
     {"gemma2", "Gemma2ForCausalLM"},
     {"gemma3", "Gemma3ForCausalLM"},
     {"glm4moe", "Glm4MoeForCausalLM"},
+    {"gpt-oss", "GptOssForCausalLM"},
     {"hy_v3", "HYV3ForCausalLM"},
     {"llama", "LlamaForCausalLM"},
     {"llama", "MixtralForCausalLM"},
@@ -50,7 +51,8 @@ bool is_gemma(const std::string& arch) { return arch.starts_with("gemma"); }
 
 // Loaders compute the factor of cosines and sines from the stretch, and count whole pairs.
 void check_yarn(const std::string& arch, const model::RopeSpec& rope, Reasons& reasons) {
-  if (!rope.truncate) reasons.push_back("GGUF cannot store yarn with truncate: false");
+  if (!rope.truncate && arch != "gpt-oss")
+    reasons.push_back("GGUF cannot store yarn with truncate: false");
   const double expected = gguf_yarn_factor(rope);
   if (arch != "mistral3" && std::abs(rope.attention_factor / expected - 1) > 1e-6)
     reasons.push_back(
@@ -130,6 +132,12 @@ void check_activation(const std::string& arch, const model::ModelConfig& config,
   if (config.hidden_act != expected)
     reasons.push_back(fmt::format("hidden_act is '{}'; loaders of architecture '{}' compute {}",
                                   config.hidden_act, arch, expected));
+  const model::ClampedGate loaders = gguf_clamped_gate(arch);
+  if (config.clamped_gate != loaders)
+    reasons.push_back(fmt::format(
+        "gates are clamped at {:g} and have a slope of {:g}; loaders of architecture '{}' take "
+        "{:g} and {:g}",
+        config.clamped_gate.limit, config.clamped_gate.slope, arch, loaders.limit, loaders.slope));
 }
 
 void check_window(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
@@ -221,6 +229,8 @@ void check_bias(const std::string& arch, const model::ModelConfig& config, Reaso
   const bool refuses = arch.starts_with("qwen3") || arch == "hy_v3" || arch == "olmo2";
   if (refuses && config.attention_bias)
     reasons.push_back(fmt::format("architecture '{}' has no bias of o_proj", arch));
+  if (arch == "gpt-oss" && !config.attention_bias)
+    reasons.emplace_back("loaders of architecture 'gpt-oss' require biases of q, k, v and o");
 }
 
 void check_width(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
@@ -253,7 +263,7 @@ const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file) {
 }
 
 Index gguf_window_period(const std::string& arch, Index layers) {
-  if (arch == "gemma2") return 2;
+  if (arch == "gemma2" || arch == "gpt-oss") return 2;
   if (arch == "olmo2" || (arch == "exaone4" && layers == kExaoneLayers)) return 4;
   return arch == "gemma3" ? 6 : 0;
 }
@@ -287,6 +297,10 @@ Index gguf_attention_interval(const model::ModelConfig& config) {
   return first - config.delta_net_layers.begin() + 1;
 }
 
+model::ClampedGate gguf_clamped_gate(const std::string& arch) {
+  return {.limit = arch == "gpt-oss" ? 7.0 : 0.0};
+}
+
 double gguf_yarn_factor(const model::RopeSpec& rope) {
   return rope.factor > 1 ? 1 + 0.1 * std::log(rope.factor) : 1.0;
 }
@@ -294,7 +308,7 @@ double gguf_yarn_factor(const model::RopeSpec& rope) {
 GgufExperts gguf_experts(const std::string& arch) {
   GgufExperts experts;
   experts.any = arch == "llama" || arch.ends_with("moe") || arch == "hy_v3" ||
-                arch == "minimax-m2" || arch == "qwen3next";
+                arch == "minimax-m2" || arch == "qwen3next" || arch == "gpt-oss";
   const bool like_deepseek = arch == "glm4moe" || arch == "hy_v3";
   experts.weight_keys = like_deepseek;
   experts.scores_key = like_deepseek || arch == "minimax-m2";
@@ -307,6 +321,15 @@ GgufExperts gguf_experts(const std::string& arch) {
   if (arch == "hy_v3") experts.dense = GgufExperts::Dense::kAny;
   if (arch == "ernie4_5-moe") experts.dense = GgufExperts::Dense::kSteps;
   return experts;
+}
+
+std::vector<std::string> gguf_differences(const model::FamilySpec& family) {
+  const model::RopeSpec& rope = family.config.rope;
+  if (family.gguf_architecture != "gpt-oss" || rope.scaling != Scaling::kYarn || rope.truncate)
+    return {};
+  return {
+      "yarn blends pairs from a fraction of a pair on (truncate: false), which no key can say: "
+      "llama.cpp rounds the ends to whole pairs, in every file of architecture 'gpt-oss'"};
 }
 
 std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {

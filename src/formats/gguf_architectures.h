@@ -39,6 +39,9 @@ bool gguf_has_delta_nets(const std::string& arch);
 // n if the n-th layer is the first with attention; loaders expect it in every n-th.
 Index gguf_attention_interval(const model::ModelConfig& config);
 
+// ModelConfig::clamped_gate as loaders of `arch` assume it.
+model::ClampedGate gguf_clamped_gate(const std::string& arch);
+
 // Loaders multiply yarn's cosines and sines by 1 + ln(factor) / 10.
 double gguf_yarn_factor(const model::RopeSpec& rope);
 
@@ -69,6 +72,9 @@ GgufExperts gguf_experts(const std::string& arch);
 // The windows of Mistral, Phi-3 and Qwen are not among them. Loaders give those models full
 // attention, which is the same for contexts that fit the window.
 std::vector<std::string> gguf_unsupported(const model::FamilySpec& family);
+
+// Loaders compute these things a little otherwise than the model. Facts worth knowing.
+std::vector<std::string> gguf_differences(const model::FamilySpec& family);
 
 [[noreturn]] void refuse_gguf(const io::GgufFile& file, const std::string& reason);
 

@@ -186,6 +186,7 @@ model::RopeSpec yarn_rope(const std::string& arch, const GgufKeyReader& keys,
   rope.attention_factor = gguf_yarn_factor(rope);
   if (const auto multiplier = keys.find_real("rope.scaling.yarn_log_multiplier"))
     rope.attention_factor /= 1 + *multiplier * (gguf_yarn_factor(rope) - 1);
+  if (arch == "gpt-oss") rope.truncate = false;  // no key says so; every model's is
   if (arch == "mistral3")
     rope.query_growth = keys.find_real("attention.temperature_scale").value_or(0.0);
   return rope;
@@ -390,7 +391,8 @@ model::ModelConfig gguf_config(const io::GgufFile& file) {
   config.tie_word_embeddings = !has_tensor(file, "output.weight");
   config.attention_bias = has_tensor(file, "blk.0.attn_q.bias");
   config.qk_norm = has_tensor(file, "blk.0.attn_q_norm.weight");
-  config.attention_out_bias = has_tensor(file, "blk.0.attn_output.bias");
+  config.attention_out_bias = arch == "seed_oss" && has_tensor(file, "blk.0.attn_output.bias");
+  config.clamped_gate = gguf_clamped_gate(arch);
   config.mlp_bias = has_tensor(file, "blk.0.ffn_gate.bias");
   config.bos_token_id = file.integer("tokenizer.ggml.bos_token_id");
   config.eos_token_id = file.integer("tokenizer.ggml.eos_token_id");

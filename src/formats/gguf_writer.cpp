@@ -166,8 +166,12 @@ class GgufArtifactWriter : public ArtifactWriter {
     const model::SourceTensor& source = inputs_.source.at(planned.tensor.name);
     const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
     model::require_finite(source, stored.get());
-    const DType dtype = ggml::dtype_of(gguf_written_type(planned.stored_as));
+    const ggml::Type type = gguf_written_type(planned.stored_as);
     const model::TensorSpec& tensor = planned.tensor;
+    if (ggml::info_of(type).quantized())
+      return store(planned,
+                   reordered(inputs_.source.mxfp4_blocks(tensor.name), row_order_of(tensor)));
+    const DType dtype = ggml::dtype_of(type);
     if (source.dtype != dtype || tensor.gguf_plus_one || tensor.gguf_minus_exp ||
         !planned.column_order.empty())
       return store_values(planned, values_of(source, stored.get()));

@@ -78,6 +78,9 @@ std::string known_methods() {
                                    known_methods()));
 }
 
+// Experts in MXFP4, which the checkpoint's reader decodes (model/stacked_experts.h).
+constexpr const char* kMxfp4 = "mxfp4";
+
 // AutoGPTQ's files do not name the method.
 constexpr const char* kUnnamed = "gptq";
 
@@ -172,7 +175,7 @@ void refuse_unknown_method(const std::filesystem::path& folder) {
   if (nested == nullptr || !nested->is_object()) return;
   const std::string where = (folder / "config.json").string() + ", quantization_config";
   const std::string method = text_of(*nested, kMethod, where, kUnnamed);
-  if (packed_format_named(method) == nullptr) refuse_method(where, method);
+  if (method != kMxfp4 && packed_format_named(method) == nullptr) refuse_method(where, method);
 }
 
 std::optional<PackedSettings> packed_settings(const std::filesystem::path& folder,
@@ -195,6 +198,7 @@ std::optional<PackedSettings> packed_settings(const std::filesystem::path& folde
       text_of(*json, kMethod, where, has_gptq_tensors(checkpoint) ? kUnnamed : "");
   if (const Format* format = packed_format_named(method))
     return format->packed->read_config(*json, where);
+  if (method == kMxfp4) return std::nullopt;
   refuse_method(where, method);
 }
 
@@ -261,6 +265,7 @@ std::unique_ptr<ConfiguredModules> configured_modules(const std::filesystem::pat
     configured->format = format;
     return configured;
   }
+  if (method == kMxfp4) return nullptr;
   faults.push_back(fmt::format("quant_method '{}' is not one that calque knows ({})", method,
                                fmt::join(packed_names(), ", ")));
   return nullptr;

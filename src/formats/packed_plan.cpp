@@ -205,9 +205,12 @@ void check_packed(const PlanInputs& inputs, Refusals& refusals) {
 
 std::vector<std::string> packed_remarks(const PlanInputs& inputs,
                                         const std::vector<TensorPlan>& tensors) {
-  const std::string remark = rank_remark(inputs.family, inputs.request, tensors);
-  if (remark.empty()) return {};
-  return {remark};
+  std::vector<std::string> remarks;
+  if (std::string remark = rank_remark(inputs.family, inputs.request, tensors); !remark.empty())
+    remarks.push_back(std::move(remark));
+  if (std::string remark = mxfp4_remark(tensors); !remark.empty())
+    remarks.push_back(std::move(remark));
+  return remarks;
 }
 
 // Every format copies biases in the checkpoint's dtype: loaders convert them to their own, and

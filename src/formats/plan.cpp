@@ -23,12 +23,19 @@ double element_count(const ExportPlan& plan) {
   return count;
 }
 
-// Experts that the file stores together, and that all stay as they are, are copied together.
+// The weight of a linear, of which the tensor is the weight or the bias.
+std::string weight_beside(const std::string& tensor_name) {
+  return tensor_name.substr(0, tensor_name.rfind('.')) + ".weight";
+}
+
+// Experts that the file stores together, and that all stay as they are, are copied together, and so
+// are their biases.
 void keep_stacks(const PlanInputs& inputs, ExportPlan& plan) {
   plan.make_index();
   for (const model::StoredStack& stack : inputs.source.stacks()) {
-    if (std::any_of(stack.parts.begin(), stack.parts.end(),
-                    [&](const std::string& part) { return plan.at(part).grid.has_value(); }))
+    if (std::any_of(stack.parts.begin(), stack.parts.end(), [&](const std::string& part) {
+          return plan.at(weight_beside(part)).grid.has_value();
+        }))
       continue;
     for (const std::string& part : stack.parts) {
       TensorPlan& planned = plan.tensors[plan.index_of(part)];

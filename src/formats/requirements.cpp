@@ -502,6 +502,9 @@ void check_requirements(const model::FamilySpec& family, const ExportRequest& re
         "rules to check. Leave out 'require', or export gptq, awq or compressed-tensors.");
     return;
   }
+  if (std::string remark = mxfp4_remark(tensors); !remark.empty())
+    refusals.add(request.require.wants_vllm() ? "E146" : "E147",
+                 "'require' is not possible: " + remark);
   const PlannedGrids grids(tensors);
   if (request.require.transformers) check_transformers(family, request, grids, refusals);
   if (!request.require.wants_vllm()) return;
@@ -509,6 +512,18 @@ void check_requirements(const model::FamilySpec& family, const ExportRequest& re
   check_fused_parts(family, grids, refusals);
   check_experts(family, request, grids, refusals);
   RankShapes(family, request, grids, refusals).check(family);
+}
+
+std::string mxfp4_remark(const std::vector<TensorPlan>& tensors) {
+  const auto kept = std::count_if(tensors.begin(), tensors.end(), [](const TensorPlan& tensor) {
+    return tensor.holds_parts && tensor.tensor.name.ends_with("_blocks");
+  });
+  if (kept == 0) return "";
+  return fmt::format(
+      "{} tensors of experts stay in MXFP4 (*_blocks, *_scales), bit for bit. calque reads such a "
+      "folder; vLLM and transformers do not, as quantization_config names one method. For them "
+      "quantize the experts, too; gguf keeps MXFP4 where a tensor's type is that (type: MXFP4_MOE)",
+      kept);
 }
 
 std::string rank_remark(const model::FamilySpec& family, const ExportRequest& request,

@@ -30,4 +30,7 @@ inline constexpr std::string_view kExpertsInTransformers =
 std::string rank_remark(const model::FamilySpec& family, const ExportRequest& request,
                         const std::vector<TensorPlan>& tensors);
 
+// Experts that stay in MXFP4 in a folder of another format; "": none do.
+std::string mxfp4_remark(const std::vector<TensorPlan>& tensors);
+
 }  // namespace calque::formats

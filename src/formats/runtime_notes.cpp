@@ -12,13 +12,13 @@ namespace calque::formats {
 
 namespace {
 
-// The experts of each layer by their bits, 0: not quantized.
+// The weights of each layer's experts by their bits, 0: not quantized.
 bool has_mixed_experts(const ExportPlan& plan) {
   constexpr std::string_view kExperts = ".experts.";
   std::map<std::string, std::set<int>> bits_of_layer;
   for (const TensorPlan& tensor : plan.tensors) {
     const std::size_t at = tensor.tensor.name.find(kExperts);
-    if (at != std::string::npos)
+    if (at != std::string::npos && tensor.in_block_linear)
       bits_of_layer[tensor.tensor.name.substr(0, at)].insert(tensor.grid ? tensor.grid->bits : 0);
   }
   return std::any_of(bits_of_layer.begin(), bits_of_layer.end(),

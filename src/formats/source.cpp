@@ -128,9 +128,9 @@ void remark_dtype(const model::ModelSource& source, model::ModelConfig& config) 
 }
 
 // The tensors of packed and scaled weights.
-bool holds_quantized_tensors(const std::filesystem::path& folder) {
+bool holds_quantized_tensors(const std::filesystem::path& folder, model::StackedExperts experts) {
   try {
-    const model::CheckpointSource source(folder);
+    const model::CheckpointSource source(folder, experts);
     return std::any_of(
         source.tensors().begin(), source.tensors().end(), [](const model::SourceTensor& tensor) {
           return !is_floating(tensor.dtype) || tensor.name.ends_with("_scale") ||
@@ -155,6 +155,15 @@ std::string way_out(const std::filesystem::path& folder) {
       shell_quoted(folder));
 }
 
+// The layout of experts, by which those in MXFP4 are decoded as they are read.
+model::StackedExperts layout_of(const std::filesystem::path& folder) {
+  try {
+    return model::load_config(folder).stacked_experts;
+  } catch (const Error&) {
+    return model::StackedExperts::kNone;  // it will be refused
+  }
+}
+
 // A folder that config.json calls quantized. If its weights are plain after all, says so in
 // `remarks`.
 void refuse_quantized(const std::filesystem::path& folder, std::vector<std::string>& remarks) {
@@ -173,10 +182,15 @@ void refuse_quantized(const std::filesystem::path& folder, std::vector<std::stri
   const std::string named = method == nullptr || !method->is_string()
                                 ? std::string()
                                 : fmt::format(", quant_method {}", quote_name(method->string()));
-  if (holds_quantized_tensors(folder))
+  if (holds_quantized_tensors(folder, layout_of(folder)))
     throw Error(ErrorKind::kInput, "E169",
                 fmt::format("{} is already quantized ({}{}). {}", folder.string(), where, named,
                             way_out(folder)));
+  if (method != nullptr && *method == io::Json("mxfp4")) {
+    remarks.push_back(fmt::format(
+        "{}{}: experts are read as BF16, which holds every value of MXFP4", where, named));
+    return;
+  }
   remarks.push_back(
       fmt::format("{}{}: the weights are not quantized, so this is not read", where, named));
 }

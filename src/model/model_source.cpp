@@ -28,6 +28,11 @@ std::uint64_t SourceTensor::byte_count() const {
   return static_cast<std::uint64_t>(element_count()) * size_of(dtype);
 }
 
+// MXFP4: 17 bytes hold 32 values.
+std::uint64_t SourceTensor::stored_bytes() const {
+  return in_mxfp4 ? static_cast<std::uint64_t>(element_count()) / 32 * 17 : byte_count();
+}
+
 void TensorBytes::drop(std::size_t first, std::size_t count) const {
   if (file_ != nullptr) file_->drop(bytes_.subspan(first, count));
 }
@@ -58,6 +63,11 @@ const SourceTensor& ModelSource::at(std::string_view tensor_name) const {
                     : "the nearest name there is " + quote_name(nearest_name(tensor_name, names));
   throw Error(ErrorKind::kInput, "E163",
               fmt::format("{}: has no tensor {}; {}", where_, quote_name(tensor_name), hint));
+}
+
+std::vector<std::byte> ModelSource::mxfp4_blocks(std::string_view tensor_name) const {
+  throw Error(ErrorKind::kInternal, "",
+              fmt::format("{} is not stored in MXFP4", quote_name(tensor_name)));
 }
 
 std::uint64_t ModelSource::total_bytes() const {
@@ -153,6 +163,11 @@ TensorBytes CheckpointSource::bytes(std::string_view tensor_name) const {
   }
   if (part->is_contiguous()) return {part->contiguous_bytes(), part->slab.file};
   return TensorBytes(part->gathered_bytes());
+}
+
+std::vector<std::byte> CheckpointSource::mxfp4_blocks(std::string_view tensor_name) const {
+  if (!at(tensor_name).in_mxfp4) return ModelSource::mxfp4_blocks(tensor_name);
+  return contents_->part(tensor_name)->mxfp4_blocks();
 }
 
 void CheckpointSource::prefetch(std::string_view tensor_name) const {

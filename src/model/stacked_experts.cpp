@@ -119,6 +119,7 @@ TakenApart mxfp4_parts(const StackName& name, const io::TensorRef& blocks,
   for (Index e = 0; e < shape[0]; ++e) {
     StackedPart like{.slab = slab_of(blocks, e), .scales = slab_of(scales, e), .row_step = 2};
     like.tensor.dtype = DType::kBF16;
+    like.tensor.in_mxfp4 = true;
     add_parts(name, e, like, shape[1], shape[2] * kBlock, result.parts);
   }
   return result;
@@ -163,6 +164,23 @@ std::vector<std::byte> StackedPart::gathered_bytes() const {
                     static_cast<std::size_t>(width));
     }
   }
+  return out;
+}
+
+std::vector<std::byte> StackedPart::mxfp4_blocks() const {
+  const Index rows = tensor.shape[0], blocks = tensor.shape[1] / kBlock;
+  std::vector<std::byte> out(static_cast<std::size_t>(rows * blocks * (1 + kBlockBytes)));
+  std::byte* to = out.data();
+  for (Index r = 0; r < rows; ++r)
+    for (Index b = 0; b < blocks; ++b) {
+      const Index at = (first_row + r * row_step) * blocks + b;
+      const std::byte* codes = slab.bytes.data() + at * kBlockBytes;
+      const auto code = [&](Index i) {
+        return i % 2 == 0 ? codes[i / 2] & std::byte{15} : codes[i / 2] >> 4;
+      };
+      *to++ = scales.bytes[static_cast<std::size_t>(at)];
+      for (Index i = 0; i < kBlockBytes; ++i) *to++ = code(i) | code(i + kBlockBytes) << 4;
+    }
   return out;
 }
 

@@ -28,6 +28,9 @@ struct StackedPart {
   // code x 2^(scale - 127), two codes a byte, the low one first
   // (https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf).
   std::vector<std::byte> gathered_bytes() const;
+  // MXFP4: the rows in GGUF's blocks, a byte of scale and 16 of codes: of 32 values, the first half
+  // in the low bits, the second in the high ones.
+  std::vector<std::byte> mxfp4_blocks() const;
 };
 
 // The parts that `tensor` is given out as; none: it is given out as it is. The scales of an MXFP4

@@ -98,7 +98,7 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
   for (const char* name :
        {"gemma2", "gemma3", "phi3", "mixtral", "qwen2_moe", "qwen3_moe", "mistral_sliding",
         "ministral3", "phi4_mini", "seed_oss", "smollm3", "glm4_moe", "minimax_m2", "ernie4_5_moe",
-        "olmo3", "exaone4", "qwen3_next"}) {
+        "olmo3", "exaone4", "qwen3_next", "gpt_oss"}) {
     SCOPED_TRACE(name);
     const model::ModelConfig c =
         model::load_config(std::filesystem::path(test::fixtures()) / "families" / name);
@@ -121,6 +121,9 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
     EXPECT_EQ(read.rope.channels, c.rope.channels);
     EXPECT_EQ(read.norm_plus_one, c.norm_plus_one);
     EXPECT_EQ(read.attention_out_bias, c.attention_out_bias);
+    EXPECT_EQ(read.clamped_gate, c.clamped_gate);
+    EXPECT_EQ(read.window_of_layer, c.window_of_layer);
+    EXPECT_EQ(read.rope.truncate, c.rope.truncate);
   }
 }
 

@@ -38,7 +38,8 @@ ExportRequest gguf(const fs::path& path, const std::string& type) {
 // A model of fixtures/families, written as `type` without a tokenizer.
 struct WrittenFamily {
   WrittenFamily(const std::string& name, const std::string& type)
-      : source(fs::path(test::fixtures()) / "families" / name),
+      : source(fs::path(test::fixtures()) / "families" / name,
+               model::load_config(fs::path(test::fixtures()) / "families" / name).stacked_experts),
         family(
             model::family_of(model::load_config(fs::path(test::fixtures()) / "families" / name))),
         plan(plan_export(family, source, {}, gguf(folder / "out.gguf", type))),
@@ -65,7 +66,7 @@ const std::vector<std::string> kFamilies = {
     "llama",        "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
     "gemma2",       "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
     "ministral3",   "phi4_mini",   "seed_oss",   "smollm3",         "glm4_moe",  "minimax_m2",
-    "ernie4_5_moe", "olmo3",       "qwen3_next", "qwen3_5_vl"};
+    "ernie4_5_moe", "olmo3",       "qwen3_next", "qwen3_5_vl",      "gpt_oss"};
 
 class EveryFamilyAsGguf : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyAsGguf, ::testing::ValuesIn(kFamilies));
@@ -114,6 +115,8 @@ TEST_P(EveryFamilyAsGguf, GivesBackTheConfiguration) {
   EXPECT_EQ(actual.rope.inverse_frequencies(32), expected.rope.inverse_frequencies(32));
   EXPECT_EQ(actual.rope.channels, expected.rope.channels);
   EXPECT_EQ(actual.rope.adjacent, expected.rope.adjacent);
+  EXPECT_EQ(actual.rope.truncate, expected.rope.truncate);
+  EXPECT_EQ(actual.clamped_gate, expected.clamped_gate);
   EXPECT_EQ(actual.turned_layers, expected.turned_layers);
   EXPECT_EQ(actual.local_rope.theta, expected.local_rope.theta);
   EXPECT_EQ(actual.tie_word_embeddings, expected.tie_word_embeddings);
@@ -172,6 +175,8 @@ TEST_P(EveryFamilyAsGguf, HasAsManyTensorsAsItsLoaderExpects) {
       {"minimax_m2", 3 + 2 * (6 + 2 + 5)},
       {"ernie4_5_moe", 2 + 3 * 6 + 3 + 2 * (5 + 3)},
       {"olmo3", 3 + 4 * (9 + 2)},
+      // Sinks; biases of four linears, the router and three stacks.
+      {"gpt_oss", 3 + 3 * (6 + 1 + 4 + 4 + 4)},
       {"qwen3_next", 3 + 3 * (10 + 8) + (8 + 8)},   // a delta net, attention; experts in both
       {"qwen3_5_vl", 2 + 3 * (11 + 3) + (8 + 3)}};  // tied
   EXPECT_EQ(WrittenFamily(GetParam(), "F32").file.tensors().size(), expected.at(GetParam()));
@@ -459,6 +464,75 @@ TEST(GgufKeysOfFamilies, SayHowExpertsAreChosen) {
   expect_count(ernie.file, "ernie4_5-moe.expert_shared_count", 2);
   expect_count(ernie.file, "ernie4_5-moe.expert_shared_feed_forward_length", 64);
   EXPECT_EQ(floats_of(*ernie.file.find_tensor("blk.1.exp_probs_b.bias")).size(), 8u);
+}
+
+// Names, shapes and keys of llama.cpp's converter.
+TEST(GgufOfGptOss, HasGateAndUpApartWithTheirBiases) {
+  const WrittenFamily tested("gpt_oss", "F32");
+  expect_count(tested.file, "gpt-oss.attention.sliding_window", 16);
+  expect_count(tested.file, "gpt-oss.expert_feed_forward_length", 64);
+  expect_count(tested.file, "gpt-oss.expert_count", 5);
+  expect_count(tested.file, "gpt-oss.expert_used_count", 2);
+  EXPECT_EQ(tested.file.string("gpt-oss.rope.scaling.type"), "yarn");
+  expect_real(tested.file, "gpt-oss.rope.scaling.factor", 8.0f);
+  expect_count(tested.file, "gpt-oss.rope.scaling.original_context_length", 64);
+  const std::map<std::string, std::vector<std::uint64_t>> shapes = {
+      {"blk.0.attn_sinks.weight", {4}},           {"blk.0.post_attention_norm.weight", {128}},
+      {"blk.0.ffn_gate_inp.bias", {5}},           {"blk.0.attn_output.bias", {128}},
+      {"blk.0.ffn_gate_exps.bias", {64, 5}},      {"blk.0.ffn_up_exps.bias", {64, 5}},
+      {"blk.0.ffn_down_exps.bias", {128, 5}},     {"blk.0.ffn_gate_exps.weight", {128, 64, 5}},
+      {"blk.0.ffn_up_exps.weight", {128, 64, 5}}, {"blk.0.ffn_down_exps.weight", {64, 128, 5}}};
+  for (const auto& [name, ne] : shapes) {
+    ASSERT_NE(tested.file.find_tensor(name), nullptr) << name;
+    EXPECT_EQ(tested.file.find_tensor(name)->ne, ne) << name;
+  }
+  // The checkpoint's biases of gate and up alternate.
+  const model::CheckpointSource plain(fs::path(test::fixtures()) / "families" / "gpt_oss");
+  const Matrix<float> both = plain.load("model.layers.0.mlp.experts.gate_up_proj_bias");
+  const std::vector<float> up = floats_of(*tested.file.find_tensor("blk.0.ffn_up_exps.bias"));
+  for (Index e = 0; e < 5; ++e)
+    for (Index i = 0; i < 64; ++i)
+      EXPECT_EQ(up[static_cast<std::size_t>(64 * e + i)], both(e, 2 * i + 1)) << e << " " << i;
+}
+
+// Bytes of the checkpoint's blocks in the file's order of codes: byte i of a block has code i and
+// code i + 16, while byte j of the checkpoint has codes 2j and 2j + 1.
+TEST(GgufOfGptOss, KeepsMxfp4BitForBit) {
+  const WrittenFamily tested("gpt_oss", "MXFP4_MOE");
+  EXPECT_EQ(tested.plan.at("model.layers.2.mlp.experts.3.up_proj.weight").grid, std::nullopt);
+  EXPECT_EQ(tested.plan.at("model.layers.2.mlp.experts.3.up_proj.weight").bytes, 64u * 4 * 17);
+  const model::CheckpointSource plain(fs::path(test::fixtures()) / "families" / "gpt_oss");
+  const std::string stack = "model.layers.2.mlp.experts.gate_up_proj";
+  const model::TensorBytes blocks = plain.bytes(stack + "_blocks");
+  const model::TensorBytes scales = plain.bytes(stack + "_scales");
+  const io::GgufTensor& up = *tested.file.find_tensor("blk.2.ffn_up_exps.weight");
+  ASSERT_EQ(up.type, ggml::Type::kMXFP4);
+  for (std::size_t e = 0; e < 5; ++e)
+    for (std::size_t r = 0; r < 64; ++r)
+      for (std::size_t b = 0; b < 4; ++b) {
+        const std::size_t from = (e * 128 + 2 * r + 1) * 4 + b;
+        const std::byte* const stored = up.bytes.data() + ((e * 64 + r) * 4 + b) * 17;
+        ASSERT_EQ(stored[0], scales.get()[from]);
+        for (std::size_t i = 0; i < 32; ++i) {
+          const std::byte pair = blocks.get()[from * 16 + i / 2];
+          const std::byte code = i % 2 == 0 ? pair & std::byte{15} : pair >> 4;
+          const std::byte written = stored[1 + i % 16];
+          ASSERT_EQ(i < 16 ? written & std::byte{15} : written >> 4, code) << e << r << b << i;
+        }
+      }
+  EXPECT_THAT(tested.plan.remarks, ::testing::Contains(HasSubstr("truncate: false")));
+}
+
+TEST(GgufGaps, NameWhatLoadersOfGptOssAssume) {
+  model::ModelConfig config = config_of("gpt_oss");
+  config.clamped_gate.limit = 6;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("clamped at 6 and have a slope of 1.702")));
+  config = config_of("gpt_oss");
+  config.attention_bias = false;
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("require biases of q, k, v and o")));
+  config = config_of("gpt_oss");
+  config.window_of_layer = {0, 16, 0};
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 0 has a window of 0 tokens")));
 }
 
 TEST(GgufGaps, AreRefusedByThePlan) {

@@ -106,6 +106,12 @@ TEST_F(StackedExpertsIn, Mxfp4IsCodeTimesAPowerOfTwo) {
   const std::vector<float> gate = values("0.gate_proj.weight", StackedExperts::kAlternatingColumns);
   EXPECT_THAT(std::vector<float>(gate.begin(), gate.begin() + 5), ElementsAre(1, 12, -2, -1, 0));
   EXPECT_EQ(values("0.up_proj.weight", StackedExperts::kAlternatingColumns)[0], 0.25f);
+  const std::vector<std::byte> blocks = source.mxfp4_blocks(kFolder + "0.gate_proj.weight");
+  ASSERT_EQ(blocks.size(), 17u);
+  EXPECT_EQ(blocks[0], std::byte{128});
+  EXPECT_EQ(blocks[1], std::byte{0x01});  // code 0 and code 16, which is 0
+  EXPECT_EQ(blocks[2], std::byte{0x07});
+  EXPECT_EQ(source.at(kFolder + "0.gate_proj.weight").stored_bytes(), 17u);
   ASSERT_EQ(source.stacks().size(), 1u);
   EXPECT_EQ(source.stacks()[0].stored.size(), 2u);  // the blocks and their scales
   EXPECT_EQ(source.bytes(kFolder + "gate_up_proj_blocks").get().size(), 32u);

@@ -33,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
                                            "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl",
                                            "glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
-                                           "exaone4", "qwen3_next", "qwen3_5_vl"));
+                                           "exaone4", "qwen3_next", "qwen3_5_vl", "gpt_oss"));
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(),

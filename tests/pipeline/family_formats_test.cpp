@@ -1,5 +1,6 @@
 // Jobs that calibrate on models of the fixtures' families and write every kind of folder, which is
 // read back and verified.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "calque/formats/format.h"
+#include "calque/formats/plan.h"
+#include "calque/formats/source.h"
 #include "calque/io/safetensors.h"
 #include "calque/verify/verify_artifact.h"
 #include "support/demo_job.h"
@@ -68,6 +72,52 @@ TEST_P(FormatsOfFamilies, AreWrittenByGptqAndVerified) {
       EXPECT_NE(finding.verdict, verify::Finding::Verdict::kFault)
           << written << ": " << finding.message;
   }
+}
+
+// Experts that the rules skip are copied with the tensors that hold them all, MXFP4 and biases;
+// the folder computes what its parts say.
+TEST(ExpertsInMxfp4, StayAsTheyAreWhereTheRulesSkipThem) {
+  const TempFolder out;
+  job::Job job = gptq_job("gpt_oss", out.path());
+  job.quantization.grid.rules = {{.match = "model.layers.1.mlp.experts.*", .skip = true}};
+  job.exports = {folder_export("gptq", out / "gptq")};
+  run(job);
+  const io::SafetensorsCheckpoint source(job.model.path), written(out / "gptq");
+  const std::string experts = "model.layers.1.mlp.experts.";
+  for (const char* stored : {"gate_up_proj_blocks", "gate_up_proj_scales", "gate_up_proj_bias",
+                             "down_proj_blocks", "down_proj_scales", "down_proj_bias"}) {
+    ASSERT_NE(written.find(experts + stored), nullptr) << stored;
+    EXPECT_TRUE(
+        std::ranges::equal(written.at(experts + stored).bytes, source.at(experts + stored).bytes))
+        << stored;
+  }
+  // Those that are rounded have their own biases beside them.
+  EXPECT_EQ(written.find("model.layers.0.mlp.experts.gate_up_proj_bias"), nullptr);
+  const io::TensorRef& up = written.at("model.layers.0.mlp.experts.3.up_proj.bias");
+  const std::vector<float> bias = io::to_vector(up);
+  const Matrix<float> both =
+      io::to_matrix(source.at("model.layers.0.mlp.experts.gate_up_proj_bias"));
+  for (Index i = 0; i < 64; ++i) EXPECT_EQ(bias[static_cast<std::size_t>(i)], both(3, 2 * i + 1));
+  for (const verify::Finding& finding : verify::verify_artifact({.artifact = out / "gptq"}))
+    EXPECT_NE(finding.verdict, verify::Finding::Verdict::kFault) << finding.message;
+}
+
+// Their names are loaders' names for one method, and the folder has another.
+TEST(ExpertsInMxfp4, AreNotWhatRuntimesLoadBesideAnotherMethod) {
+  const formats::SourceModel source(fs::path(test::fixtures()) / "families" / "gpt_oss");
+  formats::QuantizationRequest quantization{.group_size = 32};
+  formats::ExportRequest request;
+  request.format = "compressed-tensors";
+  request.path = "out";
+  const auto plan = [&] {
+    return formats::plan_export(source.family, *source.weights, quantization, request);
+  };
+  EXPECT_EQ(formats::runtime_limit(plan()), "");  // all experts have one width, biases aside
+  quantization.rules = {{.match = "*.experts.*", .skip = true}};
+  EXPECT_THAT(plan().remarks,
+              ::testing::Contains(::testing::HasSubstr("6 tensors of experts stay in MXFP4")));
+  request.require.transformers = true;
+  EXPECT_THAT(model::error_of(plan), ::testing::HasSubstr("stay in MXFP4"));
 }
 
 std::vector<record::ModuleReport> modules_of(const job::Job& job) {

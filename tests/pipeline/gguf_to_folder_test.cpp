@@ -65,7 +65,7 @@ INSTANTIATE_TEST_SUITE_P(Families, FamilyThroughGguf,
                                            "qwen3", "phi3", "gemma2", "gemma3", "mixtral",
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
                                            "seed_oss", "smollm3", "glm4_moe", "minimax_m2",
-                                           "ernie4_5_moe", "olmo3", "qwen3_vl"));
+                                           "ernie4_5_moe", "olmo3", "qwen3_vl", "gpt_oss"));
 
 TEST_P(FamilyThroughGguf, HasTheSameConfiguration) {
   const TempFolder out;

@@ -38,9 +38,11 @@ struct SourceTensor {
   std::string name;  // Hugging Face's
   DType dtype = DType::kF32;
   std::vector<Index> shape;  // Hugging Face's: [out, in] or [n]
+  bool in_mxfp4 = false;     // stored so, and given out as BF16, which holds every value
 
   Index element_count() const;
-  std::uint64_t byte_count() const;
+  std::uint64_t byte_count() const;    // as it is given out
+  std::uint64_t stored_bytes() const;  // as it is stored
 };
 
 // The stored bytes of one tensor: owned, or borrowed from a mapped file, whose pages are then
@@ -84,6 +86,8 @@ class ModelSource : public WeightSource {
 
   // The values in the dtype given by at(), in Hugging Face's row order. Thread-safe.
   virtual TensorBytes bytes(std::string_view tensor_name) const = 0;
+  // The rows of a tensor `in_mxfp4`, in blocks as ggml/types has them.
+  virtual std::vector<std::byte> mxfp4_blocks(std::string_view tensor_name) const;
   // Hints that the tensor will be read soon, so that a mapped file can be read ahead.
   virtual void prefetch(std::string_view tensor_name) const { at(tensor_name); }
 
@@ -112,6 +116,7 @@ class CheckpointSource : public ModelSource {
   Matrix<float> load_rows(std::string_view tensor_name,
                           std::span<const Index> rows_U) const override;
   TensorBytes bytes(std::string_view tensor_name) const override;
+  std::vector<std::byte> mxfp4_blocks(std::string_view tensor_name) const override;
   void prefetch(std::string_view tensor_name) const override;
   std::uint64_t total_bytes() const override { return checkpoint_.total_bytes(); }
 
