@@ -310,6 +310,7 @@ GgufExperts gguf_experts(const std::string& arch) {
   experts.any = arch == "llama" || arch.ends_with("moe") || arch == "hy_v3" ||
                 arch == "minimax-m2" || arch == "qwen3next" || arch == "gpt-oss";
   const bool like_deepseek = arch == "glm4moe" || arch == "hy_v3";
+  experts.in_mxfp4 = arch == "gpt-oss";
   experts.weight_keys = like_deepseek;
   experts.scores_key = like_deepseek || arch == "minimax-m2";
   experts.shared_count = arch == "glm4moe" || arch == "ernie4_5-moe";

@@ -62,6 +62,7 @@ struct GgufExperts {
   bool scores_key = false;    // expert_gating_func
   bool weight_keys = false;   // expert_weights_norm, expert_weights_scale
   bool shared_count = false;  // expert_shared_count
+  bool in_mxfp4 = false;      // MXFP4 is what they were published in
   Dense dense = Dense::kNone;
 };
 GgufExperts gguf_experts(const std::string& arch);

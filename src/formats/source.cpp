@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "calque/core/error.h"
 #include "calque/core/names.h"
@@ -13,6 +14,7 @@
 #include "calque/io/file.h"
 #include "calque/io/json.h"
 #include "calque/model/tied_head.h"
+#include "formats/gguf_architectures.h"
 #include "formats/open.h"
 
 namespace calque::formats {
@@ -26,8 +28,11 @@ bool is_plain(const StoredTensor& tensor) {
   return type_of(tensor).support == ggml::Support::kPlain;
 }
 
-// The dtype in which a tensor is provided: F32 if it is quantized.
+bool is_mxfp4(const StoredTensor& tensor) { return type_of(tensor).type == ggml::Type::kMXFP4; }
+
+// The dtype in which a tensor is provided: F32 if it is quantized, but for MXFP4.
 DType given_dtype(const StoredTensor& tensor) {
+  if (is_mxfp4(tensor)) return DType::kBF16;
   return is_plain(tensor) ? ggml::dtype_of(type_of(tensor).type) : DType::kF32;
 }
 
@@ -45,7 +50,7 @@ std::vector<StoredTensor> weights_of(const ArtifactReader& reader) {
 std::vector<model::SourceTensor> headers_of(const ArtifactReader& reader) {
   std::vector<model::SourceTensor> headers;
   for (const StoredTensor& tensor : weights_of(reader))
-    headers.push_back({tensor.name, given_dtype(tensor), tensor.shape});
+    headers.push_back({tensor.name, given_dtype(tensor), tensor.shape, is_mxfp4(tensor)});
   return headers;
 }
 
@@ -81,6 +86,14 @@ class GgufSource : public model::ModelSource {
     return model::TensorBytes(std::move(bytes));
   }
 
+  std::vector<std::byte> mxfp4_blocks(std::string_view tensor_name) const override {
+    if (!at(tensor_name).in_mxfp4) return ModelSource::mxfp4_blocks(tensor_name);
+    const auto stored = reader_->quantized(at(tensor_name).name);
+    const Matrix<std::uint8_t>& rows = stored->blocks().rows_NB;
+    const auto bytes = std::as_bytes(std::span(rows.data(), static_cast<std::size_t>(rows.size())));
+    return {bytes.begin(), bytes.end()};
+  }
+
  private:
   bool is_stored_as_is(const model::TensorSpec& spec) const {
     const io::GgufTensor* stored = file_.find_tensor(spec.gguf_name);
@@ -96,8 +109,9 @@ class GgufSource : public model::ModelSource {
 
 void refuse_quantized(const std::filesystem::path& path, const ArtifactReader& reader) {
   std::map<std::string, int> types;
+  const GgufExperts experts = gguf_experts(model::family_of(reader.config()).gguf_architecture);
   for (const StoredTensor& tensor : reader.tensors())
-    if (!is_plain(tensor)) ++types[tensor.stored_as];
+    if (!is_plain(tensor) && !(experts.in_mxfp4 && is_mxfp4(tensor))) ++types[tensor.stored_as];
   if (types.empty()) return;
   std::vector<std::string> counts;
   for (const auto& [type, count] : types)

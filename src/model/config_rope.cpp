@@ -219,6 +219,14 @@ void read_nested_rope(const JsonObject& json, const JsonObject& rope, ModelConfi
     read_scaling(json, rope.object("sliding_attention"), config, config.local_rope);
 }
 
+// The class's own, where config.json says nothing of positions.
+const io::Json& gpt_oss_positions() {
+  static const io::Json positions = {
+      {"rope_type", "yarn"}, {"factor", 32.0},    {"beta_fast", 32.0},
+      {"beta_slow", 1.0},    {"truncate", false}, {"original_max_position_embeddings", 4096}};
+  return positions;
+}
+
 }  // namespace
 
 // EXAONE 4: those with a window, if there is one.
@@ -258,6 +266,9 @@ void read_rope(const JsonObject& json, ModelConfig& config) {
     read_scaling(json, rope, config, config.rope);
     remark_if_both(json, config, "rope_scaling", "rope_parameters");
   }
+  if (config.architecture == "GptOssForCausalLM" && !older &&
+      !says_something(json, "rope_parameters"))
+    read_scaling(json, JsonObject(gpt_oss_positions(), "GptOssConfig"), config, config.rope);
   if (older || !says_something(json, "rope_parameters") || by_layer) return;
   const JsonObject rope = json.object("rope_parameters");
   if (rope.has("rope_theta") && json.has("rope_theta"))

@@ -12,6 +12,12 @@ SourceTensor header_of(const io::TensorRef& tensor) {
   return {tensor.name, tensor.dtype, tensor.shape};
 }
 
+// Its pages are not read again soon; if another part has some of them, the page cache does.
+void let_go_of(const StackedPart& part) {
+  for (const io::TensorRef* stored : {&part.slab, &part.scales})
+    if (stored->file != nullptr) stored->file->drop(stored->bytes);
+}
+
 std::string folder_of(const io::SafetensorsCheckpoint& checkpoint) {
   return checkpoint.files().front().parent_path().string();
 }
@@ -162,12 +168,17 @@ TensorBytes CheckpointSource::bytes(std::string_view tensor_name) const {
     return {tensor.bytes, tensor.file};
   }
   if (part->is_contiguous()) return {part->contiguous_bytes(), part->slab.file};
-  return TensorBytes(part->gathered_bytes());
+  std::vector<std::byte> gathered = part->gathered_bytes();
+  let_go_of(*part);
+  return TensorBytes(std::move(gathered));
 }
 
 std::vector<std::byte> CheckpointSource::mxfp4_blocks(std::string_view tensor_name) const {
   if (!at(tensor_name).in_mxfp4) return ModelSource::mxfp4_blocks(tensor_name);
-  return contents_->part(tensor_name)->mxfp4_blocks();
+  const StackedPart& part = *contents_->part(tensor_name);
+  std::vector<std::byte> blocks = part.mxfp4_blocks();
+  let_go_of(part);
+  return blocks;
 }
 
 void CheckpointSource::prefetch(std::string_view tensor_name) const {

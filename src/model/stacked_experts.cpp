@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -89,20 +91,52 @@ float value_of(unsigned code) {
   return code & 8u ? -kMagnitudes[code & 7u] : kMagnitudes[code & 7u];
 }
 
+// Every code under every scale.
+using Mxfp4Values = std::array<std::array<BFloat16, 16>, 256>;
+
+const Mxfp4Values& mxfp4_values() {
+  static const Mxfp4Values all = [] {
+    Mxfp4Values values{};
+    for (int exponent = 0; exponent < 256; ++exponent) {
+      const float scale = exponent == 255 ? NAN : std::ldexp(1.0f, exponent - 127);
+      for (unsigned code = 0; code < 16; ++code)
+        values[static_cast<std::size_t>(exponent)][code] = to_bfloat16(value_of(code) * scale);
+    }
+    return values;
+  }();
+  return all;
+}
+
 // Row `row` of an MXFP4 slab.
 void decode_row(const StackedPart& part, Index row, Index columns, std::byte* out) {
   const Index blocks = columns / kBlock;
   const std::byte* codes = part.slab.bytes.data() + row * blocks * kBlockBytes;
   const std::byte* scales = part.scales.bytes.data() + row * blocks;
+  const Mxfp4Values& all = mxfp4_values();
   for (Index b = 0; b < blocks; ++b) {
-    const int exponent = std::to_integer<int>(scales[b]);
-    const float scale = exponent == 255 ? NAN : std::ldexp(1.0f, exponent - 127);
-    for (Index i = 0; i < kBlock; ++i) {
-      const auto pair = std::to_integer<unsigned>(codes[b * kBlockBytes + i / 2]);
-      const BFloat16 value = to_bfloat16(value_of(i % 2 == 0 ? pair & 15u : pair >> 4) * scale);
-      std::memcpy(out + (b * kBlock + i) * 2, &value, 2);
+    const std::array<BFloat16, 16>& values = all[std::to_integer<std::size_t>(scales[b])];
+    for (Index i = 0; i < kBlockBytes; ++i) {
+      const auto pair = std::to_integer<std::size_t>(codes[b * kBlockBytes + i]);
+      const BFloat16 two[] = {values[pair & 15u], values[pair >> 4]};
+      std::memcpy(out + (b * kBlockBytes + i) * 4, two, 4);
     }
   }
+}
+
+// Rows of the part from a slab that is stored as columns, some at a time, so that neighbours in the
+// slab are read together.
+void gather_columns(const StackedPart& part, std::byte* out) {
+  constexpr Index kRowsAtATime = 32;
+  const Index rows = part.tensor.shape[0], columns = part.tensor.shape[1];
+  const auto width = static_cast<Index>(size_of(part.tensor.dtype));
+  const Index all_rows = part.slab.shape[1];
+  for (Index first = 0; first < rows; first += kRowsAtATime)
+    for (Index c = 0; c < columns; ++c)
+      for (Index r = first; r < std::min(rows, first + kRowsAtATime); ++r)
+        std::memcpy(
+            out + (r * columns + c) * width,
+            part.slab.bytes.data() + (c * all_rows + part.first_row + r * part.row_step) * width,
+            static_cast<std::size_t>(width));
 }
 
 TakenApart mxfp4_parts(const StackName& name, const io::TensorRef& blocks,
@@ -149,19 +183,18 @@ std::vector<std::byte> StackedPart::gathered_bytes() const {
   const Index columns = tensor.shape.size() > 1 ? tensor.shape[1] : 1;
   const auto width = static_cast<Index>(size_of(tensor.dtype));
   std::vector<std::byte> out(tensor.byte_count());
+  if (is_transposed) {
+    gather_columns(*this, out.data());
+    return out;
+  }
   for (Index r = 0; r < rows; ++r) {
     const Index row = first_row + r * row_step;
     std::byte* to = out.data() + r * columns * width;
     if (!scales.bytes.empty()) {
       decode_row(*this, row, columns, to);
-    } else if (!is_transposed) {
+    } else {
       std::memcpy(to, slab.bytes.data() + row * columns * width,
                   static_cast<std::size_t>(columns * width));
-    } else {
-      const Index all_rows = slab.shape[1];
-      for (Index c = 0; c < columns; ++c)
-        std::memcpy(to + c * width, slab.bytes.data() + (c * all_rows + row) * width,
-                    static_cast<std::size_t>(width));
     }
   }
   return out;

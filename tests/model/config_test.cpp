@@ -592,6 +592,14 @@ TEST(Config, ReadsGptOssAsItWasPublished) {
   EXPECT_DOUBLE_EQ(config.rope.attention_factor, 1 + 0.1 * std::log(32.0));
 }
 
+// GptOssConfig fills in the positions of the published models.
+TEST(Config, GivesGptOssItsPositionsWhereNothingIsSaid) {
+  json silent = gpt_oss_json();
+  silent.erase("rope_scaling");
+  silent.erase("rope_theta");
+  EXPECT_EQ(parse(silent).rope, parse(gpt_oss_json()).rope);
+}
+
 // transformers 5 writes the same model's positions into one object, and a key for the slope.
 TEST(Config, ReadsGptOssInTheNewerSpelling) {
   json newer = gpt_oss_json();

@@ -2,10 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "calque/core/error.h"
 #include "calque/io/file.h"
 #include "calque/io/gguf.h"
 #include "calque/io/json.h"
+#include "calque/io/safetensors.h"
 #include "calque/io/sha256.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
@@ -50,6 +53,32 @@ std::string error_of(const job::Job& job) {
     return error.code() + ": " + error.what();
   }
   return "";
+}
+
+// gpt-oss was published so: nothing is lost, and no key has to allow it. Rounded into a folder, its
+// experts come out as from the checkpoint.
+TEST(JobsFromMxfp4, KeepItsBits) {
+  const TempFolder folder;
+  const fs::path model = fs::path(test::fixtures()) / "families" / "gpt_oss";
+  const auto written = [&](const fs::path& from, const std::string& name) {
+    job::Job job = tiny_job(from, folder / (name + ".gguf"), "F32");
+    job.exports[0].tensor_types = {{"_exps.weight", "MXFP4"}};
+    job.exports.push_back(folder_export("gptq", folder / name));
+    job.quantization.grid = {.bits = 4, .group_size = 32};
+    run(job);
+  };
+  written(model, "first");
+  written(folder / "first.gguf", "second");
+  const io::GgufFile first(folder / "first.gguf"), second(folder / "second.gguf");
+  ASSERT_EQ(first.tensors().size(), second.tensors().size());
+  for (const io::GgufTensor& tensor : first.tensors())
+    EXPECT_TRUE(std::ranges::equal(tensor.bytes, second.find_tensor(tensor.name)->bytes))
+        << tensor.name;
+  const io::SafetensorsCheckpoint here(folder / "first"), there(folder / "second");
+  for (const io::TensorRef& tensor : here.tensors()) {
+    if (!tensor.name.ends_with("qweight")) continue;
+    EXPECT_TRUE(std::ranges::equal(tensor.bytes, there.at(tensor.name).bytes)) << tensor.name;
+  }
 }
 
 class RequantizedByLlamaCppsRules : public ::testing::TestWithParam<const char*> {};
