@@ -4,6 +4,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calque/core/dtype.h"
@@ -14,6 +15,7 @@
 #include "calque/formats/side_files.h"
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
+#include "calque/model/expert_stacks.h"
 #include "calque/model/family.h"
 #include "calque/text/tokenizer.h"
 #include "calque/text/vocabulary.h"
@@ -51,12 +53,31 @@ std::vector<model::TensorSpec> all_tensors(const model::FamilySpec& family) {
   return tensors;
 }
 
-std::vector<io::TensorDeclaration> declarations(const model::FamilySpec& family, DType dtype) {
-  std::vector<io::TensorDeclaration> result;
-  for (const model::TensorSpec& tensor : all_tensors(family))
-    result.push_back({tensor.name, dtype, tensor.shape});
-  return result;
-}
+// The tensors of the folder: those of the family, experts in stacks where the class has them so.
+struct Contents {
+  std::vector<model::TensorSpec> tensors;
+  model::StackedExperts layout = model::StackedExperts::kNone;
+  std::vector<model::ExpertStack> stacks;
+
+  Contents(const model::FamilySpec& family, model::StackedExperts as)
+      : tensors(all_tensors(family)), layout(as), stacks(model::expert_stacks(family, as)) {
+    std::set<std::string_view> stacked;
+    for (const model::ExpertStack& stack : stacks)
+      for (const std::vector<std::string>& expert : stack.parts)
+        stacked.insert(expert.begin(), expert.end());
+    std::erase_if(tensors,
+                  [&](const model::TensorSpec& tensor) { return stacked.contains(tensor.name); });
+  }
+
+  std::vector<io::TensorDeclaration> declarations(DType dtype) const {
+    std::vector<io::TensorDeclaration> result;
+    for (const model::TensorSpec& tensor : tensors)
+      result.push_back({tensor.name, dtype, tensor.shape});
+    for (const model::ExpertStack& stack : stacks)
+      result.push_back({stack.name, dtype, stack.shape});
+    return result;
+  }
+};
 
 void check_size(const Matrix<float>& values, const model::TensorSpec& tensor) {
   Index expected = 1;
@@ -67,20 +88,34 @@ void check_size(const Matrix<float>& values, const model::TensorSpec& tensor) {
                             values.size(), expected));
 }
 
+std::vector<std::byte> bytes_of(const std::string& name, const Matrix<float>& values, DType dtype) {
+  model::require_finite(name, values);
+  const auto count = static_cast<std::size_t>(values.size());
+  std::vector<std::byte> bytes(count * size_of(dtype));
+  convert_from_float(values.data(), dtype, count, bytes.data());
+  formats::require_stored(name, values, dtype, bytes, "Use --dtype bfloat16 or float32");
+  return bytes;
+}
+
 void write_tensors(const formats::ArtifactReader& reader, const fs::path& folder, DType dtype,
-                   bool carries) {
+                   bool carries, model::StackedExperts layout) {
   model::FamilySpec family = model::family_of(reader.config());
   if (carries) carry_stored(reader, family);
-  io::SafetensorsWriter writer(folder, declarations(family, dtype));
-  for (const model::TensorSpec& tensor : all_tensors(family)) {
+  const Contents contents(family, layout);
+  io::SafetensorsWriter writer(folder, contents.declarations(dtype));
+  for (const model::TensorSpec& tensor : contents.tensors) {
     const Matrix<float> values = reader.load(tensor.name);
-    model::require_finite(tensor.name, values);
     check_size(values, tensor);
-    const auto count = static_cast<std::size_t>(values.size());
-    std::vector<std::byte> bytes(count * size_of(dtype));
-    convert_from_float(values.data(), dtype, count, bytes.data());
-    formats::require_stored(tensor.name, values, dtype, bytes, "Use --dtype bfloat16 or float32");
-    writer.write(tensor.name, bytes);
+    writer.write(tensor.name, bytes_of(tensor.name, values, dtype));
+  }
+  for (const model::ExpertStack& stack : contents.stacks) {
+    std::vector<std::byte> all;
+    for (Index e = 0; e < stack.shape[0]; ++e) {
+      const std::vector<std::byte> bytes =
+          bytes_of(stack.name, model::stacked_expert(stack, e, layout, reader), dtype);
+      all.insert(all.end(), bytes.begin(), bytes.end());
+    }
+    writer.write(stack.name, all);
   }
   writer.finish();
 }
@@ -101,18 +136,20 @@ void write_tokenizer(const fs::path& source, const model::ModelConfig& config,
   }
 }
 
-void write_settings(const fs::path& source, const formats::ArtifactReader& reader,
-                    const fs::path& folder, const std::string& dtype) {
+std::string config_json(const fs::path& source, const formats::ArtifactReader& reader,
+                        const std::string& dtype) {
   const fs::path config = source / "config.json";
-  if (!fs::is_directory(source)) {
-    io::write_file(folder / "config.json", formats::generated_config_json(reader.config(), dtype));
+  if (!fs::is_directory(source)) return formats::generated_config_json(reader.config(), dtype);
+  return formats::plain_config_json(io::read_file(config), dtype, config.string(),
+                                    !reader.config().tie_word_embeddings);
+}
+
+void write_side_files(const fs::path& source, const formats::ArtifactReader& reader,
+                      const fs::path& folder) {
+  if (fs::is_directory(source))
+    formats::copy_side_files(source, folder);
+  else
     write_tokenizer(source, reader.config(), folder);
-    return;
-  }
-  io::write_file(folder / "config.json",
-                 formats::plain_config_json(io::read_file(config), dtype, config.string(),
-                                            !reader.config().tie_word_embeddings));
-  formats::copy_side_files(source, folder);
 }
 
 // Refuses an output folder that would replace the folder being read.
@@ -128,9 +165,12 @@ void dequantize(const DequantizeArguments& arguments) {
   const auto reader = formats::open_artifact(arguments.artifact);
   check_not_the_source(arguments.artifact, arguments.out);
   io::AtomicFolder folder(arguments.out, arguments.overwrite);
+  const std::string config = config_json(arguments.artifact, *reader, arguments.dtype);
   write_tensors(*reader, folder.staging(), dtype_of(arguments.dtype),
-                fs::is_directory(arguments.artifact));
-  write_settings(arguments.artifact, *reader, folder.staging(), arguments.dtype);
+                fs::is_directory(arguments.artifact),
+                model::parse_config(config, "config.json").stacked_experts);
+  io::write_file(folder.staging() / "config.json", config);
+  write_side_files(arguments.artifact, *reader, folder.staging());
   folder.commit();
   fmt::print("{}\n", arguments.out);
 }

@@ -2,12 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <span>
 
 #include "calque/io/safetensors.h"
+#include "calque/model/expert_stacks.h"
 #include "calque/model/weight_source.h"
 #include "support/model_fixture.h"
 #include "support/temp_folder.h"
@@ -132,6 +134,46 @@ TEST_F(StackedExpertsIn, WithoutALayoutTensorsAreGivenOutAsTheyAre) {
   const CheckpointSource source(folder_.path());
   EXPECT_EQ(source.tensors().at(0).name, kFolder + "gate_up_proj");
   EXPECT_TRUE(source.stacks().empty());
+}
+
+// Stacks written by either layout are taken apart into the same matrices and biases.
+TEST(ExpertStacks, AreWhatASourceTakesApart) {
+  const ModelFolder model(family_folder("gpt_oss"));
+  for (const StackedExperts layout :
+       {StackedExperts::kColumns, StackedExperts::kAlternatingColumns}) {
+    const std::vector<ExpertStack> stacks = expert_stacks(model.family, layout);
+    ASSERT_EQ(stacks.size(), 3u * 4);
+    EXPECT_EQ(stacks[0].name, kFolder + "gate_up_proj");
+    EXPECT_THAT(stacks[0].shape, ElementsAre(5, 128, 128));
+    EXPECT_EQ(stacks[1].name, kFolder + "gate_up_proj_bias");
+    EXPECT_THAT(stacks[1].shape, ElementsAre(5, 128));
+    const TempFolder folder;
+    std::vector<io::TensorDeclaration> declarations;
+    for (const ExpertStack& stack : stacks)
+      declarations.push_back({stack.name, DType::kF32, stack.shape});
+    io::SafetensorsWriter writer(folder.path(), declarations);
+    for (const ExpertStack& stack : stacks) {
+      std::vector<std::byte> all;
+      for (Index e = 0; e < 5; ++e) {
+        const Matrix<float> expert = stacked_expert(stack, e, layout, model.source);
+        const auto bytes =
+            std::as_bytes(std::span(expert.data(), static_cast<std::size_t>(expert.size())));
+        all.insert(all.end(), bytes.begin(), bytes.end());
+      }
+      writer.write(stack.name, all);
+    }
+    writer.finish();
+    const CheckpointSource written(folder.path(), layout);
+    EXPECT_EQ(written.tensors().size(), 3u * 5 * 6);
+    for (const SourceTensor& tensor : written.tensors()) {
+      const Matrix<float> expected = model.source.load(tensor.name);
+      const Matrix<float> read = written.load(tensor.name);
+      ASSERT_EQ(read.size(), expected.size()) << tensor.name;
+      EXPECT_TRUE(std::equal(read.data(), read.data() + read.size(), expected.data()))
+          << tensor.name;
+    }
+  }
+  EXPECT_TRUE(expert_stacks(model.family, StackedExperts::kRows).empty());
 }
 
 }  // namespace
