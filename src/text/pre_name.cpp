@@ -18,9 +18,10 @@ struct KnownSplit {
   const char* name;
   std::string_view regex;
   bool whole_words;
-  bool adds_bos;  // llama.cpp's default if no key is present
+  bool adds_bos;            // llama.cpp's default if no key is present
+  bool any_merges = false;  // with ignore_merges or without: merges make every token
 };
-constexpr std::array<KnownSplit, 3> kKnownSplits = {{
+constexpr std::array<KnownSplit, 4> kKnownSplits = {{
     {"llama-bpe",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
      R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
@@ -34,6 +35,13 @@ constexpr std::array<KnownSplit, 3> kKnownSplits = {{
      R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N})"
      R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      true, true},
+    {"gpt-4o",
+     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+     R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3})"
+     R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     false, false, true},
 }};
 
 bool is_type(const JsonNode& step, std::string_view type) {
@@ -50,7 +58,7 @@ const KnownSplit* known_split(const JsonNode& step, bool ignore_merges) {
   if (step.flag_or("invert", false) || !step.at("pattern").has("Regex")) return nullptr;
   const std::string& regex = step.at("pattern").at("Regex").string();
   const auto known = std::find_if(kKnownSplits.begin(), kKnownSplits.end(), [&](const auto& split) {
-    return split.regex == regex && split.whole_words == ignore_merges;
+    return split.regex == regex && (split.any_merges || split.whole_words == ignore_merges);
   });
   return known == kKnownSplits.end() ? nullptr : &*known;
 }
@@ -96,10 +104,11 @@ PreTokenizerFacts pre_tokenizer_named(const std::string& name, const std::string
                 sequence_json({{"type", "Digits"}, {"individual_digits", true}}, true)};
   throw Error(
       ErrorKind::kInput, "E211",
-      fmt::format("{}: tokenizer.ggml.pre {} is not implemented; calque knows gpt-2, smollm, "
-                  "llama-bpe, qwen2 and tekken. Give token ids in place of text, or use the "
-                  "model's original folder.",
-                  file, quote_name(name)));
+      fmt::format(
+          "{}: tokenizer.ggml.pre {} is not implemented; calque knows gpt-2, smollm, "
+          "llama-bpe, qwen2, tekken and gpt-4o. Give token ids in place of text, or use the "
+          "model's original folder.",
+          file, quote_name(name)));
 }
 
 std::string pre_name(const JsonNode& root) {
@@ -114,8 +123,9 @@ std::string pre_name(const JsonNode& root) {
   unsupported(
       root.at("pre_tokenizer"),
       fmt::format(
-          "matches none of the splits that GGUF readers know as gpt-2, smollm, llama-bpe, qwen2 or "
-          "tekken (ignore_merges is {}); if you know its tokenizer.ggml.pre, give that name",
+          "matches none of the splits that GGUF readers know as gpt-2, smollm, llama-bpe, qwen2, "
+          "tekken or gpt-4o (ignore_merges is {}); if you know its tokenizer.ggml.pre, give that "
+          "name",
           ignore_merges));
 }
 

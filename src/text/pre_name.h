@@ -7,7 +7,7 @@
 namespace calque::text {
 
 // The tokenizer.ggml.pre for a byte-level tokenizer.json, from the content of its pre-tokenizer:
-// llama-bpe, qwen2, tekken, smollm or gpt-2. Error(kInput, "E211") if it is none of them.
+// llama-bpe, qwen2, tekken, gpt-4o, smollm or gpt-2. Error(kInput, "E211") if it is none of them.
 std::string pre_name(const JsonNode& root);
 
 // The meaning of a tokenizer.ggml.pre name.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "calque/text/tokenizer.h"
 #include "text/support.h"
 
 namespace calque::text {
@@ -102,6 +103,31 @@ Vocabulary vocabulary_of(const nlohmann::json& document, const std::string& pre 
   return load_vocabulary(folder.path(), 3002, pre);
 }
 
+// Tekken's with the split of o200k_base.
+nlohmann::json o200k_tokenizer() {
+  auto document = load_json(tokenizer_fixture("bytelevel_tekken") / "tokenizer.json");
+  document["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] =
+      R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+)"
+      R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3})"
+      R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  return document;
+}
+
+// Expected ids: Hugging Face's tokenizers 0.23.
+TEST(PreName, OfGpt4oSplitsAsTheTokenizerDoes) {
+  const Folder folder;
+  folder.write("tokenizer.json", o200k_tokenizer().dump());
+  const auto tokenizer = load_tokenizer(folder.path());
+  EXPECT_EQ(
+      tokenizer->encode("DON'T we'RE camelCaseHTTPServer 12345 it's/\n\n  done"),
+      (TokenIds{36, 47, 46,  7,   52,  417, 7,  50, 37, 276, 354, 460, 35, 756, 40,  52,  52,
+                48, 51, 264, 326, 221, 17,  18, 19, 20, 21,  332, 498, 15, 199, 199, 221, 1256}));
+  EXPECT_EQ(tokenizer->encode("She'll pay $1234567.89\t(don't!)"),
+            (TokenIds{1862, 7,  292, 1673, 2671, 17, 18, 19,  20,  21, 22,
+                      23,   14, 24,  25,   198,  8,  68, 273, 936, 1,  9}));
+}
+
 TEST(PreName, IsSmollmForSingleDigitsBeforeByteLevel) {
   auto document = gpt2_tokenizer();
   document["pre_tokenizer"] = {
@@ -109,6 +135,15 @@ TEST(PreName, IsSmollmForSingleDigitsBeforeByteLevel) {
       {"pretokenizers",
        {{{"type", "Digits"}, {"individual_digits", true}}, document["pre_tokenizer"]}}};
   EXPECT_EQ(vocabulary_of(document).pre, "smollm");
+}
+
+// o200k's split (GPT-4o, gpt-oss), whether or not ignore_merges is set.
+TEST(PreName, IsGpt4oForThreeDigitsAndWordsByCase) {
+  for (const bool ignore_merges : {false, true}) {
+    auto document = o200k_tokenizer();
+    document["model"]["ignore_merges"] = ignore_merges;
+    EXPECT_EQ(vocabulary_of(document).pre, "gpt-4o");
+  }
 }
 
 TEST(PreName, IsRefusedForUnknownSplitsUnlessGiven) {
