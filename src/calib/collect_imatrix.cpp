@@ -109,7 +109,9 @@ class Collection {
       const std::span<const std::int64_t> lengths(chunks.lengths_B.data() + first,
                                                   static_cast<std::size_t>(rows));
       lengths_B_.insert(lengths_B_.end(), lengths.begin(), lengths.end());
-      batches_.push_back(runner_->embed(tokens.ids_BS.view().rows(first, rows), lengths, rows_UH));
+      batches_.push_back(forward::embed_rows(*runner_, *source_.weights, source_.family,
+                                             tokens.rows_U, rows_UH,
+                                             tokens.ids_BS.view().rows(first, rows), lengths));
       batches_.back()->first_sequence = first;
     }
   }

@@ -207,7 +207,7 @@ class ReferenceStream::Recorder : public forward::BlockObserver {
 
 ReferenceStream::ReferenceStream(const Inputs& inputs) : inputs_(with_scratch(inputs)) {
   const TimedScope timed(inputs.forward_seconds);
-  hidden_ = forward::embed_tokens(inputs.runner, inputs.weights, inputs.family.embedding,
+  hidden_ = forward::embed_tokens(inputs.runner, inputs.weights, inputs.family,
                                   inputs.calibration.ids_BS, inputs.calibration.lengths_B);
 }
 

@@ -13,8 +13,7 @@ void Lane::start(const EvalModel& source, const forward::RunnerOptions& common) 
 }
 
 void Lane::embed(const text::TokenBlocks& rows) {
-  running = forward::embed_tokens(*runner, *model->weights, family.embedding, rows.ids_BS,
-                                  rows.lengths_B);
+  running = forward::embed_tokens(*runner, *model->weights, family, rows.ids_BS, rows.lengths_B);
 }
 
 }  // namespace calque::eval

@@ -57,8 +57,8 @@ void add_windows(Json& json, const model::ModelConfig& config) {
   const auto& windows = config.window_of_layer;
   const Index window = windows.empty() ? 0 : *std::max_element(windows.begin(), windows.end());
   const bool switched = config.architecture.starts_with("Qwen") && config.delta_net_layers.empty();
-  const bool listed = switched || is_any_of(config.architecture,
-                                            {"Exaone4", "Gemma2", "Gemma3", "GptOss", "Olmo3"});
+  const bool listed = switched || is_any_of(config.architecture, {"Exaone4", "Gemma2", "Gemma3",
+                                                                  "Gemma4", "GptOss", "Olmo3"});
   if (switched) json["use_sliding_window"] = window > 0;
   if (listed || is_any_of(config.architecture, {"Mistral", "Ministral3", "Mixtral", "Phi3"}))
     json["sliding_window"] = window > 0 ? Json(window) : Json(nullptr);
@@ -112,7 +112,7 @@ Json cap_json(double cap) { return cap > 0 ? Json(cap) : Json(nullptr); }
 void add_gemma(Json& json, const model::ModelConfig& config) {
   if (!is_any_of(config.architecture, {"Gemma"})) return;
   json["hidden_activation"] = config.hidden_act;
-  if (config.query_scale == 0) return;
+  if (config.query_scale == 0 || is_any_of(config.architecture, {"Gemma4"})) return;
   // A whole number for every model: the shortest decimal that gives back the scale.
   const double scalar = 1 / (config.query_scale * config.query_scale);
   json["query_pre_attn_scalar"] =
@@ -121,6 +121,31 @@ void add_gemma(Json& json, const model::ModelConfig& config) {
   json["final_logit_softcapping"] = cap_json(config.logit_softcap);
   if (is_any_of(config.architecture, {"Gemma3"}))
     json["rope_local_base_freq"] = config.local_rope.theta;
+}
+
+void add_gemma4(Json& json, const model::ModelConfig& config) {
+  if (!is_any_of(config.architecture, {"Gemma4"})) return;
+  json["final_logit_softcapping"] = cap_json(config.logit_softcap);
+  json["attention_k_eq_v"] = config.full_values_are_keys;
+  json["global_head_dim"] = config.full_head_dim;
+  json["num_global_key_value_heads"] =
+      config.full_values_are_keys ? Json(config.full_kv_heads) : Json(nullptr);
+  json["num_kv_shared_layers"] = config.shared_kv_layers;
+  json["use_double_wide_mlp"] = config.shared_kv_intermediate_size > 0;
+  json["hidden_size_per_layer_input"] = config.layer_embedding_size;
+  json["vocab_size_per_layer_input"] = config.vocab_size;
+  json["enable_moe_block"] = config.num_experts > 0;
+  Json full = {{"rope_type", "default"}, {"rope_theta", config.rope.theta}};
+  if (config.rope.scaling == model::RopeSpec::Scaling::kProportional) {
+    full["rope_type"] = "proportional";
+    full["partial_rotary_factor"] = config.rope.proportion;
+    if (config.rope.factor != 1) full["factor"] = config.rope.factor;
+  }
+  json["rope_parameters"] = {
+      {"full_attention", full},
+      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", config.local_rope.theta}}}};
+  json.erase("rope_theta");
+  json.erase("rope_scaling");
 }
 
 Json shared_count(const model::ModelConfig& config) {
@@ -162,6 +187,11 @@ void add_experts(Json& json, const model::ModelConfig& config) {
   const bool narrow = !is_any_of(config.architecture, {"GptOss", "Mixtral", "MiniMaxM2"});
   if (narrow) json["moe_intermediate_size"] = config.expert_intermediate_size;
   if (is_any_of(config.architecture, {"Ernie4_5_Moe"})) return add_ernie4_5_moe(json, config);
+  if (is_any_of(config.architecture, {"Gemma4"})) {
+    json["num_experts"] = config.num_experts;
+    json["top_k_experts"] = config.routing.used;
+    return;
+  }
   json["num_experts_per_tok"] = config.routing.used;
   if (is_any_of(config.architecture, {"Glm4Moe"})) return add_glm4_moe(json, config);
   if (is_any_of(config.architecture, {"HYV3"})) return add_hy_v3(json, config);
@@ -186,6 +216,7 @@ void add_experts(Json& json, const model::ModelConfig& config) {
 std::pair<std::string, std::string> written_class(const model::ModelConfig& config) {
   if (config.architecture == "Qwen3VLTextModel") return {"Qwen3ForCausalLM", "qwen3"};
   if (config.architecture == "Qwen3VLMoeTextModel") return {"Qwen3MoeForCausalLM", "qwen3_moe"};
+  if (config.architecture == "Gemma4UnifiedTextModel") return {"Gemma4ForCausalLM", "gemma4_text"};
   if (config.architecture.ends_with("VLTextModel")) return {"Qwen2ForCausalLM", "qwen2"};
   return {config.architecture, config.model_type};
 }
@@ -214,6 +245,7 @@ Json config_json(const model::ModelConfig& config, const std::string& dtype) {
   add_windows(json, config);
   add_delta_nets(json, config);
   add_gemma(json, config);
+  add_gemma4(json, config);
   add_experts(json, config);
   if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
   if (config.eos_token_id) json["eos_token_id"] = *config.eos_token_id;

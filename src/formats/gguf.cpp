@@ -87,6 +87,8 @@ class Chooser {
       : request_(inputs.request),
         embedding_(inputs.family.embedding.name),
         head_(inputs.family.head().name),
+        tied_(inputs.family.lm_head.empty()),
+        half_(inputs.family.config.dtype == "bfloat16" ? ggml::Type::kBF16 : ggml::Type::kF16),
         mix_(gguf_mix(inputs.request.type)),
         model_(mix_model(inputs.family, inputs.quantization.calibrated)) {
     for (const TensorTypeRule& rule : request_.tensor_types)
@@ -103,14 +105,17 @@ class Chooser {
  private:
   ggml::Type wanted_type(const model::TensorSpec& tensor) {
     if (!is_matrix(tensor)) return ggml::Type::kF32;
+    // llama-quantize leaves it as it is in the file that it starts from.
+    if (tensor.gguf_name == "per_layer_model_proj.weight")
+      return mix_.quantized() ? half_ : mix_.base;
     if (const auto given = given_type(tensor)) return *given;
     return mix_.quantized() && !request_.pure ? mixed_type(tensor) : mix_.base;
   }
 
   // The type set by the job's keys, strongest first. A tied embedding is the output, too.
   std::optional<ggml::Type> given_type(const model::TensorSpec& tensor) const {
-    const bool embedding = mix_.quantized() && tensor.name == embedding_;
-    const bool head = mix_.quantized() && tensor.name == head_;
+    const bool embedding = mix_.quantized() && is_embedding(tensor);
+    const bool head = mix_.quantized() && is_head(tensor);
     if (embedding && chosen(request_.embedding_type))
       return gguf_written_type(request_.embedding_type);
     if (head && !embedding && chosen(request_.output_type))
@@ -121,9 +126,17 @@ class Chooser {
     return std::nullopt;
   }
 
+  // The layers' own embeddings go with that of the model.
+  bool is_embedding(const model::TensorSpec& tensor) const {
+    return tensor.name == embedding_ || tensor.gguf_name == "per_layer_token_embd.weight";
+  }
+  bool is_head(const model::TensorSpec& tensor) const {
+    return tensor.name == head_ || (tied_ && is_embedding(tensor));
+  }
+
   ggml::Type mixed_type(const model::TensorSpec& tensor) {
-    if (tensor.name == head_) return output_in_mix(mix_, tensor.shape.back());
-    if (tensor.name == embedding_) return embedding_in_mix(mix_);
+    if (is_head(tensor)) return output_in_mix(mix_, tensor.shape.back());
+    if (is_embedding(tensor)) return embedding_in_mix(mix_);
     return type_in_mix(mix_, model_, {tensor.gguf_name, number_of(tensor), is_stacked(tensor)});
   }
 
@@ -138,6 +151,8 @@ class Chooser {
   const ExportRequest& request_;
   std::string embedding_;
   std::string head_;
+  bool tied_;
+  ggml::Type half_;  // of matrices that are never quantized
   const GgufMix& mix_;
   MixModel model_;
   std::vector<CompiledRule> rules_;

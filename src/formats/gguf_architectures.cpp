@@ -18,6 +18,7 @@ constexpr GgufArchitecture kArchitectures[] = {
     {"gemma", "GemmaForCausalLM"},
     {"gemma2", "Gemma2ForCausalLM"},
     {"gemma3", "Gemma3ForCausalLM"},
+    {"gemma4", "Gemma4ForCausalLM"},
     {"glm4moe", "Glm4MoeForCausalLM"},
     {"gpt-oss", "GptOssForCausalLM"},
     {"hy_v3", "HYV3ForCausalLM"},
@@ -84,6 +85,10 @@ void check_rope(const std::string& arch, const model::ModelConfig& config, Reaso
         fmt::format("GGUF cannot store llama3 RoPE scaling in architecture '{}' (only in 'llama' "
                     "and 'exaone4')",
                     arch));
+  if (arch == "gemma4" && scaling != Scaling::kProportional && scaling != Scaling::kNone)
+    reasons.push_back(
+        "layers without a window have a RoPE scaling other than 'proportional', which loaders of "
+        "architecture 'gemma4' do not read");
   if (scaling == Scaling::kLongRope && arch != "phi3")
     reasons.push_back(fmt::format(
         "GGUF cannot store longrope scaling in architecture '{}' (only in 'phi3')", arch));
@@ -158,7 +163,7 @@ void check_window(const std::string& arch, const model::ModelConfig& config, Rea
 
 void check_gemma(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
   if (!is_gemma(arch)) return;
-  if (!config.tie_word_embeddings)
+  if (!config.tie_word_embeddings && arch != "gemma4")
     reasons.push_back(fmt::format("architecture '{}' has no separate output matrix", arch));
   if (config.attention_bias)
     reasons.push_back(fmt::format("architecture '{}' has no biases", arch));
@@ -268,7 +273,10 @@ Index gguf_window_period(const std::string& arch, Index layers) {
   return arch == "gemma3" ? 6 : 0;
 }
 
+bool gguf_lists_windows(const std::string& arch) { return arch == "gemma4"; }
+
 double gguf_query_scale(const std::string& arch, const model::ModelConfig& config) {
+  if (arch == "gemma4") return 1.0;
   // The 27B models.
   const bool by_width = (arch == "gemma2" && config.num_layers == 46) ||
                         (arch == "gemma3" && config.num_layers == 62);
@@ -307,7 +315,7 @@ double gguf_yarn_factor(const model::RopeSpec& rope) {
 
 GgufExperts gguf_experts(const std::string& arch) {
   GgufExperts experts;
-  experts.any = arch == "llama" || arch.ends_with("moe") || arch == "hy_v3" ||
+  experts.any = arch == "llama" || arch == "gemma4" || arch.ends_with("moe") || arch == "hy_v3" ||
                 arch == "minimax-m2" || arch == "qwen3next" || arch == "gpt-oss";
   const bool like_deepseek = arch == "glm4moe" || arch == "hy_v3";
   experts.in_mxfp4 = arch == "gpt-oss";
@@ -319,7 +327,7 @@ GgufExperts gguf_experts(const std::string& arch) {
   if (like_deepseek) experts.routing.sum_extra = 1e-20;
   if (arch == "ernie4_5-moe") experts.routing.sum_floor = 1e-12;
   if (arch == "glm4moe") experts.dense = GgufExperts::Dense::kFirst;
-  if (arch == "hy_v3") experts.dense = GgufExperts::Dense::kAny;
+  if (arch == "hy_v3" || arch == "gemma4") experts.dense = GgufExperts::Dense::kAny;
   if (arch == "ernie4_5-moe") experts.dense = GgufExperts::Dense::kSteps;
   return experts;
 }

@@ -25,6 +25,9 @@ const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file);
 // the window; 0 if all layers or none have the window.
 Index gguf_window_period(const std::string& arch, Index layers);
 
+// True if a list of the file says which layers have a window.
+bool gguf_lists_windows(const std::string& arch);
+
 // The factor on attention scores; loaders derive it from the number of layers.
 double gguf_query_scale(const std::string& arch, const model::ModelConfig& config);
 

@@ -37,6 +37,9 @@ class GgufKeyReader {
   // The shortest decimal that gives the stored fp32: 1e-05 rather than 9.99999974e-06.
   std::optional<double> find_real(const std::string& key) const;  // above 0
   std::vector<Index> counts(const std::string& key) const;        // a list of i32; empty if absent
+  // A count for each of the layers: the same for all, or those of a list.
+  std::optional<std::vector<Index>> by_layer(const std::string& key, Index layers) const;
+  std::vector<bool> flags(const std::string& key) const;  // a list; empty if absent
   std::optional<std::string> find_text(const std::string& key) const {
     return file_.string(prefix_ + key);
   }
@@ -78,6 +81,34 @@ std::vector<Index> GgufKeyReader::counts(const std::string& key) const {
   return {stored->begin(), stored->end()};
 }
 
+std::optional<std::vector<Index>> GgufKeyReader::by_layer(const std::string& key,
+                                                          Index layers) const {
+  const std::vector<Index> list = counts(key);
+  if (list.empty()) {
+    const std::optional<Index> all = find_count(key);
+    if (!all) return std::nullopt;
+    return std::vector<Index>(static_cast<std::size_t>(layers), *all);
+  }
+  if (static_cast<Index>(list.size()) != layers)
+    refuse_gguf(file_, fmt::format("key '{}{}' lists {} numbers for {} layers", prefix_, key,
+                                   list.size(), layers));
+  for (const Index value : list)
+    if (value < 1 || value > kMostGgufSize)
+      refuse_gguf(file_, fmt::format("key '{}{}' contains {}, expected 1 to {}", prefix_, key,
+                                     value, kMostGgufSize));
+  return list;
+}
+
+std::vector<bool> GgufKeyReader::flags(const std::string& key) const {
+  const io::GgufValue* value = file_.find(prefix_ + key);
+  const auto* array = value == nullptr ? nullptr : std::get_if<io::GgufValue::Array>(&value->value);
+  if (array == nullptr) return {};
+  const auto* stored = std::get_if<std::vector<bool>>(array);
+  if (stored == nullptr)
+    refuse_gguf(file_, fmt::format("key '{}{}' is no list of booleans", prefix_, key));
+  return *stored;
+}
+
 std::optional<double> GgufKeyReader::find_real(const std::string& key) const {
   const std::optional<double> value = file_.real(prefix_ + key);
   if (!value) return std::nullopt;
@@ -101,14 +132,16 @@ bool has_tensor(const io::GgufFile& file, std::string_view name) {
 
 void set_sizes(const io::GgufFile& file, const GgufKeyReader& keys, model::ModelConfig& config) {
   config.hidden_size = keys.count("embedding_length");
-  config.intermediate_size = keys.count("feed_forward_length");
   config.num_layers = keys.count("block_count");
   // A block has at least nine tensors. A larger count of layers is wrong and would cost memory.
   if (static_cast<std::uint64_t>(config.num_layers) > file.tensors().size())
     refuse_gguf(file, fmt::format("key 'block_count' is {}, but the file has {} tensors",
                                   config.num_layers, file.tensors().size()));
+  const auto widths = keys.by_layer("feed_forward_length", config.num_layers);
+  config.intermediate_size = widths ? widths->front() : keys.count("feed_forward_length");
   config.num_heads = keys.count("attention.head_count");
-  config.num_kv_heads = keys.find_count("attention.head_count_kv").value_or(config.num_heads);
+  const auto kv_heads = keys.by_layer("attention.head_count_kv", config.num_layers);
+  config.num_kv_heads = kv_heads ? kv_heads->front() : config.num_heads;
   config.head_dim =
       keys.find_count("attention.key_length").value_or(config.hidden_size / config.num_heads);
   config.max_positions = keys.count("context_length");
@@ -192,6 +225,29 @@ model::RopeSpec yarn_rope(const std::string& arch, const GgufKeyReader& keys,
   return rope;
 }
 
+// Pairs that stand still have a divisor of 1e30; the others all have the same.
+model::RopeSpec proportional_rope(const io::GgufFile& file, const io::GgufTensor& tensor,
+                                  const model::ModelConfig& config) {
+  const std::vector<float> stored = divisors_of(file, tensor, config.head_dim);
+  const auto still =
+      std::find_if(stored.begin(), stored.end(), [](float divisor) { return divisor >= 1e29f; });
+  const bool same =
+      std::all_of(stored.begin(), still,
+                  [&](float divisor) { return divisor == stored.front(); }) &&
+      std::all_of(still, stored.end(), [](float divisor) { return divisor >= 1e29f; });
+  if (!same || still == stored.begin())
+    refuse_gguf(file,
+                fmt::format("tensor '{}' is not one divisor for the first pairs of a head and "
+                            "1e30 for the others",
+                            kRopeFreqs));
+  model::RopeSpec rope = config.rope;
+  rope.scaling = Scaling::kProportional;
+  rope.factor = stored.front();
+  rope.proportion =
+      static_cast<double>(still - stored.begin()) / static_cast<double>(stored.size());
+  return rope;
+}
+
 std::vector<Index> sections_of(const GgufKeyReader& keys) {
   const std::vector<Index> sections = keys.counts("rope.dimension_sections");
   if (sections.size() != 4)
@@ -217,7 +273,8 @@ void read_rope(const std::string& arch, const GgufKeyReader& keys, model::ModelC
   if (gguf_has_sections(arch)) config.rope_sections = sections_of(keys);
   config.deepstack_layers = keys.find_count("n_deepstack_layers").value_or(0);
   if (const io::GgufTensor* divisors = keys.file().find_tensor(kRopeFreqs)) {
-    config.rope = llama3_rope(keys.file(), *divisors, config);
+    config.rope = arch == "gemma4" ? proportional_rope(keys.file(), *divisors, config)
+                                   : llama3_rope(keys.file(), *divisors, config);
     return;
   }
   if (keys.file().find_tensor(kRopeFactorsLong) != nullptr) {
@@ -266,6 +323,43 @@ void read_counts(const GgufKeyReader& keys, model::ModelConfig& config) {
                                          config.routing.used, config.num_experts));
 }
 
+// The heads that set_sizes has read are those of the layers without a window.
+void read_gemma4_heads(const GgufKeyReader& keys, model::ModelConfig& config) {
+  const auto kv_heads = keys.by_layer("attention.head_count_kv", config.num_layers);
+  config.full_head_dim = config.head_dim;
+  config.head_dim = keys.count("attention.key_length_swa");
+  if (config.head_dim % 2 != 0)
+    refuse_gguf(keys.file(), fmt::format("key 'attention.key_length_swa' is {}; rotary positions "
+                                         "need an even number",
+                                         config.head_dim));
+  for (Index layer = 0; layer < config.num_layers; ++layer) {
+    const Index heads = kv_heads ? (*kv_heads)[static_cast<std::size_t>(layer)] : config.num_heads;
+    Index& known = config.has_window(layer) ? config.num_kv_heads : config.full_kv_heads;
+    known = heads;
+    if (config.num_heads % heads != 0)
+      refuse_gguf(keys.file(), fmt::format("{} heads and {} key/value heads do not fit together",
+                                           config.num_heads, heads));
+    if (config.has_window(layer) || config.shares_keys_values(layer)) continue;
+    config.full_values_are_keys =
+        !has_tensor(keys.file(), fmt::format("blk.{}.attn_v.weight", layer));
+  }
+  if (config.full_kv_heads == config.num_kv_heads) config.full_kv_heads = 0;
+}
+
+void read_gemma4(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
+  if (arch != "gemma4") return;
+  config.norm_plus_one = false;
+  config.shared_kv_layers = keys.count_or_zero("attention.shared_kv_layers");
+  if (config.shared_kv_layers >= config.num_layers)
+    refuse_gguf(keys.file(), fmt::format("key 'attention.shared_kv_layers' is {} of {} layers",
+                                         config.shared_kv_layers, config.num_layers));
+  const auto widths = keys.by_layer("feed_forward_length", config.num_layers);
+  if (config.shared_kv_layers > 0 && widths && widths->back() != widths->front())
+    config.shared_kv_intermediate_size = widths->back();
+  config.layer_embedding_size = keys.count_or_zero("embedding_length_per_layer_input");
+  read_gemma4_heads(keys, config);
+}
+
 void read_gemma(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
   if (!arch.starts_with("gemma")) return;
   config.hidden_act = "gelu_pytorch_tanh";
@@ -298,7 +392,18 @@ void read_delta_nets(const std::string& arch, const GgufKeyReader& keys,
     config.delta_net_layers.push_back((layer + 1) % interval != 0);
 }
 
+void read_listed_windows(const GgufKeyReader& keys, model::ModelConfig& config) {
+  const char* const key = "attention.sliding_window_pattern";
+  const std::vector<bool> windowed = keys.flags(key);
+  if (windowed.size() != config.window_of_layer.size())
+    refuse_gguf(keys.file(),
+                fmt::format("key '{}' must list {} layers", key, config.window_of_layer.size()));
+  for (std::size_t i = 0; i < windowed.size(); ++i)
+    config.window_of_layer[i] = windowed[i] ? keys.count("attention.sliding_window") : 0;
+}
+
 void read_windows(const std::string& arch, const GgufKeyReader& keys, model::ModelConfig& config) {
+  if (gguf_lists_windows(arch)) return read_listed_windows(keys, config);
   const Index period = gguf_window_period(arch, config.num_layers);
   if (period == 0 && arch != "phi3") return;
   Index window = keys.count_or_zero("attention.sliding_window");
@@ -386,6 +491,7 @@ model::ModelConfig gguf_config(const io::GgufFile& file) {
   read_rope(arch, keys, config);
   read_gemma(arch, keys, config);
   read_windows(arch, keys, config);
+  read_gemma4(arch, keys, config);
   read_delta_nets(arch, keys, config);
   if (gguf_experts(arch).any) read_experts(arch, keys, config);
   config.tie_word_embeddings = !has_tensor(file, "output.weight");
@@ -422,6 +528,13 @@ std::vector<RopeTensor> gguf_rope_tensors(const model::ModelConfig& config) {
   const model::RopeSpec& rope = config.rope;
   if (rope.scaling == Scaling::kLlama3)
     return {{kRopeFreqs, llama3_divisors(rope, config.head_dim)}};
+  if (config.full_head_dim > 0) {  // loaders ask for it even where all pairs turn
+    const auto pairs = static_cast<std::size_t>(config.full_head_dim / 2);
+    std::vector<float> divisors(pairs, 1e30f);
+    const auto turning = static_cast<std::size_t>(rope.proportion * static_cast<double>(pairs));
+    std::fill_n(divisors.begin(), turning, static_cast<float>(rope.factor));
+    return {{kRopeFreqs, std::move(divisors)}};
+  }
   if (rope.scaling != Scaling::kLongRope) return {};
   return {{kRopeFactorsLong, {rope.long_factors.begin(), rope.long_factors.end()}},
           {kRopeFactorsShort, {rope.short_factors.begin(), rope.short_factors.end()}}};

@@ -98,16 +98,40 @@ io::GgufMetadata carried_tokenizer(const io::GgufMetadata& source, const std::st
 
 using Scaling = model::RopeSpec::Scaling;
 
+// One number where it is the same for all layers, else a list.
+void add_by_layer(const std::string& key, const std::vector<Index>& counts, GgufKeys& keys) {
+  if (std::all_of(counts.begin(), counts.end(), [&](Index n) { return n == counts.front(); }))
+    return keys.count(key, counts.front());
+  keys.list(key, std::vector<std::int32_t>(counts.begin(), counts.end()));
+}
+
+// Heads are those of the layers without a window; those of the others have keys of their own.
+void add_gemma4(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
+  if (arch != "gemma4") return;
+  keys.count(arch + ".attention.key_length_swa", config.head_dim);
+  keys.count(arch + ".attention.value_length_swa", config.head_dim);
+  keys.count(arch + ".attention.shared_kv_layers", config.shared_kv_layers);
+  keys.count(arch + ".embedding_length_per_layer_input", config.layer_embedding_size);
+  keys.count(arch + ".rope.dimension_count", config.full_head_dim);
+  keys.count(arch + ".rope.dimension_count_swa", config.head_dim);
+}
+
 void add_sizes(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
   keys.count(arch + ".block_count", config.num_layers);
   keys.count(arch + ".context_length", config.max_positions);
   keys.count(arch + ".embedding_length", config.hidden_size);
-  keys.count(arch + ".feed_forward_length", config.intermediate_size);
+  std::vector<Index> widths, kv_heads;
+  for (Index layer = 0; layer < config.num_layers; ++layer) {
+    widths.push_back(config.intermediate_size_of(layer));
+    kv_heads.push_back(config.kv_heads_of(layer));
+  }
+  add_by_layer(arch + ".feed_forward_length", widths, keys);
   keys.count(arch + ".attention.head_count", config.num_heads);
-  keys.count(arch + ".attention.head_count_kv", config.num_kv_heads);
+  add_by_layer(arch + ".attention.head_count_kv", kv_heads, keys);
   keys.real(arch + ".attention.layer_norm_rms_epsilon", config.rms_norm_eps);
-  keys.count(arch + ".attention.key_length", config.head_dim);
-  keys.count(arch + ".attention.value_length", config.head_dim);
+  const Index head_dim = config.full_head_dim > 0 ? config.full_head_dim : config.head_dim;
+  keys.count(arch + ".attention.key_length", head_dim);
+  keys.count(arch + ".attention.value_length", head_dim);
 }
 
 // Architectures whose converters state the number of turned channels, and the vocabulary.
@@ -147,7 +171,8 @@ void add_sections(const std::string& arch, const model::ModelConfig& config, Ggu
 void add_rope(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
   const model::RopeSpec& rope = config.rope;
   keys.real(arch + ".rope.freq_base", rope.theta);
-  if (arch == "gemma3") keys.real(arch + ".rope.freq_base_swa", config.local_rope.theta);
+  if (arch == "gemma3" || arch == "gemma4")
+    keys.real(arch + ".rope.freq_base_swa", config.local_rope.theta);
   if (is_like_llama(arch) || gguf_has_delta_nets(arch))
     keys.count(arch + ".rope.dimension_count", rope.turned(config.head_dim));
   if (rope.scaling == Scaling::kLinear) {
@@ -209,9 +234,14 @@ void add_experts(const std::string& arch, const model::ModelConfig& config, Gguf
 
 // phi3 must state that it has no window; llama and qwen have no key for theirs.
 void add_windows(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
-  if (arch != "phi3" && gguf_window_period(arch, config.num_layers) == 0) return;
+  const bool listed = gguf_lists_windows(arch);
+  if (arch != "phi3" && !listed && gguf_window_period(arch, config.num_layers) == 0) return;
   const std::vector<Index>& windows = config.window_of_layer;
   keys.count(arch + ".attention.sliding_window", *std::max_element(windows.begin(), windows.end()));
+  if (!listed) return;
+  std::vector<bool> windowed;
+  for (const Index window : windows) windowed.push_back(window > 0);
+  keys.list(arch + ".attention.sliding_window_pattern", windowed);
 }
 
 void add_caps(const std::string& arch, const model::ModelConfig& config, GgufKeys& keys) {
@@ -228,6 +258,7 @@ void add_architecture_keys(const WriterInputs& inputs, GgufKeys& keys) {
   if (is_like_llama(arch) || inputs.vocabulary == nullptr)
     keys.count(arch + ".vocab_size", config.vocab_size);
   add_rope(arch, config, keys);
+  add_gemma4(arch, config, keys);
   add_sections(arch, config, keys);
   add_delta_nets(arch, config, keys);
   add_experts(arch, config, keys);

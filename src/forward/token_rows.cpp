@@ -57,14 +57,6 @@ TokenRows token_rows(MatrixView<const std::int32_t> ids_BS, std::span<const Inde
   return result;
 }
 
-std::unique_ptr<HiddenStates> embed_tokens(BlockRunner& runner, const model::WeightSource& weights,
-                                           const model::TensorSpec& embedding,
-                                           MatrixView<const std::int32_t> ids_BS,
-                                           std::span<const Index> lengths_B) {
-  const TokenRows tokens = token_rows(ids_BS, lengths_B, embedding.shape[0]);
-  return runner.embed(tokens.ids_BS, lengths_B, embedding_rows(weights, embedding, tokens.rows_U));
-}
-
 Matrix<float> embedding_rows(const model::WeightSource& weights, const model::TensorSpec& embedding,
                              std::span<const Index> rows_U) {
   Matrix<float> rows_UH = weights.load_rows(embedding.name, rows_U);

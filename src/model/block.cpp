@@ -49,6 +49,12 @@ bool BlockSpec::has_site(std::string_view site_name) const {
   return false;
 }
 
+std::size_t BlockSpec::end_of_group(std::size_t half) const {
+  std::size_t end = half + 1;
+  while (end < halves.size() && halves[end].beside) ++end;
+  return end;
+}
+
 std::size_t BlockSpec::half_of(const FoldSpec& fold) const {
   const auto at = static_cast<std::size_t>(&site(fold.site, fold.expert) - sites.data());
   std::size_t half = 0;
@@ -61,7 +67,9 @@ std::vector<TensorSpec> BlockSpec::tensors() const {
   std::vector<TensorSpec> result;
   for (const HalfSpec& half : halves) append(half.norm, result);
   for (const HalfSpec& half : halves) append(half.post_norm, result);
+  for (const HalfSpec& half : halves) append(half.sum_norm, result);
   for (const HalfSpec& half : halves) append(half.mixer->tensors(), result);
+  if (scalar) result.push_back(*scalar);
   for (const SiteSpec& candidate : sites)
     for (const LinearSpec& linear : candidate.readers) {
       result.push_back(linear.weight);

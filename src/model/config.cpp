@@ -218,6 +218,17 @@ Windows patterned_windows(const JsonObject& json, Index layers, Index pattern,
   return windows;
 }
 
+// As Gemma 3; the last layer has no window whatever is listed.
+Windows gemma4_windows(const JsonObject& json, Index layers) {
+  const Index window = json.size_or("sliding_window", kLargestSize, 512);
+  Windows windows = everywhere(window, layers);
+  if (json.has("layer_types")) windows = listed(json, window, layers);
+  for (Index i = 5; i < layers && !json.has("layer_types"); i += 6)
+    windows[static_cast<std::size_t>(i)] = 0;
+  windows.back() = 0;
+  return windows;
+}
+
 // layer_types says the same in full.
 void remark_pattern(const JsonObject& json, ModelConfig& config) {
   if (config.architecture != "Gemma3ForCausalLM" || !json.has("layer_types") ||
@@ -243,6 +254,7 @@ std::vector<Index> read_windows(const JsonObject& json, const ModelConfig& confi
   if (architecture == "Exaone4ForCausalLM")
     return patterned_windows(
         json, layers, listed_pattern ? 4 : json.size_or("sliding_window_pattern", kMostLayers, 4));
+  if (is_gemma4(config)) return gemma4_windows(json, layers);
   if (architecture == "Gemma3ForCausalLM")
     return patterned_windows(json, layers, json.size_or("sliding_window_pattern", kMostLayers, 6));
   if (architecture == "SmolLM3ForCausalLM" && json.flag_or("use_sliding_window", false))
@@ -308,6 +320,10 @@ void read_delta_nets(const JsonObject& json, ModelConfig& config) {
 
 // Gemma.
 
+Index count_or_zero(const JsonObject& json, const char* key) {
+  return !json.has(key) || json.value(key) == 0 ? 0 : json.size(key, kLargestSize);
+}
+
 // An absent cap has the class's default; null means no cap.
 double cap_of(const JsonObject& json, const char* key, double absent) {
   return json.is_null(key) ? 0.0 : json.positive_or(key, absent);
@@ -324,6 +340,98 @@ void read_gemma(const JsonObject& json, ModelConfig& config) {
   const bool second = config.architecture == "Gemma2ForCausalLM";
   config.attention_softcap = cap_of(json, "attn_logit_softcapping", second ? 50.0 : 0.0);
   config.logit_softcap = cap_of(json, "final_logit_softcapping", second ? 30.0 : 0.0);
+}
+
+// Heads of the layers without a window. transformers 5 lists what differs layer by layer; the
+// published files have one number for all of them.
+void read_full_heads(const JsonObject& json, ModelConfig& config) {
+  config.full_values_are_keys = json.flag_or("attention_k_eq_v", false);
+  const char* const key = "per_layer_config";
+  if (!json.has(key)) {
+    config.full_head_dim = json.size_or("global_head_dim", kLargestHead, 512);
+    if (config.full_values_are_keys)
+      config.full_kv_heads =
+          json.size_or("num_global_key_value_heads", kLargestSize, config.num_kv_heads);
+    return;
+  }
+  bool first = true;
+  for (Index layer = 0; layer < config.num_layers; ++layer) {
+    const std::string name = std::to_string(layer);
+    const JsonObject all = json.object(key);
+    if (config.has_window(layer)) {
+      if (all.has(name.c_str()))
+        json.refuse(key, fmt::format("names layer {}, which has a window; calque reads files in "
+                                     "which the layers without one differ",
+                                     layer));
+      continue;
+    }
+    Index head_dim = config.head_dim, kv_heads = config.num_kv_heads;
+    if (all.has(name.c_str())) {
+      const JsonObject own = all.object(name.c_str());
+      head_dim = own.size_or("head_dim", kLargestHead, head_dim);
+      kv_heads = own.size_or("num_key_value_heads", kLargestSize, kv_heads);
+    }
+    if (!first && (head_dim != config.full_head_dim || kv_heads != config.full_kv_heads))
+      json.refuse(key, fmt::format("gives layer {} other heads than the layers without a window "
+                                   "before it",
+                                   layer));
+    config.full_head_dim = head_dim;
+    config.full_kv_heads = kv_heads;
+    first = false;
+  }
+}
+
+void check_full_heads(const JsonObject& json, const ModelConfig& config) {
+  const Index kv_heads = config.full_kv_heads > 0 ? config.full_kv_heads : config.num_kv_heads;
+  if (config.num_heads % kv_heads != 0)
+    json.refuse("num_global_key_value_heads",
+                fmt::format("is {} and does not divide the {} heads of num_attention_heads",
+                            kv_heads, config.num_heads));
+  if (config.full_head_dim % 2 != 0)
+    json.refuse("global_head_dim",
+                fmt::format("is {}; rotary positions need an even number", config.full_head_dim));
+}
+
+// Both kinds of attention among the sharing layers need a layer before them that makes keys.
+void read_shared_layers(const JsonObject& json, ModelConfig& config) {
+  const char* const key = "num_kv_shared_layers";
+  config.shared_kv_layers = count_or_zero(json, key);
+  if (config.shared_kv_layers == 0) return;
+  const Index first = config.num_layers - config.shared_kv_layers;
+  for (Index layer = first; layer < config.num_layers; ++layer) {
+    bool made = false;
+    for (Index earlier = 0; earlier < first; ++earlier)
+      made = made || config.has_window(earlier) == config.has_window(layer);
+    if (!made)
+      json.refuse(key, fmt::format("is {} of {} layers; layer {} has no layer of its kind before "
+                                   "layer {} whose keys and values it could use",
+                                   config.shared_kv_layers, config.num_layers, layer,
+                                   std::max<Index>(first, 0)));
+  }
+  if (json.flag_or("use_double_wide_mlp", false))
+    config.shared_kv_intermediate_size = 2 * config.intermediate_size;
+}
+
+void read_gemma4(const JsonObject& json, ModelConfig& config) {
+  config.embedding_scale = std::sqrt(static_cast<double>(config.hidden_size));
+  config.query_scale = 1.0;
+  config.logit_softcap = cap_of(json, "final_logit_softcapping", 0.0);
+  read_full_heads(json, config);
+  check_full_heads(json, config);
+  if (config.full_kv_heads == config.num_kv_heads) config.full_kv_heads = 0;
+  read_shared_layers(json, config);
+  const char* const key = "hidden_size_per_layer_input";
+  if (config.architecture == "Gemma4ForCausalLM" && !json.is_null(key))
+    config.layer_embedding_size = json.has(key) ? count_or_zero(json, key) : 256;
+  if (config.layer_embedding_size > 0)
+    if (const Index tokens = json.size_or("vocab_size_per_layer_input", kLargestSize, 262'144);
+        tokens != config.vocab_size)
+      json.refuse("vocab_size_per_layer_input",
+                  fmt::format("is {}; calque reads models in which it is vocab_size {}", tokens,
+                              config.vocab_size));
+  if (json.text_or("use_bidirectional_attention", "") == "all")
+    json.refuse("use_bidirectional_attention",
+                "is \"all\"; calque reads models whose tokens see those before them");
 }
 
 // Wrappers.
@@ -356,6 +464,8 @@ void read_outer(const JsonObject& json, const JsonObject& outer, ModelConfig& co
 
 }  // namespace
 
+bool is_gemma4(const ModelConfig& config) { return config.architecture.starts_with("Gemma4"); }
+
 bool has_delta_nets(const ModelConfig& config) {
   return config.architecture.starts_with("Qwen3Next") || config.architecture.starts_with("Qwen3_5");
 }
@@ -365,6 +475,7 @@ const ClassDefaults& defaults_of(std::string_view architecture) {
       {.class_name = "Ernie4_5_Moe", .theta = 5e5, .rms_norm_eps = 1e-5, .tied = true},
       {.class_name = "Exaone4", .rms_norm_eps = 1e-5},
       {.class_name = "Gemma3", .theta = 1e6, .head_dim = 256, .tied = true},
+      {.class_name = "Gemma4", .theta = 1e6, .head_dim = 256, .tied = true},
       {.class_name = "Gemma", .head_dim = 256, .tied = true},
       {.class_name = "Glm4Moe", .rms_norm_eps = 1e-5, .turned_share = 0.5, .turns_any_share = true},
       {.class_name = "GptOss", .theta = 15e4, .rms_norm_eps = 1e-5, .head_dim = 64},
@@ -455,7 +566,10 @@ ModelConfig parse_config(const std::string& json_text, const std::string& where)
   config.attention_out_bias = json.flag_or("attention_out_bias", false);
   config.mlp_bias = json.flag_or("mlp_bias", false);
   read_activation(json, config);
-  if (is_gemma(config)) read_gemma(json, config);
+  if (is_gemma4(config))
+    read_gemma4(json, config);
+  else if (is_gemma(config))
+    read_gemma(json, config);
   if (has_delta_nets(config)) read_delta_nets(json, config);
   read_experts(json, config);
   read_outer(json, outer, config);

@@ -18,6 +18,7 @@ constexpr Index kMostLayers = 10'000;
 
 // Qwen3-Next and its successors.
 bool has_delta_nets(const ModelConfig& config);
+bool is_gemma4(const ModelConfig& config);
 
 // Values that transformers' configuration class takes for missing keys.
 struct ClassDefaults {

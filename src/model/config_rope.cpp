@@ -15,9 +15,9 @@ std::string rope_type_of(const JsonObject& rope) {
   if (type == "su") return "longrope";
   if (type == "mrope") return "default";  // three kinds of positions, which are one in text
   if (type != "default" && type != "linear" && type != "llama3" && type != "longrope" &&
-      type != "yarn")
+      type != "yarn" && type != "proportional")
     rope.refuse("rope_type", fmt::format("is '{}', which is not supported; supported are default, "
-                                         "linear, llama3, longrope and yarn",
+                                         "linear, llama3, longrope, yarn and proportional",
                                          type));
   return type;
 }
@@ -146,12 +146,22 @@ void read_sections(const JsonObject& rope, ModelConfig& config) {
   config.rope_sections.resize(4);
 }
 
+// The share is of the pairs of a whole head.
+void read_proportional(const JsonObject& rope, RopeSpec& spec) {
+  spec.scaling = RopeSpec::Scaling::kProportional;
+  spec.factor = rope.positive_or("factor", 1.0);
+  spec.proportion = rope.positive_or(kShare, 1.0);
+  if (spec.proportion > 1)
+    rope.refuse(kShare, fmt::format("is {}; a share is 1 at most", spec.proportion));
+}
+
 void read_scaling(const JsonObject& json, const JsonObject& rope, ModelConfig& config,
                   RopeSpec& spec) {
   read_sections(rope, config);
   spec.theta = rope.positive_or("rope_theta", spec.theta);
-  read_share(rope, config, spec);
   const std::string type = rope_type_of(rope);
+  if (type == "proportional") return read_proportional(rope, spec);
+  read_share(rope, config, spec);
   if (type == "llama3") read_llama3(json, rope, config, spec);
   if (type == "longrope") read_long_rope(json, rope, config, spec);
   if (type == "yarn") read_yarn(json, rope, config, spec);
@@ -246,7 +256,12 @@ void read_rope(const JsonObject& json, ModelConfig& config) {
   const bool olmo3 = config.architecture == "Olmo3ForCausalLM";
   config.local_rope.theta =
       olmo3 ? config.rope.theta : json.positive_or("rope_local_base_freq", 1e4);
-  const bool by_layer = olmo3 || config.architecture == "Gemma3ForCausalLM";
+  const bool gemma4 = is_gemma4(config);
+  const bool by_layer = olmo3 || gemma4 || config.architecture == "Gemma3ForCausalLM";
+  if (gemma4 && !says_something(json, "rope_parameters")) {
+    config.rope.scaling = RopeSpec::Scaling::kProportional;
+    config.rope.proportion = 0.25;
+  }
   const bool older = says_something(json, "rope_scaling");
   if (says_something(json, "rope_parameters") && (by_layer || !older)) {
     const JsonObject rope = json.object("rope_parameters");

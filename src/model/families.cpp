@@ -14,6 +14,8 @@ namespace {
 
 constexpr WrapperInfo kWrappers[] = {
     {"Gemma3ForConditionalGeneration", "gemma3", "gemma3_text", true},
+    {"Gemma4ForConditionalGeneration", "gemma4", "gemma4_text", true},
+    {"Gemma4UnifiedForConditionalGeneration", "gemma4_unified", "gemma4_unified_text", true},
     {"Mistral3ForConditionalGeneration", "mistral3", "mistral", true},
     {"Qwen2VLForConditionalGeneration", "qwen2_vl", "qwen2_vl_text"},
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", "qwen2_5_vl_text"},
@@ -32,6 +34,8 @@ const std::vector<FamilyInfo>& families() {
       {"GemmaForCausalLM", "gemma", "gemma", gemma_family},
       {"Gemma2ForCausalLM", "gemma2", "gemma2", gemma2_family},
       {"Gemma3ForCausalLM", "gemma3", "gemma3_text", gemma3_family},
+      {"Gemma4ForCausalLM", "gemma4", "gemma4_text", gemma4_family},
+      {"Gemma4UnifiedTextModel", "gemma4_unified", "gemma4_unified_text", gemma4_family},
       {"Glm4MoeForCausalLM", "glm4_moe", "glm4_moe", glm4_moe_family},
       {"GptOssForCausalLM", "gpt_oss", "gpt_oss", gpt_oss_family},
       {"HYV3ForCausalLM", "hy_v3", "hy_v3", hy_v3_family},
@@ -118,6 +122,10 @@ FamilySpec family_of(const ModelConfig& config) {
 
 std::vector<TensorSpec> FamilySpec::tensors() const {
   std::vector<TensorSpec> result{embedding};
+  if (layer_embeddings) {
+    const LayerEmbeddings& own = *layer_embeddings;
+    result.insert(result.end(), {own.table, own.projection, own.norm.weight});
+  }
   for (const BlockSpec& block : blocks) {
     const std::vector<TensorSpec> inner = block.tensors();
     result.insert(result.end(), inner.begin(), inner.end());

@@ -57,11 +57,16 @@ std::vector<double> RopeSpec::inverse_frequencies(Index head_dim, Index position
   const std::vector<double> yarn =
       scaling == Scaling::kYarn ? yarn_divisors(*this, dim) : std::vector<double>();
   std::vector<double> result;
+  const auto turning = static_cast<Index>(proportion * static_cast<double>(dim) / 2);
   for (Index i = 0; i < dim / 2; ++i) {
     const double exponent = static_cast<double>(2 * i) / static_cast<double>(dim);
     const double plain = std::pow(theta, -exponent);
+    if (scaling == Scaling::kProportional && i >= turning) {
+      result.push_back(0.0);
+      continue;
+    }
     double divisor = 1.0;
-    if (scaling == Scaling::kLinear) divisor = factor;
+    if (scaling == Scaling::kLinear || scaling == Scaling::kProportional) divisor = factor;
     if (scaling == Scaling::kLlama3) divisor = llama3_divisor(*this, plain);
     if (scaling == Scaling::kLongRope)  // fp32 in transformers and in GGUF
       divisor = static_cast<float>(long_rope.at(static_cast<std::size_t>(i)));

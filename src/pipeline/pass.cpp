@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -246,11 +247,14 @@ class PassRun {
     if (pass_.upstream_correction() > 0 && pass_.plan.at(name).grid) {
       const Matrix<float> rounded_VH = rounding_.round_outside_blocks(pass_.plan.at(name));
       const TimedScope timed(stages().forward);
-      return pass_.runner->embed(rows.ids_BS, rows.lengths_B, rounded_VH);
+      std::vector<Index> all(static_cast<std::size_t>(rounded_VH.rows()));
+      std::iota(all.begin(), all.end(), Index{0});
+      return forward::embed_rows(*pass_.runner, pass_.weights(), pass_.family(), all, rounded_VH,
+                                 rows.ids_BS, rows.lengths_B);
     }
     const TimedScope timed(stages().forward);
-    return forward::embed_tokens(*pass_.runner, pass_.weights(), pass_.family().embedding,
-                                 rows.ids_BS, rows.lengths_B);
+    return forward::embed_tokens(*pass_.runner, pass_.weights(), pass_.family(), rows.ids_BS,
+                                 rows.lengths_B);
   }
 
   calib::ReferenceStream::Inputs reference_inputs() const {

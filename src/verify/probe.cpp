@@ -52,7 +52,7 @@ Matrix<float> prompt_logits(const model::WeightSource& weights, const model::Mod
   Matrix<std::int32_t> ids_BS(1, tokens);
   std::copy(ids.begin(), ids.end(), ids_BS.data());
   const std::vector<Index> lengths_B = {tokens};
-  const auto hidden = forward::embed_tokens(*runner, weights, family.embedding, ids_BS, lengths_B);
+  const auto hidden = forward::embed_tokens(*runner, weights, family, ids_BS, lengths_B);
   for (const model::BlockSpec& block : family.blocks) {
     model::BlockWeights block_weights = model::load_block(weights, block);
     runner->run_block(block, block_weights, *hidden, nullptr);

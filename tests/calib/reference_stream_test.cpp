@@ -45,6 +45,8 @@ class ShowingRunner : public forward::BlockRunner {
                                                MatrixView<const float>) override {
     return std::make_unique<FewStates>();
   }
+  void keep(forward::HiddenStates&, const model::KeptRows&, Index,
+            MatrixView<const float>) override {}
   Matrix<float> half_output(const model::BlockSpec&, const model::BlockWeights&,
                             const forward::HiddenStates&, std::size_t, Index) const override {
     return {};

@@ -96,9 +96,10 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModel) {
 // The models of fixtures/families, as transformers wrote their config.json.
 TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
   for (const char* name :
-       {"gemma2", "gemma3", "phi3", "mixtral", "qwen2_moe", "qwen3_moe", "mistral_sliding",
-        "ministral3", "phi4_mini", "seed_oss", "smollm3", "glm4_moe", "minimax_m2", "ernie4_5_moe",
-        "olmo3", "exaone4", "qwen3_next", "gpt_oss"}) {
+       {"gemma2",    "gemma3",          "phi3",       "mixtral",      "qwen2_moe",
+        "qwen3_moe", "mistral_sliding", "ministral3", "phi4_mini",    "seed_oss",
+        "smollm3",   "glm4_moe",        "minimax_m2", "ernie4_5_moe", "olmo3",
+        "exaone4",   "qwen3_next",      "gpt_oss",    "gemma4_moe",   "gemma4_e"}) {
     SCOPED_TRACE(name);
     const model::ModelConfig c =
         model::load_config(std::filesystem::path(test::fixtures()) / "families" / name);
@@ -118,6 +119,11 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
     EXPECT_EQ(read.turned_layers, c.turned_layers);
     EXPECT_EQ(read.delta_net_layers, c.delta_net_layers);
     EXPECT_EQ(read.delta_net, c.delta_net);
+    EXPECT_EQ(read.full_head_dim, c.full_head_dim);
+    EXPECT_EQ(read.full_values_are_keys, c.full_values_are_keys);
+    EXPECT_EQ(read.shared_kv_layers, c.shared_kv_layers);
+    EXPECT_EQ(read.layer_embedding_size, c.layer_embedding_size);
+    EXPECT_EQ(read.rope.proportion, c.rope.proportion);
     EXPECT_EQ(read.rope.channels, c.rope.channels);
     EXPECT_EQ(read.norm_plus_one, c.norm_plus_one);
     EXPECT_EQ(read.attention_out_bias, c.attention_out_bias);

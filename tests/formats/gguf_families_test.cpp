@@ -38,10 +38,9 @@ ExportRequest gguf(const fs::path& path, const std::string& type) {
 // A model of fixtures/families, written as `type` without a tokenizer.
 struct WrittenFamily {
   WrittenFamily(const std::string& name, const std::string& type)
-      : source(fs::path(test::fixtures()) / "families" / name,
-               model::load_config(fs::path(test::fixtures()) / "families" / name).stacked_experts),
-        family(
+      : family(
             model::family_of(model::load_config(fs::path(test::fixtures()) / "families" / name))),
+        source(fs::path(test::fixtures()) / "families" / name, family.config.stacked_experts),
         plan(plan_export(family, source, {}, gguf(folder / "out.gguf", type))),
         written(write_random(plan, {family, source, folder.path(), nullptr, {}})),
         file(folder / "out.gguf"),
@@ -54,8 +53,8 @@ struct WrittenFamily {
   }
 
   TempFolder folder;
-  model::CheckpointSource source;
   model::FamilySpec family;
+  model::CheckpointSource source;
   ExportPlan plan;
   std::map<std::string, quant::QuantizedMatrix> written;
   io::GgufFile file;
@@ -66,7 +65,8 @@ const std::vector<std::string> kFamilies = {
     "llama",        "llama3_rope", "llama_bias", "mistral_sliding", "qwen2",     "qwen3",
     "gemma2",       "gemma3",      "phi3",       "mixtral",         "qwen2_moe", "qwen3_moe",
     "ministral3",   "phi4_mini",   "seed_oss",   "smollm3",         "glm4_moe",  "minimax_m2",
-    "ernie4_5_moe", "olmo3",       "qwen3_next", "qwen3_5_vl",      "gpt_oss"};
+    "ernie4_5_moe", "olmo3",       "qwen3_next", "qwen3_5_vl",      "gemma4_vl", "gemma4_moe",
+    "gemma4_e",     "gpt_oss"};
 
 class EveryFamilyAsGguf : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamilyAsGguf, ::testing::ValuesIn(kFamilies));
@@ -114,6 +114,13 @@ TEST_P(EveryFamilyAsGguf, GivesBackTheConfiguration) {
   EXPECT_EQ(actual.rms_norm_eps, expected.rms_norm_eps);
   EXPECT_EQ(actual.rope.inverse_frequencies(32), expected.rope.inverse_frequencies(32));
   EXPECT_EQ(actual.rope.channels, expected.rope.channels);
+  EXPECT_EQ(actual.full_head_dim, expected.full_head_dim);
+  EXPECT_EQ(actual.full_values_are_keys, expected.full_values_are_keys);
+  EXPECT_EQ(actual.shared_kv_layers, expected.shared_kv_layers);
+  EXPECT_EQ(actual.shared_kv_intermediate_size, expected.shared_kv_intermediate_size);
+  EXPECT_EQ(actual.layer_embedding_size, expected.layer_embedding_size);
+  for (Index layer = 0; layer < expected.num_layers; ++layer)
+    EXPECT_EQ(actual.kv_heads_of(layer), expected.kv_heads_of(layer)) << layer;
   EXPECT_EQ(actual.rope.adjacent, expected.rope.adjacent);
   EXPECT_EQ(actual.rope.truncate, expected.rope.truncate);
   EXPECT_EQ(actual.clamped_gate, expected.clamped_gate);
@@ -177,8 +184,14 @@ TEST_P(EveryFamilyAsGguf, HasAsManyTensorsAsItsLoaderExpects) {
       {"olmo3", 3 + 4 * (9 + 2)},
       // Sinks; biases of four linears, the router and three stacks.
       {"gpt_oss", 3 + 3 * (6 + 1 + 4 + 4 + 4)},
-      {"qwen3_next", 3 + 3 * (10 + 8) + (8 + 8)},   // a delta net, attention; experts in both
-      {"qwen3_5_vl", 2 + 3 * (11 + 3) + (8 + 3)}};  // tied
+      {"qwen3_next", 3 + 3 * (10 + 8) + (8 + 8)},  // a delta net, attention; experts in both
+      {"qwen3_5_vl", 2 + 3 * (11 + 3) + (8 + 3)},  // tied
+      // Tied, rope_freqs; four norms, those of q and k, a factor; keys that are values in one
+      // layer.
+      {"gemma4_vl", 3 + 3 * (7 + 7) - 1},
+      {"gemma4_moe", 3 + 2 * (7 + 7) - 1 + 2 * (3 + 3 + 3)},  // norms, router, three stacks
+      // Three tensors of the layers' embeddings, and three in each layer; two layers without keys.
+      {"gemma4_e", 6 + 5 * (7 + 7 + 3) - 2 * 3}};
   EXPECT_EQ(WrittenFamily(GetParam(), "F32").file.tensors().size(), expected.at(GetParam()));
 }
 
@@ -187,7 +200,8 @@ TEST_P(EveryFamilyAsGguf, ListsEveryTensorUnderTheNameThatLoadsIt) {
   std::multiset<std::string> expected;
   for (const model::TensorSpec& tensor : tested.family.tensors())
     expected.insert(tested.read_name(tensor.name));
-  if (GetParam() == "llama3_rope") expected.insert("rope_freqs.weight");
+  if (GetParam() == "llama3_rope" || GetParam().starts_with("gemma4"))
+    expected.insert("rope_freqs.weight");
   if (GetParam() == "phi4_mini")
     expected.insert({"rope_factors_long.weight", "rope_factors_short.weight"});
   std::multiset<std::string> listed;
@@ -307,6 +321,59 @@ TEST(GgufKeysOfFamilies, SayCapsAndWindowsOfGemma) {
   expect_real(third.file, "gemma3.rope.freq_base_swa", 1e4f);
   expect_count(third.file, "gemma3.attention.sliding_window", 24);
   EXPECT_EQ(third.file.find("gemma3.final_logit_softcapping"), nullptr);
+}
+
+template <typename T>
+std::vector<T> list_of(const io::GgufFile& file, const std::string& key) {
+  const io::GgufValue* found = file.find(key);
+  if (found == nullptr || !std::holds_alternative<io::GgufValue::Array>(found->value)) return {};
+  const auto* list = std::get_if<std::vector<T>>(&std::get<io::GgufValue::Array>(found->value));
+  return list == nullptr ? std::vector<T>() : *list;
+}
+
+// Names and types of llama.cpp's converter (October 2026).
+TEST(GgufKeysOfFamilies, SayWhatDiffersByLayerInGemma4) {
+  const WrittenFamily e("gemma4_e", "F32");
+  expect_count(e.file, "gemma4.attention.key_length", 64);
+  expect_count(e.file, "gemma4.attention.value_length", 64);
+  expect_count(e.file, "gemma4.attention.key_length_swa", 32);
+  expect_count(e.file, "gemma4.attention.value_length_swa", 32);
+  expect_count(e.file, "gemma4.attention.head_count_kv", 1);
+  expect_count(e.file, "gemma4.attention.sliding_window", 16);
+  expect_count(e.file, "gemma4.attention.shared_kv_layers", 2);
+  expect_count(e.file, "gemma4.embedding_length_per_layer_input", 32);
+  expect_count(e.file, "gemma4.rope.dimension_count", 64);
+  expect_count(e.file, "gemma4.rope.dimension_count_swa", 32);
+  expect_real(e.file, "gemma4.rope.freq_base", 1e6f);
+  expect_real(e.file, "gemma4.rope.freq_base_swa", 1e4f);
+  expect_real(e.file, "gemma4.final_logit_softcapping", 30.0f);
+  EXPECT_THAT(list_of<bool>(e.file, "gemma4.attention.sliding_window_pattern"),
+              ElementsAre(true, true, false, true, false));
+  EXPECT_THAT(list_of<std::int32_t>(e.file, "gemma4.feed_forward_length"),
+              ElementsAre(160, 160, 160, 320, 320));
+  const WrittenFamily moe("gemma4_moe", "F32");
+  EXPECT_THAT(list_of<std::int32_t>(moe.file, "gemma4.attention.head_count_kv"), ElementsAre(2, 1));
+  expect_count(moe.file, "gemma4.feed_forward_length", 160);
+  expect_count(moe.file, "gemma4.expert_feed_forward_length", 32);
+  expect_count(moe.file, "gemma4.attention.shared_kv_layers", 0);
+}
+
+// Half of 64 channels are 32 pairs, a quarter of which turn.
+TEST(GgufOfGemma4, HoldsPairsStillByTheirDivisors) {
+  const std::vector<float> divisors =
+      floats_of(*WrittenFamily("gemma4_e", "F32").file.find_tensor("rope_freqs.weight"));
+  ASSERT_EQ(divisors.size(), 32u);
+  for (std::size_t i = 0; i < 32; ++i) EXPECT_EQ(divisors[i], i < 8 ? 1.0f : 1e30f) << i;
+}
+
+// As llama-quantize: the layers' embeddings have the type of a tied one, their projection stays.
+TEST(GgufOfGemma4, StoresTheEmbeddingsOfLayersLikeTheModels) {
+  const WrittenFamily tested("gemma4_e", "Q4_0");
+  EXPECT_EQ(tested.file.find_tensor("per_layer_token_embd.weight")->type,
+            tested.file.find_tensor("token_embd.weight")->type);
+  EXPECT_EQ(tested.file.find_tensor("per_layer_model_proj.weight")->type, ggml::Type::kBF16);
+  EXPECT_EQ(tested.file.find_tensor("blk.0.inp_gate.weight")->type, ggml::Type::kQ4_0);
+  EXPECT_EQ(tested.file.find_tensor("blk.0.proj.weight")->type, ggml::Type::kQ4_0);
 }
 
 TEST(GgufKeysOfFamilies, SayCountsAndWidthsOfExperts) {

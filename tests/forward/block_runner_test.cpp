@@ -115,17 +115,18 @@ TEST_P(EveryFamilyRuns, ShowsTheInputsThatTheDefinitionGives) {
   const model::BlockSpec& block = telling_block(model.family);
   model::BlockWeights weights = load_block(model.source, block);
   const auto runner = make_block_runner(model.config, {});
-  const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
-                                    model.source.load(model.family.embedding.name));
+  const auto hidden = embedded(*runner, model, reference.tokens);
   RecordingObserver observer;
   runner->run_block(block, weights, *hidden, &observer);
 
   const Buffers buffers = exact_buffers(model.config);
   std::map<std::pair<std::string, Index>, NaiveBlock::Rows> expected;
   for (Index b = 0; b < 2; ++b) {
-    const std::int32_t* const ids = reference.tokens.ids_BS.row(b);
+    const std::int32_t* const first = reference.tokens.ids_BS.row(b);
+    const std::vector<std::int32_t> ids(first, first + reference.tokens.ids_BS.cols());
     NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
-    naive.run(naive_embedding(model, {ids, ids + reference.tokens.ids_BS.cols()}, buffers));
+    naive.kept = naive_kept(model, ids);
+    naive.run(naive_embedding(model, ids, buffers));
     for (const auto& [site, rows] : naive.inputs)
       expected[site].insert(expected[site].end(), rows.begin(), rows.end());
   }
@@ -142,13 +143,6 @@ TEST_P(EveryFamilyRuns, ShowsTheInputsThatTheDefinitionGives) {
   }
 }
 
-NaiveBlock::Rows difference(const NaiveBlock::Rows& after, const NaiveBlock::Rows& before) {
-  NaiveBlock::Rows result = after;
-  for (std::size_t t = 0; t < result.size(); ++t)
-    for (std::size_t i = 0; i < result[t].size(); ++i) result[t][i] -= before[t][i];
-  return result;
-}
-
 void expect_near(MatrixView<const float> given, const NaiveBlock::Rows& wanted) {
   ASSERT_EQ(given.rows(), static_cast<Index>(wanted.size()));
   for (Index t = 0; t < given.rows(); ++t)
@@ -162,24 +156,24 @@ TEST_P(EveryFamilyRuns, TellsWhatEachHalfAdds) {
   const model::BlockSpec& block = telling_block(model.family);
   model::BlockWeights weights = load_block(model.source, block);
   const auto runner = make_block_runner(model.config, {});
-  const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
-                                    model.source.load(model.family.embedding.name));
-  std::map<std::string, Matrix<float>> halves;
+  const auto hidden = embedded(*runner, model, reference.tokens);
+  std::vector<Matrix<float>> halves;
   RecordingObserver observer([&](const model::SiteSpec& site, model::BlockWeights& current) {
-    if (site.name != "attn_in" && site.name != "mlp_in") return;
-    const std::size_t half = site.name == "attn_in" ? 0 : 1;
-    halves[site.name] = runner->half_output(block, current, *hidden, half, 1);
+    if (halves.size() == block.halves.size() ||
+        site.name != block.sites[block.halves[halves.size()].first_site].name)
+      return;
+    halves.push_back(runner->half_output(block, current, *hidden, halves.size(), 1));
   });
   runner->run_block(block, weights, *hidden, &observer);
 
   const Buffers buffers = exact_buffers(model.config);
-  const std::int32_t* const ids = reference.tokens.ids_BS.row(1);
-  const NaiveBlock::Rows before =
-      naive_embedding(model, {ids, ids + reference.tokens.ids_BS.cols()}, buffers);
+  const std::int32_t* const first = reference.tokens.ids_BS.row(1);
+  const std::vector<std::int32_t> ids(first, first + reference.tokens.ids_BS.cols());
   NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
-  naive.run(before);
-  expect_near(halves["attn_in"], difference(naive.attended, before));
-  expect_near(halves["mlp_in"], difference(naive.hidden, naive.attended));
+  naive.kept = naive_kept(model, ids);
+  naive.run(naive_embedding(model, ids, buffers));
+  ASSERT_EQ(halves.size(), block.halves.size());
+  for (std::size_t h = 0; h < halves.size(); ++h) expect_near(halves[h], naive.added[h]);
 }
 
 // Weights replaced when a site is ready must act exactly as if the model had always had them, and

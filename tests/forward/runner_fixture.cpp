@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "calque/forward/token_rows.h"
+
 namespace calque::forward {
 
 Reference::Reference(const std::filesystem::path& folder) {
@@ -38,12 +40,16 @@ void RecordingObserver::site_ready(const model::SiteSpec& site, model::BlockWeig
   if (change_) change_(site, weights);
 }
 
+std::unique_ptr<HiddenStates> embedded(BlockRunner& runner, const model::ModelFolder& model,
+                                       const Tokens& tokens) {
+  return embed_tokens(runner, model.source, model.family, tokens.ids_BS, tokens.lengths_B);
+}
+
 Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,
                         const RunnerOptions& options, BlockObserver* observer,
                         const WeightChange& change) {
   const auto runner = make_block_runner(model.config, options);
-  const auto hidden = runner->embed(tokens.ids_BS, tokens.lengths_B,
-                                    model.source.load(model.family.embedding.name));
+  const auto hidden = embedded(*runner, model, tokens);
   for (const model::BlockSpec& block : model.family.blocks) {
     model::BlockWeights weights = load_block(model.source, block);
     if (change) change(block.layer, weights);

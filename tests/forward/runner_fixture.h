@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +54,9 @@ class RecordingObserver : public BlockObserver {
 
 // Changes the weights of block `layer` before it is run.
 using WeightChange = std::function<void(Index layer, model::BlockWeights&)>;
+
+std::unique_ptr<HiddenStates> embedded(BlockRunner& runner, const model::ModelFolder& model,
+                                       const Tokens& tokens);
 
 // Logits of all real positions, through all blocks; `observer` watches every block.
 Matrix<float> logits_of(const model::ModelFolder& model, const Tokens& tokens,

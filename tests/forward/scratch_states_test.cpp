@@ -65,8 +65,7 @@ long resident_bytes(const std::filesystem::path& folder) {
 TEST_P(FamilyInFiles, NothingStaysInMemoryBetweenStages) {
   const RunnerOptions options = in_files(ComputeDType::kFloat32);
   const auto runner = make_block_runner(model.config, options);
-  const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
-                                    model.source.load(model.family.embedding.name));
+  const auto hidden = embedded(*runner, model, reference.tokens);
   EXPECT_EQ(resident_bytes(folder_.path()), 0);
   const model::BlockSpec& block = model.family.blocks.front();
   model::BlockWeights weights = load_block(model.source, block);
@@ -102,8 +101,7 @@ TEST_P(FamilyInFiles, ShowsAllSitesOfABlockWhoseOutputIsNotWanted) {
   const model::BlockSpec& block = model.family.blocks.front();
   const auto run = [&](BlockObserver& observer) {
     const auto runner = make_block_runner(model.config, {});
-    const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
-                                      model.source.load(model.family.embedding.name));
+    const auto hidden = embedded(*runner, model, reference.tokens);
     model::BlockWeights weights = load_block(model.source, block);
     runner->run_block(block, weights, *hidden, &observer);
   };
@@ -121,8 +119,7 @@ TEST(KeptRows, GoWithTheHiddenStates) {
   const model::ModelFolder model(model::family_folder("llama"));
   const Reference reference{model::family_folder("llama")};
   const auto runner = make_block_runner(model.config, {});
-  const auto hidden = runner->embed(reference.tokens.ids_BS, reference.tokens.lengths_B,
-                                    model.source.load(model.family.embedding.name));
+  const auto hidden = embedded(*runner, model, reference.tokens);
   auto& states = dynamic_cast<CpuStates&>(*hidden);
   const MatrixView<float> keys_TK = states.kept({"keys of layer 3", 5}).all();
   for (Index i = 0; i < keys_TK.size(); ++i) keys_TK.data()[i] = static_cast<float>(i);

@@ -53,7 +53,8 @@ TEST_P(FewRows, EmbedAsTheWholeEmbeddingDoes) {
   const auto runner = make_block_runner(model.config, {});
   const auto whole =
       runner->embed(tokens.ids_BS, tokens.lengths_B, model.source.load(embedding.name));
-  const auto some = embed_tokens(*runner, model.source, embedding, tokens.ids_BS, tokens.lengths_B);
+  const auto some =
+      embed_tokens(*runner, model.source, model.family, tokens.ids_BS, tokens.lengths_B);
   const auto head = runner->make_head(model.source.load(model.family.final_norm.name),
                                       model.source.load(model.family.head().name));
   ASSERT_EQ(some->sequences(), whole->sequences());

@@ -180,7 +180,7 @@ TEST(Config, RefusesOtherRopeTypesByName) {
     EXPECT_THAT(
         refusal_of(with(llama_json(), {{"rope_scaling", {{"type", type}, {"factor", 2.0}}}})),
         AllOf(HasSubstr("config.json: rope_scaling"), HasSubstr("'" + std::string(type) + "'"),
-              HasSubstr("default, linear, llama3, longrope and yarn")));
+              HasSubstr("default, linear, llama3, longrope, yarn and proportional")));
 }
 
 json yarn_json(const json& more) {

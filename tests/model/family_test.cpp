@@ -58,6 +58,7 @@ TEST_P(EveryFamily, PutsEveryMatrixOfABlockBehindASite) {
     for (const TensorSpec& tensor : block.tensors())
       if (tensor.shape.size() == 2 && !tensor.name.ends_with(".gate.weight") &&
           !tensor.name.ends_with(".router.weight") &&
+          !tensor.name.ends_with(".router.proj.weight") &&
           !tensor.name.ends_with(".shared_expert_gate.weight") &&
           !tensor.name.ends_with(".e_score_correction_bias"))
         matrices.insert(tensor.name);
@@ -87,6 +88,9 @@ TEST(Family, CountsTheLinearsThatMayBeQuantized) {
   EXPECT_EQ(linears("gpt_oss"), 3u * (4 + 5 * 3));
   EXPECT_EQ(linears("ernie4_5_moe"), 3u * 4 + 3 + 2 * (8 * 3 + 3));
   EXPECT_EQ(linears("olmo3"), 4u * 7);
+  EXPECT_EQ(linears("gemma4_vl"), 2u * 7 + 6);  // the last layer's values are its keys
+  EXPECT_EQ(linears("gemma4_moe"), 2u * (7 + 8 * 3) - 1);
+  EXPECT_EQ(linears("gemma4_e"), 3u * 9 + 2 * 7);  // the last two use the keys of earlier ones
 }
 
 TEST(Family, NamesTheRolesOfExperts) {
@@ -211,10 +215,10 @@ TEST(Family, NamesTheRouterOfHy3) {
   EXPECT_EQ(names.size(), 3u + 2 * 8 + 3 + 2 + 3 + 8 * 3);
 }
 
-// Gemma's, and Qwen's from Qwen3-Next on, but for the one inside the delta nets.
+// Those of Gemma 1 to 3, and Qwen's from Qwen3-Next on, but for the one inside the delta nets.
 TEST_P(EveryFamily, StoresNormsOfOnePlusWeightAsTheirSum) {
-  const bool plus_one =
-      GetParam().starts_with("gemma") || GetParam() == "qwen3_next" || GetParam() == "qwen3_5_vl";
+  const bool gemma = GetParam().starts_with("gemma") && !GetParam().starts_with("gemma4");
+  const bool plus_one = gemma || GetParam() == "qwen3_next" || GetParam() == "qwen3_5_vl";
   for (const TensorSpec& tensor : model.family.tensors())
     EXPECT_EQ(tensor.gguf_plus_one, plus_one && tensor.name.ends_with("norm.weight") &&
                                         !tensor.name.ends_with("linear_attn.norm.weight"))

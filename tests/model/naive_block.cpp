@@ -96,7 +96,8 @@ std::vector<std::pair<Index, double>> naive_routing(const Routing& routing, cons
 }
 
 Buffers exact_buffers(const ModelConfig& config) {
-  return {config.rope.inverse_frequencies(config.head_dim),
+  const Index full = config.full_head_dim > 0 ? config.full_head_dim : config.head_dim;
+  return {config.rope.inverse_frequencies(full),
           config.local_rope.inverse_frequencies(config.head_dim), config.embedding_scale};
 }
 
@@ -125,6 +126,14 @@ Rows NaiveBlock::linear(const TensorSpec& weight, const std::vector<TensorSpec>&
 }
 
 Row NaiveBlock::norm(const Row& x, const NormSpec& spec) const {
+  if (!spec.has_weight()) {
+    const Matrix<float> ones_1N = [&] {
+      Matrix<float> ones(1, static_cast<Index>(x.size()));
+      std::fill_n(ones.data(), ones.size(), 1.0f);
+      return ones;
+    }();
+    return rms_norm(x, ones_1N, spec.epsilon, false);
+  }
   return rms_norm(x, weights.at(spec.weight.name), spec.epsilon,
                   spec.kind == NormSpec::Kind::kOnePlusWeight);
 }
@@ -135,20 +144,15 @@ Rows NaiveBlock::normed(const Rows& rows, const NormSpec& spec) const {
   return result;
 }
 
-void NaiveBlock::add(Rows outputs, const std::optional<NormSpec>& post_norm) {
-  if (post_norm) outputs = normed(outputs, *post_norm);
-  for (std::size_t t = 0; t < hidden.size(); ++t)
-    for (std::size_t i = 0; i < hidden[t].size(); ++i) hidden[t][i] += outputs[t][i];
-}
-
 // Head `index` of a row, normed where the family norms heads, and turned to its position.
 Row NaiveBlock::head(const Row& row, Index index, const std::optional<NormSpec>& norm_spec,
                      std::size_t position) const {
-  const auto begin = row.begin() + index * config.head_dim;
-  Row x(begin, begin + config.head_dim);
+  const Index dim = attention_of(block).head_dim;
+  const auto begin = row.begin() + index * dim;
+  Row x(begin, begin + dim);
   if (norm_spec && attention_of(block).whole_norms) {
     const Row whole = norm(row, *norm_spec);
-    std::copy_n(whole.begin() + index * config.head_dim, config.head_dim, x.begin());
+    std::copy_n(whole.begin() + index * dim, dim, x.begin());
   } else if (norm_spec) {
     x = norm(x, *norm_spec);
   }
@@ -170,29 +174,22 @@ Row NaiveBlock::head(const Row& row, Index index, const std::optional<NormSpec>&
   return turned;
 }
 
+// Queries and keys are normed and turned heads.
 Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN) const {
-  const Index dim = config.head_dim, window = attention_of(block).window;
+  const Attention& spec = attention_of(block);
+  const Index dim = spec.head_dim;
   const double scale =
       config.query_scale > 0 ? config.query_scale : 1 / std::sqrt(static_cast<double>(dim));
   Rows result(q_TN.size(), Row(q_TN.front().size(), 0.0));
-  for (Index h = 0; h < config.num_heads; ++h) {
-    const Index kv = h / (config.num_heads / config.num_kv_heads);
-    Rows keys;
-    for (std::size_t s = 0; s < k_TN.size(); ++s)
-      keys.push_back(head(k_TN[s], kv, attention_of(block).k_norm, s));
+  for (Index h = 0; h < spec.heads; ++h) {
+    const Index kv = h / (spec.heads / spec.kv_heads);
     for (std::size_t t = 0; t < q_TN.size(); ++t) {
-      Row q = head(q_TN[t], h, attention_of(block).q_norm, t);
-      if (config.rope.query_growth > 0) {
-        const std::size_t contexts =
-            t / static_cast<std::size_t>(config.rope.original_max_positions);
-        for (double& value : q)
-          value *= 1 + config.rope.query_growth * std::log1p(static_cast<double>(contexts));
-      }
+      const auto q = q_TN[t].begin() + h * dim;
       Row probabilities(t + 1, 0.0);
       double total = 0;
       for (std::size_t s = 0; s <= t; ++s) {
-        if (window > 0 && static_cast<Index>(t - s) >= window) continue;
-        const double score = std::inner_product(q.begin(), q.end(), keys[s].begin(), 0.0);
+        if (spec.window > 0 && static_cast<Index>(t - s) >= spec.window) continue;
+        const double score = std::inner_product(q, q + dim, k_TN[s].begin() + kv * dim, 0.0);
         probabilities[s] = std::exp(capped(score * scale, config.attention_softcap));
         total += probabilities[s];
       }
@@ -207,31 +204,74 @@ Rows NaiveBlock::attention(const Rows& q_TN, const Rows& k_TN, const Rows& v_TN)
   return result;
 }
 
-// The input of attention's o_proj.
-Rows NaiveBlock::projected_attention(const Rows& normed_TH) const {
-  Rows qkv[3];
-  const std::vector<LinearSpec>& readers = block.site("attn_in").readers;
-  const Index dim = config.head_dim, q = config.num_heads * dim, k = config.num_kv_heads * dim;
-  if (readers.size() == 1) {
-    const Rows fused = linear(readers[0], normed_TH);
-    qkv[0] = columns(fused, 0, q);
-    qkv[1] = columns(fused, q, k);
-    qkv[2] = columns(fused, q + k, k);
-  } else {
-    for (std::size_t i = 0; i < 3; ++i) qkv[i] = linear(readers[i], normed_TH);
-  }
-  if (!attention_of(block).gated) return attention(qkv[0], qkv[1], qkv[2]);
-  // A head's query, then its gate.
-  Rows queries(qkv[0].size()), gates(qkv[0].size());
-  for (Index h = 0; h < config.num_heads; ++h)
-    for (std::size_t t = 0; t < queries.size(); ++t) {
-      const auto head = qkv[0][t].begin() + 2 * h * dim;
-      queries[t].insert(queries[t].end(), head, head + dim);
-      gates[t].insert(gates[t].end(), head + dim, head + 2 * dim);
+// Normed, turned and grown.
+Rows NaiveBlock::queries(const Rows& q_TN) const {
+  const Attention& spec = attention_of(block);
+  Rows result;
+  for (std::size_t t = 0; t < q_TN.size(); ++t) {
+    Row& row = result.emplace_back();
+    for (Index h = 0; h < spec.heads; ++h) {
+      Row q = head(q_TN[t], h, spec.q_norm, t);
+      if (config.rope.query_growth > 0) {
+        const std::size_t contexts =
+            t / static_cast<std::size_t>(config.rope.original_max_positions);
+        for (double& value : q)
+          value *= 1 + config.rope.query_growth * std::log1p(static_cast<double>(contexts));
+      }
+      row.insert(row.end(), q.begin(), q.end());
     }
-  Rows result = attention(queries, qkv[1], qkv[2]);
-  for (std::size_t t = 0; t < result.size(); ++t)
-    for (std::size_t i = 0; i < result[t].size(); ++i) result[t][i] *= sigmoid(gates[t][i]);
+  }
+  return result;
+}
+
+// The input of attention's o_proj.
+Rows NaiveBlock::projected_attention(const Rows& normed_TH) {
+  const Attention& spec = attention_of(block);
+  const std::vector<LinearSpec>& readers = block.site("attn_in").readers;
+  const Index dim = spec.head_dim, q = spec.heads * dim, k = spec.kv_heads * dim;
+  Rows made = linear(readers[0], normed_TH), keys, values, gates;
+  if (spec.takes.empty() && readers.size() == 1) {
+    keys = columns(made, q, k);
+    values = columns(made, q + k, k);
+    made = columns(made, 0, q);
+  } else if (spec.takes.empty()) {
+    keys = linear(readers[1], normed_TH);
+    values = spec.values_are_keys ? keys : linear(readers[2], normed_TH);
+  }
+  if (spec.gated) {  // a head's query, then its gate
+    Rows own(made.size());
+    gates.resize(made.size());
+    for (Index h = 0; h < spec.heads; ++h)
+      for (std::size_t t = 0; t < own.size(); ++t) {
+        const auto at = made[t].begin() + 2 * h * dim;
+        own[t].insert(own[t].end(), at, at + dim);
+        gates[t].insert(gates[t].end(), at + dim, at + 2 * dim);
+      }
+    made = own;
+  }
+  for (std::size_t t = 0; t < keys.size(); ++t) {
+    Row turned, plain;
+    for (Index h = 0; h < spec.kv_heads; ++h) {
+      const Row key = head(keys[t], h, spec.k_norm, t);
+      Row value(values[t].begin() + h * dim, values[t].begin() + (h + 1) * dim);
+      if (spec.v_norm) value = norm(value, *spec.v_norm);
+      turned.insert(turned.end(), key.begin(), key.end());
+      plain.insert(plain.end(), value.begin(), value.end());
+    }
+    keys[t] = turned;
+    values[t] = plain;
+  }
+  if (!spec.takes.empty()) {
+    keys = kept.at(spec.takes + ".keys");
+    values = kept.at(spec.takes + ".values");
+  }
+  if (!spec.leaves.empty()) {
+    kept[spec.leaves + ".keys"] = keys;
+    kept[spec.leaves + ".values"] = values;
+  }
+  Rows result = attention(queries(made), keys, values);
+  for (std::size_t t = 0; t < gates.size(); ++t)
+    for (std::size_t i = 0; i < gates[t].size(); ++i) result[t][i] *= sigmoid(gates[t][i]);
   return result;
 }
 
@@ -297,12 +337,12 @@ Rows NaiveBlock::delta_net(const DeltaNet& spec, const Rows& normed_TH) const {
       const auto at = static_cast<std::size_t>(h);
       const Row q = unit(qkv[t], h / group * key);
       const Row k = unit(qkv[t], sizes.key_channels() + h / group * key);
-      const double kept = std::exp(-speed * std::log1p(std::exp(decay[t][at] + bias)));
+      const double left = std::exp(-speed * std::log1p(std::exp(decay[t][at] + bias)));
       Row y;
       for (Index e = 0; e < value; ++e) {
         const auto i = static_cast<std::size_t>(e);
         double held = 0, read = 0;
-        for (std::size_t d = 0; d < state.size(); ++d) held += k[d] * (state[d][i] *= kept);
+        for (std::size_t d = 0; d < state.size(); ++d) held += k[d] * (state[d][i] *= left);
         const double v = qkv[t][static_cast<std::size_t>(2 * sizes.key_channels() + h * value + e)];
         for (std::size_t d = 0; d < state.size(); ++d) {
           state[d][i] += k[d] * sigmoid(rate[t][at]) * (v - held);
@@ -336,7 +376,7 @@ Rows NaiveBlock::gated(const SiteSpec& site, const Rows& inputs_TK) const {
 }
 
 // Each token goes to the experts that the router chooses.
-Rows NaiveBlock::experts(const Experts& spec, const Rows& normed_TH) {
+Rows NaiveBlock::experts(const Experts& spec, const Rows& hidden_TH, const Rows& normed_TH) {
   const auto values = [&](const std::optional<TensorSpec>& tensor) {
     if (!tensor) return Row();
     const MatrixView<const float> row = weights.at(tensor->name);
@@ -344,11 +384,20 @@ Rows NaiveBlock::experts(const Experts& spec, const Rows& normed_TH) {
   };
   std::vector<TensorSpec> router_bias;
   if (spec.router_bias) router_bias.push_back(*spec.router_bias);
-  const Rows scores = linear(spec.router, router_bias, normed_TH);
+  Rows read = normed_TH;
+  if (spec.router_norm) {
+    read = normed(hidden_TH, *spec.router_norm);
+    for (Row& row : read)
+      for (double& value : row) value *= spec.router_scale;
+  }
+  const Rows scores = linear(spec.router, router_bias, read);
+  const Row answer_scale = values(spec.answer_scale);
   Rows sum(normed_TH.size(), Row(normed_TH.front().size(), 0.0));
   for (std::size_t t = 0; t < normed_TH.size(); ++t) {
-    for (const auto& [e, weight] :
+    for (const auto& [e, routed] :
          naive_routing(spec.routing, scores[t], values(spec.choice_bias))) {
+      const double weight =
+          answer_scale.empty() ? routed : routed * answer_scale[static_cast<std::size_t>(e)];
       const Rows inner = gated(block.site("expert_in", e), {normed_TH[t]});
       inputs[{"expert_in", e}].push_back(normed_TH[t]);
       inputs[{"expert_out", e}].push_back(inner.front());
@@ -356,7 +405,7 @@ Rows NaiveBlock::experts(const Experts& spec, const Rows& normed_TH) {
       for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += weight * out[0][i];
     }
   }
-  if (!block.has_site("mlp_out")) return sum;
+  if (spec.shared_width == 0) return sum;
   Rows& inner = inputs[{"mlp_out", -1}];
   inner = gated(block.site("mlp_in"), normed_TH);
   const Rows out = linear(block.site("mlp_out").readers[0], inner);
@@ -368,23 +417,87 @@ Rows NaiveBlock::experts(const Experts& spec, const Rows& normed_TH) {
   return sum;
 }
 
+// Output of a half for `before`, normed where the half norms it.
+Rows NaiveBlock::output(const HalfSpec& half, const Rows& before) {
+  const auto sites = block.sites_of(half);
+  const auto at = [&](const SiteSpec& site) -> Rows& { return inputs[{site.name, -1}]; };
+  const Rows first = half.norm ? normed(before, *half.norm) : before;
+  at(sites[0]) = first;
+  Rows outputs;
+  const Mixer& mixer = *half.mixer;
+  if (mixer.kind() == Experts::kKind) {
+    outputs = experts(static_cast<const Experts&>(mixer), before, first);
+  } else {
+    Rows inner;
+    if (mixer.kind() == DeltaNet::kKind) {
+      inner = delta_net(static_cast<const DeltaNet&>(mixer), first);
+    } else if (mixer.kind() == Attention::kKind) {
+      inner = projected_attention(first);
+    } else if (mixer.kind() == LayerEmbedding::kKind) {
+      const auto& spec = static_cast<const LayerEmbedding&>(mixer);
+      const Rows own = columns(kept.at("layer_embeddings"), spec.first, spec.width);
+      inner = linear(sites[0].readers[0], first);
+      for (std::size_t t = 0; t < inner.size(); ++t)
+        for (std::size_t i = 0; i < inner[t].size(); ++i)
+          inner[t][i] = activated(config.hidden_act, inner[t][i]) * own[t][i];
+    } else {
+      inner = gated(sites[0], first);
+    }
+    at(sites[1]) = inner;
+    outputs = linear(sites[1].readers[0], inner);
+  }
+  return half.post_norm ? normed(outputs, *half.post_norm) : outputs;
+}
+
 void NaiveBlock::run(const Rows& before) {
   hidden = before;
-  const auto at = [&](const std::string& kind) -> Rows& { return inputs[{kind, -1}]; };
-  at("attn_in") = block.halves[0].norm ? normed(hidden, *block.halves[0].norm) : hidden;
-  const Mixer& first = *block.halves[0].mixer;
-  at("attn_out") = first.kind() == DeltaNet::kKind
-                       ? delta_net(static_cast<const DeltaNet&>(first), at("attn_in"))
-                       : projected_attention(at("attn_in"));
-  add(linear(block.site("attn_out").readers[0], at("attn_out")), block.halves[0].post_norm);
+  Rows sum;
+  for (std::size_t h = 0; h < block.halves.size(); ++h) {
+    const HalfSpec& half = block.halves[h];
+    added.push_back(output(half, hidden));
+    if (!half.beside) sum.assign(hidden.size(), Row(hidden.front().size(), 0.0));
+    for (std::size_t t = 0; t < sum.size(); ++t)
+      for (std::size_t i = 0; i < sum[t].size(); ++i) sum[t][i] += added.back()[t][i];
+    if (h + 1 < block.halves.size() && block.halves[h + 1].beside) continue;
+    if (half.sum_norm) sum = normed(sum, *half.sum_norm);
+    for (std::size_t t = 0; t < sum.size(); ++t)
+      for (std::size_t i = 0; i < sum[t].size(); ++i) hidden[t][i] += sum[t][i];
+    if (h == 0) attended = hidden;
+  }
+  if (!block.scalar) return;
+  for (Row& row : hidden)
+    for (double& value : row) value *= weights.at(block.scalar->name)(0, 0);
+}
 
-  attended = hidden;
-  const HalfSpec& half = block.halves[1];
-  at("mlp_in") = half.norm ? normed(hidden, *half.norm) : hidden;
-  if (half.mixer->kind() == Experts::kKind)
-    return add(experts(static_cast<const Experts&>(*half.mixer), at("mlp_in")), half.post_norm);
-  at("mlp_out") = gated(block.site("mlp_in"), at("mlp_in"));
-  add(linear(block.site("mlp_out").readers[0], at("mlp_out")), half.post_norm);
+std::map<std::string, Rows> naive_kept(const ModelFolder& model,
+                                       const std::vector<std::int32_t>& ids) {
+  if (!model.family.layer_embeddings) return {};
+  const LayerEmbeddings& spec = *model.family.layer_embeddings;
+  const Matrix<float> table_VW = model.source.load(spec.table.name);
+  const Matrix<float> projection_WH = model.source.load(spec.projection.name);
+  const Matrix<float> norm_1D = model.source.load(spec.norm.weight.name);
+  Buffers unscaled;
+  const Rows x_TH = naive_embedding(model, ids, unscaled);
+  Rows rows;
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    Row& row = rows.emplace_back();
+    for (Index layer = 0; layer < projection_WH.rows() / spec.width; ++layer) {
+      Row made;
+      for (Index n = layer * spec.width; n < (layer + 1) * spec.width; ++n) {
+        double sum = 0;
+        for (Index k = 0; k < projection_WH.cols(); ++k)
+          sum += x_TH[t][static_cast<std::size_t>(k)] * projection_WH(n, k);
+        made.push_back(sum);
+      }
+      made = rms_norm(made, norm_1D, spec.norm.epsilon, false);
+      for (Index i = 0; i < spec.width; ++i)
+        row.push_back(
+            (made[static_cast<std::size_t>(i)] + std::sqrt(static_cast<double>(spec.width)) *
+                                                     table_VW(ids[t], layer * spec.width + i)) /
+            std::numbers::sqrt2);
+    }
+  }
+  return {{"layer_embeddings", rows}};
 }
 
 Rows naive_embedding(const ModelFolder& model, const std::vector<std::int32_t>& ids,
@@ -403,11 +516,14 @@ Rows naive_logits(const ModelFolder& model, const std::vector<std::int32_t>& ids
   const Matrix<float> head_VH = model.source.load(model.family.head().name);
   const Matrix<float> norm_1H = model.source.load(model.family.final_norm.name);
   Rows hidden = naive_embedding(model, ids, buffers);
+  std::map<std::string, Rows> kept = naive_kept(model, ids);
   for (const BlockSpec& block : model.family.blocks) {
     const BlockWeights weights = load_block(model.source, block);
     NaiveBlock naive{model.config, block, weights, buffers, {}, {}};
+    naive.kept = std::move(kept);
     naive.run(hidden);
     hidden = naive.hidden;
+    kept = std::move(naive.kept);
   }
   Rows logits;
   for (const Row& row : hidden) {

@@ -33,7 +33,8 @@ INSTANTIATE_TEST_SUITE_P(Families, AwqOnEveryFamily,
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
                                            "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl",
                                            "glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
-                                           "exaone4", "qwen3_next", "qwen3_5_vl", "gpt_oss"));
+                                           "exaone4", "qwen3_next", "qwen3_5_vl", "gemma4_vl",
+                                           "gemma4_moe", "gemma4_e", "gpt_oss"));
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(),
@@ -53,16 +54,18 @@ void plant_salient_channels(const fs::path& from, const fs::path& to) {
   io::SafetensorsWriter writer(to, declarations);
   const std::string family = from.filename().string();
   const bool plus_one =
-      family.starts_with("gemma") || family == "qwen3_next" || family == "qwen3_5_vl";
+      family == "gemma2" || family == "gemma3" || family == "qwen3_next" || family == "qwen3_5_vl";
   // Without norms before the halves, nothing could absorb scales of what they read.
   const auto& tensors = source.tensors();
   const bool pre_norms = std::any_of(tensors.begin(), tensors.end(), [](const auto& tensor) {
     return tensor.name.ends_with("input_layernorm.weight");
   });
   for (const io::TensorRef& tensor : source.tensors()) {
-    const bool norm = pre_norms && ends_with_any(tensor.name, {"input_layernorm.weight",
-                                                               "post_attention_layernorm.weight",
-                                                               "pre_feedforward_layernorm.weight"});
+    const bool norm =
+        pre_norms &&
+        ends_with_any(tensor.name,
+                      {"input_layernorm.weight", "post_attention_layernorm.weight",
+                       "pre_feedforward_layernorm.weight", "pre_feedforward_layernorm_2.weight"});
     const bool rows = ends_with_any(tensor.name, {"v_proj.weight", "v_proj.bias", "up_proj.weight",
                                                   "up_proj.bias", "w3.weight", "qkv_proj.weight"});
     const bool net = tensor.name.ends_with("linear_attn.norm.weight");

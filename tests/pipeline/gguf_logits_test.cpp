@@ -50,7 +50,8 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufOfEveryFamily,
                                            "qwen2_moe", "qwen3_moe", "ministral3", "phi4_mini",
                                            "seed_oss", "smollm3", "qwen3_vl", "mistral3_vl",
                                            "glm4_moe", "minimax_m2", "ernie4_5_moe", "olmo3",
-                                           "qwen3_next", "qwen3_5_vl", "gpt_oss"));
+                                           "qwen3_next", "qwen3_5_vl", "gemma4_vl", "gemma4_moe",
+                                           "gemma4_e", "gpt_oss"));
 
 // The same numbers go through the same operations, so every bit is the same. The exceptions are
 // phi4_mini (below), llama3_rope, whose factor and context are recovered from divisors in fp32, and

@@ -46,7 +46,7 @@ inline const std::vector<std::string>& family_folders() {
       "gemma2",     "gemma3",      "phi3",         "mixtral",         "qwen2_moe", "qwen3_moe",
       "ministral3", "phi4_mini",   "seed_oss",     "smollm3",         "qwen3_vl",  "mistral3_vl",
       "glm4_moe",   "minimax_m2",  "ernie4_5_moe", "olmo3",           "exaone4",   "qwen3_next",
-      "qwen3_5_vl", "gpt_oss"};
+      "qwen3_5_vl", "gpt_oss",     "gemma4_vl",    "gemma4_moe",      "gemma4_e"};
   return names;
 }
 

@@ -101,6 +101,10 @@ class BlockRunner {
   virtual std::unique_ptr<HiddenStates> embed(MatrixView<const std::int32_t> ids_BS,
                                               std::span<const Index> lengths_B,
                                               MatrixView<const float> embedding_VH) = 0;
+  // Puts rows for blocks to come under a name, `sequence` by sequence: values_TW has the sequence's
+  // length and the rows' width, and no gaps.
+  virtual void keep(HiddenStates& hidden, const model::KeptRows& rows, Index sequence,
+                    MatrixView<const float> values_TW) = 0;
   // Replaces `hidden` by the block's output; Error(kNumerical, "E403") naming block, sequence and
   // token if that is not finite. With an observer the block is cut at its sites (inputs
   // of the later stages are kept for all rows); without one, each sequence goes through in one

@@ -33,10 +33,20 @@ void check_ids(MatrixView<const std::int32_t> ids_BS, std::span<const Index> len
 Matrix<float> embedding_rows(const model::WeightSource& weights, const model::TensorSpec& embedding,
                              std::span<const Index> rows_U);
 
-// BlockRunner::embed with the rows that are needed of the tensor `embedding`.
+// BlockRunner::embed with the rows that are needed of the family's embedding; and its layers' own
+// embeddings (model::LayerEmbeddings), where it has those.
 std::unique_ptr<HiddenStates> embed_tokens(BlockRunner& runner, const model::WeightSource& weights,
-                                           const model::TensorSpec& embedding,
+                                           const model::FamilySpec& family,
                                            MatrixView<const std::int32_t> ids_BS,
                                            std::span<const Index> lengths_B);
+
+// The same of rows that the caller has: row u of `rows_UH` embeds token rows_U[u] of the family's
+// vocabulary, and ids_BS counts these rows.
+std::unique_ptr<HiddenStates> embed_rows(BlockRunner& runner, const model::WeightSource& weights,
+                                         const model::FamilySpec& family,
+                                         std::span<const Index> rows_U,
+                                         MatrixView<const float> rows_UH,
+                                         MatrixView<const std::int32_t> ids_BS,
+                                         std::span<const Index> lengths_B);
 
 }  // namespace calque::forward

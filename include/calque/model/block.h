@@ -184,6 +184,11 @@ struct HalfSpec {
   std::optional<NormSpec> norm;
   std::shared_ptr<const Mixer> mixer;
   std::optional<NormSpec> post_norm;
+  // It stands beside the half before it: both start from the same hidden states, and what they
+  // leave is summed before it is added.
+  bool beside = false;
+  // Norm of that sum, given by the last of several halves side by side.
+  std::optional<NormSpec> sum_norm;
   // The half's sites are BlockSpec::sites[first_site, first_site + site_count).
   std::size_t first_site = 0;
   std::size_t site_count = 0;
@@ -195,12 +200,15 @@ struct BlockSpec {
   std::vector<HalfSpec> halves;
   std::vector<SiteSpec> sites;  // sites of all halves, in execution order
   std::vector<FoldSpec> folds;
+  std::optional<TensorSpec> scalar;  // [1]: what the halves leave is multiplied by it
 
   const SiteSpec& site(std::string_view site_name, Index expert = -1) const;
   bool has_site(std::string_view site_name) const;
   const FoldSpec* fold_of(const SiteSpec& site) const {  // null: none
     return site.fold < 0 ? nullptr : &folds[static_cast<std::size_t>(site.fold)];
   }
+  // One after the last of the halves that stand side by side with `half`, which is the first.
+  std::size_t end_of_group(std::size_t half) const;
   // Index of the half that the fold's site belongs to.
   std::size_t half_of(const FoldSpec& fold) const;
   std::span<const SiteSpec> sites_of(const HalfSpec& half) const {

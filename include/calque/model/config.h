@@ -14,7 +14,7 @@ namespace calque::model {
 
 // Rotary position embedding, and what else positions do to queries.
 struct RopeSpec {
-  enum class Scaling { kNone, kLinear, kLlama3, kLongRope, kYarn };
+  enum class Scaling { kNone, kLinear, kLlama3, kLongRope, kYarn, kProportional };
   double theta = 10000.0;
   Index channels = 0;  // only this many channels of a head turn, its first ones; 0: all
   // Pairs are channels (2i, 2i + 1), not (i, i + turned / 2).
@@ -36,6 +36,9 @@ struct RopeSpec {
   double beta_fast = 32.0;
   double beta_slow = 1.0;
   bool truncate = true;
+  // kProportional: this share of a head's pairs turn, the first ones, by the frequencies that they
+  // have among all; the others stand still.
+  double proportion = 1.0;
   // Turned queries of position p are multiplied by 1 + query_growth ln(1 + floor(p /
   // original_max_positions)).
   double query_growth = 0.0;
@@ -117,6 +120,17 @@ struct ModelConfig {
   RopeSpec rope;
   std::vector<Index>
       window_of_layer;  // sliding window in tokens, 0: full attention; num_layers entries
+  // Heads of the layers without a window, where those differ (Gemma 4); 0: they do not.
+  Index full_head_dim = 0;
+  Index full_kv_heads = 0;
+  bool full_values_are_keys = false;  // those layers have no v_proj: values are what k_proj makes
+  // So many layers, the last ones, make no keys and values: they use those of the last layer before
+  // them that has the same kind of attention. Their dense MLPs have a width of their own; 0: the
+  // same.
+  Index shared_kv_layers = 0;
+  Index shared_kv_intermediate_size = 0;
+  // Channels of the embedding that every layer has of every token (Gemma 4 E2B, E4B); 0: none.
+  Index layer_embedding_size = 0;
   std::vector<bool> turned_layers;  // layers with rotary positions, num_layers entries; empty: all
   // Layers with a delta net in the place of attention, num_layers entries; empty: none.
   std::vector<bool> delta_net_layers;
@@ -150,6 +164,22 @@ struct ModelConfig {
   std::optional<std::int64_t> eos_token_id;
   // Settings that stand in two places with different values: which one is in use.
   std::vector<std::string> remarks;
+
+  bool has_window(Index layer) const {
+    return window_of_layer[static_cast<std::size_t>(layer)] > 0;
+  }
+  Index head_dim_of(Index layer) const {
+    return full_head_dim > 0 && !has_window(layer) ? full_head_dim : head_dim;
+  }
+  Index kv_heads_of(Index layer) const {
+    return full_kv_heads > 0 && !has_window(layer) ? full_kv_heads : num_kv_heads;
+  }
+  bool shares_keys_values(Index layer) const { return layer >= num_layers - shared_kv_layers; }
+  Index intermediate_size_of(Index layer) const {
+    return shared_kv_intermediate_size > 0 && shares_keys_values(layer)
+               ? shared_kv_intermediate_size
+               : intermediate_size;
+  }
 
   bool operator==(const ModelConfig&) const = default;
 };

@@ -10,12 +10,26 @@
 
 namespace calque::model {
 
+// An embedding that every layer has of every token. The first block finds rows of all layers side
+// by side, [tokens, layers * width], kept under kName:
+//   (norm(projection x) + sqrt(width) * table[token]) / sqrt(2)
+// of the token's own embedding x, before ModelConfig::embedding_scale; the norm is over a layer's
+// channels.
+struct LayerEmbeddings {
+  static constexpr std::string_view kName = "layer_embeddings";
+  Index width = 0;
+  TensorSpec table;       // [vocabulary, layers * width]
+  TensorSpec projection;  // [layers * width, hidden]
+  NormSpec norm;          // [width]
+};
+
 // Everything calque knows about one model, as data: no arithmetic, no files.
 struct FamilySpec {
   std::string name;               // "llama"
   std::string gguf_architecture;  // "llama", "qwen2", "qwen3"; "": calque cannot write it as GGUF
   ModelConfig config;
   TensorSpec embedding;
+  std::optional<LayerEmbeddings> layer_embeddings;
   std::vector<BlockSpec> blocks;
   TensorSpec final_norm;
   std::vector<TensorSpec> lm_head;  // empty if tied to the embedding

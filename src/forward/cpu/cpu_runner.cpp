@@ -1,5 +1,6 @@
 #include "forward/cpu/cpu_runner.h"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -136,6 +137,13 @@ class CpuRunner : public BlockRunner {
       run_block_in<float>(block, weights, states, observer);
   }
 
+  void keep(HiddenStates& hidden, const model::KeptRows& rows, Index sequence,
+            MatrixView<const float> values_TW) override {
+    const SequenceRows<float>& kept = dynamic_cast<CpuStates&>(hidden).kept(rows);
+    std::copy_n(values_TW.data(), values_TW.size(), kept.of(sequence).data());
+    kept.release(sequence);
+  }
+
   Matrix<float> half_output(const model::BlockSpec& block, const model::BlockWeights& weights,
                             const HiddenStates& hidden, std::size_t half,
                             Index sequence) const override {
@@ -207,15 +215,57 @@ class CpuRunner : public BlockRunner {
           make_cpu_mixer<T>({block, half, weights, states, &states, cache_of(block, options_),
                              workspaces, options_.threads}));
     if (observer == nullptr) {
-      run_whole(mixers, states);
+      run_whole(block, weights, mixers, states);
       return require_finite(block, states);
     }
-    for (const auto& mixer : mixers) {
-      StagedPass<T> pass(states, *options_.scratch, options_.threads, *observer, weights,
-                         workspaces, mixer == mixers.back());
-      mixer->run_staged(pass);
+    for (std::size_t i = 0, end = 0; i < mixers.size(); i = end) {
+      end = block.end_of_group(i);
+      const bool last = end == mixers.size();
+      std::optional<SequenceRows<float>> own;  // the sums of halves side by side
+      if (end > i + 1) own = zeros(states);
+      const SequenceRows<float>& sums = own ? *own : states.rows();
+      for (std::size_t m = i; m < end; ++m) {
+        StagedPass<T> pass(states, sums, *options_.scratch, options_.threads, *observer, weights,
+                           workspaces, last);
+        mixers[m]->run_staged(pass);
+      }
+      if (own && (!last || observer->wants_output()))
+        parallel_for(states.sequences(), options_.threads, [&](Index s) {
+          add_sum(block.halves[end - 1], weights, own->of(s), states.sequence_TH(s));
+          own->release(s);
+          states.release(s);
+        });
     }
-    if (observer->wants_output()) require_finite(block, states);
+    if (!observer->wants_output()) return;
+    parallel_for(states.sequences(), options_.threads, [&](Index s) {
+      scale(block, weights, states.sequence_TH(s));
+      states.release(s);
+    });
+    require_finite(block, states);
+  }
+
+  SequenceRows<float> zeros(const CpuStates& states) {
+    SequenceRows<float> rows(*options_.scratch, states.firsts_B(), states.rows().all().cols());
+    parallel_for(states.sequences(), options_.threads, [&](Index s) {
+      std::fill_n(rows.of(s).data(), rows.of(s).size(), 0.0f);
+      rows.release(s);
+    });
+    return rows;
+  }
+
+  // Adds what halves side by side left, the last of which is `half`; overwrites it.
+  static void add_sum(const model::HalfSpec& half, const model::BlockWeights& weights,
+                      MatrixView<float> sum_TH, MatrixView<float> hidden_TH) {
+    if (half.sum_norm)
+      loops().of_float.rms_norm(sum_TH, norm_weight(*half.sum_norm, weights), sum_TH);
+    loops().of_float.add(sum_TH, hidden_TH);
+  }
+
+  static void scale(const model::BlockSpec& block, const model::BlockWeights& weights,
+                    MatrixView<float> hidden_TH) {
+    if (!block.scalar) return;
+    const float factor = weights.at(block.scalar->name)(0, 0);
+    for (Index i = 0; i < hidden_TH.size(); ++i) hidden_TH.data()[i] *= factor;
   }
 
   // Names the first sequence that is not finite, whichever thread sees one first.
@@ -239,12 +289,23 @@ class CpuRunner : public BlockRunner {
 
   // Every sequence in one piece.
   template <typename T>
-  void run_whole(const std::vector<std::unique_ptr<CpuMixer<T>>>& mixers, CpuStates& states) {
+  void run_whole(const model::BlockSpec& block, const model::BlockWeights& weights,
+                 const std::vector<std::unique_ptr<CpuMixer<T>>>& mixers, CpuStates& states) {
     for (const auto& mixer : mixers) mixer->prepare_all();
     parallel_for(states.sequences(), options_.threads, [&](Index s) {
       const MatrixView<float> hidden_TH = states.sequence_TH(s);
       if (hidden_TH.rows() == 0) return;
-      for (const auto& mixer : mixers) mixer->add(s, hidden_TH, hidden_TH);
+      for (std::size_t i = 0, end = 0; i < mixers.size(); i = end) {
+        end = block.end_of_group(i);
+        if (end == i + 1) {
+          mixers[i]->add(s, hidden_TH, hidden_TH);
+          continue;
+        }
+        Matrix<float> sum_TH(hidden_TH.rows(), hidden_TH.cols());
+        for (std::size_t m = i; m < end; ++m) mixers[m]->add(s, hidden_TH, sum_TH);
+        add_sum(block.halves[end - 1], weights, sum_TH.view(), hidden_TH);
+      }
+      scale(block, weights, hidden_TH);
       states.release(s);
     });
   }

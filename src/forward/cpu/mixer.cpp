@@ -41,12 +41,11 @@ void CpuMixer<T>::prepare_all() {
                [&](Index i) { prepare(static_cast<std::size_t>(i)); });
 }
 
-template <typename T>
-NormWeight CpuMixer<T>::norm_of(const model::NormSpec& spec) const {
+NormWeight norm_weight(const model::NormSpec& spec, const model::BlockWeights& weights) {
   const auto eps = static_cast<float>(spec.epsilon);
   if (!spec.has_weight()) return {{}, 0.0f, eps};
-  return {weight(spec.weight), spec.kind == model::NormSpec::Kind::kOnePlusWeight ? 1.0f : 0.0f,
-          eps};
+  return {weights.at(spec.weight.name),
+          spec.kind == model::NormSpec::Kind::kOnePlusWeight ? 1.0f : 0.0f, eps};
 }
 
 template <typename T>
@@ -98,8 +97,8 @@ void TwoSiteMixer<T>::run_staged(StagedPass<T>& pass) {
   pass.show(*this, 1, inputs);
   if (!pass.wants_output()) return;
   pass.each_sequence([&](Index s) {
-    add_inner(inputs.of(s), hidden.sequence_TH(s));
-    hidden.release(s);
+    add_inner(inputs.of(s), pass.sums().of(s));
+    pass.sums().release(s);
     inputs.release(s);
   });
 }

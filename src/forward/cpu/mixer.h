@@ -115,6 +115,9 @@ struct CpuHalf {
   }
 };
 
+// The norm with its weight in the block.
+NormWeight norm_weight(const model::NormSpec& spec, const model::BlockWeights& weights);
+
 template <typename T>
 class StagedPass;
 
@@ -148,7 +151,7 @@ class CpuMixer {
   using TakeRows = std::function<void(Index first, MatrixView<const T> rows)>;
 
   const std::vector<PreparedLinear<T>>& linears(std::size_t site) const { return linears_[site]; }
-  NormWeight norm_of(const model::NormSpec& spec) const;
+  NormWeight norm_of(const model::NormSpec& spec) const { return norm_weight(spec, half_.weights); }
   MatrixView<const float> weight(const model::TensorSpec& spec) const {
     return half_.weights.at(spec.name);
   }
@@ -186,10 +189,13 @@ class TwoSiteMixer : public CpuMixer<T> {
 template <typename T>
 class StagedPass {
  public:
-  // `last`: no half of the block comes after this one.
-  StagedPass(CpuStates& hidden, io::ScratchSpace& scratch, int threads, BlockObserver& observer,
-             model::BlockWeights& weights, WorkspacePool<T>& workspaces, bool last)
+  // `sums`: what the half adds is added to these. `last`: no half of the block comes after this
+  // one, or those beside it.
+  StagedPass(CpuStates& hidden, const SequenceRows<float>& sums, io::ScratchSpace& scratch,
+             int threads, BlockObserver& observer, model::BlockWeights& weights,
+             WorkspacePool<T>& workspaces, bool last)
       : hidden_(hidden),
+        sums_(sums),
         scratch_(scratch),
         threads_(threads),
         observer_(observer),
@@ -198,6 +204,7 @@ class StagedPass {
         last_(last) {}
 
   CpuStates& hidden() { return hidden_; }
+  const SequenceRows<float>& sums() const { return sums_; }
   // Rows in scratch space, of all sequences or of as many as `firsts_B` says.
   template <typename E = T>
   SequenceRows<E> rows(Index width) {
@@ -222,6 +229,7 @@ class StagedPass {
   void norm_rows(const CpuMixer<T>& mixer, MatrixView<const float> hidden_TH, MatrixView<T> out_TH);
 
   CpuStates& hidden_;
+  const SequenceRows<float>& sums_;
   io::ScratchSpace& scratch_;
   int threads_;
   BlockObserver& observer_;

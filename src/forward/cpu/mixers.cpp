@@ -7,6 +7,7 @@
 #include "mixers/attention/cpu.h"
 #include "mixers/delta_net/cpu.h"
 #include "mixers/experts/cpu.h"
+#include "mixers/layer_embedding/cpu.h"
 #include "mixers/mlp/cpu.h"
 
 // The table of mixers: one row each.
@@ -22,6 +23,7 @@ std::unique_ptr<CpuMixer<T>> make_cpu_mixer(const CpuHalf<T>& half) {
       {model::Attention::kKind, make_attention<T>},
       {model::DeltaNet::kKind, make_delta_net<T>},
       {model::Experts::kKind, make_experts<T>},
+      {model::LayerEmbedding::kKind, make_layer_embedding<T>},
       {model::Mlp::kKind, make_mlp<T>},
   };
   const std::string_view kind = half.half.mixer->kind();

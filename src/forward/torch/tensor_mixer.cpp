@@ -16,6 +16,7 @@
 #include "mixers/attention/tensors.h"
 #include "mixers/delta_net/tensors.h"
 #include "mixers/experts/tensors.h"
+#include "mixers/layer_embedding/tensors.h"
 #include "mixers/mlp/tensors.h"
 
 namespace calque::forward {
@@ -53,6 +54,7 @@ std::unique_ptr<TensorMixer> make_tensor_mixer(const TensorHalf& half) {
       {model::Attention::kKind, make_tensor_attention},
       {model::DeltaNet::kKind, make_tensor_delta_net},
       {model::Experts::kKind, make_tensor_experts},
+      {model::LayerEmbedding::kKind, make_tensor_layer_embedding},
       {model::Mlp::kKind, make_tensor_mlp},
   };
   const std::string_view kind = half.half.mixer->kind();
@@ -127,7 +129,7 @@ void TwoSiteTensorMixer::run(TensorPass& pass) {
   }
   pass.finish(*this, 1);
   for (std::size_t b = 0; b < inputs_TK.size(); ++b)
-    pass.hidden_TH(pass.batches()[b]).add_(last(std::exchange(inputs_TK[b], {})));
+    pass.sum_TH(pass.batches()[b]).add_(last(std::exchange(inputs_TK[b], {})));
 }
 
 void TensorPass::show(const TensorMixer& mixer, std::size_t site, const at::Tensor& inputs_TK,

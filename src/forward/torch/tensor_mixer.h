@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calque/forward/block_runner.h"
@@ -59,6 +60,8 @@ class TensorMixer {
   // The half's first norm.
   at::Tensor norm(const at::Tensor& hidden_TH) const;
 
+  at::Tensor apply_norm(const model::NormSpec& spec, const at::Tensor& x) const;
+
  protected:
   struct Linear {
     at::Tensor weight_NK;
@@ -68,7 +71,6 @@ class TensorMixer {
 
   const std::vector<Linear>& linears(std::size_t site) const { return linears_[site]; }
   at::Tensor upload(const model::TensorSpec& spec) const;  // fp32
-  at::Tensor apply_norm(const model::NormSpec& spec, const at::Tensor& x) const;
   // The last linear's output in fp32, normed where the half norms it.
   at::Tensor normed_output(const at::Tensor& output_TH) const;
 
@@ -100,12 +102,14 @@ class TwoSiteTensorMixer : public TensorMixer {
 // One half of a block over some batches, while an observer (null: none) looks on.
 class TensorPass {
  public:
-  // Without an observer the caller has prepared all sites. `host_views`: the observer gets copies
-  // on the host, which is also what it gets from tensors of the CPU.
-  TensorPass(TensorStates& states, std::span<const TensorBatch> batches, BlockObserver* observer,
-             model::BlockWeights& weights, bool host_views)
+  // Without an observer the caller has prepared all sites. `sums_TH`: what the half adds is added
+  // to these rows of the batches, one after the other. `host_views`: the observer gets copies on
+  // the host, which is also what it gets from tensors of the CPU.
+  TensorPass(TensorStates& states, std::span<const TensorBatch> batches, at::Tensor sums_TH,
+             BlockObserver* observer, model::BlockWeights& weights, bool host_views)
       : states_(states),
         batches_(batches),
+        sums_TH_(std::move(sums_TH)),
         observer_(observer),
         weights_(weights),
         host_views_(host_views) {}
@@ -113,6 +117,9 @@ class TensorPass {
   std::span<const TensorBatch> batches() const { return batches_; }
   at::Tensor hidden_TH(const TensorBatch& batch) const {
     return states_.rows_TH(batch.first_row, batch.rows);
+  }
+  at::Tensor sum_TH(const TensorBatch& batch) const {
+    return sums_TH_.narrow(0, batch.first_row - batches_.front().first_row, batch.rows);
   }
   // Shows what the half's norm leaves, the inputs of `site`, and finishes the site. The norm is
   // computed again in the next step: cheaper than keeping it for all rows.
@@ -126,6 +133,7 @@ class TensorPass {
  private:
   TensorStates& states_;
   std::span<const TensorBatch> batches_;
+  at::Tensor sums_TH_;
   BlockObserver* observer_;
   model::BlockWeights& weights_;
   bool host_views_;

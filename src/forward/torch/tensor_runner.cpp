@@ -1,6 +1,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 #include <torch/csrc/api/include/torch/version.h>
 
@@ -130,10 +131,21 @@ class TensorRunner : public BlockRunner {
       for (const model::HalfSpec& half : block.halves)
         mixers.push_back(make_tensor_mixer(half_of(block, half, weights, states, &states)));
       const auto run = [&](std::span<const TensorBatch> batches) {
-        for (const auto& mixer : mixers) {
-          TensorPass pass(states, batches, observer, weights, host_views_);
-          mixer->run(pass);
+        const Index first = batches.empty() ? 0 : batches.front().first_row;
+        const Index end_row = batches.empty() ? 0 : batches.back().first_row + batches.back().rows;
+        at::Tensor rows_TH = states.rows_TH(first, end_row - first);
+        for (std::size_t i = 0, end = 0; i < mixers.size(); i = end) {
+          end = block.end_of_group(i);
+          const bool single = end == i + 1;
+          const at::Tensor sums_TH = single ? rows_TH : at::zeros_like(rows_TH);
+          for (std::size_t m = i; m < end; ++m) {
+            TensorPass pass(states, batches, sums_TH, observer, weights, host_views_);
+            mixers[m]->run(pass);
+          }
+          const auto& norm = block.halves[end - 1].sum_norm;
+          if (!single) rows_TH.add_(norm ? mixers[end - 1]->apply_norm(*norm, sums_TH) : sums_TH);
         }
+        if (block.scalar) rows_TH.mul_(weights.at(block.scalar->name)(0, 0));
       };
       if (observer != nullptr) {
         run(states.batches());
@@ -143,6 +155,13 @@ class TensorRunner : public BlockRunner {
       }
     });
     if (observer == nullptr || observer->wants_output()) require_finite(block, states);
+  }
+
+  void keep(HiddenStates& hidden, const model::KeptRows& rows, Index sequence,
+            MatrixView<const float> values_TW) override {
+    auto& states = dynamic_cast<TensorStates&>(hidden);
+    guarded(device_,
+            [&] { states.of_sequence(states.kept(rows), sequence).copy_(borrow(values_TW)); });
   }
 
   Matrix<float> half_output(const model::BlockSpec& block, const model::BlockWeights& weights,

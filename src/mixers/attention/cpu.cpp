@@ -24,12 +24,14 @@ struct AttentionSettings {
   float scale = 1;                 // scores are multiplied by it
   std::optional<NormWeight> q_norm;
   std::optional<NormWeight> k_norm;
-  std::span<const float> sinks_H;             // none: empty
+  std::span<const float> sinks_H;  // none: empty
+  std::optional<NormWeight> v_norm;
   const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
 };
 
 // q, k and v of consecutive tokens of a sequence as the projections left them: heads side by side,
-// and in q a head's gate beside it, if there are gates.
+// and in q a head's gate beside it, if there are gates. No k and v where an earlier layer made
+// them.
 template <typename T>
 struct Projections {
   MatrixView<const T> q_TN;
@@ -56,6 +58,10 @@ class SequenceAttention {
 
   // Tokens [first, first + rows) of the sequence, each once and in any order.
   void take(Index first, const Projections<T>& in);
+  // Keys and values of all tokens as attention uses them: from an earlier layer, and for a later
+  // one after run().
+  void take_kept(MatrixView<const float> keys_TN, MatrixView<const float> values_TN);
+  void leave(MatrixView<float> keys_TN, MatrixView<float> values_TN) const;
   // When all have come.
   void run(MatrixView<T> out_TN);
 
@@ -71,6 +77,7 @@ class SequenceAttention {
   // A row's heads in fp32, normed, to heads_.
   void take_heads(const T* row, Index heads, Index step, const std::optional<NormWeight>& norm);
   void turn(const float* head, Index position, float factor, T* to);
+  void take_values(const T* row, Index position);
   void attend_rows(Index head, Span rows);
   MatrixView<T> weights_for(MatrixView<float> scores);
   float cap(MatrixView<float> scores) const;
@@ -136,12 +143,49 @@ void SequenceAttention<T>::take(Index first, const Projections<T>& in) {
            queries_.row(((h / group_) * length_ + t) * group_ + h % group_));
       if (spec_.gated) std::copy_n(in.q_TN.row(r) + h * step + dim, dim, gates_.row(t) + h * dim);
     }
+    if (!spec_.takes.empty()) continue;
     take_heads(in.k_TN.row(r), spec_.kv_heads, dim, settings_.k_norm);
-    for (Index h = 0; h < spec_.kv_heads; ++h) {
+    for (Index h = 0; h < spec_.kv_heads; ++h)
       turn(heads_.data() + h * dim, t, 1.0f, keys_.row(h * length_ + t));
-      std::copy_n(in.v_TN.row(r) + h * dim, dim, values_.row(h * length_ + t));
-    }
+    take_values(in.v_TN.row(r), t);
   }
+}
+
+template <typename T>
+void SequenceAttention<T>::take_values(const T* row, Index position) {
+  const Index dim = spec_.head_dim;
+  if (settings_.v_norm) take_heads(row, spec_.kv_heads, dim, settings_.v_norm);
+  for (Index h = 0; h < spec_.kv_heads; ++h) {
+    T* const to = values_.row(h * length_ + position);
+    if (settings_.v_norm)
+      for (Index i = 0; i < dim; ++i) store(heads_.data()[h * dim + i], to[i]);
+    else
+      std::copy_n(row + h * dim, dim, to);
+  }
+}
+
+// Rows of values that were rounded to T are exact in fp32, and come back as they were.
+template <typename T>
+void SequenceAttention<T>::take_kept(MatrixView<const float> keys_TN,
+                                     MatrixView<const float> values_TN) {
+  const Index dim = spec_.head_dim;
+  for (Index h = 0; h < spec_.kv_heads; ++h)
+    for (Index t = 0; t < length_; ++t)
+      for (Index i = 0; i < dim; ++i) {
+        store(keys_TN(t, h * dim + i), keys_(h * length_ + t, i));
+        store(values_TN(t, h * dim + i), values_(h * length_ + t, i));
+      }
+}
+
+template <typename T>
+void SequenceAttention<T>::leave(MatrixView<float> keys_TN, MatrixView<float> values_TN) const {
+  const Index dim = spec_.head_dim;
+  for (Index h = 0; h < spec_.kv_heads; ++h)
+    for (Index t = 0; t < length_; ++t)
+      for (Index i = 0; i < dim; ++i) {
+        keys_TN(t, h * dim + i) = widened(keys_(h * length_ + t, i));
+        values_TN(t, h * dim + i) = widened(values_(h * length_ + t, i));
+      }
 }
 
 template <typename T>
@@ -159,7 +203,7 @@ void through_cache(MatrixView<T> rows_SD, const KvCacheRounding& cache,
 
 template <typename T>
 void SequenceAttention<T>::run(MatrixView<T> out_TN) {
-  if (settings_.kv_cache != nullptr) {
+  if (settings_.kv_cache != nullptr && spec_.takes.empty()) {
     through_cache(keys_, *settings_.kv_cache, &KvCacheRounding::round_keys);
     through_cache(values_, *settings_.kv_cache, &KvCacheRounding::round_values);
   }
@@ -278,7 +322,15 @@ class CpuAttention : public TwoSiteMixer<T> {
   explicit CpuAttention(const CpuHalf<T>& half)
       : TwoSiteMixer<T>(half),
         spec_(half.template mixer<model::Attention>()),
-        rotary_(spec_.rope ? &half.states.rotary(*spec_.rope, spec_.head_dim) : nullptr) {}
+        rotary_(spec_.rope ? &half.states.rotary(*spec_.rope, spec_.head_dim) : nullptr) {
+    if (!spec_.leaves.empty() && half.keeps != nullptr) {
+      left_keys_ = &half.keeps->kept(spec_.keeps()[0]);
+      left_values_ = &half.keeps->kept(spec_.keeps()[1]);
+    }
+    if (spec_.takes.empty()) return;
+    taken_keys_ = &half.states.all_kept().at(spec_.taken()[0].name);
+    taken_values_ = &half.states.all_kept().at(spec_.taken()[1].name);
+  }
 
   void add(Index sequence, MatrixView<const float> hidden_TH,
            MatrixView<float> sum_TH) const override {
@@ -292,7 +344,8 @@ class CpuAttention : public TwoSiteMixer<T> {
  private:
   using typename TwoSiteMixer<T>::Lease;
 
-  void inner(Index, MatrixView<const float> hidden_TH, MatrixView<T> out_TN) const override {
+  void inner(Index sequence, MatrixView<const float> hidden_TH,
+             MatrixView<T> out_TN) const override {
     const Lease workspace(this->half_.workspaces);
     const AttentionSettings settings = this->settings();
     SequenceAttention<T> attention(settings, hidden_TH.rows(), *workspace);
@@ -302,7 +355,21 @@ class CpuAttention : public TwoSiteMixer<T> {
       this->norm(hidden_TH.rows(first, count), normed_TH);
       attention.take(first, project(normed_TH, *workspace));
     });
+    if (taken_keys_ != nullptr) {
+      attention.take_kept(taken_keys_->of(sequence), taken_values_->of(sequence));
+      release(*taken_keys_, *taken_values_, sequence);
+    }
     attention.run(out_TN);
+    if (left_keys_ != nullptr) {
+      attention.leave(left_keys_->of(sequence), left_values_->of(sequence));
+      release(*left_keys_, *left_values_, sequence);
+    }
+  }
+
+  static void release(const SequenceRows<float>& keys, const SequenceRows<float>& values,
+                      Index sequence) {
+    keys.release(sequence);
+    values.release(sequence);
   }
 
   AttentionSettings settings() const {
@@ -312,6 +379,7 @@ class CpuAttention : public TwoSiteMixer<T> {
     if (spec_.q_norm) settings.q_norm = this->norm_of(*spec_.q_norm);
     if (spec_.k_norm) settings.k_norm = this->norm_of(*spec_.k_norm);
     if (spec_.sinks) settings.sinks_H = this->weight(*spec_.sinks).row_span(0);
+    if (spec_.v_norm) settings.v_norm = this->norm_of(*spec_.v_norm);
     settings.kv_cache = this->half_.kv_cache;
     return settings;
   }
@@ -323,16 +391,23 @@ class CpuAttention : public TwoSiteMixer<T> {
       linear.apply(normed_TH, out);
       return MatrixView<const T>(out);
     };
-    if (linears.size() == 3)
-      return {run(linears[0], Workspace<T>::kLeft), run(linears[1], Workspace<T>::kRight),
-              run(linears[2], Workspace<T>::kThird)};
     const MatrixView<const T> fused = run(linears.front(), Workspace<T>::kLeft);
+    if (!spec_.takes.empty()) return {fused, {}, {}};
+    if (linears.size() > 1) {
+      const MatrixView<const T> k_TN = run(linears[1], Workspace<T>::kRight);
+      return {fused, k_TN, spec_.values_are_keys ? k_TN : run(linears[2], Workspace<T>::kThird)};
+    }
     const Index q = spec_.query_channels(), k = spec_.key_channels();
     return {fused.cols(0, q), fused.cols(q, k), fused.cols(q + k, k)};
   }
 
   const model::Attention& spec_;
   const Rotary* rotary_;  // null: no positions
+  // Rows that later layers use, and an earlier layer's; null: none.
+  SequenceRows<float>* left_keys_ = nullptr;
+  SequenceRows<float>* left_values_ = nullptr;
+  const SequenceRows<float>* taken_keys_ = nullptr;
+  const SequenceRows<float>* taken_values_ = nullptr;
 };
 
 }  // namespace

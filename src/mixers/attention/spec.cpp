@@ -18,14 +18,22 @@ SiteSpec site_in(const LayerTensors& tensors, const AttentionLayout& layout,
   }
   const Index q_heads = layout.gguf_permuted ? attention.heads : 0;
   const Index k_heads = layout.gguf_permuted ? attention.kv_heads : 0;
-  site.readers = {tensors.linear("self_attn.q_proj", "attn_q", {q, hidden, bias, q_heads}),
-                  tensors.linear("self_attn.k_proj", "attn_k", {k, hidden, bias, k_heads}),
-                  tensors.linear("self_attn.v_proj", "attn_v", {k, hidden, bias})};
-  for (std::size_t i = 0; i < 3; ++i) {
+  site.readers = {tensors.linear("self_attn.q_proj", "attn_q", {q, hidden, bias, q_heads})};
+  if (attention.takes.empty())
+    site.readers.push_back(
+        tensors.linear("self_attn.k_proj", "attn_k", {k, hidden, bias, k_heads}));
+  if (attention.takes.empty() && !attention.values_are_keys)
+    site.readers.push_back(tensors.linear("self_attn.v_proj", "attn_v", {k, hidden, bias}));
+  for (std::size_t i = 0; i < site.readers.size(); ++i) {
     site.readers[i].heads = i == 0 ? attention.heads : attention.kv_heads;
     site.readers[i].key_value = i > 0;
   }
   return site;
+}
+
+std::vector<KeptRows> keys_and_values(const std::string& name, Index channels) {
+  if (name.empty()) return {};
+  return {{name + ".keys", channels}, {name + ".values", channels}};
 }
 
 }  // namespace
@@ -37,6 +45,9 @@ std::vector<TensorSpec> Attention::tensors() const {
   if (sinks) result.push_back(*sinks);
   return result;
 }
+
+std::vector<KeptRows> Attention::keeps() const { return keys_and_values(leaves, key_channels()); }
+std::vector<KeptRows> Attention::taken() const { return keys_and_values(takes, key_channels()); }
 
 // Products of queries with keys and of weights with values. Elements: rotated and reordered heads.
 Cost Attention::cost(double sequences, double length) const {
@@ -67,9 +78,10 @@ DetachedHalf attention_half(const LayerTensors& tensors, const AttentionLayout& 
     attention.q_norm =
         tensors.norm("self_attn.q_norm", "attn_q_norm",
                      whole ? attention.query_channels() : attention.head_dim, *layout.qk_norm);
-    attention.k_norm =
-        tensors.norm("self_attn.k_norm", "attn_k_norm",
-                     whole ? attention.key_channels() : attention.head_dim, *layout.qk_norm);
+    if (attention.takes.empty())
+      attention.k_norm =
+          tensors.norm("self_attn.k_norm", "attn_k_norm",
+                       whole ? attention.key_channels() : attention.head_dim, *layout.qk_norm);
   }
   if (layout.sinks)
     attention.sinks = tensors.tensor("self_attn.sinks", "attn_sinks.weight", {attention.heads});
@@ -81,13 +93,15 @@ DetachedHalf attention_half(const LayerTensors& tensors, const AttentionLayout& 
   DetachedHalf result;
   result.folds = norm_fold(in, norm);
   in.fold = result.folds.empty() ? -1 : 0;
-  // A fused qkv has the rows of v last.
-  FoldSpec values =
-      rows_fold(out, in.readers.back(), layout.fused ? width + attention.key_channels() : 0);
-  values.head_dim = attention.head_dim;
-  values.shared_by = attention.heads / attention.kv_heads;
-  out.fold = static_cast<Index>(result.folds.size());
-  result.folds.push_back(std::move(values));
+  if (!attention.v_norm) {  // a norm would take scales out again
+    // A fused qkv has the rows of v last.
+    FoldSpec values =
+        rows_fold(out, in.readers.back(), layout.fused ? width + attention.key_channels() : 0);
+    values.head_dim = attention.head_dim;
+    values.shared_by = attention.heads / attention.kv_heads;
+    out.fold = static_cast<Index>(result.folds.size());
+    result.folds.push_back(std::move(values));
+  }
   result.sites = {std::move(in), std::move(out)};
   result.half.norm = norm;
   result.half.mixer = std::make_shared<Attention>(std::move(attention));

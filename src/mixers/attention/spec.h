@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "calque/model/block.h"
 #include "calque/model/config.h"
@@ -9,7 +10,8 @@
 namespace calque::model {
 
 // Causal softmax attention, query heads in groups that share keys and values. Sites: attn_in (q, k
-// and v, or one linear with their rows below one another), attn_out (o).
+// and v, or one linear with their rows below one another; q and k where values are keys; q alone
+// where both come from an earlier layer), attn_out (o).
 struct Attention : Mixer {
   static constexpr std::string_view kKind = "attention";
   enum Site : std::size_t { kIn, kOut };  // in the half's sites
@@ -32,10 +34,17 @@ struct Attention : Mixer {
   // A score for each head, [heads], that takes part in the sum that its weights are divided by, and
   // weighs no value. It is not multiplied by the scale.
   std::optional<TensorSpec> sinks;
+  std::optional<NormSpec> v_norm;  // over each head's values; without weight
+  bool values_are_keys = false;    // values are what k_proj makes, before its norm
+  // Not empty: keys and values, as attention uses them, are left for later layers under this name,
+  // or are those that an earlier one left.
+  std::string leaves;
+  std::string takes;
 
   Index query_channels() const { return heads * head_dim; }
   Index query_rows() const { return (gated ? 2 : 1) * query_channels(); }  // q_proj's
   Index key_channels() const { return kv_heads * head_dim; }
+  std::vector<KeptRows> taken() const;  // from an earlier layer: keys, then values
 
   // The CPU computes scores of some rows at a time (positions times heads that share their keys):
   // enough rows for an efficient product, few enough that little is computed above the diagonal;
@@ -45,7 +54,9 @@ struct Attention : Mixer {
 
   std::string_view kind() const override { return kKind; }
   std::vector<TensorSpec> tensors() const override;
+  std::vector<KeptRows> keeps() const override;  // keys, then values
   std::optional<CacheShape> cache() const override {
+    if (!takes.empty()) return std::nullopt;
     return CacheShape{kv_heads, head_dim, window};
   }
   Cost cost(double sequences, double length) const override;

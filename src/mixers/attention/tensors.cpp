@@ -85,25 +85,39 @@ class TensorAttention : public TwoSiteTensorMixer {
   explicit TensorAttention(const TensorHalf& half)
       : TwoSiteTensorMixer(half),
         spec_(half.mixer<model::Attention>()),
-        rotary_(spec_.rope ? &half.states.rotary(*spec_.rope, spec_.head_dim) : nullptr) {}
+        rotary_(spec_.rope ? &half.states.rotary(*spec_.rope, spec_.head_dim) : nullptr) {
+    if (half.keeps != nullptr)
+      for (const model::KeptRows& rows : spec_.keeps()) left_.push_back(half.keeps->kept(rows));
+    for (const model::KeptRows& rows : spec_.taken())
+      taken_.push_back(half.states.all_kept().at(rows.name));
+  }
 
  private:
+  struct Rows {  // a sequence's, among those of all
+    Index first = 0;
+    Index count = 0;
+  };
   using RoundRows = void (KvCacheRounding::*)(MatrixView<float>) const;
 
   at::Tensor inner(const at::Tensor& normed_TH, const TensorBatch& batch) const override {
     std::vector<at::Tensor> qkv;
     for (const Linear& linear : linears(model::Attention::kIn)) qkv.push_back(linear(normed_TH));
-    if (qkv.size() == 1) {
+    if (spec_.values_are_keys) qkv.push_back(qkv.back());
+    if (qkv.size() == 1 && taken_.empty()) {
       const Index q = spec_.query_channels(), k = spec_.key_channels();
       qkv = qkv.front().split_with_sizes({q, k, k}, 1);
     }
     std::vector<at::Tensor> sequences;
     Index first = 0;
     const auto [q_TN, gate_TN] = queries_and_gates(qkv[0]);
+    const at::Tensor sinks = spec_.sinks ? upload(*spec_.sinks) : at::Tensor();
     for (const Index length : batch.lengths) {
-      sequences.push_back(attend_rows(q_TN.narrow(0, first, length),
-                                      qkv[1].narrow(0, first, length),
-                                      qkv[2].narrow(0, first, length))
+      const Rows own{batch.first_row + first, length};
+      const auto [k_THD, v_THD] =
+          taken_.empty() ? keys_and_values(qkv[1].narrow(0, first, length),
+                                           qkv[2].narrow(0, first, length), own)
+                         : std::pair(kept_heads(taken_[0], own), kept_heads(taken_[1], own));
+      sequences.push_back(attend(spec_, queries(q_TN.narrow(0, first, length)), k_THD, v_THD, sinks)
                               .to(half_.compute));
       first += length;
     }
@@ -119,21 +133,32 @@ class TensorAttention : public TwoSiteTensorMixer {
     return {heads.select(2, 0).reshape({rows, width}), heads.select(2, 1).reshape({rows, width})};
   }
 
-  at::Tensor attend_rows(const at::Tensor& q_TN, const at::Tensor& k_TN,
-                         const at::Tensor& v_TN) const {
+  at::Tensor queries(const at::Tensor& q_TN) const {
     const double scale = spec_.query_scale > 0
                              ? spec_.query_scale
                              : 1.0 / std::sqrt(static_cast<double>(spec_.head_dim));
-    const Index kv_heads = spec_.kv_heads;
-    at::Tensor q_THD = heads_of(q_TN, spec_.heads, spec_.q_norm);
-    at::Tensor k_THD = heads_of(k_TN, kv_heads, spec_.k_norm);
-    if (rotary_ != nullptr) {
-      q_THD = rotary_->turn_queries(q_THD);
-      k_THD = rotary_->turn(k_THD);
+    const at::Tensor q_THD = heads_of(q_TN, spec_.heads, spec_.q_norm);
+    return (rotary_ != nullptr ? rotary_->turn_queries(q_THD) : q_THD) * scale;
+  }
+
+  // As attention uses them, and as they are left for later layers.
+  std::pair<at::Tensor, at::Tensor> keys_and_values(const at::Tensor& k_TN, const at::Tensor& v_TN,
+                                                    Rows own) const {
+    at::Tensor k_THD = heads_of(k_TN, spec_.kv_heads, spec_.k_norm);
+    if (rotary_ != nullptr) k_THD = rotary_->turn(k_THD);
+    k_THD = through_cache(k_THD, &KvCacheRounding::round_keys);
+    const at::Tensor v_THD =
+        through_cache(heads_of(v_TN, spec_.kv_heads, spec_.v_norm), &KvCacheRounding::round_values);
+    if (!left_.empty()) {
+      left_[0].narrow(0, own.first, own.count).copy_(k_THD.flatten(1));
+      left_[1].narrow(0, own.first, own.count).copy_(v_THD.flatten(1));
     }
-    return attend(spec_, q_THD * scale, through_cache(k_THD, &KvCacheRounding::round_keys),
-                  through_cache(heads_of(v_TN, kv_heads, {}), &KvCacheRounding::round_values),
-                  spec_.sinks ? upload(*spec_.sinks) : at::Tensor());
+    return {k_THD, v_THD};
+  }
+
+  at::Tensor kept_heads(const at::Tensor& rows_TN, Rows own) const {
+    return rows_TN.narrow(0, own.first, own.count)
+        .view({own.count, spec_.kv_heads, spec_.head_dim});
   }
 
   // On the host, where the block types' arithmetic is.
@@ -155,6 +180,8 @@ class TensorAttention : public TwoSiteTensorMixer {
 
   const model::Attention& spec_;
   const TensorRotary* rotary_;  // null: no positions
+  // Keys and values of all tokens: for later layers, and an earlier layer's; empty: none.
+  std::vector<at::Tensor> left_, taken_;
 };
 
 }  // namespace

@@ -24,21 +24,30 @@ struct RoutedRows {
   std::vector<Expert> experts;
 };
 
+// A router's values beside its matrix; spans may be empty.
+struct RouterValues {
+  std::span<const float> bias_E;
+  std::span<const float> choice_bias_E;
+  std::span<const float> answer_scale_E;
+};
+
 // In fp32 whatever the compute type.
 RoutedRows route(const model::Experts& spec, MatrixView<const float> router_EH,
-                 std::span<const float> router_bias_E, std::span<const float> choice_bias_E,
-                 MatrixView<const float> normed_TH) {
+                 const RouterValues& values, MatrixView<const float> normed_TH) {
   RoutedRows routing;
   routing.experts.resize(static_cast<std::size_t>(spec.count));
   Matrix<float> scores_TE = Matrix<float>::uninitialized(normed_TH.rows(), spec.count);
   multiply_transposed(normed_TH, router_EH, scores_TE);
   for (Index t = 0; t < normed_TH.rows(); ++t) {
     const std::span<float> scores_E = scores_TE.view().row_span(t);
-    for (std::size_t e = 0; e < router_bias_E.size(); ++e) scores_E[e] += router_bias_E[e];
-    for (const model::RoutedTo& to : spec.routing.choose(scores_E, choice_bias_E)) {
-      RoutedRows::Expert& expert = routing.experts[static_cast<std::size_t>(to.expert)];
-      expert.rows.push_back(t);
-      expert.weights.push_back(to.weight);
+    if (spec.router_scale != 1)
+      for (float& score : scores_E) score *= static_cast<float>(spec.router_scale);
+    for (std::size_t e = 0; e < values.bias_E.size(); ++e) scores_E[e] += values.bias_E[e];
+    for (const model::RoutedTo& to : spec.routing.choose(scores_E, values.choice_bias_E)) {
+      const auto e = static_cast<std::size_t>(to.expert);
+      routing.experts[e].rows.push_back(t);
+      routing.experts[e].weights.push_back(
+          values.answer_scale_E.empty() ? to.weight : to.weight * values.answer_scale_E[e]);
     }
   }
   return routing;
@@ -92,9 +101,15 @@ class CpuExperts : public CpuMixer<T> {
     if (!spec) return {};
     return this->weight(*spec).row_span(0);
   }
-  RoutedRows route_rows(MatrixView<const T> normed_TH) const {
-    return route(spec_, this->weight(spec_.router), values(spec_.router_bias),
-                 values(spec_.choice_bias), widened_rows(normed_TH));
+  // `normed_TH` is what the experts read.
+  RoutedRows route_rows(MatrixView<const float> hidden_TH, MatrixView<const T> normed_TH) const {
+    const RouterValues beside{values(spec_.router_bias), values(spec_.choice_bias),
+                              values(spec_.answer_scale)};
+    const MatrixView<const float> router_EH = this->weight(spec_.router);
+    if (!spec_.router_norm) return route(spec_, router_EH, beside, widened_rows(normed_TH));
+    Matrix<float> own_TH = Matrix<float>::uninitialized(hidden_TH.rows(), hidden_TH.cols());
+    loops().of_float.rms_norm(hidden_TH, this->norm_of(*spec_.router_norm), own_TH);
+    return route(spec_, router_EH, beside, own_TH);
   }
   using Linears = std::span<const PreparedLinear<T>>;
 
@@ -172,7 +187,7 @@ template <typename T>
 void CpuExperts<T>::add(Index, MatrixView<const float> hidden_TH, MatrixView<float> sum_TH) const {
   Matrix<T> normed_TH = Matrix<T>::uninitialized(hidden_TH.rows(), hidden_TH.cols());
   this->norm(hidden_TH, normed_TH);
-  const RoutedRows routing = route_rows(normed_TH.view());
+  const RoutedRows routing = route_rows(hidden_TH, normed_TH.view());
   Matrix<float> answers_TH(hidden_TH.rows(), hidden_TH.cols());
   for (Index e = 0; e < spec_.count; ++e) {
     const std::vector<Index>& rows = routing.experts[static_cast<std::size_t>(e)].rows;
@@ -201,10 +216,9 @@ void CpuExperts<T>::run_staged(StagedPass<T>& pass) {
   for (Index e = 0; e < spec_.count; ++e) run_expert(e, stages, pass);
   if (spec_.shared_width > 0) run_shared(stages, pass);
   if (!pass.wants_output()) return;
-  CpuStates& hidden = pass.hidden();
   pass.each_sequence([&](Index s) {
-    this->template add_output<float>(stages.answers.of(s), hidden.sequence_TH(s));
-    hidden.release(s);
+    this->template add_output<float>(stages.answers.of(s), pass.sums().of(s));
+    pass.sums().release(s);
     stages.answers.release(s);
   });
 }
@@ -218,7 +232,7 @@ auto CpuExperts<T>::start(StagedPass<T>& pass) const -> Stages {
   pass.each_sequence([&](Index s) {
     const MatrixView<T> normed_TH = stages.normed.of(s);
     this->norm(hidden.sequence_TH(s), normed_TH);
-    stages.routing_B[static_cast<std::size_t>(s)] = route_rows(normed_TH);
+    stages.routing_B[static_cast<std::size_t>(s)] = route_rows(hidden.sequence_TH(s), normed_TH);
     const MatrixView<float> answers_TH = stages.answers.of(s);
     std::fill_n(answers_TH.data(), answers_TH.size(), 0.0f);
     hidden.release(s);

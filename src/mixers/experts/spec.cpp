@@ -39,25 +39,38 @@ LinearSpec down(const LayerTensors& tensors, const ExpertNames& names, const Exp
   return tensors.linear(expert.folder + "." + names.down, gguf_name("ffn_down", expert), shape);
 }
 
+std::string below(const std::string& folder, const std::string& name) {
+  return folder.empty() ? name : folder + "." + name;
+}
+
 void add_router(const LayerTensors& tensors, const ExpertNames& names, Index hidden,
-                Experts& experts) {
+                const std::optional<NormSpec>& norm, Experts& experts) {
   const Index count = experts.count;
-  const LinearSpec router = tensors.linear(names.folder + "." + names.router, "ffn_gate_inp",
+  const LinearSpec router = tensors.linear(below(names.folder, names.router), "ffn_gate_inp",
                                            {count, hidden, names.router_bias});
   experts.router = router.weight;
+  if (!names.router_norm.empty())
+    experts.router_norm = {
+        .epsilon = norm->epsilon,
+        .weight = tensors.tensor(names.router_norm, "ffn_gate_inp.scale", {hidden})};
+  if (!names.answer_scale.empty())
+    experts.answer_scale = tensors.tensor(names.answer_scale, "ffn_down_exps.scale", {count});
   if (names.router_bias) experts.router_bias = router.bias.front();
   if (names.choice_bias.empty()) return;
   experts.choice_bias =
-      tensors.tensor(names.folder + "." + names.choice_bias, names.choice_bias_gguf, {count});
+      tensors.tensor(below(names.folder, names.choice_bias), names.choice_bias_gguf, {count});
   if (names.choice_bias_is_row) experts.choice_bias->shape = {1, count};
 }
 
-// Every expert reads the norm's output, and so do the router and the shared expert's gate.
+// Every expert reads the norm's output, and so do the shared expert's gate and the router, unless
+// that has a norm of its own.
 std::vector<FoldSpec> fold_of_all(const SiteSpec& in, const std::vector<SiteSpec>& ins,
                                   const Experts& experts, const std::optional<NormSpec>& norm) {
   std::vector<FoldSpec> folds = norm_fold(in, norm);
   for (FoldSpec& fold : folds) {
-    for (const TensorSpec& tensor : experts.unrounded()) fold.consumers.push_back(tensor);
+    for (const TensorSpec& tensor : experts.unrounded())
+      if (!experts.router_norm || tensor.name != experts.router.name)
+        fold.consumers.push_back(tensor);
     for (const SiteSpec& site : ins)
       for (const LinearSpec& reader : site.readers) fold.consumers.push_back(reader.weight);
   }
@@ -101,8 +114,9 @@ std::vector<TensorSpec> Experts::unrounded() const {
 
 std::vector<TensorSpec> Experts::tensors() const {
   std::vector<TensorSpec> result = unrounded();
-  for (const std::optional<TensorSpec>* bias : {&router_bias, &choice_bias})
-    if (*bias) result.push_back(**bias);
+  if (router_norm) result.push_back(router_norm->weight);
+  for (const std::optional<TensorSpec>* values : {&router_bias, &choice_bias, &answer_scale})
+    if (*values) result.push_back(**values);
   return result;
 }
 
@@ -116,21 +130,21 @@ Index Experts::chunk_channels(bool staged) const {
 
 DetachedHalf experts_half(const LayerTensors& tensors, const ExpertNames& names, Experts experts,
                           Index hidden, const std::optional<NormSpec>& norm) {
-  const Expert shared{names.folder + "." + names.shared, experts.shared_width};
-  add_router(tensors, names, hidden, experts);
-  SiteSpec in{.name = "mlp_in", .channels = hidden, .from_norm = true};
+  const Expert shared{below(names.folder, names.shared), experts.shared_width};
+  add_router(tensors, names, hidden, norm, experts);
+  SiteSpec in{.name = names.site_in, .channels = hidden, .from_norm = true};
   if (shared.width > 0) {
     in.readers = gate_and_up(tensors, names, shared, hidden);
     if (!names.shared_gate.empty())
       experts.shared_gate =
-          tensors.linear(names.folder + "." + names.shared_gate, "ffn_gate_inp_shexp", {1, hidden})
+          tensors.linear(below(names.folder, names.shared_gate), "ffn_gate_inp_shexp", {1, hidden})
               .weight;
   }
   const double share =
       static_cast<double>(experts.routing.used) / static_cast<double>(experts.count);
   std::vector<SiteSpec> ins, outs;
   for (Index e = 0; e < experts.count; ++e) {
-    const Expert expert{fmt::format("{}.experts.{}", names.folder, e), experts.width, e,
+    const Expert expert{below(names.folder, fmt::format("experts.{}", e)), experts.width, e,
                         experts.count};
     ins.push_back(
         {.name = "expert_in", .expert = e, .channels = hidden, .share = share, .rows_of = in.name});

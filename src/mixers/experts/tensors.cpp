@@ -82,7 +82,7 @@ class TensorExperts : public TensorMixer {
 
   at::Tensor output(const at::Tensor& hidden_TH, const TensorBatch&) const override {
     const at::Tensor normed_TH = norm(hidden_TH);
-    const RoutedRows routing = route(normed_TH);
+    const RoutedRows routing = route(hidden_TH, normed_TH);
     at::Tensor sum_TH = at::zeros_like(normed_TH, normed_TH.options().dtype(at::kFloat));
     for (Index e = 0; e < spec_.count; ++e)
       add_expert(e, routing, inputs_of(e, routed_to(e, routing, normed_TH)), sum_TH);
@@ -102,15 +102,24 @@ class TensorExperts : public TensorMixer {
     for (Index e = 0; e < spec_.count; ++e) run_expert(e, stages, pass);
     if (spec_.shared_width > 0) run_shared(stages, pass);
     for (std::size_t b = 0; b < pass.batches().size(); ++b)
-      pass.hidden_TH(pass.batches()[b]).add_(normed_output(stages.answers_TH[b]));
+      pass.sum_TH(pass.batches()[b]).add_(normed_output(stages.answers_TH[b]));
   }
 
  private:
-  RoutedRows route(const at::Tensor& normed_TH) const {
-    at::Tensor scores_TE = at::mm(normed_TH.to(at::kFloat), upload(spec_.router).t());
+  // `normed_TH` is what the experts read.
+  RoutedRows route(const at::Tensor& hidden_TH, const at::Tensor& normed_TH) const {
+    const at::Tensor read_TH =
+        spec_.router_norm ? apply_norm(*spec_.router_norm, hidden_TH) : normed_TH.to(at::kFloat);
+    at::Tensor scores_TE = at::mm(read_TH, upload(spec_.router).t());
+    if (spec_.router_scale != 1) scores_TE.mul_(spec_.router_scale);
     if (spec_.router_bias) scores_TE.add_(upload(*spec_.router_bias));
     const at::Tensor bias_1E = spec_.choice_bias ? upload(*spec_.choice_bias) : at::Tensor();
     const Chosen chosen = choose(spec_.routing, scores_TE, bias_1E);
+    if (spec_.answer_scale)
+      chosen.weights_TU.mul_(upload(*spec_.answer_scale)
+                                 .squeeze(0)
+                                 .index_select(0, chosen.experts_TU.flatten())
+                                 .view(chosen.experts_TU.sizes()));
     const at::Tensor experts = chosen.experts_TU.flatten();
     const at::Tensor weights = chosen.weights_TU.flatten();
     // Stable, so each expert's rows stay in order.
@@ -175,7 +184,7 @@ class TensorExperts : public TensorMixer {
     for (const TensorBatch& batch : pass.batches()) {
       const at::Tensor rows_TH = pass.hidden_TH(batch);
       stages.normed_TH.push_back(norm(rows_TH));
-      stages.routing.push_back(route(stages.normed_TH.back()));
+      stages.routing.push_back(route(rows_TH, stages.normed_TH.back()));
       stages.answers_TH.push_back(at::zeros_like(rows_TH));
     }
     return stages;

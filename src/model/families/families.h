@@ -11,6 +11,7 @@ FamilySpec exaone4_family(const ModelConfig& config);
 FamilySpec gemma_family(const ModelConfig& config);
 FamilySpec gemma2_family(const ModelConfig& config);
 FamilySpec gemma3_family(const ModelConfig& config);
+FamilySpec gemma4_family(const ModelConfig& config);
 FamilySpec glm4_moe_family(const ModelConfig& config);
 FamilySpec gpt_oss_family(const ModelConfig& config);
 FamilySpec hy_v3_family(const ModelConfig& config);

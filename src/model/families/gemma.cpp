@@ -36,4 +36,21 @@ FamilySpec gemma3_family(const ModelConfig& config) {
   return make_decoder(config, layout);
 }
 
+// Gemma 4: norms of w, values with a norm (and in some models the keys themselves), larger heads in
+// the layers without a window, a factor after each layer, a dense MLP beside the experts.
+FamilySpec gemma4_family(const ModelConfig& config) {
+  DecoderLayout layout = gemma_layout("gemma4", config);
+  layout.post_norms = true;
+  layout.qk_norm = true;
+  layout.v_norm = true;
+  layout.local_rope = true;
+  layout.layer_scalar = true;
+  layout.experts_beside_mlp = true;
+  layout.experts.folder = "";
+  layout.experts.router = "router.proj";
+  layout.experts.router_norm = "router.scale";
+  layout.experts.answer_scale = "router.per_expert_scale";
+  return make_decoder(config, layout);
+}
+
 }  // namespace calque::model
