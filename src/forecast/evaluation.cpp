@@ -144,7 +144,12 @@ void show_round(const JobShapes& shapes, const MemoryRound& round, LargestPeak& 
       forward::compute_dtype_from(shapes.job.evaluate->dtype) == forward::ComputeDType::kBFloat16;
   const Bytes compute_bytes = bf16 ? 2 : 4;
   const std::vector<Bytes> activations(round.models,
-                                       shapes.hidden_bytes() * round.windows * round.seqlen);
+                                       shapes.state_bytes() * round.windows * round.seqlen);
+  if (shapes.family.layer_embeddings)
+    largest.keep(program(shapes, true)
+                     .add("embeddings of layers being made",
+                          forward::layer_embedding_bytes(shapes.family, round.seqlen))
+                     .activations(activations));
   for (const model::BlockSpec& block : shapes.family.blocks)
     largest.keep(running(shapes, block, round, compute_bytes).activations(activations));
   // The artifacts with rounded caches have the heads of those without.

@@ -36,7 +36,7 @@ DiskUse disk_of(const JobShapes& shapes, const MemoryPlan& memory,
   if (!shapes.runs || !saves) return disk;
   // The newer state is written before the older one is removed.
   disk.state_bytes =
-      2 * (shapes.upstream ? 2 : 1) * shapes.calibration_tokens() * shapes.hidden_bytes();
+      2 * (shapes.upstream ? 2 : 1) * shapes.calibration_tokens() * shapes.state_bytes();
   return disk;
 }
 

@@ -70,16 +70,20 @@ Bytes row_bytes(const JobShapes& shapes, const model::SiteSpec& site) {
   return bytes_of(site.features()) * shapes.compute_bytes;
 }
 
-// Activations: hidden states (also the original's), the original's inputs at its sites, and the
-// data that the block keeps between its stages, `kept_width` channels.
+// Activations: hidden states and kept rows (also the original's), the sums of halves side by side,
+// the original's inputs at its sites, and the data that the block keeps between its stages,
+// `kept_width` channels.
 std::vector<Bytes> activations_of(const JobShapes& shapes, const model::BlockSpec& block,
                                   Index kept_width) {
   if (!shapes.runs) return {};
   const Bytes tokens = shapes.calibration_tokens();
-  const Bytes hidden = tokens * shapes.hidden_bytes();
-  std::vector<Bytes> arrays = {hidden};
+  const Bytes states = tokens * shapes.state_bytes();
+  std::vector<Bytes> arrays = {states};
+  const bool side_by_side = std::any_of(block.halves.begin(), block.halves.end(),
+                                        [](const auto& half) { return half.beside; });
+  if (side_by_side) arrays.push_back(tokens * shapes.hidden_bytes());
   if (shapes.upstream) {
-    arrays.push_back(hidden);
+    arrays.push_back(states);
     for (const model::SiteSpec& site : block.sites)
       if (site.rows_of.empty())
         arrays.push_back(
@@ -190,7 +194,9 @@ Peak embedding(const JobShapes& shapes) {
   Peak peak = program(shapes, true);
   peak.add("rows of the embedding in fp32",
            std::min(bytes_of(shapes.family.config.vocab_size), tokens) * shapes.hidden_bytes());
-  return peak.activations({tokens * shapes.hidden_bytes()});
+  peak.add("embeddings of layers being made",
+           forward::layer_embedding_bytes(shapes.family, shapes.job.calibration.packing.seqlen));
+  return peak.activations({tokens * shapes.state_bytes()});
 }
 
 // ---- quantize: pipeline/site.cpp, quant/
@@ -246,7 +252,7 @@ void show_site(const JobShapes& shapes, const formats::ExportPlan& plan,
 // All activations are still there while its inputs are summed, and none while it is rounded.
 Peak summing_head(const JobShapes& shapes, const model::BlockSpec& head) {
   const model::SiteSpec& site = head.sites.front();
-  const Bytes tokens = shapes.calibration_tokens(), hidden = tokens * shapes.hidden_bytes();
+  const Bytes tokens = shapes.calibration_tokens(), hidden = tokens * shapes.state_bytes();
   Peak peak = program(shapes, true);
   peak.add(square("Gram matrix", head, site), gram(site));
   peak.add("rows being summed",
@@ -326,6 +332,10 @@ Bytes JobShapes::calibration_tokens() const {
 }
 
 Bytes JobShapes::hidden_bytes() const { return 4 * bytes_of(family.config.hidden_size); }
+
+Bytes JobShapes::state_bytes() const {
+  return hidden_bytes() + 4 * bytes_of(forward::kept_channels(family));
+}
 
 Bytes elements(const model::TensorSpec& tensor) {
   Bytes count = 1;

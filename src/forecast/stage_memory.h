@@ -39,6 +39,7 @@ struct JobShapes {
   bool measures_head(const formats::ExportPlan& plan) const;
   Bytes calibration_tokens() const;
   Bytes hidden_bytes() const;  // one row of hidden states
+  Bytes state_bytes() const;   // the same with rows that are kept for later blocks
 };
 
 // Memory in use at one moment. A stage counts with its largest peak.

@@ -10,10 +10,13 @@ std::uint64_t block_bytes(const model::BlockSpec& block, Index hidden, Index len
                           std::uint64_t compute_bytes, bool staged) {
   std::uint64_t whole = 0;
   Index channels = 0;
+  bool side_by_side = false;
   for (const model::HalfSpec& half : block.halves) {
     whole += half.mixer->sequence_bytes(length, static_cast<Index>(compute_bytes), staged);
     channels = std::max(channels, half.mixer->chunk_channels(staged));
+    side_by_side = side_by_side || half.beside;
   }
+  if (side_by_side && !staged) whole += sizeof(float) * bytes_of(length * hidden);  // their sum
   return whole + bytes_of(std::min(length, kChunkRows) * (hidden + channels)) * compute_bytes;
 }
 
@@ -32,6 +35,22 @@ Cost between_linears_cost(const model::BlockSpec& block, Index hidden, double se
     cost.elements += sequences * length * 3 * static_cast<double>(hidden);
   }
   return cost;
+}
+
+Index kept_channels(const model::FamilySpec& family) {
+  Index channels = family.layer_embeddings ? family.layer_embeddings->projection.shape[0] : 0;
+  for (const model::BlockSpec& block : family.blocks)
+    for (const model::HalfSpec& half : block.halves)
+      for (const model::KeptRows& rows : half.mixer->keeps()) channels += rows.width;
+  return channels;
+}
+
+std::uint64_t layer_embedding_bytes(const model::FamilySpec& family, Index length) {
+  if (!family.layer_embeddings) return 0;
+  const Index all = family.layer_embeddings->projection.shape[0];
+  const Index hidden = family.config.hidden_size;
+  // The projection; rows of the table, what becomes of them, and the tokens' own embeddings.
+  return sizeof(float) * bytes_of(all * hidden + length * (2 * all + hidden));
 }
 
 std::uint64_t sequence_bytes(const model::FamilySpec& family, Index length,

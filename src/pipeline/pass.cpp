@@ -12,6 +12,7 @@
 #include "calque/core/error.h"
 #include "calque/core/stopwatch.h"
 #include "calque/forward/not_finite.h"
+#include "calque/forward/cost.h"
 #include "calque/forward/token_rows.h"
 #include "calque/job/passes.h"
 #include "pipeline/site.h"
@@ -275,7 +276,9 @@ class PassRun {
   std::vector<resume::StatePart> parts() {
     const Index width = pass_.family().embedding.shape[1];
     const auto bytes =
-        static_cast<std::uint64_t>(pass_.run.calibration.token_count() * width) * sizeof(float);
+        static_cast<std::uint64_t>(pass_.run.calibration.token_count() *
+                                   (width + forward::kept_channels(pass_.family()))) *
+        sizeof(float);
     std::vector<resume::StatePart> parts;
     if (pass_.runner != nullptr)
       parts.push_back({"hidden states", bytes,

@@ -53,6 +53,12 @@ inline SmallJob upstream_job() {
           "save_imatrix: out/imatrix.gguf}\n"};
 }
 
+inline SmallJob family_job() {
+  return {"method: gptq, bits: 4, group_size: 32, upstream_correction: 1, refine_passes: 0",
+          "{format: gguf, path: out/q4.gguf, type: Q4_0}, "
+          "{format: compressed-tensors, path: out/folder}"};
+}
+
 inline SmallJob evaluated_job() {
   SmallJob job = gptq_job();
   job.evaluation =

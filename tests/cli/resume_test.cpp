@@ -9,6 +9,7 @@
 
 #include "calque/io/json.h"
 #include "cli/resume_job.h"
+#include "support/paths.h"
 
 // Runs that are interrupted and resumed, each in a separate process.
 
@@ -29,6 +30,14 @@ class ResumeJob : public ::testing::Test {
   ResumeJob() {
     write_small_model(folder_ / "model");
     write_small_tokens(folder_ / "tokens");
+  }
+
+  // Takes the place of the small model.
+  void use_family(const std::string& name) {
+    for (const char* const file : {"config.json", "model.safetensors"})
+      std::filesystem::copy_file(std::filesystem::path(test::fixtures()) / "families" / name / file,
+                                 folder_ / "model" / file,
+                                 std::filesystem::copy_options::overwrite_existing);
   }
 
   std::filesystem::path new_job(const SmallJob& job, const std::string& checkpoint = "block") {
@@ -137,6 +146,16 @@ TEST_F(ResumeJob, GptqIsTheSameAfterKillsAtAnyMoment) { survives_kills(gptq_job(
 TEST_F(ResumeJob, AwqIsTheSameAfterKillsAtAnyMoment) { survives_kills(awq_job(), 17, 2); }
 TEST_F(ResumeJob, TwoPassesBesideTheOriginalAreTheSameAfterKillsAtAnyMoment) {
   survives_kills(upstream_job(), 17, 3);
+}
+// Rows that layers leave for later ones, and the embeddings that layers have, are part of what is
+// saved, for the original model as well.
+TEST_F(ResumeJob, LayersThatShareKeysAreTheSameAfterKillsAtAnyMoment) {
+  use_family("gemma4_e");
+  survives_kills(family_job(), 12, 4);
+}
+TEST_F(ResumeJob, DeltaNetsAreTheSameAfterKillsAtAnyMoment) {
+  use_family("qwen3_5_vl");
+  survives_kills(family_job(), 12, 5);
 }
 
 // Strides have no common factor with the writes of a tensor; CALQUE_TEST_EVERY=1 tries all changes.

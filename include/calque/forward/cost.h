@@ -37,6 +37,14 @@ using model::visible_keys;
 Cost between_linears_cost(const model::BlockSpec& block, Index hidden, double sequences,
                           double length);
 
+// Channels of the fp32 rows that a token has beside its hidden states once all blocks have left
+// theirs (model::KeptRows), the embeddings of layers included.
+Index kept_channels(const model::FamilySpec& family);
+
+// The bytes that making the embeddings of layers takes for a sequence of `length` tokens, beside
+// the rows that are kept; 0 where there are none.
+std::uint64_t layer_embedding_bytes(const model::FamilySpec& family, Index length);
+
 // The bytes that a thread holds of one sequence while it goes through a block, the widest there is.
 // `compute_bytes`: of an element. `staged`: the block is cut at its sites, whose inputs are kept
 // elsewhere.
