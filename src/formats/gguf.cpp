@@ -152,7 +152,7 @@ class Chooser {
   std::string embedding_;
   std::string head_;
   bool tied_;
-  ggml::Type half_;  // of matrices that are never quantized
+  ggml::Type half_;  // the type of matrices that are never quantized
   const GgufMix& mix_;
   MixModel model_;
   std::vector<CompiledRule> rules_;

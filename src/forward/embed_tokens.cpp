@@ -21,7 +21,7 @@ class LayerEmbedder {
         projection_WH_(weights.load(spec.projection.name)),
         norm_1D_(weights.load(spec.norm.weight.name)) {}
 
-  // Of one sequence, [tokens, layers * width]. `tokens_S` are rows of the table, x_TH the tokens'
+  // One sequence's, [tokens, layers * width]. `tokens_S` are rows of the table, x_TH the tokens'
   // own embeddings.
   Matrix<float> rows(std::span<const Index> tokens_S, MatrixView<const float> x_TH) const {
     Matrix<float> made_TW = Matrix<float>::uninitialized(x_TH.rows(), projection_WH_.rows());
