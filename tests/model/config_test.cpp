@@ -426,6 +426,77 @@ TEST(Config, GivesGemmaWhatItsFilesLeaveOut) {
   EXPECT_EQ(uncapped.attention_softcap, 0.0);
 }
 
+// Six layers, the last without a window.
+json gemma4_json(const json& more) {
+  return with(of_class("Gemma4ForCausalLM", {{"hidden_size", 128},
+                                             {"num_hidden_layers", 6},
+                                             {"num_attention_heads", 4},
+                                             {"num_key_value_heads", 2},
+                                             {"head_dim", 32},
+                                             {"vocab_size", 320},
+                                             {"hidden_size_per_layer_input", 0},
+                                             {"intermediate_size", 160}}),
+              more);
+}
+
+// One number for all layers without a window, as published; layer by layer, as transformers 5
+// saves.
+TEST(Config, ReadsBothSpellingsOfTheHeadsOfGemma4) {
+  const json full{{"head_dim", 64}, {"num_key_value_heads", 1}};
+  for (const json& heads : {json{{"global_head_dim", 64}, {"num_global_key_value_heads", 1}},
+                            json{{"per_layer_config", {{"5", full}}}}}) {
+    const ModelConfig config = parse(gemma4_json(with(heads, {{"attention_k_eq_v", true}})));
+    EXPECT_EQ(config.head_dim_of(0), 32);
+    EXPECT_EQ(config.head_dim_of(5), 64);
+    EXPECT_EQ(config.kv_heads_of(0), 2);
+    EXPECT_EQ(config.kv_heads_of(5), 1);
+    EXPECT_TRUE(config.full_values_are_keys);
+  }
+  // The count of all layers holds where values have a projection.
+  EXPECT_EQ(parse(gemma4_json({{"num_global_key_value_heads", 1}})).kv_heads_of(5), 2);
+}
+
+TEST(Config, TakesTheDefaultsOfGemma4) {
+  json given = gemma4_json(json::object());
+  given.erase("hidden_size_per_layer_input");
+  given["vocab_size"] = 262'144;
+  const ModelConfig config = parse(given);
+  EXPECT_THAT(config.window_of_layer, ElementsAre(512, 512, 512, 512, 512, 0));
+  EXPECT_EQ(config.head_dim_of(5), 512);
+  EXPECT_EQ(config.layer_embedding_size, 256);
+  EXPECT_EQ(config.query_scale, 1.0);
+  EXPECT_FALSE(config.norm_plus_one);
+  EXPECT_EQ(config.hidden_act, "gelu_pytorch_tanh");
+  EXPECT_EQ(config.rope.scaling, RopeSpec::Scaling::kProportional);
+  EXPECT_EQ(config.rope.proportion, 0.25);
+  EXPECT_EQ(config.rope.theta, 1e6);
+  EXPECT_EQ(config.local_rope.theta, 1e4);
+  EXPECT_EQ(config.num_experts, 0);
+}
+
+TEST(Config, RefusesAGemma4ThatItWouldNotRun) {
+  EXPECT_THAT(refusal_of(gemma4_json({{"num_kv_shared_layers", 6}})),
+              AllOf(HasSubstr("num_kv_shared_layers"), HasSubstr("is 6 of 6 layers")));
+  EXPECT_THAT(refusal_of(gemma4_json({{"num_kv_shared_layers", 1}})),
+              HasSubstr("layer 5 has no layer of its kind before layer 5"));
+  EXPECT_THAT(refusal_of(gemma4_json({{"per_layer_config", {{"2", {{"head_dim", 64}}}}}})),
+              HasSubstr("names layer 2, which has a window"));
+  EXPECT_THAT(refusal_of(gemma4_json(
+                  {{"hidden_size_per_layer_input", 32}, {"vocab_size_per_layer_input", 100}})),
+              HasSubstr("vocab_size_per_layer_input"));
+  EXPECT_THAT(refusal_of(gemma4_json({{"use_bidirectional_attention", "all"}})),
+              HasSubstr("use_bidirectional_attention"));
+}
+
+// By hand: a head of 8 channels has 4 pairs, of which half turn, with theta^(-2i/8).
+TEST(Config, ProportionalPositionsHoldTheLastPairsStill) {
+  RopeSpec rope{.theta = 16.0, .scaling = RopeSpec::Scaling::kProportional};
+  rope.proportion = 0.5;
+  EXPECT_THAT(rope.inverse_frequencies(8), ElementsAre(1.0, 0.5, 0.0, 0.0));
+  rope.factor = 2.0;
+  EXPECT_THAT(rope.inverse_frequencies(8), ElementsAre(0.5, 0.25, 0.0, 0.0));
+}
+
 TEST(Config, ReadsBothSpellingsOfGemma3) {
   const json older{{"rope_theta", 1e6},
                    {"rope_local_base_freq", 2e4},
