@@ -301,8 +301,11 @@ Peak writing_outside(const JobShapes& shapes, const formats::ExportPlan& plan,
   if (planned.grid)
     return peak.add(name + " in fp32, its codes and what is written",
                     4 * count + count + planned.bytes);
-  if (!format_of(plan.request).is_folder)
-    return peak.add(name + " as stored, twice", source + planned.bytes);
+  if (!format_of(plan.request).is_folder) {
+    if (!shapes.job.model.allow_requantize)
+      return peak.add(name + " in strips", quant::kRowStripBytes);
+    return peak.add(name + " as stored, twice", source + planned.bytes);  // decoded whole
+  }
   return peak.add(name + " as stored", source);
 }
 

@@ -11,6 +11,7 @@
 #include "calque/formats/reader.h"
 #include "calque/io/json.h"
 #include "calque/quant/column_order.h"
+#include "calque/quant/rounder.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_metadata.h"
@@ -165,9 +166,12 @@ class GgufArtifactWriter : public ArtifactWriter {
   void copy(const TensorPlan& planned) {
     const model::SourceTensor& source = inputs_.source.at(planned.tensor.name);
     const model::TensorBytes stored = inputs_.source.bytes(planned.tensor.name);
-    model::require_finite(source, stored.get());
     const ggml::Type type = gguf_written_type(planned.stored_as);
     const model::TensorSpec& tensor = planned.tensor;
+    if (!ggml::info_of(type).quantized() && source.element_count() > 0 &&
+        row_order_of(tensor).empty() && planned.column_order.empty())
+      return copy_in_strips(planned, source, stored);
+    model::require_finite(source, stored.get());
     if (ggml::info_of(type).quantized())
       return store(planned,
                    reordered(inputs_.source.mxfp4_blocks(tensor.name), row_order_of(tensor)));
@@ -179,8 +183,36 @@ class GgufArtifactWriter : public ArtifactWriter {
     store(planned, reordered(same, row_order_of(tensor)));
   }
 
-  // 1 + weight is rounded to fp32 here as it would be where the norm is computed.
+  // Some rows at a time: an embedding's values in fp32 may be gigabytes.
+  void copy_in_strips(const TensorPlan& planned, const model::SourceTensor& source,
+                      const model::TensorBytes& stored) {
+    const Index columns = source.shape.empty() ? 1 : source.shape.back();
+    const Index rows = source.element_count() / columns;
+    const Index strip = std::max<Index>(1, quant::kRowStripWeights / columns);
+    const std::size_t row_bytes = stored.get().size() / static_cast<std::size_t>(rows);
+    std::uint64_t written = 0;
+    for (Index first = 0; first < rows; first += strip) {
+      model::SourceTensor some = source;
+      some.shape = {std::min(strip, rows - first), columns};
+      const std::size_t from = static_cast<std::size_t>(first) * row_bytes;
+      const std::size_t size = static_cast<std::size_t>(some.shape[0]) * row_bytes;
+      Matrix<float> values = values_of(some, stored.get().subspan(from, size));
+      stored.drop(from, size);
+      model::require_finite(source.name, values, first);
+      const std::vector<std::byte> bytes = converted(planned, std::move(values));
+      with_context(source.name, [&] { write_part(planned, written, bytes); });
+      written += bytes.size();
+    }
+  }
+
   void store_values(const TensorPlan& planned, Matrix<float> values) {
+    const std::vector<std::byte> bytes = converted(planned, std::move(values));
+    store(planned, reordered(bytes, row_order_of(planned.tensor)));
+  }
+
+  // Rows as the file stores them. 1 + weight is rounded to fp32 here as it would be where the norm
+  // is computed.
+  static std::vector<std::byte> converted(const TensorPlan& planned, Matrix<float> values) {
     const auto count = static_cast<std::size_t>(values.size());
     if (planned.tensor.gguf_plus_one)
       for (std::size_t i = 0; i < count; ++i) values.data()[i] += 1.0f;
@@ -191,7 +223,7 @@ class GgufArtifactWriter : public ArtifactWriter {
     std::vector<std::byte> bytes(count * size_of(dtype));
     convert_from_float(values.data(), dtype, count, bytes.data());
     require_stored(planned.tensor.name, values, dtype, bytes, "Use type BF16 or F32");
-    store(planned, reordered(bytes, row_order_of(planned.tensor)));
+    return bytes;
   }
 
   void store(const TensorPlan& planned, std::span<const std::byte> bytes) {
