@@ -7,7 +7,7 @@ packages=(
   libtorch-dev libeigen3-dev libdnnl-dev libsleef-dev libtbb-dev
   libsentencepiece-dev libyaml-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev
   nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev libutf8proc-dev
-  libssl-dev libzstd-dev zlib1g-dev python3 python3-numpy
+  libssl-dev libzstd-dev zlib1g-dev python3 python3-numpy python3-venv
 )
 
 missing=()
