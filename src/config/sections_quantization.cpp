@@ -106,7 +106,7 @@ Section quantization_section() {
           "Rounding of the values; " + summaries(values_of(quant::roundings())) + "."),
       key("bits", small_integer(2, 8), &S::grid, &formats::QuantizationRequest::bits,
           "Bits per weight, without scales; formats support some of these (gptq: 2, 3, 4, 8; "
-          "compressed-tensors: 4, 8; "
+          "compressed-tensors: 2 to 8; "
           "awq: 4)."),
       key("group_size", group_size(), &S::grid, &formats::QuantizationRequest::group_size,
           "Number of consecutive inputs that share a scale."),

@@ -24,8 +24,10 @@ using io::Json;
 
 // ---- Limits
 
+// Widths that do not divide a word share words with the next code, and the last one is filled up.
 Index codes_a_word(const ModuleSettings& settings) {
-  return settings.bits > 0 ? std::max(32 / settings.bits, 1) : 1;
+  const int bits = settings.bits;
+  return bits > 0 && 32 % bits == 0 ? 32 / bits : 1;
 }
 Index zeros_a_word(const ModuleSettings& settings) {
   return settings.sym ? 1 : codes_a_word(settings);
@@ -185,8 +187,17 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 
 // ---- quantization_config, written
 
-// A release whose readers know exactly these keys. It packs 4 and 8 bits like all other releases.
+// A release whose readers know exactly these keys. It packs widths that divide a word like all
+// other releases; others are one stream of bits since 0.17.
 constexpr std::string_view kVersion = "0.9.4";
+constexpr std::string_view kVersionOfStreams = "0.17.0";
+
+std::string_view version_for(const FolderContents& contents) {
+  const std::vector<FolderContents::Group> groups = contents.groups();
+  const bool streams = std::any_of(groups.begin(), groups.end(),
+                                   [](const auto& group) { return 32 % group.settings.bits != 0; });
+  return streams ? kVersionOfStreams : kVersion;
+}
 
 // Readers refuse keys that they do not know.
 Json weights_of(const ModuleSettings& settings) {
@@ -246,7 +257,7 @@ Json write_config(const FolderContents& contents, const Provenance&) {
           {"kv_cache_scheme", nullptr},
           {"config_groups", config_groups(contents)},
           {"ignore", ignore},
-          {"version", kVersion}};
+          {"version", version_for(contents)}};
 }
 
 // ---- quantization_config, read
@@ -386,8 +397,11 @@ bool is_four_or_eight(int bits) { return bits == 4 || bits == 8; }
 
 std::string runtime_limit(const std::vector<int>& bits, bool all_symmetric) {
   if (!std::all_of(bits.begin(), bits.end(), is_four_or_eight))
-    return fmt::format("this folder has {} bits; most versions of vLLM load 4 and 8 only.",
-                       fmt::join(bits, ", "));
+    return fmt::format(
+        "this folder has {} bits; vLLM loads other widths than 4 and 8 since version 0.32, with "
+        "the "
+        "package of Humming's kernels and on NVIDIA GPUs from Turing on.",
+        fmt::join(bits, ", "));
   return all_symmetric
              ? ""
              : "vLLM has loaded zero points in compressed-tensors folders since April 2025.";
@@ -397,13 +411,13 @@ std::string runtime_limit(const std::vector<int>& bits, bool all_symmetric) {
 
 const Format& compressed_tensors_format() {
   static const PackedFormat packed = {
-      .widths = {4, 8},
+      .widths = {2, 3, 4, 5, 6, 7, 8},
       .input_multiple = codes_a_word,
       .output_multiple = zeros_a_word,
       .grid = grid_of,
       .declare = declare,
       .pack = pack,
-      .read_widths = {2, 3, 4, 8},
+      .read_widths = {2, 3, 4, 5, 6, 7, 8},
       .variant = "pack-quantized",
       .marker = ".weight_packed",
       .open = open,
@@ -414,14 +428,13 @@ const Format& compressed_tensors_format() {
                        std::vector<std::string>& faults) -> std::unique_ptr<ConfiguredModules> {
         return std::make_unique<Configured>(json, faults);
       },
-      .vllm_loads = [](const quant::Grid& grid) { return is_four_or_eight(grid.bits); },
-      .vllm_advice =
-          "vLLM loads compressed-tensors folders of 4 or 8 bits only; write bits: 4 or bits: 8",
+      .vllm_loads = [](const quant::Grid&) { return true; },
+      .vllm_advice = "",
       .runtime_limit = runtime_limit,
       .python_packages = "compressed-tensors"};
   static const Format row =
       packed_row({.name = "compressed-tensors",
-                  .summary = "folder of safetensors for vLLM, SGLang, transformers: 4 or 8 bits",
+                  .summary = "folder of safetensors for vLLM, SGLang, transformers: 2 to 8 bits",
                   .label = "compressed-tensors",
                   .short_label = "CT",
                   .packs_on_device = true,

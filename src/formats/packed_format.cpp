@@ -99,12 +99,16 @@ void require_consecutive_groups(const quant::QuantizedMatrix& q, std::string_vie
 
 int width_of(const PackedSettings& settings, const std::string& module, Index words, Index count) {
   const bool plausible = count > 0 && count <= 32 * words;  // a stated count is not trusted
-  for (const int bits : {settings.bits, 4, 8, 3, 2})
+  std::vector<int> widths = {settings.bits, 4, 8};
+  const std::vector<int>& known = settings.format->packed->read_widths;
+  widths.insert(widths.end(), known.begin(), known.end());
+  for (const int bits : widths)
     if (plausible && packed_words(count, bits) == words) return bits;
-  throw Error(ErrorKind::kInput, "E174",
-              fmt::format("module '{}': {} words for {} codes match none of 2, 3, 4 and 8 bits ({} "
-                          "has settings for single modules)",
-                          module, words, count, settings.where));
+  throw Error(
+      ErrorKind::kInput, "E174",
+      fmt::format("module '{}': {} words for {} codes match none of {} bits ({} has settings "
+                  "for single modules)",
+                  module, words, count, fmt::join(known, ", "), settings.where));
 }
 
 PackedSettings settings_of_module(const PackedSettings& settings, const std::string& module,

@@ -2,11 +2,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "calque/core/dtype.h"
+#include "calque/formats/format.h"
 #include "calque/formats/reader.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
+#include "formats/packed_format.h"
 #include "formats/support.h"
 #include "support/paths.h"
+#include "support/temp_folder.h"
 
 namespace calque::formats {
 namespace {
@@ -81,6 +87,48 @@ INSTANTIATE_TEST_SUITE_P(
         GoldenFolder{"llmcompressor_w4g128_sym_ct", "compressed-tensors",
                      "compressed-tensors 4 bit g128 sym", 7}),
     [](const auto& tested) { return tested.param.name; });
+
+// Widths whose codes are a stream of bits, as compressed-tensors 0.20.1 stores them: one matrix
+// `m`, and `dequantized`, its values in bf16.
+struct GoldenWidth {
+  const char* scheme;
+  int bits;
+  Index group_size;
+  bool sym;
+};
+void PrintTo(const GoldenWidth& width, std::ostream* out) { *out << width.scheme; }
+
+class GoldenWidths : public ::testing::TestWithParam<GoldenWidth> {};
+INSTANTIATE_TEST_SUITE_P(CompressedTensors, GoldenWidths,
+                         ::testing::Values(GoldenWidth{"W2A16_G64", 2, 64, true},
+                                           GoldenWidth{"W3A16", 3, 128, true},
+                                           GoldenWidth{"W3A16_G32_ASYM", 3, 32, false},
+                                           GoldenWidth{"W5A16", 5, 128, true},
+                                           GoldenWidth{"W6A16", 6, 128, true},
+                                           GoldenWidth{"W7A16", 7, 128, true}));
+
+TEST_P(GoldenWidths, DecodeAndPackAsThePackageDoes) {
+  const auto [scheme, bits, group_size, sym] = GetParam();
+  const calque::testing::TempFolder folder;
+  io::copy_file(fixture("compressed_tensors_widths") / (std::string(scheme) + ".safetensors"),
+                folder / "model.safetensors");
+  const io::SafetensorsCheckpoint checkpoint(folder.path());
+  const Format& format = format_named("compressed-tensors");
+  const PackedSettings settings{
+      .format = &format, .where = "test", .bits = bits, .group_size = group_size, .sym = sym};
+  const quant::QuantizedMatrix q = format.packed->open(checkpoint, "m", settings).unpack();
+  const Matrix<float> values = quant::dequantize(q);
+  const Matrix<float> expected = io::to_matrix(*checkpoint.find("dequantized"));
+  ASSERT_EQ(values.size(), expected.size());
+  for (Index i = 0; i < values.size(); ++i)
+    ASSERT_EQ(rounded_to_bfloat16(values.data()[i]), expected.data()[i]) << i;
+  for (const NamedBytes& part : format.packed->pack("m", q, {})) {
+    const io::TensorRef& stored = *checkpoint.find(part.name);
+    ASSERT_EQ(part.bytes.size(), stored.bytes.size()) << part.name;
+    EXPECT_TRUE(std::equal(part.bytes.begin(), part.bytes.end(), stored.bytes.begin()))
+        << part.name;
+  }
+}
 
 TEST(GoldenGptq, EqualsTheStoredTensorElementByElement) {
   const auto folder = fixture("gptqmodel_w4g128_asym_v2");

@@ -154,9 +154,9 @@ TEST_F(Rules, RefuseToQuantizeNothing) { EXPECT_EQ(refusal({rule("*", {}, true)}
 TEST_F(Rules, AreRefusedModuleByModule) {
   ModuleRule groups = rule("*.o_proj");
   groups.group_size = 48;
-  const Error error = refusal({rule("*.down_proj", 5), groups}, "compressed-tensors");
-  EXPECT_THAT(error.what(), HasSubstr("format 'compressed-tensors' stores 4 or 8 bits, bits is 5 "
-                                      "for model.layers.*.mlp.down_proj (2 modules). Use bits: 8"));
+  const Error error = refusal({rule("*.down_proj", 5), groups}, "gptq");
+  EXPECT_THAT(error.what(), HasSubstr("format 'gptq' stores 2, 3, 4 or 8 bits, bits is 5 for "
+                                      "model.layers.*.mlp.down_proj (2 modules). Use bits: 8"));
   EXPECT_THAT(error.what(), HasSubstr("group_size 48 does not divide in_features 64 of "
                                       "model.layers.*.self_attn.o_proj (2 modules"));
 }
@@ -168,7 +168,7 @@ TEST_F(Rules, CannotGiveAwqSeveralGroupSizes) {
               HasSubstr("one group_size for all modules, but the rules set 32, 64"));
   EXPECT_THAT(refusal({rule("*", 3)}, "awq").what(),
               HasSubstr("format 'awq' stores 4-bit weights only, bits is 3. Use bits: 4, or export "
-                        "gptq (2, 3, 4 or 8 bits)."));
+                        "compressed-tensors (2, 3, 4, 5, 6, 7 or 8 bits)."));
 }
 
 TEST_F(Rules, MakeAutoV2OfOneAsymmetricModule) {
