@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "calque/core/error.h"
 
@@ -47,6 +48,12 @@ using Scaling = model::RopeSpec::Scaling;
 
 // The only EXAONE 4 whose layers have windows, as far as loaders know: the 32B model.
 constexpr Index kExaoneLayers = 64;
+
+// "2nd", "3rd", "6th".
+std::string ordinal(Index n) {
+  const Index last = n % 100 / 10 == 1 ? 0 : n % 10;
+  return fmt::format("{}{}", n, last == 1 ? "st" : last == 2 ? "nd" : last == 3 ? "rd" : "th");
+}
 
 bool is_gemma(const std::string& arch) { return arch.starts_with("gemma"); }
 
@@ -106,9 +113,17 @@ void check_rope(const std::string& arch, const model::ModelConfig& config, Reaso
 
 // Loaders of these architectures need the sections, and turn a token of text as plain RoPE does.
 void check_sections(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
-  if (gguf_has_sections(arch) && config.rope_sections.empty())
+  if (!gguf_has_sections(arch)) return;
+  if (config.rope_sections.empty())
     reasons.push_back(fmt::format(
         "rope_scaling has no mrope_section, which loaders of architecture '{}' require", arch));
+  const Index pairs =
+      std::accumulate(config.rope_sections.begin(), config.rope_sections.end(), Index{0});
+  if (pairs > config.head_dim)
+    reasons.push_back(fmt::format(
+        "mrope_section {} has {} pairs, more than a head's {} channels; loaders of architecture "
+        "'{}' stop there",
+        fmt::join(config.rope_sections, ", "), pairs, config.head_dim, arch));
 }
 
 // Loaders find the layers with attention by one number.
@@ -121,13 +136,20 @@ void check_delta_nets(const std::string& arch, const model::ModelConfig& config,
                     "architecture '{}' take one width for both",
                     sizes.key_dim, sizes.value_dim, arch));
   const std::vector<bool>& layers = config.delta_net_layers;
+  if (std::find(layers.begin(), layers.end(), !layers.front()) == layers.end()) {
+    reasons.push_back(
+        fmt::format("all layers have {}; loaders of architecture '{}' require layers "
+                    "with attention and layers with delta nets",
+                    layers.front() ? "delta nets" : "attention", arch));
+    return;
+  }
   const Index interval = gguf_attention_interval(config);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (layers[i] != ((static_cast<Index>(i) + 1) % interval == 0)) continue;
     reasons.push_back(
-        fmt::format("layer {} has {}; loaders of architecture '{}' expect attention in every {}th "
+        fmt::format("layer {} has {}; loaders of architecture '{}' expect attention in every {} "
                     "layer and delta nets in the others",
-                    i, layers[i] ? "a delta net" : "attention", arch, interval));
+                    i, layers[i] ? "a delta net" : "attention", arch, ordinal(interval)));
     return;
   }
 }
@@ -146,6 +168,10 @@ void check_activation(const std::string& arch, const model::ModelConfig& config,
 }
 
 void check_window(const std::string& arch, const model::ModelConfig& config, Reasons& reasons) {
+  const std::vector<Index>& listed = config.window_of_layer;
+  if (gguf_lists_windows(arch) && *std::max_element(listed.begin(), listed.end()) == 0)
+    reasons.push_back(
+        fmt::format("no layer has a window; loaders of architecture '{}' require one", arch));
   const Index period = gguf_window_period(arch, config.num_layers);
   if (period == 0) return;
   const std::vector<Index>& windows = config.window_of_layer;
@@ -155,8 +181,25 @@ void check_window(const std::string& arch, const model::ModelConfig& config, Rea
     if (windows[i] == (full ? 0 : window) && window > 0) continue;
     reasons.push_back(
         fmt::format("layer {} has a window of {} tokens; loaders of architecture '{}' give layers "
-                    "one window, and every {}th none",
-                    i, windows[i], arch, period));
+                    "one window, and every {} none",
+                    i, windows[i], arch, ordinal(period)));
+    return;
+  }
+}
+
+// Loaders take the keys and values of the last layer that makes some for layers without a window,
+// and those of the layer before it for layers with one.
+void check_shared_layers(const std::string& arch, const model::ModelConfig& config,
+                         Reasons& reasons) {
+  for (Index layer = config.num_layers - config.shared_kv_layers; layer < config.num_layers;
+       ++layer) {
+    const Index taken =
+        config.num_layers - config.shared_kv_layers - (config.has_window(layer) ? 2 : 1);
+    if (taken >= 0 && config.has_window(taken) == config.has_window(layer)) continue;
+    reasons.push_back(
+        fmt::format("layer {} uses keys and values of another layer than loaders of architecture "
+                    "'{}' would take, which is layer {}",
+                    layer, arch, taken));
     return;
   }
 }
@@ -346,8 +389,8 @@ std::vector<std::string> gguf_unsupported(const model::FamilySpec& family) {
   const std::string& arch = family.gguf_architecture;
   if (arch.empty()) return reasons;
   for (const auto check :
-       {check_sections, check_delta_nets, check_rope, check_activation, check_window, check_gemma,
-        check_expert, check_bias, check_width, check_positions})
+       {check_sections, check_delta_nets, check_rope, check_activation, check_window,
+        check_shared_layers, check_gemma, check_expert, check_bias, check_width, check_positions})
     check(arch, family.config, reasons);
   return reasons;
 }

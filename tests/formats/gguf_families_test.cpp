@@ -602,6 +602,30 @@ TEST(GgufGaps, NameWhatLoadersOfGptOssAssume) {
   EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 0 has a window of 0 tokens")));
 }
 
+// llama.cpp stops at an assertion in these.
+TEST(GgufGaps, NameLayersThatLoadersCannotDoWithout) {
+  model::ModelConfig config = config_of("gemma4_vl");
+  config.window_of_layer = {0, 0, 0};
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("no layer has a window")));
+  config = config_of("gemma4_e");
+  config.window_of_layer = {16, 0, 16, 16, 0};
+  EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("layer 3 uses keys and values of another "
+                                                     "layer than loaders of architecture 'gemma4' "
+                                                     "would take, which is layer 1")));
+  for (const bool net : {false, true}) {
+    config = config_of("qwen3_5_vl");
+    config.delta_net_layers.assign(4, net);
+    EXPECT_THAT(gaps_of(config), ElementsAre(HasSubstr("require layers with attention and layers "
+                                                       "with delta nets")));
+  }
+  config = config_of("qwen3_5_vl");
+  config.head_dim = 16;
+  config.rope_sections = {11, 11, 10, 0};
+  EXPECT_THAT(gaps_of(config),
+              ElementsAre(HasSubstr("mrope_section 11, 11, 10, 0 has 32 pairs, more than a head's "
+                                    "16 channels")));
+}
+
 TEST(GgufGaps, AreRefusedByThePlan) {
   const fs::path fixture = fs::path(test::fixtures()) / "families" / "gemma3";
   model::ModelConfig config = config_of("gemma3");
