@@ -268,6 +268,17 @@ constexpr ErrorEntry kErrors[] = {
      "It needs integers of the model's vocabulary, one text a row from position 0, and a mask only "
      "where rows are padded at their ends.",
      "Write the file as the message says; the tensor is called input_ids."},
+    {"E215", 3, "A chat template is not valid, or uses something that is not known.",
+     "Templates are programs in Jinja. What chat templates of published models use is implemented; "
+     "the rest is refused, because a text that differs a little from the model's own format would "
+     "go unnoticed.",
+     "The message names the part and its line. Name another template of the model "
+     "(chat_template), or render the conversations yourself and give the text."},
+    {"E216", 3, "A chat template fails on a conversation.",
+     "The template refused it (raise_exception), used a value that is not there, or went on "
+     "without an end. Many templates want roles to alternate, or refuse a system message or tools.",
+     "The message gives the line of the template, and of the data. Change or remove the "
+     "conversation, or name another template of the model (chat_template)."},
 
     // evaluation
     {"E231", 2, "The reference and the artifact have different vocabularies.",
