@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "calque/config/sweep_file.h"
+#include "calque/io/hub_cache.h"
 #include "config/diagnostics.h"
 #include "config/hints.h"
 #include "config/keys.h"
@@ -137,10 +138,6 @@ std::string fit_for_a_file_name(std::string text) {
   return text;
 }
 
-std::string name_of_model(const std::filesystem::path& path) {
-  return path.extension() == ".gguf" ? path.stem().string() : path.filename().string();
-}
-
 // Walks a YAML tree along the table of keys and fills a job. All faults go to the diagnostics.
 class JobReader {
  public:
@@ -197,7 +194,13 @@ void JobReader::read_list(const YamlNode& node, const Section& section) {
                                                      section.path, describe(node))});
     return;
   }
-  for (const YamlNode& item : node.items) read_map(item, item.mark, section);
+  for (const YamlNode& item : node.items) {
+    if (item.kind != Kind::kScalar || !section.word) {
+      read_map(item, item.mark, section);
+    } else if (Problem problem = section.word(item, job_); !problem.empty()) {
+      diagnostics_.add(item.mark, std::move(problem));
+    }
+  }
 }
 
 void JobReader::read_map(const YamlNode& node, const Mark& mark, const Section& section) {
@@ -305,8 +308,8 @@ void JobReader::check_choices_between_keys() {
       !marks_.count("calibration.sources"))
     diagnostics_.add(mark_of("calibration"),
                      {"E108", fmt::format("method {} needs calibration data: give "
-                                          "calibration.sources or calibration.tokens, or use "
-                                          "method: rtn",
+                                          "calibration.sources (calque's own texts: sources: "
+                                          "[builtin]) or calibration.tokens, or use method: rtn",
                                           job_.quantization.method())});
   if (marks_.count("export") && job_.exports.empty())
     diagnostics_.add(mark_of("export"), {"E108", "export must have at least one entry"});
@@ -318,7 +321,7 @@ void JobReader::check_choices_between_keys() {
 void JobReader::fill_names() {
   if (job_.name.empty())
     job_.name =
-        fit_for_a_file_name(fmt::format("{}-{}-{}bit", name_of_model(job_.model.path),
+        fit_for_a_file_name(fmt::format("{}-{}-{}bit", io::name_of_model(job_.model.path),
                                         job_.quantization.method(), job_.quantization.grid.bits));
   if (job_.run_dir.empty()) job_.run_dir = folder_ / "runs" / job_.name;
 }

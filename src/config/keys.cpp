@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "calque/io/hub_cache.h"
+#include "calque/job/builtin_texts.h"
 #include "config/sections.h"
 
 namespace calque::config {
@@ -44,6 +46,26 @@ Section top_level() {
   return s;
 }
 
+// A path, or else a name in the Hugging Face cache.
+Key model_path_key() {
+  Key result = required(
+      key("path", path(), &ModelSettings::path,
+          "Hugging Face folder with `config.json`, `*.safetensors` and tokenizer files; a GGUF "
+          "file; or the name of a model in the Hugging Face cache (`org/name`, "
+          "`org/name@revision`), if there is no such path."));
+  result.store = [as_path = result.store](const YamlNode& node, const std::filesystem::path& folder,
+                                          void* target) {
+    Problem problem = as_path(node, folder, target);
+    auto& model = *static_cast<ModelSettings*>(target);
+    if (!problem.empty() || std::filesystem::exists(model.path) || !io::is_hub_name(node.text))
+      return problem;
+    model.hub_name = node.text;
+    if (const auto found = io::find_in_hub_cache(node.text)) model.path = *found;
+    return problem;
+  };
+  return result;
+}
+
 Section model_section() {
   Section s;
   s.path = "model";
@@ -51,9 +73,7 @@ Section model_section() {
   s.presence = Presence::kRequired;
   one(s, [](auto& job) { return &job.model; });
   s.keys = {
-      required(key("path", path(), &ModelSettings::path,
-                   "Hugging Face folder with `config.json`, `*.safetensors` and tokenizer files; "
-                   "or a GGUF file.")),
+      model_path_key(),
       key("allow_requantize", boolean(), &ModelSettings::allow_requantize,
           "Accept a GGUF file that is already quantized; its losses remain."),
   };
@@ -103,13 +123,26 @@ Section calibration_section() {
   return s;
 }
 
+Problem add_builtin_texts(const YamlNode& word, Job& job) {
+  if (word.text != job::kBuiltin)
+    return {"E105", fmt::format("an entry of calibration.sources must be a section (path: FILE) or "
+                                "the word {}, not {}",
+                                job::kBuiltin, describe(word))};
+  for (text::TextSource& source : job::builtin_sources())
+    job.calibration.sources.push_back(std::move(source));
+  return {};
+}
+
 Section sources_section() {
   using S = text::TextSource;
   Section s;
   s.path = "calibration.sources";
-  s.doc = "Text files, optionally compressed (`.gz`, `.zst`).";
+  s.doc =
+      "Text files, optionally compressed (`.gz`, `.zst`). The word `builtin` as an entry means "
+      "calque's own texts: `sources: [builtin]`.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return &job.calibration.sources; });
+  s.word = add_builtin_texts;
   s.keys = {
       required(key("path", path(), &S::path, "`.txt` or `.jsonl` file.")),
       key("text_column", text(), &S::text_column, "`.jsonl`: key that holds the text."),

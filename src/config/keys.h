@@ -49,6 +49,8 @@ struct Section {
   // The section's structs in a job: one, none, or one per item of a list.
   std::function<std::vector<const void*>(const job::Job&)> instances;
   std::vector<Key> keys;
+  // A list: reads an entry that is a word instead of a section; null: there are no such entries.
+  std::function<Problem(const YamlNode& word, job::Job&)> word;
 
   const Key* find(std::string_view key) const;
 };

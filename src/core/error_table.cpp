@@ -195,6 +195,15 @@ constexpr ErrorEntry kErrors[] = {
     {"E175", 3, "A GGUF file holds tensors of a type that calque cannot decode.", "",
      "Use a file of one of the types in the message, or the original model."},
 
+    {"E178", 3, "There is no such model, neither as a path nor in the Hugging Face cache.",
+     "org/name means a model that Hugging Face's tools have downloaded, in HF_HUB_CACHE, "
+     "HF_HOME/hub or ~/.cache/huggingface/hub. calque downloads nothing.",
+     "Run the command in the message, or correct the path or the name."},
+    {"E179", 3, "A model in the Hugging Face cache is not complete, or not one model.",
+     "A download was interrupted or fetched some of the files; or the folder holds several GGUF "
+     "files.",
+     "Run the command in the message, which fetches what is missing, or give the file's path."},
+
     // sweeps
     {"E181", 2, "A key or value occurs twice in the sweep file.", "",
      "Remove one of them: each key is swept once, and each value is one point."},
@@ -279,6 +288,11 @@ constexpr ErrorEntry kErrors[] = {
      "without an end. Many templates want roles to alternate, or refuse a system message or tools.",
      "The message gives the line of the template, and of the data. Change or remove the "
      "conversation, or name another template of the model (chat_template)."},
+
+    {"E215", 3, "calque's own calibration texts are not there.",
+     "The word builtin in calibration.sources means texts that are installed with the program, in "
+     "share/calque/calibration beside its folder.",
+     "Install calque with cmake --install, or give text files."},
 
     // evaluation
     {"E231", 2, "The reference and the artifact have different vocabularies.",

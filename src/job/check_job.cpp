@@ -9,6 +9,7 @@
 #include "calque/core/error.h"
 #include "calque/formats/format.h"
 #include "calque/formats/reader.h"
+#include "calque/io/hub_cache.h"
 #include "calque/job/evaluation_settings.h"
 #include "calque/job/passes.h"
 #include "calque/quant/methods.h"
@@ -29,9 +30,11 @@ void check_exists(const std::filesystem::path& path, const char* key) {
 
 void check_method(const QuantizationSettings& settings, const CalibrationSettings& calibration) {
   if (settings.needs_text() && !calibration.given())
-    refuse("E203", fmt::format("method '{}' needs calibration text: give calibration.sources or "
-                               "calibration.tokens, or use method: rtn",
-                               settings.method()));
+    refuse("E203",
+           fmt::format("method '{}' needs calibration text: give calibration.sources (calque's "
+                       "own texts: sources: [builtin]) or calibration.tokens, or use "
+                       "method: rtn",
+                       settings.method()));
 }
 
 void check_awq(const QuantizationSettings& settings) {
@@ -117,6 +120,12 @@ void check_target(const formats::ExportRequest& request) {
 }
 
 }  // namespace
+
+void check_model(const ModelSettings& model) {
+  if (!model.hub_name.empty() && !std::filesystem::exists(model.path))
+    io::refuse_hub_name(model.hub_name, model.path);
+  io::check_snapshot(model.path);
+}
 
 void check_distinct_paths(const std::vector<formats::ExportRequest>& exports) {
   for (std::size_t i = 0; i < exports.size(); ++i)

@@ -6,6 +6,7 @@
 
 #include "calque/core/error.h"
 #include "calque/formats/format.h"
+#include "calque/job/builtin_texts.h"
 #include "calque/model/expert_tokens.h"
 #include "calque/quant/rounder.h"
 #include "calque/text/tokenizer.h"
@@ -58,7 +59,7 @@ bool has_few_bits(const formats::ExportPlan& plan) {
 
 std::vector<std::string> CalibrationSettings::file_names() const {
   std::vector<std::string> names;
-  for (const text::TextSource& source : sources) names.push_back(source.path.filename().string());
+  for (const text::TextSource& source : sources) names.push_back(name_of_source(source));
   if (!tokens.empty()) names.push_back(tokens.filename().string());
   return names;
 }

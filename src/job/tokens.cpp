@@ -5,6 +5,7 @@
 
 #include "calque/core/error.h"
 #include "calque/io/file.h"
+#include "calque/job/builtin_texts.h"
 
 namespace calque::job {
 namespace {
@@ -47,7 +48,10 @@ text::PackedTokens Tokens::calibration(const CalibrationSettings& settings, Inde
     if (!settings.tokens.empty())
       return text::load_tokens(settings.tokens, settings.packing.seqlen, settings.packing.n_samples,
                                vocab_size);
-    return text::pack_tokens(settings.sources, tokenizer(), settings.packing);
+    text::PackedTokens packed = text::pack_tokens(settings.sources, tokenizer(), settings.packing);
+    for (std::size_t i = 0; i < settings.sources.size(); ++i)
+      packed.manifest.sources[i].path = name_of_source(settings.sources[i]);
+    return packed;
   });
 }
 

@@ -10,6 +10,7 @@
 #include "calque/core/units.h"
 #include "calque/formats/checkpoint_config.h"
 #include "calque/formats/format.h"
+#include "calque/io/hub_cache.h"
 #include "calque/job/check_job.h"
 #include "calque/job/passes.h"
 #include "calque/text/tokenizer.h"
@@ -132,6 +133,7 @@ std::string carried_text(const formats::SourceModel& source) {
 }  // namespace
 
 OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
+  job::check_model(job.model);
   formats::SourceModel source(job.model.path, job.model.allow_requantize);
   job::check_job(job, source);
   if (options.targets == Targets::kOthers) job::check_targets(job);
@@ -163,6 +165,7 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
 }
 
 std::string OpenedJob::source_name() const {
+  if (io::hub_model_of(job.model.path)) return io::name_of_model(job.model.path);
   const std::filesystem::path whole = std::filesystem::weakly_canonical(job.model.path);
   return std::filesystem::is_directory(whole) ? whole.filename().string() : whole.stem().string();
 }

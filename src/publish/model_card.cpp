@@ -13,6 +13,7 @@
 #include "calque/core/quote.h"
 #include "calque/formats/format.h"
 #include "calque/io/file.h"
+#include "calque/io/hub_cache.h"
 
 namespace calque::publish {
 namespace {
@@ -41,7 +42,10 @@ std::size_t end_of_path(const std::string& text, std::size_t at) {
   return text.size();
 }
 
+// A snapshot of the Hugging Face cache is named as on the hub.
 std::string last_part(std::string path) {
+  if (const auto hub = io::hub_model_of(path); hub && path.ends_with(hub->revision))
+    return hub->text();
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   const std::string part = path.substr(path.rfind('/') + 1);
   return part.empty() ? "." : part;
@@ -57,7 +61,9 @@ std::string yaml_plain_or_quoted(const std::string& text) {
 }
 
 std::string base_model(const job::Job& job) {
-  return job.publish.base_model.empty() ? last_name(job.model.path) : job.publish.base_model;
+  if (!job.publish.base_model.empty()) return job.publish.base_model;
+  const auto hub = io::hub_model_of(job.model.path);
+  return hub ? hub->name : last_name(job.model.path);
 }
 
 std::set<int> bits_of(const formats::ExportPlan& plan) {

@@ -14,6 +14,7 @@
 #include "calque/core/error.h"
 #include "calque/formats/format.h"
 #include "calque/io/file.h"
+#include "calque/io/hub_cache.h"
 #include "calque/io/sha256.h"
 #include "calque/pipeline/open_job.h"
 #include "calque/resume/statistics_store.h"
@@ -138,6 +139,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string model_name(const fs::path& path) {
+  if (io::hub_model_of(path)) return io::name_of_model(path);
   const fs::path whole = fs::weakly_canonical(path);
   return fs::is_directory(whole) ? whole.filename().string() : whole.stem().string();
 }

@@ -71,8 +71,8 @@ TEST(JobErrors, WrongTypesSayWhatWasExpectedAndFound) {
   EXPECT_THAT(folder.refusal(kSmallJob + "calibration: {sources: {path: a}}\n"),
               HasSubstr("calibration.sources must be a list (- ...), not a section"));
   EXPECT_THAT(folder.refusal(kSmallJob + "calibration: {sources: [a.txt]}\n"),
-              HasSubstr("an entry of calibration.sources must be a section (key: value), not "
-                        "'a.txt'"));
+              HasSubstr("an entry of calibration.sources must be a section (path: FILE) or the "
+                        "word builtin, not 'a.txt'"));
   EXPECT_THAT(folder.refusal("- a\n"), HasSubstr("the top level must be a section"));
 }
 
@@ -136,7 +136,8 @@ TEST(JobErrors, GptqWithoutCalibrationDataIsRefused) {
   const std::string job = "version: 1\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n";
   EXPECT_THAT(folder.refusal(job + "calibration: {seqlen: 8}\n"),
               StartsWith("job.yaml:4:1: error[E108]: method gptq needs calibration data: give "
-                         "calibration.sources or calibration.tokens"));
+                         "calibration.sources (calque's own texts: sources: [builtin]) or "
+                         "calibration.tokens"));
   EXPECT_NO_THROW(folder.load(job + "calibration: {tokens: ids.safetensors}\n"));
 }
 

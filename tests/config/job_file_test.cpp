@@ -1,9 +1,11 @@
 #include "calque/config/job_file.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <tuple>
 
+#include "calque/job/builtin_texts.h"
 #include "config/job_text.h"
 
 namespace calque::config {
@@ -190,6 +192,22 @@ TEST(ResolvedYaml, SaysWhatIsLeftOut) {
   EXPECT_NE(resolved.find("\nevaluate: null\n"), std::string::npos) << resolved;
   EXPECT_NE(resolved.find("\n  sources: []\n"), std::string::npos) << resolved;
   EXPECT_NE(resolved.find("\n  group_size: 128\n"), std::string::npos) << resolved;
+}
+
+TEST(JobFile, TheWordBuiltinMeansCalquesOwnTexts) {
+  const JobFolder folder;
+  const job::Job job = folder.load(kSmallJob +
+                                   "calibration:\n  sources:\n    - builtin\n    - {path: "
+                                   "mine.txt, weight: 0.25}\n");
+  std::vector<std::string> names;
+  for (const text::TextSource& source : job.calibration.sources)
+    names.push_back(job::name_of_source(source));
+  EXPECT_THAT(names, ::testing::ElementsAre("builtin/code.txt", "builtin/prose.txt",
+                                            "builtin/speeches.txt", "mine.txt"));
+  EXPECT_EQ(job.calibration.sources[0].split_on, "\n\n\n");
+  // The resolved job has the files, and records name them alike.
+  const job::Job again = folder.load(resolved_yaml(job));
+  EXPECT_EQ(again.calibration.file_names(), job.calibration.file_names());
 }
 
 }  // namespace

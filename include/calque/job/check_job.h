@@ -5,6 +5,10 @@
 
 namespace calque::job {
 
+// Error(kInput): "E178" if the model is neither a path nor in the Hugging Face cache, "E179" if its
+// snapshot there is not complete.
+void check_model(const ModelSettings& model);
+
 // Checks a job's settings against each other and against the model. Error(kConfig) names the key to
 // change; Error(kInput, "E202") is thrown for a missing file.
 void check_job(const Job& job, const formats::SourceModel& source);

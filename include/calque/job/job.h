@@ -19,6 +19,7 @@ namespace calque::job {
 
 struct ModelSettings {
   std::filesystem::path path;     // Hugging Face folder, or GGUF file
+  std::string hub_name;           // "org/name" if `path` was written so and did not exist; else ""
   bool allow_requantize = false;  // accept a GGUF file that is quantized already
 };
 
@@ -33,7 +34,7 @@ struct CalibrationSettings {
   Experts experts = Experts::kRouted;
 
   bool given() const { return !sources.empty() || !tokens.empty(); }
-  std::vector<std::string> file_names() const;  // names of the texts without their folders
+  std::vector<std::string> file_names() const;  // the texts' names in records
 };
 
 struct QuantizationSettings {
