@@ -12,6 +12,8 @@ struct CommandContext {
 // Every command, in the order of --help. To add one, write a file that defines NAME_command and add
 // a line here.
 #define CALQUE_COMMANDS(COMMAND) \
+  COMMAND(quantize)              \
+  COMMAND(init)                  \
   COMMAND(run)                   \
   COMMAND(resume)                \
   COMMAND(validate)              \

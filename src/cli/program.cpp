@@ -28,6 +28,7 @@ namespace calque::cli {
 namespace {
 
 constexpr const char* kExamples =
+    "  calque quantize tests/models/demo Q4_K_M\n"
     "  calque validate configs/demo.yaml\n"
     "  calque run configs/demo.yaml\n"
     "  calque eval out/demo-Q4_0.gguf --reference tests/models/demo --text heldout.txt\n"
@@ -162,8 +163,9 @@ bool is_lack_of_memory(const std::error_code& code) {
 }
 
 int parse_and_run(int argc, char** argv, resume::SavedRun& saved) {
-  CLI::App program("Quantizes language models: GPTQ and GGUF files from a Hugging Face folder.",
-                   "calque");
+  CLI::App program(
+      "Quantizes language models: GGUF files, and GPTQ, AWQ and compressed-tensors folders.",
+      "calque");
   add_commands(program, {saved});
   check_command(program, argc, argv);
   try {

@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/plan.h"
 #include "cli/progress.h"
+#include "cli/run_job.h"
 #include "cli/tables.h"
 #include "cli/units.h"
 
@@ -31,25 +32,18 @@ struct RunArguments {
   resume::SavedRun* saved = nullptr;
 };
 
-void run_job(const job::Job& job, resume::Resume resume, const RunArguments& arguments) {
-  const std::string mode = arguments.quiet ? "none" : arguments.progress;
-  record::Report report;
-  {
-    Progress progress(progress_mode(mode), std::cerr, terminal_width());
-    report = pipeline::quantize_model(job, progress,
-                                      {.resume = resume,
-                                       .settings = config::settings_of(job),
-                                       .resolved_yaml = config::resolved_yaml(job),
-                                       .saved = arguments.saved});
-  }
-  fmt::print("{}", arguments.json ? record::report_json(report) : report_text(report, job.run_dir));
+RunOptions options_of(const RunArguments& arguments) {
+  return {.job_file = arguments.job_file,
+          .progress = arguments.quiet ? "none" : arguments.progress,
+          .json = arguments.json,
+          .resume = arguments.resume == "never" ? resume::Resume::kNever : resume::Resume::kAuto,
+          .saved = arguments.saved};
 }
 
 void run(const RunArguments& arguments) {
   const job::Job job = config::load_job(arguments.job_file, arguments.overrides);
   if (arguments.dry_run) return print_job_plan(job, {}, arguments.json);
-  run_job(job, arguments.resume == "never" ? resume::Resume::kNever : resume::Resume::kAuto,
-          arguments);
+  run_job(job, options_of(arguments));
 }
 
 [[noreturn]] void refuse_to_resume(const std::string& reason) {
@@ -69,7 +63,9 @@ void resume(const RunArguments& arguments) {
                                  arguments.run_dir, shell_quoted(job_file)));
   job::Job job = config::load_job(job_file);
   job.run_dir = folder;
-  run_job(job, resume::Resume::kAuto, arguments);
+  RunArguments again = arguments;
+  again.job_file = job_file.string();
+  run_job(job, options_of(again));
 }
 
 std::vector<Option> output_options(RunArguments& a) {
@@ -80,6 +76,20 @@ std::vector<Option> output_options(RunArguments& a) {
 }
 
 }  // namespace
+
+void run_job(const job::Job& job, const RunOptions& options) {
+  record::Report report;
+  {
+    Progress progress(progress_mode(options.progress), std::cerr, terminal_width());
+    report = pipeline::quantize_model(job, progress,
+                                      {.resume = options.resume,
+                                       .settings = config::settings_of(job),
+                                       .resolved_yaml = config::resolved_yaml(job),
+                                       .saved = options.saved});
+  }
+  if (options.json) return fmt::print("{}", record::report_json(report));
+  fmt::print("{}{}", report_text(report, job.run_dir), next_text(report, job, options.job_file));
+}
 
 Command run_command(const CommandContext& context) {
   const auto a = std::make_shared<RunArguments>();

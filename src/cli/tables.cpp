@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <map>
 
+#include "calque/core/error.h"
 #include "calque/formats/format.h"
 #include "calque/formats/reader.h"
+#include "calque/job/builtin_texts.h"
 #include "cli/evaluation_tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
@@ -281,7 +283,38 @@ std::string files(const record::Report& report, const std::filesystem::path& run
   return text;
 }
 
+// The installed text that nothing is calibrated on, or a word in its place.
+std::string heldout_text() {
+  try {
+    return shell_quoted(job::builtin_heldout_text());
+  } catch (const Error&) {
+    return "FILE.txt";
+  }
+}
+
+std::string evaluation_command(const record::Report& report, const job::Job& job) {
+  std::string artifacts;
+  for (const record::ArtifactReport& a : report.artifacts)
+    artifacts += " " + shell_quoted(formats::weights_path(a.plan.request.path));
+  return fmt::format("calque eval{} --reference {} --text {}", artifacts,
+                     shell_quoted(job.model.path), heldout_text());
+}
+
 }  // namespace
+
+std::string next_text(const record::Report& report, const job::Job& job,
+                      const std::filesystem::path& job_file) {
+  std::string text = "Next\n";
+  const auto add = [&text](const std::string& purpose, const std::string& command) {
+    text += fmt::format("  {:<22} {}\n", purpose, command);
+  };
+  if (report.evaluations.empty() && !report.artifacts.empty())
+    add("measure the loss:", evaluation_command(report, job));
+  if (!job.run_dir.empty())
+    add("all results as a page:", "calque report " + shell_quoted(job.run_dir));
+  add("run it again:", "calque run " + shell_quoted(job_file));
+  return text;
+}
 
 std::string format_text(const formats::ExportPlan& plan) {
   const formats::Format& format = format_of(plan.request);

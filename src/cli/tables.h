@@ -6,6 +6,7 @@
 
 #include "calque/forecast/memory_plan.h"
 #include "calque/formats/plan.h"
+#include "calque/job/job.h"
 #include "calque/record/report.h"
 
 namespace calque::cli {
@@ -16,6 +17,11 @@ std::string format_text(const formats::ExportPlan& plan);
 // The end of `calque run`: one row for the original and one per artifact, then seconds by stage,
 // peak memory, warnings, paths of the files and how to load them.
 std::string report_text(const record::Report& report, const std::filesystem::path& run_dir);
+
+// The last lines of a run: the commands that measure, show and repeat it. `job_file`: as the user
+// wrote it.
+std::string next_text(const record::Report& report, const job::Job& job,
+                      const std::filesystem::path& job_file);
 
 // Stages that took any time, in order, with their seconds.
 std::vector<std::pair<std::string, double>> stage_list(const record::StageSeconds& stages);

@@ -385,7 +385,11 @@ std::string heading(const Section& section) {
 }  // namespace
 
 job::Job load_job(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
-  const std::string text = read_yaml_file(file, "job");
+  return read_job(read_yaml_file(file, "job"), file, overrides);
+}
+
+job::Job read_job(const std::string& text, const std::filesystem::path& file,
+                  const std::vector<std::string>& overrides) {
   Diagnostics diagnostics(file.string(), text, overrides);
   YamlNode root = parse_yaml(text, 0, diagnostics);
   diagnostics.throw_if_any();  // a syntax error makes later messages misleading

@@ -68,6 +68,10 @@ constexpr ErrorEntry kErrors[] = {
     {"E117", 2, "The key no longer exists.",
      "It set a value that is better chosen automatically, or duplicated another key.",
      "Write the replacement in the message instead."},
+    {"E119", 2, "The target of calque quantize is unknown, or cannot be made this way.",
+     "A target is a name such as gptq-4bit, awq or Q4_K_M, for which calque chooses the settings. "
+     "One job rounds all folders alike, so targets with different grids need a job each.",
+     "Use a name of the message, or run the command once for each target."},
     {"E121", 2, "The format cannot store this bit width.",
      "'awq' stores 4-bit weights only; each container has its own list.",
      "Use a width that the format stores, or another format: gptq stores 2, 3, 4 and 8 bits, gguf "

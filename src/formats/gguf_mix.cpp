@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "calque/formats/gguf_types.h"
+
 namespace calque::formats {
 namespace {
 
@@ -129,6 +131,15 @@ const std::vector<GgufMix>& gguf_mixes() {
       {"Q3_K", kQ3_K, 12, Mix::kQ3_K_M, true},
   };
   return mixes;
+}
+
+std::vector<GgufType> gguf_types() {
+  std::vector<GgufType> types;
+  for (const GgufMix& mix : gguf_mixes()) {
+    const ggml::TypeInfo& info = ggml::info_of(mix.mix == Mix::kMXFP4_MOE ? kMXFP4 : mix.base);
+    types.push_back({mix.name, static_cast<int>(8 * info.block_bytes / info.block_columns)});
+  }
+  return types;
 }
 
 const GgufMix* find_gguf_mix(std::string_view name) {

@@ -208,9 +208,9 @@ void check_snapshot(const fs::path& path) {
     refuse_snapshot(*model,
                     fmt::format("{} of the weights {} not there: {}", missing.size(),
                                 missing.size() == 1 ? "is" : "are", fmt::join(missing, ", ")));
-  const bool other_weights = !files_in(path, ".bin").empty();  // refused where they are read
-  if (files_in(path, ".safetensors").empty() && !other_weights)
-    refuse_snapshot(*model, "no *.safetensors is there");
+  const bool has_weights = fs::exists(path / "model.safetensors") || fs::exists(path / kIndex);
+  const bool has_others = !files_in(path, ".bin").empty();  // refused where they are read
+  if (!has_weights && !has_others) refuse_snapshot(*model, "model.safetensors is not there");
 }
 
 std::string name_of_model(const fs::path& path) {

@@ -181,6 +181,18 @@ TokenIds prefix_of(const Tokenizer& tokenizer, const PackingOptions& options) {
   return options.add_bos ? tokenizer.prefix() : TokenIds{};
 }
 
+Supply supply_of(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
+                 const PackingOptions& options) {
+  if (sources.empty()) throw Error(ErrorKind::kConfig, "E203", "no text sources are given");
+  Supply supply;
+  supply.shares = row_shares(sources);
+  for (const TextSource& source : sources) {
+    supply.streams.push_back(tokenize_source(source, tokenizer, options.parse_special));
+    supply.rows.push_back(cut_rows(supply.streams.back(), prefix_of(tokenizer, options), options));
+  }
+  return supply;
+}
+
 void check_options(const TokenIds& prefix, const PackingOptions& options) {
   const auto refuse = [](const std::string& message) {
     throw Error(ErrorKind::kConfig, "E106", message);
@@ -297,17 +309,17 @@ void check_packing(const Tokenizer& tokenizer, const PackingOptions& options) {
   check_options(prefix_of(tokenizer, options), options);
 }
 
+std::int64_t rows_available(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
+                            const PackingOptions& options) {
+  check_packing(tokenizer, options);
+  return most_rows(supply_of(sources, tokenizer, options), options.n_samples);
+}
+
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
                          const PackingOptions& options) {
   const TokenIds prefix = prefix_of(tokenizer, options);
   check_options(prefix, options);
-  if (sources.empty()) throw Error(ErrorKind::kConfig, "E203", "no text sources are given");
-  Supply supply;
-  supply.shares = row_shares(sources);
-  for (const TextSource& source : sources) {
-    supply.streams.push_back(tokenize_source(source, tokenizer, options.parse_special));
-    supply.rows.push_back(cut_rows(supply.streams.back(), prefix, options));
-  }
+  Supply supply = supply_of(sources, tokenizer, options);
   const auto counts = apportion(options.n_samples, supply.shares);
   if (!supply.suffices(counts)) refuse_too_few(supply, options, counts);
 

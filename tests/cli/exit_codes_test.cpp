@@ -38,7 +38,7 @@ TEST(ExitCode, FollowsTheKindOfError) {
 TEST_F(BadInput, UsageIsTwo) {
   expect_refused("", 2, "error[E001]: A subcommand is required");
   expect_refused("rnu", 2,
-                 "error[E001]: there is no command 'rnu'; commands: run, resume, validate, plan, ");
+                 "error[E001]: there is no command 'rnu'; commands: quantize, init, run, resume, ");
   expect_refused("run", 2, "error[E001]: job is required\nSee: calque run --help");
   expect_refused("run job.yaml --progress loud", 2, "--progress: loud not in");
   expect_refused("eval a.gguf --reference b", 2, "error[E001]: ");

@@ -16,6 +16,10 @@ namespace calque::config {
 job::Job load_job(const std::filesystem::path& file,
                   const std::vector<std::string>& overrides = {});
 
+// As load_job, for text that is not in a file yet. `file`: its path when it is written.
+job::Job read_job(const std::string& text, const std::filesystem::path& file,
+                  const std::vector<std::string>& overrides = {});
+
 // The job with every default filled in, as YAML that load_job accepts (paths absolute).
 std::string resolved_yaml(const job::Job& job);
 

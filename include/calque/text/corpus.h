@@ -85,6 +85,10 @@ void check_packing(const Tokenizer& tokenizer, const PackingOptions& options);
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
                          const PackingOptions& options);
 
+// The largest number of rows, up to options.n_samples, that pack_tokens can make.
+std::int64_t rows_available(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
+                            const PackingOptions& options);
+
 // Evaluation windows take the tokens of a text in order, `seqlen` positions at a time. With a
 // `prefix` (usually a BOS) each window begins with it, and the token that it pushes out at the end
 // is still predicted (TokenBlocks::next_B). So a window with a BOS is `seqlen` tokens of the text,

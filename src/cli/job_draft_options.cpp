@@ -1,0 +1,55 @@
+#include "cli/job_draft_options.h"
+
+#include <fmt/format.h>
+
+#include "cli/units.h"
+
+namespace calque::cli {
+
+std::vector<Option> draft_options(DraftOptions& draft) {
+  return {
+      Option{"model", &draft.model,
+             "A Hugging Face folder, a GGUF file, or org/name[@revision] of a model in the Hugging "
+             "Face cache. Nothing is downloaded."}
+          .required(),
+      {"target", &draft.targets,
+       fmt::format("What to make: {}. Several share one job. Default: what --for needs, else {}, "
+                   "one file that llama.cpp and Ollama run with or without a GPU.",
+                   targets_text(), kUsualTarget)},
+      Option{"--for", &draft.runtime, "The program that will load the result."}.among(
+          runtime_names()),
+      Option{"--calibration", &draft.calibration,
+             "A text (.txt, .jsonl, also .gz or .zst) or token ids (.safetensors) to calibrate on. "
+             "May be repeated. Default: calque's own texts. none: round to nearest without text."}
+          .called("FILE"),
+      Option{"--samples", &draft.samples,
+             fmt::format("Rows of calibration text. Default: {}, or what the text gives.",
+                         kUsualSamples)}
+          .positive(),
+      Option{"--seqlen", &draft.seqlen, "Tokens per row; at most what the model allows."}
+          .positive(),
+      Option{"--max-ram", &draft.max_ram, "Limit on memory, such as 6GiB. Default: none."}.called(
+          "SIZE"),
+      threads_option(draft.threads),
+      Option{"--eval", &draft.evaluation,
+             "A text, or token ids, to measure the loss on after quantizing."}
+          .called("FILE"),
+  };
+}
+
+std::string command_line(const std::string& command, const DraftOptions& draft) {
+  const DraftOptions usual;
+  std::string line = fmt::format("calque {} {}", command, shell_quoted(draft.model));
+  const auto add = [&line](const std::string& text) { line += " " + text; };
+  for (const std::string& target : draft.targets) add(target);
+  if (!draft.runtime.empty()) add("--for " + draft.runtime);
+  for (const std::string& file : draft.calibration) add("--calibration " + shell_quoted(file));
+  if (draft.samples > 0) add(fmt::format("--samples {}", draft.samples));
+  if (draft.seqlen != usual.seqlen) add(fmt::format("--seqlen {}", draft.seqlen));
+  if (!draft.max_ram.empty()) add("--max-ram " + shell_quoted(draft.max_ram));
+  if (draft.threads > 0) add(fmt::format("--threads {}", draft.threads));
+  if (!draft.evaluation.empty()) add("--eval " + shell_quoted(draft.evaluation));
+  return line;
+}
+
+}  // namespace calque::cli

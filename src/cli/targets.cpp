@@ -1,0 +1,112 @@
+#include "cli/targets.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "calque/core/error.h"
+#include "calque/core/names.h"
+#include "calque/formats/gguf_types.h"
+#include "cli/units.h"
+
+namespace calque::cli {
+namespace {
+
+constexpr const char* kGpus = "vLLM, SGLang, transformers";
+constexpr const char* kModel = "transformers with GPTQModel";
+
+// AWQ folders have zero points anyway, so the grid uses them.
+const std::vector<Target>& folders() {
+  static const std::vector<Target> targets = {
+      {"gptq-4bit", "gptq", "", "-GPTQ-Int4", kGpus, "gptq", 4},
+      {"gptq-8bit", "gptq", "", "-GPTQ-Int8", kGpus, "gptq", 8},
+      {"gptq-3bit", "gptq", "", "-GPTQ-Int3", kModel, "gptq", 3},
+      {"gptq-2bit", "gptq", "", "-GPTQ-Int2", kModel, "gptq", 2},
+      {"awq", "awq", "", "-AWQ", kGpus, "awq", 4, false},
+      {"w4a16", "compressed-tensors", "", "-W4A16", kGpus, "gptq", 4},
+      {"w8a16", "compressed-tensors", "", "-W8A16", kGpus, "gptq", 8},
+  };
+  return targets;
+}
+
+// Other names of these targets.
+constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
+    {"gptq", "gptq-4bit"},      {"gptq-int4", "gptq-4bit"}, {"gptq-int8", "gptq-8bit"},
+    {"gptq-int3", "gptq-3bit"}, {"gptq-int2", "gptq-2bit"}, {"awq-4bit", "awq"},
+    {"awq-int4", "awq"},
+};
+
+constexpr Runtime kRuntimes[] = {
+    {"vllm", "vLLM", "w4a16", "vllm"},
+    {"sglang", "SGLang", "gptq-4bit", "vllm"},  // SGLang's kernels are vLLM's
+    {"transformers", "transformers", "gptq-4bit", "transformers"},
+    {"llama.cpp", "llama.cpp", kUsualTarget, ""},
+    {"ollama", "Ollama", kUsualTarget, ""},
+};
+
+// "q4km" for Q4_K_M.
+std::string plain(std::string_view text) {
+  std::string result;
+  for (const char c : text)
+    if (c != '_' && c != '-')
+      result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+// From 8 bits on, rounding to nearest is as good as can be measured.
+Target file_target(const formats::GgufType& type) {
+  const bool needs_text = type.bits < 8;
+  return {.name = std::string(type.name),
+          .format = "gguf",
+          .type = std::string(type.name),
+          .ending = fmt::format("-{}.gguf", type.name),
+          .loads_in = "llama.cpp, Ollama",
+          .method = needs_text ? "gptq" : "rtn",
+          .needs_text = needs_text};
+}
+
+[[noreturn]] void refuse(const std::string& name) {
+  std::vector<std::string_view> names;
+  for (const Target& target : folders()) names.push_back(target.name);
+  for (const formats::GgufType& type : formats::gguf_types()) names.push_back(type.name);
+  throw Error(ErrorKind::kConfig, "E119",
+              fmt::format("there is no target '{}'; did you mean {}? Targets: {}", printable(name),
+                          nearest_name(name, names), fmt::join(names, ", ")));
+}
+
+}  // namespace
+
+Target target_named(const std::string& name) {
+  std::string wanted = plain(name);
+  for (const auto& [alias, target] : kAliases)
+    if (plain(alias) == wanted) wanted = plain(target);
+  for (const Target& target : folders())
+    if (plain(target.name) == wanted) return target;
+  for (const formats::GgufType& type : formats::gguf_types())
+    if (plain(type.name) == wanted) return file_target(type);
+  refuse(name);
+}
+
+std::span<const Runtime> runtimes() { return kRuntimes; }
+
+std::vector<std::string> runtime_names() {
+  std::vector<std::string> names;
+  for (const Runtime& runtime : kRuntimes) names.emplace_back(runtime.name);
+  return names;
+}
+
+const Runtime& runtime_named(std::string_view name) {
+  return *std::ranges::find(kRuntimes, name, &Runtime::name);
+}
+
+std::string targets_text() {
+  std::vector<std::string_view> names;
+  for (const Target& target : folders()) names.push_back(target.name);
+  std::vector<std::string_view> types;
+  for (const formats::GgufType& type : formats::gguf_types()) types.push_back(type.name);
+  return fmt::format("{}, or a GGUF type: {}", fmt::join(names, ", "), fmt::join(types, ", "));
+}
+
+}  // namespace calque::cli
