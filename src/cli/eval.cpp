@@ -8,6 +8,7 @@
 #include "calque/core/paths.h"
 #include "calque/eval/evaluate.h"
 #include "calque/formats/reader.h"
+#include "calque/io/hub_cache.h"
 #include "calque/job/evaluation_settings.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/record/report_json.h"
@@ -145,7 +146,10 @@ Command eval_command(const CommandContext&) {
        json_option(a->json, "Print the \"evaluations\" value of metrics.json.")},
       "  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference tests/models/demo \\\n"
       "      --text calibration_data/heldout_pride_and_prejudice.txt --windows 40",
-      [a] { evaluate(*a); }};
+      [a] {
+        a->reference = io::path_of_model(a->reference).string();
+        evaluate(*a);
+      }};
 }
 
 }  // namespace calque::cli

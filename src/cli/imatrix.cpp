@@ -10,6 +10,7 @@
 
 #include "calque/calib/collect_imatrix.h"
 #include "calque/core/error.h"
+#include "calque/io/hub_cache.h"
 #include "cli/commands.h"
 #include "cli/imatrix_statistics.h"
 #include "cli/progress.h"
@@ -124,7 +125,10 @@ Command imatrix_command(const CommandContext&) {
           "  calque imatrix tests/models/demo calibration_data/prose.txt -o demo-imatrix.gguf\n"
           "  calque imatrix --in-file a.gguf --in-file b.dat -o both.gguf\n"
           "  calque imatrix --in-file demo-imatrix.gguf --show-statistics",
-          [a] { run_imatrix(*a); }};
+          [a] {
+            a->model = io::path_of_model(a->model).string();
+            run_imatrix(*a);
+          }};
 }
 
 }  // namespace calque::cli

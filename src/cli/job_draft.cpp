@@ -293,21 +293,16 @@ class JobWriter {
 
 ModelChoice choose_model(const std::string& text) {
   ModelChoice choice;
-  if (std::error_code ignored; fs::exists(text, ignored)) {
-    choice.path = without_end_slash(fs::absolute(text));
-    choice.written = choice.path.string();
-  } else if (io::is_hub_name(text)) {
-    const auto found = io::find_in_hub_cache(text);
-    if (!found) io::refuse_hub_name(text, text);
-    choice.path = *found;
-    choice.written = fs::is_directory(*found) ? io::hub_model_of(*found)->text() : found->string();
-  } else {
+  const bool is_path = fs::exists(text);
+  if (!is_path && !io::is_hub_name(text))
     throw Error(ErrorKind::kInput, "E178",
                 fmt::format("there is no '{}'. MODEL is a folder, a GGUF file, or org/name of a "
                             "model that `hf download org/name` has fetched",
                             printable(text)));
-  }
+  choice.path = without_end_slash(fs::absolute(io::path_of_model(text)));
   job::check_model({.path = choice.path});
+  const bool by_name = !is_path && fs::is_directory(choice.path);
+  choice.written = by_name ? io::hub_model_of(choice.path)->text() : choice.path.string();
   choice.name = without_type(io::name_of_model(choice.path));
   return choice;
 }

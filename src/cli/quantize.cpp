@@ -122,7 +122,7 @@ void check_files(const JobDraft& draft, const job::Job& job, const std::string& 
 
 // ---- The command
 
-void quantize(const QuantizeArguments& arguments) {
+void make_and_run(const QuantizeArguments& arguments) {
   JobDraft draft = make_draft(arguments.draft, arguments.out);
   draft.command = command_line("quantize", arguments.draft);
   fit_to_text(draft, pipeline::open_job(job_of(draft, Detail::kChosen)));
@@ -137,6 +137,17 @@ void quantize(const QuantizeArguments& arguments) {
                 .progress = arguments.quiet ? "none" : arguments.progress,
                 .json = arguments.json,
                 .saved = arguments.saved});
+}
+
+// Messages on too little text name keys of the job file, which the user has not written.
+void quantize(const QuantizeArguments& arguments) {
+  try {
+    make_and_run(arguments);
+  } catch (const Error& error) {
+    if (error.code() != "E201") throw;
+    throw Error(error.kind(), error.code(),
+                fmt::format("{} (n_samples: --samples, seqlen: --seqlen)", error.what()));
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "calque/formats/format.h"
 #include "calque/formats/reader.h"
 #include "calque/job/builtin_texts.h"
+#include "calque/text/tokenizer.h"
 #include "cli/evaluation_tables.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
@@ -296,8 +297,10 @@ std::string evaluation_command(const record::Report& report, const job::Job& job
   std::string artifacts;
   for (const record::ArtifactReport& a : report.artifacts)
     artifacts += " " + shell_quoted(formats::weights_path(a.plan.request.path));
-  return fmt::format("calque eval{} --reference {} --text {}", artifacts,
-                     shell_quoted(job.model.path), heldout_text());
+  const std::string text =
+      text::has_tokenizer(job.model.path) ? "--text " + heldout_text() : "--tokens IDS.safetensors";
+  return fmt::format("calque eval{} --reference {} {}", artifacts, shell_quoted(job.model.path),
+                     text);
 }
 
 }  // namespace

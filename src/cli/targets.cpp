@@ -71,9 +71,15 @@ Target file_target(const formats::GgufType& type) {
   std::vector<std::string_view> names;
   for (const Target& target : folders()) names.push_back(target.name);
   for (const formats::GgufType& type : formats::gguf_types()) names.push_back(type.name);
+  const std::string nearest = nearest_name(name, names);
+  std::string hint;
+  if (name.find('.') != std::string::npos || name.find('/') != std::string::npos)
+    hint = " (each calibration file has a --calibration of its own).";
+  else if (edit_distance(plain(name), plain(nearest)) <= 2)
+    hint = fmt::format("; did you mean {}?", nearest);
   throw Error(ErrorKind::kConfig, "E119",
-              fmt::format("there is no target '{}'; did you mean {}? Targets: {}", printable(name),
-                          nearest_name(name, names), fmt::join(names, ", ")));
+              fmt::format("there is no target '{}'{} Targets: {}", printable(name),
+                          hint.empty() ? "." : hint, fmt::join(names, ", ")));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "calque/io/hub_cache.h"
 #include "calque/io/json.h"
 #include "calque/io/text_lines.h"
 #include "calque/text/tokenizer.h"
@@ -79,7 +80,10 @@ Command tokenize_command(const CommandContext&) {
            json_option(a->json, "Print all ids as a JSON array.")},
           "  calque tokenize --tokenizer tests/models/demo --string \"Once upon a time\"\n"
           "  calque tokenize --tokenizer tests/models/demo --text book.txt --json",
-          [a] { tokenize(*a); }};
+          [a] {
+            a->tokenizer = io::path_of_model(a->tokenizer).string();
+            tokenize(*a);
+          }};
 }
 
 }  // namespace calque::cli

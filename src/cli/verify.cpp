@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "calque/core/error.h"
+#include "calque/io/hub_cache.h"
 #include "calque/io/json.h"
 #include "calque/verify/verify_artifact.h"
 #include "cli/commands.h"
@@ -80,7 +81,10 @@ Command verify_command(const CommandContext&) {
            json_option(a->json, "Print the findings as JSON.")},
           "  calque verify out/demo-GPTQ-Int4\n"
           "  calque verify out/demo-Q4_0.gguf --reference tests/models/demo",
-          [a] { verify(*a); }};
+          [a] {
+            a->reference = io::path_of_model(a->reference).string();
+            verify(*a);
+          }};
 }
 
 }  // namespace calque::cli

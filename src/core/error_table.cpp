@@ -249,7 +249,8 @@ constexpr ErrorEntry kErrors[] = {
      "Correct the path or its permissions, or restore the file."},
     {"E203", 2, "The method needs calibration text.",
      "GPTQ and AWQ measure the inputs of each layer.",
-     "Give calibration.sources or calibration.tokens, or use method: rtn."},
+     "Give calibration.sources ([builtin] for calque's own texts) or calibration.tokens, or use "
+     "method: rtn."},
     {"E204", 2, "The weights of calibration sources do not add up.",
      "A weight is the share of the rows that a source gives; sources without one share the rest.",
      "Give weights from 0 to 1 that leave something for sources without a weight, or give every "

@@ -185,6 +185,14 @@ void refuse_hub_name(std::string_view name, const fs::path& path) {
   throw Error(ErrorKind::kInput, "E178", message);
 }
 
+fs::path path_of_model(const std::string& text) {
+  if (fs::exists(text) || !is_hub_name(text)) return text;
+  const auto found = find_in_hub_cache(text);
+  if (!found) refuse_hub_name(text, text);
+  check_snapshot(*found);
+  return *found;
+}
+
 std::optional<HubModel> hub_model_of(const fs::path& path) {
   if (path.empty()) return std::nullopt;
   const fs::path normal = fs::absolute(path).lexically_normal();

@@ -140,6 +140,11 @@ TEST_F(Quantize, TakesAModelFromTheHuggingFaceCache) {
   EXPECT_THAT(text_of("Tiny-1B-GPTQ-Int4/calque/job.resolved.yaml"),
               HasSubstr("path: acme/Tiny-1B@0a1b2c3d\n"));
 
+  EXPECT_EQ(run("tokenize --tokenizer acme/Tiny-1B --text " +
+                    shell_quoted(test::calibration_data() + "/code.txt"),
+                before)
+                .exit_code,
+            0);
   EXPECT_THAT(run("quantize acme/Tiny-2B", before).err,
               AllOf(HasSubstr("error[E178]"), HasSubstr("hf download acme/Tiny-2B"),
                     HasSubstr("nearest name in the cache is acme/Tiny-1B")));
@@ -161,6 +166,9 @@ TEST_F(Quantize, TargetsThatCannotBeMadeAreRefused) {
   EXPECT_THAT(run("quantize " + demo() + "Q4_K_X").err,
               AllOf(HasSubstr("error[E119]: there is no target 'Q4_K_X'; did you mean Q4_K"),
                     HasSubstr("gptq-4bit")));
+  EXPECT_THAT(run("quantize " + demo() + "--calibration a.txt b.txt").err,
+              HasSubstr("there is no target 'b.txt' (each calibration file has a --calibration of "
+                        "its own)"));
   EXPECT_THAT(run("quantize " + demo() + "gptq-4bit gptq-8bit").err,
               HasSubstr("one job cannot make both"));
 }

@@ -1,6 +1,9 @@
 #include "cli/tables.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "support/paths.h"
 
 // Exact text for a made-up report.
 
@@ -105,6 +108,23 @@ TEST(ReportText, ShowsEveryModelThenCostsThenFiles) {
       "  vllm serve /out/demo-GPTQ\n"
       "  llama-cli -m '/out/a b.gguf' -p \"Once upon a time\"\n"
       "Record of the run: /runs/demo\n");
+}
+
+TEST(NextText, NamesWhatIsLeftToDo) {
+  job::Job job;
+  job.model.path = test::demo_model();
+  job.run_dir = "/runs/a b";
+  record::Report r = report();
+  EXPECT_EQ(next_text(r, job, "a b.yaml"),
+            "Next\n"
+            "  all results as a page: calque report '/runs/a b'\n"
+            "  run it again:          calque run 'a b.yaml'\n");
+  r.evaluations.clear();
+  EXPECT_THAT(
+      next_text(r, job, "job.yaml"),
+      ::testing::HasSubstr("\n  measure the loss:      calque eval /out/demo-GPTQ '/out/a b.gguf' "
+                           "--reference " +
+                           test::demo_model() + " --text "));
 }
 
 TEST(ReportText, LeavesOutWhatWasNotMeasured) {

@@ -34,6 +34,10 @@ std::optional<std::filesystem::path> find_in_hub_cache(std::string_view name);
 // and names like it that are there. `path`: the path that was looked for first.
 [[noreturn]] void refuse_hub_name(std::string_view name, const std::filesystem::path& path);
 
+// The path that a command's argument means: itself, or a snapshot if it is a hub name and no path.
+// Errors as refuse_hub_name.
+std::filesystem::path path_of_model(const std::string& text);
+
 // The model that a snapshot, or a file in it, belongs to; nullopt for all other paths.
 std::optional<HubModel> hub_model_of(const std::filesystem::path& path);
 
