@@ -15,15 +15,16 @@ namespace calque::cli {
 namespace {
 
 constexpr const char* kGpus = "vLLM, SGLang, transformers";
-constexpr const char* kModel = "transformers with GPTQModel";
+constexpr const char* kGptq = "vLLM, SGLang, transformers with GPTQModel";
+constexpr const char* kFewBits = "transformers with GPTQModel";
 
 // AWQ folders have zero points anyway, so the grid uses them.
 const std::vector<Target>& folders() {
   static const std::vector<Target> targets = {
-      {"gptq-4bit", "gptq", "", "-GPTQ-Int4", kGpus, "gptq", 4},
-      {"gptq-8bit", "gptq", "", "-GPTQ-Int8", kGpus, "gptq", 8},
-      {"gptq-3bit", "gptq", "", "-GPTQ-Int3", kModel, "gptq", 3},
-      {"gptq-2bit", "gptq", "", "-GPTQ-Int2", kModel, "gptq", 2},
+      {"gptq-4bit", "gptq", "", "-GPTQ-Int4", kGptq, "gptq", 4},
+      {"gptq-8bit", "gptq", "", "-GPTQ-Int8", kGptq, "gptq", 8},
+      {"gptq-3bit", "gptq", "", "-GPTQ-Int3", kFewBits, "gptq", 3},
+      {"gptq-2bit", "gptq", "", "-GPTQ-Int2", kFewBits, "gptq", 2},
       {"awq", "awq", "", "-AWQ", kGpus, "awq", 4, false},
       {"w4a16", "compressed-tensors", "", "-W4A16", kGpus, "gptq", 4},
       {"w8a16", "compressed-tensors", "", "-W8A16", kGpus, "gptq", 8},
