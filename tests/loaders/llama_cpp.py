@@ -224,7 +224,7 @@ def check_architectures(program, repository, scratch, llama):
             calque(program, "run", job, "--progress", "none")
             made = llama.logits(path, ids)[:, :, :expected.shape[2]]
             positions = POSITIONS.get(family, ids.shape[1])
-            worst = np.abs(made - expected)[:, :positions].max(-1)  # of each position
+            worst = np.abs(made - expected)[:, :positions].max(-1)  # per position
             # Rounded frequencies send some tokens to other experts.
             difference = float(np.median(worst) if family in ROUNDED and "moe" in family else worst.max())
             largest = float(np.abs(expected).max())
@@ -240,7 +240,7 @@ def check_architectures(program, repository, scratch, llama):
 
 # ---- Types
 
-# What `calque plan` writes as a mix or as one type throughout (src/formats/gguf_mix.cpp).
+# The types that `calque plan` writes as a mix or as one type throughout (src/formats/gguf_mix.cpp).
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_L",
          "Q3_K_M", "Q3_K_S", "Q2_K", "Q2_K_S", "IQ4_NL", "IQ4_XS", "TQ2_0", "TQ1_0", "MXFP4", "MXFP4_MOE"]
 WINDOWS, LENGTH = 4, 256
