@@ -337,8 +337,8 @@ JobDraft make_draft(const DraftOptions& options, const fs::path& folder) {
 void fit_to_text(JobDraft& draft, const pipeline::OpenedJob& opened) {
   const job::CalibrationSettings& calibration = opened.job.calibration;
   if (calibration.sources.empty()) return;
-  const std::int64_t rows =
-      text::rows_available(calibration.sources, opened.tokens.tokenizer(), calibration.packing);
+  const std::int64_t rows = text::rows_available(calibration.sources, opened.tokens.tokenizer(),
+                                                 calibration.packing, opened.job.model.path);
   if (rows >= draft.samples) return;
   if (rows == 0 || draft.options.samples > 0)  // says what is missing
     opened.tokens.calibration(calibration, opened.source.family.config.vocab_size);

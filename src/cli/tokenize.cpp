@@ -5,9 +5,11 @@
 #include <memory>
 #include <string>
 
+#include "calque/core/error.h"
 #include "calque/io/hub_cache.h"
 #include "calque/io/json.h"
 #include "calque/io/text_lines.h"
+#include "calque/text/corpus.h"
 #include "calque/text/tokenizer.h"
 #include "cli/commands.h"
 #include "cli/units.h"
@@ -23,6 +25,8 @@ struct TokenizeArguments {
   std::string string;
   bool special = false;
   bool add_special = false;
+  bool render = false;
+  text::ChatSettings chat;
   bool json = false;
 };
 
@@ -50,7 +54,18 @@ std::string ids_text(const text::TokenIds& ids, const text::Tokenizer& tokenizer
   return text;
 }
 
+// The texts that a job would make of the file, each followed by a line end.
+void render(const TokenizeArguments& arguments) {
+  if (arguments.file.empty())
+    throw Error(ErrorKind::kConfig, "E001", "--render shows the texts of a file: give --text FILE");
+  const std::vector<std::string> texts =
+      text::texts_of({.path = arguments.file, .chat = arguments.chat}, arguments.tokenizer);
+  if (arguments.json) return fmt::print("{}\n", io::Json(texts).dump());
+  for (const std::string& one : texts) fmt::print("{}\n", one);
+}
+
 void tokenize(const TokenizeArguments& arguments) {
+  if (arguments.render) return render(arguments);
   const auto tokenizer = text::load_tokenizer(arguments.tokenizer);
   const bool from_file = !arguments.file.empty();
   const std::string input = from_file ? io::read_text(arguments.file) : arguments.string;
@@ -77,9 +92,14 @@ Command tokenize_command(const CommandContext&) {
            {"--special", &a->special, "Treat text that spells a special token as that token."},
            {"--add-special", &a->add_special,
             "Include the tokens that the tokenizer puts around a sequence (BOS, EOS)."},
-           json_option(a->json, "Print all ids as a JSON array.")},
+           {"--render", &a->render,
+            "Print the texts of a .jsonl or .json file instead: conversations as the chat template "
+            "of the model makes them."},
+           {"--chat-template", &a->chat.name, "Name of one of the model's chat templates."},
+           json_option(a->json, "Print all ids (--render: all texts) as a JSON array.")},
           "  calque tokenize --tokenizer tests/models/demo --string \"Once upon a time\"\n"
-          "  calque tokenize --tokenizer tests/models/demo --text book.txt --json",
+          "  calque tokenize --tokenizer tests/models/demo --text book.txt --json\n"
+          "  calque tokenize --tokenizer Qwen3-8B --text chat.jsonl --render",
           [a] {
             a->tokenizer = io::path_of_model(a->tokenizer).string();
             tokenize(*a);

@@ -132,6 +132,58 @@ Codec<bool> boolean() {
   return {"true or false", parse, [](bool value) { return value ? "true" : "false"; }};
 }
 
+namespace {
+
+io::Json scalar_of(const YamlNode& node) {
+  if (node.quoted) return node.text;
+  if (node.text == "true" || node.text == "false") return node.text == "true";
+  if (const auto whole = parsed<std::int64_t>(node.text)) return *whole;
+  if (const auto number = parsed<double>(node.text); number && std::isfinite(*number))
+    return *number;
+  return node.text;
+}
+
+// Nothing, or the key that a map has twice.
+std::optional<std::string> json_of(const YamlNode& node, io::Json& json) {
+  switch (node.kind) {
+    case YamlNode::Kind::kNull:
+      json = nullptr;
+      return std::nullopt;
+    case YamlNode::Kind::kScalar:
+      json = scalar_of(node);
+      return std::nullopt;
+    case YamlNode::Kind::kList:
+      json = io::Json::array();
+      for (const YamlNode& item : node.items) {
+        json.push_back(nullptr);
+        if (auto twice = json_of(item, json.back())) return twice;
+      }
+      return std::nullopt;
+    case YamlNode::Kind::kMap:
+      json = io::Json::object();
+      for (const YamlEntry& entry : node.entries) {
+        if (json.contains(entry.key)) return entry.key;
+        if (auto twice = json_of(entry.value, json[entry.key])) return twice;
+      }
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Codec<io::Json> variables() {
+  const auto parse = [](const YamlNode& node, const fs::path&, io::Json& value) -> Problem {
+    if (node.kind != YamlNode::Kind::kMap) return wrong_type("a map", node);
+    io::Json read;
+    if (const auto twice = json_of(node, read))
+      return {"E102", fmt::format("has the key '{}' twice", *twice)};
+    value = std::move(read);
+    return {};
+  };
+  return {"map", parse, [](const io::Json& value) { return value.dump(); }};
+}
+
 Codec<std::string> text() {
   const auto parse = [](const YamlNode& node, const fs::path&, std::string& value) -> Problem {
     if (node.kind != YamlNode::Kind::kScalar) return wrong_type("text", node);

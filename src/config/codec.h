@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "calque/formats/plan.h"
+#include "calque/io/json.h"
 #include "config/diagnostics.h"
 #include "config/yaml_tree.h"
 
@@ -50,6 +51,8 @@ Codec<std::string> one_of(std::vector<std::string> names);
 Codec<std::vector<std::int64_t>> lengths();   // [512, 0]
 Codec<formats::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
 Codec<std::vector<formats::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
+
+Codec<io::Json> variables();  // {enable_thinking: false}: a map of anything
 
 // As `inner`; null means an empty value.
 template <typename V>

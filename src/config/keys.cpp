@@ -133,24 +133,44 @@ Problem add_builtin_texts(const YamlNode& word, Job& job) {
   return {};
 }
 
+// The keys for conversations, of a struct with ChatSettings.
+template <typename S>
+void add_chat_keys(Section& s) {
+  using Chat = text::ChatSettings;
+  s.keys.push_back(key("chat_template", or_empty(text()), &S::chat, &Chat::name,
+                       "Conversations: name of one of the model's chat templates; null: `default`, "
+                       "and for conversations with tools `tool_use` if there is one."));
+  s.keys.push_back(key("chat_template_kwargs", variables(), &S::chat, &Chat::variables,
+                       "Conversations: more variables of the template, such as "
+                       "`{enable_thinking: false}`."));
+  s.keys.push_back(key("chat_date", text(), &S::chat, &Chat::date,
+                       "Conversations: the day that the template takes for today. It is fixed so "
+                       "that a job makes the same text every day."));
+}
+
 Section sources_section() {
   using S = text::TextSource;
   Section s;
   s.path = "calibration.sources";
   s.doc =
-      "Text files, optionally compressed (`.gz`, `.zst`). The word `builtin` as an entry means "
-      "calque's own texts: `sources: [builtin]`.";
+      "Text files, optionally compressed (`.gz`, `.zst`). Rows with `messages` (and `tools`), or "
+      "ShareGPT's `conversations`, become text by the model's own chat template. The word "
+      "`builtin` "
+      "as an entry means calque's own texts: `sources: [builtin]`.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return &job.calibration.sources; });
   s.word = add_builtin_texts;
   s.keys = {
-      required(key("path", path(), &S::path, "`.txt` or `.jsonl` file.")),
-      key("text_column", text(), &S::text_column, "`.jsonl`: key that holds the text."),
+      required(key("path", path(), &S::path, "`.txt`, `.jsonl` or `.json` file.")),
+      key("text_column", text(), &S::text_column,
+          "`.jsonl`, `.json`: key that holds the text or the messages. Without it, `messages` or "
+          "`conversations` are taken."),
       key("split_on", or_null(text()), &S::split_on,
           "`.txt`: separator between documents; null: the file is one document."),
       key("weight", number(0, 1e9), &S::weight,
           "Share of the rows; sources without a weight (0) share the rest equally."),
   };
+  add_chat_keys<S>(s);
   return s;
 }
 
@@ -243,13 +263,16 @@ Section evaluate_texts_section() {
       key("name", or_empty(text()), &S::name,
           "Name in results: letters, digits, `-` and `_`; null: the file's name without its "
           "extension."),
-      key("text", or_empty(path()), &S::text, "Text file, read as one document."),
+      key("text", or_empty(path()), &S::text,
+          "Text file, read as one document. Conversations follow each other as the model's chat "
+          "template writes them."),
       key("tokens", or_empty(path()), &S::tokens,
           "File of token ids (`.safetensors`), instead of `text`. Its `attention_mask` marks "
           "padding."),
       key("windows", or_null(integer(0)), &S::windows,
           "Number of windows of this text; null: `evaluate.windows`."),
   };
+  add_chat_keys<S>(s);
   return s;
 }
 

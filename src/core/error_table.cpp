@@ -293,6 +293,11 @@ constexpr ErrorEntry kErrors[] = {
      "without an end. Many templates want roles to alternate, or refuse a system message or tools.",
      "The message gives the line of the template, and of the data. Change or remove the "
      "conversation, or name another template of the model (chat_template)."},
+    {"E217", 3, "There are conversations, but the model has no chat template for them.",
+     "Conversations become text by the model's own template; base models have none. A model with "
+     "several templates has none of the name that the job asks for.",
+     "Copy chat_template.jinja of the model's chat version into its folder, set chat_template to "
+     "one of the names in the message, or give plain text."},
 
     {"E215", 3, "calque's own calibration texts are not there.",
      "The word builtin in calibration.sources means texts that are installed with the program, in "

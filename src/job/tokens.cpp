@@ -10,6 +10,10 @@
 namespace calque::job {
 namespace {
 
+std::string chat_key(const text::ChatSettings& chat) {
+  return fmt::format("chat {} {} {}", chat.name, chat.variables.dump(), chat.date);
+}
+
 // Everything that the tokens depend on. The tokenizer is part of the model's folder.
 std::string calibration_key(const CalibrationSettings& settings,
                             const std::filesystem::path& model) {
@@ -19,16 +23,17 @@ std::string calibration_key(const CalibrationSettings& settings,
       p.seed, static_cast<int>(p.packing), p.add_bos, p.parse_special, io::stamp_of(model));
   if (!settings.tokens.empty()) return key + "tokens " + io::stamp_of(settings.tokens);
   for (const text::TextSource& s : settings.sources)
-    key += fmt::format("source {} column {} split {} {} {}", s.weight, s.text_column,
-                       s.split_on.has_value(), s.split_on.value_or(""), io::stamp_of(s.path));
+    key += fmt::format("source {} column {} split {} {} {} {}", s.weight, s.text_column,
+                       s.split_on.has_value(), s.split_on.value_or(""), chat_key(s.chat),
+                       io::stamp_of(s.path));
   return key;
 }
 
 std::string evaluation_key(const EvaluationText& text, Index seqlen, const text::TokenIds& prefix,
                            const std::filesystem::path& model) {
-  return fmt::format("evaluation {} x {} after {} {} {}model {}", *text.windows, seqlen,
+  return fmt::format("evaluation {} x {} after {} {} {} {}model {}", *text.windows, seqlen,
                      fmt::join(prefix, " "), text.tokens.empty() ? "text" : "tokens",
-                     io::stamp_of(text.file()), io::stamp_of(model));
+                     chat_key(text.chat), io::stamp_of(text.file()), io::stamp_of(model));
 }
 
 }  // namespace
@@ -48,7 +53,8 @@ text::PackedTokens Tokens::calibration(const CalibrationSettings& settings, Inde
     if (!settings.tokens.empty())
       return text::load_tokens(settings.tokens, settings.packing.seqlen, settings.packing.n_samples,
                                vocab_size);
-    text::PackedTokens packed = text::pack_tokens(settings.sources, tokenizer(), settings.packing);
+    text::PackedTokens packed =
+        text::pack_tokens(settings.sources, tokenizer(), settings.packing, model_);
     for (std::size_t i = 0; i < settings.sources.size(); ++i)
       packed.manifest.sources[i].path = name_of_source(settings.sources[i]);
     return packed;
@@ -76,7 +82,8 @@ text::PackedTokens Tokens::evaluation(const EvaluationText& text, Index seqlen,
   return made_or_shared(key, [&] {
     if (!text.tokens.empty())
       return text::load_tokens(text.tokens, seqlen, *text.windows, config.vocab_size, first);
-    return text::consecutive_windows(text.text, tokenizer(), seqlen, *text.windows, first);
+    return text::consecutive_windows(text.text, tokenizer(), seqlen, *text.windows, first, model_,
+                                     text.chat);
   });
 }
 

@@ -70,15 +70,15 @@ void check_weight(const TextSource& source) {
 }  // namespace
 
 TokenStream tokenize_source(const TextSource& source, const Tokenizer& tokenizer,
-                            bool parse_special) {
+                            bool parse_special, const std::filesystem::path& model) {
   TokenStream stream;
   stream.report.path = source.path.filename().string();
   stream.report.sha256 = io::sha256_hex_of_file(source.path);
-  for_each_document(source, [&](const std::string& document, bool repaired) {
-    const TokenIds ids = tokenizer.encode(document, parse_special);
+  for_each_document(source, model, [&](const Document& document) {
+    const TokenIds ids = tokenizer.encode(document.text, parse_special || document.rendered);
     stream.ids.insert(stream.ids.end(), ids.begin(), ids.end());
     stream.document_ends.push_back(stream.ids.size());
-    stream.report.invalid_utf8 += repaired ? 1 : 0;
+    stream.report.invalid_utf8 += document.repaired ? 1 : 0;
   });
   stream.report.documents = static_cast<std::int64_t>(stream.document_ends.size());
   stream.report.tokens = static_cast<std::int64_t>(stream.ids.size());
@@ -182,12 +182,12 @@ TokenIds prefix_of(const Tokenizer& tokenizer, const PackingOptions& options) {
 }
 
 Supply supply_of(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
-                 const PackingOptions& options) {
+                 const PackingOptions& options, const std::filesystem::path& model) {
   if (sources.empty()) throw Error(ErrorKind::kConfig, "E203", "no text sources are given");
   Supply supply;
   supply.shares = row_shares(sources);
   for (const TextSource& source : sources) {
-    supply.streams.push_back(tokenize_source(source, tokenizer, options.parse_special));
+    supply.streams.push_back(tokenize_source(source, tokenizer, options.parse_special, model));
     supply.rows.push_back(cut_rows(supply.streams.back(), prefix_of(tokenizer, options), options));
   }
   return supply;
@@ -310,16 +310,23 @@ void check_packing(const Tokenizer& tokenizer, const PackingOptions& options) {
 }
 
 std::int64_t rows_available(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
-                            const PackingOptions& options) {
+                            const PackingOptions& options, const std::filesystem::path& model) {
   check_packing(tokenizer, options);
-  return most_rows(supply_of(sources, tokenizer, options), options.n_samples);
+  return most_rows(supply_of(sources, tokenizer, options, model), options.n_samples);
+}
+
+std::vector<std::string> texts_of(const TextSource& source, const std::filesystem::path& model) {
+  std::vector<std::string> texts;
+  for_each_document(source, model,
+                    [&texts](const Document& document) { texts.push_back(document.text); });
+  return texts;
 }
 
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
-                         const PackingOptions& options) {
+                         const PackingOptions& options, const std::filesystem::path& model) {
   const TokenIds prefix = prefix_of(tokenizer, options);
   check_options(prefix, options);
-  Supply supply = supply_of(sources, tokenizer, options);
+  Supply supply = supply_of(sources, tokenizer, options, model);
   const auto counts = apportion(options.n_samples, supply.shares);
   if (!supply.suffices(counts)) refuse_too_few(supply, options, counts);
 

@@ -9,6 +9,7 @@
 #include "calque/core/names.h"
 #include "calque/io/json.h"
 #include "calque/io/text_lines.h"
+#include "text/conversations.h"
 #include "text/unicode.h"
 
 namespace calque::text {
@@ -64,42 +65,83 @@ io::Json parse_line(const std::string& line, const std::string& place) {
   }
 }
 
-std::string text_of_line(const std::string& line, const std::string& column,
-                         const std::string& place) {
-  io::Json object = parse_line(line, place);
-  if (!object.is_object())
-    refuse(fmt::format("{}: holds {}, not an object", place, object.type_name()));
-  const io::Json* found = object.find(column);
-  if (found == nullptr)
-    refuse(
-        fmt::format("{}: has no column '{}'; its columns: {}. Calibration sources can name another "
-                    "one: text_column.",
-                    place, column, keys_of(object)));
-  if (!found->is_string())
-    refuse(fmt::format("{}: column '{}' is {}, not text", place, column, found->type_name()));
-  return found->string();
+// Visits the text or the conversation of one object.
+class RowReader {
+ public:
+  RowReader(const TextSource& source, const std::filesystem::path& model,
+            const DocumentVisitor& visit)
+      : source_(source), visit_(visit), renderer_(model, source.chat) {}
+
+  void read(const io::Json& row, bool repaired, const std::string& place) {
+    if (!row.is_object())
+      refuse(fmt::format("{}: holds {}, not an object", place, row.type_name()));
+    Document document{"", repaired, holds_conversation(row, source_.text_column)};
+    document.text =
+        document.rendered
+            ? with_context(place, [&] { return renderer_.render(row, source_.text_column); })
+            : text_of(row, place);
+    if (!document.text.empty()) visit_(document);
+  }
+
+ private:
+  const std::string& text_of(const io::Json& row, const std::string& place) const {
+    const std::string& column = source_.text_column;
+    const io::Json* found = row.find(column);
+    if (found == nullptr)
+      refuse(fmt::format(
+          "{}: has no column '{}'; its columns: {}. Calibration sources can name another "
+          "one: text_column.",
+          place, column, keys_of(row)));
+    if (!found->is_string())
+      refuse(fmt::format("{}: column '{}' is {}, not text", place, column, found->type_name()));
+    return found->string();
+  }
+
+  const TextSource& source_;
+  const DocumentVisitor& visit_;
+  ConversationRenderer renderer_;
+};
+
+std::string readable(std::string_view raw, bool& repaired) {
+  std::string text = replace_invalid_utf8(raw, repaired);
+  replace_lone_surrogates(text, repaired);
+  return text;
 }
 
-void visit_jsonl(const TextSource& source, const DocumentVisitor& visit) {
+void visit_jsonl(const TextSource& source, RowReader& rows) {
   std::int64_t number = 0;
   io::for_each_line(source.path, [&](std::string_view raw) {
     ++number;
     if (raw.find_first_not_of(" \t\r") == std::string_view::npos) return true;
     bool repaired = false;
-    std::string line = replace_invalid_utf8(raw, repaired);
-    replace_lone_surrogates(line, repaired);
-    std::string text =
-        text_of_line(line, source.text_column, fmt::format("{}:{}", source.path.string(), number));
-    if (!text.empty()) visit(std::move(text), repaired);
+    const std::string line = readable(raw, repaired);
+    const std::string place = fmt::format("{}:{}", source.path.string(), number);
+    rows.read(parse_line(line, place), repaired, place);
     return true;
   });
+}
+
+void visit_json(const TextSource& source, RowReader& rows) {
+  bool repaired = false;
+  const std::string text = readable(io::read_text(source.path), repaired);
+  const std::string place = source.path.string();
+  io::Json list;
+  try {
+    list = io::parse_json(text);
+  } catch (const Error& error) {
+    refuse(fmt::format("{}: {}", place, error.what()));
+  }
+  if (!list.is_array())
+    refuse(fmt::format("{}: holds {}, not a list of objects", place, list.type_name()));
+  for (std::size_t i = 0; i < list.size(); ++i)
+    rows.read(list.at(i), repaired, fmt::format("{}: element {}", place, i));
 }
 
 void visit_part(std::string_view part, const DocumentVisitor& visit) {
   if (part.empty()) return;
   bool repaired = false;
-  std::string document = replace_invalid_utf8(part, repaired);
-  visit(std::move(document), repaired);
+  std::string text = replace_invalid_utf8(part, repaired);
+  visit({std::move(text), repaired});
 }
 
 void visit_text(const TextSource& source, const DocumentVisitor& visit) {
@@ -127,17 +169,19 @@ std::string suffix_inside_compression(const std::filesystem::path& path) {
   return last == ".gz" || last == ".zst" ? path.stem().extension().string() : last;
 }
 
-void for_each_document(const TextSource& source, const DocumentVisitor& visit) {
-  constexpr std::array<std::string_view, 9> kNotText = {
-      ".parquet", ".arrow", ".json", ".csv", ".tsv", ".safetensors", ".npy", ".bin", ".xz"};
+void for_each_document(const TextSource& source, const std::filesystem::path& model,
+                       const DocumentVisitor& visit) {
+  constexpr std::array<std::string_view, 8> kNotText = {".parquet",     ".arrow", ".csv", ".tsv",
+                                                        ".safetensors", ".npy",   ".bin", ".xz"};
   const std::string suffix = suffix_inside_compression(source.path);
   if (std::find(kNotText.begin(), kNotText.end(), suffix) != kNotText.end())
     refuse(
         fmt::format("{}: a '{}' file is not read as text; convert it to .jsonl or .txt (also "
                     ".gz, .zst)",
                     source.path.string(), suffix));
-  if (suffix == ".jsonl") return visit_jsonl(source, visit);
-  visit_text(source, visit);
+  if (suffix != ".jsonl" && suffix != ".json") return visit_text(source, visit);
+  RowReader rows(source, model, visit);
+  suffix == ".json" ? visit_json(source, rows) : visit_jsonl(source, rows);
 }
 
 }  // namespace calque::text

@@ -7,14 +7,19 @@
 
 namespace calque::text {
 
-// Called with each document as valid UTF-8. `repaired`: bytes or lone surrogates in it were not
-// Unicode and became U+FFFD. Empty documents are skipped.
-using DocumentVisitor = std::function<void(std::string document, bool repaired)>;
+struct Document {
+  std::string text;       // valid UTF-8, not empty
+  bool repaired = false;  // bytes or lone surrogates in it were not Unicode and became U+FFFD
+  bool rendered = false;  // a conversation, by a chat template: its special tokens are meant
+};
+using DocumentVisitor = std::function<void(const Document& document)>;
 
-// Reads .jsonl (one object per line), or anything else as text, each also as .gz or .zst.
-// Error(kInput) with the line number for a line that is not JSON or has no text in `text_column`,
-// and for formats known not to be text.
-void for_each_document(const TextSource& source, const DocumentVisitor& visit);
+// Reads .jsonl (one object per line), .json (a list of objects), or anything else as text, each
+// also as .gz or .zst. Error(kInput) with the line number for a line that is not JSON or has
+// neither text nor a conversation in `text_column`, and for formats known not to be text. `model`
+// has the chat template for conversations.
+void for_each_document(const TextSource& source, const std::filesystem::path& model,
+                       const DocumentVisitor& visit);
 
 // "name.jsonl.zst" -> ".jsonl"
 std::string suffix_inside_compression(const std::filesystem::path& path);

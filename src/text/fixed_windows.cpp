@@ -29,15 +29,14 @@ void check_at_least(const std::filesystem::path& path, const char* name, std::in
 }
 
 // One text for the whole file. Documents of a .jsonl are joined by an empty line, as is usual for
-// WikiText.
-std::string whole_text(const std::filesystem::path& path, SourceReport& report) {
-  TextSource source;
-  source.path = path;
+// WikiText; conversations end as their template ends them.
+std::string whole_text(const TextSource& source, const std::filesystem::path& model,
+                       SourceReport& report) {
   std::string text;
-  for_each_document(source, [&](const std::string& document, bool repaired) {
-    if (report.documents++ > 0) text += "\n\n";
-    text += document;
-    report.invalid_utf8 += repaired ? 1 : 0;
+  for_each_document(source, model, [&](const Document& document) {
+    if (report.documents++ > 0 && !document.rendered) text += "\n\n";
+    text += document.text;
+    report.invalid_utf8 += document.repaired ? 1 : 0;
   });
   return text;
 }
@@ -250,12 +249,13 @@ class Windows {
 }  // namespace
 
 PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokenizer& tokenizer,
-                                 std::int64_t seqlen, std::int64_t windows,
-                                 const TokenIds& prefix) {
+                                 std::int64_t seqlen, std::int64_t windows, const TokenIds& prefix,
+                                 const std::filesystem::path& model, const ChatSettings& chat) {
   check_at_least(path, "seqlen", seqlen, 1 + static_cast<Index>(prefix.size()));
   check_at_least(path, "windows", windows, 0);
   SourceReport report = report_of(path);
-  const TokenIds ids = tokenizer.encode(whole_text(path, report), true);
+  const TokenIds ids =
+      tokenizer.encode(whole_text({.path = path, .chat = chat}, model, report), true);
   report.tokens = static_cast<std::int64_t>(ids.size());
   Windows cut(seqlen, prefix);
   cut.cut(ids);

@@ -52,7 +52,7 @@ struct TokenStream {
   }
 };
 TokenStream tokenize_source(const TextSource& source, const Tokenizer& tokenizer,
-                            bool parse_special);
+                            bool parse_special, const std::filesystem::path& model);
 
 // A row of a block: the prefix if `prefixed`, then `count` tokens of the stream from `begin`.
 struct Row {

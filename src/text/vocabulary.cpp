@@ -208,10 +208,11 @@ std::string without_returns(std::string text) {
   return text;
 }
 
-// As AutoTokenizer: a file takes the place of every template in tokenizer_config.json.
-// chat_template.json is older than both.
-Templates chat_templates(const std::filesystem::path& folder, const JsonNode& config,
-                         std::vector<std::string>& remarks) {
+}  // namespace
+
+std::map<std::string, std::string> folder_chat_templates(const std::filesystem::path& folder,
+                                                         const JsonNode& config,
+                                                         std::vector<std::string>& remarks) {
   Templates files = templates_in_files(folder);
   Templates inside;
   if (config.has("chat_template")) add_templates(config.at("chat_template"), inside);
@@ -232,6 +233,8 @@ Templates chat_templates(const std::filesystem::path& folder, const JsonNode& co
   return inside;
 }
 
+namespace {
+
 // Names in GGUF's keys have letters, digits and underscores.
 std::string key_name(std::string name) {
   for (char& c : name)
@@ -241,7 +244,7 @@ std::string key_name(std::string name) {
 
 void read_templates(const std::filesystem::path& folder, const JsonNode& config,
                     Vocabulary& vocabulary) {
-  Templates templates = chat_templates(folder, config, vocabulary.remarks);
+  Templates templates = folder_chat_templates(folder, config, vocabulary.remarks);
   if (templates.empty()) return;
   if (const auto main = templates.find(kDefault); main != templates.end()) {
     vocabulary.chat_template = main->second;

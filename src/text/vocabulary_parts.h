@@ -2,11 +2,14 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "calque/text/vocabulary.h"
+#include "text/json_node.h"
 
 namespace calque::text {
 
@@ -39,6 +42,13 @@ using AddedTokenId = std::function<std::optional<std::int32_t>(const std::string
 // generation_config.json. Ids outside the vocabulary are left out. Differences are remarked.
 void read_special_ids(const std::filesystem::path& folder, const AddedTokenId& id_of,
                       std::int64_t vocab_size, Vocabulary& vocabulary);
+
+// The chat templates of a folder by name, the usual one being "default". As AutoTokenizer: a file
+// takes the place of every template in `config`, its tokenizer_config.json; chat_template.json is
+// older than both. Adds a line to `remarks` for each that is left out.
+std::map<std::string, std::string> folder_chat_templates(const std::filesystem::path& folder,
+                                                         const JsonNode& config,
+                                                         std::vector<std::string>& remarks);
 
 // True if `folder` has a SentencePiece tokenizer.model. Error(kInput) if its place is taken by
 // something else and there is no tokenizer.json either.

@@ -6,10 +6,8 @@
 namespace {
 
 void expect_documents(const calque::text::TextSource& source) {
-  calque::text::for_each_document(source, [](const std::string& document, bool) {
-    bool replaced = false;
-    if (document.empty() || calque::text::replace_invalid_utf8(document, replaced) != document)
-      abort();
+  calque::text::for_each_document(source, {}, [](const calque::text::Document& document) {
+    if (document.text.empty() || !calque::text::is_valid_utf8(document.text)) abort();
   });
 }
 
@@ -20,7 +18,7 @@ void expect_documents(const calque::text::TextSource& source) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const calque::testing::FuzzFolder folder;
   const std::string_view bytes = calque::testing::text_of(data, size);
-  for (const char* name : {"corpus.jsonl", "corpus.txt"}) {
+  for (const char* name : {"corpus.jsonl", "corpus.json", "corpus.txt"}) {
     calque::text::TextSource source{.path = folder.write(name, bytes)};
     if (source.path.extension() == ".txt") source.split_on = "\n\n";
     try {

@@ -97,6 +97,7 @@ struct EvaluationText {
   std::filesystem::path text;  // exactly one of text and tokens
   std::filesystem::path tokens;
   std::optional<std::int64_t> windows;  // nullopt: the section's number
+  text::ChatSettings chat = {};
 
   const std::filesystem::path& file() const { return text.empty() ? tokens : text; }
 };

@@ -8,17 +8,30 @@
 #include <vector>
 
 #include "calque/core/matrix.h"
+#include "calque/io/json.h"
 #include "calque/text/tokenizer.h"
 
 namespace calque::text {
 
+// Conversations become text by the model's own chat template.
+struct ChatSettings {
+  std::string name;                         // one of several templates; "": as transformers chooses
+  io::Json variables = io::Json::object();  // more variables of the template
+  std::string date = "2025-01-01";          // the day that the template sees
+
+  bool operator==(const ChatSettings& other) const = default;
+};
+
 // A source of calibration or evaluation text.
 struct TextSource {
-  std::filesystem::path path;        // .txt, .jsonl, each also with .gz or .zst
-  std::string text_column = "text";  // .jsonl: key that holds the text
+  std::filesystem::path path;  // .txt, .jsonl, .json, each also with .gz or .zst
+  // .jsonl and .json: key that holds the text, or a list of messages. Without it, a list under
+  // "messages" or "conversations" is taken.
+  std::string text_column = "text";
   std::optional<std::string>
       split_on;       // .txt: documents are separated by this; default: one document
   double weight = 0;  // share of the rows; 0: sources without a weight share the rest equally
+  ChatSettings chat = {};
 };
 
 enum class Packing {
@@ -80,14 +93,18 @@ struct PackedTokens {
 // Error(kConfig, "E106") if rows of these sizes cannot be packed, whatever the text.
 void check_packing(const Tokenizer& tokenizer, const PackingOptions& options);
 
+// The texts of a source. Conversations are rendered by the chat template of `model`, a folder or a
+// GGUF file, and special tokens in them are always parsed. Error(kInput, "E217") if it has none.
+std::vector<std::string> texts_of(const TextSource& source, const std::filesystem::path& model);
+
 // Tokenizes and packs. E201 states the rows that each source can give, and the n_samples that would
-// fit.
+// fit. `model` is for conversations, as in texts_of.
 PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
-                         const PackingOptions& options);
+                         const PackingOptions& options, const std::filesystem::path& model = {});
 
 // The largest number of rows, up to options.n_samples, that pack_tokens can make.
 std::int64_t rows_available(const std::vector<TextSource>& sources, const Tokenizer& tokenizer,
-                            const PackingOptions& options);
+                            const PackingOptions& options, const std::filesystem::path& model = {});
 
 // Evaluation windows take the tokens of a text in order, `seqlen` positions at a time. With a
 // `prefix` (usually a BOS) each window begins with it, and the token that it pushes out at the end
@@ -96,10 +113,13 @@ std::int64_t rows_available(const std::vector<TextSource>& sources, const Tokeni
 // where the text has it already, at its beginning or where a window begins, no other is put.
 
 // Windows of the whole file as one string, without shuffling; at most `windows` of them (0: all
-// full ones). Error(kInput) if not even one window is full.
+// full ones). Error(kInput) if not even one window is full. Conversations follow each other as the
+// chat template of `model` writes them.
 PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                  std::int64_t seqlen, std::int64_t windows,
-                                 const TokenIds& prefix = {});
+                                 const TokenIds& prefix = {},
+                                 const std::filesystem::path& model = {},
+                                 const ChatSettings& chat = {});
 
 // Loads pre-tokenized ids from a .safetensors file (tensor "input_ids", or its only integer tensor)
 // of rank 1 (cut into full rows of `seqlen`) or rank 2 (one row each; `seqlen` 0 or the width keeps
