@@ -1,6 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "calque/config/job_file.h"
 #include "calque/formats/reader.h"
 #include "calque/io/json.h"
@@ -181,6 +184,18 @@ TEST(Tokenize, PrintsIdsAsJson) {
   ASSERT_EQ(framed.size(), ids.size() + 1);  // tokenizer_config.json: a BOS, no EOS
   EXPECT_EQ(framed.at(0), 1);
   EXPECT_EQ(json(json::Array(framed.elements().begin() + 1, framed.elements().end())), ids);
+}
+
+TEST(Tokenize, ShowsConversationsAsTheModelsTemplateWritesThem) {
+  const std::string tokenizer = "tokenize --tokenizer " + test::fixtures() + "/tokenizers/smollm2 ";
+  const testing::TempFolder folder;
+  const std::filesystem::path chat = folder.path() / "chat.jsonl";
+  std::ofstream(chat) << R"({"messages": [{"role": "system", "content": "Be brief."}]})"
+                      << "\n";
+  const Outcome outcome = run(tokenizer + "--render --text " + chat.string());
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "<|im_start|>system\nBe brief.<|im_end|>\n\n");
+  EXPECT_THAT(run(tokenizer + "--render --string x").err, HasSubstr("give --text FILE"));
 }
 
 TEST(Tokenize, CountsTheTokensOfAFile) {
