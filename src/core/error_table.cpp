@@ -299,7 +299,7 @@ constexpr ErrorEntry kErrors[] = {
      "Copy chat_template.jinja of the model's chat version into its folder, set chat_template to "
      "one of the names in the message, or give plain text."},
 
-    {"E215", 3, "calque's own calibration texts are not there.",
+    {"E218", 3, "calque's own calibration texts are not there.",
      "The word builtin in calibration.sources means texts that are installed with the program, in "
      "share/calque/calibration beside its folder.",
      "Install calque with cmake --install, or give text files."},

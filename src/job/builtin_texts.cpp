@@ -38,7 +38,7 @@ fs::path find_folder() {
 fs::path builtin_folder() {
   static const fs::path folder = find_folder();
   if (!folder.empty()) return folder;
-  throw Error(ErrorKind::kInput, "E215",
+  throw Error(ErrorKind::kInput, "E218",
               fmt::format("calque's own calibration texts are not installed: {} is not there. Give "
                           "text files instead of the word {}",
                           candidates().front().string(), kBuiltin));

@@ -12,7 +12,7 @@ namespace calque::job {
 inline constexpr const char* kBuiltin = "builtin";
 
 // The folder of these texts: share/calque/calibration beside the program's folder, or
-// calibration_data of the source tree that holds the program. Error(kInput, "E215") if neither is
+// calibration_data of the source tree that holds the program. Error(kInput, "E218") if neither is
 // there.
 std::filesystem::path builtin_folder();
 
