@@ -69,8 +69,8 @@ def add_family(tree):
 
 
 def add_mixer(tree):
-    words = {r"mixers/mlp/": "mixers/dummy/", r"\bMlp": "Dummy", r"\bmlp_half\b": "dummy_half", r"\bmake_mlp\b": "make_dummy",
-             r"\bmake_tensor_mlp\b": "make_tensor_dummy", r'"mlp"': '"dummy"', r"\bgated": "dummy_gated"}
+    words = {r"mixers/mlp/": "mixers/dummy/", r"\bMlp": "Dummy", r"\bActivation\b": "DummyActivation", r"\bmlp_half\b": "dummy_half",
+             r"\bmake_mlp\b": "make_dummy", r"\bmake_tensor_mlp\b": "make_tensor_dummy", r'"mlp"': '"dummy"', r"\bgated": "dummy_gated"}
     for file in sorted((ROOT / "src/mixers/mlp").iterdir()):
         tree.add(f"src/mixers/dummy/{file.name}", f"src/mixers/mlp/{file.name}", words)
     tree.insert("src/forward/cpu/mixers.cpp", '#include "mixers/mlp/cpu.h"', '#include "mixers/dummy/cpu.h"')

@@ -138,10 +138,11 @@ constexpr ErrorEntry kErrors[] = {
     {"E146", 2, "vLLM has no kernel for this bit width or group size.", "",
      "Use 4 or 8 bits, symmetric, with group_size 32, 64, 128 or -1; or remove require.vllm."},
     {"E147", 2, "transformers cannot load this folder.",
-     "It reads compressed-tensors folders by way of that library, whose version 0.20.1 does not "
-     "load "
-     "zero points, and the experts of a layer as one tensor.",
-     "Use sym: true and one width for all experts of a layer, or remove require.transformers."},
+     "It reads compressed-tensors folders by way of that library, whose versions since 0.18 do not "
+     "load zero points, and the experts of a layer as one tensor. Some classes store them so, and "
+     "their experts are then loaded unquantized only.",
+     "Use sym: true and one width for all experts of a layer, skip the experts where the message "
+     "says so, or remove require.transformers."},
 
     // the job file: patterns
     {"E151", 2, "A rule matches nothing.",

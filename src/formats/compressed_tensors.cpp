@@ -188,9 +188,9 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
 // ---- quantization_config, written
 
 // A release whose readers know exactly these keys. It packs widths that divide a word like all
-// other releases; others are one stream of bits since 0.17.
+// other releases; others are one stream of bits since 0.18.
 constexpr std::string_view kVersion = "0.9.4";
-constexpr std::string_view kVersionOfStreams = "0.17.0";
+constexpr std::string_view kVersionOfStreams = "0.18.0";
 
 std::string_view version_for(const FolderContents& contents) {
   const std::vector<FolderContents::Group> groups = contents.groups();

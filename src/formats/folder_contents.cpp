@@ -40,6 +40,8 @@ std::vector<Module> modules_of(const ExportPlan& plan, const model::FamilySpec& 
     for (const model::TensorSpec& matrix : block.unrounded())
       modules.push_back({module_of(matrix.name), std::nullopt});
   }
+  if (family.layer_embeddings)
+    modules.push_back({module_of(family.layer_embeddings->projection.name), std::nullopt});
   // A tied head is a Linear of the model, too, though it has no tensor.
   modules.push_back({"lm_head", family.lm_head.empty()
                                     ? std::nullopt

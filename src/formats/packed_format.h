@@ -172,8 +172,8 @@ std::vector<std::byte> bytes_of(const Matrix<T>& matrix) {
 // size fits.
 PackedSettings settings_of_module(const PackedSettings& settings, const std::string& module,
                                   Index words, Index count, Index K, Index groups);
-// The width, of those that the format's reader knows, at which `count` codes fill `words` words; the
-// stated one first.
+// The width, of those that the format's reader knows, at which `count` codes fill `words` words;
+// the stated one first.
 int width_of(const PackedSettings& settings, const std::string& module, Index words, Index count);
 // The tensor `module`.`part`. Error(kInput) if it is missing, or not of rank 2 and one of `dtypes`.
 const io::TensorRef& part_of(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,

@@ -210,6 +210,9 @@ std::vector<std::string> packed_remarks(const PlanInputs& inputs,
     remarks.push_back(std::move(remark));
   if (std::string remark = mxfp4_remark(tensors); !remark.empty())
     remarks.push_back(std::move(remark));
+  if (std::string remark = stacked_experts_remark(inputs.family, inputs.request, tensors);
+      !remark.empty())
+    remarks.push_back(std::move(remark));
   return remarks;
 }
 

@@ -506,7 +506,11 @@ void check_requirements(const model::FamilySpec& family, const ExportRequest& re
     refusals.add(request.require.wants_vllm() ? "E146" : "E147",
                  "'require' is not possible: " + remark);
   const PlannedGrids grids(tensors);
-  if (request.require.transformers) check_transformers(family, request, grids, refusals);
+  if (request.require.transformers) {
+    check_transformers(family, request, grids, refusals);
+    if (std::string remark = stacked_experts_remark(family, request, tensors); !remark.empty())
+      refusals.add("E147", "'require.transformers: true' is not possible: " + remark);
+  }
   if (!request.require.wants_vllm()) return;
   check_settings(family, request, grids, refusals);
   check_fused_parts(family, grids, refusals);
@@ -524,6 +528,23 @@ std::string mxfp4_remark(const std::vector<TensorPlan>& tensors) {
       "folder; vLLM and transformers do not, as quantization_config names one method. For them "
       "quantize the experts, too; gguf keeps MXFP4 where a tensor's type is that (type: MXFP4_MOE)",
       kept);
+}
+
+std::string stacked_experts_remark(const model::FamilySpec& family, const ExportRequest& request,
+                                   const std::vector<TensorPlan>& tensors) {
+  if (request.format != "compressed-tensors" ||
+      family.config.stacked_experts == model::StackedExperts::kNone)
+    return "";
+  const PlannedGrids grids(tensors);
+  for (const model::BlockSpec& block : family.blocks)
+    for (const model::SiteSpec& site : block.sites)
+      for (const model::LinearSpec& linear : site.readers)
+        if (site.expert >= 0 && grids.of(linear) != nullptr)
+          return fmt::format(
+              "transformers loads the experts of {} only unquantized, as one tensor a layer. For "
+              "transformers skip them with a rule ('*.experts.*')",
+              family.config.architecture);
+  return "";
 }
 
 std::string rank_remark(const model::FamilySpec& family, const ExportRequest& request,

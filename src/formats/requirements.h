@@ -19,8 +19,9 @@ void check_requirements(const model::FamilySpec& family, const ExportRequest& re
 
 // Limits of transformers with compressed-tensors folders.
 inline constexpr std::string_view kZeroPointsInTransformers =
-    "compressed-tensors 0.20.1 expects zero points unpacked when transformers loads a folder; "
-    "version 0.17 loads them. Write sym: true, or install that version.";
+    "compressed-tensors 0.18 to 0.20.1 expects zero points unpacked when transformers loads a "
+    "folder; version 0.17 loads those of 2, 4 and 8 bits. Write sym: true, or install that "
+    "version.";
 inline constexpr std::string_view kExpertsInTransformers =
     "transformers 5 loads the experts of a layer as one tensor. Give all of them one rule "
     "('*.experts.*').";
@@ -32,5 +33,11 @@ std::string rank_remark(const model::FamilySpec& family, const ExportRequest& re
 
 // Experts that stay in MXFP4 in a folder of another format; "": none do.
 std::string mxfp4_remark(const std::vector<TensorPlan>& tensors);
+
+// Rounded experts of a class whose checkpoints hold all experts of a layer in one tensor:
+// transformers has no way from single experts to that tensor. "" if there are none, or if another
+// package than compressed-tensors loads the folder.
+std::string stacked_experts_remark(const model::FamilySpec& family, const ExportRequest& request,
+                                   const std::vector<TensorPlan>& tensors);
 
 }  // namespace calque::formats

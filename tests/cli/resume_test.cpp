@@ -66,6 +66,14 @@ class ResumeJob : public ::testing::Test {
     return folder;
   }
 
+  // The same, of a job that was stopped before its folder got its name, which it does soon after.
+  std::filesystem::path stopped_with_partial_folder() {
+    std::filesystem::path folder;
+    do folder = stopped_job(gptq_job());
+    while (!std::filesystem::exists(folder / "out/folder.partial"));
+    return folder;
+  }
+
   static bool has_saved(const std::filesystem::path& folder, const std::string& record = "pass") {
     return contents_of(folder / "run/state/journal").find("\"record\":\"" + record + "\"") !=
            std::string::npos;
@@ -232,7 +240,7 @@ TEST_F(ResumeJob, OtherCalibrationTokensAreRefused) {
 }
 
 TEST_F(ResumeJob, APartialFileThatIsGoneIsRefusedAndNeverStartsAnew) {
-  const std::filesystem::path folder = stopped_job(gptq_job());
+  const std::filesystem::path folder = stopped_with_partial_folder();
   std::filesystem::remove_all(folder / "out/folder.partial");
   const Outcome outcome = run(resume_arguments(folder));
   EXPECT_EQ(outcome.exit_code, 3);
@@ -242,8 +250,7 @@ TEST_F(ResumeJob, APartialFileThatIsGoneIsRefusedAndNeverStartsAnew) {
 }
 
 TEST_F(ResumeJob, AFreshRunRemovesWhatAnInterruptedOneLeftAtOtherPaths) {
-  const std::filesystem::path folder = stopped_job(gptq_job());
-  ASSERT_TRUE(std::filesystem::exists(folder / "out/folder.partial"));
+  const std::filesystem::path folder = stopped_with_partial_folder();
   std::string yaml = contents_of(folder / "job.yaml");
   for (std::size_t at = yaml.find("out/"); at != std::string::npos; at = yaml.find("out/", at + 6))
     yaml.replace(at, 4, "other/");

@@ -95,7 +95,7 @@ TEST(Requirements, KnowWhatTransformersDoesNotLoad) {
   transformers.require.transformers = true;
   EXPECT_EQ(refusal(qwen2_72b(), transformers, all(grid(4, 96))), "");  // nothing of vLLM
   EXPECT_THAT(refusal(llama3_8b(), transformers, all(grid(4, 128, false))),
-              AllOf(HasSubstr("[E147]"), HasSubstr("compressed-tensors 0.20.1"),
+              AllOf(HasSubstr("[E147]"), HasSubstr("compressed-tensors 0.18 to 0.20.1"),
                     HasSubstr("model.layers.*")));
   const model::FamilySpec mixtral =
       family("MixtralForCausalLM",
@@ -108,6 +108,16 @@ TEST(Requirements, KnowWhatTransformersDoesNotLoad) {
   EXPECT_THAT(refusal(mixtral, transformers, mixed),
               HasSubstr("[E147] 'require.transformers: true' is not possible: the experts of layer "
                         "0 differ in bits"));
+  model::FamilySpec stacked = mixtral;
+  stacked.config.stacked_experts = model::StackedExperts::kRows;
+  EXPECT_THAT(refusal(stacked, transformers, all(grid())),
+              HasSubstr("[E147] 'require.transformers: true' is not possible: transformers loads "
+                        "the experts of MixtralForCausalLM only unquantized"));
+  const GridOf skipped = [](const model::LinearSpec& linear) {
+    return linear.name.find(".experts.") == std::string::npos ? std::optional(grid())
+                                                              : std::nullopt;
+  };
+  EXPECT_EQ(refusal(stacked, transformers, skipped), "");
   transformers.format = "gptq";
   EXPECT_EQ(refusal(llama3_8b(), transformers, all(grid(4, 128, false))), "");
 }

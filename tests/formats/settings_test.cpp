@@ -2,8 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "calque/formats/source.h"
 #include "calque/io/json.h"
 #include "formats/packed_format.h"
+#include "formats/support.h"
+#include "support/paths.h"
 
 namespace calque::formats {
 namespace {
@@ -217,6 +220,18 @@ TEST_F(Settings, OfCompressedTensorsTargetAQuantizedHeadByName) {
   EXPECT_THAT(strings_of(ct().at("config_groups").at("group_0").at("targets")),
               ElementsAre("Linear", "lm_head"));
   EXPECT_THAT(strings_of(ct().at("ignore")), IsEmpty());
+}
+
+// It lies outside the blocks; a loader would look for its codes.
+TEST(FolderContents, HaveTheProjectionOfLayerEmbeddings) {
+  const OpenedModel opened =
+      open_model(std::filesystem::path(test::fixtures()) / "families/gemma4_e");
+  const model::FamilySpec family = model::family_of(opened.config);
+  ExportRequest request;
+  request.format = "compressed-tensors";
+  const ExportPlan plan = plan_export(family, *opened.weights, {.group_size = -1}, request);
+  EXPECT_THAT(contents_of(plan, family).untouched(),
+              ElementsAre("model.per_layer_model_projection", "lm_head"));
 }
 
 }  // namespace

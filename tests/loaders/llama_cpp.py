@@ -282,7 +282,7 @@ def check_types(program, repository, scratch, llama):
 
 
 def main():
-    program, repository, scratch = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+    program, repository, scratch = (pathlib.Path(word).resolve() for word in sys.argv[1:4])
     scratch.mkdir(parents=True, exist_ok=True)
     if "CALQUE_LLAMA_CPP" not in os.environ:
         python = environment(scratch)
