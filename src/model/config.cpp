@@ -64,6 +64,57 @@ std::string advice_for_wrapper(const JsonObject& json) {
       type);
 }
 
+constexpr std::string_view kLayerTypes[] = {"full_attention", "sliding_attention",
+                                            "linear_attention"};
+
+// Keys of parts that no family here has.
+struct UnknownPart {
+  const char* key;
+  std::string_view name;
+};
+constexpr UnknownPart kUnknownParts[] = {
+    {"kv_lora_rank", "attention with latent keys and values"},
+    {"index_topk", "attention to chosen tokens"},
+    {"ssm_state_size", "state-space layers"},
+    {"mamba_d_state", "state-space layers"},
+    {"attention_chunk_size", "attention in chunks"},
+    {"altup_num_inputs", "hidden states in several streams"},
+};
+
+bool is_layer_type(const std::string& type) {
+  return std::find(std::begin(kLayerTypes), std::end(kLayerTypes), type) != std::end(kLayerTypes);
+}
+
+bool is_scoring_function(const std::string& name) { return name == "softmax" || name == "sigmoid"; }
+
+void add_if_unknown(const io::Json& value, bool (*is_known)(const std::string&),
+                    std::string_view what, std::vector<std::string>& found) {
+  if (!value.is_string() || is_known(value.string())) return;
+  std::string text = fmt::format("{} '{}'", what, value.string());
+  if (std::find(found.begin(), found.end(), text) == found.end()) found.push_back(std::move(text));
+}
+
+// Parts of a refused class that no family has, as far as its keys tell; "" if there are none.
+std::string unknown_parts(const JsonObject& all) {
+  const JsonObject json = has_text_config(all) ? all.object("text_config") : all;
+  std::vector<std::string> found;
+  for (const UnknownPart& part : kUnknownParts)
+    if (json.has(part.key)) found.push_back(fmt::format("{} ({})", part.name, part.key));
+  if (json.has("layer_types") && json.value("layer_types").is_array())
+    for (const io::Json& type : json.value("layer_types").elements())
+      add_if_unknown(type, is_layer_type, "layers of type", found);
+  if (json.has("scoring_func"))
+    add_if_unknown(json.value("scoring_func"), is_scoring_function, "routing by", found);
+  for (const char* rope : {"rope_scaling", "rope_parameters"}) {
+    if (!json.has(rope) || !json.value(rope).is_object()) continue;
+    for (const char* type : {"rope_type", "type"})
+      if (const io::Json* value = json.value(rope).find(type))
+        add_if_unknown(*value, is_rope_type, "rotary positions of type", found);
+  }
+  if (found.empty()) return "";
+  return fmt::format(". Unknown of it: {}", fmt::join(found, ", "));
+}
+
 // transformers chooses the class by model_type, llama.cpp's converter by architectures.
 void check_type(const JsonObject& json, const std::string& architecture, std::string_view type) {
   const std::string given = json.text_or("model_type", "");
@@ -79,7 +130,8 @@ void read_class(const JsonObject& json, ModelConfig& config) {
   const std::string named = architecture_of(json);
   const FamilyInfo* family = find_family(named);
   const WrapperInfo* wrapper = find_wrapper(named);
-  if (family == nullptr && wrapper == nullptr) refuse_architecture(named, advice_for_wrapper(json));
+  if (family == nullptr && wrapper == nullptr)
+    refuse_architecture(named, advice_for_wrapper(json) + unknown_parts(json));
   check_type(json, named, family != nullptr ? family->model_type : wrapper->model_type);
   if (wrapper != nullptr) {
     config.wrapper = named;
@@ -88,7 +140,8 @@ void read_class(const JsonObject& json, ModelConfig& config) {
     if (has_text_config(json)) type = json.object("text_config").text_or("model_type", type);
     family = find_family_of_type(type);
     if (family == nullptr)
-      refuse_architecture(named, fmt::format(" with the language model '{}'", type));
+      refuse_architecture(named,
+                          fmt::format(" with the language model '{}'", type) + unknown_parts(json));
   }
   config.architecture = family->architecture;
   config.model_type = family->model_type;

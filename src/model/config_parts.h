@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "calque/core/matrix.h"
@@ -19,6 +20,8 @@ constexpr Index kMostLayers = 10'000;
 // Qwen3-Next and its successors.
 bool has_delta_nets(const ModelConfig& config);
 bool is_gemma4(const ModelConfig& config);
+// True for the types of rotary positions that can be read, in all their spellings.
+bool is_rope_type(const std::string& type);
 
 // Values that transformers' configuration class takes for missing keys.
 struct ClassDefaults {

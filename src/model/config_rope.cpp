@@ -6,6 +6,14 @@
 #include "model/config_parts.h"
 
 namespace calque::model {
+
+bool is_rope_type(const std::string& type) {
+  for (const char* known :
+       {"default", "linear", "llama3", "longrope", "su", "yarn", "proportional", "mrope"})
+    if (type == known) return true;
+  return false;
+}
+
 namespace {
 
 // transformers 5 writes rope_parameters; older versions write rope_theta and rope_scaling, whose
@@ -14,8 +22,7 @@ std::string rope_type_of(const JsonObject& rope) {
   const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
   if (type == "su") return "longrope";
   if (type == "mrope") return "default";  // three kinds of positions, which are one in text
-  if (type != "default" && type != "linear" && type != "llama3" && type != "longrope" &&
-      type != "yarn" && type != "proportional")
+  if (!is_rope_type(type))
     rope.refuse("rope_type", fmt::format("is '{}', which is not supported; supported are default, "
                                          "linear, llama3, longrope, yarn and proportional",
                                          type));

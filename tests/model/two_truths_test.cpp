@@ -149,6 +149,27 @@ TEST(TwoTruths, ModelTypeAndArchitectureMustAgree) {
               AllOf(HasSubstr("'mistral'"), HasSubstr("LlamaForCausalLM"), HasSubstr("'llama'")));
 }
 
+TEST(UnknownClasses, AreRefusedWithThePartsThatNoFamilyHas) {
+  const json config = {
+      {"architectures", {"MadeUpForCausalLM"}},
+      {"kv_lora_rank", 512},
+      {"layer_types", {"full_attention", "mamba", "mamba", "sliding_attention"}},
+      {"scoring_func", "sqrtsoftplus"},
+      {"rope_scaling", {{"type", "spiral"}}},
+  };
+  EXPECT_THAT(
+      error_of([&] { parse_config(config.dump(), "config.json"); }),
+      HasSubstr("'MadeUpForCausalLM' is not supported. Unknown of it: attention with latent "
+                "keys and values (kv_lora_rank), layers of type 'mamba', routing by "
+                "'sqrtsoftplus', rotary positions of type 'spiral'; the nearest is "));
+  const json plain = {{"architectures", {"MadeUpForCausalLM"}},
+                      {"layer_types", {"full_attention"}},
+                      {"scoring_func", "sigmoid"},
+                      {"rope_scaling", {{"type", "yarn"}}}};
+  EXPECT_THAT(error_of([&] { parse_config(plain.dump(), "config.json"); }),
+              HasSubstr("'MadeUpForCausalLM' is not supported; the nearest is "));
+}
+
 TEST(TwoTruths, AWrapperOfAnUnknownClassIsRefusedByItsName) {
   json wrapper = {{"architectures", {"Gemma3ForSoundGeneration"}},
                   {"model_type", "gemma3_sound"},
