@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Loads compressed-tensors folders that calque writes with transformers: every width, and every family.
+"""Loads compressed-tensors folders that calque writes with transformers: every width, and every family but gpt-oss.
 
 usage: transformers_folders.py PROGRAM REPOSITORY SCRATCH
 
