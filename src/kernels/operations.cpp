@@ -26,6 +26,17 @@ void expect_grid(std::string_view op, const GridView& grid, Index rows, Index co
   for (const std::int32_t group : grid.group_of_column_K)
     expect_range(op, "group_of_column_K", group, 0, groups - 1);
   expect_range(op, "max_code", grid.max_code, 1, 255);
+  if (grid.number)
+    expect_range(op, "max_code", grid.max_code, info_of(*grid.number).max_code(),
+                 info_of(*grid.number).max_code());
+}
+
+// Grids of floating-point numbers are for devices that can choose their scales.
+void expect_floats(std::string_view op, std::optional<SmallFloat> number, const Exec& exec) {
+  if (!number || provides(exec, Operation::kFloatScaleSearch)) return;
+  throw Error(
+      ErrorKind::kInternal, "",
+      fmt::format("{}: {} has no grids of {} numbers", op, exec.name(), info_of(*number).name));
 }
 
 void expect_whole_groups(std::string_view op, Index columns, Index group_size) {
@@ -175,6 +186,7 @@ void round_to_grid(MatrixView<const float> weight_NK, const GridView& grid,
   expect_grid(kOp, grid, weight_NK.rows(), weight_NK.cols());
   expect_length(kOp, "table", grid.table.size(), 0);
   expect_shape(kOp, "codes_NK", codes_NK, weight_NK.rows(), weight_NK.cols());
+  expect_floats(kOp, grid.number, exec);
   exec.backend().kernels.round_to_grid(weight_NK, grid, codes_NK, exec.backend());
 }
 
@@ -188,6 +200,7 @@ double gptq_sweep(const GptqSweep& sweep, const Exec& exec) {
   expect_range(kOp, "block_size", sweep.block_size, 1, 1 << 20);
   if (!sweep.grid.table.empty())
     expect_length(kOp, "table", sweep.grid.table.size(), sweep.grid.max_code + 1);
+  expect_floats(kOp, sweep.grid.number, exec);
   return exec.backend().kernels.gptq_sweep(sweep, exec.backend());
 }
 
@@ -223,6 +236,23 @@ void block_scale_search(const ScaleSearch& search, MatrixView<const float> hessi
   exec.backend().kernels.block_scale_search(search, hessian_KK, exec.backend());
 }
 
+void float_scale_search(const FloatScaleSearch& search, std::span<const float> importance_K,
+                        const Exec& exec) {
+  constexpr std::string_view kOp = "float_scale_search";
+  expect_range(kOp, "matrices", std::ssize(search.weights), 1, 1 << 20);
+  const Index columns = search.weights.front().cols();
+  Index rows = 0;
+  for (const MatrixView<const float> weight_NK : search.weights) {
+    expect_range(kOp, "columns of a matrix", weight_NK.cols(), columns, columns);
+    rows += weight_NK.rows();
+  }
+  expect_whole_groups(kOp, columns, search.group_size);
+  expect_range(kOp, "scale_rows", search.scale_rows, 1, std::max<Index>(rows, 1));
+  expect_shape(kOp, "scales_NG", search.scales_NG, rows, columns / search.group_size);
+  if (!importance_K.empty()) expect_length(kOp, "importance_K", importance_K.size(), columns);
+  exec.backend().kernels.float_scale_search(search, importance_K, exec.backend());
+}
+
 float rounded_scale(float scale, ScalePrecision precision) {
   return stored_scale(scale, precision);
 }
@@ -238,6 +268,7 @@ double refine_grid(const RefineGrid& task, const Exec& exec) {
   expect_shape(kOp, "scales_NG", task.scales_NG, rows, columns / task.group_size);
   expect_shape(kOp, "offsets_NG", task.offsets_NG, rows, columns / task.group_size);
   expect_shape(kOp, "codes_NK", task.codes_NK, rows, columns);
+  expect_floats(kOp, task.options.number, exec);
   return exec.backend().kernels.refine_grid(task, exec.backend());
 }
 

@@ -137,12 +137,7 @@ class Trials {
         start_on_grid(scaled_NK, grid, options_.scale_rule, {.importance_K = importance_K}, exec_);
     const auto groups_K =
         consecutive_groups(weight_NK.cols(), grid.group_size_for(weight_NK.cols()));
-    round_to_grid(scaled_NK,
-                  {.scales_NG = q.groups().scales_NG,
-                   .offsets_NG = q.groups().offsets_NG,
-                   .group_of_column_K = groups_K,
-                   .max_code = grid.max_code()},
-                  q.groups().codes_NK, exec_);
+    round_to_grid(scaled_NK, view_of(q, groups_K), q.groups().codes_NK, exec_);
     Matrix<float> values_NK = dequantize(q);
     divide_columns(values_NK, scales_K);
     return values_NK;

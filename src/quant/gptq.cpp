@@ -165,10 +165,7 @@ double sweep(const Task& task, const GptqSite& site, QuantizedMatrix& q, const E
   Matrix<std::uint8_t> codes_NK(q.out_features(), q.in_features());
   const double loss = gptq_sweep({.weight_NK = ordered_NK,
                                   .inverse_factor_KK = site.inverse_factor_KK,
-                                  .grid = {.scales_NG = q.groups().scales_NG,
-                                           .offsets_NG = q.groups().offsets_NG,
-                                           .group_of_column_K = ordered_groups_K,
-                                           .max_code = q.grid.max_code()},
+                                  .grid = view_of(q, ordered_groups_K),
                                   .codes_NK = codes_NK},
                                  exec);
   restore_order(codes_NK, task.order, q.groups().codes_NK);
@@ -187,6 +184,8 @@ double round_task(const Task& task, const Grid& grid, const RoundingOptions& opt
                       .options = {.offset_kind = grid.offset_kind,
                                   .precision = grid.precision,
                                   .max_code = grid.max_code(),
+                                  .number = grid.number,
+                                  .moves_scales = grid.scale_rows == 1,
                                   .passes = options.refine_passes},
                       .scales_NG = q.groups().scales_NG,
                       .offsets_NG = q.groups().offsets_NG,
@@ -239,14 +238,16 @@ Rounded in_strips(const Matrix<float>& weight_NK, const RoundingOptions& options
   return rounded;
 }
 
-Rounded round_groups(const Matrix<float>& weight_NK, const Grid& grid,
+Rounded round_groups(const Matrix<float>& weight_NK, const Grid& planned,
                      const RoundingOptions& options, const GptqSite& site,
                      const quant::InputStats& stats, const Exec& exec) {
-  expect_fits(weight_NK, grid);
-  expect_in_reach(weight_NK, grid);
+  expect_fits(weight_NK, planned);
+  expect_in_reach(weight_NK, planned);
   std::vector<float> importance_K = channel_importance(stats, site.damp_percent);
-  if (grid.desc_act) importance_K = in_order(importance_K, site.order);
+  if (planned.desc_act) importance_K = in_order(importance_K, site.order);
   const ScaleGuide guide = {importance_K, site.hessian_KK.view()};
+  // Strips of rows have one scale, too.
+  const Grid grid = with_scale(weight_NK, planned, options.scale_rule, guide, exec);
   const auto round = [&](MatrixView<const float> rows_NK, QuantizedMatrix& part) {
     return grid.desc_act
                ? round_rows_in_order(rows_NK, grid, options, site, importance_K, part, exec)
@@ -330,7 +331,7 @@ std::vector<Operation> operations(const RoundingOptions& options, const PlannedR
   if (!takes_feedback(planned.grid) || (!block && !planned.calibrated)) return called;
   if (planned.calibrated)
     called.insert(called.end(), {Operation::kInverseCholesky, Operation::kGptqSweep});
-  if (!block) called.push_back(Operation::kScaleSearch);
+  if (!block && !planned.grid.number) called.push_back(Operation::kScaleSearch);
   if (options.refine_passes > 0)
     called.push_back(block ? Operation::kRefineBlocks : Operation::kRefineGrid);
   return called;

@@ -44,6 +44,12 @@ Grid block_grid(ggml::Type block) {
 std::string Grid::description() const {
   if (block) return fmt::format("{} blocks", ggml::info_of(*block).name);
   const std::string group = group_size < 0 ? "whole rows" : fmt::format("group {}", group_size);
+  if (number)
+    return fmt::format("{}, {}{}, {} scales", info_of(*number).title, group,
+                       scale_rows == 1  ? ""
+                       : scale_rows < 0 ? " of one scale"
+                                        : fmt::format(" of {} rows", scale_rows),
+                       name_of(precision));
   return fmt::format("{} bit, {}, {}, {} scales{}", bits, group, name_of(offset_kind),
                      name_of(precision), desc_act ? ", groups in activation order" : "");
 }

@@ -78,6 +78,12 @@ Matrix<float> dequantize(const QuantizedMatrix& q, Index first, Index count) {
     const float* scales = stored.scales_NG.row(first + n);
     const float* offsets = stored.offsets_NG.row(first + n);
     float* row = values.row(n);
+    if (q.grid.number) {
+      const std::span<const float> numbers = values_of(*q.grid.number);
+      for (const Run& run : runs)
+        for (Index k = run.begin; k < run.end; ++k) row[k] = scales[run.group] * numbers[codes[k]];
+      continue;
+    }
     for (const Run& run : runs) {
       const float scale = scales[run.group], offset = offsets[run.group];
       for (Index k = run.begin; k < run.end; ++k)

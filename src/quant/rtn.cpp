@@ -58,12 +58,7 @@ QuantizedMatrix round_columns(MatrixView<const float> weight_NK, const Grid& gri
                               const ScaleGuide& guide, const Exec& exec) {
   QuantizedMatrix q = start_on_grid(weight_NK, grid, rule, guide, exec);
   const auto groups_K = consecutive_groups(q.in_features(), grid.group_size_for(q.in_features()));
-  round_to_grid(weight_NK,
-                {.scales_NG = q.groups().scales_NG,
-                 .offsets_NG = q.groups().offsets_NG,
-                 .group_of_column_K = groups_K,
-                 .max_code = grid.max_code()},
-                q.groups().codes_NK, exec);
+  round_to_grid(weight_NK, view_of(q, groups_K), q.groups().codes_NK, exec);
   return q;
 }
 
@@ -101,13 +96,17 @@ std::vector<Operation> operations(const RoundingOptions& options, const PlannedR
   if (planned.calibrated) called.push_back(Operation::kGramEnergy);
   if (planned.grid.block) return called;  // llama.cpp's rounding runs on the host
   called.push_back(Operation::kRoundToGrid);
+  if (planned.grid.number) {
+    called.push_back(Operation::kFloatScaleSearch);
+    return called;
+  }
   const bool by_blocks = planned.calibrated && options.scale_rule == ScaleRule::kBlockSearch;
   called.push_back(by_blocks ? Operation::kBlockScaleSearch : Operation::kScaleSearch);
   return called;
 }
 
 Cost search_cost(ScaleRule rule, const PlannedRounding& planned, Index N, Index K) {
-  if (planned.calibrated && rule == ScaleRule::kBlockSearch)
+  if (planned.calibrated && rule == ScaleRule::kBlockSearch && !planned.grid.number)
     return block_scale_search_cost(N, K, planned.grid.group_size_for(K));
   const bool searches = rule == ScaleRule::kSearch || rule == ScaleRule::kBlockSearch;
   return searches ? scale_search_cost(N, K) : Cost{};

@@ -15,6 +15,7 @@
 #include "calque/kernels/gram.h"
 #include "calque/kernels/panels.h"
 #include "calque/kernels/scale_search.h"
+#include "calque/quant/shared_scale.h"
 
 namespace calque::quant {
 
@@ -83,6 +84,8 @@ float largest_scale(const Grid& grid) {
 
 std::string reach_of(const Grid& grid) {
   const double limit = largest_scale(grid);
+  if (grid.number)
+    return fmt::format("weights reach {:.6g}", limit * info_of(*grid.number).largest);
   if (grid.offset_kind == OffsetKind::kMiddleCode)
     return fmt::format("weights reach {:.6g}", limit * (1 << (grid.bits - 1)));
   if (grid.offset_kind == OffsetKind::kZeroPoint)
@@ -115,6 +118,10 @@ std::pair<double, double> reach(const Grid& grid) {
             (adds_minimum ? 1 << info.code_bits : 2) * ggml::largest_weight(info.type, false)};
   }
   const double limit = largest_scale(grid);
+  if (grid.number) {
+    const double end = limit * info_of(*grid.number).largest;
+    return {-end, end};
+  }
   switch (grid.offset_kind) {
     case OffsetKind::kMiddleCode: {
       const double end = limit * (0.5 + (1 << (grid.bits - 1)));
@@ -182,7 +189,8 @@ void expect_stored(MatrixView<const float> weight_NK, const QuantizedMatrix& q) 
       if (columns_G.empty()) columns_G = columns_of_groups(q);
       const Index k = largest_of(weight_NK.row(n), columns_G[static_cast<std::size_t>(g)]);
       // The end codes also take what is within half a step of them.
-      const double ends[] = {offset - 0.5 * scale, offset + (q.grid.max_code() + 0.5) * scale};
+      const double end = q.grid.number ? info_of(*q.grid.number).largest : q.grid.max_code() + 0.5;
+      const double ends[] = {offset - (q.grid.number ? end : 0.5) * scale, offset + end * scale};
       const double weight = weight_NK(n, k);
       if (weight >= std::min(ends[0], ends[1]) && weight <= std::max(ends[0], ends[1])) continue;
       refuse(weight_NK, q.grid, n, k);
@@ -228,6 +236,52 @@ ErrorMeasure measure_of(const quant::InputStats& stats) {
   return {.matrix_KK = stats.gram_KK.view(), .scale = 1.0 / static_cast<double>(stats.tokens)};
 }
 
+GridView view_of(const QuantizedMatrix& q, std::span<const std::int32_t> groups_K) {
+  return {.scales_NG = q.groups().scales_NG,
+          .offsets_NG = q.groups().offsets_NG,
+          .group_of_column_K = groups_K,
+          .max_code = q.grid.max_code(),
+          .number = q.grid.number};
+}
+
+namespace {
+
+void choose_scales(std::span<const MatrixView<const float>> weights, const Grid& grid,
+                   ScaleRule rule, std::span<const float> importance_K, MatrixView<float> scales_NG,
+                   const Exec& exec) {
+  if (scales_NG.empty()) return;
+  float_scale_search({.weights = weights,
+                      .number = *grid.number,
+                      .group_size = grid.group_size_for(weights.front().cols()),
+                      .scale_rows =
+                          std::min(grid.scale_rows_for(scales_NG.rows()), scales_NG.rows()),
+                      .precision = grid.precision,
+                      .rule = rule,
+                      .scales_NG = scales_NG},
+                     importance_K, exec);
+}
+
+}  // namespace
+
+float shared_scale(std::span<const MatrixView<const float>> weights, const Grid& grid,
+                   ScaleRule rule, const quant::InputStats& stats, const Exec& exec) {
+  Index rows = 0;
+  for (const MatrixView<const float> weight_NK : weights) rows += weight_NK.rows();
+  Matrix<float> scales_N1(rows, 1);
+  choose_scales(weights, grid, rule, channel_importance(stats, kUnseenChannel), scales_N1, exec);
+  return scales_N1(0, 0);
+}
+
+Grid with_scale(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
+                const ScaleGuide& guide, const Exec& exec) {
+  if (grid.scale_rows != Grid::kAllRows || grid.given_scale != 0 || weight_NK.empty()) return grid;
+  Matrix<float> scales_N1(weight_NK.rows(), 1);
+  choose_scales({&weight_NK, 1}, grid, rule, guide.importance_K, scales_N1, exec);
+  Grid result = grid;
+  result.given_scale = scales_N1(0, 0);
+  return result;
+}
+
 QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec) {
   const Index groups = grid.groups(weight_NK.cols());
@@ -236,6 +290,13 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
   q.groups().codes_NK = Matrix<std::uint8_t>(weight_NK.rows(), weight_NK.cols());
   q.groups().scales_NG = Matrix<float>(weight_NK.rows(), groups);
   q.groups().offsets_NG = Matrix<float>(weight_NK.rows(), groups);
+  if (grid.number) {
+    if (grid.given_scale != 0)
+      std::fill_n(q.groups().scales_NG.data(), q.groups().scales_NG.size(), grid.given_scale);
+    else
+      choose_scales({&weight_NK, 1}, grid, rule, guide.importance_K, q.groups().scales_NG, exec);
+    return q;
+  }
   const ScaleSearch search = {.weight_NK = weight_NK,
                               .group_size = grid.group_size_for(weight_NK.cols()),
                               .options = {.bits = grid.bits,

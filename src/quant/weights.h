@@ -7,6 +7,7 @@
 
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/kernels/round_to_grid.h"
 #include "calque/quant/input_stats.h"
 #include "calque/quant/methods.h"
 #include "calque/quant/quantized_matrix.h"
@@ -79,8 +80,15 @@ struct ScaleGuide {
   MatrixView<const float> hessian_KK = {};  // both triangles; without it kBlockSearch is kSearch
 };
 
+// The grids of `q` as kernels take them. `groups_K`: the group of each of its columns.
+GridView view_of(const QuantizedMatrix& q, std::span<const std::int32_t> groups_K);
+
+// The grid of `weight_NK` with its scale, where all its rows share one and it is not given yet.
+Grid with_scale(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
+                const ScaleGuide& guide, const Exec& exec);
+
 // A matrix on `grid` with scales chosen by scale_search or block_scale_search for consecutive
-// groups, and no codes yet.
+// groups (float_scale_search for grids of floating-point numbers), and no codes yet.
 QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec);
 

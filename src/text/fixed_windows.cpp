@@ -58,7 +58,7 @@ PackedTokens finish(TokenBlocks blocks, SourceReport report, std::string tokeniz
   return packed;
 }
 
-bool is_integer(DType dtype) { return !is_floating(dtype) && dtype != DType::kBool; }
+bool is_integer(DType dtype) { return dtype >= DType::kI64 && dtype <= DType::kU8; }
 
 constexpr const char* kMask = "attention_mask";
 

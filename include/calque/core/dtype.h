@@ -8,12 +8,24 @@
 namespace calque {
 
 // Element types of tensors in files.
-enum class DType { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool };
+enum class DType {
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU8,
+  kBool,
+  kF8E4M3,  // codes of a quantized matrix: they mean nothing without its scales
+};
 
 // Bytes of one element.
 std::size_t size_of(DType dtype);
 
-// The name that safetensors headers use: "F32", "BF16", "BOOL", ...
+// The name that safetensors headers use: "F32", "BF16", "BOOL", "F8_E4M3", ...
 std::string_view name_of(DType dtype);
 
 // True for F64, F32, F16 and BF16.

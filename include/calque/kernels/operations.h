@@ -17,6 +17,8 @@
   ALL(kGptqSweep, gptq_sweep, double, const GptqSweep&)                                         \
   ALL(kScaleSearch, scale_search, void, const ScaleSearch&, std::span<const float>)             \
   CPU(kBlockScaleSearch, block_scale_search, void, const ScaleSearch&, MatrixView<const float>) \
+  CPU(kFloatScaleSearch, float_scale_search, void, const FloatScaleSearch&,                     \
+      std::span<const float>)                                                                   \
   ALL(kRefineGrid, refine_grid, double, const RefineGrid&)                                      \
   CPU(kRefineBlocks, refine_blocks, void, const RefineBlocks&)                                  \
   ALL(kPackBits, pack_bits, void, const PackBits&)

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/core/small_float.h"
 #include "calque/kernels/scale_search.h"
 
 namespace calque {
@@ -13,6 +15,8 @@ struct RefineOptions {
   OffsetKind offset_kind = OffsetKind::kMiddleCode;
   ScalePrecision precision = ScalePrecision::kF16;
   int max_code = 15;
+  std::optional<SmallFloat> number = std::nullopt;  // as in GridView
+  bool moves_scales = true;  // false: rows or groups share them, so they stay
   int passes = 1;
 };
 
@@ -29,7 +33,7 @@ struct RefineGrid {
 // consecutive groups. A pass visits the columns from left to right: each code moves to the nearest
 // grid value of the minimizer of the loss in that coordinate (QuantEase, arXiv 2309.01885), and
 // after the columns of a group its scale moves to the minimizer along the group's codes,
-//   scale += (q . R_g) / (q . H_gg q),  q = code - zero, R = E H,
+//   scale += (q . R_g) / (q . H_gg q),  q = code - zero or the code's number, R = E H,
 // rounded to `precision` (kMinimum: then the offset likewise, along ones). Zero points stay. Every
 // move is kept only if it lowers the loss, so passes never raise it beyond the rounding of sums.
 // Cost 2 N K^2 (1 + passes), fp32. Returns the loss reached. Does not depend on the number of

@@ -6,6 +6,7 @@
 #include "calque/core/cost.h"
 #include "calque/core/exec.h"
 #include "calque/core/matrix.h"
+#include "calque/core/small_float.h"
 
 namespace calque {
 
@@ -65,6 +66,31 @@ float rounded_offset(float offset, ScalePrecision precision);
 // group_size multiplications a candidate.
 void block_scale_search(const ScaleSearch& search, MatrixView<const float> hessian_KK,
                         const Exec& exec);
+
+// Scales of a grid whose codes are floating-point numbers. One scale serves `group_size`
+// consecutive columns of `scale_rows` consecutive rows (the last of fewer rows where these do not
+// divide).
+struct FloatScaleSearch {
+  // One matrix, or the matrices that stand on top of each other in one: N counts all their rows.
+  std::span<const MatrixView<const float>> weights;
+  SmallFloat number = SmallFloat::kE4M3;
+  Index group_size = 0;  // divides K
+  Index scale_rows = 1;
+  ScalePrecision precision = ScalePrecision::kBF16;
+  ScaleRule rule = ScaleRule::kSearch;
+  MatrixView<float> scales_NG;  // out: every row has its scales, those that share one the same
+};
+
+// kMinMax and kFullRange: scale = max|w| / the type's largest number. kSearch and kBlockSearch: the
+// best of that and of kFloatScales others, from clipping a little to leaving the upper numbers
+// unused, by sum_k importance_K[k] * (w - nearest grid value)^2 over all weights of the scale (an
+// empty `importance_K`: all ones). A floating-point grid is nearly the same at every size, so what
+// is gained is where the steps' doublings fall among the weights. Rounded to `precision`, as
+// scale_search does it.
+void float_scale_search(const FloatScaleSearch& search, std::span<const float> importance_K,
+                        const Exec& exec);
+
+inline constexpr int kFloatScales = 24;
 
 constexpr Cost scale_search_cost(Index N, Index K) {
   return {.searched_weights = static_cast<double>(N) * static_cast<double>(K)};

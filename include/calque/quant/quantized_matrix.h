@@ -12,7 +12,7 @@ namespace calque::quant {
 // A matrix on a grid of groups: value = scale * code + offset, with scales and offsets already
 // rounded to the grid's precision. An integer zero point z is offset = -scale * z. That is exact in
 // fp32, and scale * code + offset has the bits of scale * (code - z) for every fp16 scale and z,
-// code < 256.
+// code < 256. On a grid of floating-point numbers value = scale * number, and offsets are 0.
 struct GroupCodes {
   Matrix<std::uint8_t> codes_NK;
   Matrix<float> scales_NG;
@@ -34,6 +34,7 @@ struct BlockRows {
 struct QuantizedMatrix {
   Grid grid;
   std::variant<GroupCodes, BlockRows> stored;  // BlockRows if and only if grid.block
+  float input_peak = 0;  // the largest magnitude of its inputs in calibration; 0: not measured
 
   GroupCodes& groups() { return std::get<GroupCodes>(stored); }
   const GroupCodes& groups() const { return std::get<GroupCodes>(stored); }

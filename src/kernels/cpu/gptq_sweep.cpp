@@ -32,7 +32,7 @@ class Panel {
         weight_PK_(sweep.weight_NK.rows(first, count)),
         codes_PK_(sweep.codes_NK.rows(first, count)),
         grid_(sweep.grid.scales_NG.rows(first, count), sweep.grid.offsets_NG.rows(first, count),
-              sweep.grid.max_code, sweep.grid.table),
+              sweep.grid.max_code, sweep.grid.table, sweep.grid.number),
         values_(buffer()),
         codes_(buffer()),
         errors_(buffer()),

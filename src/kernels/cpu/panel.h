@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <utility>
 
 #include "calque/core/matrix.h"
 #include "calque/kernels/panels.h"
+#include "kernels/cpu/float_codes.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/transpose.h"
 
@@ -67,15 +69,15 @@ inline Floats level_of(Floats code, std::span<const float> table) {
 }
 
 // The grids of a panel's rows, transposed: row g holds group g. Codes stand for themselves or, with
-// a table of rising levels, for table[code]. A zero scale divides as infinity, so its code is that
-// of 0 or of the level nearest to it.
+// a table of rising levels, for table[code], or for the number of a small type with these bits. A
+// zero scale divides as infinity, so its code is that of 0 or of the level nearest to it.
 class PanelGrid {
  public:
   PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG, int max_code,
-            std::span<const float> table = {});
+            std::span<const float> table = {}, std::optional<SmallFloat> number = std::nullopt);
   // The grids given here are transposed already.
-  PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code,
-            std::span<const float> table);
+  PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code, std::span<const float> table,
+            std::optional<SmallFloat> number = std::nullopt);
 
   struct Rounded {
     Floats code, value;
@@ -87,6 +89,10 @@ class PanelGrid {
     const Floats position = (weight - offset) / load(divisors_.row(group) + at);
     const Floats scale = load(scales_.row(group) + at);
     if (!table_.empty()) return nearest_level(position, scale, offset);
+    if (numbers_) {
+      const FloatCodes::Rounded rounded = numbers_->nearest(position);
+      return {rounded.code, scale * rounded.level + offset};
+    }
     const Floats code = nearest_code(position, Floats{}, broadcast(max_code_));
     return {code, scale * code + offset};
   }
@@ -107,19 +113,23 @@ class PanelGrid {
   Matrix<float> scales_, offsets_, divisors_;
   float max_code_;
   std::span<const float> table_;
+  std::optional<FloatCodes> numbers_;
 };
 
 inline PanelGrid::PanelGrid(MatrixView<const float> scales_PG, MatrixView<const float> offsets_PG,
-                            int max_code, std::span<const float> table)
-    : PanelGrid(loaded_panel(scales_PG, 1.0f), loaded_panel(offsets_PG, 0.0f), max_code, table) {}
+                            int max_code, std::span<const float> table,
+                            std::optional<SmallFloat> number)
+    : PanelGrid(loaded_panel(scales_PG, 1.0f), loaded_panel(offsets_PG, 0.0f), max_code, table,
+                number) {}
 
 inline PanelGrid::PanelGrid(Matrix<float> scales, Matrix<float> offsets, int max_code,
-                            std::span<const float> table)
+                            std::span<const float> table, std::optional<SmallFloat> number)
     : scales_(std::move(scales)),
       offsets_(std::move(offsets)),
       divisors_(Matrix<float>::uninitialized(scales_.rows(), kPanelRows)),
       max_code_(static_cast<float>(max_code)),
       table_(table) {
+  if (number) numbers_.emplace(*number);
   for (Index i = 0; i < scales_.size(); ++i) {
     const float scale = scales_.data()[i];
     divisors_.data()[i] = scale == 0.0f ? __builtin_inff() : scale;

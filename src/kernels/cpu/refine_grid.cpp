@@ -4,8 +4,11 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <optional>
+#include <span>
 #include <vector>
 
+#include "kernels/cpu/float_codes.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/sgemm.h"
 #include "kernels/grid_storage.h"
@@ -26,8 +29,9 @@ Index panel_rows(Index columns) {
 // The grid of one row's group.
 class RowGrid {
  public:
-  RowGrid(float scale, float offset, int max_code)
-      : scale_(broadcast(scale)),
+  RowGrid(float scale, float offset, int max_code, const FloatCodes* numbers)
+      : numbers_(numbers),
+        scale_(broadcast(scale)),
         offset_(broadcast(offset)),
         divisor_(broadcast(scale == 0.0f ? __builtin_inff() : scale)),
         highest_(broadcast(static_cast<float>(max_code))) {}
@@ -36,11 +40,16 @@ class RowGrid {
     Floats code, value;
   };
   Rounded nearest(Floats weight) const {
+    if (numbers_ != nullptr) {
+      const FloatCodes::Rounded rounded = numbers_->nearest(weight / divisor_);
+      return {rounded.code, scale_ * rounded.level};
+    }
     const Floats code = nearest_code((weight - offset_) / divisor_, Floats{}, highest_);
     return {code, scale_ * code + offset_};
   }
 
  private:
+  const FloatCodes* numbers_;  // null: codes are integers
   Floats scale_, offset_, divisor_, highest_;
 };
 
@@ -98,7 +107,19 @@ class RowDescent {
 struct Refinement : RefineGrid {
   std::vector<std::int32_t> group_of_column_K;
   std::vector<float> curvature_K;  // diagonal of the Hessian
+  std::vector<float> levels;       // by code
+  std::optional<FloatCodes> numbers;
 };
+
+std::vector<float> levels_of(const RefineOptions& options) {
+  if (options.number) {
+    const std::span<const float> values = values_of(*options.number);
+    return {values.begin(), values.end()};
+  }
+  std::vector<float> levels(static_cast<std::size_t>(options.max_code) + 1);
+  std::iota(levels.begin(), levels.end(), 0.0f);
+  return levels;
+}
 
 // The passes over the rows [first, first + count). Invariant between steps: values_PK_ are the
 // dequantized codes and residual_PK_ = (weight - values) H, the negative gradient of half the loss.
@@ -128,7 +149,7 @@ class Panel {
     for (Index r = 0; r < rows_; ++r)
       for (Index k = 0; k < columns_; ++k) {
         const Index g = task_.group_of_column_K[k];
-        values_PK_(r, k) = scales_PG_(r, g) * codes_PK_(r, k) + offsets_PG_(r, g);
+        values_PK_(r, k) = scales_PG_(r, g) * task_.levels[codes_PK_(r, k)] + offsets_PG_(r, g);
       }
   }
 
@@ -156,7 +177,8 @@ class Panel {
       remember_values(begin, end);
       for (Index b = begin; b < end; b += kBlockColumns)
         move_codes(b, std::min(end, b + kBlockColumns), begin, end);
-      for (Index g = begin / group; g < end / group; ++g) refit(g, begin, end);
+      if (task_.options.moves_scales)
+        for (Index g = begin / group; g < end / group; ++g) refit(g, begin, end);
       for (Index r = 0; r < rows_; ++r)
         std::transform(values_PK_.row(r) + begin, values_PK_.row(r) + end, moved_PK_.row(r) + begin,
                        moved_PK_.row(r) + begin, std::minus<>());
@@ -199,7 +221,8 @@ class Panel {
     for (Index k = begin; k < end;) {
       const Index g = k / task_.group_size;
       const Index group_end = std::min(end, (g + 1) * task_.group_size);
-      const RowGrid grid(scales_PG_(r, g), offsets_PG_(r, g), task_.options.max_code);
+      const RowGrid grid(scales_PG_(r, g), offsets_PG_(r, g), task_.options.max_code,
+                         task_.numbers ? &*task_.numbers : nullptr);
       RowDescent(block, grid).run(k - begin, group_end - begin);
       k = group_end;
     }
@@ -213,7 +236,8 @@ class Panel {
     for (Index r = 0; r < rows_; ++r) {
       const float zero = zero_point(r, g);
       std::transform(codes_PK_.row(r) + begin, codes_PK_.row(r) + begin + width,
-                     direction_PB.row(r), [zero](std::uint8_t code) { return code - zero; });
+                     direction_PB.row(r),
+                     [&](std::uint8_t code) { return task_.levels[code] - zero; });
     }
     move_along(direction_PB, g, unit_begin, unit_end,
                [&](Index r, float step) { set_scale(r, g, scales_PG_(r, g) + step); });
@@ -277,7 +301,7 @@ class Panel {
     const std::uint8_t* codes = codes_PK_.row(r) + begin;
     float* values = values_PK_.row(r) + begin;
     for (Index k = 0; k < width; ++k) {
-      const float moved = scale * static_cast<float>(codes[k]) + offset;
+      const float moved = scale * task_.levels[codes[k]] + offset;
       moves[k] = moved - values[k];
       values[k] = moved;
     }
@@ -295,7 +319,8 @@ class Panel {
 }  // namespace
 
 double refine_grid(const RefineGrid& refined, const Exec::Backend& backend) {
-  Refinement task = {refined, {}, {}};
+  Refinement task = {refined, {}, {}, levels_of(refined.options), {}};
+  if (refined.options.number) task.numbers.emplace(*refined.options.number);
   const Index rows = task.weight_NK.rows();
   const Index columns = task.weight_NK.cols();
   for (Index k = 0; k < columns; ++k) {
