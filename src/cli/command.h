@@ -14,6 +14,9 @@ namespace calque::cli {
 // No upper bound in Option::from.
 inline constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
 
+// The kind of thing that a value names; shells complete it accordingly, and the manual calls it so.
+enum class ValueKind { kText, kPath, kFolder, kModel, kSetting };
+
 // One option or positional argument of a command: its target, its permitted values and its help
 // text. Only program.cpp knows the library that parses them.
 struct Option {
@@ -31,6 +34,8 @@ struct Option {
   bool is_alternative = false;   // exactly one of a command's alternatives is given
   std::string placeholder = {};  // name of the value in --help; "": its type
   std::string excluded = {};     // the option that excludes this one
+  ValueKind kind = ValueKind::kText;
+  std::vector<std::string> examples = {};  // some values, for completion
 
   Option required() const { return changed(&Option::is_required, true); }
   Option alternative() const { return changed(&Option::is_alternative, true); }
@@ -43,6 +48,18 @@ struct Option {
   }
   Option called(const std::string& name) const { return changed(&Option::placeholder, name); }
   Option without(const std::string& other) const { return changed(&Option::excluded, other); }
+  Option path() const { return changed(&Option::kind, ValueKind::kPath); }
+  Option folder() const { return changed(&Option::kind, ValueKind::kFolder); }
+  Option model() const { return changed(&Option::kind, ValueKind::kModel); }
+  Option setting() const { return changed(&Option::kind, ValueKind::kSetting); }
+  Option such_as(std::vector<std::string> some) const { return changed(&Option::examples, some); }
+
+  bool is_positional() const { return names.front() != '-'; }
+  bool is_flag() const { return std::holds_alternative<bool*>(target); }
+  bool is_list() const {
+    return std::holds_alternative<std::vector<std::string>*>(target) ||
+           std::holds_alternative<std::vector<std::int64_t>*>(target);
+  }
 
  private:
   template <typename M, typename V>

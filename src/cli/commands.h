@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "calque/resume/saved_run.h"
 #include "cli/command.h"
 
@@ -30,10 +32,13 @@ struct CommandContext {
   COMMAND(explain)               \
   COMMAND(report)                \
   COMMAND(compare)               \
-  COMMAND(recommend)
+  COMMAND(recommend)             \
+  COMMAND(completion)
 
 #define CALQUE_DECLARE(name) Command name##_command(const CommandContext& context);
 CALQUE_COMMANDS(CALQUE_DECLARE)
 #undef CALQUE_DECLARE
+
+std::vector<Command> all_commands(const CommandContext& context);
 
 }  // namespace calque::cli

@@ -91,7 +91,8 @@ Command compare_command(const CommandContext&) {
   return {"compare",
           "Compare the models of several runs, sweeps or artifact folders, by size.",
           {Option{"FOLDER", folders.get(), "Run folders, sweep folders or artifact folders."}
-               .required(),
+               .required()
+               .folder(),
            {"--json", as_json.get(), "Print the comparison as JSON."}},
           "  calque compare runs/small-8bit runs/large-3bit",
           [folders, as_json] { compare(*folders, *as_json); }};

@@ -181,8 +181,8 @@ Command dequantize_command(const CommandContext&) {
   const auto a = std::make_shared<DequantizeArguments>();
   return {"dequantize",
           "Write an artifact as a plain Hugging Face checkpoint.",
-          {Option{"artifact", &a->artifact, "Quantized folder or GGUF file."}.required(),
-           Option{"--out", &a->out, "Output folder."}.required(),
+          {Option{"artifact", &a->artifact, "Quantized folder or GGUF file."}.required().path(),
+           Option{"--out", &a->out, "Output folder."}.required().folder(),
            Option{"--dtype", &a->dtype, "Data type of the weights."}.among(
                {"float16", "bfloat16", "float32"}),
            {"--overwrite", &a->overwrite, "Replace the folder if it exists."}},

@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/system_facts.h"
 #include "cli/units.h"
+#include "cli/version.h"
 
 namespace calque::cli {
 namespace {
@@ -71,6 +72,7 @@ Facts facts() {
   // Called first, because looking for the runner may load libraries that are listed after it.
   const std::string runner = runner_text();
   Facts all = {{"calque", CALQUE_VERSION},
+               {"commit", *kCommit == '\0' ? "not known: built without git" : kCommit},
                {"compiler", __VERSION__},
                {"block runner", runner},
                {"libraries", fmt::format("{}", fmt::join(loaded_libraries(), ", "))},

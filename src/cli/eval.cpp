@@ -107,19 +107,23 @@ Command eval_command(const CommandContext&) {
   return {
       "eval",
       "Measure the perplexity of artifacts and their divergence from the original.",
-      {{"artifacts", &a->artifacts,
-        "Quantized or plain Hugging Face folders, or GGUF files. Without any, only the "
-        "original is measured."},
+      {Option{"artifacts", &a->artifacts,
+              "Quantized or plain Hugging Face folders, or GGUF files. Without any, only the "
+              "original is measured."}
+           .path(),
        Option{"--reference", &a->reference,
               "The original model: a Hugging Face folder or a GGUF file, with its tokenizer."}
-           .required(),
+           .required()
+           .model(),
        Option{"--text", &a->texts,
               "Text file, read as one document. May be repeated: each text is measured "
               "separately, under its file name."}
-           .alternative(),
+           .alternative()
+           .path(),
        Option{"--tokens", &a->tokens,
               "Token ids (.safetensors), if the tokenizer is not supported."}
-           .alternative(),
+           .alternative()
+           .path(),
        Option{"--seqlen", &a->seqlen, "Tokens per window."}.from(2, 1 << 20),
        Option{"--windows", &a->windows,
               "Number of windows, from the start of the text; 0: all full windows."}
@@ -136,7 +140,8 @@ Command eval_command(const CommandContext&) {
               "Type of the key/value cache: f16, fp8, q8_0, q5_1 or q4_0, or KEYS/VALUES (-: "
               "not rounded); append @0-3,7 for some layers only. May be repeated; each is "
               "measured on every model."}
-           .called("TYPE"),
+           .called("TYPE")
+           .such_as({"f16", "fp8", "q8_0", "q5_1", "q4_0"}),
        Option{"--kv-seqlen", &a->kv_seqlens,
               "Tokens per window for --kv-cache; 0: the longest that text and model allow. May "
               "be repeated. Default: --seqlen and 0."}

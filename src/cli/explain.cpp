@@ -70,13 +70,20 @@ void explain(const std::vector<std::string>& codes) {
   fmt::print("{}", text);
 }
 
+std::vector<std::string> all_codes() {
+  std::vector<std::string> codes;
+  for (const ErrorEntry& entry : error_table()) codes.emplace_back(entry.code);
+  return codes;
+}
+
 }  // namespace
 
 Command explain_command(const CommandContext&) {
   const auto codes = std::make_shared<std::vector<std::string>>();
   return {"explain",
           "Explain an error code and its remedy; without a code, list all.",
-          {{"CODE", codes.get(), "Error code such as E131, from 'error[E131]: ...'"}},
+          {Option{"CODE", codes.get(), "Error code such as E131, from 'error[E131]: ...'"}.such_as(
+              all_codes())},
           "  calque explain E131",
           [codes] { explain(*codes); }};
 }

@@ -99,12 +99,14 @@ Command imatrix_command(const CommandContext&) {
   const auto a = std::make_shared<ImatrixArguments>();
   return {"imatrix",
           "Measure an importance matrix as llama-imatrix does, or merge several.",
-          {{"model", &a->model,
-            "The original model: a Hugging Face folder or a GGUF file, with its tokenizer."},
-           {"texts", &a->texts, "Calibration text files (also .gz, .zst)."},
-           {"--in-file", &a->in_files,
-            "An existing importance matrix to add, in either format. May be repeated; without "
-            "MODEL, these are merged."},
+          {Option{"model", &a->model,
+                  "The original model: a Hugging Face folder or a GGUF file, with its tokenizer."}
+               .model(),
+           Option{"texts", &a->texts, "Calibration text files (also .gz, .zst)."}.path(),
+           Option{"--in-file", &a->in_files,
+                  "An existing importance matrix to add, in either format. May be repeated; "
+                  "without MODEL, these are merged."}
+               .path(),
            Option{"--chunk-size", &a->chunk_size, "Tokens per chunk."}.from(2, 1 << 20),
            Option{"--chunks", &a->chunks,
                   "Number of chunks per text, from its start; 0: all full chunks."}
@@ -112,7 +114,7 @@ Command imatrix_command(const CommandContext&) {
            {"--parse-special", &a->parse_special,
             "Treat text that spells a special token as that token."},
            {"--process-output", &a->process_output, "Also measure the input of the output head."},
-           {"-o,--out", &a->out, "Output file."},
+           Option{"-o,--out", &a->out, "Output file."}.path(),
            Option{"--format", &a->format,
                   "gguf, dat (llama.cpp's older format), or auto: dat for *.dat, else gguf."}
                .among({"auto", "gguf", "dat"}),

@@ -47,7 +47,8 @@ Command init_command(const CommandContext&) {
   options.insert(
       options.end(),
       {Option{"--out,-o", &a->out, "The job file. Default: named after the model and the targets."}
-           .called("FILE"),
+           .called("FILE")
+           .path(),
        {"--force", &a->force, "Replace a file that exists."}});
   return {"init",
           "Write a job file for a model, with a line on each main key, to be edited and run.",

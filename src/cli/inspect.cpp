@@ -185,7 +185,7 @@ Command inspect_command(const CommandContext&) {
   const auto a = std::make_shared<InspectArguments>();
   return {"inspect",
           "Show the contents of a checkpoint, a quantized folder or a GGUF file.",
-          {Option{"path", &a->path, "Folder or GGUF file."}.required(),
+          {Option{"path", &a->path, "Folder or GGUF file."}.required().path(),
            {"--tensor", &a->tensor,
             "Show values, grid and codes of one tensor, given by its Hugging Face name."},
            {"--tensors", &a->all, "List every tensor."},

@@ -11,17 +11,21 @@ std::vector<Option> draft_options(DraftOptions& draft) {
       Option{"model", &draft.model,
              "A Hugging Face folder, a GGUF file, or org/name[@revision] of a model in the Hugging "
              "Face cache. Nothing is downloaded."}
-          .required(),
-      {"target", &draft.targets,
-       fmt::format("What to make: {}. Several share one job. Default: what --for needs, else {}, "
-                   "one file that llama.cpp and Ollama run with or without a GPU.",
-                   targets_text(), kUsualTarget)},
+          .required()
+          .model(),
+      Option{"target", &draft.targets,
+             fmt::format(
+                 "What to make: {}. Several share one job. Default: what --for needs, else {}, "
+                 "one file that llama.cpp and Ollama run with or without a GPU.",
+                 targets_text(), kUsualTarget)}
+          .such_as(target_names()),
       Option{"--for", &draft.runtime, "The program that will load the result."}.among(
           runtime_names()),
       Option{"--calibration", &draft.calibration,
              "A text (.txt, .jsonl, also .gz or .zst) or token ids (.safetensors) to calibrate on. "
              "May be repeated. Default: calque's own texts. none: round to nearest without text."}
-          .called("FILE"),
+          .called("FILE")
+          .path(),
       Option{"--samples", &draft.samples,
              fmt::format("Rows of calibration text. Default: {}, or what the text gives.",
                          kUsualSamples)}
@@ -33,7 +37,8 @@ std::vector<Option> draft_options(DraftOptions& draft) {
       threads_option(draft.threads),
       Option{"--eval", &draft.evaluation,
              "A text, or token ids, to measure the loss on after quantizing."}
-          .called("FILE"),
+          .called("FILE")
+          .path(),
   };
 }
 

@@ -19,10 +19,13 @@
 #include <vector>
 
 #include "calque/core/error_table.h"
+#include "cli/candidates.h"
 #include "cli/commands.h"
 #include "cli/last_resort.h"
+#include "cli/manual.h"
 #include "cli/sweep_failure.h"
 #include "cli/units.h"
+#include "cli/version.h"
 
 namespace calque::cli {
 namespace {
@@ -91,12 +94,27 @@ void add_command(CLI::App& program, const Command& command) {
 }
 
 void add_commands(CLI::App& program, const CommandContext& context) {
-  program.set_version_flag("--version", "calque " CALQUE_VERSION);
+  program.set_version_flag("--version", version_text());
   program.require_subcommand(1);
   program.footer(footer(kExamples));
-#define CALQUE_ADD(name) add_command(program, name##_command(context));
-  CALQUE_COMMANDS(CALQUE_ADD)
-#undef CALQUE_ADD
+  for (const Command& command : all_commands(context)) add_command(program, command);
+}
+
+// Requests of shells (`calque completion`) and of the build (the manual), which --help does not
+// list. False: the arguments are none.
+bool answer_hidden_request(const std::vector<std::string>& arguments,
+                           const CommandContext& context) {
+  if (arguments.empty() || !arguments.front().starts_with("__")) return false;
+  const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+  if (arguments.front() == "__complete")
+    fmt::print("{}", candidate_lines(candidates(all_commands(context), rest)));
+  else if (arguments.front() == "__man")
+    fmt::print("{}", program_manual(all_commands(context), kCommitDay));
+  else if (arguments.front() == "__man-job")
+    fmt::print("{}", job_file_manual(kCommitDay));
+  else
+    return false;
+  return true;
 }
 
 // True for messages on a job file: each of their lines already has a place and a code.
@@ -166,6 +184,7 @@ int parse_and_run(int argc, char** argv, resume::SavedRun& saved) {
   CLI::App program(
       "Quantizes language models: GGUF files, and GPTQ, AWQ and compressed-tensors folders.",
       "calque");
+  if (argc > 1 && answer_hidden_request({argv + 1, argv + argc}, {saved})) return 0;
   add_commands(program, {saved});
   check_command(program, argc, argv);
   try {
@@ -196,12 +215,20 @@ int exit_code(ErrorKind kind) {
   return 1;
 }
 
+std::vector<Command> all_commands(const CommandContext& context) {
+  std::vector<Command> commands;
+#define CALQUE_ADD(name) commands.push_back(name##_command(context));
+  CALQUE_COMMANDS(CALQUE_ADD)
+#undef CALQUE_ADD
+  return commands;
+}
+
 Option job_file_option(std::string& file) {
-  return Option{"job", &file, "The job file (configs/README.md)."}.required();
+  return Option{"job", &file, "The job file (configs/README.md)."}.required().path();
 }
 
 Option set_option(std::vector<std::string>& overrides, const std::string& help) {
-  return {"--set", &overrides, help};
+  return Option{"--set", &overrides, help}.called("KEY.PATH=VALUE").setting();
 }
 
 Option threads_option(int& threads) {

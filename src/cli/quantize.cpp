@@ -158,8 +158,9 @@ Command quantize_command(const CommandContext& context) {
   std::vector<Option> options = draft_options(a->draft);
   options.insert(
       options.end(),
-      {{"--out,-o", &a->out,
-        "Folder for results, job file and record of the run. Default: the current folder."},
+      {Option{"--out,-o", &a->out,
+              "Folder for results, job file and record of the run. Default: the current folder."}
+           .folder(),
        {"--overwrite", &a->overwrite, "Replace results and a job file that exist."},
        {"--dry-run", &a->dry_run, "Show the plan and write nothing."},
        progress_option(a->progress),

@@ -195,7 +195,9 @@ Command recommend_command(const CommandContext&) {
   return {
       "recommend",
       "Recommend one of the measured models, and show the sizes of common models.",
-      {Option{"FOLDER", &a->folders, "Run or sweep folders of the same original."}.required(),
+      {Option{"FOLDER", &a->folders, "Run or sweep folders of the same original."}
+           .required()
+           .folder(),
        Option{"--max-kl", &a->max_kl,
               "Recommend the smallest model with at most this KL divergence."}
            .positive(),

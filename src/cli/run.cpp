@@ -116,7 +116,7 @@ Command resume_command(const CommandContext& context) {
   const auto a = std::make_shared<RunArguments>();
   a->saved = &context.saved;
   std::vector<Option> options = {
-      Option{"run_dir", &a->run_dir, "The folder of the run."}.required()};
+      Option{"run_dir", &a->run_dir, "The folder of the run."}.required().folder()};
   for (Option& option : output_options(*a)) options.push_back(std::move(option));
   return {"resume",
           "Resume an interrupted run; the result is the same as without the interruption.",

@@ -162,7 +162,7 @@ Command sweep_command(const CommandContext&) {
   return {
       "sweep",
       "Run a job file with many settings and collect the results in one table.",
-      {Option{"sweep", &a->sweep_file, "The sweep file (configs/README.md)."}.required(),
+      {Option{"sweep", &a->sweep_file, "The sweep file (configs/README.md)."}.required().path(),
        {"--list", &a->list, "List the points with their numbers and predicted sizes; run nothing."},
        {"--only", &a->only, "Run only these points, such as 3,7-9."},
        {"--shard", &a->shard,

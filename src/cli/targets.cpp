@@ -69,9 +69,8 @@ Target file_target(const formats::GgufType& type) {
 }
 
 [[noreturn]] void refuse(const std::string& name) {
-  std::vector<std::string_view> names;
-  for (const Target& target : folders()) names.push_back(target.name);
-  for (const formats::GgufType& type : formats::gguf_types()) names.push_back(type.name);
+  const std::vector<std::string> all = target_names();
+  const std::vector<std::string_view> names(all.begin(), all.end());
   const std::string nearest = nearest_name(name, names);
   std::string hint;
   if (name.find('.') != std::string::npos || name.find('/') != std::string::npos)
@@ -84,6 +83,13 @@ Target file_target(const formats::GgufType& type) {
 }
 
 }  // namespace
+
+std::vector<std::string> target_names() {
+  std::vector<std::string> names;
+  for (const Target& target : folders()) names.push_back(target.name);
+  for (const formats::GgufType& type : formats::gguf_types()) names.emplace_back(type.name);
+  return names;
+}
 
 Target target_named(const std::string& name) {
   std::string wanted = plain(name);

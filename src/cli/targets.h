@@ -23,6 +23,7 @@ struct Target {
   bool is_file() const { return bits == 0; }
 };
 
+std::vector<std::string> target_names();
 // Upper and lower case are the same, and - and _ do not count. Error(kConfig, "E119") with the
 // nearest name if there is none.
 Target target_named(const std::string& name);

@@ -84,10 +84,12 @@ Command tokenize_command(const CommandContext&) {
           "Print the token ids of a text.",
           {Option{"--tokenizer", &a->tokenizer,
                   "Folder with tokenizer.json or tokenizer.model, or a GGUF file."}
-               .required(),
+               .required()
+               .model(),
            Option{"--text", &a->file,
                   "Text file (also .gz, .zst); prints the number of ids and the first ones."}
-               .alternative(),
+               .alternative()
+               .path(),
            Option{"--string", &a->string, "The text itself; prints every id."}.alternative(),
            {"--special", &a->special, "Treat text that spells a special token as that token."},
            {"--add-special", &a->add_special,

@@ -74,11 +74,11 @@ Command verify_command(const CommandContext&) {
   const auto a = std::make_shared<VerifyArguments>();
   return {"verify",
           "Check an artifact: checksums, index, settings, values, and a short run of the model.",
-          {Option{"artifact", &a->artifact, "Quantized folder or GGUF file."}.required(),
-           {"--reference", &a->reference,
-            "The original model; also prints the KL divergence from it on a short prompt."},
-           threads_option(a->threads),
-           json_option(a->json, "Print the findings as JSON.")},
+          {Option{"artifact", &a->artifact, "Quantized folder or GGUF file."}.required().path(),
+           Option{"--reference", &a->reference,
+                  "The original model; also prints the KL divergence from it on a short prompt."}
+               .model(),
+           threads_option(a->threads), json_option(a->json, "Print the findings as JSON.")},
           "  calque verify out/demo-GPTQ-Int4\n"
           "  calque verify out/demo-Q4_0.gguf --reference tests/models/demo",
           [a] {

@@ -129,7 +129,10 @@ Codec<bool> boolean() {
     value = node.text == "true";
     return {};
   };
-  return {"true or false", parse, [](bool value) { return value ? "true" : "false"; }};
+  return {"true or false",
+          parse,
+          [](bool value) { return value ? "true" : "false"; },
+          {"true", "false"}};
 }
 
 namespace {
@@ -226,7 +229,7 @@ Codec<std::string> one_of(std::vector<std::string> names) {
     value = node.text;
     return {};
   };
-  return {fmt::format("{}", fmt::join(names, ", ")), parse, quoted_if_needed};
+  return {fmt::format("{}", fmt::join(names, ", ")), parse, quoted_if_needed, names};
 }
 
 Problem unknown_choice(const YamlNode& node, const std::vector<std::string>& names) {
@@ -317,7 +320,7 @@ Codec<std::string> device() {
     value = node.text;
     return {};
   };
-  return {"auto, cpu, cuda, or cuda:N", parse, quoted_if_needed};
+  return {"auto, cpu, cuda, or cuda:N", parse, quoted_if_needed, {"auto", "cpu", "cuda"}};
 }
 
 }  // namespace calque::config

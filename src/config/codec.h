@@ -25,6 +25,7 @@ struct Codec {
   // Changes `value` only if the result is empty. Relative paths are relative to `folder`.
   std::function<Problem(const YamlNode&, const std::filesystem::path& folder, V& value)> parse;
   std::function<std::string(const V&)> show;  // YAML that parse reads back to the same value
+  std::vector<std::string> values = {};       // its values, if they are few words
 };
 
 template <typename V>
@@ -65,7 +66,9 @@ Codec<V> or_empty(const Codec<V>& inner) {
   const auto show = [inner](const V& value) {
     return value == V{} ? std::string("null") : inner.show(value);
   };
-  return {inner.type + ", or null", parse, show};
+  std::vector<std::string> values = inner.values;
+  if (!values.empty()) values.emplace_back("null");
+  return {inner.type + ", or null", parse, show, std::move(values)};
 }
 
 // True for a scalar without quotes: "4" in quotes is text.
@@ -90,7 +93,9 @@ Codec<std::optional<V>> or_word(const Codec<V>& inner, const std::string& word, 
   const auto show = [inner, word](const std::optional<V>& value) {
     return value ? inner.show(*value) : word;
   };
-  return {std::move(type), parse, show};
+  std::vector<std::string> values = inner.values;
+  if (!values.empty()) values.push_back(word);
+  return {std::move(type), parse, show, std::move(values)};
 }
 // Null means that the value is not given.
 template <typename V>
@@ -111,6 +116,7 @@ Codec<V> choice(std::vector<Choice<V>> choices) {
   for (const Choice<V>& c : choices) names.push_back(c.name);
   Codec<V> codec;
   codec.type = one_of(names).type;
+  codec.values = names;
   codec.parse = [choices, names](const YamlNode& node, const std::filesystem::path&, V& value) {
     for (const Choice<V>& c : choices)
       if (node.kind == YamlNode::Kind::kScalar && node.text == c.name) {

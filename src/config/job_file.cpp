@@ -382,6 +382,21 @@ std::string heading(const Section& section) {
   return fmt::format("### `{}`{}\n\n{}\n\n", section.path, suffix, section.doc);
 }
 
+// "With `format: gguf`: Type of the embedding ..."
+std::string meaning(const Key& key) {
+  return key.applies_when.empty() ? key.doc
+                                  : fmt::format("With `{}`: {}", key.applies_when, key.doc);
+}
+
+SectionFacts facts_of(const Section& section) {
+  SectionFacts facts{section.path + (section.list ? ".*" : ""), section.doc, {}};
+  for (const Key& key : section.keys)
+    if (key.documented)
+      facts.keys.push_back(
+          {join_path(facts.path, key.name), key.type, meaning(key), key.default_value, key.values});
+  return facts;
+}
+
 }  // namespace
 
 job::Job load_job(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
@@ -423,6 +438,12 @@ std::vector<std::pair<std::string, std::string>> settings_of(const job::Job& job
   return settings;
 }
 
+std::vector<SectionFacts> sections_of_job_file() {
+  std::vector<SectionFacts> facts;
+  for (const Section& section : sections()) facts.push_back(facts_of(section));
+  return facts;
+}
+
 std::string key_reference() {
   std::string page;
   for (const Section& section : sections()) {
@@ -431,10 +452,8 @@ std::string key_reference() {
     page += "| Key | Value | Default | Meaning |\n|---|---|---|---|\n";
     for (const Key& key : section.keys) {
       if (!key.documented) continue;
-      const std::string when =
-          key.applies_when.empty() ? "" : fmt::format("With `{}`: ", key.applies_when);
-      page += fmt::format("| `{}` | {} | {} | {}{} |\n", key.name, key.type, default_cell(key),
-                          when, key.doc);
+      page += fmt::format("| `{}` | {} | {} | {} |\n", key.name, key.type, default_cell(key),
+                          meaning(key));
     }
   }
   return page + "\n" + sweep_key_reference();

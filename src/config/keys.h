@@ -16,9 +16,10 @@ namespace calque::config {
 // documentation use it. Targets are the struct of the key's section, type-erased.
 struct Key {
   std::string name;
-  std::string type;           // "integer, 1 or more"
-  std::string doc;            // one line
-  std::string default_value;  // as YAML, or in words; empty: required
+  std::string type;                      // "integer, 1 or more"
+  std::string doc;                       // one line
+  std::string default_value;             // as YAML, or in words; empty: required
+  std::vector<std::string> values = {};  // the most usual ones, for completion
   std::function<Problem(const YamlNode&, const std::filesystem::path& folder, void* target)> store;
   std::function<std::string(const void* target)> show;  // as YAML
   // A short way to write several neighbouring keys, or an earlier name of one. Read after them, so

@@ -21,6 +21,7 @@ Key key_of(std::string name, const Codec<V>& codec, Field field, std::string doc
   result.doc = std::move(doc);
   const S defaults{};
   result.default_value = codec.show(*field(&defaults));
+  result.values = codec.values;
   result.store = [codec, field](const YamlNode& node, const std::filesystem::path& folder,
                                 void* target) {
     return codec.parse(node, folder, *field(static_cast<S*>(target)));

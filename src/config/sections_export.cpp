@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "calque/formats/format.h"
+#include "calque/formats/gguf_types.h"
 #include "config/sections.h"
 
 namespace calque::config {
@@ -53,6 +54,13 @@ std::vector<std::string> checkpoint_formats() {
   return names;
 }
 
+// Names are checked where an export is planned.
+Codec<std::string> gguf_type() {
+  Codec<std::string> codec = text();
+  for (const formats::GgufType& type : formats::gguf_types()) codec.values.emplace_back(type.name);
+  return codec;
+}
+
 }  // namespace
 
 Section export_section() {
@@ -85,17 +93,17 @@ Section export_section() {
       folders_only(key("max_shard_size", byte_size(), &S::max_shard_bytes,
                        "Maximum size of a weights file; larger exports are split.")),
       gguf_only(key(
-          "type", text(), &S::type,
+          "type", gguf_type(), &S::type,
           "One type, or one of llama.cpp's mixes of types: Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, "
           "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4, MXFP4_MOE "
           "(MXFP4 for stacked experts, else Q8_0), Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, F32. "
           "With `method: rtn` the older types (Q4_0 to Q8_0) are rounded as in llama.cpp, with any "
           "other method by calque's own rules.")),
-      gguf_only(key("embedding_type", text(), &S::embedding_type,
+      gguf_only(key("embedding_type", gguf_type(), &S::embedding_type,
                     "Type of the embedding if `type` is quantized; `auto`: as in the mix (the type "
                     "itself; Q4_K for TQ1_0 and TQ2_0, Q8_0 for MXFP4). A tied embedding is also "
                     "the output head; this key then takes precedence.")),
-      gguf_only(key("output_type", text(), &S::output_type,
+      gguf_only(key("output_type", gguf_type(), &S::output_type,
                     "Type of the output head if `type` is quantized; `auto`: as in the mix (Q6_K; "
                     "Q8_0 for Q8_0, MXFP4, MXFP4_MOE).")),
       gguf_only(key("tensor_types", tensor_types(), &S::tensor_types,

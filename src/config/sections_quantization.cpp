@@ -50,6 +50,7 @@ Key method_key() {
                   QuantizationSettings().rounding->name);
   const Codec<std::string> codec = one_of(std::move(names));
   result.type = codec.type;
+  result.values = codec.values;
   result.store = [=](const YamlNode& node, const std::filesystem::path& folder, void* target) {
     std::string chosen;
     Problem problem = codec.parse(node, folder, chosen);

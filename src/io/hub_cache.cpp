@@ -53,18 +53,6 @@ std::string name_of_folder(std::string_view folder) {
   return fmt::format("{}/{}", folder.substr(0, dashes), folder.substr(dashes + 2));
 }
 
-std::vector<std::string> names_in_cache() {
-  std::vector<std::string> names;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(hub_cache(), ignored)) {
-    const std::string folder = entry.path().filename().string();
-    if (folder.starts_with(kPrefix) && fs::is_directory(entry.path() / "snapshots", ignored))
-      names.push_back(name_of_folder(folder));
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 std::string download_command(const Request& request) {
   const std::string revision =
       request.revision == "main" ? "" : " --revision " + shell_quoted(request.revision);
@@ -162,6 +150,18 @@ fs::path hub_cache() {
   return fs::path(caches) / "huggingface" / "hub";
 }
 
+std::vector<std::string> models_in_hub_cache() {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(hub_cache(), ignored)) {
+    const std::string folder = entry.path().filename().string();
+    if (folder.starts_with(kPrefix) && fs::is_directory(entry.path() / "snapshots", ignored))
+      names.push_back(name_of_folder(folder));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::optional<fs::path> find_in_hub_cache(std::string_view name) {
   const Request request = request_of(name);
   const fs::path model = fs::absolute(hub_cache()) / folder_of(request.name);
@@ -175,7 +175,7 @@ void refuse_hub_name(std::string_view name, const fs::path& path) {
   std::string message =
       fmt::format("there is no '{}', and the Hugging Face cache ({}) has no {}. To fetch it: {}",
                   path.string(), hub_cache().string(), name, download_command(request));
-  std::vector<std::string> there = names_in_cache();
+  std::vector<std::string> there = models_in_hub_cache();
   const std::vector<std::string_view> views(there.begin(), there.end());
   if (std::find(there.begin(), there.end(), request.name) != there.end())
     message += fmt::format(" (another revision of {} is there)", request.name);

@@ -247,10 +247,13 @@ TEST(Help, NamesExamplesAndExitCodesEverywhere) {
   }
 }
 
-TEST(Version, IsOneLine) {
+TEST(Version, NamesTheCommitOrSaysThatItIsNotKnown) {
   const Outcome outcome = run("--version");
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_THAT(outcome.out, ::testing::MatchesRegex("calque [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_THAT(outcome.out, ::testing::MatchesRegex(
+                               "calque [0-9]+\\.[0-9]+\\.[0-9]+ "
+                               "\\((commit [0-9a-f]{10}( with changes)?, [0-9]{4}-[0-9]{2}-[0-9]{2}"
+                               "|built without git: commit not known)\\)\n"));
 }
 
 }  // namespace

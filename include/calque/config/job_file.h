@@ -27,6 +27,22 @@ std::string resolved_yaml(const job::Job& job);
 // lists are numbered: "export.0.path".
 std::vector<std::pair<std::string, std::string>> settings_of(const job::Job& job);
 
+// A key of the job file, for manuals and completion.
+struct KeyFacts {
+  std::string path;  // "export.*.type": * is an index of a list
+  std::string type;  // "integer, 1 or more"
+  std::string doc;
+  std::string default_value;        // as YAML, or in words with `YAML`; "": the key is required
+  std::vector<std::string> values;  // the usual ones, if they are words; else empty
+};
+struct SectionFacts {
+  std::string path;  // "export.*"; "": the top level
+  std::string doc;
+  std::vector<KeyFacts> keys;
+};
+// In the order of the resolved YAML.
+std::vector<SectionFacts> sections_of_job_file();
+
 // Every key with its type, default and meaning, as Markdown: the tables of configs/README.md and
 // the output of `calque schema`.
 std::string key_reference();

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace calque::io {
 
@@ -25,6 +26,9 @@ bool is_hub_name(std::string_view text);
 // The folder of the cache: HF_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME/huggingface/hub or
 // ~/.cache/huggingface/hub.
 std::filesystem::path hub_cache();
+
+// Names of the models that are there, sorted.
+std::vector<std::string> models_in_hub_cache();
 
 // The snapshot that `name` (a hub name) means; the file itself if its only model is a GGUF file.
 // nullopt: it is not in the cache.
