@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILT = ["CMakeLists.txt", "CMakePresets.json", "src", "include"]
+BUILT = ["CMakeLists.txt", "CMakePresets.json", "LICENSE", "scripts", "src", "include"]
 MOST_CHANGED = 2
 
 
