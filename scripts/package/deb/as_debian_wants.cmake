@@ -1,0 +1,38 @@
+# Run by cpack between installing and packing: documents that Debian wants in each package, and its own places.
+set(deb ${CMAKE_CURRENT_LIST_DIR})
+set(package_of_program calque)
+set(package_of_torch calque-torch)
+set(package_of_development libcalque-dev)
+
+file(STRINGS ${deb}/changelog latest LIMIT_COUNT 1)
+if(NOT latest MATCHES "^calque \\(${CPACK_PACKAGE_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}\\)")
+  message(FATAL_ERROR "${deb}/changelog begins with \"${latest}\", but the version is ${CPACK_PACKAGE_VERSION}")
+endif()
+
+foreach(component program torch development)
+  set(root ${CPACK_TEMPORARY_DIRECTORY}/${component}/usr)
+  set(package ${package_of_${component}})
+  if(NOT EXISTS ${root})
+    continue()
+  endif()
+  set(documents ${root}/share/doc/${package})
+  file(COPY ${deb}/copyright DESTINATION ${documents})
+  configure_file(${deb}/changelog ${documents}/changelog.Debian COPYONLY)
+  execute_process(COMMAND gzip -9n ${documents}/changelog.Debian COMMAND_ERROR_IS_FATAL ANY)
+  file(GLOB plugins ${root}/lib/calque/*.so)
+  file(READ ${deb}/lintian-overrides overrides)
+  if(plugins)
+    file(READ ${deb}/lintian-overrides.plugins more)
+    string(APPEND overrides "${more}")
+  endif()
+  file(WRITE ${root}/share/lintian/overrides/${package} "${overrides}")
+  # Libraries come from other packages, and the program knows the folder of its plug-ins.
+  file(GLOB program ${root}/bin/calque)
+  foreach(binary ${program} ${plugins})
+    file(RPATH_REMOVE FILE ${binary})
+  endforeach()
+endforeach()
+
+set(root ${CPACK_TEMPORARY_DIRECTORY}/program/usr/share)
+file(REMOVE ${root}/doc/calque/LICENSE)  # copyright names it
+file(RENAME ${root}/zsh/site-functions ${root}/zsh/vendor-completions)
