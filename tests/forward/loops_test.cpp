@@ -13,6 +13,35 @@
 namespace calque::forward {
 namespace {
 
+// The definition: row n, column k stands in strip n / S at [k / 2][n % S][k % 2].
+void expect_pairs(const Loops& loops, Index rows, Index columns, Index strip, Index pairs) {
+  const Matrix<float> weight_NK = test::normal_matrix(rows, columns, 7);
+  const Index strips = (rows + strip - 1) / strip;
+  std::vector<BFloat16> packed(static_cast<std::size_t>(strips * strip * 2 * pairs),
+                               BFloat16{0xffff});
+  loops.pack_pairs(weight_NK, strip, pairs, packed.data());
+  std::size_t at = 0;
+  for (Index first = 0; first < strips * strip; first += strip)
+    for (Index p = 0; p < pairs; ++p)
+      for (Index n = first; n < first + strip; ++n)
+        for (Index k = 2 * p; k < 2 * p + 2; ++k, ++at) {
+          const bool there = n < rows && k < columns;
+          ASSERT_EQ(packed[at].bits, to_bfloat16(there ? weight_NK(n, k) : 0.0f).bits)
+              << n << ", " << k;
+        }
+}
+
+TEST(PackPairs, PlacesEveryWeightAndFillsUpWithZeros) {
+  for (const Index strip : {16, 32, 48, 64}) {
+    expect_pairs(compiled_loops(), strip, 64, strip, 32);
+    expect_pairs(compiled_loops(), 70, 131, strip, 80);
+    expect_pairs(compiled_loops(), 3, 1, strip, 16);
+#ifdef CALQUE_AVX512_COPY
+    if (uses_avx512()) expect_pairs(avx512::compiled_loops(), 70, 131, strip, 80);
+#endif
+  }
+}
+
 #ifdef CALQUE_AVX512_COPY
 
 template <typename T>

@@ -393,6 +393,39 @@ void substitute(MatrixView<const float> lower_CC, MatrixView<float> values_CN) {
   }
 }
 
+// ---- Weights in the order in which products read them
+
+// Two neighbouring columns of a row as bf16, the first in the low half.
+inline std::uint32_t pair_of(float first, float second) {
+  return to_bfloat16(first).bits | static_cast<std::uint32_t>(to_bfloat16(second).bits) << 16;
+}
+
+// Pairs are made row by row in a buffer that fits the first-level cache, and leave it column by
+// column.
+void pack_pairs(MatrixView<const float> weight_NK, Index strip, Index pairs, BFloat16* out) {
+  static_assert(sizeof(BFloat16) == 2 && std::endian::native == std::endian::little);
+  constexpr Index kPairs = 32;
+  alignas(64) std::uint32_t buffer[kMostStrip][kPairs];
+  assert(strip <= kMostStrip && 2 * pairs >= weight_NK.cols());
+  for (Index n = 0; n < weight_NK.rows(); n += strip)
+    for (Index p = 0; p < pairs; p += kPairs) {
+      const Index rows = std::min(strip, weight_NK.rows() - n);
+      const Index count = std::min(kPairs, pairs - p);
+      const Index columns = std::clamp<Index>(weight_NK.cols() - 2 * p, 0, 2 * count);
+      std::memset(buffer, 0, sizeof(buffer));
+      for (Index r = 0; r < rows; ++r) {
+        const float* const from = weight_NK.row(n + r) + 2 * p;
+        for (Index i = 0; i < columns / 2; ++i)
+          buffer[r][i] = pair_of(from[2 * i], from[2 * i + 1]);
+        if (columns % 2 != 0) buffer[r][columns / 2] = pair_of(from[columns - 1], 0.0f);
+      }
+      BFloat16* to = out + 2 * (n * pairs + p * strip);
+      for (Index i = 0; i < count; ++i)
+        for (Index r = 0; r < strip; ++r, to += 2)
+          std::memcpy(static_cast<void*>(to), &buffer[r][i], sizeof(buffer[r][i]));
+    }
+}
+
 template <typename T>
 constexpr LoopsOf<T> kLoopsOf = {rms_norm<T>,        widen<T>,         add<T>,
                                  soften<T>,          gate<T>,          gate_clamped<T>,
@@ -403,8 +436,8 @@ constexpr LoopsOf<T> kLoopsOf = {rms_norm<T>,        widen<T>,         add<T>,
 inline namespace CALQUE_ISA {
 
 const Loops& compiled_loops() {
-  static constexpr Loops kLoops = {kLoopsOf<float>, kLoopsOf<BFloat16>, cap_scores,
-                                   cap_logits,      weigh_scores,       substitute};
+  static constexpr Loops kLoops = {kLoopsOf<float>, kLoopsOf<BFloat16>, cap_scores, cap_logits,
+                                   weigh_scores,    substitute,         pack_pairs};
   return kLoops;
 }
 

@@ -54,7 +54,12 @@ struct Loops {
                        MatrixView<float> weights);
   // Solves (1 + L) x = b, where L is the part of `lower_CC` below its diagonal; b becomes x.
   void (*substitute)(MatrixView<const float> lower_CC, MatrixView<float> values_CN);
+  // Weights rounded to bf16 in the order of oneDNN's BA16a<strip>b2a: for every `strip` rows, at
+  // most kMostStrip, [pairs of columns][strip][2]. Rows and columns that `weight_NK` lacks are 0.
+  // `out` has room for whole strips of 2 `pairs` columns.
+  void (*pack_pairs)(MatrixView<const float> weight_NK, Index strip, Index pairs, BFloat16* out);
 };
+inline constexpr Index kMostStrip = 64;
 
 inline namespace CALQUE_ISA {
 const Loops& compiled_loops();
