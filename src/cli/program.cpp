@@ -243,10 +243,12 @@ Option progress_option(std::string& mode, const std::string& help) {
 Option json_option(bool& json, const std::string& help) { return {"--json", &json, help}; }
 
 int run_program(int argc, char** argv, resume::SavedRun& saved) {
-  // Makes each large matrix a mapping of its own, returned to the system when freed. By default
-  // glibc serves requests up to 32 MiB from heaps; that took 450 MiB where 338 are in use, and grew
-  // with the number of layers.
-  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  // Heaps keep what a product of oneDNN needs beside its operands (3 to 4 MiB in a Gram matrix), so
+  // that it does not come as new pages for each; our own large arrays are not in heaps
+  // (core/memory.h). By default glibc serves requests up to 32 MiB from them and grows with the
+  // number of layers.
+  ::mallopt(M_MMAP_THRESHOLD, 8 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 8 << 20);
   // Turns a limit on file sizes into an error like a full disk, instead of ending the process.
   std::signal(SIGXFSZ, SIG_IGN);
   tell_out_of_memory_without_unwinding();

@@ -96,13 +96,6 @@ std::byte* map_file(const std::filesystem::path& folder, std::uint64_t bytes) {
   return static_cast<std::byte*>(data);
 }
 
-std::byte* map_memory(std::uint64_t bytes) {
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) throw_out_of_memory(bytes);
-  prefer_huge_pages(data, bytes);
-  return static_cast<std::byte*>(data);
-}
-
 }  // namespace
 
 ScratchArray::ScratchArray(ScratchArray&& other) noexcept
@@ -122,7 +115,10 @@ ScratchArray& ScratchArray::operator=(ScratchArray&& other) noexcept {
 
 ScratchArray::~ScratchArray() {
   if (data_ == nullptr) return;
-  ::munmap(data_, size_);
+  if (in_file_)
+    ::munmap(data_, size_);
+  else
+    free_array(data_);
   account_->remove(size_, in_file_);
 }
 
@@ -147,7 +143,8 @@ ScratchArray ScratchSpace::allocate(std::uint64_t bytes) {
   if (bytes == 0) return array;
   const bool in_file = account_->add(bytes);
   try {
-    array.data_ = in_file ? map_file(account_->folder, bytes) : map_memory(bytes);
+    array.data_ = in_file ? map_file(account_->folder, bytes)
+                          : static_cast<std::byte*>(allocate_array(bytes));
   } catch (...) {
     account_->remove(bytes, in_file);
     throw;

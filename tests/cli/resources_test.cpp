@@ -104,7 +104,7 @@ TEST_F(Resources, APeakDoesNotGrowWithTheLayers) {
 TEST_F(Resources, APeakWithActivationsInFilesIsPredicted) {
   write_model(folder_ / "model", 2);
   write_tokens(folder_ / "tokens", 32, 512);
-  const Outcome outcome = run("run --set runtime.max_ram=156.5MiB " +
+  const Outcome outcome = run("run --set runtime.max_ram=180.5MiB " +
                               job("gptq", "{format: gptq, path: out}", calibration(32, 512)));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const auto metrics = io::parse_json(contents_of(folder_ / "run/metrics.json"));

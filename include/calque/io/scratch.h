@@ -11,7 +11,7 @@
 namespace calque::io {
 
 // Bytes that live in memory, or in an unnamed file that is mapped (so that their pages can leave
-// memory and come back). Move-only; page-aligned; contents start undefined.
+// memory and come back). Move-only; 64-byte aligned; contents start undefined.
 class ScratchArray {
  public:
   ScratchArray() = default;
