@@ -119,10 +119,11 @@ bool sees_too_few(const model::SiteSpec& site, const quant::InputStats& stats) {
 
 }  // namespace
 
-// nullopt, with a warning, where there are too few tokens.
+// nullopt if the inputs are the original's, and, with a warning, where there are too few tokens.
 std::optional<quant::UpstreamCorrection> SiteRounding::correction_for(
     const model::BlockSpec& block, const model::SiteSpec& site, const quant::InputStats& stats,
     quant::InputShift shift) {
+  if (shift.energy == 0) return std::nullopt;  // nothing before it was rounded
   if (sees_too_few(site, stats)) {
     warn_about_uncorrected(block, site, stats);
     return std::nullopt;

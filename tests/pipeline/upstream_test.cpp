@@ -76,6 +76,22 @@ TEST(UpstreamCorrection, WarnsWhereTextIsTooShort) {
       << warnings;
 }
 
+// The embedding of a folder is not rounded, so the first block reads what the original's reads.
+TEST(UpstreamCorrection, SaysNothingWhereInputsHaveNotShifted) {
+  const TempFolder out;
+  job::Job job = demo_job();
+  job.exports = {folder_export("gptq", out / "folder")};
+  job.calibration.packing.n_samples = 8;
+  job.quantization.upstream_correction = 1;
+  const record::Report report = run(job);
+  for (const std::string& warning : report.warnings)
+    EXPECT_EQ(warning.find("model.layers.0 attn_in"), std::string::npos) << warning;
+  for (const record::ModuleReport& module : report.artifacts[0].modules)
+    if (module.module == "model.layers.0.self_attn.q_proj") {
+      EXPECT_EQ(module.upstream_shift, 0);
+    }
+}
+
 double mean_shift(const record::Report& report) {
   double sum = 0, count = 0;
   for (const record::ModuleReport& module : report.artifacts[0].modules)
