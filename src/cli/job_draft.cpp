@@ -209,6 +209,10 @@ class JobWriter {
   void quantization() {
     section("quantization");
     key("  method: " + draft_.method, method_meaning());
+    if (const std::string& preset = draft_.options.preset; !preset.empty())
+      key("  preset: " + preset, "how much work is spent on quality");
+    else
+      more("  preset: balanced", "how much work is spent on quality: fast, balanced, best");
     const auto folder = std::ranges::find_if(draft_.targets, [](auto& t) { return !t.is_file(); });
     if (folder != draft_.targets.end()) {
       key(fmt::format("  bits: {}", folder->bits), "per weight, without scales");
@@ -219,7 +223,7 @@ class JobWriter {
     }
     if (draft_.needs_text()) {
       more("  propagate_error: true", "later layers see the errors of earlier ones");
-      more("  upstream_correction: auto", "and correct them, below 4 bits");
+      more("  upstream_correction: auto", "and correct them, as preset says");
     }
     if (draft_.may_fall_back > 0)
       key(fmt::format("  fallback: {{max_modules: {}}}", draft_.may_fall_back),

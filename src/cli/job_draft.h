@@ -30,6 +30,7 @@ struct DraftOptions {
   std::vector<std::string> calibration;  // files; {"none"}: no text
   std::int64_t samples = 0;              // 0: kUsualSamples, or fewer if the text is short
   std::int64_t seqlen = 512;
+  std::string preset;  // quantization.preset; "": the default
   std::string max_ram;
   int threads = 0;
   std::string evaluation;  // a text; "": none

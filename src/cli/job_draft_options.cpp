@@ -1,10 +1,27 @@
 #include "cli/job_draft_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/units.h"
 
 namespace calque::cli {
+namespace {
+
+std::vector<std::string> preset_names() {
+  std::vector<std::string> names;
+  for (const job::Preset* preset : job::presets()) names.emplace_back(preset->name);
+  return names;
+}
+
+std::string preset_summaries() {
+  std::vector<std::string> parts;
+  for (const job::Preset* preset : job::presets())
+    parts.push_back(fmt::format("{} ({})", preset->name, preset->summary));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+}  // namespace
 
 std::vector<Option> draft_options(DraftOptions& draft) {
   return {
@@ -32,6 +49,10 @@ std::vector<Option> draft_options(DraftOptions& draft) {
           .positive(),
       Option{"--seqlen", &draft.seqlen, "Tokens per row; at most what the model allows."}
           .positive(),
+      Option{"--preset", &draft.preset,
+             fmt::format("How much work is spent on quality: {}. Default: {}.", preset_summaries(),
+                         job::QuantizationSettings().preset->name)}
+          .among(preset_names()),
       Option{"--max-ram", &draft.max_ram, "Limit on memory, such as 6GiB. Default: none."}.called(
           "SIZE"),
       threads_option(draft.threads),
@@ -51,6 +72,7 @@ std::string command_line(const std::string& command, const DraftOptions& draft) 
   for (const std::string& file : draft.calibration) add("--calibration " + shell_quoted(file));
   if (draft.samples > 0) add(fmt::format("--samples {}", draft.samples));
   if (draft.seqlen != usual.seqlen) add(fmt::format("--seqlen {}", draft.seqlen));
+  if (!draft.preset.empty()) add("--preset " + draft.preset);
   if (!draft.max_ram.empty()) add("--max-ram " + shell_quoted(draft.max_ram));
   if (draft.threads > 0) add(fmt::format("--threads {}", draft.threads));
   if (!draft.evaluation.empty()) add("--eval " + shell_quoted(draft.evaluation));

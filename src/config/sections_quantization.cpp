@@ -100,6 +100,9 @@ Section quantization_section() {
   one(s, [](auto& job) { return &job.quantization; });
   s.keys = {
       method_key(),
+      key("preset", row_of(job::presets()), &S::preset,
+          "How much work is spent on quality: the meaning of `auto` in the keys below. " +
+              summaries(values_of(job::presets())) + "."),
       key("transform", row_of(quant::transforms()), &S::transform,
           "Transform of the channels before rounding; " +
               summaries(values_of(quant::transforms())) + "."),
@@ -128,16 +131,16 @@ Section quantization_section() {
           &quant::RoundingOptions::damp_auto_increment,
           "gptq: first increase of `damp_percent` if the Hessian is not positive definite, doubled "
           "on each retry; 0: no retries."),
-      key("refine_passes", small_integer(0, 1000), &S::options,
-          &quant::RoundingOptions::refine_passes,
-          "gptq: passes that refine codes and scales after rounding; none can raise the error."),
+      key("refine_passes", or_auto(small_integer(0, 1000)), &S::refine_passes,
+          "gptq: passes that refine codes and scales after rounding; none can raise the error. "
+          "`auto`: as many as the `preset` says."),
       key("propagate_error", boolean(), &S::propagate_error,
           "Measure the inputs of each layer after quantizing the layers before it; false: use the "
           "original model throughout."),
       key("upstream_correction", or_auto(number(0, 1)), &S::upstream_correction,
           "gptq: share of the earlier layers' error that each linear compensates. Needs a second "
-          "forward pass, through the original model. `auto`: 1 if codes have fewer than 4 bits, "
-          "else 0."),
+          "forward pass, through the original model. `auto`: 1 if codes have few enough bits for "
+          "the `preset`, else 0."),
       key("imatrix", or_empty(path()), &S::imatrix,
           "Importance matrix from `calque imatrix` or llama-imatrix, used instead of calibration "
           "text. Only with method `rtn` and exports to GGUF; gives the same files as "

@@ -54,6 +54,17 @@ TEST_F(Quantize, OneLineGivesTheFileItsJobAndWhatToDoNext) {
   EXPECT_TRUE(text_of("demo-Q4_K_M.gguf") == bytes);
 }
 
+TEST_F(Quantize, TakesAPresetIntoTheJobFile) {
+  const Outcome unknown = run("quantize " + demo() + "gptq-4bit --preset better" + out());
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.err, AllOf(HasSubstr("--preset"), HasSubstr("balanced")));
+  const std::string file = shell_quoted(folder_ / "best.yaml");
+  const Outcome draft = run("init " + demo() + "gptq-4bit --preset best --out " + file);
+  ASSERT_EQ(draft.exit_code, 0) << draft.err;
+  EXPECT_THAT(contents_of(folder_ / "best.yaml"), HasSubstr("\n  preset: best "));
+  EXPECT_EQ(run("validate " + file).exit_code, 0);
+}
+
 TEST_F(Quantize, SeveralTargetsAreOneJob) {
   const Outcome outcome = run("quantize " + demo() + "gptq-4bit W4A16 Q4_0" + out() + kFewRows);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;

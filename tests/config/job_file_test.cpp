@@ -76,7 +76,7 @@ TEST(LoadJob, StoresEveryValueWhereThePipelineReadsIt) {
   EXPECT_FALSE(quantization.options.act_order);
   EXPECT_EQ(quantization.options.damp_percent, 0.05);
   EXPECT_EQ(quantization.options.damp_auto_increment, 0);
-  EXPECT_EQ(quantization.options.refine_passes, 1);
+  EXPECT_EQ(quantization.refine_passes, 1);
   EXPECT_FALSE(quantization.propagate_error);
   EXPECT_EQ(quantization.fallback_max_modules, 2);
 

@@ -35,6 +35,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"calibration.sources.0.chat_template", "tool_use"},
     {"calibration.sources.0.chat_template_kwargs", "{enable_thinking: false}"},
     {"calibration.sources.0.chat_date", "2020-02-29"},
+    {"quantization.preset", "best"},
     {"quantization.transform", "awq"},
     {"quantization.rounding", "gptq"},
     {"quantization.bits", "3"},

@@ -79,7 +79,7 @@ TEST(StageNeeds, OfGptqAreWhatItsRounderCalls) {
 
 TEST(StageNeeds, LeaveOutRefinementThatIsNotAskedFor) {
   Job job = gptq_job();
-  job.quantization.options.refine_passes = 0;
+  job.quantization.refine_passes = 0;
   job.quantization.scale_rule = ScaleRule::kBlockSearch;
   const StageNeeds needs = stage_needs(job, {plan_with("awq", {{}})});
   EXPECT_THAT(needs.quantize, ElementsAre(Operation::kGramEnergy, Operation::kInverseCholesky,

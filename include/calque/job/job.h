@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calque/formats/plan.h"
+#include "calque/job/presets.h"
 #include "calque/quant/methods.h"
 #include "calque/record/stages.h"
 #include "calque/text/corpus.h"
@@ -44,10 +45,12 @@ struct QuantizationSettings {
   quant::AwqOptions awq;                // settings of the AWQ transform
   quant::RoundingOptions options;       // settings of the rounding; `scale_rule` overrides theirs
   std::optional<ScaleRule> scale_rule;  // nullopt: the transform's
+  std::optional<int> refine_passes;     // likewise; nullopt: the preset's
   formats::QuantizationRequest grid;
-  bool propagate_error = true;  // false: statistics from the unquantized model
+  const Preset* preset = &kBalanced;  // gives `auto` its meaning; never null
+  bool propagate_error = true;        // false: statistics from the unquantized model
   // Share of the upstream rounding error that each linear compensates (quant/upstream.h), 0..1;
-  // nullopt: 1 in passes that can and have codes below 4 bits, else 0.
+  // nullopt: 1 in passes that can and have codes of few bits (Preset), else 0.
   std::optional<double> upstream_correction;
   Index fallback_max_modules = 0;  // the job fails if more modules than this fall back to RTN
 
