@@ -5,7 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
 #include <numeric>
+#include <utility>
 
 #include "cli/units.h"
 
@@ -14,6 +18,7 @@ namespace {
 
 // Enough blocks for an average, few enough to follow changes such as a busy machine.
 constexpr std::size_t kBlocksForEta = 8;
+constexpr int kBarColumns = 20;
 
 std::string short_role(const record::ModuleReport& module) {
   const std::string& role = module.role.empty() ? module.module : module.role;
@@ -63,6 +68,19 @@ std::string block_name(Index block, const std::vector<record::ModuleReport>& mod
   return at == std::string::npos ? module : module.substr(0, at + number.size() - 1);
 }
 
+double steady_seconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+// The second number of /proc/self/statm, in pages; 0 where there is none.
+std::uint64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 }  // namespace
 
 ProgressMode progress_mode(const std::string& name) {
@@ -89,8 +107,25 @@ std::string block_line(Index block, Index blocks, const std::vector<record::Modu
   return line;
 }
 
-Progress::Progress(ProgressMode mode, std::ostream& out, int width)
-    : mode_(mode), out_(out), width_(width) {}
+std::string bar_line(double seconds_gone, double seconds_left, std::uint64_t memory_bytes,
+                     const std::string& doing) {
+  const double whole = seconds_gone + std::max(0.0, seconds_left);
+  const double share = whole > 0 ? std::min(0.99, seconds_gone / whole) : 0;
+  const int done = static_cast<int>(share * kBarColumns);
+  std::string line = fmt::format("[{:=>{}}>{:.>{}}] {:>3.0f} %", "", done, "",
+                                 kBarColumns - 1 - done, std::floor(100 * share));
+  if (seconds_left > 0) line += "  ETA " + duration_text(seconds_left);
+  return fmt::format("{}  {}  {}", line, bytes_text(memory_bytes), doing);
+}
+
+Gauges gauges_of_this_process() { return {steady_seconds, resident_bytes}; }
+
+Progress::Progress(ProgressMode mode, std::ostream& out, int width, Gauges gauges)
+    : mode_(mode),
+      out_(out),
+      width_(width),
+      gauges_(std::move(gauges)),
+      begin_(gauges_.seconds()) {}
 
 Progress::~Progress() { clear_redrawn(); }
 
@@ -105,7 +140,7 @@ void Progress::phase_started(const std::string& title, Index steps) {
 
 void Progress::step(Index done) {
   if (steps_ <= 0) return;
-  redraw(fmt::format("{} {}/{}", phase_, done, steps_));
+  show(fmt::format("{} {}/{}", phase_, done, steps_));
   const Index quarters = 4 * done / steps_;
   if (quarters == quarters_) return;
   quarters_ = quarters;
@@ -114,16 +149,22 @@ void Progress::step(Index done) {
 
 void Progress::module_done(const record::ModuleReport& module) {
   modules_.push_back(module);
-  redraw(fmt::format("{}  {}", module.module, module_text(module)));
+  const std::string place = end_ ? block_name(module.block, {module}) : module.module;
+  show(fmt::format("{}  {}", place, module_text(module)));
 }
 
 void Progress::block_done(Index block, Index blocks, double seconds) {
   last_blocks_.push_back(seconds);
   if (last_blocks_.size() > kBlocksForEta) last_blocks_.pop_front();
   const Index remaining = blocks - block - 1;
-  print(block_line(block, blocks, modules_, seconds, remaining > 0 ? eta(remaining) : -1));
+  const bool bar_has_it = mode_ == ProgressMode::kTty && end_.has_value();
+  const double left = remaining > 0 && !bar_has_it ? eta(remaining) : -1;
+  print(block_line(block, blocks, modules_, seconds, left));
   modules_.clear();
+  if (end_) show(fmt::format("block {}/{}", block + 1, blocks));
 }
+
+void Progress::seconds_left(double seconds) { end_ = gauges_.seconds() + seconds; }
 
 void Progress::note(const std::string& line) { print(line); }
 
@@ -138,6 +179,13 @@ void Progress::print(const std::string& line) {
   if (mode_ == ProgressMode::kNone) return;
   clear_redrawn();
   out_ << printable(line) << std::endl;
+}
+
+void Progress::show(const std::string& doing) {
+  if (mode_ != ProgressMode::kTty) return;
+  if (!end_) return redraw(doing);
+  const double now = gauges_.seconds();
+  redraw(bar_line(now - begin_, *end_ - now, gauges_.memory_bytes(), doing));
 }
 
 void Progress::redraw(const std::string& line) {

@@ -1,8 +1,9 @@
 #pragma once
 
-#include <chrono>
+#include <cstdint>
 #include <deque>
-#include <memory>
+#include <functional>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -23,23 +24,39 @@ ProgressMode progress_mode(const std::string& name);
 std::string block_line(Index block, Index blocks, const std::vector<record::ModuleReport>& modules,
                        double seconds, double eta_seconds);
 
-// Shows a running job on stderr. On a terminal the last line is redrawn after every module; plain
-// output has one line per block. Warnings always show, except with kNone.
+// The state of a whole job: "[=======>.............]  38 %  ETA 29 s  555 MiB  evaluate 3/8".
+// `seconds_left` of 0 and less means that the prediction was too short: no ETA, and 99 % at most.
+std::string bar_line(double seconds_gone, double seconds_left, std::uint64_t memory_bytes,
+                     const std::string& doing);
+
+// Read by Progress beside the events.
+struct Gauges {
+  std::function<double()> seconds;              // a steady clock
+  std::function<std::uint64_t()> memory_bytes;  // resident memory of this process
+};
+Gauges gauges_of_this_process();
+
+// Shows a running job on stderr. On a terminal the last line is redrawn after every module: the
+// whole job's bar if the job has told how long it takes, else the module or step. Plain output has
+// one line per block. Warnings always show, except with kNone.
 class Progress : public record::Observer {
  public:
   // `width` is the number of terminal columns for the redrawn line.
-  Progress(ProgressMode mode, std::ostream& out, int width = 80);
+  Progress(ProgressMode mode, std::ostream& out, int width = 80,
+           Gauges gauges = gauges_of_this_process());
   ~Progress() override;
 
   void phase_started(const std::string& title, Index steps) override;
   void step(Index done) override;
   void module_done(const record::ModuleReport& module) override;
   void block_done(Index block, Index blocks, double seconds) override;
+  void seconds_left(double seconds) override;
   void note(const std::string& line) override;
   void warning(const std::string& line) override;
 
  private:
   void print(const std::string& line);   // stays
+  void show(const std::string& doing);   // in the bar, if there is one
   void redraw(const std::string& line);  // replaced by the next line; terminals only
   void clear_redrawn();
   double eta(Index remaining) const;
@@ -47,6 +64,9 @@ class Progress : public record::Observer {
   ProgressMode mode_;
   std::ostream& out_;
   int width_;
+  Gauges gauges_;
+  double begin_;               // on the gauge's clock
+  std::optional<double> end_;  // predicted
   bool redrawn_ = false;
   std::string phase_;
   Index steps_ = 0;

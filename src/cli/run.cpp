@@ -70,7 +70,7 @@ void resume(const RunArguments& arguments) {
 
 std::vector<Option> output_options(RunArguments& a) {
   return {progress_option(a.progress,
-                          "auto, tty (redraws the last line), plain (one line per block), none."),
+                          "auto, tty (a bar in the last line), plain (one line per block), none."),
           {"--quiet,-q", &a.quiet, "No progress, notes or warnings on stderr."},
           json_option(a.json, "Print the report as JSON.")};
 }

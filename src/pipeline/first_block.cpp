@@ -30,6 +30,7 @@ void FirstBlock::block_done(Index block, Index blocks, double seconds) {
   predict(block);
   next_.note(fmt::format("predicted after the first block: {:.0f} s in total (before: {:.0f} s)",
                          prediction_.seconds, before));
+  next_.seconds_left(prediction_.seconds - sum(measured_));
 }
 
 void FirstBlock::predict(Index block) {

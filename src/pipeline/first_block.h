@@ -25,6 +25,7 @@ class FirstBlock : public record::Observer {
   void step(Index done) override { next_.step(done); }
   void module_done(const record::ModuleReport& module) override { next_.module_done(module); }
   void block_done(Index block, Index blocks, double seconds) override;
+  void seconds_left(double seconds) override { next_.seconds_left(seconds); }
   void note(const std::string& line) override { next_.note(line); }
   void warning(const std::string& line) override { next_.warning(line); }
 

@@ -102,6 +102,7 @@ class JobRun {
     for (const std::string& remark : opened_.contradictions()) log_.warning(remark);
     for (const std::string& line : opened_.notes()) log_.note(line);
     log_.note(fmt::format("devices: {}", job::shown(opened_.devices)));
+    log_.seconds_left(forecast_.time.seconds - sum(report_.stages));
     folder_.require_devices(opened_.devices, forward_dtype());
   }
 

@@ -25,6 +25,7 @@ class RunLog : public record::Observer {
   void step(Index done) override { next_.step(done); }
   void module_done(const record::ModuleReport& module) override;
   void block_done(Index block, Index blocks, double seconds) override;
+  void seconds_left(double seconds) override { next_.seconds_left(seconds); }
   void note(const std::string& line) override;
   void warning(const std::string& line) override;
 

@@ -63,6 +63,14 @@ TEST_F(RtnRun, PrintsTheTableOnStdoutAndProgressOnStderr) {
   EXPECT_THAT(outcome_->err, HasSubstr("[1/6] model.layers.0  q 4b 0."));
 }
 
+TEST(RtnRunOnATerminal, ShowsABarOfTheWholeJob) {
+  const testing::TempFolder folder;
+  write(folder / "job.yaml", kRtnJob);
+  const Outcome outcome = run("run --progress tty " + shell_quoted(folder / "job.yaml"));
+  EXPECT_THAT(outcome.err,
+              ::testing::ContainsRegex("\\[=*>\\.*\\] +[0-9]+ %  .*MiB  model.layers.0  q 4b 0.0"));
+}
+
 TEST_F(RtnRun, LeavesAJobFileThatGivesTheSameJob) {
   const auto resolved = *folder_ / "run/job.resolved.yaml";
   EXPECT_EQ(contents_of(resolved), config::resolved_yaml(config::load_job(*folder_ / "job.yaml")));

@@ -78,6 +78,31 @@ TEST(Progress, TerminalLinesAreReplacedAndNeverWrap) {
   EXPECT_TRUE(out.str().ends_with("\r\x1b[K"));  // nothing half-drawn is left
 }
 
+TEST(BarLine, ShowsTheShareOfTheTimeThatIsGone) {
+  EXPECT_EQ(bar_line(30, 90, 555 << 20, "evaluate 3/8"),
+            "[=====>..............]  25 %  ETA 1m30s  555 MiB  evaluate 3/8");
+  EXPECT_EQ(bar_line(0, 0, 1 << 20, "x"), "[>...................]   0 %  1.00 MiB  x");
+}
+
+TEST(BarLine, StaysBelowTheEndIfThePredictionWasTooShort) {
+  EXPECT_EQ(bar_line(100, -5, 1 << 30, "x"), "[===================>]  99 %  1.00 GiB  x");
+}
+
+TEST(Progress, TheBarIsOfTheWholeJobAndFollowsTheClock) {
+  std::ostringstream out;
+  double clock = 1000;
+  Progress progress(ProgressMode::kTty, out, 200,
+                    {[&clock] { return clock; }, [] { return std::uint64_t{64} << 20; }});
+  progress.seconds_left(50);
+  clock += 10;
+  progress.module_done(module("q_proj", 4, 0.01));
+  EXPECT_THAT(out.str(), HasSubstr("]  20 %  ETA 40 s  64.0 MiB  model.layers.6  q 4b 0.01000"));
+  progress.seconds_left(10);  // the first block was faster
+  progress.block_done(5, 7, 10);
+  EXPECT_THAT(out.str(), HasSubstr("q 4b 0.01000  10 s\n"));  // the bar alone has an ETA
+  EXPECT_TRUE(out.str().ends_with("]  50 %  ETA 10 s  64.0 MiB  block 6/7")) << out.str();
+}
+
 TEST(Progress, NoneIsSilent) {
   std::ostringstream out;
   Progress progress(ProgressMode::kNone, out);

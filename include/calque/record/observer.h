@@ -17,6 +17,9 @@ class Observer {
   virtual void module_done(const record::ModuleReport& /*module*/) {}
   // Called after the last module of a block, with the block's share of the phase.
   virtual void block_done(Index /*block*/, Index /*blocks*/, double /*seconds*/) {}
+  // Seconds until the whole job ends, as predicted: when it begins, and again when the first block
+  // was measured.
+  virtual void seconds_left(double /*seconds*/) {}
   virtual void note(const std::string& /*line*/) {}
   virtual void warning(const std::string& /*line*/) {}
 };
