@@ -203,7 +203,8 @@ class JobWriter {
       return key("  sources: [builtin]", "calque's own texts; yours: [{path: FILE}, ...]");
     text_ += "  sources:\n";
     for (const std::string& file : o.calibration)
-      text_ += fmt::format("    - {{path: {}}}\n", absolute(file));
+      text_ += job::is_builtin(file) ? fmt::format("    - {}\n", file)
+                                     : fmt::format("    - {{path: {}}}\n", absolute(file));
   }
 
   void quantization() {

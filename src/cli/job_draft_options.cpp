@@ -40,7 +40,8 @@ std::vector<Option> draft_options(DraftOptions& draft) {
           runtime_names()),
       Option{"--calibration", &draft.calibration,
              "A text (.txt, .jsonl, also .gz or .zst) or token ids (.safetensors) to calibrate on. "
-             "May be repeated. Default: calque's own texts. none: round to nearest without text."}
+             "May be repeated. Default: builtin, calque's own texts (builtin:prose: those of one "
+             "kind). none: round to nearest without text."}
           .called("FILE")
           .path(),
       Option{"--samples", &draft.samples,

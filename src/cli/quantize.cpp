@@ -53,14 +53,11 @@ std::string calibration_text(const JobDraft& draft) {
   if (!o.calibration.empty()) {
     std::vector<std::string> names;
     for (const std::string& file : o.calibration)
-      names.push_back(printable(fs::path(file).filename().string()));
+      names.push_back(printable(job::is_builtin(file) ? file : fs::path(file).filename().string()));
     return fmt::format("{} of {}", rows, fmt::join(names, ", "));
   }
-  std::vector<std::string> names;
-  for (const text::TextSource& source : job::builtin_sources())
-    names.push_back(source.path.stem().string());
   return fmt::format("{} of calque's own texts ({}); yours: --calibration FILE", rows,
-                     fmt::join(names, ", "));
+                     fmt::join(job::builtin_kinds(), ", "));
 }
 
 std::string plan_text(const JobDraft& draft, const pipeline::OpenedJob& opened,

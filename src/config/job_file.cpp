@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "calque/config/sweep_file.h"
+#include "calque/core/error.h"
 #include "calque/io/hub_cache.h"
 #include "config/diagnostics.h"
 #include "config/hints.h"
@@ -163,6 +164,7 @@ class JobReader {
   void refuse_contradictions(const std::vector<Given>& given, const void* target);
   void require_all(const YamlNode& map, const Mark& mark, const Section& section);
   void check_choices_between_keys();
+  void settle_weights();
   void fill_names();
   // The last place where a section or key was written; the top of the file if it was not.
   Mark mark_of(const std::string& path) const;
@@ -176,6 +178,7 @@ class JobReader {
 job::Job JobReader::read(const YamlNode& root) {
   read_section(root, root.mark, *find_section(""));
   check_choices_between_keys();
+  settle_weights();
   fill_names();
   return std::move(job_);
 }
@@ -316,6 +319,14 @@ void JobReader::check_choices_between_keys() {
   if (job_.evaluate && job_.evaluate->texts.empty())
     diagnostics_.add(mark_of("evaluate"),
                      {"E108", "evaluate needs texts, such as texts: [{text: heldout.txt}]"});
+}
+
+void JobReader::settle_weights() {
+  try {
+    text::settle_weights(job_.calibration.sources);
+  } catch (const Error& error) {
+    diagnostics_.add(mark_of("calibration.sources"), {error.code(), error.what()});
+  }
 }
 
 void JobReader::fill_names() {

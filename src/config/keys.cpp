@@ -1,7 +1,9 @@
 #include "config/keys.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include "calque/core/error.h"
 #include "calque/io/hub_cache.h"
 #include "calque/job/builtin_texts.h"
 #include "config/sections.h"
@@ -124,12 +126,17 @@ Section calibration_section() {
 }
 
 Problem add_builtin_texts(const YamlNode& word, Job& job) {
-  if (word.text != job::kBuiltin)
+  if (!job::is_builtin(word.text))
     return {"E105", fmt::format("an entry of calibration.sources must be a section (path: FILE) or "
                                 "the word {}, not {}",
                                 job::kBuiltin, describe(word))};
-  for (text::TextSource& source : job::builtin_sources())
-    job.calibration.sources.push_back(std::move(source));
+  try {
+    for (text::TextSource& source : job::builtin_sources(word.text))
+      job.calibration.sources.push_back(std::move(source));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kConfig) throw;
+    return {error.code(), error.what()};
+  }
   return {};
 }
 
@@ -146,6 +153,10 @@ void add_chat_keys(Section& s) {
   s.keys.push_back(key("chat_date", text(), &S::chat, &Chat::date,
                        "Conversations: the day that the template takes for today. It is fixed so "
                        "that a job makes the same text every day."));
+  s.keys.push_back(key("chat_plain", boolean(), &S::chat, &Chat::plain,
+                       "Conversations that the model has no chat template for, or that its "
+                       "template refuses, become plain text (`User: ...`, `Assistant: ...`) and "
+                       "are counted. `false`: an error."));
 }
 
 Section sources_section() {
@@ -155,8 +166,10 @@ Section sources_section() {
   s.doc =
       "Text files, optionally compressed (`.gz`, `.zst`). Rows with `messages` (and `tools`), or "
       "ShareGPT's `conversations`, become text by the model's own chat template. The word "
-      "`builtin` "
-      "as an entry means calque's own texts: `sources: [builtin]`.";
+      "`builtin` as an entry means calque's own texts, `builtin:KIND` those of a kind: " +
+      fmt::format("{}. ", fmt::join(job::builtin_kinds(), ", ")) +
+      "Each entry without a weight has the same share: `sources: [{path: mine.txt, weight: 0.7}, "
+      "builtin]`.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return &job.calibration.sources; });
   s.word = add_builtin_texts;
@@ -169,6 +182,9 @@ Section sources_section() {
           "`.txt`: separator between documents; null: the file is one document."),
       key("weight", number(0, 1e9), &S::weight,
           "Share of the rows; sources without a weight (0) share the rest equally."),
+      key("may_run_out", boolean(), &S::may_run_out,
+          "If the source has fewer rows than its share, the others give the rest. `false`: an "
+          "error."),
   };
   add_chat_keys<S>(s);
   return s;

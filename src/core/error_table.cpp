@@ -293,12 +293,12 @@ constexpr ErrorEntry kErrors[] = {
      "The template refused it (raise_exception), used a value that is not there, or went on "
      "without an end. Many templates want roles to alternate, or refuse a system message or tools.",
      "The message gives the line of the template, and of the data. Change or remove the "
-     "conversation, or name another template of the model (chat_template)."},
+     "conversation, name another template of the model (chat_template), or set chat_plain."},
     {"E217", 3, "There are conversations, but the model has no chat template for them.",
      "Conversations become text by the model's own template; base models have none. A model with "
      "several templates has none of the name that the job asks for.",
      "Copy chat_template.jinja of the model's chat version into its folder, set chat_template to "
-     "one of the names in the message, or give plain text."},
+     "one of the names in the message, or set chat_plain to use plain text."},
 
     {"E218", 3, "calque's own calibration texts are not there.",
      "The word builtin in calibration.sources means texts that are installed with the program, in "

@@ -11,7 +11,7 @@ namespace calque::job {
 namespace {
 
 std::string chat_key(const text::ChatSettings& chat) {
-  return fmt::format("chat {} {} {}", chat.name, chat.variables.dump(), chat.date);
+  return fmt::format("chat {} {} {} {}", chat.name, chat.variables.dump(), chat.date, chat.plain);
 }
 
 // Everything that the tokens depend on. The tokenizer is part of the model's folder.
@@ -23,9 +23,9 @@ std::string calibration_key(const CalibrationSettings& settings,
       p.seed, static_cast<int>(p.packing), p.add_bos, p.parse_special, io::stamp_of(model));
   if (!settings.tokens.empty()) return key + "tokens " + io::stamp_of(settings.tokens);
   for (const text::TextSource& s : settings.sources)
-    key += fmt::format("source {} column {} split {} {} {} {}", s.weight, s.text_column,
-                       s.split_on.has_value(), s.split_on.value_or(""), chat_key(s.chat),
-                       io::stamp_of(s.path));
+    key += fmt::format("source {} {} {} column {} split {} {} {} {}", s.weight, s.part,
+                       s.may_run_out, s.text_column, s.split_on.has_value(),
+                       s.split_on.value_or(""), chat_key(s.chat), io::stamp_of(s.path));
   return key;
 }
 

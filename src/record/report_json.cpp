@@ -55,6 +55,7 @@ Json json_of(const text::Manifest& manifest) {
                        {"documents", s.documents},
                        {"documents_skipped", s.documents_skipped},
                        {"documents_with_invalid_utf8", s.invalid_utf8},
+                       {"conversations_as_plain_text", s.plain_conversations},
                        {"tokens", s.tokens},
                        {"rows_available", s.rows_available},
                        {"rows_used", s.rows_used}});
@@ -340,6 +341,7 @@ text::Manifest manifest_from(const Json& json) {
     s.documents = field(source, "documents", s.documents);
     s.documents_skipped = field(source, "documents_skipped", s.documents_skipped);
     s.invalid_utf8 = field(source, "documents_with_invalid_utf8", s.invalid_utf8);
+    s.plain_conversations = field(source, "conversations_as_plain_text", s.plain_conversations);
     s.tokens = field(source, "tokens", s.tokens);
     s.rows_available = field(source, "rows_available", s.rows_available);
     s.rows_used = field(source, "rows_used", s.rows_used);

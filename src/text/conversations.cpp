@@ -110,6 +110,21 @@ Json messages_of(const Json& row, const Json& conversation, bool parts) {
   return messages;
 }
 
+// "User: ...", as transcripts have it; calls of tools as JSON.
+std::string plain_message(const Json& message) {
+  std::string speaker = message.at("role").string();
+  if (!speaker.empty() && speaker[0] >= 'a' && speaker[0] <= 'z') speaker[0] -= 'a' - 'A';
+  std::string text = speaker + ":";
+  if (const Json* reasoning = message.find("thinking");
+      reasoning != nullptr && reasoning->is_string())
+    text += " (" + reasoning->string() + ")";
+  if (const Json* content = message.find("content");
+      content != nullptr && content->is_string() && !content->string().empty())
+    text += " " + content->string();
+  if (const Json* calls = message.find("tool_calls")) text += " " + calls->dump();
+  return text + "\n\n";
+}
+
 // Null, or a list; some corpora hold it as a string.
 Json tools_of(const Json& row) {
   const Json* tools = row.find("tools");
@@ -120,6 +135,14 @@ Json tools_of(const Json& row) {
   if (!list.is_array() && !list.is_null())
     refuse(fmt::format("tools is {}, not a list", list.type_name()));
   return list;
+}
+
+std::string plain_text(const Json& row, const Json& conversation) {
+  const Json tools = tools_of(row);
+  std::string text = tools.is_null() ? "" : "Tools: " + tools.dump() + "\n\n";
+  const Json messages = messages_of(row, conversation, false);
+  for (const Json& message : messages.elements()) text += plain_message(message);
+  return text;
 }
 
 // ---- The model's files
@@ -186,7 +209,7 @@ bool holds_conversation(const Json& row, const std::string& column) {
 }
 
 void ConversationRenderer::open() {
-  if (opened_) return;
+  if (opened_) return check_any();
   seconds_ = seconds_at(settings_.date);
   if (!model_.empty() && is_gguf(model_)) {
     const Vocabulary vocabulary = gguf_vocabulary(model_);
@@ -200,6 +223,11 @@ void ConversationRenderer::open() {
         folder_chat_templates(model_, JsonNode(settings, "tokenizer_config.json", "E213"), remarks);
     special_tokens_ = tokens_of_folder(model_);
   }
+  opened_ = true;
+  check_any();
+}
+
+void ConversationRenderer::check_any() const {
   if (sources_.empty())
     throw Error(
         ErrorKind::kInput, "E217",
@@ -208,7 +236,6 @@ void ConversationRenderer::open() {
             "tokenizer_config.json). Copy the template of the model's chat version "
             "there, or give plain text",
             model_.empty() ? std::string("no model is given") : model_.string() + " has none"));
-  opened_ = true;
 }
 
 const std::string& ConversationRenderer::name_for(const Json& tools) const {
@@ -233,7 +260,18 @@ const ChatTemplate& ConversationRenderer::template_named(const std::string& name
       .first->second;
 }
 
-std::string ConversationRenderer::render(const Json& row, const std::string& column) {
+ConversationText ConversationRenderer::render(const Json& row, const std::string& column) {
+  if (!settings_.plain) return {rendered(row, column)};
+  try {
+    return {rendered(row, column)};
+  } catch (const Error& error) {
+    const std::string& code = error.code();
+    if (code != "E215" && code != "E216" && code != "E217") throw;
+    return {plain_text(row, *conversation_of(row, column)), true};
+  }
+}
+
+std::string ConversationRenderer::rendered(const Json& row, const std::string& column) {
   open();
   const Json tools = tools_of(row);
   const std::string& name = name_for(tools);

@@ -14,6 +14,11 @@ namespace calque::text {
 // not there, under "messages" or "conversations".
 bool holds_conversation(const io::Json& row, const std::string& column);
 
+struct ConversationText {
+  std::string text;
+  bool plain = false;  // not by a template
+};
+
 // Renders the conversations of a source by the model's own chat template, as `apply_chat_template`
 // of transformers does. Opens the model's files when the first conversation comes.
 class ConversationRenderer {
@@ -22,12 +27,15 @@ class ConversationRenderer {
   ConversationRenderer(std::filesystem::path model, ChatSettings settings)
       : model_(std::move(model)), settings_(std::move(settings)) {}
 
-  // `row` holds a conversation. Error(kInput, "E217") if the model has no template for it; "E212"
-  // for messages that are none.
-  std::string render(const io::Json& row, const std::string& column);
+  // `row` holds a conversation. Error(kInput, "E212") for messages that are none. If the model has
+  // no template for it: "E217", and if its template fails: "E215" or "E216"; but plain text with
+  // ChatSettings::plain.
+  ConversationText render(const io::Json& row, const std::string& column);
 
  private:
+  std::string rendered(const io::Json& row, const std::string& column);
   void open();
+  void check_any() const;
   const std::string& name_for(const io::Json& tools) const;
   const ChatTemplate& template_named(const std::string& name);
 

@@ -79,6 +79,7 @@ TokenStream tokenize_source(const TextSource& source, const Tokenizer& tokenizer
     stream.ids.insert(stream.ids.end(), ids.begin(), ids.end());
     stream.document_ends.push_back(stream.ids.size());
     stream.report.invalid_utf8 += document.repaired ? 1 : 0;
+    stream.report.plain_conversations += document.plain ? 1 : 0;
   });
   stream.report.documents = static_cast<std::int64_t>(stream.document_ends.size());
   stream.report.tokens = static_cast<std::int64_t>(stream.ids.size());
@@ -106,24 +107,33 @@ std::vector<Row> cut_rows(TokenStream& stream, const TokenIds& prefix,
 
 std::vector<double> row_shares(const std::vector<TextSource>& sources) {
   double sum = 0;
-  std::size_t unweighted = 0;
+  double unweighted = 0;  // entries of the job
   for (const TextSource& source : sources) {
     check_weight(source);
     sum += source.weight;
-    unweighted += source.weight == 0 ? 1 : 0;
+    unweighted += source.weight == 0 ? source.part : 0;
   }
   if (unweighted > 0 && sum >= 1)
     throw Error(ErrorKind::kConfig, "E204",
                 fmt::format("the weights of the sources add up to {}, which leaves nothing for the "
-                            "{} without a weight; give every source a weight",
+                            "{:.0f} without a weight; give every source a weight",
                             sum, unweighted));
   std::vector<double> shares;
   for (const TextSource& source : sources) {
-    const double rest = unweighted > 0 ? (1 - sum) / static_cast<double>(unweighted) : 0;
+    const double rest = unweighted > 0 ? (1 - sum) / unweighted * source.part : 0;
     // If all sources have weights, only their proportions count.
     shares.push_back(source.weight == 0 ? rest : source.weight / (unweighted > 0 ? 1.0 : sum));
   }
   return shares;
+}
+
+void settle_weights(std::vector<TextSource>& sources) {
+  if (std::ranges::all_of(sources, [](const TextSource& s) { return s.part == 1; })) return;
+  const std::vector<double> shares = row_shares(sources);
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    sources[i].weight = shares[i];
+    sources[i].part = 1;
+  }
 }
 
 std::vector<std::int64_t> apportion(std::int64_t n, const std::vector<double>& shares) {
@@ -164,18 +174,53 @@ std::string with_commas(std::int64_t number) {
 
 namespace {
 
-// The rows of all sources, and the number that each must give.
+// The rows of all sources, and the shares that they are to give.
 struct Supply {
   std::vector<TokenStream> streams;
   std::vector<std::vector<Row>> rows;
   std::vector<double> shares;
+  std::vector<bool> may_run_out;
 
+  std::int64_t available(std::size_t source) const {
+    return static_cast<std::int64_t>(rows[source].size());
+  }
+  std::int64_t available() const {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < rows.size(); ++i) sum += available(i);
+    return sum;
+  }
   bool suffices(const std::vector<std::int64_t>& counts) const {
     for (std::size_t i = 0; i < rows.size(); ++i)
-      if (counts[i] > static_cast<std::int64_t>(rows[i].size())) return false;
+      if (counts[i] > available(i)) return false;
     return true;
   }
+  std::vector<std::int64_t> counts(std::int64_t n) const;
 };
+
+// The rows that each source gives. Those that run out give all they have, and the rest is divided
+// anew among the others, until nothing is missing or there are no others.
+std::vector<std::int64_t> Supply::counts(std::int64_t n) const {
+  std::vector<std::int64_t> given(rows.size());
+  std::vector<double> open = shares;
+  for (std::int64_t left = n;;) {
+    const std::vector<std::int64_t> counts = apportion(left, open);
+    bool fits = true;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (!may_run_out[i] || counts[i] <= available(i)) continue;
+      given[i] = available(i);
+      open[i] = 0;
+      left -= given[i];
+      fits = false;
+    }
+    if (fits) {
+      for (std::size_t i = 0; i < rows.size(); ++i) given[i] += counts[i];
+      return given;
+    }
+    const double sum = std::accumulate(open.begin(), open.end(), 0.0);
+    if (sum == 0) return apportion(n, shares);  // all of them together have too few
+    for (double& share : open) share /= sum;
+  }
+}
 
 TokenIds prefix_of(const Tokenizer& tokenizer, const PackingOptions& options) {
   return options.add_bos ? tokenizer.prefix() : TokenIds{};
@@ -187,6 +232,7 @@ Supply supply_of(const std::vector<TextSource>& sources, const Tokenizer& tokeni
   Supply supply;
   supply.shares = row_shares(sources);
   for (const TextSource& source : sources) {
+    supply.may_run_out.push_back(source.may_run_out);
     supply.streams.push_back(tokenize_source(source, tokenizer, options.parse_special, model));
     supply.rows.push_back(cut_rows(supply.streams.back(), prefix_of(tokenizer, options), options));
   }
@@ -213,11 +259,13 @@ void check_options(const TokenIds& prefix, const PackingOptions& options) {
 // The largest number of rows, up to `n`, that is possible at these shares. Because of rounding a
 // larger n may fit although a smaller one does not, so the search goes downwards.
 std::int64_t most_rows(const Supply& supply, std::int64_t n) {
+  n = std::min(n, supply.available());
   for (std::size_t i = 0; i < supply.rows.size(); ++i) {
+    if (supply.may_run_out[i]) continue;
     const double limit = (static_cast<double>(supply.rows[i].size()) + 1) / supply.shares[i];
     if (limit < static_cast<double>(n)) n = static_cast<std::int64_t>(limit) + 1;
   }
-  while (n > 0 && !supply.suffices(apportion(n, supply.shares))) --n;
+  while (n > 0 && !supply.suffices(supply.counts(n))) --n;
   return n;
 }
 
@@ -327,8 +375,9 @@ PackedTokens pack_tokens(const std::vector<TextSource>& sources, const Tokenizer
   const TokenIds prefix = prefix_of(tokenizer, options);
   check_options(prefix, options);
   Supply supply = supply_of(sources, tokenizer, options, model);
-  const auto counts = apportion(options.n_samples, supply.shares);
-  if (!supply.suffices(counts)) refuse_too_few(supply, options, counts);
+  const auto counts = supply.counts(options.n_samples);
+  if (!supply.suffices(counts))
+    refuse_too_few(supply, options, apportion(options.n_samples, supply.shares));
 
   PackedTokens packed;
   const auto chosen = choose(supply, counts, options.seed);

@@ -75,11 +75,16 @@ class RowReader {
   void read(const io::Json& row, bool repaired, const std::string& place) {
     if (!row.is_object())
       refuse(fmt::format("{}: holds {}, not an object", place, row.type_name()));
-    Document document{"", repaired, holds_conversation(row, source_.text_column)};
-    document.text =
-        document.rendered
-            ? with_context(place, [&] { return renderer_.render(row, source_.text_column); })
-            : text_of(row, place);
+    Document document{"", repaired};
+    if (holds_conversation(row, source_.text_column)) {
+      ConversationText conversation =
+          with_context(place, [&] { return renderer_.render(row, source_.text_column); });
+      document.text = std::move(conversation.text);
+      document.rendered = !conversation.plain;
+      document.plain = conversation.plain;
+    } else {
+      document.text = text_of(row, place);
+    }
     if (!document.text.empty()) visit_(document);
   }
 

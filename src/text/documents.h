@@ -11,6 +11,7 @@ struct Document {
   std::string text;       // valid UTF-8, not empty
   bool repaired = false;  // bytes or lone surrogates in it were not Unicode and became U+FFFD
   bool rendered = false;  // a conversation, by a chat template: its special tokens are meant
+  bool plain = false;     // a conversation without one
 };
 using DocumentVisitor = std::function<void(const Document& document)>;
 

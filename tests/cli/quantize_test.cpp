@@ -20,6 +20,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 const std::string kFewRows = " --samples 4 --seqlen 32 --quiet";
+const std::string kOneText = " --calibration builtin:speeches";  // takes less time to tokenize
 
 class Quantize : public ::testing::Test {
  protected:
@@ -66,7 +67,8 @@ TEST_F(Quantize, TakesAPresetIntoTheJobFile) {
 }
 
 TEST_F(Quantize, SeveralTargetsAreOneJob) {
-  const Outcome outcome = run("quantize " + demo() + "gptq-4bit W4A16 Q4_0" + out() + kFewRows);
+  const Outcome outcome =
+      run("quantize " + demo() + "gptq-4bit W4A16 Q4_0" + out() + kFewRows + kOneText);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   for (const char* name : {"demo-GPTQ-Int4/config.json", "demo-W4A16/config.json", "demo-Q4_0.gguf",
                            "demo-GPTQ-Int4-W4A16-Q4_0.yaml"})
@@ -98,7 +100,8 @@ TEST_F(Quantize, TheRuntimeChoosesTheTarget) {
                                                        {"llama.cpp", "demo-Q4_K_M.gguf"},
                                                        {"ollama", "demo-Q4_K_M.gguf"}};
   for (const auto& [runtime, name] : cases)
-    EXPECT_THAT(run("quantize " + demo() + "--dry-run --for " + runtime).out, HasSubstr(name));
+    EXPECT_THAT(run("quantize " + demo() + "--dry-run --for " + runtime + kOneText).out,
+                HasSubstr(name));
   EXPECT_THAT(run("quantize " + demo() + "awq --for ollama").err,
               HasSubstr("error[E119]: Ollama does not load awq, which is for vLLM"));
 }
@@ -106,6 +109,9 @@ TEST_F(Quantize, TheRuntimeChoosesTheTarget) {
 TEST_F(Quantize, EightBitsNeedNoText) {
   EXPECT_THAT(run("quantize " + demo() + "Q8_0 --dry-run").out,
               HasSubstr("Calibration  no text needed"));
+  EXPECT_THAT(
+      run("quantize " + demo() + "Q4_0 --samples 4 --calibration builtin:speeches --dry-run").out,
+      HasSubstr("Calibration  4 x 512 tokens of builtin:speeches\n"));
   EXPECT_THAT(run("quantize " + demo() + "Q4_0 --calibration none --dry-run").out,
               HasSubstr("Calibration  none: every weight is rounded to nearest"));
   EXPECT_THAT(run("quantize " + demo() + "awq --calibration none --dry-run").err,
@@ -142,7 +148,8 @@ TEST_F(Quantize, TakesAModelFromTheHuggingFaceCache) {
     fs::create_symlink(fs::canonical(entry.path()), snapshot / entry.path().filename());
   const std::string before = "HF_HUB_CACHE=" + shell_quoted(folder_ / "hub") + " ";
 
-  const Outcome outcome = run("quantize acme/Tiny-1B gptq-4bit" + out() + kFewRows, before);
+  const Outcome outcome =
+      run("quantize acme/Tiny-1B gptq-4bit" + out() + kFewRows + kOneText, before);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(text_of("Tiny-1B-GPTQ-Int4.yaml"),
               HasSubstr("\nmodel: {path: acme/Tiny-1B@0a1b2c3d}\n"));

@@ -202,12 +202,30 @@ TEST(JobFile, TheWordBuiltinMeansCalquesOwnTexts) {
   std::vector<std::string> names;
   for (const text::TextSource& source : job.calibration.sources)
     names.push_back(job::name_of_source(source));
-  EXPECT_THAT(names, ::testing::ElementsAre("builtin/code.txt", "builtin/prose.txt",
-                                            "builtin/speeches.txt", "mine.txt"));
-  EXPECT_EQ(job.calibration.sources[0].split_on, "\n\n\n");
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"builtin/prose.txt", "builtin/dialogues.jsonl",
+                                              "builtin/languages.txt.zst", "mine.txt"}));
+  double sum = 0;
+  for (const text::TextSource& source : job.calibration.sources) sum += source.weight;
+  EXPECT_EQ(job.calibration.sources.back().weight, 0.25);
+  EXPECT_NEAR(sum, 1, 1e-12);
   // The resolved job has the files, and records name them alike.
   const job::Job again = folder.load(resolved_yaml(job));
   EXPECT_EQ(again.calibration.file_names(), job.calibration.file_names());
+  EXPECT_EQ(resolved_yaml(again), resolved_yaml(job));
+}
+
+TEST(JobFile, TheWordBuiltinWithAKindMeansTextsOfThisKind) {
+  const JobFolder folder;
+  const job::Job job =
+      folder.load(kSmallJob + "calibration: {sources: [builtin:speeches, \"builtin:code\"]}\n");
+  EXPECT_THAT(job.calibration.file_names(),
+              ::testing::ElementsAre("builtin/speeches.txt", "builtin/code.txt",
+                                     "builtin/programs.txt.zst"));
+  EXPECT_EQ(job.calibration.sources[0].weight, 0.5);  // each entry has the same share
+  EXPECT_THAT(folder.refusal(kSmallJob + "calibration: {sources: [\"builtin:poems\"]}\n"),
+              ::testing::AllOf(::testing::HasSubstr("error[E107]: builtin has no texts of the kind "
+                                                    "'poems'; its kinds: prose, "),
+                               ::testing::HasSubstr("job.yaml:7:")));
 }
 
 }  // namespace

@@ -174,6 +174,55 @@ TEST_F(ChatData, RefusesMessagesThatAreNone) {
       HasSubstr("a part that is not text"));
 }
 
+// ---- Plain text where there is no template
+
+class PlainChat : public ChatData {
+ protected:
+  std::vector<std::string> plain(const std::string& lines) const {
+    TextSource s = source(lines);
+    s.chat.plain = true;
+    return texts_of(s, model());
+  }
+};
+
+TEST_F(PlainChat, IsMadeForModelsWithoutATemplate) {
+  std::filesystem::remove(model() / "chat_template.jinja");
+  nlohmann::json settings = load_json(model() / "tokenizer_config.json");
+  settings.erase("chat_template");
+  folder_.write("tokenizer_config.json", settings.dump());
+  const std::string line =
+      R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]})";
+  EXPECT_THAT(error(line), HasSubstr("E217"));
+  EXPECT_THAT(plain(line), ElementsAre("System: Be brief.\n\nUser: Hi\n\n"));
+}
+
+TEST_F(PlainChat, HasToolsTheirCallsAndReasoning) {
+  use("{{ raise_exception('no tools') }}");
+  EXPECT_THAT(
+      plain(
+          R"({"tools": [{"name": "now"}], "messages": [{"role": "assistant", "content": "", "reasoning": "Ask.", "tool_calls": [{"name": "now"}]}, {"role": "tool", "content": "12:00"}]})"),
+      ElementsAre("Tools: [{\"name\":\"now\"}]\n\nAssistant: (Ask.) [{\"name\":\"now\"}]\n\n"
+                  "Tool: 12:00\n\n"));
+}
+
+TEST_F(PlainChat, IsCountedAndOnlyForConversationsThatTheTemplateRefuses) {
+  use("{% if messages[0].content == 'no' %}{{ raise_exception('no') }}{% endif %}" +
+      std::string(kPlain));
+  TextSource s = source(said("yes") + said("no"));
+  s.chat.plain = true;
+  EXPECT_THAT(texts_of(s, model()), ElementsAre("<|im_start|>[user]yes<|im_end|>", "User: no\n\n"));
+  const auto tokenizer = load_tokenizer(model());
+  const PackingOptions options{.n_samples = 2, .seqlen = 8, .packing = Packing::kPad};
+  const Manifest manifest = pack_tokens({s}, *tokenizer, options, model()).manifest;
+  EXPECT_EQ(manifest.sources[0].plain_conversations, 1);
+  EXPECT_EQ(manifest.sources[0].documents, 2);
+}
+
+TEST_F(PlainChat, IsNotMadeOfMessagesThatAreNone) {
+  EXPECT_THAT(error_of([&] { plain("{\"messages\": [5]}\n"); }),
+              HasSubstr("a message is number, not an object"));
+}
+
 // ---- Tokens
 
 constexpr std::int32_t kStart = 1;  // <|im_start|>, SmolLM2's BOS

@@ -143,6 +143,53 @@ TEST(PackTokens, SharesRowsByWeight) {
   EXPECT_THAT(used({source(a), source(b), source(c)}), ElementsAre(4, 3, 3));
 }
 
+TextSource may_run_out(const std::filesystem::path& path, double weight) {
+  TextSource s = source(path, weight);
+  s.may_run_out = true;
+  return s;
+}
+
+TEST(PackTokens, SourcesThatMayRunOutLeaveTheirRowsToTheOthers) {
+  const Folder folder;
+  const auto a = folder.write("a.txt", std::string(400, 'a'));  // 100 rows
+  const auto b = folder.write("b.txt", std::string(400, 'b'));
+  const auto small = folder.write("small.txt", std::string(12, 's'));  // 3 rows
+  const std::vector<TextSource> sources{source(a, 0.5), source(b, 0.25), may_run_out(small, 0.25)};
+  const auto packed = pack_tokens(sources, ByteTokenizer(), options(40, 5));
+  std::vector<std::int64_t> counts;
+  for (const auto& report : packed.manifest.sources) counts.push_back(report.rows_used);
+  EXPECT_THAT(counts, ElementsAre(25, 12, 3));  // 37 are left, two to one
+  // While it lasts, it gives its share.
+  const auto few = pack_tokens(sources, ByteTokenizer(), options(8, 5));
+  EXPECT_EQ(few.manifest.sources[2].rows_used, 2);
+  // The source that must give its share has 100 rows, two thirds of what small leaves.
+  EXPECT_EQ(rows_available(sources, ByteTokenizer(), options(500, 5)), 153);
+}
+
+TEST(PackTokens, AllSourcesMayRunOutAndHaveTooFewRowsTogether) {
+  const Folder folder;
+  const auto a = folder.write("a.txt", std::string(40, 'a'));
+  const auto b = folder.write("b.txt", std::string(12, 'b'));
+  const std::vector<TextSource> sources{may_run_out(a, 0.5), may_run_out(b, 0.5)};
+  EXPECT_EQ(pack_tokens(sources, ByteTokenizer(), options(13, 5)).blocks.rows(), 13);
+  EXPECT_THAT(pack_error(sources, options(14, 5)), HasSubstr("set n_samples: 13."));
+}
+
+TEST(Weights, OfSeveralSourcesOfOneEntryAreItsShare) {
+  TextSource quarter = source("a.txt");
+  quarter.part = 0.25;
+  TextSource most = source("b.txt");
+  most.part = 0.75;
+  const auto settled = [&](double weight_of_other) {
+    std::vector<TextSource> sources{quarter, most, source("c.txt", weight_of_other)};
+    settle_weights(sources);
+    return std::vector<double>{sources[0].weight, sources[1].weight, sources[2].weight};
+  };
+  EXPECT_THAT(settled(0), ElementsAre(0.125, 0.375, 0.5));
+  EXPECT_THAT(settled(0.5), ElementsAre(0.125, 0.375, 0.5));
+  EXPECT_THAT(settled(0.75), ElementsAre(0.0625, 0.1875, 0.75));
+}
+
 TEST(PackTokens, RefusesWeightsWithoutSense) {
   const Folder folder;
   const auto a = folder.write("a.txt", "abcdefgh");

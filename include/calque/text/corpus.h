@@ -18,6 +18,7 @@ struct ChatSettings {
   std::string name;                         // one of several templates; "": as transformers chooses
   io::Json variables = io::Json::object();  // more variables of the template
   std::string date = "2025-01-01";          // the day that the template sees
+  bool plain = false;  // conversations that no template of the model can write become plain text
 
   bool operator==(const ChatSettings& other) const = default;
 };
@@ -32,7 +33,13 @@ struct TextSource {
       split_on;       // .txt: documents are separated by this; default: one document
   double weight = 0;  // share of the rows; 0: sources without a weight share the rest equally
   ChatSettings chat = {};
+  bool may_run_out = false;  // if it has fewer rows than its share, the others give the rest
+  double part = 1;  // share of what is meant by one entry of the job, which may be several sources
 };
+
+// Gives every source a weight if an entry of the job means several of them. Error(kConfig, "E204")
+// for invalid weights.
+void settle_weights(std::vector<TextSource>& sources);
 
 enum class Packing {
   kConcat,    // documents joined, cut into full rows; a row may span documents
@@ -75,8 +82,9 @@ struct SourceReport {
   std::int64_t tokens = 0;  // in the source
   std::int64_t rows_available = 0;
   std::int64_t rows_used = 0;
-  std::int64_t documents_skipped = 0;  // too short for kTruncate
-  std::int64_t invalid_utf8 = 0;       // documents with replaced bytes
+  std::int64_t documents_skipped = 0;    // too short for kTruncate
+  std::int64_t invalid_utf8 = 0;         // documents with replaced bytes
+  std::int64_t plain_conversations = 0;  // documents that no chat template wrote
 };
 struct Manifest {
   std::vector<SourceReport> sources;
