@@ -22,7 +22,7 @@ sentencepiece=$repository/tests/fixtures/tokenizers/sentencepiece_bpe
 "$calque" quantize "$repository/tests/models/demo" Q4_K_M --out "$work/out" --dry-run | tee "$work/plan"
 grep -q "calque's own texts" "$work/plan"
 
-cmake -S "$repository/tests/install/consumer" -B "$work/consumer" -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" ||
+cmake -G Ninja -S "$repository/tests/install/consumer" -B "$work/consumer" -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" ||
   { cat "$work/log"; exit 1; }
 cmake --build "$work/consumer" >"$work/log" || { cat "$work/log"; exit 1; }
 "$work/consumer/consumer" "$repository/tests/models/demo" "$sentencepiece" | tee "$work/said"
