@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "calque/core/error.h"
@@ -22,14 +23,18 @@ quant::InputStats stats_of(GramSum::Result sums) {
 
 }  // namespace
 
-StatsCollector::StatsCollector(Index features, const Exec& exec)
-    : features_(features), exec_(exec) {}
+StatsCollector::StatsCollector(Index features, const Exec& exec, bool peaks)
+    : features_(features),
+      exec_(exec),
+      largest_K_(peaks ? static_cast<std::size_t>(features) : 0, 0.0f) {}
 
 void StatsCollector::add(const forward::ActivationView& inputs_TK) {
   if (inputs_TK.cols() != features_)
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("statistics: got rows of {} features, expected {}", inputs_TK.cols(),
                             features_));
+  if (inputs_TK.on_device() && !largest_K_.empty())
+    throw Error(ErrorKind::kInternal, "", "statistics: peaks of rows on a GPU");
   if (inputs_TK.on_device())
     sum().add(inputs_TK.device_TK);
   else if (inputs_TK.is_bf16())
@@ -54,6 +59,11 @@ void StatsCollector::gather(MatrixView<const T> inputs_TK, Matrix<T>& pending_TK
 
 template <typename T>
 void StatsCollector::add_block(MatrixView<const T> block_TK) {
+  for (Index t = 0; t < block_TK.rows() && !largest_K_.empty(); ++t) {
+    const T* row = block_TK.row(t);
+    for (std::size_t k = 0; k < largest_K_.size(); ++k)
+      largest_K_[k] = std::max(largest_K_[k], std::abs(widened(row[k])));
+  }
   sum().add(block_TK);
 }
 
@@ -77,6 +87,8 @@ quant::InputStats StatsCollector::finish() {
   pending_bf16_TK_ = {};
   quant::InputStats stats = stats_of(sum().finish());
   sum_.reset();
+  stats.largest_K = largest_K_;
+  std::fill(largest_K_.begin(), largest_K_.end(), 0.0f);
   return stats;
 }
 

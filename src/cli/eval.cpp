@@ -36,10 +36,6 @@ struct EvalArguments {
   bool json = false;
 };
 
-eval::EvalModel model_of(const std::string& path, const formats::ArtifactReader& reader) {
-  return {last_name(path), &reader, &reader.config()};
-}
-
 // Parses "q8_0", "q8_0/q4_0", "q4_0/-", each optionally with "@0-3".
 job::KvCacheSettings kv_cache_from(const std::string& text) {
   const auto type_of = [](const std::string& name) { return name == "-" ? "" : name; };
@@ -79,7 +75,7 @@ void evaluate(const EvalArguments& arguments) {
   std::vector<eval::EvalModel> candidates;
   for (const std::string& path : arguments.artifacts) {
     readers.push_back(formats::open_artifact(path));
-    candidates.push_back(model_of(path, *readers.back()));
+    candidates.push_back(pipeline::evaluated(last_name(path), *readers.back()));
   }
   const job::EvaluationSettings settings = settings_of(arguments);
   job::check_evaluation(settings);
@@ -87,14 +83,14 @@ void evaluate(const EvalArguments& arguments) {
   std::vector<record::EvaluationReport> evaluations;
   {
     Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
-    evaluations =
-        pipeline::evaluate_texts({.settings = settings,
-                                  .tokens = tokens,
-                                  .original = model_of(arguments.reference, *reference),
-                                  .artifacts = candidates,
-                                  .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),
-                                             .threads = arguments.threads}},
-                                 progress);
+    evaluations = pipeline::evaluate_texts(
+        {.settings = settings,
+         .tokens = tokens,
+         .original = pipeline::evaluated(last_name(arguments.reference), *reference),
+         .artifacts = candidates,
+         .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),
+                    .threads = arguments.threads}},
+        progress);
   }
   fmt::print(
       "{}", arguments.json ? record::evaluations_json(evaluations) : evaluations_text(evaluations));

@@ -16,7 +16,7 @@ bool is_reference(const record::Measurement& m) { return m.kind == record::Model
 
 std::string shown_label(const record::Measurement& m) {
   if (m.kind == record::ModelKind::kNoiseFloor) return "noise floor (bfloat16)";
-  return printable(m.label);
+  return printable(m.label) + (m.inputs.empty() ? "" : fmt::format(" (inputs {})", m.inputs));
 }
 
 bool has_cache(const record::EvaluationReport& evaluation) {

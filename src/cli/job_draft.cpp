@@ -48,17 +48,19 @@ std::vector<Target> chosen_targets(const DraftOptions& options, const std::strin
   return targets;
 }
 
-// One job rounds folders onto one grid.
+// One job has one method, and one grid for folders whose exports name no scheme.
 void check_together(const std::vector<Target>& targets) {
   const Target* first = nullptr;
   for (const Target& target : targets) {
     if (target.is_file()) continue;
-    if (first != nullptr && (first->method != target.method || first->bits != target.bits))
+    const bool same_grid = first == nullptr || !first->scheme.empty() || !target.scheme.empty() ||
+                           first->bits == target.bits;
+    if (first != nullptr && (first->method != target.method || !same_grid))
       throw Error(ErrorKind::kConfig, "E119",
                   fmt::format("{} and {} are rounded differently, so one job cannot make both; run "
                               "calque quantize once for each",
                               first->name, target.name));
-    if (first == nullptr) first = &target;
+    if (first == nullptr || !first->scheme.empty()) first = &target;
   }
 }
 
@@ -214,7 +216,8 @@ class JobWriter {
       key("  preset: " + preset, "how much work is spent on quality");
     else
       more("  preset: balanced", "how much work is spent on quality: fast, balanced, best");
-    const auto folder = std::ranges::find_if(draft_.targets, [](auto& t) { return !t.is_file(); });
+    const auto folder = std::ranges::find_if(
+        draft_.targets, [](auto& t) { return !t.is_file() && t.scheme.empty(); });
     if (folder != draft_.targets.end()) {
       key(fmt::format("  bits: {}", folder->bits), "per weight, without scales");
       key(fmt::format("  group_size: {}", draft_.group_size), "inputs that share a scale");
@@ -245,7 +248,9 @@ class JobWriter {
       if (target.is_file()) {
         entry += ", type: " + target.type;
         if (draft_.shape_fallback) entry += ", on_shape_fallback: allow";
-      } else if (!draft_.require.empty()) {
+      }
+      if (!target.scheme.empty()) entry += ", scheme: " + target.scheme;
+      if (!target.is_file() && !draft_.require.empty()) {
         entry += fmt::format(", require: {{{}: true}}", draft_.require);
       }
       text_ += fmt::format("  - {{{}, overwrite: true}}\n", entry);

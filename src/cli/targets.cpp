@@ -28,6 +28,11 @@ const std::vector<Target>& folders() {
       {"awq", "awq", "", "-AWQ", kGpus, "awq", 4, false},
       {"w4a16", "compressed-tensors", "", "-W4A16", kGpus, "gptq", 4},
       {"w8a16", "compressed-tensors", "", "-W8A16", kGpus, "gptq", 8},
+      {"fp8", "compressed-tensors", "", "-FP8-Dynamic", kGpus, "gptq", 8, true, "FP8_DYNAMIC"},
+      {"fp8-static", "compressed-tensors", "", "-FP8", kGpus, "gptq", 8, true, "FP8"},
+      {"fp8-block", "compressed-tensors", "", "-FP8-Block", kGpus, "gptq", 8, true, "FP8_BLOCK"},
+      {"w8a8", "compressed-tensors", "", "-W8A8", kGpus, "gptq", 8, true, "W8A8"},
+      {"w4afp8", "compressed-tensors", "", "-W4AFP8", "vLLM", "gptq", 4, true, "W4AFP8"},
   };
   return targets;
 }
@@ -36,7 +41,7 @@ const std::vector<Target>& folders() {
 constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
     {"gptq", "gptq-4bit"},      {"gptq-int4", "gptq-4bit"}, {"gptq-int8", "gptq-8bit"},
     {"gptq-int3", "gptq-3bit"}, {"gptq-int2", "gptq-2bit"}, {"awq-4bit", "awq"},
-    {"awq-int4", "awq"},
+    {"awq-int4", "awq"},        {"fp8-dynamic", "fp8"},     {"int8", "w8a8"},
 };
 
 constexpr Runtime kRuntimes[] = {

@@ -19,6 +19,7 @@ struct Target {
   std::string method;      // quantization.method
   int bits = 0;            // quantization.bits; 0: the type says it
   bool sym = true;         // quantization.sym
+  std::string scheme;      // export.scheme, which says it instead of bits and sym; "": none
   bool needs_text = true;  // false: rounding to nearest loses nothing that text could save
   bool is_file() const { return bits == 0; }
 };

@@ -13,6 +13,8 @@
 
 #include "calque/config/sweep_file.h"
 #include "calque/core/error.h"
+#include "calque/formats/format.h"
+#include "calque/formats/scheme.h"
 #include "calque/io/hub_cache.h"
 #include "config/diagnostics.h"
 #include "config/hints.h"
@@ -164,6 +166,7 @@ class JobReader {
   void refuse_contradictions(const std::vector<Given>& given, const void* target);
   void require_all(const YamlNode& map, const Mark& mark, const Section& section);
   void check_choices_between_keys();
+  void check_scheme();
   void settle_weights();
   void fill_names();
   // The last place where a section or key was written; the top of the file if it was not.
@@ -314,11 +317,53 @@ void JobReader::check_choices_between_keys() {
                                           "calibration.sources (calque's own texts: sources: "
                                           "[builtin]) or calibration.tokens, or use method: rtn",
                                           job_.quantization.method())});
+  check_scheme();
   if (marks_.count("export") && job_.exports.empty())
     diagnostics_.add(mark_of("export"), {"E108", "export must have at least one entry"});
-  if (job_.evaluate && job_.evaluate->texts.empty())
+  if (job_.evaluate && job_.evaluate->texts.empty() && job_.evaluate->tasks.empty())
     diagnostics_.add(mark_of("evaluate"),
-                     {"E108", "evaluate needs texts, such as texts: [{text: heldout.txt}]"});
+                     {"E108",
+                      "evaluate needs texts, such as texts: [{text: heldout.txt}], or "
+                      "tasks, such as tasks: [builtin]"});
+}
+
+// "FP8_DYNAMIC", or "4bit".
+std::string numbers_of(const job::Job& job) {
+  for (const formats::ExportRequest& request : job.exports)
+    if (!request.scheme.empty()) return request.scheme;
+  return fmt::format("{}bit", job.quantization.grid.bits);
+}
+
+// The scheme of all folders of the job; null if they have none, or not the same.
+const formats::Scheme* scheme_of_folders(const job::Job& job) {
+  const formats::Scheme* found = nullptr;
+  for (const formats::ExportRequest& request : job.exports) {
+    const formats::Format* format = formats::find_format(request.format);
+    if (format == nullptr || !format->is_folder) continue;
+    const formats::Scheme* scheme = formats::find_scheme(request.scheme);
+    if (scheme == nullptr || (found != nullptr && scheme != found)) return nullptr;
+    found = scheme;
+  }
+  return found;
+}
+
+// Keys that say what the scheme of all folders says must agree with it, and have its values without
+// being given.
+void JobReader::check_scheme() {
+  const formats::Scheme* scheme = scheme_of_folders(job_);
+  if (scheme == nullptr) return;
+  const auto settle = [&](const std::string& key, auto& said, const auto& schemes) {
+    if (marks_.count("quantization." + key) && said != schemes)
+      diagnostics_.add(mark_of("quantization." + key),
+                       {"E133", fmt::format("{} is {}, but scheme {} has {}: leave out one of the "
+                                            "two keys",
+                                            key, said, scheme->name, schemes)});
+    said = schemes;
+  };
+  formats::QuantizationRequest& grid = job_.quantization.grid;
+  settle("bits", grid.bits, scheme->bits);
+  settle("group_size", grid.group_size, scheme->group_size);
+  settle("sym", grid.sym, scheme->sym);
 }
 
 void JobReader::settle_weights() {
@@ -331,9 +376,8 @@ void JobReader::settle_weights() {
 
 void JobReader::fill_names() {
   if (job_.name.empty())
-    job_.name =
-        fit_for_a_file_name(fmt::format("{}-{}-{}bit", io::name_of_model(job_.model.path),
-                                        job_.quantization.method(), job_.quantization.grid.bits));
+    job_.name = fit_for_a_file_name(fmt::format("{}-{}-{}", io::name_of_model(job_.model.path),
+                                                job_.quantization.method(), numbers_of(job_)));
   if (job_.run_dir.empty()) job_.run_dir = folder_ / "runs" / job_.name;
 }
 

@@ -5,6 +5,7 @@
 
 #include "calque/formats/format.h"
 #include "calque/formats/gguf_types.h"
+#include "calque/formats/scheme.h"
 #include "config/sections.h"
 
 namespace calque::config {
@@ -45,6 +46,40 @@ bool has_versions(const Format& format) { return !format.checkpoint_formats.empt
 bool has_desc_act(const Format& format) { return format.has_desc_act; }
 bool is_folder(const Format& format) { return format.is_folder; }
 bool is_gguf(const Format& format) { return !format.is_folder; }
+bool has_schemes(const Format& format) { return format.has_schemes; }
+
+std::vector<std::string> scheme_names() {
+  std::vector<std::string> names;
+  for (const formats::Scheme& scheme : formats::schemes()) {
+    names.emplace_back(scheme.name);
+    if (!scheme.other.empty()) names.emplace_back(scheme.other);
+  }
+  return names;
+}
+
+std::vector<std::string> activation_names() {
+  std::vector<std::string> names = {"auto"};
+  for (const formats::Activations& row : formats::activations()) names.emplace_back(row.name);
+  return names;
+}
+
+// "`FP8_DYNAMIC`: FP8, a scale a row (fp8_token); ..."
+std::string scheme_summaries() {
+  std::string text;
+  for (const formats::Scheme& scheme : formats::schemes())
+    text += fmt::format(
+        "{}`{}`{}: {}{}", text.empty() ? "" : "; ", scheme.name,
+        scheme.other.empty() ? "" : fmt::format(" or `{}`", scheme.other), scheme.summary,
+        scheme.activations == "none" ? "" : fmt::format(" ({})", scheme.activations));
+  return text;
+}
+
+std::string activation_summaries() {
+  std::string text;
+  for (const formats::Activations& row : formats::activations())
+    text += fmt::format("{}`{}`: {}", text.empty() ? "" : "; ", row.name, row.summary);
+  return text;
+}
 
 std::vector<std::string> checkpoint_formats() {
   std::vector<std::string> names;
@@ -84,6 +119,16 @@ Section export_section() {
       only_of<has_desc_act>(key("desc_act", boolean(), &S::desc_act,
                                 "Form groups in activation order and store g_idx. Kernels are "
                                 "slower, and tensor parallelism is limited.")),
+      only_of<has_schemes>(
+          key("scheme", or_empty(one_of(scheme_names())), &S::scheme,
+              "Name of a scheme as compressed-tensors and llm-compressor have it, instead of "
+              "`bits`, `group_size` and `sym`; activations in brackets. " +
+                  scheme_summaries() + ".")),
+      only_of<has_schemes>(key("activations", one_of(activation_names()), &S::activations,
+                               "What a server does to the inputs of the linears before their "
+                               "products; `evaluate` does the same. `auto`: as the scheme says, "
+                               "else `none`. " +
+                                   activation_summaries() + ".")),
       folders_only(key("scale_dtype", one_of({"auto", "float16", "bfloat16"}), &S::scale_dtype,
                        "Data type of scales; `auto`: float16, for compressed-tensors the model's. "
                        "Exports with the same grid and scale_dtype share one pass.")),

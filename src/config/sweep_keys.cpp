@@ -84,6 +84,7 @@ const std::vector<ShortName>& short_names() {
       {"seed", "calibration.seed"},
       {"format", "export.0.format"},
       {"type", "export.0.type"},
+      {"scheme", "export.0.scheme"},
   };
   return names;
 }

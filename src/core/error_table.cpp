@@ -118,6 +118,14 @@ constexpr ErrorEntry kErrors[] = {
      "tensors in a larger type; the file is then larger than its name suggests.",
      "Set on_shape_fallback: allow to accept that, choose a type with smaller blocks (Q5_0, Q8_0, "
      "IQ4_NL), or leave the modules unquantized with a rule (skip: true)."},
+    {"E133", 2, "A scheme, the rounding of inputs, and other keys contradict each other.",
+     "A scheme (FP8_DYNAMIC, W4AFP8, ...) says everything about numbers, groups and inputs; "
+     "another key may repeat that, but not say something else.",
+     "Leave out one of the two keys that the message names."},
+    {"E134", 2, "A scheme needs something that the job does not have.",
+     "Static schemes (FP8) store the size of each linear's inputs, which calibration text shows. "
+     "Channel scales (awq) divide single rows, and rows that share a scale cannot be divided.",
+     "Do what the message says, or choose a scheme with a scale a row (FP8_DYNAMIC)."},
 
     // the job file: what a runtime could not load
     {"E141", 2, "The requested tensor-parallel size is not possible.",
@@ -152,6 +160,9 @@ constexpr ErrorEntry kErrors[] = {
     {"E152", 2, "A rule's pattern is not valid.",
      "Patterns are exact names, globs (*, ?), or regular expressions after 're:'.",
      "Correct the place that the message names."},
+    {"E153", 2, "A rule sets bits of a scheme that has none to set.",
+     "Schemes of floating-point numbers (FP8, ...) have no other widths and groups.",
+     "Leave the key out of the rule, or skip its modules."},
 
     // models
     {"E161", 3, "The model's architecture is not supported.",

@@ -60,6 +60,7 @@ ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows, Index f
   ModelMetrics metrics;
   metrics.label = lane.model->label;
   metrics.kind = lane.model->kind;
+  metrics.inputs = lane.model->inputs_name;
   if (const std::optional<KvCacheSpec>& cache = lane.model->kv_cache) {
     metrics.kv_cache = cache->name;
     metrics.kv_cache_bytes = kv_cache_bytes(*cache, lane.family, rows.seqlen());

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <optional>
 #include <span>
 #include <string_view>
 
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
+#include "calque/core/small_float.h"
 #include "calque/ggml/blocks.h"
 
 namespace calque::eval {
@@ -135,18 +135,7 @@ std::vector<bool> layers_from(const std::string& text, Index count) {
   }
 }
 
-float rounded_to_fp8(float value) {
-  constexpr float kLargest = 448.0f;
-  constexpr int kLowestExponent = -6;  // below it steps stay 2^-9
-  constexpr int kMantissaBits = 3;
-  if (std::isnan(value)) return value;
-  const float magnitude = std::fabs(value);
-  if (magnitude >= kLargest) return std::copysign(kLargest, value);
-  const int exponent =
-      magnitude == 0 ? kLowestExponent : std::max(std::ilogb(magnitude), kLowestExponent);
-  const float step = std::ldexp(1.0f, exponent - kMantissaBits);
-  return std::copysign(std::nearbyint(magnitude / step) * step, value);
-}
+float rounded_to_fp8(float value) { return rounded_to(SmallFloat::kE4M3, value); }
 
 std::shared_ptr<const forward::KvCacheRounding> make_kv_cache_rounding(
     const KvCacheSpec& spec, const model::FamilySpec& family) {

@@ -56,7 +56,8 @@ Matrix<std::uint8_t> unpack_nibbles(const Matrix<std::int32_t>& words) {
 }
 
 std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, Index K,
-                                           const quant::Grid& grid) {
+                                           const StoredAs& stored) {
+  const quant::Grid& grid = stored.grid;
   const Index groups = grid.groups(K);
   return {{module + ".qweight", DType::kI32, {K, N / kPerWord}},
           {module + ".qzeros", DType::kI32, {groups, N / kPerWord}},

@@ -1,15 +1,14 @@
-// compressed-tensors folders with format "pack-quantized": codes packed along the inputs of each
-// row; zero points (asymmetric grids only) packed along the outputs.
-//   weight_packed I32 [N, packed_words(K)]        weight_scale F16 or BF16 [N, G]
-//   weight_zero_point I32 [packed_words(N), G]    weight_shape I64 [2] = N, K
+// compressed-tensors folders: limits, quantization_config, runtimes. Tensors are in
+// compressed_tensors_layouts.cpp.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
+#include <optional>
 
 #include "calque/core/error.h"
-#include "calque/kernels/pack_bits.h"
+#include "calque/formats/scheme.h"
+#include "formats/compressed_tensors_layouts.h"
 #include "formats/module_patterns.h"
 #include "formats/packed_config.h"
 #include "formats/packed_format.h"
@@ -22,11 +21,17 @@ namespace {
 
 using io::Json;
 
+// The `format` of folders whose groups have formats of their own.
+constexpr std::string_view kMixedFormat = "mixed-precision";
+
 // ---- Limits
 
 // Widths that do not divide a word share words with the next code, and the last one is filled up.
 Index codes_a_word(const ModuleSettings& settings) {
   const int bits = settings.bits;
+  if (layout_for({basic_grid(settings, ScalePrecision::kBF16), settings.inputs}).dtype !=
+      DType::kI32)
+    return 1;
   return bits > 0 && 32 % bits == 0 ? 32 / bits : 1;
 }
 Index zeros_a_word(const ModuleSettings& settings) {
@@ -43,163 +48,79 @@ quant::Grid grid_of(const PlanInputs& inputs, const model::TensorSpec& tensor,
   return basic_grid(settings, half ? ScalePrecision::kF16 : ScalePrecision::kBF16);
 }
 
-// ---- Packing
-
-bool is_symmetric(const quant::Grid& grid) { return grid.offset_kind == OffsetKind::kMiddleCode; }
-
-DType scale_dtype(const quant::Grid& grid) {
-  return grid.precision == ScalePrecision::kF16 ? DType::kF16 : DType::kBF16;
-}
-
-std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, Index K,
-                                           const quant::Grid& grid) {
-  const Index groups = grid.groups(K);
-  std::vector<io::TensorDeclaration> tensors = {
-      {module + ".weight_packed", DType::kI32, {N, packed_words(K, grid.bits)}},
-      {module + ".weight_scale", scale_dtype(grid), {N, groups}},
-      {module + ".weight_shape", DType::kI64, {2}}};
-  if (!is_symmetric(grid))
-    tensors.push_back(
-        {module + ".weight_zero_point", DType::kI32, {packed_words(N, grid.bits), groups}});
-  return tensors;
-}
-
-NamedBytes pack_zeros(const std::string& module, const quant::QuantizedMatrix& q,
-                      const Exec& exec) {
-  const Matrix<std::uint8_t> zeros_NG = stored_zeros(q);
-  Matrix<std::int32_t> words(packed_words(zeros_NG.rows(), q.grid.bits), zeros_NG.cols());
-  pack_columns(zeros_NG, q.grid.bits, words, exec);
-  return {module + ".weight_zero_point", bytes_of(words)};
-}
-
-std::vector<NamedBytes> pack(const std::string& module, const quant::QuantizedMatrix& q,
-                             const Packing& packing) {
-  require_consecutive_groups(q, "compressed-tensors");
-  Matrix<std::int32_t> words(q.out_features(), packed_words(q.in_features(), q.grid.bits));
-  pack_rows(q.groups().codes_NK, q.grid.bits, words, packing.exec);
-  const std::int64_t shape[] = {q.out_features(), q.in_features()};
-  std::vector<NamedBytes> tensors = {
-      {module + ".weight_packed", bytes_of(words)},
-      {module + ".weight_scale", stored_scales(q.groups().scales_NG, scale_dtype(q.grid))},
-      {module + ".weight_shape", bytes_of(shape, 2)}};
-  if (!is_symmetric(q.grid)) tensors.push_back(pack_zeros(module, q, packing.exec));
-  return tensors;
-}
-
-// ---- Unpacking
-
-struct Parts {
-  const io::TensorRef* packed = nullptr;
-  const io::TensorRef* scale = nullptr;
-  const io::TensorRef* zero_point = nullptr;  // null: symmetric
-  const io::TensorRef* shape = nullptr;
-  Index N = 0;
-  Index K = 0;
-};
-
-const io::TensorRef& shape_tensor(const io::SafetensorsCheckpoint& checkpoint,
-                                  const std::string& module) {
-  const std::string name = module + ".weight_shape";
-  const io::TensorRef* tensor = checkpoint.find(name);
-  const bool good =
-      tensor != nullptr && tensor->dtype == DType::kI64 && tensor->shape == std::vector<Index>{2};
-  if (!good)
-    throw Error(ErrorKind::kInput, "E174",
-                fmt::format("module '{}' is quantized, but '{}' is missing or not a pair of I64",
-                            module, name));
-  return *tensor;
-}
-
-Parts find_parts(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
-                 const PackedSettings& settings) {
-  Parts parts;
-  parts.packed = &part_of(checkpoint, module, "weight_packed", {DType::kI32});
-  parts.scale = &part_of(checkpoint, module, "weight_scale", kScaleTypes);
-  const bool asymmetric = settings.mixed ? checkpoint.find(module + ".weight_zero_point") != nullptr
-                                         : !settings.sym.value_or(true);
-  if (asymmetric)
-    parts.zero_point = &part_of(checkpoint, module, "weight_zero_point", {DType::kI32});
-  parts.shape = &shape_tensor(checkpoint, module);
-  std::int64_t sizes[2] = {};
-  std::memcpy(sizes, parts.shape->bytes.data(), sizeof(sizes));
-  parts.N = sizes[0];
-  parts.K = sizes[1];
-  return parts;
-}
-
-// Checks the stored shape against the packed words before it is used.
-void check_shapes(const Parts& parts, const PackedSettings& settings) {
-  const Index most = parts.packed->shape[1] * 32 / settings.bits;
-  if (parts.N != parts.packed->shape[0] || parts.K < 0 || parts.K > most)
-    throw Error(
-        ErrorKind::kInput, "E174",
-        fmt::format("tensor '{}' says [{}, {}], but '{}' of shape {} holds {} rows of at "
-                    "most {} codes of {} bits",
-                    parts.shape->name, parts.N, parts.K, parts.packed->name,
-                    parts.packed->shape_text(), parts.packed->shape[0], most, settings.bits));
-  const std::string said =
-      fmt::format("{} inputs and {} outputs at num_bits {}, group_size {} ({})", parts.K, parts.N,
-                  settings.bits, settings.group_size, settings.where);
-  require_shape(*parts.packed, {parts.N, packed_words(parts.K, settings.bits)}, said);
-  const Index groups = group_count(parts.K, settings.group_size);
-  require_shape(*parts.scale, {parts.N, groups}, said);
-  if (parts.zero_point != nullptr)
-    require_shape(*parts.zero_point, {packed_words(parts.N, settings.bits), groups}, said);
-}
-
-quant::QuantizedMatrix unpack(const Parts& parts, const PackedSettings& settings) {
-  quant::QuantizedMatrix q;
-  quant::GroupCodes& groups = q.groups();
-  groups.codes_NK = Matrix<std::uint8_t>::uninitialized(parts.N, parts.K);
-  unpack_rows(words_of(*parts.packed), settings.bits, groups.codes_NK);
-  groups.scales_NG = scales_of(*parts.scale);
-  Matrix<std::uint8_t> zeros_NG;
-  if (parts.zero_point != nullptr) {
-    zeros_NG = Matrix<std::uint8_t>(parts.N, groups.scales_NG.cols());
-    unpack_columns(words_of(*parts.zero_point), settings.bits, zeros_NG);
-  }
-  groups.offsets_NG = offsets_of(groups.scales_NG, zeros_NG, settings.bits);
-  q.grid = basic_grid({settings.bits, settings.group_size, parts.zero_point == nullptr},
-                      precision_of(parts.scale->dtype));
-  if (!q.grid.divides(parts.K))
-    groups.group_of_column_K = quant::consecutive_groups(parts.K, settings.group_size);
-  return q;
-}
-
-PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
-                  const PackedSettings& stated) {
-  if (checkpoint.find(module + ".weight_g_idx") != nullptr)
-    throw Error(ErrorKind::kInput, "E174",
-                fmt::format("module '{}' has activation-ordered groups ('{}.weight_g_idx'), which "
-                            "calque does not read in compressed-tensors folders",
-                            module, module));
-  const Parts parts = find_parts(checkpoint, module, stated);
-  const PackedSettings settings = settings_of_module(stated, module, parts.packed->shape[1],
-                                                     parts.K, parts.K, parts.scale->shape[1]);
-  check_shapes(parts, settings);
-  PackedModule result =
-      packed_module(module, parts.N, parts.K,
-                    description("compressed-tensors", settings, parts.zero_point == nullptr),
-                    {parts.packed, parts.scale, parts.shape, parts.zero_point});
-  result.unpack = [parts, settings] { return unpack(parts, settings); };
-  return result;
-}
-
 // ---- quantization_config, written
 
 // A release whose readers know exactly these keys. It packs widths that divide a word like all
-// other releases; others are one stream of bits since 0.18.
+// other releases; others are one stream of bits since 0.18. Floating-point numbers, rounded inputs
+// and groups with formats of their own are written as 0.20.1 does it.
 constexpr std::string_view kVersion = "0.9.4";
 constexpr std::string_view kVersionOfStreams = "0.18.0";
+constexpr std::string_view kVersionOfFormats = "0.20.1";
 
-std::string_view version_for(const FolderContents& contents) {
-  const std::vector<FolderContents::Group> groups = contents.groups();
-  const bool streams = std::any_of(groups.begin(), groups.end(),
-                                   [](const auto& group) { return 32 % group.settings.bits != 0; });
+using Group = FolderContents::Group;
+
+// True if the group's config needs the keys of kVersionOfFormats.
+bool names_its_format(const Group& group) { return group.settings.number || group.settings.inputs; }
+
+bool names_formats(const std::vector<Group>& groups) {
+  return std::any_of(groups.begin(), groups.end(), names_its_format);
+}
+
+std::string_view version_for(const std::vector<Group>& groups) {
+  if (names_formats(groups)) return kVersionOfFormats;
+  const bool streams = std::any_of(groups.begin(), groups.end(), [](const Group& group) {
+    return 32 % group.settings.bits != 0;
+  });
   return streams ? kVersionOfStreams : kVersion;
 }
 
+std::string_view layout_name(const Group& group) {
+  return layout_for({basic_grid(group.settings, ScalePrecision::kBF16), group.settings.inputs})
+      .name;
+}
+
+// The one format of all groups, or that of folders whose groups differ.
+std::string_view folder_format(const std::vector<Group>& groups) {
+  const std::string_view first = layout_name(groups.front());
+  const bool same = std::all_of(groups.begin(), groups.end(),
+                                [&](const Group& group) { return layout_name(group) == first; });
+  return same ? first : kMixedFormat;
+}
+
 // Readers refuse keys that they do not know.
+Json weights_with_format(const ModuleSettings& settings) {
+  const bool all_rows = settings.scale_rows < 0;
+  const bool block = settings.scale_rows > 1;
+  const bool channel = settings.group_size < 0;
+  Json json = {{"num_bits", settings.bits},
+               {"type", settings.number ? "float" : "int"},
+               {"symmetric", settings.sym},
+               {"strategy", all_rows  ? "tensor"
+                            : block   ? "block"
+                            : channel ? "channel"
+                                      : "group"},
+               {"group_size", channel || block ? Json() : Json(settings.group_size)},
+               {"dynamic", false}};
+  if (block) json["block_structure"] = std::vector<Index>{settings.scale_rows, settings.group_size};
+  return json;
+}
+
+Json inputs_of(const std::optional<InputGrid>& inputs) {
+  if (!inputs) return nullptr;
+  const bool calibrated = inputs->scale_of == InputGrid::Scale::kTensor;
+  const bool group = inputs->scale_of == InputGrid::Scale::kGroup;
+  Json json = {{"num_bits", inputs->number ? info_of(*inputs->number).bits : 8},
+               {"type", inputs->number ? "float" : "int"},
+               {"symmetric", true},
+               {"strategy", calibrated ? "tensor"
+                            : group    ? "group"
+                                       : "token"},
+               {"group_size", group ? Json(inputs->group) : Json()},
+               {"dynamic", !calibrated}};
+  if (calibrated) json["observer"] = "static_minmax";
+  return json;
+}
+
 Json weights_of(const ModuleSettings& settings) {
   const bool channel = settings.group_size < 0;
   return {{"num_bits", settings.bits},
@@ -225,24 +146,33 @@ std::string head_target(const FolderContents& contents) {
 
 Json config_groups(const FolderContents& contents) {
   const std::vector<std::string> all = contents.names();
-  const std::vector<FolderContents::Group> groups = contents.groups();
+  const std::vector<Group> groups = contents.groups();
   Json result = Json::object();
-  for (const FolderContents::Group& group : groups) {
+  for (const Group& group : groups) {
     // Not every loader treats the head as a Linear, so it is named.
     std::vector<std::string> targets = {"Linear"};
     if (groups.size() > 1)
       targets = as_targets(contents.regexes(group.modules, all));
     else if (contents.lm_head)
       targets.push_back(head_target(contents));
-    result["group_" + std::to_string(result.size())] = {{"targets", targets},
-                                                        {"weights", weights_of(group.settings)},
-                                                        {"input_activations", nullptr},
-                                                        {"output_activations", nullptr}};
+    Json json = {{"targets", targets}};
+    if (names_formats(groups)) {
+      json["weights"] = weights_with_format(group.settings);
+      json["input_activations"] = inputs_of(group.settings.inputs);
+      json["output_activations"] = nullptr;
+      json["format"] = layout_name(group);
+    } else {
+      json["weights"] = weights_of(group.settings);
+      json["input_activations"] = nullptr;
+      json["output_activations"] = nullptr;
+    }
+    result["group_" + std::to_string(result.size())] = std::move(json);
   }
   return result;
 }
 
 Json write_config(const FolderContents& contents, const Provenance&) {
+  const std::vector<Group> groups = contents.groups();
   std::vector<std::string> ignored = contents.untouched();
   const bool head = !ignored.empty() && ignored.back() == "lm_head";
   if (head) ignored.pop_back();
@@ -250,39 +180,71 @@ Json write_config(const FolderContents& contents, const Provenance&) {
   if (head) ignore.push_back(head_target(contents));
   for (std::string& part : as_targets(contents.carried_regexes()))
     ignore.push_back(std::move(part));
-  return {{"quant_method", "compressed-tensors"},
-          {"format", "pack-quantized"},
-          {"quantization_status", "compressed"},
-          {"global_compression_ratio", nullptr},
-          {"kv_cache_scheme", nullptr},
-          {"config_groups", config_groups(contents)},
-          {"ignore", ignore},
-          {"version", version_for(contents)}};
+  Json json = {{"quant_method", "compressed-tensors"},
+               {"format", folder_format(groups)},
+               {"quantization_status", "compressed"},
+               {"global_compression_ratio", nullptr},
+               {"kv_cache_scheme", nullptr},
+               {"config_groups", config_groups(contents)},
+               {"ignore", ignore},
+               {"version", version_for(groups)}};
+  if (!names_formats(groups)) return json;
+  json["sparsity_config"] = Json::object();
+  json["transform_config"] = Json::object();
+  json["moe_sparsity_config"] = nullptr;
+  return json;
 }
 
 // ---- quantization_config, read
 
-void set_group(const Json& group, PackedSettings& settings) {
-  const Json* weights = find_any(group, {"weights"});
-  if (weights == nullptr || !weights->is_object())
-    refuse_config(settings.where, "config_groups has no 'weights'");
-  read_widths(*weights, {"num_bits"}, -1, settings);
-  settings.sym = flag_of(*weights, {"symmetric"}, settings.where).value_or(true);
+// The numbers of the weights, and rows of a scale, of arguments that the package accepts.
+std::optional<SmallFloat> number_in(const Json& weights) {
+  return text_in(weights, {"type"}) == "float" ? std::optional(SmallFloat::kE4M3) : std::nullopt;
 }
 
-PackedSettings read_config(const Json& json, const std::string& where) {
-  PackedSettings settings{.format = &compressed_tensors_format(), .where = where};
-  const std::string format = text_of(json, {"format"}, where, "");
-  if (format != "pack-quantized")
-    refuse_config(where, fmt::format("compressed-tensors format '{}' cannot be read; calque reads "
-                                     "'pack-quantized'",
-                                     format));
-  const Json* groups = find_any(json, {"config_groups"});
-  if (groups == nullptr || !groups->is_object() || groups->empty())
-    refuse_config(where, "'config_groups' must have at least one group");
-  for (const auto& [name, group] : groups->members()) set_group(group, settings);
-  set_group(groups->members().front().value, settings);
-  settings.mixed = groups->size() > 1;
+void read_strategy_in(const Json& weights, ConfiguredSettings& settings) {
+  const std::string strategy = text_in(weights, {"strategy"});
+  if (strategy == "channel") settings.group_size = -1;
+  if (strategy == "tensor") settings.scale_rows = quant::Grid::kAllRows;
+  const Json* block = find_any(weights, {"block_structure"});
+  if (strategy != "block" || block == nullptr || !block->is_array() ||
+      block->elements().size() != 2 || !block->elements()[0].is_integer() ||
+      !block->elements()[1].is_integer())
+    return;
+  settings.scale_rows = block->elements()[0].integer();
+  settings.group_size = block->elements()[1].integer();
+}
+
+// nullopt also for a rounding that calque does not know.
+std::optional<InputGrid> inputs_in(const Json* arguments) {
+  using Scale = InputGrid::Scale;
+  if (arguments == nullptr || !arguments->is_object()) return std::nullopt;
+  ConfiguredSettings widths;
+  read_widths_in(*arguments, widths);
+  const std::string strategy = text_in(*arguments, {"strategy"});
+  const bool dynamic = flag_in(*arguments, {"dynamic"});
+  const Json* symmetric = find_any(*arguments, {"symmetric"});
+  const bool known = strategy == "tensor" ? !dynamic : dynamic;
+  if (widths.bits != 8 || !known || (symmetric != nullptr && *symmetric == Json(false)))
+    return std::nullopt;
+  InputGrid grid;
+  if (text_in(*arguments, {"type"}) == "float") grid.number = SmallFloat::kE4M3;
+  if (strategy == "tensor") grid.scale_of = Scale::kTensor;
+  if (strategy == "group") {
+    grid.scale_of = Scale::kGroup;
+    grid.group = widths.group_size;
+  }
+  const bool good = strategy == "token" || strategy == "tensor" ||
+                    (strategy == "group" && grid.group > 0 && grid.number);
+  return good ? std::optional(grid) : std::nullopt;
+}
+
+ConfiguredSettings settings_in(const Json& group, const Json& weights) {
+  ConfiguredSettings settings{.group_size = -1};
+  read_widths_in(weights, settings);
+  settings.number = number_in(weights);
+  read_strategy_in(weights, settings);
+  settings.inputs = inputs_in(find_any(group, {"input_activations"}));
   return settings;
 }
 
@@ -321,10 +283,8 @@ class Configured : public ConfiguredModules {
     for (const auto& [name, group] : groups->members()) {
       const Json* weights = find_any(group, {"weights"});
       if (weights == nullptr) continue;
-      ConfiguredSettings settings{.group_size = -1};
-      read_widths_in(*weights, settings);
-      if (text_in(*weights, {"strategy"}) == "channel") settings.group_size = -1;
-      groups_.push_back({settings, {strings_in(find_any(group, {"targets"})), faults}});
+      groups_.push_back(
+          {settings_in(group, *weights), {strings_in(find_any(group, {"targets"})), faults}});
     }
   }
 
@@ -347,48 +307,96 @@ class Configured : public ConfiguredModules {
   std::vector<Group> groups_;
 };
 
-// ---- A stored folder
-
-bool read_shape(StoredParts& parts, StoredModule& module, const io::TensorRef* tensor) {
-  if (tensor == nullptr || tensor->dtype != DType::kI64 || tensor->shape != std::vector<Index>{2}) {
-    parts.add_fault(
-        fmt::format("module '{}' is packed, but '{}.weight_shape' is missing or not a pair of I64",
-                    module.name, module.name));
-    return false;
-  }
-  std::int64_t sizes[2] = {};
-  std::memcpy(sizes, tensor->bytes.data(), sizeof(sizes));
-  // Upper bound of a plausible dimension.
-  constexpr std::int64_t kMost = std::int64_t{1} << 32;
-  if (sizes[0] < 1 || sizes[1] < 1 || sizes[0] > kMost || sizes[1] > kMost) {
-    parts.add_fault(fmt::format("tensor '{}' says [{}, {}], which is not a valid shape",
-                                tensor->name, sizes[0], sizes[1]));
-    return false;
-  }
-  module.N = sizes[0];
-  module.K = sizes[1];
-  return true;
+void set_group(const Json& group, PackedSettings& settings) {
+  const Json* weights = find_any(group, {"weights"});
+  if (weights == nullptr || !weights->is_object())
+    refuse_config(settings.where, "config_groups has no 'weights'");
+  read_widths(*weights, {"num_bits"}, -1, settings);
+  settings.sym = flag_of(*weights, {"symmetric"}, settings.where).value_or(true);
+  const ConfiguredSettings known = settings_in(group, *weights);
+  if (known.number && settings.bits != 8)
+    refuse_config(settings.where,
+                  fmt::format("weights of {} floating-point bits cannot be read; calque reads 8",
+                              settings.bits));
+  if (known.scale_rows == 0 || known.scale_rows < -1 || known.group_size == 0 ||
+      known.group_size < -1)
+    refuse_config(settings.where,
+                  fmt::format("block_structure is [{}, {}]", known.scale_rows, known.group_size));
+  const Json* inputs = find_any(group, {"input_activations"});
+  if (inputs != nullptr && !known.inputs)
+    refuse_config(
+        settings.where,
+        fmt::format("input_activations {} cannot be read; calque knows 8 bits, symmetric, "
+                    "a scale a token or group while the model runs, or a calibrated one",
+                    inputs->dump()));
+  settings.number = known.number;
+  settings.group_size = known.group_size;
+  settings.scale_rows = known.scale_rows;
+  settings.inputs = known.inputs;
 }
 
-std::optional<StoredModule> stored(StoredParts& parts, const std::string& name) {
-  StoredModule module{.name = name};
-  const io::TensorRef* packed = parts.matrix(name, "weight_packed", {DType::kI32});
-  module.scales = parts.matrix(name, "weight_scale", kScaleTypes);
-  const io::TensorRef* shape = parts.find(name + ".weight_shape");
-  module.zeros = parts.find(name + ".weight_zero_point");
-  if (!packed || !module.scales || !read_shape(parts, module, shape)) return std::nullopt;
-  module.groups = module.scales->shape[1];
-  for (int bits = 1; bits <= 8; ++bits)
-    if (packed_words(module.K, bits) == packed->shape[1]) module.bits = bits;
-  const bool zeros_fit =
-      module.zeros == nullptr ||
-      (module.zeros->dtype == DType::kI32 &&
-       module.zeros->shape ==
-           std::vector<Index>{packed_words(module.N, std::max(module.bits, 1)), module.groups});
-  const bool good = module.bits != 0 && packed->shape[0] == module.N &&
-                    module.scales->shape[0] == module.N && zeros_fit && fits_groups(module);
-  if (!good) return parts.contradiction(name, {packed, module.scales, shape, module.zeros});
-  return module;
+PackedSettings read_config(const Json& json, const std::string& where) {
+  PackedSettings settings{.format = &compressed_tensors_format(), .where = where};
+  const std::string format = text_of(json, {"format"}, where, "");
+  if (find_layout(format) == nullptr && format != kMixedFormat) {
+    std::vector<std::string> known;
+    for (const ModuleLayout& layout : layouts()) known.emplace_back(layout.name);
+    refuse_config(
+        where, fmt::format("compressed-tensors format '{}' cannot be read; calque reads {}", format,
+                           alternatives(known)));
+  }
+  const Json* groups = find_any(json, {"config_groups"});
+  if (groups == nullptr || !groups->is_object() || groups->empty())
+    refuse_config(where, "'config_groups' must have at least one group");
+  for (const auto& [name, group] : groups->members()) set_group(group, settings);
+  set_group(groups->members().front().value, settings);
+  settings.mixed = groups->size() > 1;
+  std::vector<std::string> faults;  // verification tells them
+  if (settings.mixed) settings.modules = std::make_shared<const Configured>(json, faults);
+  return settings;
+}
+
+// ---- Modules
+
+// The layout that holds the module's tensors; if none does, the usual one, which says what is
+// missing.
+template <typename Find>
+const ModuleLayout& layout_of(const std::string& module, const Find& find) {
+  for (const ModuleLayout& layout : layouts()) {
+    const io::TensorRef* codes = find(fmt::format("{}.{}", module, layout.codes));
+    if (codes != nullptr && codes->dtype == layout.dtype) return layout;
+  }
+  return layouts().back();
+}
+
+PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
+                  const PackedSettings& stated) {
+  PackedSettings settings = stated;
+  if (stated.modules != nullptr)
+    if (const std::optional<ConfiguredSettings> own = stated.modules->of(module)) {
+      settings.bits = own->bits;
+      settings.group_size = own->group_size;
+      settings.number = own->number;
+      settings.scale_rows = own->scale_rows;
+      settings.inputs = own->inputs;
+    }
+  return layout_of(module, [&](const std::string& name) { return checkpoint.find(name); })
+      .open(checkpoint, module, settings);
+}
+
+std::optional<StoredModule> stored(StoredParts& parts, const std::string& module) {
+  return layout_of(module, [&](const std::string& name) { return parts.find(name); })
+      .stored(parts, module);
+}
+
+std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, Index K,
+                                           const StoredAs& stored) {
+  return layout_for(stored).declare(module, N, K, stored);
+}
+
+std::vector<NamedBytes> pack(const std::string& module, const quant::QuantizedMatrix& q,
+                             const Packing& packing) {
+  return layout_for({q.grid, packing.inputs}).pack(module, q, packing);
 }
 
 // ---- Runtimes
@@ -418,8 +426,9 @@ const Format& compressed_tensors_format() {
       .declare = declare,
       .pack = pack,
       .read_widths = {2, 3, 4, 5, 6, 7, 8},
-      .variant = "pack-quantized",
+      .variant = "pack-, int-, float- or naive-quantized",
       .marker = ".weight_packed",
+      .other_marker = ".weight_scale",
       .open = open,
       .write_config = write_config,
       .read_config = read_config,
@@ -432,13 +441,14 @@ const Format& compressed_tensors_format() {
       .vllm_advice = "",
       .runtime_limit = runtime_limit,
       .python_packages = "compressed-tensors"};
-  static const Format row =
-      packed_row({.name = "compressed-tensors",
-                  .summary = "folder of safetensors for vLLM, SGLang, transformers: 2 to 8 bits",
-                  .label = "compressed-tensors",
-                  .short_label = "CT",
-                  .packs_on_device = true,
-                  .packed = &packed});
+  static const Format row = packed_row(
+      {.name = "compressed-tensors",
+       .summary = "folder of safetensors for vLLM, SGLang, transformers: 2 to 8 bits, FP8",
+       .label = "compressed-tensors",
+       .short_label = "CT",
+       .packs_on_device = true,
+       .has_schemes = true,
+       .packed = &packed});
   return row;
 }
 

@@ -13,8 +13,12 @@ using Module = FolderContents::Module;
 
 std::optional<ModuleSettings> settings_of(const TensorPlan& planned) {
   if (!planned.grid) return std::nullopt;
-  return ModuleSettings{planned.grid->bits, planned.grid->group_size,
-                        planned.grid->offset_kind == OffsetKind::kMiddleCode};
+  return ModuleSettings{planned.grid->bits,
+                        planned.grid->group_size,
+                        planned.grid->offset_kind == OffsetKind::kMiddleCode,
+                        planned.grid->number,
+                        planned.grid->scale_rows,
+                        planned.inputs};
 }
 
 // A single group has no order.

@@ -1,6 +1,7 @@
 // Reads Hugging Face folders: plain checkpoints, and those in which some linears are packed.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -26,15 +27,21 @@ std::vector<PackedModule> packed_modules(const io::SafetensorsCheckpoint& checkp
                                          const PackedSettings& settings) {
   const PackedFormat& format = *settings.format->packed;
   std::vector<PackedModule> modules;
-  for (const io::TensorRef& tensor : checkpoint.tensors()) {
-    if (!tensor.name.ends_with(format.marker)) continue;
-    const std::string module = tensor.name.substr(0, tensor.name.size() - format.marker.size());
-    if (checkpoint.find(module + ".weight") != nullptr)
-      throw Error(ErrorKind::kInput, "E174",
-                  fmt::format("module '{}' is stored twice: as '{}' and as '{}.weight'", module,
-                              tensor.name, module));
-    modules.push_back(format.open(checkpoint, module, settings));
-  }
+  std::set<std::string> seen;
+  for (const io::TensorRef& tensor : checkpoint.tensors())
+    for (const std::string_view marker : {format.marker, format.other_marker}) {
+      if (marker.empty() || !tensor.name.ends_with(marker)) continue;
+      const std::string module = tensor.name.substr(0, tensor.name.size() - marker.size());
+      if (!seen.insert(module).second) continue;
+      modules.push_back(format.open(checkpoint, module, settings));
+      const std::vector<std::string>& parts = modules.back().parts;
+      const std::string weight = module + ".weight";
+      if (checkpoint.find(weight) != nullptr &&
+          std::find(parts.begin(), parts.end(), weight) == parts.end())
+        throw Error(ErrorKind::kInput, "E174",
+                    fmt::format("module '{}' is stored twice: as '{}' and as '{}'", module,
+                                tensor.name, weight));
+    }
   if (modules.empty())
     throw Error(ErrorKind::kInput, "E174",
                 fmt::format("{} declares quantized modules, but no tensor is named '*{}'",
@@ -91,6 +98,13 @@ class FolderReader : public ArtifactReader {
       tensor.file->drop(tensor.bytes);
     }
     return unpacked;
+  }
+
+  InputGrids inputs() const override {
+    InputGrids grids;
+    for (const auto& [name, module] : modules_)
+      if (module.inputs) grids.emplace(name, *module.inputs);
+    return grids;
   }
 
   std::vector<StoredTensor> tensors() const override {

@@ -67,7 +67,8 @@ Matrix<std::uint8_t> zero_fields(const quant::QuantizedMatrix& q, bool v2) {
 }
 
 std::vector<io::TensorDeclaration> declare(const std::string& module, Index N, Index K,
-                                           const quant::Grid& grid) {
+                                           const StoredAs& stored) {
+  const quant::Grid& grid = stored.grid;
   const Index groups = grid.groups(K);
   return {{module + ".qweight", DType::kI32, {packed_words(K, grid.bits), N}},
           {module + ".qzeros", DType::kI32, {groups, packed_words(N, grid.bits)}},

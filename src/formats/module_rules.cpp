@@ -18,7 +18,8 @@ struct Candidate {
 
 std::vector<Candidate> candidates_of(const model::FamilySpec& family,
                                      const QuantizationRequest& request) {
-  const ModuleSettings all{request.bits, request.group_size, request.sym};
+  const ModuleSettings all{request.bits,   request.group_size, request.sym,
+                           request.number, request.scale_rows, request.inputs};
   std::vector<Candidate> candidates;
   for (const model::LinearSpec& linear : family.linears())
     candidates.push_back({linear.name, all, /*skip=*/!linear.rounded});
@@ -31,6 +32,19 @@ void patch(Candidate& candidate, const ModuleRule& rule) {
   candidate.settings.group_size = rule.group_size.value_or(candidate.settings.group_size);
   candidate.settings.sym = rule.sym.value_or(candidate.settings.sym);
   candidate.skip = rule.skip.value_or(candidate.skip);
+}
+
+// A scheme of floating-point numbers has no other widths and groups.
+void check_patch(const ModuleRule& rule, const QuantizationRequest& request, Refusals& refusals) {
+  if (!request.number || !(rule.bits || rule.group_size || rule.sym)) return;
+  refusals.add("E153",
+               fmt::format("the rule for '{}' sets {}, but the scheme of the export stores {} "
+                           "numbers. Leave the key out, or skip these modules (skip: true).",
+                           rule.match,
+                           rule.bits         ? "bits"
+                           : rule.group_size ? "group_size"
+                                             : "sym",
+                           info_of(*request.number).title));
 }
 
 // Returns true if the rule matched a module.
@@ -60,6 +74,7 @@ SettingsOfModule resolve_rules(const model::FamilySpec& family, const Quantizati
                                Refusals& refusals) {
   std::vector<Candidate> candidates = candidates_of(family, request);
   for (const ModuleRule& rule : request.rules) {
+    check_patch(rule, request, refusals);
     try {
       if (!apply(rule, candidates) && !rule.allow_no_match)
         refuse_unmatched(rule, candidates, refusals);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,9 @@ struct ModuleSettings {
   int bits = 4;
   Index group_size = 128;
   bool sym = true;
+  std::optional<SmallFloat> number = std::nullopt;  // as in quant::Grid
+  Index scale_rows = 1;
+  std::optional<InputGrid> inputs = std::nullopt;  // nullopt: stay as they are
   bool operator==(const ModuleSettings&) const = default;
 };
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "calque/core/error.h"
+#include "calque/formats/scheme.h"
 #include "calque/kernels/pack_bits.h"
 #include "formats/messages.h"
 
@@ -58,6 +59,8 @@ quant::Grid basic_grid(const ModuleSettings& settings, ScalePrecision precision)
   grid.group_size = settings.group_size;
   grid.offset_kind = settings.sym ? OffsetKind::kMiddleCode : OffsetKind::kZeroPoint;
   grid.precision = precision;
+  grid.number = settings.number;
+  grid.scale_rows = settings.scale_rows;
   return grid;
 }
 
@@ -207,7 +210,22 @@ Matrix<float> offsets_of(const Matrix<float>& scales_NG, const Matrix<std::uint8
 Matrix<float> transposed(MatrixView<const float> matrix) { return transpose(matrix); }
 Matrix<std::uint8_t> transposed(MatrixView<const std::uint8_t> matrix) { return transpose(matrix); }
 
+std::string number_text(SmallFloat number, Index group_size, Index scale_rows) {
+  const std::string_view title = info_of(number).title;
+  if (scale_rows < 0) return fmt::format("{} per matrix", title);
+  if (scale_rows > 1) return fmt::format("{} {}x{}", title, scale_rows, group_size);
+  return group_size < 0 ? fmt::format("{} per row", title)
+                        : fmt::format("{} g{}", title, group_size);
+}
+
+std::string inputs_text(const std::optional<InputGrid>& inputs) {
+  return inputs ? fmt::format(", inputs {}", activations_of(inputs).title) : "";
+}
+
 std::string description(std::string_view layout, const PackedSettings& settings, bool sym) {
+  if (settings.number)
+    return fmt::format("{} {}", layout,
+                       number_text(*settings.number, settings.group_size, settings.scale_rows));
   const std::string groups =
       settings.group_size < 0 ? "per row" : fmt::format("g{}", settings.group_size);
   return fmt::format("{} {} bit {} {}", layout, settings.bits, groups, sym ? "sym" : "asym");

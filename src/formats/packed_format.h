@@ -24,11 +24,20 @@ struct NamedBytes {
   std::vector<std::byte> bytes;
 };
 
+// A module's contents: the grid of its weights, and how a server rounds its inputs.
+struct StoredAs {
+  StoredAs(const quant::Grid& weights, std::optional<InputGrid> rounded_inputs = std::nullopt)
+      : grid(weights), inputs(rounded_inputs) {}
+  quant::Grid grid;
+  std::optional<InputGrid> inputs;
+};
+
 // Options of packing.
 struct Packing {
-  std::string checkpoint_format = "auto";  // ExportRequest::checkpoint_format
-  bool all_sym = true;                     // every module of the folder is symmetric
-  Exec exec = open_exec("cpu");            // device, if Format::packs_on_device
+  std::string checkpoint_format = "auto";          // ExportRequest::checkpoint_format
+  bool all_sym = true;                             // every module of the folder is symmetric
+  std::optional<InputGrid> inputs = std::nullopt;  // TensorPlan::inputs
+  Exec exec = open_exec("cpu");                    // device, if Format::packs_on_device
 };
 
 // Settings of a quantized Hugging Face folder from config.json (or quantize_config.json).
@@ -41,9 +50,14 @@ struct PackedSettings {
   std::optional<bool> sym;  // absent: the stored zero points decide
   bool desc_act = false;
   bool v2 = false;  // GPTQ: zero points are stored without the offset of 1
+  std::optional<SmallFloat> number = std::nullopt;  // as in quant::Grid
+  Index scale_rows = 1;
+  std::optional<InputGrid> inputs = std::nullopt;
   // True if modules have settings of their own: bits, group_size and sym are then those of most
   // modules, and each module's tensors decide.
   bool mixed = false;
+  // The config's settings of single modules, if they are more than tensors tell.
+  std::shared_ptr<const ConfiguredModules> modules = nullptr;
 };
 
 // One quantized linear of a folder: the tensors that store it, and how to read them.
@@ -54,6 +68,7 @@ struct PackedModule {
   std::string stored_as;
   std::vector<std::string> parts;  // names of its tensors
   std::uint64_t bytes = 0;
+  std::optional<InputGrid> inputs;  // a server rounds its inputs so
   std::function<quant::QuantizedMatrix()> unpack;
 };
 
@@ -92,18 +107,20 @@ struct PackedFormat {
   Index (*output_multiple)(const ModuleSettings&);
   quant::Grid (*grid)(const PlanInputs&, const model::TensorSpec&, const ModuleSettings&);
 
-  // The tensors of a weight [N, K] on `grid`, and their bytes, without rounding. Error(kInternal)
-  // for anything that planning must prevent.
+  // The tensors of a weight [N, K], and their bytes, without rounding. Error(kInternal) for
+  // anything that planning must prevent.
   std::vector<io::TensorDeclaration> (*declare)(const std::string& module, Index N, Index K,
-                                                const quant::Grid& grid);
+                                                const StoredAs& stored);
   std::vector<NamedBytes> (*pack)(const std::string& module, const quant::QuantizedMatrix& q,
                                   const Packing& packing);
 
   // Limits on reading: widths in any tool's folders, and the variant if a name has several.
   std::vector<int> read_widths;
   std::string_view variant = {};  // "gemm"; "": there is only one
-  // A tensor that every quantized module has and plain modules do not: ".qweight".
+  // A tensor that every quantized module has and plain modules do not: ".qweight". Where it is
+  // missing, another that most have finds the module, so that the fault can be told: "".
   std::string_view marker;
+  std::string_view other_marker = "";
   // Checks a module from headers alone and prepares unpacking. Error(kInput) names tensor and
   // values. The result borrows from `checkpoint`.
   PackedModule (*open)(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
@@ -194,6 +211,10 @@ ScalePrecision precision_of(DType dtype);
 // Offsets -scale * zero for all groups; `zeros_NG` empty: the middle code.
 Matrix<float> offsets_of(const Matrix<float>& scales_NG, const Matrix<std::uint8_t>& zeros_NG,
                          int bits);
+// "FP8 per row", "FP8 per matrix", "FP8 128x128": weights that are floating-point numbers.
+std::string number_text(SmallFloat number, Index group_size, Index scale_rows);
+// ", inputs FP8 a token"; "" if they are not rounded.
+std::string inputs_text(const std::optional<InputGrid>& inputs);
 // "GPTQ 4 bit g128 sym"
 std::string description(std::string_view layout, const PackedSettings& settings, bool sym);
 

@@ -228,10 +228,16 @@ TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec&
   TensorPlan plan;
   plan.tensor = tensor;
   plan.grid = format.packed->grid(inputs, tensor, found->second);
-  plan.stored_as = fmt::format("{} {} bit {}", format.label, plan.grid->bits,
-                               groups_text(plan.grid->group_size));
+  plan.inputs = found->second.inputs;
+  const quant::Grid& grid = *plan.grid;
+  plan.stored_as =
+      (grid.number
+           ? fmt::format("{} {}", format.label,
+                         number_text(*grid.number, grid.group_size, grid.scale_rows))
+           : fmt::format("{} {} bit {}", format.label, grid.bits, groups_text(grid.group_size))) +
+      inputs_text(plan.inputs);
   for (const io::TensorDeclaration& part :
-       format.packed->declare(module, tensor.shape[0], tensor.shape[1], *plan.grid))
+       format.packed->declare(module, tensor.shape[0], tensor.shape[1], {grid, plan.inputs}))
     plan.bytes += part.byte_count();
   return plan;
 }

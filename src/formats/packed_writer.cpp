@@ -22,7 +22,8 @@ std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const Pac
   const model::TensorSpec& tensor = planned.tensor;
   if (!planned.is_written()) return {};
   if (!planned.grid) return {{tensor.name, source.at(tensor.name).dtype, tensor.shape}};
-  return format.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1], *planned.grid);
+  return format.declare(module_of(tensor.name), tensor.shape[0], tensor.shape[1],
+                        {*planned.grid, planned.inputs});
 }
 
 std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedFormat& format,
@@ -157,7 +158,8 @@ class PackedWriter : public ArtifactWriter {
 
   std::vector<NamedBytes> pack(const std::string& tensor_name,
                                const quant::QuantizedMatrix& q) const {
-    const Packing packing = {contents_.checkpoint_format, contents_.all_sym, inputs_.pack};
+    const Packing packing = {contents_.checkpoint_format, contents_.all_sym,
+                             plan_.at(tensor_name).inputs, inputs_.pack};
     return format_.pack(module_of(tensor_name), q, packing);
   }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "calque/core/error.h"
+#include "calque/formats/scheme.h"
 #include "formats/plan_inputs.h"
 #include "formats/requirements.h"
 
@@ -88,8 +89,9 @@ ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource
                        const QuantizationRequest& quantization, const ExportRequest& request) {
   const Format& format = format_of(request);
   Refusals refusals;
-  const SettingsOfModule modules = resolve_rules(family, quantization, refusals);
-  const PlanInputs inputs{family, source, quantization, request, modules};
+  const QuantizationRequest settings = with_scheme(quantization, request, refusals);
+  const SettingsOfModule modules = resolve_rules(family, settings, refusals);
+  const PlanInputs inputs{family, source, settings, request, modules};
   format.check(inputs, refusals);
   refusals.throw_if_any();
 

@@ -83,6 +83,7 @@ bool is_symmetric(const quant::Grid& grid) { return grid.offset_kind == OffsetKi
 
 std::string setting_text(const quant::Grid* grid) {
   if (grid == nullptr) return "not quantized";
+  if (grid->number) return number_text(*grid->number, grid->group_size, grid->scale_rows);
   return fmt::format("{} bit, group_size {}, {}", grid->bits, grid->group_size,
                      is_symmetric(*grid) ? "sym" : "asym");
 }
@@ -259,11 +260,48 @@ void check_transformers(const model::FamilySpec& family, const ExportRequest& re
 
 // ---- Shapes on the ranks of tensor parallelism
 
-// Marlin's tiles are 64 columns by 128 inputs, or the other way round. Newer versions of vLLM pad
-// smaller shapes with zeros; a plan that needs this is refused, because older versions and SGLang
-// do not load it.
-bool fits_marlin(Index N, Index K) {
-  return (N % 64 == 0 && K % 128 == 0) || (N % 128 == 0 && K % 64 == 0);
+// The shapes that the kernel of a product takes.
+struct Kernel {
+  std::string_view name;
+  Index outputs, inputs;  // multiples
+  bool either = false;    // or the other way round
+  bool each = false;      // every part of a fused matrix, but the last, not only their sum
+  std::string_view needs;
+
+  bool fits(Index N, Index K) const {
+    return (N % outputs == 0 && K % inputs == 0) || (either && N % inputs == 0 && K % outputs == 0);
+  }
+};
+
+// Newer versions of vLLM pad smaller shapes with zeros; a plan that needs this is refused, because
+// older versions and SGLang do not load it.
+constexpr Kernel kMarlin = {
+    "Marlin",
+    64,
+    128,
+    true,
+    false,
+    "Marlin needs outputs in multiples of 64 and inputs in multiples of 128, or 128 and 64"};
+constexpr Kernel kEightBits = {"8-bit products",
+                               16,
+                               16,
+                               false,
+                               false,
+                               "products of 8 bits need outputs and inputs in multiples of 16"};
+constexpr Kernel kBlocks = {
+    "blocks of 128", 128,  128,
+    false,           true, "blocks of 128 x 128 need inputs and outputs in multiples of 128"};
+
+// The kernel of the first rounded linear; a scheme has one.
+const Kernel& kernel_of(const std::vector<TensorPlan>& tensors) {
+  for (const TensorPlan& tensor : tensors) {
+    if (!tensor.grid || !tensor.in_block_linear) continue;
+    const quant::Grid& grid = *tensor.grid;
+    if (grid.scale_rows > 1) return kBlocks;
+    return grid.number || (tensor.inputs && grid.bits == 8 && grid.group_size < 0) ? kEightBits
+                                                                                   : kMarlin;
+  }
+  return kMarlin;
 }
 
 bool whole_groups(Index K, Index group_size, Index ranks) {
@@ -283,8 +321,9 @@ std::string not_possible(const std::vector<Index>& ranks) {
 class RankShapes {
  public:
   RankShapes(const model::FamilySpec& family, const ExportRequest& request,
-             const PlannedGrids& grids, Refusals& refusals)
+             const std::vector<TensorPlan>& tensors, const PlannedGrids& grids, Refusals& refusals)
       : config_(family.config),
+        kernel_(kernel_of(tensors)),
         request_(request),
         grids_(grids),
         refusals_(refusals),
@@ -369,6 +408,8 @@ class RankShapes {
       if (!linear.rounded) continue;
       const Index outputs = rank_outputs(linear, ranks);
       if (outputs < 0) return -1;
+      // A part that ends inside a block takes all of them with it.
+      if (kernel_.each && sum % kernel_.outputs != 0) return sum;
       sum += outputs;
     }
     return sum;
@@ -382,24 +423,26 @@ class RankShapes {
   void check_columns(const model::SiteSpec& site) {
     const auto cut = [&](Index ranks) {
       const Index N = fused_outputs(site, ranks);
-      return ranks > 1 && !settled(site, ranks) && (N < 0 || N % 64 != 0);
+      return ranks > 1 && !settled(site, ranks) &&
+             (N < 0 || N % std::min(kernel_.outputs, kernel_.inputs) != 0);
     };
     const std::vector<Index> unequal = sizes_where(cut);
     for (const model::LinearSpec& linear : site.readers)
       if (!unequal.empty())
         together_.add(
             "E141", not_possible(unequal),
-            fmt::format(" with {} outputs; every rank needs a multiple of 64 of the fused "
-                        "columns (Marlin).",
-                        linear.out_features()),
+            fmt::format(" with {} outputs; every rank needs a multiple of {} of the fused "
+                        "columns ({}).",
+                        linear.out_features(), std::min(kernel_.outputs, kernel_.inputs),
+                        kernel_.name),
             linear);
     const std::vector<Index> odd = sizes_where([&](Index ranks) {
       return !cut(ranks) && !settled(site, ranks) &&
-             !fits_marlin(fused_outputs(site, ranks), site.channels);
+             !kernel_.fits(fused_outputs(site, ranks), site.channels);
     });
     if (odd.empty()) return;
     for (const model::LinearSpec& linear : site.readers)
-      add_marlin(linear, odd, fused_outputs(site, odd.front()), site.channels);
+      add_shape(linear, odd, fused_outputs(site, odd.front()), site.channels);
   }
 
   void check_rows(const model::LinearSpec& linear, const quant::Grid& grid) {
@@ -413,9 +456,9 @@ class RankShapes {
                     linear);
     const std::vector<Index> odd = sizes_where([&](Index ranks) {
       return whole_groups(K, grid.group_size, ranks) &&
-             !fits_marlin(linear.out_features(), K / ranks);
+             !kernel_.fits(linear.out_features(), K / ranks);
     });
-    if (!odd.empty()) add_marlin(linear, odd, linear.out_features(), K / odd.front());
+    if (!odd.empty()) add_shape(linear, odd, linear.out_features(), K / odd.front());
   }
 
   static std::string groups_text(Index K, Index group_size, const std::vector<Index>& ranks) {
@@ -426,7 +469,8 @@ class RankShapes {
   }
 
   // "group_size 64 gives TP 1, 2.": group sizes that allow more of the failed sizes.
-  static std::string advice(const model::LinearSpec& linear, const std::vector<Index>& failed) {
+  std::string advice(const model::LinearSpec& linear, const std::vector<Index>& failed) const {
+    if (&kernel_ != &kMarlin) return "Leave out these sizes.";
     std::set<Index> sizes = {1, 2, 4, 8};
     sizes.insert(failed.begin(), failed.end());
     std::vector<std::string> parts;
@@ -435,7 +479,7 @@ class RankShapes {
       std::vector<Index> good;
       for (const Index ranks : sizes)
         if (whole_groups(linear.in_features(), g, ranks) &&
-            fits_marlin(linear.out_features(), linear.in_features() / ranks))
+            kernel_.fits(linear.out_features(), linear.in_features() / ranks))
           good.push_back(ranks);
       const bool helps = std::any_of(failed.begin(), failed.end(), [&](Index ranks) {
         return std::count(good.begin(), good.end(), ranks) > 0;
@@ -449,14 +493,14 @@ class RankShapes {
     return fmt::format("{}.", fmt::join(parts, "; "));
   }
 
-  void add_marlin(const model::LinearSpec& linear, const std::vector<Index>& ranks, Index N,
-                  Index K) {
-    together_.add("E143", not_possible(ranks),
-                  fmt::format(" would be [{}, {}] on a rank of {}; Marlin needs outputs in "
-                              "multiples of 64 and inputs in multiples of 128, or 128 and 64. "
-                              "Skip the module with a rule, or leave out this requirement.",
-                              N, K, ranks.front()),
-                  linear);
+  void add_shape(const model::LinearSpec& linear, const std::vector<Index>& ranks, Index N,
+                 Index K) {
+    together_.add(
+        "E143", not_possible(ranks),
+        fmt::format(" would be [{}, {}] on a rank of {}; {}. Skip the module with a rule, "
+                    "or leave out this requirement.",
+                    N, K, ranks.front(), kernel_.needs),
+        linear);
   }
 
   void check_expert_in(const model::SiteSpec& site) {
@@ -483,6 +527,7 @@ class RankShapes {
   }
 
   const model::ModelConfig& config_;
+  const Kernel& kernel_;
   const ExportRequest& request_;
   const PlannedGrids& grids_;
   Refusals& refusals_;
@@ -515,7 +560,7 @@ void check_requirements(const model::FamilySpec& family, const ExportRequest& re
   check_settings(family, request, grids, refusals);
   check_fused_parts(family, grids, refusals);
   check_experts(family, request, grids, refusals);
-  RankShapes(family, request, grids, refusals).check(family);
+  RankShapes(family, request, tensors, grids, refusals).check(family);
 }
 
 std::string mxfp4_remark(const std::vector<TensorPlan>& tensors) {
@@ -555,7 +600,7 @@ std::string rank_remark(const model::FamilySpec& family, const ExportRequest& re
     ExportRequest on_ranks = request;
     on_ranks.require.tensor_parallel = {ranks};
     Refusals refusals;
-    RankShapes(family, on_ranks, grids, refusals).check(family);
+    RankShapes(family, on_ranks, tensors, grids, refusals).check(family);
     (refusals.empty() ? fit : others).push_back(std::to_string(ranks));
   }
   if (others.empty() || fit.empty() || fit.front() != "1") return "";

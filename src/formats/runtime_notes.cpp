@@ -5,6 +5,7 @@
 #include <set>
 #include <string_view>
 
+#include "calque/formats/scheme.h"
 #include "formats/packed_format.h"
 #include "formats/requirements.h"
 
@@ -43,7 +44,12 @@ std::string runtime_limit(const ExportPlan& plan) {
     bits.insert(tensor.grid->bits);
     if (tensor.grid->offset_kind != OffsetKind::kMiddleCode) all_symmetric = false;
   }
-  const std::string limit = packed->runtime_limit({bits.begin(), bits.end()}, all_symmetric);
+  const Scheme* scheme = nullptr;
+  for (const TensorPlan& tensor : plan.tensors)
+    if (tensor.in_block_linear && scheme == nullptr) scheme = scheme_of(tensor);
+  const std::string limit = scheme != nullptr
+                                ? std::string(scheme->runs_on)
+                                : packed->runtime_limit({bits.begin(), bits.end()}, all_symmetric);
   const std::string other = transformers_limit(plan, all_symmetric);
   return limit + (limit.empty() || other.empty() ? "" : " ") + other;
 }

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <set>
+#include <utility>
+
 #include "formats/messages.h"
 #include "formats/packed_format.h"
 
@@ -48,13 +51,31 @@ std::nullopt_t StoredParts::contradiction(const std::string& module,
 
 namespace {
 
-// The format whose marker ends `tensor`; the configured format wins if several have this marker.
-const Format* format_of_tensor(std::string_view tensor, const ConfiguredModules* configured) {
+// The module that a tensor with one of the format's markers belongs to; "" if it has none.
+std::string module_marked(const Format& format, std::string_view tensor) {
+  for (const std::string_view marker : {format.packed->marker, format.packed->other_marker})
+    if (!marker.empty() && tensor.size() > marker.size() && tensor.ends_with(marker))
+      return std::string(tensor.substr(0, tensor.size() - marker.size()));
+  return "";
+}
+
+// A format, and the module of it that a tensor marks.
+struct Marked {
+  const Format* format = nullptr;
+  std::string module;
+};
+
+// The configured format wins if several have this marker.
+Marked marked_by(std::string_view tensor, const ConfiguredModules* configured) {
   const Format* told = configured == nullptr ? nullptr : configured->format;
-  if (told != nullptr && tensor.ends_with(told->packed->marker)) return told;
+  if (told != nullptr)
+    if (std::string module = module_marked(*told, tensor); !module.empty())
+      return {told, std::move(module)};
   for (const Format* format : formats())
-    if (format->packed != nullptr && tensor.ends_with(format->packed->marker)) return format;
-  return nullptr;
+    if (format->packed != nullptr)
+      if (std::string module = module_marked(*format, tensor); !module.empty())
+        return {format, std::move(module)};
+  return {};
 }
 
 }  // namespace
@@ -64,16 +85,19 @@ std::vector<StoredModule> stored_modules(const StoredTensors& tensors,
                                          std::vector<std::string>& faults) {
   StoredParts parts(tensors, faults);
   std::vector<StoredModule> modules;
+  std::set<std::string> seen;
   for (const auto& [tensor, ref] : tensors.by_name) {
-    const Format* format = format_of_tensor(tensor, configured);
-    if (format == nullptr || tensor.size() == format->packed->marker.size()) continue;
-    const std::string name = tensor.substr(0, tensor.size() - format->packed->marker.size());
+    const auto [format, name] = marked_by(tensor, configured);
+    if (format == nullptr || !seen.insert(name).second) continue;
+    bool codes_are_weight = false;
     if (std::optional<StoredModule> module = format->packed->stored(parts, name)) {
       module->format = format;
+      codes_are_weight = module->codes != nullptr;
       modules.push_back(*module);
     }
     // Loaders that look for ".weight" first would load the module unquantized.
-    if (tensors.find(name + ".weight") != nullptr)
+    const io::TensorRef* weight = tensors.find(name + ".weight");
+    if (weight != nullptr && !codes_are_weight && is_floating(weight->dtype))
       faults.push_back(
           fmt::format("module '{}' is stored twice: packed and as '{}.weight'. Remove "
                       "one of them.",

@@ -120,6 +120,30 @@ std::vector<std::vector<std::size_t>> group_by_grids(
   return groups;
 }
 
+bool needs_input_peaks(const formats::ExportPlan& plan) {
+  return std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const auto& tensor) {
+    return tensor.inputs && tensor.inputs->scale_of == InputGrid::Scale::kTensor;
+  });
+}
+
+void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans) {
+  for (const formats::ExportPlan& plan : plans) {
+    const std::string file = plan.request.path.filename().string();
+    if (needs_input_peaks(plan) && !job.calibration.given())
+      throw Error(ErrorKind::kConfig, "E134",
+                  fmt::format("{}: scheme {} stores the size of each linear's inputs, which "
+                              "calibration text shows. Give calibration.sources (calque's own "
+                              "texts: sources: [builtin]), or use scheme: FP8_DYNAMIC",
+                              file, plan.request.scheme));
+    if (rescales_channels(job, plan) &&
+        any_linear(plan, [](const auto& tensor) { return tensor.grid->scale_rows != 1; }))
+      throw Error(ErrorKind::kConfig, "E134",
+                  fmt::format("{}: transform {} divides single rows, which have no scale of their "
+                              "own with scheme {}. Use method: gptq, or scheme: FP8_DYNAMIC",
+                              file, job.quantization.transform->name, plan.request.scheme));
+  }
+}
+
 void check_upstream_settings(const Job& job) {
   const QuantizationSettings& settings = job.quantization;
   if (settings.upstream_correction.value_or(0) == 0 || can_correct(job)) return;

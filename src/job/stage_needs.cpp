@@ -33,11 +33,19 @@ Operations quantize_needs(const Job& job, const std::vector<formats::ExportPlan>
   return needs;
 }
 
+bool has_float_grid(const formats::ExportPlan& plan) {
+  return std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                     [](const auto& tensor) { return tensor.grid && tensor.grid->number; });
+}
+
 Operations transform_needs(const Job& job, const std::vector<formats::ExportPlan>& plans) {
   Operations needs;
   for (const formats::ExportPlan& plan : plans) {
     if (!quantizes_a_linear(plan)) continue;
-    if (rescales_channels(job, plan)) add(needs, job.quantization.transform->operations);
+    if (rescales_channels(job, plan)) {
+      add(needs, job.quantization.transform->operations);
+      if (has_float_grid(plan)) needs.insert(Operation::kFloatScaleSearch);
+    }
     if (upstream_correction_for(job, plan) > 0) needs.insert(Operation::kInverseCholesky);
   }
   return needs;

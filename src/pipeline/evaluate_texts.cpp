@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "calque/formats/scheme.h"
 #include "calque/job/evaluation_settings.h"
 
 namespace calque::pipeline {
@@ -143,6 +144,15 @@ class TextsEvaluation {
 };
 
 }  // namespace
+
+eval::EvalModel evaluated(std::string label, const formats::ArtifactReader& artifact) {
+  eval::EvalModel model{std::move(label), &artifact, &artifact.config()};
+  InputGrids inputs = artifact.inputs();
+  if (inputs.empty()) return model;
+  model.inputs_name = formats::activations_of(inputs.begin()->second).title;
+  model.inputs = std::make_shared<const InputGrids>(std::move(inputs));
+  return model;
+}
 
 std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work,
                                                      record::Observer& observer) {

@@ -145,6 +145,7 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
   if (!job.calibration.sources.empty())
     text::check_packing(tokens.tokenizer(), job.calibration.packing);
   std::vector<formats::ExportPlan> plans = plan_exports(job, source);
+  job::check_schemes(job, plans);
   const job::Machine machine = job::this_machine(job.runtime.threads);
   const job::StageDevices devices = job::choose_devices(job, plans, machine);
   job::StageExecs execs = job::open_devices(devices, machine);

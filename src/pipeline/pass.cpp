@@ -50,7 +50,9 @@ class QuantizingObserver : public forward::BlockObserver {
     const TimedScope timed(seconds_inside_);
     const TimedScope statistics(pass_.run.stages.statistics);
     const MemoryMeter::Scope memory(pass_.run.memory, "statistics");
-    if (!collector_) collector_.emplace(site.features(), pass_.execs().statistics);
+    if (!collector_)
+      collector_.emplace(site.features(), pass_.execs().statistics,
+                         job::needs_input_peaks(pass_.plan));
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
   }
@@ -202,7 +204,8 @@ class PassRun {
     const Matrix<float> norm_1H = pass_.weights().load(pass_.family().final_norm.name);
     model::require_finite(pass_.family().final_norm.name, norm_1H);
     if (reference_) reference_->run_head(*head_, norm_1H);
-    calib::StatsCollector collector(site.features(), pass_.execs().statistics);
+    calib::StatsCollector collector(site.features(), pass_.execs().statistics,
+                                    job::needs_input_peaks(pass_.plan));
     for (Index sequence = 0; sequence < hidden_->sequences(); ++sequence) {
       const Matrix<float> inputs_TH = [&] {
         const TimedScope timed(stages().forward);
@@ -362,8 +365,8 @@ class PassRun {
 
 double Pass::upstream_correction() const { return job::upstream_correction_for(job(), plan); }
 
-// Statistics on another device than the runner's, and comparisons with the original, need host
-// views.
+// Statistics on another device than the runner's, comparisons with the original, and the inputs'
+// peaks need host views.
 std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
                                                  const formats::ExportPlan& plan,
                                                  std::shared_ptr<io::ScratchSpace> scratch) {
@@ -375,8 +378,8 @@ std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
        .threads = job.runtime.threads,
        .device = devices.forward,
        .scratch = std::move(scratch),
-       .host_views =
-           devices.statistics != devices.forward || job::upstream_correction_for(job, plan) > 0});
+       .host_views = devices.statistics != devices.forward ||
+                     job::upstream_correction_for(job, plan) > 0 || job::needs_input_peaks(plan)});
 }
 
 std::vector<record::ModuleReport> run_pass(const Pass& pass) { return PassRun(pass).run(); }

@@ -148,7 +148,8 @@ class JobRun {
     resume::StatisticsStore* statistics = nullptr;
     if (measures(plan)) {
       report_.forward_dtype = forward_dtype();
-      statistics = statistics_store();
+      // Shared statistics hold no peaks.
+      statistics = job::needs_input_peaks(plan) ? nullptr : statistics_store();
       if (statistics == nullptr || !statistics->complete())
         runner = runner_for(opened_, plan, scratch_);
     }
@@ -192,8 +193,7 @@ class JobRun {
     std::vector<eval::EvalModel> candidates;
     for (const formats::ExportPlan& plan : opened_.plans) {
       readers.push_back(formats::open_artifact(plan.request.path));
-      candidates.push_back(
-          {plan.request.path.filename().string(), readers.back().get(), &readers.back()->config()});
+      candidates.push_back(evaluated(plan.request.path.filename().string(), *readers.back()));
     }
     const auto states = options_.shared ? options_.shared->reference(job_) : nullptr;
     const double spared_before = states ? states->spared_seconds() : 0;

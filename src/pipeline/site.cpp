@@ -15,6 +15,7 @@
 #include "calque/quant/awq.h"
 #include "calque/quant/column_order.h"
 #include "calque/quant/methods.h"
+#include "calque/quant/shared_scale.h"
 
 namespace calque::pipeline {
 namespace {
@@ -33,6 +34,11 @@ record::ModuleReport describe(const std::string& module, const std::string& role
 // The energy that a strip's relative error refers to: under the inputs' statistics, or plain.
 double energy_of(const quant::RoundingReport& report, double plain) {
   return report.loss > 0 && report.relative_error > 0 ? report.loss / report.relative_error : plain;
+}
+
+// The largest magnitude of a site's inputs; 0 if it was not measured.
+float peak_of(const quant::InputStats& stats) {
+  return stats.largest_K.empty() ? 0 : *std::ranges::max_element(stats.largest_K);
 }
 
 // Previously measured importance of the matrix's inputs (quantization.imatrix); empty without.
@@ -146,8 +152,10 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     absorb(fold, scales_K, weights);
   }
   const Index tokens = stats.tokens;
+  const float scale = shared_scale(site, stats, weights);
   if (!scales_K.empty()) stats = quant::rescaled(std::move(stats), scales_K);
   stats = quant::reordered(std::move(stats), column_order_of(site));
+  const float input_peak = peak_of(stats);
   quant::SiteRounder round_one = [&] {
     const TimedScope timed(pass_.run.stages.quantize);
     return rounder_(std::move(stats), pass_.execs().quantize);
@@ -157,16 +165,35 @@ void SiteRounding::round_site(const model::BlockSpec& block, const model::SiteSp
     const auto& grid = pass_.plan.at(name).grid;
     if (!grid) continue;
     record::ModuleReport report = describe(linear.name, linear.role, *grid);
+    if (linear.rounded) report.grid.given_scale = scale;
     report.block = block.layer;
     report.tokens = tokens;
     report.upstream_shift = upstream_shifts_[linear.name];
     Matrix<float> weight_NK = weights.take(name);
     if (!scales_K.empty()) quant::multiply_columns(weight_NK, scales_K);
-    Matrix<float> rounded_NK = round_and_write(
-        round_one, name, ChannelScales::is_absorber(block, name), std::move(weight_NK), report);
+    Matrix<float> rounded_NK =
+        round_and_write(round_one, name, ChannelScales::is_absorber(block, name),
+                        std::move(weight_NK), report, input_peak);
     if (!scales_K.empty()) quant::divide_columns(rounded_NK, scales_K);
     weights.put(name, std::move(rounded_NK));
   }
+}
+
+// Linears that are usually left alone are not fused with the others.
+float SiteRounding::shared_scale(const model::SiteSpec& site, const quant::InputStats& stats,
+                                 const model::BlockWeights& weights) const {
+  std::vector<MatrixView<const float>> fused;
+  const quant::Grid* grid = nullptr;
+  for (const model::LinearSpec& linear : site.readers) {
+    const auto& planned = pass_.plan.at(linear.weight.name).grid;
+    if (!planned || planned->scale_rows != quant::Grid::kAllRows || !linear.rounded) continue;
+    fused.push_back(weights.at(linear.weight.name));
+    grid = &*planned;
+  }
+  if (fused.empty()) return 0;
+  const TimedScope timed(pass_.run.stages.quantize);
+  return quant::shared_scale(fused, *grid, pass_.job().quantization.rounding_options().scale_rule,
+                             stats, pass_.execs().quantize);
 }
 
 // All readers of a site take its channels in the same order.
@@ -262,8 +289,9 @@ void SiteRounding::round_head(quant::InputStats stats, std::optional<quant::Inpu
     report.upstream_shift =
         quant::correct_upstream(*correction, weight_VH, pass_.execs().transform);
   }
+  const float input_peak = peak_of(stats);
   round_and_write(unscaled_(std::move(stats), pass_.execs().quantize), linear.weight.name, false,
-                  std::move(weight_VH), report);
+                  std::move(weight_VH), report, input_peak);
 }
 
 Matrix<float> SiteRounding::round_outside_blocks(const formats::TensorPlan& planned) {
@@ -346,7 +374,8 @@ void SiteRounding::write_rows(const std::string& tensor, Index first_row,
 // Rounds a matrix, passes it to the writers and returns its dequantized values.
 Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
                                             const std::string& tensor, bool hold,
-                                            Matrix<float> weight_NK, record::ModuleReport& report) {
+                                            Matrix<float> weight_NK, record::ModuleReport& report,
+                                            float input_peak) {
   const Stopwatch watch;
   report.out_features = weight_NK.rows();
   report.in_features = weight_NK.cols();
@@ -354,6 +383,7 @@ Matrix<float> SiteRounding::round_and_write(const quant::SiteRounder& round_one,
   quant::Rounded rounded = with_context(described(planned), [&] {
     return round_one(quant::reordered(std::move(weight_NK), planned.column_order), report.grid);
   });
+  rounded.matrix.input_peak = input_peak;
   report.rounding = rounded.report;
   report.seconds = watch.seconds();
   pass_.run.stages.quantize += report.seconds;

@@ -61,7 +61,11 @@ class SiteRounding {
   std::span<const Index> column_order_of(const model::SiteSpec& site) const;
   void write_rows(const std::string& tensor, Index first_row, const quant::QuantizedMatrix& rows);
   Matrix<float> round_and_write(const quant::SiteRounder& round_one, const std::string& tensor,
-                                bool hold, Matrix<float> weight_NK, record::ModuleReport& report);
+                                bool hold, Matrix<float> weight_NK, record::ModuleReport& report,
+                                float input_peak = 0);
+  // The scale of the site's readers that runtimes fuse; 0: they share none.
+  float shared_scale(const model::SiteSpec& site, const quant::InputStats& stats,
+                     const model::BlockWeights& weights) const;
   void write(const std::string& tensor, const quant::QuantizedMatrix& q);
   void write_dense(const std::string& tensor, MatrixView<const float> values);
   void absorb(const model::FoldSpec& fold, std::span<const float> scales_K,

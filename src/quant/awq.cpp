@@ -268,6 +268,7 @@ quant::InputStats rescaled(quant::InputStats stats, std::span<const float> scale
   }
   for (std::size_t k = 0; k < stats.magnitude_K.size(); ++k)
     stats.magnitude_K[k] /= static_cast<double>(scales_K[k]);
+  for (std::size_t k = 0; k < stats.largest_K.size(); ++k) stats.largest_K[k] /= scales_K[k];
   return stats;
 }
 
@@ -322,8 +323,9 @@ std::pair<float, float> scale_range(const QuantizedMatrix& q,
   std::vector<char> used_G(static_cast<std::size_t>(q.groups().scales_NG.cols()));
   for (Index k = 0; k < q.in_features(); ++k) {
     const std::int32_t g = groups_K[static_cast<std::size_t>(k)];
-    const float value =
-        q.groups().scales_NG(n, g) * q.groups().codes_NK(n, k) + q.groups().offsets_NG(n, g);
+    const float value = q.grid.number ? values_of(*q.grid.number)[q.groups().codes_NK(n, k)]
+                                      : q.groups().scales_NG(n, g) * q.groups().codes_NK(n, k) +
+                                            q.groups().offsets_NG(n, g);
     if (value != 0) used_G[static_cast<std::size_t>(g)] = 1;
   }
   std::pair range = {std::numeric_limits<float>::infinity(), 0.0f};

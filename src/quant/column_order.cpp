@@ -43,6 +43,7 @@ Matrix<float> in_own_order(Matrix<float> values_NK, std::span<const Index> order
 InputStats reordered(InputStats stats, std::span<const Index> order_K) {
   if (order_K.empty()) return stats;
   reorder(stats.magnitude_K, order_K);
+  reorder(stats.largest_K, order_K);
   reorder(stats.given_mean_square_K, order_K);
   if (stats.gram_KK.empty()) return stats;
   const Index size = stats.features();

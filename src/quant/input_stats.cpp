@@ -22,6 +22,7 @@ Matrix<float> InputStats::take_gram() {
 InputStats InputStats::clone() const {
   return {.gram_KK = gram_KK.clone(),
           .magnitude_K = magnitude_K,
+          .largest_K = largest_K,
           .tokens = tokens,
           .nonfinite_tokens = nonfinite_tokens,
           .first_nonfinite_token = first_nonfinite_token,

@@ -250,15 +250,15 @@ void choose_scales(std::span<const MatrixView<const float>> weights, const Grid&
                    ScaleRule rule, std::span<const float> importance_K, MatrixView<float> scales_NG,
                    const Exec& exec) {
   if (scales_NG.empty()) return;
-  float_scale_search({.weights = weights,
-                      .number = *grid.number,
-                      .group_size = grid.group_size_for(weights.front().cols()),
-                      .scale_rows =
-                          std::min(grid.scale_rows_for(scales_NG.rows()), scales_NG.rows()),
-                      .precision = grid.precision,
-                      .rule = rule,
-                      .scales_NG = scales_NG},
-                     importance_K, exec);
+  float_scale_search(
+      {.weights = weights,
+       .number = *grid.number,
+       .group_size = grid.group_size_for(weights.front().cols()),
+       .scale_rows = std::min(grid.scale_rows_for(scales_NG.rows()), scales_NG.rows()),
+       .precision = grid.precision,
+       .rule = rule,
+       .scales_NG = scales_NG},
+      importance_K, exec);
 }
 
 }  // namespace
@@ -295,6 +295,7 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
       std::fill_n(q.groups().scales_NG.data(), q.groups().scales_NG.size(), grid.given_scale);
     else
       choose_scales({&weight_NK, 1}, grid, rule, guide.importance_K, q.groups().scales_NG, exec);
+    q.grid.given_scale = 0;  // the matrix's scales hold it
     return q;
   }
   const ScaleSearch search = {.weight_NK = weight_NK,

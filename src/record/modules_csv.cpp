@@ -12,7 +12,7 @@
 namespace calque::record {
 namespace {
 
-double bits_per_weight(const quant::Grid& grid, Index in_features) {
+double bits_per_weight(const quant::Grid& grid, Index out_features, Index in_features) {
   if (grid.block)
     return 8.0 * static_cast<double>(ggml::row_bytes(*grid.block, in_features)) /
            static_cast<double>(in_features);
@@ -22,7 +22,8 @@ double bits_per_weight(const quant::Grid& grid, Index in_features) {
                              : grid.offset_kind == OffsetKind::kZeroPoint ? grid.bits
                                                                           : 0;
   return grid.bits +
-         (scale_bits + offset_bits) / static_cast<double>(grid.group_size_for(in_features));
+         (scale_bits + offset_bits) / static_cast<double>(grid.group_size_for(in_features) *
+                                                          grid.scale_rows_for(out_features));
 }
 
 template <typename T>
@@ -72,10 +73,11 @@ std::string modules_csv_row(const ModuleReport& m) {
       {fmt::format("{}", m.block), m.module, r.method, fmt::format("{}", m.grid.bits),
        fmt::format("{}", m.grid.group_size_for(m.in_features)),
        fmt::format("{}", m.out_features * m.in_features),
-       fmt::format("{:.4f}", bits_per_weight(m.grid, m.in_features)), fmt::format("{:.6g}", r.loss),
-       fmt::format("{:.6g}", r.relative_error), fmt::format("{}", m.tokens),
-       fmt::format("{}", m.nonfinite_tokens), fmt::format("{:g}", r.damp_percent),
-       fmt::format("{}", r.dead_columns), fmt::format("{:.3f}", m.seconds), r.fallback_reason,
+       fmt::format("{:.4f}", bits_per_weight(m.grid, m.out_features, m.in_features)),
+       fmt::format("{:.6g}", r.loss), fmt::format("{:.6g}", r.relative_error),
+       fmt::format("{}", m.tokens), fmt::format("{}", m.nonfinite_tokens),
+       fmt::format("{:g}", r.damp_percent), fmt::format("{}", r.dead_columns),
+       fmt::format("{:.3f}", m.seconds), r.fallback_reason,
        fmt::format("{:.4g}", m.upstream_shift)});
 }
 

@@ -39,6 +39,7 @@ Json json_of(const DivergenceResult& d) {
 Json json_of(const Measurement& m) {
   Json json = {{"label", m.label},
                {"kind", name_of(m.kind)},
+               {"inputs", m.inputs},
                {"kv_cache", m.kv_cache},
                {"kv_cache_bytes", m.kv_cache_bytes},
                {"perplexity_huggingface", json_of(m.perplexity_hf)},
@@ -175,6 +176,7 @@ ModelKind kind_named(const std::string& name) {
 Measurement measurement_from(const Json& json) {
   return {.label = text_in(json, "label"),
           .kind = kind_named(text_in(json, "kind")),
+          .inputs = text_in(json, "inputs"),
           .kv_cache = text_in(json, "kv_cache"),
           .kv_cache_bytes = bytes_in(json, "kv_cache_bytes"),
           .perplexity_hf = perplexity_from(section(json, "perplexity_huggingface")),

@@ -102,6 +102,7 @@ class RowWriter {
     line_.put("format", known ? exports[artifact_].format : "");
     line_.put("type", artifact_ > 0 ? exports[artifact_].path.filename().string()
                       : gguf        ? exports[artifact_].type
+                      : known       ? exports[artifact_].scheme
                                     : "");
     const bool grid = known && !gguf;
     line_.put("bits", grid ? std::to_string(settings.grid.bits) : "");

@@ -149,6 +149,8 @@ std::string artifact_name(const job::Job& job, const formats::ExportRequest& req
   const std::string model = model_name(job.model.path);
   const formats::Format& format = format_of(request);
   if (format.has_block_types) return fmt::format("{}-{}", model, request.type);
+  if (!request.scheme.empty())
+    return fmt::format("{}-{}-{}", model, format.short_label, request.scheme);
   return fmt::format("{}-{}-Int{}-{}", model, format.short_label, grid.bits,
                      grid.group_size > 0 ? fmt::format("g{}", grid.group_size) : "channel");
 }

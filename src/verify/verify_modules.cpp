@@ -31,13 +31,16 @@ bool is_in_block(const std::string& module) {
 }
 
 // Linears that are stored unpacked.
-std::set<std::string> dense_linears(const LooseTensors& tensors) {
+std::set<std::string> dense_linears(const LooseTensors& tensors,
+                                    const std::vector<StoredModule>& modules) {
   std::set<std::string> result;
   for (const auto& [name, tensor] : tensors.by_name) {
     if (!name.ends_with(".weight") || tensor->shape.size() != 2) continue;
     const std::string module = name.substr(0, name.size() - std::string(".weight").size());
     if (module.ends_with("lm_head") || is_in_block(module)) result.insert(module);
   }
+  for (const StoredModule& module : modules)
+    if (module.codes != nullptr) result.erase(module.name);
   return result;
 }
 
@@ -46,7 +49,16 @@ Index group_count(Index K, Index group_size) {
 }
 
 std::string packed_text(const StoredModule& module) {
-  return fmt::format("{} bits, {} groups", module.bits, module.groups);
+  return fmt::format("{} bits{}, {} groups", module.bits, module.number ? " (float)" : "",
+                     module.groups);
+}
+
+// "integers", "floating-point numbers, a scale a matrix".
+std::string kind_text(const std::optional<SmallFloat>& number, Index scale_rows) {
+  return fmt::format("{}{}", number ? "floating-point numbers" : "integers",
+                     scale_rows < 0   ? ", a scale a matrix"
+                     : scale_rows > 1 ? fmt::format(", a scale {} rows", scale_rows)
+                                      : "");
 }
 
 class ConfigCheck {
@@ -58,7 +70,8 @@ class ConfigCheck {
   void against(const ConfiguredModules& configured) {
     for (const StoredModule& module : modules_) check_packed(module, configured);
     if (tensors_.complete)
-      for (const std::string& name : dense_linears(tensors_)) check_dense(name, configured);
+      for (const std::string& name : dense_linears(tensors_, modules_))
+        check_dense(name, configured);
   }
 
   void routers() {
@@ -73,7 +86,8 @@ class ConfigCheck {
   void fused_parts() {
     std::map<std::string, std::string> stored;  // module -> how
     for (const StoredModule& module : modules_) stored[module.name] = packed_text(module);
-    for (const std::string& name : dense_linears(tensors_)) stored.emplace(name, "not packed");
+    for (const std::string& name : dense_linears(tensors_, modules_))
+      stored.emplace(name, "not packed");
     compare_fused(stored, {".q_proj", ".k_proj", ".v_proj"});
     compare_fused(stored, {".gate_proj", ".up_proj"});
     compare_fused(stored, {".w1", ".w3"});
@@ -87,7 +101,16 @@ class ConfigCheck {
                              fmt::format("'{}' is stored packed, but quantization_config excludes "
                                          "it. Correct the rule or the ignore list.",
                                          module.name));
-    if (settings->bits != module.bits)
+    if (settings->number != module.number || settings->scale_rows != module.scale_rows)
+      return findings_.fault(
+          "config",
+          fmt::format("'{}' is stored as {}, but quantization_config says {}. Correct the "
+                      "settings of this module.",
+                      module.name, kind_text(module.number, module.scale_rows),
+                      kind_text(settings->number, settings->scale_rows)));
+    // A byte holds integers of fewer bits, too.
+    const bool fits_a_byte = module.codes != nullptr && settings->bits <= module.bits;
+    if (settings->bits != module.bits && !fits_a_byte)
       findings_.fault("config", fmt::format("'{}' is stored with {} bits, but quantization_config "
                                             "says {}. Correct the settings of this module.",
                                             module.name, module.bits, settings->bits));

@@ -131,6 +131,19 @@ TEST(JobErrors, AMethodAndAKeyThatContradictsItAreRefused) {
                         "short for, which say awq"));
 }
 
+TEST(JobErrors, BitsThatASchemeHasNotAreRefused) {
+  const JobFolder folder;
+  const std::string job =
+      "version: 1\nmodel: {path: m}\ncalibration: {tokens: t.safetensors}\n"
+      "export: [{format: compressed-tensors, path: o, scheme: FP8_DYNAMIC}]\n";
+  EXPECT_THAT(
+      folder.refusal(job + "quantization: {bits: 4}\n"),
+      StartsWith("job.yaml:5:16: error[E133]: bits is 4, but scheme FP8_DYNAMIC has 8: leave "
+                 "out one of the two keys"));
+  EXPECT_EQ(folder.load(job + "quantization: {bits: 8}\n").quantization.grid.bits, 8);
+  EXPECT_EQ(folder.load(job).quantization.grid.group_size, -1);
+}
+
 TEST(JobErrors, GptqWithoutCalibrationDataIsRefused) {
   const JobFolder folder;
   const std::string job = "version: 1\nmodel: {path: m}\nexport: [{format: gptq, path: o}]\n";

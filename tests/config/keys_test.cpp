@@ -66,6 +66,8 @@ const std::map<std::string, std::string> kOtherValues = {
     {"export.0.max_shard_size", "1GB"},
     {"export.0.desc_act", "true"},
     {"export.0.scale_dtype", "bfloat16"},
+    {"export.2.scheme", "FP8_DYNAMIC"},
+    {"export.2.activations", "int8_token"},
     {"export.0.require", "{vllm: true, tensor_parallel: [1, 2]}"},
     {"publish.model_card", "false"},
     {"publish.base_model", "org/other"},
@@ -124,6 +126,7 @@ quantization: {rounding: rtn, rules: [{match: lm_head}]}
 export:
   - {format: gptq, path: o}
   - {format: gguf, path: o.gguf}
+  - {format: compressed-tensors, path: c}
 evaluate: {texts: [{name: b, text: b.txt}], kv_cache: [{name: c, k_type: q8_0}]}
 run_dir: r
 )";
@@ -147,7 +150,8 @@ std::vector<std::string> changed_lines(const std::string& before, const std::str
 // The places where --set can reach a key of `section` in kBaseJob.
 std::vector<std::string> paths_of(const Section& section, const Key& key) {
   if (!section.list) return {join_path(section.path, key.name)};
-  return {section.path + ".0." + key.name, section.path + ".1." + key.name};
+  return {section.path + ".0." + key.name, section.path + ".1." + key.name,
+          section.path + ".2." + key.name};
 }
 
 TEST(Keys, EachChangesTheJobAndItsLineOfTheResolvedYaml) {
@@ -172,7 +176,8 @@ TEST(Keys, EachChangesTheJobAndItsLineOfTheResolvedYaml) {
 TEST(Keys, FormatDecidesWhichOtherKeysThereAre) {
   const JobFolder folder;
   const std::string base = resolved_yaml(folder.load(kBaseJob));
-  const std::string changed = resolved_yaml(folder.load(kBaseJob, {"export.0.format=gguf"}));
+  const std::string changed =
+      resolved_yaml(folder.load(kBaseJob, {"export.0.format=gguf", "export.2.format=gguf"}));
   EXPECT_EQ(base.find("type: Q4_0"), base.rfind("type: Q4_0"));
   EXPECT_NE(changed.find("type: Q4_0"), changed.rfind("type: Q4_0"));
   EXPECT_EQ(changed.find("max_shard_size"), std::string::npos);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <random>
@@ -159,9 +160,32 @@ quant::QuantizedMatrix random_blocks(const quant::Grid& grid, Index N, Index K,
 
 }  // namespace
 
+quant::QuantizedMatrix random_floats(const quant::Grid& grid, Index N, Index K,
+                                     std::uint32_t seed) {
+  std::mt19937 random(seed);
+  quant::QuantizedMatrix q;
+  q.grid = grid;
+  q.input_peak = kInputPeak;
+  q.groups().codes_NK = Matrix<std::uint8_t>(N, K);
+  q.groups().scales_NG = Matrix<float>(N, grid.groups(K));
+  q.groups().offsets_NG = Matrix<float>(N, grid.groups(K));
+  const std::span<const float> values = values_of(*grid.number);
+  for (Index i = 0; i < q.groups().codes_NK.size(); ++i) {
+    const auto code = random() % values.size();
+    q.groups().codes_NK.data()[i] = static_cast<std::uint8_t>(std::isnan(values[code]) ? 0 : code);
+  }
+  const Index rows = grid.scale_rows_for(N);
+  for (Index n = 0; n < N; ++n)
+    for (Index g = 0; g < q.groups().scales_NG.cols(); ++g)
+      q.groups().scales_NG(n, g) =
+          n % rows == 0 ? random_scale(random, false) : q.groups().scales_NG(n - n % rows, g);
+  return q;
+}
+
 quant::QuantizedMatrix random_quantized(const quant::Grid& grid, Index N, Index K,
                                         std::uint32_t seed) {
   if (grid.block) return random_blocks(grid, N, K, seed);
+  if (grid.number) return random_floats(grid, N, K, seed);
   std::mt19937 random(seed);
   quant::QuantizedMatrix q;
   q.grid = grid;

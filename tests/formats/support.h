@@ -64,6 +64,9 @@ class TinyModel {
 ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request,
                          const QuantizationRequest& quantization = {});
 
+// The largest magnitude of inputs in random matrices of floating-point numbers.
+inline constexpr float kInputPeak = 3.5f;
+
 // Random codes, scales and offsets on `grid`, exactly storable (fixed seed). Scales take both signs
 // where the grid allows it. Of a grid with `block`: random weights, rounded.
 quant::QuantizedMatrix random_quantized(const quant::Grid& grid, Index N, Index K,

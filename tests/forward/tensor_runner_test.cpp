@@ -72,6 +72,40 @@ TEST_P(TensorRunner, MakesTheLogitsOfTheCpuRunnersChunks) {
   }
 }
 
+double mean_difference(const Matrix<float>& a, const Matrix<float>& b) {
+  double total = 0;
+  for (Index i = 0; i < a.size(); ++i)
+    total += std::abs(static_cast<double>(a.data()[i]) - b.data()[i]);
+  return total / static_cast<double>(a.size());
+}
+
+// The linears of one site alone, the last: further ones would round differently what the first made
+// different. Only inputs within some 2^-20 of a tie can be, which is one of 2^15 at the least, so
+// the mean stays far below what rounding itself does.
+TEST_P(TensorRunner, RoundsInputsAsTheCpuRunner) {
+  using Scale = InputGrid::Scale;
+  const Matrix<float> exact_RV = logits_of(model, tokens, {});
+  for (const InputGrid& grid :
+       {InputGrid{Scale::kToken}, InputGrid{Scale::kToken, SmallFloat::kE4M3},
+        InputGrid{Scale::kGroup, SmallFloat::kE4M3, 24},
+        InputGrid{Scale::kTensor, SmallFloat::kE2M1, 0, 0.25f}}) {
+    auto grids = std::make_shared<InputGrids>();
+    for (const model::LinearSpec& linear : model.family.blocks.back().sites.back().readers)
+      grids->emplace(linear.weight.name, grid);
+    RunnerOptions rounding;
+    rounding.inputs = grids;
+    const Matrix<float> expected_RV = logits_of(model, tokens, rounding);
+    const double effect = mean_difference(expected_RV, exact_RV);
+    EXPECT_GT(effect, 0);
+    for (const std::string& device : tensor_devices()) {
+      RunnerOptions options = options_on(device);
+      options.inputs = grids;
+      EXPECT_LT(mean_difference(logits_of(model, tokens, options), expected_RV), 0.2 * effect)
+          << device;
+    }
+  }
+}
+
 TEST_P(TensorRunner, RoundsToBFloat16AsTheCpuRunner) {
   const Matrix<float> exact_RV = logits_of(model, tokens, {});
   const Matrix<float> expected_RV = logits_of(model, tokens, {ComputeDType::kBFloat16, 2});

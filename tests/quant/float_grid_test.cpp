@@ -50,12 +50,12 @@ TEST_P(FloatSchemes, RoundToThePackagesCodesAndScales) {
   const Rounded rounded =
       make_rtn({.scale_rule = ScaleRule::kMinMax})({}, exec_)(weight.clone(), grid_);
   const GroupCodes& q = rounded.matrix.groups();
-  const io::TensorRef& codes = *golden.find("weight");
+  const io::TensorRef& codes = *golden.find("m.weight");
   ASSERT_EQ(codes.dtype, DType::kF8E4M3);
   ASSERT_EQ(codes.bytes.size(), static_cast<std::size_t>(q.codes_NK.size()));
   EXPECT_TRUE(std::equal(codes.bytes.begin(), codes.bytes.end(),
                          std::as_bytes(std::span(q.codes_NK.data(), codes.bytes.size())).begin()));
-  const io::TensorRef& scales = *golden.find("weight_scale");
+  const io::TensorRef& scales = *golden.find("m.weight_scale");
   const Index scale_rows = grid_.scale_rows_for(weight.rows());
   const auto* stored = reinterpret_cast<const float*>(scales.bytes.data());
   for (Index n = 0; n < weight.rows(); ++n)

@@ -55,6 +55,33 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, VerifyOtherTools,
                                            "gguf/tiny-1layer-Q4_0.gguf",
                                            "gguf/tiny-1layer-Q8_0.gguf"));
 
+class VerifySchemes : public ::testing::TestWithParam<const char*> {
+ protected:
+  void write() {
+    const TinyModel model(folder_ / "Tiny", {.hidden = 128, .intermediate = 256, .layers = 1});
+    formats::ExportRequest request;
+    request.format = "compressed-tensors";
+    request.scheme = GetParam();
+    request.path = folder_ / "out";
+    testing::write_random(model.plan(request), model.inputs());
+  }
+  TempFolder folder_;
+};
+INSTANTIATE_TEST_SUITE_P(All, VerifySchemes,
+                         ::testing::Values("FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8",
+                                           "W4A8", "W4AFP8"));
+
+TEST_P(VerifySchemes, FindsNoFaultAndAWrongConfig) {
+  write();
+  EXPECT_EQ(faults_of(verify_files(folder_ / "out")), "");
+  const fs::path config = folder_ / "out" / "config.json";
+  json settings = json::parse(io::read_file(config));
+  json& weights = settings["quantization_config"]["config_groups"]["group_0"]["weights"];
+  weights["strategy"] = weights["strategy"] == "tensor" ? "channel" : "tensor";
+  io::write_file(config, settings.dump());
+  EXPECT_THAT(faults_of(verify_files(folder_ / "out")), HasSubstr("is stored as"));
+}
+
 struct Stored {
   io::TensorDeclaration declaration;
   std::vector<std::byte> bytes;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "calque/core/exec.h"
 #include "calque/forward/block_runner.h"
@@ -22,7 +23,8 @@ constexpr std::uint64_t waiting_bytes(Index features, std::uint64_t element_byte
 // come, and need that GPU's `exec`.
 class StatsCollector {
  public:
-  StatsCollector(Index features, const Exec& exec);
+  // `peaks`: also the largest magnitudes of the channels, for which rows must be the host's.
+  StatsCollector(Index features, const Exec& exec, bool peaks = false);
   // All rows of a collection come in the same precision.
   void add(const forward::ActivationView& inputs_TK);
   quant::InputStats finish();  // the collector is empty afterwards
@@ -38,6 +40,7 @@ class StatsCollector {
   Index features_;
   Exec exec_;
   std::optional<GramSum> sum_;
+  std::vector<float> largest_K_;  // empty: not asked for
   Index pending_rows_ = 0;
   Matrix<float> pending_f32_TK_;
   Matrix<BFloat16> pending_bf16_TK_;

@@ -38,6 +38,9 @@ struct EvalModel {
   ModelKind kind = ModelKind::kArtifact;            // the first model counts as kReference
   std::optional<forward::ComputeDType> dtype = {};  // nullopt: the options'
   std::optional<KvCacheSpec> kv_cache = {};
+  // Roundings of the linears' inputs, as a server would do them, and their name in tables.
+  std::shared_ptr<const InputGrids> inputs = nullptr;
+  std::string inputs_name = "";
 };
 
 struct EvalOptions {

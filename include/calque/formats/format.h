@@ -39,6 +39,7 @@ struct Format {
   // Values of ExportRequest::checkpoint_format; empty if there is no choice.
   std::vector<std::string_view> checkpoint_formats = {};
   bool has_desc_act = false;  // supports ExportRequest::desc_act
+  bool has_schemes = false;   // supports ExportRequest::scheme and activations
 
   std::string_view run_command = "vllm serve {}";  // {}: the artifact's path, quoted for a shell
 

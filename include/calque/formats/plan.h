@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "calque/core/input_grid.h"
 #include "calque/model/family.h"
 #include "calque/model/weight_source.h"
 #include "calque/quant/grid.h"
@@ -36,6 +37,10 @@ struct QuantizationRequest {
   int bits = 4;
   Index group_size = 128;
   bool sym = true;
+  // Set from the export's scheme (scheme.h); as in quant::Grid.
+  std::optional<SmallFloat> number = std::nullopt;
+  Index scale_rows = 1;
+  std::optional<InputGrid> inputs = std::nullopt;  // roundings of the linears' inputs
   std::vector<ModuleRule> rules;
   bool rescales_channels = false;  // weights that stay unquantized may change, too
   bool calibrated = false;  // the rounding knows its inputs; GGUF's IQ4 mixes spend less then
@@ -74,6 +79,9 @@ struct ExportRequest {
   // exact in bfloat16 and binary16, as F16); "auto": float16, compressed-tensors the model's dtype.
   std::string scale_dtype = "auto";
   Requirements require;
+  // compressed-tensors
+  std::string scheme;  // a row of schemes() (scheme.h): "FP8_DYNAMIC"; "": as bits and so on say
+  std::string activations = "auto";  // a row of activations() (scheme.h); "auto": the scheme's
   // gptq
   std::string checkpoint_format =
       "auto";  // "gptq" (v1), "gptq_v2", "auto": v1 when every zero point is fixed, else v2
@@ -97,6 +105,7 @@ struct TensorPlan {
   model::TensorSpec tensor;
   bool in_block_linear = false;     // the weight of a linear with an input site
   std::optional<quant::Grid> grid;  // rounded onto this; nullopt: copied
+  std::optional<InputGrid> inputs;  // a server rounds the linear's inputs so; nullopt: it does not
   std::string stored_as;            // "Q4_0", "F16", "GPTQ 4 bit g128"
   std::uint64_t bytes = 0;          // tensor data in the artifact, exact
   // Experts that the file stores in one tensor, and that all stay as they are: the name of that

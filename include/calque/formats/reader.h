@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "calque/core/input_grid.h"
 #include "calque/core/matrix.h"
 #include "calque/formats/plan.h"
 #include "calque/model/config.h"
@@ -27,7 +28,7 @@ struct StoredTensor {
 };
 
 // An artifact opened as one thing: weights by Hugging Face name, dequantized. Reads a plain Hugging
-// Face folder, a GPTQ (v1 or v2), AWQ (GEMM) or compressed-tensors (pack-quantized) folder, by
+// Face folder, a GPTQ (v1 or v2), AWQ (GEMM) or compressed-tensors folder, by
 // calque or another tool, each module with its own settings, or a GGUF file. Undoes GGUF's row
 // permutation of Q and K.
 class ArtifactReader : public model::WeightSource {
@@ -39,6 +40,8 @@ class ArtifactReader : public model::WeightSource {
   // Codes, scales and offsets exactly as stored; nullopt for a tensor that is not quantized.
   // Columns are in the file's order (TensorSpec::gguf_columns).
   virtual std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const = 0;
+  // The roundings that a server does to the inputs of linears, by the weight's name.
+  virtual InputGrids inputs() const { return {}; }
   virtual std::uint64_t file_bytes() const = 0;  // weights files on disk, headers included
 
   // 8 * bytes of all tensors / elements of all weights.

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "calque/core/input_grid.h"
 #include "calque/core/matrix.h"
 #include "calque/io/safetensors.h"
 
@@ -38,6 +39,9 @@ struct StoredModule {
   Index N = 0;
   Index K = 0;
   Index groups = 0;
+  std::optional<SmallFloat> number;  // as in quant::Grid
+  Index scale_rows = 1;
+  const io::TensorRef* codes = nullptr;  // null: in words, under a name that dense modules lack
   const io::TensorRef* scales = nullptr;
   const io::TensorRef* zeros = nullptr;  // null: none stored
   const io::TensorRef* g_idx = nullptr;
@@ -46,6 +50,9 @@ struct StoredModule {
 struct ConfiguredSettings {
   int bits = 4;
   Index group_size = 128;
+  std::optional<SmallFloat> number = std::nullopt;  // as in quant::Grid
+  Index scale_rows = 1;
+  std::optional<InputGrid> inputs = std::nullopt;
 };
 
 // quantization_config, evaluated the way loaders do.

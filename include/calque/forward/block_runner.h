@@ -3,10 +3,12 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calque/core/device_rows.h"
 #include "calque/core/dtype.h"
+#include "calque/core/input_grid.h"
 #include "calque/core/matrix.h"
 #include "calque/forward/kv_cache.h"
 #include "calque/io/scratch.h"
@@ -89,6 +91,12 @@ struct RunnerOptions {
   bool host_views = false;
   // Keys and values go through it before attention uses them; null: they stay as computed.
   std::shared_ptr<const KvCacheRounding> kv_cache = nullptr;
+  // Linears whose inputs are rounded as a server would (input_rounding.h); null: none.
+  std::shared_ptr<const InputGrids> inputs = nullptr;
+
+  const InputGrid* inputs_of(std::string_view weight) const {
+    return find_inputs(inputs.get(), weight);
+  }
 };
 
 // Runs a model one block at a time: only that block's weights need to be in memory. Sequences are

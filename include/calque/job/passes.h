@@ -34,6 +34,13 @@ bool rescales_channels(const Job& job, const formats::ExportPlan& plan);
 // 0..1.
 double upstream_correction_for(const Job& job, const formats::ExportPlan& plan);
 
+// True if the plan stores scales of inputs that calibration measures.
+bool needs_input_peaks(const formats::ExportPlan& plan);
+
+// Error(kConfig, "E134") for a plan that needs text where there is none, or channel scales on a
+// grid whose rows share theirs.
+void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans);
+
 // Error(kConfig, "E116") if the job asks for a correction that its other settings rule out.
 void check_upstream_settings(const Job& job);
 

@@ -2,9 +2,11 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "calque/eval/evaluate.h"
+#include "calque/formats/reader.h"
 #include "calque/job/job.h"
 #include "calque/job/tokens.h"
 #include "calque/record/observer.h"
@@ -24,6 +26,9 @@ struct EvaluationWork {
   // Receives each report that is finished here; may be empty.
   std::function<void(const record::EvaluationReport&)> keep = nullptr;
 };
+
+// An artifact as it is evaluated: its weights, and what a server does to the linears' inputs.
+eval::EvalModel evaluated(std::string label, const formats::ArtifactReader& artifact);
 
 // Evaluates all models on each text, one text after the other (the order of Report::evaluations).
 // Each text is a phase for the observer.

@@ -11,6 +11,7 @@ namespace calque::quant {
 struct InputStats {
   Matrix<float> gram_KK;             // sum of x x^T; only the upper triangle is meaningful
   std::vector<double> magnitude_K;   // sum of |x|
+  std::vector<float> largest_K;      // largest |x|; empty: not measured
   Index tokens = 0;                  // rows in the sums
   Index nonfinite_tokens = 0;        // rows left out because an element was NaN or infinite
   Index first_nonfinite_token = -1;  // the first of them, as GramCount::first_nonfinite_row

@@ -65,6 +65,7 @@ std::string_view name_of(ModelKind kind);  // "reference", "noise_floor", "artif
 struct Measurement {
   std::string label;
   ModelKind kind = ModelKind::kArtifact;
+  std::string inputs;                // rounding of linears' inputs: "FP8 a token"; "": none
   std::string kv_cache;              // name of the key/value rounding; "": none
   std::uint64_t kv_cache_bytes = 0;  // for one sequence of the window length; 0: not rounded
   PerplexityResult perplexity_hf;

@@ -28,7 +28,7 @@ template <typename T>
 class CpuHead : public Head {
  public:
   CpuHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
-          MatrixView<const float> head_VH);
+          MatrixView<const float> head_VH, const InputGrid* inputs);
 
   void logits(const HiddenStates& hidden, Index sequence, Index first,
               MatrixView<float> logits_TV) const override;
@@ -58,10 +58,10 @@ void CpuHead<BFloat16>::project(MatrixView<const BFloat16> normed_TH,
 
 template <typename T>
 CpuHead<T>::CpuHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
-                    MatrixView<const float> head_VH)
+                    MatrixView<const float> head_VH, const InputGrid* inputs)
     : norm_1H_(Matrix<float>::copy_of(norm_1H)),
       head_VH_(std::is_same_v<T, float> ? Matrix<float>::copy_of(head_VH) : Matrix<float>()),
-      linear_(std::is_same_v<T, float> ? head_VH_.view() : head_VH, {}),
+      linear_(std::is_same_v<T, float> ? head_VH_.view() : head_VH, {}, inputs),
       norm_(final_norm(config, norm_1H_)),
       softcap_(static_cast<float>(config.logit_softcap)) {}
 
@@ -184,9 +184,10 @@ class CpuRunner : public BlockRunner {
 
   std::unique_ptr<Head> make_head(MatrixView<const float> final_norm_1H,
                                   MatrixView<const float> head_VH) override {
+    const InputGrid* inputs = options_.inputs_of(config_.names.head + ".weight");
     if (options_.dtype == ComputeDType::kBFloat16)
-      return std::make_unique<CpuHead<BFloat16>>(config_, final_norm_1H, head_VH);
-    return std::make_unique<CpuHead<float>>(config_, final_norm_1H, head_VH);
+      return std::make_unique<CpuHead<BFloat16>>(config_, final_norm_1H, head_VH, inputs);
+    return std::make_unique<CpuHead<float>>(config_, final_norm_1H, head_VH, inputs);
   }
 
  private:
@@ -195,8 +196,9 @@ class CpuRunner : public BlockRunner {
                                const CpuStates& states, std::size_t half, Index sequence) const {
     const OneOpenMpThread guard;
     WorkspacePool<T> workspaces;
-    const auto mixer = make_cpu_mixer<T>({block, block.halves[half], weights, states, nullptr,
-                                          cache_of(block, options_), workspaces});
+    const auto mixer =
+        make_cpu_mixer<T>({block, block.halves[half], weights, states, nullptr,
+                           cache_of(block, options_), options_.inputs.get(), workspaces});
     mixer->prepare_all();
     const MatrixView<const float> hidden_TH = states.sequence_TH(sequence);
     Matrix<float> output_TH(hidden_TH.rows(), hidden_TH.cols());
@@ -213,7 +215,7 @@ class CpuRunner : public BlockRunner {
     for (const model::HalfSpec& half : block.halves)
       mixers.push_back(
           make_cpu_mixer<T>({block, half, weights, states, &states, cache_of(block, options_),
-                             workspaces, options_.threads}));
+                             options_.inputs.get(), workspaces, options_.threads}));
     if (observer == nullptr) {
       run_whole(block, weights, mixers, states);
       return require_finite(block, states);

@@ -32,7 +32,7 @@ CpuMixer<T>::CpuMixer(const CpuHalf<T>& half) : half_(half), linears_(half.half.
 
 template <typename T>
 void CpuMixer<T>::prepare(std::size_t index) {
-  linears_[index] = forward::prepare<T>(site(index), half_.weights, half_.threads);
+  linears_[index] = forward::prepare<T>(site(index), half_.weights, half_.threads, half_.inputs);
 }
 
 template <typename T>

@@ -105,6 +105,7 @@ struct CpuHalf {
   const CpuStates& states;
   CpuStates* keeps;                 // it leaves rows for later blocks there; null: in a trial
   const KvCacheRounding* kv_cache;  // null: none in this block
+  const InputGrids* inputs;         // roundings of linears' inputs; null: none
   WorkspacePool<T>& workspaces;
   int threads = 1;  // that prepare its linears
 

@@ -17,6 +17,7 @@
 
 #include "calque/core/error.h"
 #include "calque/core/parallel.h"
+#include "calque/forward/input_rounding.h"
 #include "forward/cpu/loops.h"
 
 namespace calque::forward {
@@ -333,9 +334,35 @@ void PackedWeights::apply(MatrixView<const BFloat16> inputs_TK, MatrixView<const
   }
 }
 
+namespace {
+
+// The inputs as they are, or widened.
+Matrix<float> floats_of(MatrixView<const float> rows_TK) { return Matrix<float>::copy_of(rows_TK); }
+Matrix<float> floats_of(MatrixView<const BFloat16> rows_TK) { return widened(rows_TK); }
+
+MatrixView<const float> as_computed(const Matrix<float>& rows_TK, Matrix<float>&) {
+  return rows_TK.view();
+}
+MatrixView<const BFloat16> as_computed(const Matrix<float>& rows_TK, Matrix<BFloat16>& copy_TK) {
+  copy_TK = Matrix<BFloat16>::uninitialized(rows_TK.rows(), rows_TK.cols());
+  std::transform(rows_TK.data(), rows_TK.data() + rows_TK.size(), copy_TK.data(), to_bfloat16);
+  return std::as_const(copy_TK).view();
+}
+
+}  // namespace
+
+template <typename T>
+void PreparedLinear<T>::apply(MatrixView<const T> inputs_TK, MatrixView<T> outputs_TN) const {
+  if (inputs_ == nullptr) return multiply(inputs_TK, outputs_TN);
+  Matrix<float> rounded_TK = floats_of(inputs_TK);
+  round_inputs(*inputs_, rounded_TK);
+  Matrix<T> copy_TK;
+  multiply(as_computed(rounded_TK, copy_TK), outputs_TN);
+}
+
 template <>
-void PreparedLinear<float>::apply(MatrixView<const float> inputs_TK,
-                                  MatrixView<float> outputs_TN) const {
+void PreparedLinear<float>::multiply(MatrixView<const float> inputs_TK,
+                                     MatrixView<float> outputs_TN) const {
   const bool biased = !bias_1N_.empty();
   if (biased)
     for (Index t = 0; t < outputs_TN.rows(); ++t)
@@ -344,21 +371,23 @@ void PreparedLinear<float>::apply(MatrixView<const float> inputs_TK,
 }
 
 template <>
-void PreparedLinear<BFloat16>::apply(MatrixView<const BFloat16> inputs_TK,
-                                     MatrixView<BFloat16> outputs_TN) const {
+void PreparedLinear<BFloat16>::multiply(MatrixView<const BFloat16> inputs_TK,
+                                        MatrixView<BFloat16> outputs_TN) const {
   weight_NK_.apply(inputs_TK, bias_1N_, outputs_TN);
 }
 
 // oneDNN would start threads of its own to pack them, as many as it likes.
 template <typename T>
 std::vector<PreparedLinear<T>> prepare(const model::SiteSpec& site,
-                                       const model::BlockWeights& weights, int threads) {
+                                       const model::BlockWeights& weights, int threads,
+                                       const InputGrids* inputs) {
   std::vector<std::optional<PreparedLinear<T>>> linears(site.readers.size());
   parallel_for(static_cast<Index>(linears.size()), threads, [&](Index i) {
     const model::LinearSpec& linear = site.readers[static_cast<std::size_t>(i)];
     MatrixView<const float> bias_1N;
     if (!linear.bias.empty()) bias_1N = weights.at(linear.bias.front().name);
-    linears[static_cast<std::size_t>(i)].emplace(weights.at(linear.weight.name), bias_1N);
+    linears[static_cast<std::size_t>(i)].emplace(weights.at(linear.weight.name), bias_1N,
+                                                 find_inputs(inputs, linear.weight.name));
   });
   std::vector<PreparedLinear<T>> result;
   for (std::optional<PreparedLinear<T>>& linear : linears) result.push_back(std::move(*linear));
@@ -368,8 +397,10 @@ std::vector<PreparedLinear<T>> prepare(const model::SiteSpec& site,
 template class PreparedLinear<float>;
 template class PreparedLinear<BFloat16>;
 template std::vector<PreparedLinear<float>> prepare(const model::SiteSpec&,
-                                                    const model::BlockWeights&, int);
+                                                    const model::BlockWeights&, int,
+                                                    const InputGrids*);
 template std::vector<PreparedLinear<BFloat16>> prepare(const model::SiteSpec&,
-                                                       const model::BlockWeights&, int);
+                                                       const model::BlockWeights&, int,
+                                                       const InputGrids*);
 
 }  // namespace calque::forward

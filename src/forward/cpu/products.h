@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "calque/core/dtype.h"
+#include "calque/core/input_grid.h"
 #include "calque/core/matrix.h"
 #include "calque/forward/cost.h"
 #include "calque/model/family.h"
@@ -59,23 +60,31 @@ template <typename T>
 class PreparedLinear {
  public:
   // fp32 weights are borrowed from `weight_NK`; bf16 ones are rounded copies. `bias_1N` (may be
-  // empty) is borrowed.
-  PreparedLinear(MatrixView<const float> weight_NK, MatrixView<const float> bias_1N)
-      : weight_NK_(weight_NK), bias_1N_(bias_1N), out_features_(weight_NK.rows()) {}
+  // empty) is borrowed, and so is `inputs`, the rounding of what comes in; null: none.
+  PreparedLinear(MatrixView<const float> weight_NK, MatrixView<const float> bias_1N,
+                 const InputGrid* inputs = nullptr)
+      : weight_NK_(weight_NK),
+        bias_1N_(bias_1N),
+        out_features_(weight_NK.rows()),
+        inputs_(inputs) {}
 
   Index out_features() const { return out_features_; }
   // outputs_TN = inputs_TK * weight_NK^T + bias.
   void apply(MatrixView<const T> inputs_TK, MatrixView<T> outputs_TN) const;
 
  private:
+  void multiply(MatrixView<const T> inputs_TK, MatrixView<T> outputs_TN) const;
+
   std::conditional_t<std::is_same_v<T, float>, MatrixView<const float>, PackedWeights> weight_NK_;
   MatrixView<const float> bias_1N_;
   Index out_features_ = 0;
+  const InputGrid* inputs_ = nullptr;
 };
 
-// The readers of a site, each prepared by one thread.
+// The readers of a site, each prepared by one thread. `inputs` (may be null) is borrowed.
 template <typename T>
 std::vector<PreparedLinear<T>> prepare(const model::SiteSpec& site,
-                                       const model::BlockWeights& weights, int threads);
+                                       const model::BlockWeights& weights, int threads,
+                                       const InputGrids* inputs = nullptr);
 
 }  // namespace calque::forward

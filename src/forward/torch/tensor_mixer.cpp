@@ -2,8 +2,16 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/frexp.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ldexp.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/round.h>
 #include <ATen/ops/rsqrt.h>
+#include <ATen/ops/where.h>
 
 #include <algorithm>
 #include <iterator>
@@ -74,7 +82,45 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double offset
   return plain_norm(x, eps) * (weight + offset);
 }
 
-at::Tensor TensorMixer::Linear::operator()(const at::Tensor& inputs_TK) const {
+namespace {
+
+// The nearest numbers of the type, ties to even, to values within its reach. Division by a power of
+// two is exact.
+at::Tensor rounded_to(SmallFloat type, const at::Tensor& values) {
+  const SmallFloatInfo& info = info_of(type);
+  const at::Tensor exponents =
+      std::get<1>(at::frexp(values)).sub(1).clamp_min(info.lowest_exponent);
+  const at::Tensor steps =
+      at::ldexp(at::ones_like(values), exponents.sub(info.mantissa_bits).to(at::kFloat));
+  return at::round(values / steps) * steps;
+}
+
+}  // namespace
+
+at::Tensor rounded_inputs(const InputGrid& grid, const at::Tensor& inputs_TK) {
+  using Scale = InputGrid::Scale;
+  const at::Tensor wide_TK = inputs_TK.to(at::kFloat);
+  const std::int64_t columns = wide_TK.size(-1);
+  const bool groups = grid.scale_of == Scale::kGroup && grid.group < columns;
+  const std::int64_t width = groups ? grid.group : columns;
+  const std::int64_t padding = (width - columns % width) % width;
+  const at::Tensor rows = at::constant_pad_nd(wide_TK, {0, padding}).reshape({-1, width});
+  const double largest = grid.largest();
+  at::Tensor scales = grid.scale_of == Scale::kTensor ? at::full({1, 1}, grid.scale, rows.options())
+                                                      : at::amax(rows.abs(), -1, true) / largest;
+  const at::Tensor zero = scales == 0;
+  scales = at::where(zero, at::ones_like(scales), scales);
+  const at::Tensor values = (rows / scales).clamp(-largest, largest);
+  const at::Tensor rounded =
+      (grid.number ? rounded_to(*grid.number, values) : at::round(values)) * scales;
+  return rounded.reshape({wide_TK.size(0), columns + padding})
+      .narrow(1, 0, columns)
+      .to(inputs_TK.scalar_type());
+}
+
+at::Tensor TensorMixer::Linear::operator()(const at::Tensor& given_TK) const {
+  const at::Tensor inputs_TK =
+      inputs != nullptr && given_TK.size(0) > 0 ? rounded_inputs(*inputs, given_TK) : given_TK;
   return bias_N.defined() ? at::addmm(bias_N, inputs_TK, weight_NK.t())
                           : at::mm(inputs_TK, weight_NK.t());
 }
@@ -83,6 +129,7 @@ void TensorMixer::prepare(std::size_t index) {
   std::vector<Linear> linears;
   for (const model::LinearSpec& spec : site(index).readers) {
     Linear& linear = linears.emplace_back();
+    linear.inputs = find_inputs(half_.inputs, spec.weight.name);
     linear.weight_NK = on_device(half_.weights.at(spec.weight.name), half_.device, half_.compute);
     if (!spec.bias.empty())
       linear.bias_N =

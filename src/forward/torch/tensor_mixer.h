@@ -24,6 +24,7 @@ struct TensorHalf {
   const TensorStates& states;
   TensorStates* keeps;              // it leaves rows for later blocks there; null: in a trial
   const KvCacheRounding* kv_cache;  // null: none in this block
+  const InputGrids* inputs;         // roundings of linears' inputs; null: none
   at::Device device;
   at::ScalarType compute;
 
@@ -65,7 +66,8 @@ class TensorMixer {
  protected:
   struct Linear {
     at::Tensor weight_NK;
-    at::Tensor bias_N;  // undefined: none
+    at::Tensor bias_N;                  // undefined: none
+    const InputGrid* inputs = nullptr;  // rounding of what comes in; null: none
     at::Tensor operator()(const at::Tensor& inputs_TK) const;
   };
 
@@ -145,6 +147,9 @@ std::unique_ptr<TensorMixer> make_tensor_mixer(const TensorHalf& half);
 // A copy on `device`, rounded there.
 at::Tensor on_device(MatrixView<const float> matrix, const at::Device& device,
                      at::ScalarType dtype);
+
+// As round_inputs of input_rounding.h, in the precision of `inputs_TK`.
+at::Tensor rounded_inputs(const InputGrid& grid, const at::Tensor& inputs_TK);
 
 // x / sqrt(mean(x^2) + eps) * (offset + weight) of the last dimension, fp32.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double offset, double eps);

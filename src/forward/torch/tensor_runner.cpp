@@ -39,7 +39,8 @@ at::ScalarType scalar_type_of(ComputeDType dtype) {
 class TensorHead : public Head {
  public:
   TensorHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
-             MatrixView<const float> head_VH, const at::Device& device, at::ScalarType compute);
+             MatrixView<const float> head_VH, const at::Device& device, at::ScalarType compute,
+             const InputGrid* inputs);
 
   void logits(const HiddenStates& hidden, Index sequence, Index first,
               MatrixView<float> logits_TV) const override;
@@ -50,23 +51,26 @@ class TensorHead : public Head {
   double norm_offset_;
   double norm_eps_;
   double softcap_;
+  const InputGrid* inputs_;  // null: inputs stay as they are
 };
 
 TensorHead::TensorHead(const model::ModelConfig& config, MatrixView<const float> norm_1H,
                        MatrixView<const float> head_VH, const at::Device& device,
-                       at::ScalarType compute)
+                       at::ScalarType compute, const InputGrid* inputs)
     : norm_H_(on_device(norm_1H, device, at::kFloat).squeeze(0)),
       head_VH_(on_device(head_VH, device, compute)),
       norm_offset_(config.norm_plus_one ? 1.0 : 0.0),
       norm_eps_(config.rms_norm_eps),
-      softcap_(config.logit_softcap) {}
+      softcap_(config.logit_softcap),
+      inputs_(inputs) {}
 
 void TensorHead::logits(const HiddenStates& hidden, Index sequence, Index first,
                         MatrixView<float> logits_TV) const {
   guarded(head_VH_.device(), [&] {
     const auto& states = dynamic_cast<const TensorStates&>(hidden);
     const at::Tensor rows_TH = states.sequence_TH(sequence).narrow(0, first, logits_TV.rows());
-    const at::Tensor normed_TH = rms_norm(rows_TH, norm_H_, norm_offset_, norm_eps_);
+    at::Tensor normed_TH = rms_norm(rows_TH, norm_H_, norm_offset_, norm_eps_);
+    if (inputs_ != nullptr) normed_TH = rounded_inputs(*inputs_, normed_TH);
     at::Tensor made_TV = at::mm(normed_TH.to(head_VH_.scalar_type()), head_VH_.t()).to(at::kFloat);
     if (softcap_ != 0) made_TV.div_(softcap_).tanh_().mul_(softcap_);
     borrow(logits_TV).copy_(made_TV);
@@ -104,7 +108,8 @@ class TensorRunner : public BlockRunner {
         device_(device_of(options.device)),
         compute_(scalar_type_of(options.dtype)),
         host_views_(options.host_views),
-        kv_cache_(options.kv_cache) {
+        kv_cache_(options.kv_cache),
+        inputs_(options.inputs) {
     if (device_.is_cuda()) sum_in_float32();
   }
 
@@ -223,7 +228,9 @@ class TensorRunner : public BlockRunner {
                                   MatrixView<const float> head_VH) override {
     std::unique_ptr<Head> head;
     guarded(device_, [&] {
-      head = std::make_unique<TensorHead>(config_, final_norm_1H, head_VH, device_, compute_);
+      head =
+          std::make_unique<TensorHead>(config_, final_norm_1H, head_VH, device_, compute_,
+                                       find_inputs(inputs_.get(), config_.names.head + ".weight"));
     });
     return head;
   }
@@ -255,8 +262,8 @@ class TensorRunner : public BlockRunner {
                      const model::BlockWeights& weights, const TensorStates& states,
                      TensorStates* keeps) const {
     const bool rounds = kv_cache_ != nullptr && kv_cache_->rounds(block.layer);
-    return {block,   half,    weights, states, keeps, rounds ? kv_cache_.get() : nullptr,
-            device_, compute_};
+    return {block,         half,    weights, states, keeps, rounds ? kv_cache_.get() : nullptr,
+            inputs_.get(), device_, compute_};
   }
 
   Matrix<float> embedded(const std::int32_t* ids, Index length,
@@ -275,6 +282,7 @@ class TensorRunner : public BlockRunner {
   at::ScalarType compute_;
   bool host_views_;
   std::shared_ptr<const KvCacheRounding> kv_cache_;
+  std::shared_ptr<const InputGrids> inputs_;
 };
 
 }  // namespace

@@ -1,0 +1,156 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "calque/core/names.h"
+#include "calque/formats/scheme.h"
+#include "formats/messages.h"
+
+namespace calque::formats {
+namespace {
+
+using Scale = InputGrid::Scale;
+
+constexpr std::string_view kNone = "none";
+constexpr Index kBlockRows = 128;
+
+const Activations kActivations[] = {
+    {kNone, "", "inputs stay as they are", std::nullopt},
+    {"int8_token", "INT8 a token", "8-bit integers, a scale a token, while the server runs",
+     InputGrid{.scale_of = Scale::kToken}},
+    {"fp8_token", "FP8 a token", "FP8, a scale a token, while the server runs",
+     InputGrid{.scale_of = Scale::kToken, .number = SmallFloat::kE4M3}},
+    {"fp8_group", "FP8 a token and 128 channels",
+     "FP8, a scale a token and 128 channels, while the server runs",
+     InputGrid{.scale_of = Scale::kGroup, .number = SmallFloat::kE4M3, .group = 128}},
+    {"fp8_tensor", "FP8, calibrated", "FP8, one scale a linear, from calibration",
+     InputGrid{.scale_of = Scale::kTensor, .number = SmallFloat::kE4M3}},
+};
+
+constexpr std::optional<SmallFloat> kInteger = std::nullopt;
+constexpr std::optional<SmallFloat> kFp8 = SmallFloat::kE4M3;
+
+constexpr std::string_view kFp8Runs =
+    "vLLM and SGLang multiply FP8 numbers on NVIDIA GPUs from Ada and Hopper on, and on AMD MI300; "
+    "on older NVIDIA GPUs, from Turing on, vLLM widens the weights and leaves inputs as they are.";
+constexpr std::string_view kFp8A16Runs =
+    "vLLM widens the weights in its kernels, on NVIDIA GPUs from Turing on.";
+constexpr std::string_view kInt8Runs =
+    "vLLM multiplies 8-bit integers on NVIDIA GPUs from Turing to Hopper, and on CPUs.";
+constexpr std::string_view kW4A8Runs =
+    "vLLM needs the package of Humming's kernels and an NVIDIA GPU from Turing on.";
+constexpr std::string_view kW4AFp8Runs =
+    "vLLM has the kernel for NVIDIA Hopper alone, with groups of 128 and a model in bfloat16.";
+
+constexpr Scheme kSchemes[] = {
+    // name, other name, summary, number, bits, group, rows of a scale, symmetric, activations,
+    // where it runs
+    {"W2A16", "", "2-bit integers", kInteger, 2, 128, 1, true, kNone, ""},
+    {"W3A16", "", "3-bit integers", kInteger, 3, 128, 1, true, kNone, ""},
+    {"W4A16", "", "4-bit integers", kInteger, 4, 128, 1, true, kNone, ""},
+    {"W4A16_ASYM", "", "4-bit integers with zero points", kInteger, 4, 128, 1, false, kNone, ""},
+    {"W5A16", "", "5-bit integers", kInteger, 5, 128, 1, true, kNone, ""},
+    {"W6A16", "", "6-bit integers", kInteger, 6, 128, 1, true, kNone, ""},
+    {"W7A16", "", "7-bit integers", kInteger, 7, 128, 1, true, kNone, ""},
+    {"W8A16", "", "8-bit integers", kInteger, 8, 128, 1, true, kNone, ""},
+    {"W8A8", "INT8", "8-bit integers a row", kInteger, 8, -1, 1, true, "int8_token", kInt8Runs},
+    {"W4A8", "", "4-bit integers", kInteger, 4, 128, 1, true, "int8_token", kW4A8Runs},
+    {"W4AFP8", "", "4-bit integers", kInteger, 4, 128, 1, true, "fp8_token", kW4AFp8Runs},
+    {"FP8_DYNAMIC", "", "FP8, a scale a row", kFp8, 8, -1, 1, true, "fp8_token", kFp8Runs},
+    {"FP8", "FP8_STATIC", "FP8, a scale a matrix", kFp8, 8, -1, quant::Grid::kAllRows, true,
+     "fp8_tensor", kFp8Runs},
+    {"FP8_BLOCK", "", "FP8, a scale a block of 128 x 128", kFp8, 8, 128, kBlockRows, true,
+     "fp8_group", kFp8Runs},
+    {"FP8A16", "", "FP8, a scale a row", kFp8, 8, -1, 1, true, kNone, kFp8A16Runs},
+};
+
+const Activations* find_activations(std::string_view name) {
+  const auto found = std::ranges::find(kActivations, name, &Activations::name);
+  return found == std::end(kActivations) ? nullptr : found;
+}
+
+template <typename Rows>
+std::vector<std::string_view> names_of(const Rows& rows) {
+  std::vector<std::string_view> names;
+  for (const auto& row : rows) names.push_back(row.name);
+  return names;
+}
+
+void refuse_name(std::string_view key, const std::string& name,
+                 const std::vector<std::string_view>& known, Refusals& refusals) {
+  refusals.add("E122", fmt::format("unknown {} '{}'; did you mean '{}'? ({})", key, name,
+                                   nearest_name(name, known), fmt::join(known, ", ")));
+}
+
+// Integers with a scale for each token's inputs need no more than the tensors of the weights; a
+// calibrated scale, and groups, have a place only beside floating-point weights.
+bool go_together(const QuantizationRequest& weights, const InputGrid& inputs) {
+  return weights.number ? inputs.number.has_value() : inputs.scale_of == Scale::kToken;
+}
+
+}  // namespace
+
+std::span<const Activations> activations() { return kActivations; }
+std::span<const Scheme> schemes() { return kSchemes; }
+
+const Scheme* find_scheme(std::string_view name) {
+  for (const Scheme& scheme : kSchemes)
+    if (scheme.name == name || (!name.empty() && scheme.other == name)) return &scheme;
+  return nullptr;
+}
+
+const Activations& activations_of(const std::optional<InputGrid>& inputs) {
+  std::optional<InputGrid> wanted = inputs;
+  if (wanted) wanted->scale = 0;
+  const auto found = std::ranges::find(kActivations, wanted, &Activations::grid);
+  return found == std::end(kActivations) ? kActivations[0] : *found;
+}
+
+const Scheme* scheme_of(const TensorPlan& planned) {
+  if (!planned.grid) return nullptr;
+  const quant::Grid& grid = *planned.grid;
+  for (const Scheme& scheme : kSchemes)
+    if (!scheme.runs_on.empty() && scheme.number == grid.number && scheme.bits == grid.bits &&
+        scheme.scale_rows == grid.scale_rows &&
+        scheme.activations == activations_of(planned.inputs).name)
+      return &scheme;
+  return nullptr;
+}
+
+QuantizationRequest with_scheme(const QuantizationRequest& quantization,
+                                const ExportRequest& request, Refusals& refusals) {
+  QuantizationRequest result = quantization;
+  std::string_view chosen = request.activations == "auto" ? kNone : request.activations;
+  const Scheme* scheme = find_scheme(request.scheme);
+  if (scheme == nullptr && !request.scheme.empty())
+    refuse_name("scheme", request.scheme, names_of(kSchemes), refusals);
+  if (scheme != nullptr) {
+    result.number = scheme->number;
+    result.bits = scheme->bits;
+    result.group_size = scheme->group_size;
+    result.scale_rows = scheme->scale_rows;
+    result.sym = scheme->sym;
+    if (request.activations != "auto" && request.activations != scheme->activations)
+      refusals.add("E133", fmt::format("scheme {} has activations: {}, but the export says "
+                                       "activations: {}. Leave out one of the two keys.",
+                                       scheme->name, scheme->activations, request.activations));
+    chosen = scheme->activations;
+  }
+  const Activations* inputs = find_activations(chosen);
+  if (inputs == nullptr) {
+    refuse_name("activations", request.activations, names_of(kActivations), refusals);
+    return result;
+  }
+  result.inputs = inputs->grid;
+  if (result.inputs && !go_together(result, *result.inputs))
+    refusals.add("E133",
+                 fmt::format("activations: {} is for {} weights, but bits: {} makes integers. Name "
+                             "a scheme (scheme: FP8), or write activations: int8_token or "
+                             "fp8_token.",
+                             inputs->name, info_of(SmallFloat::kE4M3).title, result.bits));
+  return result;
+}
+
+}  // namespace calque::formats
