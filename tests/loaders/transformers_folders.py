@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Loads compressed-tensors folders that calque writes with transformers: every width, and every family but gpt-oss.
+"""Loads compressed-tensors folders that calque writes with transformers: every width and scheme, and every family but gpt-oss.
 
 usage: transformers_folders.py PROGRAM REPOSITORY SCRATCH
 
@@ -7,7 +7,8 @@ PROGRAM is calque, SCRATCH a folder that may be deleted. The packages come from 
 SCRATCH; they are several gigabytes, so this is no part of the tests that scripts/test.sh runs.
 
 transformers decompresses the weights and computes in float32, as `calque run` does here, so that both have the same
-weights and the losses differ by sums in another order only.
+weights and the losses differ by sums in another order only. Both round the inputs of linears where a scheme says so; integers
+are divided by 127 of the largest in calque, as vLLM does it, and by 127.5 in the package.
 """
 import json
 import os
@@ -24,6 +25,7 @@ PACKAGES = ["torch", "transformers==5.24.0", "compressed-tensors==0.20.1", "acce
 # stay as they are. Those of gpt-oss stay in MXFP4 then, which is not loaded beside other modules either.
 STACKED = {"gemma4_moe"}
 REFUSED = {"gpt_oss"}
+SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W4A8", "W4AFP8"]
 # Mean of -log(probability) over all predictions; logits agree to 1e-3 (tests/forward/block_runner_test.cpp).
 MOST = 1e-3
 
@@ -55,6 +57,13 @@ def logits(path, ids):
     return made.float().numpy(), faults
 
 
+def scheme_text(model, path, settings, scheme):
+    """Static schemes measure inputs on the tokens that are evaluated."""
+    return (f"version: 1\nmodel: {{path: {model}}}\nquantization: {{method: rtn}}\n{settings}"
+            f"calibration: {{tokens: {path.parent}/ids.safetensors, seqlen: 256, n_samples: 4}}\nruntime: {{forward_dtype: float32}}\n"
+            f"export:\n  - {{format: compressed-tensors, path: {path}, scale_dtype: float16, scheme: {scheme}, overwrite: true}}\n")
+
+
 def job_text(model, path, settings, bits, group_size):
     # The weights of experts are decompressed in the data type of their scales, in which bfloat16 leaves 2^-9 of them.
     skip = ", rules: [{match: '*.experts.*', skip: true}]" if pathlib.Path(model).name in STACKED else ""
@@ -64,11 +73,11 @@ def job_text(model, path, settings, bits, group_size):
             f"export:\n  - {{format: compressed-tensors, path: {path}, scale_dtype: float16, overwrite: true}}\n")
 
 
-def check(program, model, scratch, ids, name, bits, group_size):
-    """True if transformers' loss of the folder is calque's; prints a line."""
+def check(program, model, scratch, ids, name, text, *how):
+    """True if transformers' loss of the folder of the job `text(model, path, settings, *how)` is calque's; prints a line."""
     path, job = scratch / "folder", scratch / "job.yaml"
     settings, measured = evaluation(scratch, ids)
-    job.write_text(job_text(model, path, settings, bits, group_size))
+    job.write_text(text(model, path, settings, *how))
     try:
         calque(program, "run", job, "--resume", "never", "--progress", "none")
         made, faults = logits(path, ids)
@@ -96,12 +105,15 @@ def main():
     for bits in range(2, 9):
         for group_size in (64, -1):
             name = f"{bits} bits {'channel' if group_size < 0 else f'g{group_size}'}"
-            if not check(program, demo, scratch, ids, name, bits, group_size):
+            if not check(program, demo, scratch, ids, name, job_text, bits, group_size):
                 failures.append(name)
+    for scheme in SCHEMES:
+        if not check(program, demo, scratch, ids, scheme, scheme_text, scheme):
+            failures.append(scheme)
     for folder in sorted((repository / "tests/fixtures/families").iterdir()):
         if (folder / "config.json").exists() and folder.name not in REFUSED:
             reference = tensors_of(folder / "reference.safetensors")["input_ids"]
-            if not check(program, folder, scratch, reference, folder.name, 4, -1):
+            if not check(program, folder, scratch, reference, folder.name, job_text, 4, -1):
                 failures.append(folder.name)
     print("failed:", ", ".join(failures)) if failures else print("transformers loads and computes all of them")
     return 1 if failures else 0
