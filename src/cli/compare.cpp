@@ -16,7 +16,8 @@ namespace calque::cli {
 namespace {
 
 std::vector<std::string> row_of(const report::ComparedModel& model,
-                                const report::Comparison& comparison) {
+                                const report::Comparison& comparison,
+                                const std::vector<std::string>& tasks) {
   const report::Point& p = model.point;
   std::vector<std::string> row = {model.best ? "*" : "", printable(p.label),
                                   printable(p.run),      printable(p.base.name),
@@ -24,27 +25,41 @@ std::vector<std::string> row_of(const report::ComparedModel& model,
   for (std::string& cell : quality_cells(p)) row.push_back(std::move(cell));
   if (!comparison.kl_compares && p.main() != nullptr && p.main()->has_kl)
     row[6] = "(" + row[6] + ")";
+  for (const std::string& task : tasks)
+    for (std::string& cell : task_cells(p, task)) row.push_back(std::move(cell));
   return row;
+}
+
+std::vector<std::string> tasks_in(const report::Comparison& comparison) {
+  std::vector<report::Point> points;
+  for (const report::ComparedModel& model : comparison.models) points.push_back(model.point);
+  return report::task_names(points);
 }
 
 std::string table_of(const report::Comparison& comparison) {
   using Align = TextTable::Align;
-  TextTable table({{"", Align::kLeft},
-                   {"model", Align::kLeft},
-                   {"run", Align::kLeft},
-                   {"original", Align::kLeft},
-                   {"size"},
-                   {"bits/weight"},
-                   {"KL mean"},
-                   {"+/-"},
-                   {"top-1 %"},
-                   {"ppl"},
-                   {"+/-"}});
+  std::vector<TextTable::Column> columns = {{"", Align::kLeft},
+                                            {"model", Align::kLeft},
+                                            {"run", Align::kLeft},
+                                            {"original", Align::kLeft},
+                                            {"size"},
+                                            {"bits/weight"},
+                                            {"KL mean"},
+                                            {"+/-"},
+                                            {"top-1 %"},
+                                            {"ppl"},
+                                            {"+/-"}};
+  const std::vector<std::string> tasks = tasks_in(comparison);
+  for (const std::string& task : tasks) {
+    columns.push_back({task + " %"});
+    columns.push_back({"+/-"});
+  }
+  TextTable table(columns);
   std::size_t group = 0;
   for (const report::ComparedModel& model : comparison.models) {
-    if (model.group != group) table.add(std::vector<std::string>(11));
+    if (model.group != group) table.add(std::vector<std::string>(columns.size()));
     group = model.group;
-    table.add(row_of(model, comparison));
+    table.add(row_of(model, comparison, tasks));
   }
   return table.text();
 }

@@ -5,11 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "calque/core/error.h"
 #include "calque/core/paths.h"
 #include "calque/eval/evaluate.h"
 #include "calque/formats/reader.h"
 #include "calque/io/hub_cache.h"
+#include "calque/job/builtin_texts.h"
 #include "calque/job/evaluation_settings.h"
+#include "calque/pipeline/evaluate_tasks.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/record/report_json.h"
 #include "cli/commands.h"
@@ -24,6 +27,9 @@ struct EvalArguments {
   std::string reference;
   std::vector<std::string> texts;
   std::string tokens;
+  std::vector<std::string> tasks;
+  std::int64_t task_limit = 0;
+  bool task_template = false;
   std::int64_t seqlen = 512;
   std::int64_t windows = 0;
   std::string dtype = "float32";
@@ -52,12 +58,28 @@ job::KvCacheSettings kv_cache_from(const std::string& text) {
   return cache;
 }
 
+// Files, and calque's own tasks by the word `builtin`.
+std::vector<job::TaskSettings> tasks_of(const EvalArguments& arguments) {
+  std::vector<job::TaskSettings> tasks;
+  for (const std::string& name : arguments.tasks)
+    if (name == job::kBuiltin)
+      append(job::builtin_tasks(), tasks);
+    else
+      tasks.emplace_back().file = name;
+  for (job::TaskSettings& task : tasks) {
+    task.limit = arguments.task_limit;
+    task.format.chat_template = arguments.task_template;
+  }
+  return tasks;
+}
+
 job::EvaluationSettings settings_of(const EvalArguments& arguments) {
   job::EvaluationSettings settings;
   if (!arguments.tokens.empty())
     settings.texts.push_back({.name = "", .text = {}, .tokens = arguments.tokens, .windows = {}});
   for (const std::string& path : arguments.texts)
     settings.texts.push_back({.name = "", .text = path, .tokens = {}, .windows = {}});
+  settings.tasks = tasks_of(arguments);
   settings.seqlen = arguments.seqlen;
   settings.windows = arguments.windows;
   settings.dtype = arguments.dtype;
@@ -80,20 +102,25 @@ void evaluate(const EvalArguments& arguments) {
   const job::EvaluationSettings settings = settings_of(arguments);
   job::check_evaluation(settings);
   job::Tokens tokens(arguments.reference);
+  pipeline::EvaluationWork work{.settings = settings,
+                                .tokens = tokens,
+                                .original = pipeline::evaluated(last_name(arguments.reference), *reference),
+                                .artifacts = candidates,
+                                .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),
+                                           .threads = arguments.threads}};
+  for (const job::TaskSettings& task : settings.named_tasks())
+    work.tasks.push_back(job::task_questions(task, tokens, settings.add_bos, reference->config()));
   std::vector<record::EvaluationReport> evaluations;
+  std::vector<record::TaskReport> tasks;
   {
     Progress progress(progress_mode(arguments.progress), std::cerr, terminal_width());
-    evaluations = pipeline::evaluate_texts(
-        {.settings = settings,
-         .tokens = tokens,
-         .original = pipeline::evaluated(last_name(arguments.reference), *reference),
-         .artifacts = candidates,
-         .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),
-                    .threads = arguments.threads}},
-        progress);
+    evaluations = pipeline::evaluate_texts(work, progress);
+    tasks = pipeline::evaluate_tasks(work, progress);
   }
-  fmt::print(
-      "{}", arguments.json ? record::evaluations_json(evaluations) : evaluations_text(evaluations));
+  if (arguments.json)
+    fmt::print("{}", record::evaluations_json(evaluations, tasks));
+  else
+    fmt::print("{}", evaluations_text(evaluations) + tasks_text(tasks));
 }
 
 }  // namespace
@@ -102,7 +129,7 @@ Command eval_command(const CommandContext&) {
   const auto a = std::make_shared<EvalArguments>();
   return {
       "eval",
-      "Measure the perplexity of artifacts and their divergence from the original.",
+      "Measure artifacts and the original: perplexity, divergence, right answers on tasks.",
       {Option{"artifacts", &a->artifacts,
               "Quantized or plain Hugging Face folders, or GGUF files. Without any, only the "
               "original is measured."}
@@ -114,12 +141,21 @@ Command eval_command(const CommandContext&) {
        Option{"--text", &a->texts,
               "Text file, read as one document. May be repeated: each text is measured "
               "separately, under its file name."}
-           .alternative()
            .path(),
        Option{"--tokens", &a->tokens,
               "Token ids (.safetensors), if the tokenizer is not supported."}
-           .alternative()
+           .without("--text")
            .path(),
+       Option{
+           "--tasks", &a->tasks,
+           "File of questions with right answers (.jsonl), or the word builtin: calque's own. May "
+           "be repeated."}
+           .path()
+           .such_as({"builtin"}),
+       Option{"--task-limit", &a->task_limit, "Questions of each task, from the first; 0: all."}
+           .from(0, kAny),
+       {"--task-template", &a->task_template,
+        "Ask by the model's own chat template. Job files can set more for each task."},
        Option{"--seqlen", &a->seqlen, "Tokens per window."}.from(2, 1 << 20),
        Option{"--windows", &a->windows,
               "Number of windows, from the start of the text; 0: all full windows."}
@@ -146,8 +182,12 @@ Command eval_command(const CommandContext&) {
        progress_option(a->progress),
        json_option(a->json, "Print the \"evaluations\" value of metrics.json.")},
       "  calque eval out/demo-GPTQ-Int4 out/demo-Q4_0.gguf --reference tests/models/demo \\\n"
-      "      --text calibration_data/heldout_pride_and_prejudice.txt --windows 40",
+      "      --text calibration_data/heldout_pride_and_prejudice.txt --windows 40\n"
+      "  calque eval out/demo-GPTQ-Int4 --reference tests/models/demo --tasks builtin",
       [a] {
+        if (a->texts.empty() && a->tokens.empty() && a->tasks.empty())
+          throw Error(ErrorKind::kConfig, "E001",
+                      "there is nothing to measure on: give --text, --tokens or --tasks");
         a->reference = io::path_of_model(a->reference).string();
         evaluate(*a);
       }};

@@ -181,6 +181,69 @@ std::string further_results(const Evaluations& evaluations) {
   return text;
 }
 
+namespace {
+
+std::string percent(double share) { return fmt::format("{:.2f}", 100 * share); }
+
+std::string shown_label(const record::TaskMeasurement& m) {
+  const std::string label =
+      m.kind == record::ModelKind::kNoiseFloor ? "noise floor (bfloat16)" : printable(m.label);
+  return m.kv_cache.empty() ? label : fmt::format("{}, cache {}", label, printable(m.kv_cache));
+}
+
+// "reading (choices): 150 questions, chance 25.00 %"
+std::string heading(const record::TaskReport& task) {
+  const bool choices = task.kind == record::TaskKind::kMultipleChoice;
+  std::string text = fmt::format("{} ({}): {} questions", task.task,
+                                 choices ? "choices" : "own words", task.questions);
+  if (choices) text += fmt::format(", chance {} %", percent(task.chance));
+  if (task.cut > 0) text += fmt::format("; {} lost their beginning to the context", task.cut);
+  return text + "\n";
+}
+
+std::string task_table(const record::TaskReport& task) {
+  TextTable table({{"model", Align::kLeft},
+                   {"metric", Align::kLeft},
+                   {"right %"},
+                   {"+/-"},
+                   {"difference"},
+                   {"+/-"},
+                   {"lost"},
+                   {"won"},
+                   {"p"}});
+  for (const record::TaskMeasurement& m : task.models)
+    for (const record::TaskScore& score : m.scores) {
+      const record::Share share = record::share_right(score.right);
+      std::vector<std::string> row = {shown_label(m), score.metric, percent(share.value),
+                                      percent(share.standard_error)};
+      if (&m == &task.reference()) {
+        append(std::vector<std::string>(5, "-"), row);
+      } else {
+        const record::PairedDifference d =
+            record::paired_difference(*task.reference().find(score.metric), score.right);
+        append<std::string>(
+            {fmt::format("{:+.2f}", 100 * d.value), percent(d.standard_error),
+             std::to_string(d.lost), std::to_string(d.won), fmt::format("{:.3g}", d.p_value)},
+            row);
+      }
+      table.add(std::move(row));
+    }
+  return table.text();
+}
+
+}  // namespace
+
+std::string tasks_text(const std::vector<record::TaskReport>& tasks) {
+  std::string text;
+  for (const record::TaskReport& task : tasks)
+    text += fmt::format("\nTask {}{}", heading(task), task_table(task));
+  if (!text.empty())
+    text +=
+        "lost, won: questions that only the original, only the model answers right. p: McNemar's "
+        "exact test.\n";
+  return text;
+}
+
 std::string evaluations_text(const Evaluations& evaluations) {
   if (evaluations.size() == 1) return evaluation_text(evaluations.front());
   std::string text;

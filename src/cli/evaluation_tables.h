@@ -28,6 +28,9 @@ bool several_texts(const std::vector<record::EvaluationReport>& evaluations);
 // caches. Empty, or begins with an empty line.
 std::string further_results(const std::vector<record::EvaluationReport>& evaluations);
 
+// Right answers of all models on each task; "" without tasks, else begins with an empty line.
+std::string tasks_text(const std::vector<record::TaskReport>& tasks);
+
 // The output of `calque eval`: for each evaluation one row per model, the reference first, with
 // both perplexities, the divergences, and percentiles with their intervals.
 std::string evaluations_text(const std::vector<record::EvaluationReport>& evaluations);

@@ -25,6 +25,29 @@ std::vector<std::string> quality_cells(const report::Point& point) {
   return cells;
 }
 
+std::vector<std::string> task_cells(const report::Point& point, const std::string& task) {
+  const report::TaskQuality* quality = point.find_task(task);
+  if (quality == nullptr) return {"-", "-"};
+  return {fmt::format("{:.2f}", 100 * quality->right.value),
+          fmt::format("{:.2f}", 100 * quality->right.uncertainty)};
+}
+
+namespace {
+
+io::Json json_of(const report::TaskQuality& task) {
+  io::Json json = {{"task", task.task},
+                   {"metric", task.metric},
+                   {"value", task.right.value},
+                   {"standard_error", task.right.uncertainty},
+                   {"original", task.right_original},
+                   {"difference", task.difference.value},
+                   {"difference_standard_error", task.difference.uncertainty}};
+  if (task.p_value >= 0) json["mcnemar_p"] = task.p_value;
+  return json;
+}
+
+}  // namespace
+
 io::Json json_of(const report::Point& point) {
   io::Json qualities = io::Json::array();
   for (const report::Quality& q : point.qualities) {
@@ -40,6 +63,8 @@ io::Json json_of(const report::Point& point) {
       qualities.back()["top1_agreement"] = q.top1_agreement;
     }
   }
+  io::Json tasks = io::Json::array();
+  for (const report::TaskQuality& task : point.tasks) tasks.push_back(json_of(task));
   return {{"label", point.label},
           {"run", point.run},
           {"usual_name", point.usual_name},
@@ -47,7 +72,8 @@ io::Json json_of(const report::Point& point) {
           {"original_bytes", point.base.tensor_bytes},
           {"bytes", point.bytes},
           {"bits_per_weight", point.bits_per_weight},
-          {"evaluations", qualities}};
+          {"evaluations", qualities},
+          {"tasks", tasks}};
 }
 
 }  // namespace calque::cli

@@ -15,6 +15,9 @@ std::vector<report::Point> points_in(const std::vector<std::string>& folders);
 // measured.
 std::vector<std::string> quality_cells(const report::Point& point);
 
+// Right answers in percent and their standard error, each "-" where the task was not measured.
+std::vector<std::string> task_cells(const report::Point& point, const std::string& task);
+
 io::Json json_of(const report::Point& point);
 
 }  // namespace calque::cli

@@ -14,6 +14,7 @@
 #include "calque/core/error.h"
 #include "calque/io/json.h"
 #include "cli/commands.h"
+#include "cli/evaluation_tables.h"
 #include "cli/point_text.h"
 #include "cli/text_table.h"
 #include "cli/units.h"
@@ -26,6 +27,8 @@ using Align = TextTable::Align;
 struct RecommendArguments {
   std::vector<std::string> folders;
   double max_kl = 0;
+  std::string task;
+  double max_lost = -1;   // percent
   std::string max_bytes;  // "4GiB"
   double max_bits_per_weight = 0;
   bool json = false;
@@ -50,7 +53,9 @@ std::uint64_t parsed_bytes(const std::string& text) {
 
 report::Bounds bounds_of(const RecommendArguments& arguments) {
   report::Bounds bounds;
-  if (arguments.max_kl > 0) bounds.max_kl = arguments.max_kl;
+  bounds.task = arguments.task;
+  if (arguments.max_kl > 0) bounds.max_loss = arguments.max_kl;
+  if (arguments.max_lost >= 0) bounds.max_loss = arguments.max_lost / 100;
   if (!arguments.max_bytes.empty()) bounds.max_bytes = parsed_bytes(arguments.max_bytes);
   if (arguments.max_bits_per_weight > 0) bounds.max_bits_per_weight = arguments.max_bits_per_weight;
   return bounds;
@@ -71,49 +76,67 @@ void check_one_original(const std::vector<report::Point>& points) {
                       printable(points.front().label), printable(p.label)));
 }
 
-std::string measured_on(const std::vector<report::Point>& points) {
+std::string measured_on(const std::vector<report::Point>& points, const std::string& task) {
+  for (const report::Point& p : points)
+    if (const report::TaskQuality* quality = p.find_task(task))
+      return fmt::format("{} ({}), task {} ({}); right answers in percent, the original's {:.2f}",
+                         p.base.name.empty() ? "one model" : printable(p.base.name),
+                         bytes_text(p.base.tensor_bytes), printable(task), quality->metric,
+                         100 * quality->right_original);
   for (const report::Point& p : points)
     if (p.main() != nullptr && p.main()->has_kl)
-      return fmt::format("{} ({}), text {}, {} tokens at a time",
+      return fmt::format("{} ({}), text {}, {} tokens at a time; KL divergence in nats",
                          p.base.name.empty() ? "one model" : printable(p.base.name),
                          bytes_text(p.base.tensor_bytes), printable(p.main()->text),
                          p.main()->seqlen);
   return "";
 }
 
-std::vector<std::string> point_cells(const report::Point& p) {
+std::vector<std::string> difference_cells(const report::TaskQuality& task) {
+  return {fmt::format("{:+.2f}", 100 * task.difference.value),
+          fmt::format("{:.2f}", 100 * task.difference.uncertainty),
+          task.p_value < 0 ? "-" : fmt::format("{:.3g}", task.p_value)};
+}
+
+// With a task, its results instead of those on the main text.
+std::vector<std::string> point_cells(const report::Point& p, const std::string& task) {
   std::vector<std::string> cells = {printable(p.label), printable(p.usual_name),
                                     bytes_text(p.bytes), fmt::format("{:.3f}", p.bits_per_weight)};
+  if (!task.empty()) {
+    append(task_cells(p, task), cells);
+    append(difference_cells(*p.find_task(task)), cells);
+    return cells;
+  }
   const std::vector<std::string> quality = quality_cells(p);
   cells.insert(cells.end(), quality.begin(), quality.begin() + 3);
   return cells;
 }
 
-std::vector<TextTable::Column> point_columns() {
-  return {{"model", Align::kLeft},
-          {"kind", Align::kLeft},
-          {"size"},
-          {"bits/weight"},
-          {"KL mean"},
-          {"+/-"},
-          {"top-1 %"}};
+std::vector<TextTable::Column> point_columns(const std::string& task) {
+  std::vector<TextTable::Column> columns = {
+      {"model", Align::kLeft}, {"kind", Align::kLeft}, {"size"}, {"bits/weight"}};
+  if (task.empty())
+    append<TextTable::Column>({{"KL mean"}, {"+/-"}, {"top-1 %"}}, columns);
+  else
+    append<TextTable::Column>({{"right %"}, {"+/-"}, {"difference"}, {"+/-"}, {"p"}}, columns);
+  return columns;
 }
 
-std::string advice_table(const std::vector<report::Advice>& advice) {
-  auto columns = point_columns();
+std::string advice_table(const std::vector<report::Advice>& advice, const std::string& task) {
+  auto columns = point_columns(task);
   columns.insert(columns.begin(), {"need", Align::kLeft});
   TextTable table(columns);
   for (const report::Advice& a : advice) {
-    std::vector<std::string> cells = point_cells(a.point);
+    std::vector<std::string> cells = point_cells(a.point, task);
     cells.insert(cells.begin(), a.need);
     table.add(std::move(cells));
   }
   return table.text();
 }
 
-std::string front_table(const std::vector<report::Point>& front) {
-  TextTable table(point_columns());
-  for (const report::Point& p : front) table.add(point_cells(p));
+std::string front_table(const std::vector<report::Point>& front, const std::string& task) {
+  TextTable table(point_columns(task));
+  for (const report::Point& p : front) table.add(point_cells(p, task));
   return table.text();
 }
 
@@ -172,12 +195,16 @@ void print_json(const report::Recommendation& recommendation) {
 void recommend(const RecommendArguments& arguments) {
   const std::vector<report::Point> points = points_in(arguments.folders);
   check_one_original(points);
+  if (arguments.max_lost >= 0 && arguments.task.empty())
+    throw Error(ErrorKind::kConfig, "E001",
+                "--max-lost is a bound for a task; name it: --task NAME");
   const report::Recommendation recommendation = report::recommend(points, bounds_of(arguments));
   if (arguments.json) return print_json(recommendation);
-  fmt::print("Measured on {}; KL divergence in nats\n\n{}", measured_on(points),
-             advice_table(recommendation.advice));
-  fmt::print("\nModels that no other beats in both size and KL divergence\n\n{}",
-             front_table(recommendation.front));
+  fmt::print("Measured on {}\n\n{}", measured_on(points, arguments.task),
+             advice_table(recommendation.advice, arguments.task));
+  fmt::print("\nModels that no other beats in both size and {}\n\n{}",
+             arguments.task.empty() ? "KL divergence" : "right answers",
+             front_table(recommendation.front, arguments.task));
   fmt::print(
       "\nSizes of common models, from their shapes (tensors; a GGUF file adds its tokenizer, 1 to "
       "8 "
@@ -201,6 +228,13 @@ Command recommend_command(const CommandContext&) {
        Option{"--max-kl", &a->max_kl,
               "Recommend the smallest model with at most this KL divergence."}
            .positive(),
+       Option{"--task", &a->task,
+              "Judge by right answers on this task of the runs, not by KL divergence."}
+           .called("NAME")
+           .without("--max-kl"),
+       Option{"--max-lost", &a->max_lost,
+              "Recommend the smallest model that loses at most this percentage of the task's "
+              "questions against the original; 0 allows no loss. Needs --task."},
        {"--max-bytes", &a->max_bytes,
         "Recommend the closest model of at most this size, such as 4GiB."},
        Option{"--max-bits-per-weight", &a->max_bits_per_weight,
@@ -209,7 +243,8 @@ Command recommend_command(const CommandContext&) {
        json_option(a->json, "Print the advice as JSON.")},
       "  calque recommend runs/demo\n"
       "  calque recommend runs/ablation --max-kl 0.01\n"
-      "  calque recommend runs/demo --max-bytes 4GiB",
+      "  calque recommend runs/demo --max-bytes 4GiB\n"
+      "  calque recommend runs/demo --task reading --max-lost 1",
       [a] { recommend(*a); }};
 }
 

@@ -229,13 +229,14 @@ std::string results_table(const record::Report& report) {
 
 std::string explanation(const record::Report& report) {
   std::string text = "bits/weight counts all tensors: embeddings, head, scales, norms.\n";
-  if (report.evaluations.empty()) return text;
+  if (report.evaluations.empty()) return text + tasks_text(report.tasks);
   const record::EvaluationReport& first = report.evaluations.front();
-  return text + fmt::format(
-                    "ppl: {} predictions{}, {}. KL in nats, from the original to the artifact.\n{}",
-                    first.reference().perplexity_hf.predictions,
-                    several_texts(report.evaluations) ? " on " + first.text : "",
-                    shown_predictions(first), further_results(report.evaluations));
+  return text +
+         fmt::format(
+             "ppl: {} predictions{}, {}. KL in nats, from the original to the artifact.\n{}{}",
+             first.reference().perplexity_hf.predictions,
+             several_texts(report.evaluations) ? " on " + first.text : "", shown_predictions(first),
+             further_results(report.evaluations), tasks_text(report.tasks));
 }
 
 // Shows the stages' measured peaks next to the planned ones, if any stage was measured.
@@ -311,7 +312,7 @@ std::string next_text(const record::Report& report, const job::Job& job,
   const auto add = [&text](const std::string& purpose, const std::string& command) {
     text += fmt::format("  {:<22} {}\n", purpose, command);
   };
-  if (report.evaluations.empty() && !report.artifacts.empty())
+  if (report.evaluations.empty() && report.tasks.empty() && !report.artifacts.empty())
     add("measure the loss:", evaluation_command(report, job));
   if (!job.run_dir.empty())
     add("all results as a page:", "calque report " + shell_quoted(job.run_dir));

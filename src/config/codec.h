@@ -53,7 +53,8 @@ Codec<std::vector<std::int64_t>> lengths();   // [512, 0]
 Codec<formats::Requirements> requirements();  // {vllm: true, tensor_parallel: [1, 2]}, or null
 Codec<std::vector<formats::TensorTypeRule>> tensor_types();  // [{match: ffn_down, type: Q6_K}]
 
-Codec<io::Json> variables();  // {enable_thinking: false}: a map of anything
+Codec<std::vector<std::string>> texts();  // ["\n", "Question:"]: none of them empty
+Codec<io::Json> variables();              // {enable_thinking: false}: a map of anything
 
 // As `inner`; null means an empty value.
 template <typename V>

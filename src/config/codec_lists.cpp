@@ -87,6 +87,27 @@ Codec<std::vector<std::int64_t>> lengths() {
   return {"list of integers, each 0 or 2 to 1048576", parse, show};
 }
 
+Codec<std::vector<std::string>> texts() {
+  const auto parse = [](const YamlNode& node, const fs::path& folder,
+                        std::vector<std::string>& value) -> Problem {
+    if (node.kind != YamlNode::Kind::kList) return wrong_type("a list of texts", node);
+    std::vector<std::string> given;
+    for (const YamlNode& item : node.items)
+      if (Problem problem = text().parse(item, folder, given.emplace_back()); !problem.empty()) {
+        problem.message = fmt::format("has an entry that {}", problem.message);
+        return problem;
+      }
+    value = given;
+    return {};
+  };
+  const auto show = [](const std::vector<std::string>& value) {
+    std::vector<std::string> shown;
+    for (const std::string& one : value) shown.push_back(quoted_if_needed(one));
+    return fmt::format("[{}]", fmt::join(shown, ", "));
+  };
+  return {"list of texts", parse, show};
+}
+
 Codec<formats::Requirements> requirements() {
   const auto parse = [](const YamlNode& node, const fs::path&,
                         formats::Requirements& value) -> Problem {

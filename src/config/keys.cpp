@@ -140,23 +140,34 @@ Problem add_builtin_texts(const YamlNode& word, Job& job) {
   return {};
 }
 
-// The keys for conversations, of a struct with ChatSettings.
-template <typename S>
-void add_chat_keys(Section& s) {
-  using Chat = text::ChatSettings;
-  s.keys.push_back(key("chat_template", or_empty(text()), &S::chat, &Chat::name,
-                       "Conversations: name of one of the model's chat templates; null: `default`, "
-                       "and for conversations with tools `tool_use` if there is one."));
-  s.keys.push_back(key("chat_template_kwargs", variables(), &S::chat, &Chat::variables,
-                       "Conversations: more variables of the template, such as "
-                       "`{enable_thinking: false}`."));
-  s.keys.push_back(key("chat_date", text(), &S::chat, &Chat::date,
-                       "Conversations: the day that the template takes for today. It is fixed so "
-                       "that a job makes the same text every day."));
-  s.keys.push_back(key("chat_plain", boolean(), &S::chat, &Chat::plain,
-                       "Conversations that the model has no chat template for, or that its "
-                       "template refuses, become plain text (`User: ...`, `Assistant: ...`) and "
-                       "are counted. `false`: an error."));
+// The keys for conversations; `chat` maps S* to its ChatSettings*.
+template <typename S, typename Chat>
+void add_chat_keys(Section& s, Chat chat) {
+  s.keys.push_back(key_of<S>(
+      "chat_template", or_empty(text()), [chat](auto* t) { return &chat(t)->name; },
+      "Conversations: name of one of the model's chat templates; null: `default`, and for "
+      "conversations with tools `tool_use` if there is one."));
+  s.keys.push_back(key_of<S>(
+      "chat_template_kwargs", variables(), [chat](auto* t) { return &chat(t)->variables; },
+      "Conversations: more variables of the template, such as `{enable_thinking: false}`."));
+  s.keys.push_back(key_of<S>(
+      "chat_date", text(), [chat](auto* t) { return &chat(t)->date; },
+      "Conversations: the day that the template takes for today. It is fixed so that a job makes "
+      "the same text every day."));
+  s.keys.push_back(key_of<S>(
+      "chat_plain", boolean(), [chat](auto* t) { return &chat(t)->plain; },
+      "Conversations that the model has no chat template for, or that its template refuses, become "
+      "plain text (`User: ...`, `Assistant: ...`) and are counted. `false`: an error."));
+}
+
+Problem add_builtin_tasks(const YamlNode& word, Job& job) {
+  if (word.text != job::kBuiltin)
+    return {"E105", fmt::format("an entry of evaluate.tasks must be a section (file: FILE) or the "
+                                "word {}, not {}",
+                                job::kBuiltin, describe(word))};
+  for (job::TaskSettings& task : job::builtin_tasks())
+    in_evaluation(job, &EvaluationSettings::tasks)->push_back(std::move(task));
+  return {};
 }
 
 Section sources_section() {
@@ -186,7 +197,7 @@ Section sources_section() {
           "If the source has fewer rows than its share, the others give the rest. `false`: an "
           "error."),
   };
-  add_chat_keys<S>(s);
+  add_chat_keys<S>(s, [](auto* source) { return &source->chat; });
   return s;
 }
 
@@ -240,8 +251,9 @@ Section evaluate_section() {
   Section s;
   s.path = "evaluate";
   s.doc =
-      "Measures the perplexity of the original and of every artifact, read back from its files, "
-      "and the KL divergence between them. Without this section nothing is evaluated.";
+      "Measures the original and every artifact, read back from its files: perplexity and the KL "
+      "divergence between them on `texts`, right answers on `tasks`. Without this section nothing "
+      "is evaluated.";
   s.presence = Presence::kOptional;
   s.open = [](Job& job) -> void* { return &job.evaluate.emplace(); };
   s.instances = [](const Job& job) {
@@ -288,7 +300,57 @@ Section evaluate_texts_section() {
       key("windows", or_null(integer(0)), &S::windows,
           "Number of windows of this text; null: `evaluate.windows`."),
   };
-  add_chat_keys<S>(s);
+  add_chat_keys<S>(s, [](auto* text) { return &text->chat; });
+  return s;
+}
+
+Section tasks_section() {
+  using S = job::TaskSettings;
+  using Format = text::QuestionFormat;
+  Section s;
+  s.path = "evaluate.tasks";
+  s.doc =
+      "Questions with right answers, asked of the original and of every artifact: the share of "
+      "right answers, its difference from the original's with a standard error, and McNemar's "
+      "exact test. A line of the file is `{\"question\": \"2 + 2 =\", \"choices\": [\"3\", \"4\"], "
+      "\"answer\": 1}`, answered by the choice with the largest log-likelihood, or `{\"question\": "
+      "\"2 + 2 =\", \"answer\": \"4\"}`, answered by the model's own words. The word `builtin` as "
+      "an "
+      "entry means calque's own tasks: `tasks: [builtin]`.";
+  s.presence = Presence::kOptional;
+  many(s, [](auto& job) { return in_evaluation(job, &EvaluationSettings::tasks); });
+  s.word = add_builtin_tasks;
+  s.keys = {
+      key("name", or_empty(text()), &S::name,
+          "Name in results: letters, digits, `-` and `_`; null: the file's name without its "
+          "extension."),
+      required(
+          key("file", path(), &S::file, "`.jsonl` file, a question a line (also `.gz`, `.zst`).")),
+      key("limit", integer(0), &S::limit, "Number of questions, from the first; 0: all."),
+      key("metric", or_empty(one_of({"acc", "acc_norm", "acc_bytes"})), &S::metric,
+          "Choices: the metric of short results. `acc`: the largest log-likelihood; `acc_norm`: "
+          "the largest per character of the choice; `acc_bytes`: per byte; null: `acc_norm`. "
+          "metrics.json has all."),
+      key("before", or_empty(text()), &S::format, &Format::before,
+          "Text in front of every question: instructions, solved examples."),
+      key("delimiter", or_empty(text()), &S::format, &Format::delimiter,
+          "Choices: text between question and choice; null: none. A chat template has its own."),
+      key("template", boolean(), &S::format, &Format::chat_template,
+          "Ask by the model's own chat template: a question is the user's message."),
+      key("max_new_tokens", integer(1, 1 << 16), &S::max_new_tokens,
+          "Answers in own words: the most tokens. Each takes a pass over all blocks with all "
+          "questions, because keys and values are not kept."),
+      key("stop", texts(), &S::stop,
+          "Answers in own words: texts that end an answer, and are not part of it. The model's own "
+          "end tokens always do."),
+      key("answer_pattern", or_empty(text()), &S::answer_pattern,
+          "Answers in own words: regular expression (PCRE2) of the answer in what the model "
+          "writes: its first group, or else the whole match; null: everything. Compared without "
+          "white space at the ends."),
+      key("last_match", boolean(), &S::last_match,
+          "The last match of `answer_pattern` is the answer, not the first."),
+  };
+  add_chat_keys<S>(s, [](auto* task) { return &task->format.chat; });
   return s;
 }
 
@@ -356,6 +418,7 @@ const std::vector<Section>& sections() {
                                            stages_section(),
                                            evaluate_section(),
                                            evaluate_texts_section(),
+                                           tasks_section(),
                                            kv_cache_section(),
                                            publish_section()};
   return all;

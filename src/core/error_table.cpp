@@ -316,6 +316,17 @@ constexpr ErrorEntry kErrors[] = {
      "share/calque/calibration beside its folder.",
      "Install calque with cmake --install, or give text files."},
 
+    {"E219", 3, "A line of a task file is not a question.",
+     "A line is an object with question, answer and, for a multiple choice, choices; the message "
+     "gives file and line. All lines of a file have choices, or none has.",
+     "Correct the line. Two forms: {\"question\": \"2 + 2 =\", \"choices\": [\"3\", \"4\"], "
+     "\"answer\": 1} (the index, or the choice itself) and {\"question\": \"2 + 2 =\", \"answer\": "
+     "\"4\"}."},
+    {"E220", 3, "A question of a task cannot be asked of this model.",
+     "A question that is too long loses its beginning, as in lm-evaluation-harness; but the choice "
+     "itself has to fit into the model's positions, and to add a token to the question.",
+     "Shorten the choice, or leave the question out."},
+
     // evaluation
     {"E231", 2, "The reference and the artifact have different vocabularies.",
      "KL divergence compares two distributions over the same tokens.",
@@ -331,7 +342,7 @@ constexpr ErrorEntry kErrors[] = {
 
     {"E241", 2, "Attention heads are not whole blocks of the cache's type.",
      "llama.cpp's types store blocks of 32 numbers of one head.", "Use fp8 or f16 for this model."},
-    {"E242", 2, "A text of the evaluation has no valid, unique name.",
+    {"E242", 2, "A text or task of the evaluation has no valid, unique name.",
      "Names become columns of tables: letters, digits, - and _, and no name twice.", "Rename it."},
     {"E243", 2, "`layers` of a cache is not a list of this model's layers.", "",
      "Write numbers and ranges, such as 0-3,7, below the number that the message gives."},
@@ -342,6 +353,11 @@ constexpr ErrorEntry kErrors[] = {
      "evaluate.add_bos: true begins every window with the token that the tokenizer puts first, or "
      "with config.json's bos_token_id.",
      "Set evaluate.add_bos: auto."},
+    {"E247", 2, "The settings of a task do not fit its questions or the model.",
+     "acc, acc_norm and acc_bytes are metrics of choices; answer_pattern must be a regular "
+     "expression (PCRE2); max_new_tokens must leave room for the question in the model's "
+     "positions.",
+     "Change the setting that the message names."},
 
     // reports
     {"E251", 3, "The folder contains neither a run nor a sweep.",
@@ -359,7 +375,8 @@ constexpr ErrorEntry kErrors[] = {
      "Let the run finish, or add 'evaluate' to the job."},
     {"E254", 2, "No measured model is within the bounds.",
      "The message gives the smallest model and the closest one.",
-     "Relax --max-kl, --max-bytes or --max-bits-per-weight, or measure other settings."},
+     "Relax --max-kl, --max-lost, --max-bytes or --max-bits-per-weight, or measure other "
+     "settings."},
     {"E255", 2, "The runs were made from different originals.",
      "KL divergence is the distance to a model's own original, so it cannot tell which of two "
      "models with different originals is better.",

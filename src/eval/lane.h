@@ -20,7 +20,7 @@ struct Lane {
   std::unique_ptr<forward::HiddenStates> running;       // until the last block
   std::shared_ptr<const forward::HiddenStates> hidden;  // after it
   double seconds = 0;                                   // that its blocks took
-  std::vector<Prediction> predictions;                  // rows * seqlen, in order
+  std::vector<Prediction> predictions;                  // all that is scored, in order
 
   void start(const EvalModel& source, const forward::RunnerOptions& common);
   void embed(const text::TokenBlocks& rows);

@@ -27,10 +27,6 @@ std::span<const float> values(MatrixView<const float> matrix, Index row) {
 
 }  // namespace
 
-Index predicting_positions(const text::TokenBlocks& rows, Index row) {
-  return rows.lengths_B[static_cast<std::size_t>(row)] - (rows.next(row) < 0 ? 1 : 0);
-}
-
 // The working memory of one thread.
 struct Scorer::Logits {
   Matrix<float> reference_TV = Matrix<float>::uninitialized(kScoredRows, kStripTokens);
@@ -40,24 +36,25 @@ struct Scorer::Logits {
   std::vector<double> shrunk_T = std::vector<double>(kScoredRows);
 };
 
-Scorer::Scorer(std::vector<Lane>& lanes, const text::TokenBlocks& rows, Index first_position,
-               int threads)
+Scorer::Scorer(std::vector<Lane>& lanes, const std::vector<ScoredSpan>& spans, int threads,
+               const std::function<std::string(Index row)>& name_row)
     : lanes_(lanes),
-      rows_(rows),
-      first_position_(first_position),
       threads_(threads),
+      name_row_(name_row),
       heads_(lanes.size()),
       sums_(lanes.size()) {
-  for (Index row = 0; row < rows.rows(); ++row)
-    for (Index end = predicting_positions(rows, row), first = first_position; first < end;
-         first += kScoredRows)
-      tiles_.push_back({row, first, std::min(kScoredRows, end - first)});
+  std::size_t slots = 0;
+  for (const ScoredSpan& span : spans)
+    for (Index first = 0; first < span.count(); first += kScoredRows) {
+      tiles_.push_back({&span, first, std::min(kScoredRows, span.count() - first), slots});
+      slots += static_cast<std::size_t>(tiles_.back().count);
+    }
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     std::size_t owner = 0;
     while (!one_head(lanes[owner], lanes[i])) ++owner;
     owner_.push_back(owner);
-    sums_[i].resize(slot(rows.rows(), 0));
-    lanes[i].predictions.resize(slot(rows.rows(), 0));
+    sums_[i].resize(slots);
+    lanes[i].predictions.resize(slots);
   }
 }
 
@@ -74,36 +71,37 @@ void Scorer::run(Index held_elements, const std::function<void(Index, Index)>& p
   }
   heads_.clear();
   require_distributions();
-  parallel_for(rows_.rows(), threads_, [&](Index row) { finish(row); });
+  parallel_for(static_cast<Index>(tiles_.size()), threads_,
+               [&](Index tile) { finish(tiles_[static_cast<std::size_t>(tile)]); });
   require_numbers();
 }
 
-// body(lane, row, position) for everything that is scored.
+// body(lane, slot, row, position) for everything that is scored.
 template <typename Body>
 void Scorer::each_position(const Body& body) const {
   for (std::size_t lane = 0; lane < lanes_.size(); ++lane)
     for (const Tile& tile : tiles_)
-      for (Index t = 0; t < tile.count; ++t) body(lane, tile.row, tile.first + t);
+      for (Index t = 0; t < tile.count; ++t)
+        body(lane, tile.slot + static_cast<std::size_t>(t), tile.span->row, tile.position() + t);
 }
 
 void Scorer::require_distributions() const {
-  each_position([&](std::size_t lane, Index row, Index position) {
-    if (is_distribution(sums_[lane][slot(row, position)])) return;
+  each_position([&](std::size_t lane, std::size_t slot, Index row, Index position) {
+    if (is_distribution(sums_[lane][slot])) return;
     forward::throw_not_finite(
-        fmt::format("{}: the logits at position {} of window {} hold NaN or infinity",
-                    lanes_[lane].model->label, position, row),
+        fmt::format("{}: the logits at position {} of {} hold NaN or infinity",
+                    lanes_[lane].model->label, position, name_row_(row)),
         lanes_[lane].options.dtype);
   });
 }
 
 void Scorer::require_numbers() const {
-  each_position([&](std::size_t lane, Index row, Index position) {
-    const Prediction& prediction = lanes_[lane].predictions[slot(row, position)];
+  each_position([&](std::size_t lane, std::size_t slot, Index row, Index position) {
+    const Prediction& prediction = lanes_[lane].predictions[slot];
     if (std::isfinite(prediction.nll) && std::isfinite(prediction.kl)) return;
     forward::throw_not_finite(
-        fmt::format("{}: position {} of window {} gives probability 0 to {}, so that its {} is "
-                    "infinite",
-                    lanes_[lane].model->label, position, row,
+        fmt::format("{}: position {} of {} gives probability 0 to {}, so that its {} is infinite",
+                    lanes_[lane].model->label, position, name_row_(row),
                     std::isfinite(prediction.nll) ? "a token that the reference can say"
                                                   : "the token that came next",
                     std::isfinite(prediction.nll) ? "divergence" : "perplexity"),
@@ -143,8 +141,8 @@ void Scorer::score_strip(const Tile& tile, Index strip, Index first_token, Logit
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     Matrix<float>& whole_TV = i == 0 ? logits.reference_TV : logits.candidate_TV;
     const MatrixView<float> made_TV(whole_TV.data(), tile.count, tokens);
-    heads_[owner_[i]][static_cast<std::size_t>(strip)]->logits(*lanes_[i].hidden, tile.row,
-                                                               tile.first, made_TV);
+    heads_[owner_[i]][static_cast<std::size_t>(strip)]->logits(*lanes_[i].hidden, tile.span->row,
+                                                               tile.position(), made_TV);
     add(i, tile, first_token, made_TV, logits);
   }
 }
@@ -155,7 +153,7 @@ void Scorer::add(std::size_t lane, const Tile& tile, Index first_token,
   const MatrixView<const float> reference_TV(logits.reference_TV.data(), logits_TV.rows(),
                                              logits_TV.cols());
   for (Index t = 0; t < tile.count; ++t) {
-    SoftmaxSum& row = sums_[lane][slot(tile.row, tile.first + t)];
+    SoftmaxSum& row = sums_[lane][tile.slot + static_cast<std::size_t>(t)];
     double& shrunk = logits.shrunk_T[static_cast<std::size_t>(t)];
     const std::span<double> of_reference(logits.exponentials_TV.row(t), tokens);
     if (lane == 0) {
@@ -166,25 +164,16 @@ void Scorer::add(std::size_t lane, const Tile& tile, Index first_token,
       row.crossed = row.crossed * shrunk +
                     crossed_strip(of_reference, values(reference_TV, t), values(logits_TV, t));
     }
-    const Index place = correct(tile.row, tile.first + t) - first_token;
+    const Index place = tile.following(t) - first_token;
     if (place >= 0 && place < logits_TV.cols()) row.correct = logits_TV(t, place);
   }
 }
 
-void Scorer::finish(Index row) {
-  const Index end = predicting_positions(rows_, row);
-  for (Index position = first_position_; position < end; ++position)
-    for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      const std::size_t at = slot(row, position);
-      Prediction& prediction = lanes_[i].predictions[at];
-      prediction = compare(sums_[0][at], sums_[i][at]);
-      prediction.second_half = position >= rows_.seqlen() / 2 && position + 1 < rows_.seqlen();
-    }
-}
-
-std::int32_t Scorer::correct(Index row, Index position) const {
-  const bool inside = position + 1 < rows_.lengths_B[static_cast<std::size_t>(row)];
-  return inside ? rows_.ids_BS(row, position + 1) : rows_.next(row);
+void Scorer::finish(const Tile& tile) {
+  for (std::size_t slot = tile.slot; slot < tile.slot + static_cast<std::size_t>(tile.count);
+       ++slot)
+    for (std::size_t i = 0; i < lanes_.size(); ++i)
+      lanes_[i].predictions[slot] = compare(sums_[0][slot], sums_[i][slot]);
 }
 
 }  // namespace calque::eval

@@ -49,6 +49,7 @@ Prediction compare(const SoftmaxSum& reference, const SoftmaxSum& candidate) {
   const double log_q = candidate.correct - log_normaliser(candidate);
   Prediction result;
   result.nll = -log_q;
+  result.arg_max = candidate.arg_max;
   if (&reference == &candidate) return result;
   result.kl =
       candidate.crossed / reference.sum - (log_normaliser(reference) - log_normaliser(candidate));

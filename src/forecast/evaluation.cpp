@@ -6,6 +6,7 @@
 #include <system_error>
 #include <vector>
 
+#include "calque/eval/continuations.h"
 #include "calque/eval/cost.h"
 #include "calque/forecast/work.h"
 #include "calque/formats/format.h"
@@ -35,13 +36,61 @@ std::vector<Index> cache_lengths(const job::EvaluationSettings& settings,
   return job::cache_seqlens(settings, std::max(tokens, settings.seqlen));
 }
 
+// The sequences of a task, from the sizes of its texts.
+struct TaskShape {
+  Index sequences = 0;
+  Index tokens = 0;      // all sequences together, at their beginning
+  Index longest = 1;     // sequence
+  Index scored = 0;      // positions that are scored in one pass
+  Index new_tokens = 0;  // that every sequence may grow by; 0: nothing is written
+
+  double mean_length() const {
+    return static_cast<double>(tokens) / static_cast<double>(sequences) +
+           static_cast<double>(std::max<Index>(new_tokens, 1) - 1) / 2;
+  }
+  // Passes over the blocks.
+  double passes() const {
+    const Index whole = tokens + sequences * std::max<Index>(new_tokens - 1, 0);
+    const Index batches = 1 + (whole - 1) / eval::kTokensAPass;
+    return static_cast<double>(batches * std::max<Index>(new_tokens, 1));
+  }
+};
+
+TaskShape shape_of(const job::TaskSettings& task, const model::ModelConfig& config) {
+  TaskShape shape;
+  const auto tokens_of = [](std::size_t bytes) { return static_cast<Index>(bytes / kBytesAToken); };
+  const auto add = [&](Index tokens) {
+    if (config.max_positions > 0) tokens = std::min(tokens, config.max_positions);
+    ++shape.sequences;
+    shape.tokens += tokens;
+    shape.longest = std::max(shape.longest, tokens);
+  };
+  for (const text::Question& question : text::read_questions(task.file, task.limit).items) {
+    const std::size_t asked =
+        question.messages.is_null() ? question.text.size() : question.messages.dump().size();
+    const Index context = 1 + tokens_of(task.format.before.size() + asked);
+    for (const std::string& choice : question.choices) {
+      const Index continuation = 1 + tokens_of(choice.size());
+      add(context + continuation - 1);
+      shape.scored += continuation;
+    }
+    if (question.has_choices()) continue;
+    add(context);
+    ++shape.scored;
+    shape.new_tokens = task.max_new_tokens;
+  }
+  return shape;
+}
+
 // ---- Work
 
-// All models over one text, in windows of one length.
+// All models over one text, in windows of one length, or over one task.
 struct Round {
   double length = 0;
   double windows = 0;  // windows that are measured
   double models = 0;   // models run in addition to the reference
+  double scored = 0;   // positions that are scored
+  double passes = 1;   // readings of the blocks, which `windows` and `scored` are shared out to
 };
 
 std::vector<Round> rounds_of(const job::EvaluationSettings& settings,
@@ -57,17 +106,25 @@ std::vector<Round> rounds_of(const job::EvaluationSettings& settings,
     const double tokens =
         *text.windows > 0 ? static_cast<double>(*text.windows * settings.seqlen) : tokens_there;
     const auto seqlen = static_cast<double>(settings.seqlen);
-    rounds.push_back({seqlen, tokens / seqlen, plain + (own ? cached : 0)});
+    rounds.push_back({seqlen, tokens / seqlen, plain + (own ? cached : 0), tokens});
     for (const Index length : lengths)
-      if (length != settings.seqlen)
-        rounds.push_back({static_cast<double>(length),
-                          std::max(1.0, tokens / static_cast<double>(length)), plain + cached});
+      if (length != settings.seqlen) {
+        const double windows = std::max(1.0, tokens / static_cast<double>(length));
+        rounds.push_back({static_cast<double>(length), windows, plain + cached,
+                          windows * static_cast<double>(length)});
+      }
+  }
+  for (const job::TaskSettings& task : settings.tasks) {
+    const TaskShape shape = shape_of(task, config);
+    const auto times = static_cast<double>(std::max<Index>(shape.new_tokens, 1));
+    rounds.push_back({shape.mean_length(), times * static_cast<double>(shape.sequences),
+                      plain + cached, times * static_cast<double>(shape.scored), shape.passes()});
   }
   return rounds;
 }
 
-// One model over `sequences` sequences.
-Work model_work(const model::FamilySpec& family, double sequences, double length) {
+// One model over `sequences` sequences, whose blocks are read `passes` times.
+Work model_work(const model::FamilySpec& family, double sequences, double length, double passes) {
   Work work;
   const double tokens = sequences * length;
   for (const model::BlockSpec& block : family.blocks) {
@@ -82,7 +139,7 @@ Work model_work(const model::FamilySpec& family, double sequences, double length
             forward::linear_cost(linear.out_features(), linear.in_features(),
                                  forward::tokens_at(block, site, tokens))
                 .flops;
-    work[WorkKind::kEvaluatedWeights] += static_cast<double>(weights_of(block));
+    work[WorkKind::kEvaluatedWeights] += passes * static_cast<double>(weights_of(block));
   }
   return work;
 }
@@ -114,6 +171,14 @@ std::vector<MemoryRound> memory_rounds(const job::EvaluationSettings& settings,
        cache_lengths(settings, shapes.family.config, static_cast<Index>(longest)))
     rounds.push_back(
         {bytes_of(length), std::max<Bytes>(1, tokens / bytes_of(length)), cached, true});
+  for (const job::TaskSettings& task : settings.tasks) {
+    const TaskShape shape = shape_of(task, shapes.family.config);
+    const bool writes = shape.new_tokens > 0;  // one model at a time
+    const Index length = shape.longest + shape.new_tokens;
+    const Index whole = shape.tokens + shape.sequences * shape.new_tokens;
+    rounds.push_back({bytes_of(length), bytes_of(std::min(whole, eval::kTokensAPass) / length + 1),
+                      writes ? 1 : cached, !settings.kv_cache.empty()});
+  }
   return rounds;
 }
 
@@ -179,8 +244,8 @@ Work evaluation_work(const job::Job& job, const model::FamilySpec& family,
   if (!job.evaluate) return work;
   const job::EvaluationSettings& settings = *job.evaluate;
   for (const Round& round : rounds_of(settings, family.config, static_cast<double>(plans.size()))) {
-    work += (1 + round.models) * model_work(family, round.windows, round.length);
-    const Cost scoring = eval::scoring_cost((1 + round.models) * round.windows * round.length,
+    work += (1 + round.models) * model_work(family, round.windows, round.length, round.passes);
+    const Cost scoring = eval::scoring_cost((1 + round.models) * round.scored,
                                             family.config.vocab_size, family.config.hidden_size);
     work[WorkKind::kHeads] += scoring.flops;
     work[WorkKind::kProbabilities] += scoring.exponentials;

@@ -107,6 +107,20 @@ std::vector<text::TextSource> builtin_sources(std::string_view word) {
 
 fs::path builtin_heldout_text() { return builtin_folder() / kMarker; }
 
+std::vector<TaskSettings> builtin_tasks() {
+  const fs::path folder = builtin_folder() / "tasks";
+  TaskSettings arithmetic;
+  arithmetic.name = "arithmetic";
+  arithmetic.file = folder / "arithmetic.jsonl";
+  arithmetic.max_new_tokens = 8;
+  arithmetic.answer_pattern = R"(-?\d+)";
+  TaskSettings reading;
+  reading.name = "reading";
+  reading.file = folder / "reading.jsonl";
+  reading.metric = "acc";  // its choices are single words: their lengths say nothing
+  return {reading, arithmetic};
+}
+
 std::string name_of_source(const text::TextSource& source) {
   const std::string file = source.path.filename().string();
   static const fs::path builtin = find_folder();

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "calque/core/error.h"
+#include "calque/job/task_questions.h"
 
 namespace calque::job {
 namespace {
@@ -15,35 +16,50 @@ constexpr const char* kNameCharacters =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 // "prose" for prose.txt and prose.jsonl.gz.
-std::string name_of_file(std::filesystem::path file) {
+std::string name_of_file(std::filesystem::path file, const char* otherwise) {
   if (file.extension() == ".gz" || file.extension() == ".zst") file = file.stem();
   std::string name = file.stem().string();
   for (char& c : name)
     if (std::string_view(kNameCharacters).find(c) == std::string_view::npos) c = '-';
-  return name.empty() ? "text" : name;
+  return name.empty() ? otherwise : name;
 }
 
-void check_source(const EvaluationText& text, const char* where) {
-  if (text.text.empty() == text.tokens.empty())
-    throw Error(ErrorKind::kConfig, "E206",
-                fmt::format("{} needs either text or tokens (one of them)", where));
-  if (!std::filesystem::exists(text.file()))
+void check_exists(const std::filesystem::path& file, const char* where) {
+  if (!std::filesystem::exists(file))
     throw Error(ErrorKind::kInput, "E202",
                 fmt::format("{}: '{}' does not exist (paths are relative to the job file)", where,
-                            text.file().string()));
+                            file.string()));
 }
 
-void check_name(const EvaluationText& text, std::set<std::string>& seen) {
-  if (text.name.find_first_not_of(kNameCharacters) != std::string::npos)
+void check_source(const EvaluationText& text) {
+  if (text.text.empty() == text.tokens.empty())
+    throw Error(ErrorKind::kConfig, "E206",
+                "evaluate.texts needs either text or tokens (one of them)");
+  check_exists(text.file(), "evaluate.texts");
+}
+
+void check_name(const char* where, const std::string& name, const std::filesystem::path& file,
+                std::set<std::string>& seen) {
+  if (name.find_first_not_of(kNameCharacters) != std::string::npos)
     throw Error(ErrorKind::kConfig, "E242",
-                fmt::format("evaluate.texts: '{}' is not a valid name: use letters, digits, - and "
-                            "_, because it becomes part of column names",
-                            text.name));
-  if (!seen.insert(text.name).second)
+                fmt::format("{}: '{}' is not a valid name: use letters, digits, - and _, because "
+                            "it becomes part of column names",
+                            where, name));
+  if (!seen.insert(name).second)
     throw Error(ErrorKind::kConfig, "E242",
-                fmt::format("evaluate.texts: two texts are called '{}' ({}); give one of them "
-                            "another name",
-                            text.name, text.file().string()));
+                fmt::format("{}: two are called '{}' ({}); give one of them another name", where,
+                            name, file.string()));
+}
+
+void check_task(const TaskSettings& task) {
+  check_exists(task.file, "evaluate.tasks");
+  for (const std::string& stop : task.stop)
+    if (stop.empty())
+      throw Error(ErrorKind::kConfig, "E247",
+                  fmt::format("evaluate.tasks: a stop string of '{}' is empty, and would end every "
+                              "answer before it begins; remove it",
+                              task.name));
+  answer_regex(task);
 }
 
 std::string shown(const std::string& type) { return type.empty() ? "-" : type; }
@@ -115,26 +131,40 @@ void check_evaluation_of(const EvaluationSettings& settings, const model::ModelC
 std::vector<EvaluationText> EvaluationSettings::named_texts() const {
   std::vector<EvaluationText> result = texts;
   for (EvaluationText& item : result) {
-    if (item.name.empty()) item.name = name_of_file(item.file());
+    if (item.name.empty()) item.name = name_of_file(item.file(), "text");
     if (!item.windows) item.windows = windows;
   }
   return result;
 }
 
+std::vector<TaskSettings> EvaluationSettings::named_tasks() const {
+  std::vector<TaskSettings> result = tasks;
+  for (TaskSettings& task : result)
+    if (task.name.empty()) task.name = name_of_file(task.file, "task");
+  return result;
+}
+
 void check_evaluation(const EvaluationSettings& settings) {
-  if (settings.texts.empty())
-    throw Error(ErrorKind::kConfig, "E206", "evaluate needs texts: give at least one");
+  if (settings.texts.empty() && settings.tasks.empty())
+    throw Error(ErrorKind::kConfig, "E206",
+                "evaluate needs texts or tasks: give at least one of either");
   std::set<std::string> names;
   for (const EvaluationText& text : settings.named_texts()) {
-    check_source(text, "evaluate.texts");
-    check_name(text, names);
+    check_source(text);
+    check_name("evaluate.texts", text.name, text.file(), names);
+  }
+  names.clear();
+  for (const TaskSettings& task : settings.named_tasks()) {
+    check_name("evaluate.tasks", task.name, task.file, names);
+    check_task(task);
   }
 }
 
 bool reads_text(const EvaluationSettings& settings) {
   const std::vector<EvaluationText> texts = settings.named_texts();
-  return std::any_of(texts.begin(), texts.end(),
-                     [](const auto& text) { return !text.text.empty(); });
+  return !settings.tasks.empty() || std::any_of(texts.begin(), texts.end(), [](const auto& text) {
+    return !text.text.empty();
+  });
 }
 
 }  // namespace calque::job

@@ -94,16 +94,27 @@ void Tokens::prepare_evaluation(const EvaluationText& text, Index seqlen,
   prepared_.insert_or_assign(evaluation_key(text, seqlen, first, model_), std::move(packed));
 }
 
-text::TokenIds Tokens::prefix(const EvaluationText& text, std::optional<bool> add_bos,
-                              const model::ModelConfig& config) {
-  const bool is_text = text.tokens.empty();
-  if (!add_bos.value_or(is_text)) return {};
-  text::TokenIds first = is_text ? tokenizer().prefix() : text::TokenIds{};
-  if (!first.empty() || !add_bos) return first;
+namespace {
+
+text::TokenIds bos_of(const model::ModelConfig& config) {
   if (config.bos_token_id) return {static_cast<std::int32_t>(*config.bos_token_id)};
   throw Error(ErrorKind::kConfig, "E246",
               "evaluate.add_bos is true, but neither the tokenizer nor config.json (bos_token_id) "
               "names a BOS. Set add_bos: auto, or give token ids that begin as they should");
+}
+
+}  // namespace
+
+text::TokenIds Tokens::prefix(const EvaluationText& text, std::optional<bool> add_bos,
+                              const model::ModelConfig& config) {
+  if (text.tokens.empty()) return text_prefix(add_bos, config);
+  return add_bos.value_or(false) ? bos_of(config) : text::TokenIds{};
+}
+
+text::TokenIds Tokens::text_prefix(std::optional<bool> add_bos, const model::ModelConfig& config) {
+  if (!add_bos.value_or(true)) return {};
+  const text::TokenIds first = tokenizer().prefix();
+  return !first.empty() || !add_bos ? first : bos_of(config);
 }
 
 }  // namespace calque::job

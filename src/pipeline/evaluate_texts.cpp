@@ -68,30 +68,6 @@ class TextsEvaluation {
     return cache_seqlens(settings_, positions > 0 ? std::min(positions, tokens) : tokens);
   }
 
-  std::vector<eval::EvalModel> candidates(bool with_caches) const {
-    std::vector<eval::EvalModel> result;
-    if (settings_.noise_floor) {
-      result.push_back(work_.original);
-      result.back().kind = record::ModelKind::kNoiseFloor;
-      result.back().dtype = forward::ComputeDType::kBFloat16;
-    }
-    const auto add_artifacts = [&](const std::optional<eval::KvCacheSpec>& cache) {
-      for (const eval::EvalModel& artifact : work_.artifacts) {
-        result.push_back(artifact);
-        result.back().kv_cache = cache;
-      }
-    };
-    add_artifacts({});
-    if (!with_caches) return result;
-    for (const eval::KvCacheSpec& cache : caches_) {
-      result.push_back(work_.original);
-      result.back().kind = record::ModelKind::kOriginal;
-      result.back().kv_cache = cache;
-      add_artifacts(cache);
-    }
-    return result;
-  }
-
   record::WindowStart window_start(const job::EvaluationText& text,
                                    const text::TokenIds& prefix) const {
     record::WindowStart start{.as_given = !text.tokens.empty() && prefix.empty(), .ids = prefix};
@@ -115,7 +91,9 @@ class TextsEvaluation {
         work_.tokens.evaluation(text, seqlen, settings_.add_bos, *work_.original.config);
     const std::vector<Index> with_caches = cache_seqlens_of(text, packed.manifest);
     const std::vector<eval::EvalModel> models =
-        candidates(std::find(with_caches.begin(), with_caches.end(), seqlen) != with_caches.end());
+        compared_models(work_, std::ranges::find(with_caches, seqlen) == with_caches.end()
+                                   ? std::vector<eval::KvCacheSpec>()
+                                   : caches_);
     observer_.phase_started(title(text, seqlen),
                             (blocks_of(work_) + 1) * static_cast<Index>(1 + models.size()));
     record::EvaluationReport report;
@@ -152,6 +130,30 @@ eval::EvalModel evaluated(std::string label, const formats::ArtifactReader& arti
   model.inputs_name = formats::activations_of(inputs.begin()->second).title;
   model.inputs = std::make_shared<const InputGrids>(std::move(inputs));
   return model;
+}
+
+std::vector<eval::EvalModel> compared_models(const EvaluationWork& work,
+                                             const std::vector<eval::KvCacheSpec>& caches) {
+  std::vector<eval::EvalModel> result;
+  if (work.settings.noise_floor) {
+    result.push_back(work.original);
+    result.back().kind = record::ModelKind::kNoiseFloor;
+    result.back().dtype = forward::ComputeDType::kBFloat16;
+  }
+  const auto add_artifacts = [&](const std::optional<eval::KvCacheSpec>& cache) {
+    for (const eval::EvalModel& artifact : work.artifacts) {
+      result.push_back(artifact);
+      result.back().kv_cache = cache;
+    }
+  };
+  add_artifacts({});
+  for (const eval::KvCacheSpec& cache : caches) {
+    result.push_back(work.original);
+    result.back().kind = record::ModelKind::kOriginal;
+    result.back().kv_cache = cache;
+    add_artifacts(cache);
+  }
+  return result;
 }
 
 std::vector<record::EvaluationReport> evaluate_texts(const EvaluationWork& work,

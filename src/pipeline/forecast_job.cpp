@@ -64,7 +64,7 @@ class Probe {
       run_first_block(opened_.plans[exports.front()]);
     record::StageSeconds predicted = forecast::corrected(whole_, expected_, measured_);
     if (job().calibration.given()) predicted.tokenize = measured_.tokenize;
-    if (job().evaluate) predicted.evaluate = evaluate();
+    if (job().evaluate && !job().evaluate->texts.empty()) predicted.evaluate = evaluate();
     return forecast::prediction_of(predicted, "probe");
   }
 
@@ -131,7 +131,7 @@ class Probe {
     model::ModelConfig config = opened_.source.family.config;
     config.num_layers = 1;
     job::Job part = job();
-    part.evaluate = job::EvaluationSettings{.texts = {first}};
+    part.evaluate = job::EvaluationSettings{.texts = {first}, .tasks = {}};
     part.evaluate->seqlen = job().evaluate->seqlen;
     const Parts whole = split(one_block_evaluation(part));
     const double all = evaluate_seconds(whole.blocks) + evaluate_seconds(whole.heads);

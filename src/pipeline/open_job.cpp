@@ -142,6 +142,11 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
   job::Tokens tokens(job.model.path, options.sharing);
   if (job::reads_text(job)) tokens.tokenizer();
   tokens.check_given(job, source.family.config);
+  std::vector<job::TaskQuestions> tasks;
+  if (job.evaluate)
+    for (const job::TaskSettings& task : job.evaluate->named_tasks())
+      tasks.push_back(
+          job::task_questions(task, tokens, job.evaluate->add_bos, source.family.config));
   if (!job.calibration.sources.empty())
     text::check_packing(tokens.tokenizer(), job.calibration.packing);
   std::vector<formats::ExportPlan> plans = plan_exports(job, source);
@@ -159,6 +164,7 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
           .importance = std::move(importance),
           .vocabularies = std::move(vocabularies),
           .tokens = std::move(tokens),
+          .tasks = std::move(tasks),
           .license = publish::license_of(job.model.path),
           .devices = devices,
           .execs = std::move(execs),
@@ -194,6 +200,7 @@ std::vector<std::string> OpenedJob::notes() const {
         fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", ")));
   if (folders > 0 && source.is_gguf() && !text::has_tokenizer(job.model.path))
     lines.emplace_back("the GGUF file holds no tokenizer, so the folder gets none");
+  for (const job::TaskQuestions& task : tasks) lines.push_back(job::task_note(task));
   return lines;
 }
 

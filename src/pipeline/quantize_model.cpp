@@ -15,6 +15,7 @@
 #include "calque/io/scratch.h"
 #include "calque/job/check_job.h"
 #include "calque/job/passes.h"
+#include "calque/pipeline/evaluate_tasks.h"
 #include "calque/pipeline/evaluate_texts.h"
 #include "calque/pipeline/forecast_job.h"
 #include "calque/publish/publish.h"
@@ -197,19 +198,23 @@ class JobRun {
     }
     const auto states = options_.shared ? options_.shared->reference(job_) : nullptr;
     const double spared_before = states ? states->spared_seconds() : 0;
-    report_.evaluations = evaluate_texts(
-        {.settings = *job_.evaluate,
-         .tokens = opened_.tokens,
-         .original = {"original", opened_.source.weights.get(), &opened_.source.family.config},
-         .artifacts = candidates,
-         .runner = {.dtype = job::forward_dtype(job_.evaluate->dtype, opened_.devices.forward),
-                    .threads = job_.runtime.threads,
-                    .device = opened_.devices.forward,
-                    .scratch = scratch_},
-         .reference_states = states,
-         .finished = folder_.progress().evaluations,
-         .keep = [&](const auto& text) { folder_.evaluation_finished(text); }},
-        log_);
+    const EvaluationWork work{
+        .settings = *job_.evaluate,
+        .tokens = opened_.tokens,
+        .original = {"original", opened_.source.weights.get(), &opened_.source.family.config},
+        .artifacts = candidates,
+        .runner = {.dtype = job::forward_dtype(job_.evaluate->dtype, opened_.devices.forward),
+                   .threads = job_.runtime.threads,
+                   .device = opened_.devices.forward,
+                   .scratch = scratch_},
+        .reference_states = states,
+        .finished = folder_.progress().evaluations,
+        .keep = [&](const auto& text) { folder_.evaluation_finished(text); },
+        .tasks = opened_.tasks,
+        .finished_tasks = folder_.progress().tasks,
+        .keep_task = [&](const auto& task) { folder_.evaluation_finished(task); }};
+    report_.evaluations = evaluate_texts(work, log_);
+    report_.tasks = evaluate_tasks(work, log_);
     if (states && states->spared_seconds() > spared_before)
       options_.shared->took("reference", states->spared_seconds() - spared_before);
   }

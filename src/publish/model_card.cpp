@@ -164,6 +164,29 @@ std::string quality_table(const record::EvaluationReport& evaluation,
                          evaluation.begins_with ? "`" + evaluation.begins_with->text + "`" : ""));
 }
 
+// The table of all tasks by their main metrics; "" without any.
+std::string tasks_table(const record::Report& report, std::size_t index) {
+  std::string rows;
+  for (const record::TaskReport& task : report.tasks) {
+    const record::TaskMeasurement* own = task.artifact(report.artifacts[index].name());
+    if (own == nullptr) continue;
+    const std::string& before = *task.reference().find(task.metric);
+    const std::string& now = *own->find(task.metric);
+    const record::Share source = record::share_right(before), share = record::share_right(now);
+    const record::PairedDifference d = record::paired_difference(before, now);
+    rows += fmt::format(
+        "| {}, {} ({} questions{}) | {:.2f} ± {:.2f} | {:.2f} ± {:.2f} | {:+.2f} ± {:.2f} | {:.3g} "
+        "|\n",
+        task.task, task.metric, task.questions,
+        task.chance > 0 ? fmt::format(", chance {:.1f} %", 100 * task.chance) : "",
+        100 * source.value, 100 * source.standard_error, 100 * share.value,
+        100 * share.standard_error, 100 * d.value, 100 * d.standard_error, d.p_value);
+  }
+  if (rows.empty()) return "";
+  return "| right answers, % | original | this | difference | p |\n|---|---|---|---|---|\n" + rows +
+         "\n±: one standard error; that of the difference is paired. p: McNemar's exact test.\n";
+}
+
 std::string quality(const record::Report& report, std::size_t index) {
   std::string text;
   for (const record::EvaluationReport& evaluation : report.evaluations) {
@@ -171,6 +194,8 @@ std::string quality(const record::Report& report, std::size_t index) {
     if (own == nullptr || evaluation.seqlen != report.evaluations.front().seqlen) continue;
     text += (text.empty() ? "" : "\n") + quality_table(evaluation, *own);
   }
+  const std::string tasks = tasks_table(report, index);
+  if (!tasks.empty()) text += (text.empty() ? "" : "\n") + tasks;
   return text.empty() ? "Not measured when this was made.\n" : text;
 }
 

@@ -76,6 +76,38 @@ Json json_of(const std::vector<EvaluationReport>& evaluations) {
   return json;
 }
 
+Json json_of(const std::vector<TaskReport>& tasks) {
+  Json json = Json::array();
+  for (const TaskReport& task : tasks) json.push_back(json_of(task));
+  return json;
+}
+
+Json json_of(const TaskScore& score, const std::string* reference) {
+  const Share share = share_right(score.right);
+  Json json = {{"value", share.value}, {"standard_error", share.standard_error}};
+  if (reference != nullptr) {
+    const PairedDifference d = paired_difference(*reference, score.right);
+    json["difference"] = d.value;
+    json["difference_standard_error"] = d.standard_error;
+    json["lost"] = d.lost;
+    json["won"] = d.won;
+    json["mcnemar_p"] = d.p_value;
+  }
+  json["right"] = score.right;
+  return json;
+}
+
+Json json_of(const TaskMeasurement& m, const TaskMeasurement& reference) {
+  Json metrics = Json::object();
+  for (const TaskScore& score : m.scores)
+    metrics[score.metric] =
+        json_of(score, &m == &reference ? nullptr : reference.find(score.metric));
+  return {{"label", m.label},
+          {"kind", name_of(m.kind)},
+          {"kv_cache", m.kv_cache},
+          {"metrics", metrics}};
+}
+
 Json json_of(const ArtifactReport& artifact) {
   Json json = {{"name", artifact.name()}, {"format", artifact.format()}};
   if (!artifact.type().empty()) json["type"] = artifact.type();
@@ -184,6 +216,16 @@ Measurement measurement_from(const Json& json) {
           .divergence = divergence_from(section(json, "divergence"))};
 }
 
+TaskMeasurement task_measurement_from(const Json& json) {
+  TaskMeasurement m{.label = text_in(json, "label"),
+                    .kind = kind_named(text_in(json, "kind")),
+                    .kv_cache = text_in(json, "kv_cache"),
+                    .scores = {}};
+  for (const auto& [metric, value] : section(json, "metrics").members())
+    m.scores.push_back({metric, text_in(value, "right")});
+  return m;
+}
+
 std::optional<WindowStart> window_start_from(const Json& evaluation) {
   const Json* found = evaluation.find("windows_begin_with");
   if (found == nullptr || found->is_null()) return std::nullopt;
@@ -262,6 +304,42 @@ EvaluationReport evaluation_from(const Json& json) {
   return result;
 }
 
+Json json_of(const TaskReport& task) {
+  Json models = Json::array();
+  for (const TaskMeasurement& model : task.models)
+    models.push_back(json_of(model, task.reference()));
+  return {{"task", task.task},
+          {"kind", name_of(task.kind)},
+          {"file", task.file},
+          {"sha256", task.sha256},
+          {"metric", task.metric},
+          {"questions", task.questions},
+          {"chance", task.chance},
+          {"questions_cut", task.cut},
+          {"tokenizer", task.tokenizer},
+          {"tokens_sha256", task.tokens_sha256},
+          {"models", models}};
+}
+
+TaskReport task_from(const Json& json) {
+  TaskReport task{.task = text_in(json, "task"),
+                  .file = text_in(json, "file"),
+                  .sha256 = text_in(json, "sha256"),
+                  .kind = text_in(json, "kind") == name_of(TaskKind::kGeneration)
+                              ? TaskKind::kGeneration
+                              : TaskKind::kMultipleChoice,
+                  .metric = text_in(json, "metric"),
+                  .questions = field(json, "questions", Index{0}),
+                  .chance = field(json, "chance", 0.0),
+                  .cut = field(json, "questions_cut", Index{0}),
+                  .tokenizer = text_in(json, "tokenizer"),
+                  .tokens_sha256 = text_in(json, "tokens_sha256"),
+                  .models = {}};
+  for (const Json& model : list(json, "models"))
+    task.models.push_back(task_measurement_from(model));
+  return task;
+}
+
 Json json_of(const StageSeconds& stages) {
   Json json = Json::object();
   for (const NamedStage& stage : kStages)
@@ -292,6 +370,7 @@ std::string report_json(const Report& report) {
                        {"bits_per_weight", report.source_bits_per_weight}}},
                      {"artifacts", artifacts},
                      {"evaluations", json_of(report.evaluations)},
+                     {"tasks", json_of(report.tasks)},
                      {"forward_dtype", report.forward_dtype},
                      {"instruction_set", report.instruction_set},
                      {"threads", report.threads},
@@ -321,6 +400,8 @@ Report report_from(const Json& metrics) {
     report.artifacts.push_back(artifact_from(json));
   for (const Json& json : list(metrics, "evaluations"))
     if (!list(json, "models").empty()) report.evaluations.push_back(evaluation_from(json));
+  for (const Json& json : list(metrics, "tasks"))
+    if (!list(json, "models").empty()) report.tasks.push_back(task_from(json));
   report.forward_dtype = text_in(metrics, "forward_dtype");
   report.instruction_set = text_in(metrics, "instruction_set");
   report.threads = field(metrics, "threads", 0);
@@ -355,8 +436,12 @@ std::string manifest_json(const text::Manifest& manifest) {
   return json_of(manifest).dump(2) + "\n";
 }
 
-std::string evaluations_json(const std::vector<EvaluationReport>& evaluations) {
-  return json_of(evaluations).dump(2) + "\n";
+std::string evaluations_json(const std::vector<EvaluationReport>& evaluations,
+                             const std::vector<TaskReport>& tasks) {
+  const Json json = tasks.empty()
+                        ? json_of(evaluations)
+                        : Json{{"evaluations", json_of(evaluations)}, {"tasks", json_of(tasks)}};
+  return json.dump(2) + "\n";
 }
 
 }  // namespace calque::record

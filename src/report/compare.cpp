@@ -88,6 +88,24 @@ void check_what_compares(Comparison& comparison) {
                     fmt::join(texts, ", ")));
 }
 
+// A task of one name that asked different questions.
+void check_tasks(Comparison& comparison) {
+  std::vector<Point> points;
+  for (const ComparedModel& m : comparison.models) points.push_back(m.point);
+  for (const std::string& name : task_names(points)) {
+    std::set<std::string> asked;
+    for (const Point& point : points)
+      if (const TaskQuality* task = point.find_task(name); task && !task->questions.empty())
+        asked.insert(task->questions + " " + task->metric);
+    if (asked.size() > 1)
+      comparison.warnings.push_back(
+          fmt::format("task '{}' asked different questions in these runs, or counts right answers "
+                      "in another way, so that its results are not comparable; measure all models "
+                      "with one file and one metric",
+                      name));
+  }
+}
+
 double loss_of(const Comparison& comparison, const Point& point) {
   return comparison.kl_compares ? point.main()->kl_mean.value : point.main()->perplexity.value;
 }
@@ -117,6 +135,7 @@ Comparison compare(std::vector<Point> points) {
   for (Point& point : points) comparison.models.push_back({std::move(point), 0, false});
   sort_into_groups(comparison);
   check_what_compares(comparison);
+  check_tasks(comparison);
   mark_best(comparison);
   return comparison;
 }

@@ -17,6 +17,8 @@ Page sweep_page(const Sweep& sweep);
 
 // Tables of all evaluations, with key/value caches of fewer bits in tables of their own.
 void add_results(Page& page, const Run& run);
+// A table for each task: right answers of every model, paired with the original's.
+void add_tasks(Page& page, const Run& run);
 // Grouping of points by `series` (an index per point) in plots of KL divergence against size.
 struct ParetoSeries {
   std::vector<std::size_t> of_point;

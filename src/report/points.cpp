@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "calque/formats/format.h"
 
@@ -29,6 +31,39 @@ Quality quality_of(const record::EvaluationReport& evaluation, const record::Mea
     q.top1_agreement = d.top1_agreement;
   }
   return q;
+}
+
+std::optional<TaskQuality> quality_of(const record::TaskReport& task,
+                                      const record::TaskMeasurement& model) {
+  const std::string* right = model.find(task.metric);
+  const std::string* before = task.reference().find(task.metric);
+  if (right == nullptr || before == nullptr || right->size() != before->size()) return std::nullopt;
+  const record::Share share = record::share_right(*right);
+  const record::PairedDifference d = record::paired_difference(*before, *right);
+  return TaskQuality{.task = task.task,
+                     .metric = task.metric,
+                     .questions = fmt::format("{} {}", task.sha256, task.questions),
+                     .right = {share.value, share.standard_error},
+                     .right_original = record::share_right(*before).value,
+                     .difference = {d.value, d.standard_error},
+                     .p_value = d.p_value};
+}
+
+std::optional<TaskQuality> quality_of(const SweepPoint& point, const std::string& task) {
+  const auto number = [&](const char* column) {
+    return point.number_in(fmt::format("{}[{}]", column, task));
+  };
+  const std::string metric = point.cell(fmt::format("task[{}]", task));
+  if (metric.empty()) return std::nullopt;
+  const bool tested = !point.cell(fmt::format("mcnemar_p[{}]", task)).empty();
+  return TaskQuality{
+      .task = task,
+      .metric = metric,
+      .questions = "",
+      .right = {number("right"), number("right_uncertainty")},
+      .right_original = number("right_original"),
+      .difference = {number("right_difference"), number("right_difference_uncertainty")},
+      .p_value = tested ? number("mcnemar_p") : -1};
 }
 
 // Bits and group size of most modules.
@@ -136,11 +171,26 @@ Point point_of(const Sweep& sweep, const SweepPoint& row) {
   for (std::size_t i = 1; i < sweep.texts.size(); ++i)
     point.qualities.push_back(further_quality(row, sweep.texts[i]));
   for (const std::string& key : sweep.swept) point.key_values.push_back(row.cell(key));
+  for (const std::string& task : sweep.tasks)
+    if (auto quality = quality_of(row, task)) point.tasks.push_back(std::move(*quality));
   add_what_is_common(sweep, point);
   return point;
 }
 
 }  // namespace
+
+const TaskQuality* Point::find_task(const std::string& name) const {
+  const auto found = std::ranges::find(tasks, name, &TaskQuality::task);
+  return found == tasks.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> task_names(const std::vector<Point>& points) {
+  std::vector<std::string> names;
+  for (const Point& point : points)
+    for (const TaskQuality& task : point.tasks)
+      if (std::ranges::find(names, task.task) == names.end()) names.push_back(task.task);
+  return names;
+}
 
 std::vector<Point> points_of(const Run& run) {
   std::vector<Point> points;
@@ -157,6 +207,9 @@ std::vector<Point> points_of(const Run& run) {
     for (const record::EvaluationReport& evaluation : run.evaluations)
       if (const record::Measurement* model = evaluation.artifact(artifact.name()))
         point.qualities.push_back(quality_of(evaluation, *model));
+    for (const record::TaskReport& task : run.tasks)
+      if (const record::TaskMeasurement* model = task.artifact(artifact.name()))
+        if (auto quality = quality_of(task, *model)) point.tasks.push_back(std::move(*quality));
     points.push_back(std::move(point));
   }
   return points;

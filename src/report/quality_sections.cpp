@@ -155,7 +155,9 @@ HtmlTable sizes_table(const Run& run) {
       row.cells.push_back(std::move(cell));
     table.rows.push_back(std::move(row));
   }
-  table.caption = "The job has no evaluation, so quality is unknown.";
+  table.caption = run.tasks.empty()
+                      ? "The job has no evaluation, so quality is unknown."
+                      : "No text was evaluated, so perplexity and divergence are unknown.";
   return table;
 }
 
@@ -166,6 +168,76 @@ std::string evaluation_text(const record::EvaluationReport& evaluation) {
   if (evaluation.windows == 0) return name;
   return fmt::format("{}, {} window{} of {} tokens", name, evaluation.windows,
                      evaluation.windows == 1 ? "" : "s", evaluation.seqlen);
+}
+
+namespace {
+
+std::string label_of(const record::TaskMeasurement& model) {
+  record::Measurement named{.label = model.label, .kind = model.kind};
+  const std::string label = label_of(named);
+  return model.kv_cache.empty() ? label : fmt::format("{}, cache {}", label, model.kv_cache);
+}
+
+std::vector<std::string> task_cells(const record::TaskReport& task,
+                                    const record::TaskMeasurement& model,
+                                    const record::TaskScore& score) {
+  const record::Share share = record::share_right(score.right);
+  std::vector<std::string> cells = {
+      escaped(score.metric), html_with_error(100 * share.value, 100 * share.standard_error, 2)};
+  const std::string* reference = task.reference().find(score.metric);
+  if (&model == &task.reference() || reference == nullptr ||
+      reference->size() != score.right.size()) {
+    cells.insert(cells.end(), 4, kDash);
+    return cells;
+  }
+  const record::PairedDifference d = record::paired_difference(*reference, score.right);
+  cells.push_back(fmt::format("{:+.2f} &plusmn; {:.2f}", 100 * d.value, 100 * d.standard_error));
+  cells.push_back(std::to_string(d.lost));
+  cells.push_back(std::to_string(d.won));
+  cells.push_back(number_text(d.p_value));
+  return cells;
+}
+
+HtmlTable task_table(const record::TaskReport& task) {
+  HtmlTable table;
+  table.sortable = true;
+  table.columns = {{"model", false}, {"metric", false}, {"right, %"}, {"difference"},
+                   {"lost"},         {"won"},           {"p"}};
+  for (const record::TaskMeasurement& model : task.models)
+    for (const record::TaskScore& score : model.scores) {
+      HtmlTable::Row row{{escaped(label_of(model))},
+                         model.kind == record::ModelKind::kArtifact ? "" : "original"};
+      for (std::string& cell : task_cells(task, model, score)) row.cells.push_back(std::move(cell));
+      table.rows.push_back(std::move(row));
+    }
+  return table;
+}
+
+std::string title_of(const record::TaskReport& task) {
+  const bool choices = task.kind == record::TaskKind::kMultipleChoice;
+  return fmt::format(
+      "{}, {} questions{}{}", task.task, task.questions,
+      choices ? fmt::format(", chance {:.1f} %", 100 * task.chance)
+              : std::string(", answered in the model's own words"),
+      task.cut > 0 ? fmt::format("; {} lost their beginning to the context", task.cut) : "");
+}
+
+}  // namespace
+
+void add_tasks(Page& page, const Run& run) {
+  if (run.tasks.empty()) return;
+  page.section("Tasks");
+  for (const record::TaskReport& task : run.tasks) {
+    page.html(fmt::format("<h3>{}</h3>\n", escaped(title_of(task))));
+    HtmlTable table = task_table(task);
+    if (&task == &run.tasks.back())
+      table.caption =
+          "Share of right answers, and its difference from the original's on the same questions, "
+          "&plusmn; one standard error (of the paired difference). Lost and won: questions that "
+          "only the original, only the model answers right. p: McNemar's exact test that both are "
+          "equally good, two-sided; with a few differing questions no difference can be shown.";
+    page.table(table);
+  }
 }
 
 void add_results(Page& page, const Run& run) {

@@ -1,10 +1,12 @@
 #include "calque/report/recommend.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "calque/core/error.h"
 #include "calque/core/units.h"
@@ -100,102 +102,156 @@ ExportSize export_size(const CommonModel& model, const UsualExport& usual) {
 
 namespace {
 
-// A KL divergence in nats, with the use it suits.
-struct UsualBound {
-  double kl;
-  const char* need;
+// The distance of a model from its original, and its names.
+class Loss {
+ public:
+  explicit Loss(std::string task) : task_(std::move(task)) {}
+
+  bool known(const Point& p) const {
+    return task_.empty() ? p.main() != nullptr && p.main()->has_kl : p.find_task(task_) != nullptr;
+  }
+  double of(const Point& p) const {
+    return task_.empty() ? p.main()->kl_mean.value : -p.find_task(task_)->difference.value;
+  }
+  std::string text(double loss) const {
+    return task_.empty() ? "KL " + number_text(loss)
+                         : fmt::format("{:.2f} % of {} lost", 100 * loss, task_);
+  }
+  std::string bound(double most) const {
+    return task_.empty() ? "KL up to " + number_text(most)
+                         : fmt::format("up to {} % of {} lost", number_text(100 * most), task_);
+  }
+  std::string closest() const {
+    return task_.empty() ? "closest to the original" : "most right answers on " + task_;
+  }
+
+  // A loss with the use it suits.
+  struct Usual {
+    double most;
+    std::string need;
+  };
+  std::vector<Usual> usual() const {
+    if (!task_.empty())
+      return {{0, "nothing lost on " + task_},
+              {0.01, "up to 1 % of the questions lost"},
+              {0.05, "up to 5 % of the questions lost"}};
+    return {{0.001, "nearly indistinguishable: KL up to 0.001"},
+            {0.01, "small loss: KL up to 0.01"},
+            {0.05, "visible loss: KL up to 0.05"}};
+  }
+
+ private:
+  std::string task_;
 };
-constexpr UsualBound kUsualBounds[] = {
-    {0.001, "nearly indistinguishable: KL up to 0.001"},
-    {0.01, "small loss: KL up to 0.01"},
-    {0.05, "visible loss: KL up to 0.05"},
+
+// The points that were measured, under one loss.
+class Choice {
+ public:
+  Choice(const std::vector<Point>& points, const Loss& loss) : points_(points), loss_(loss) {}
+
+  const Point* smallest_within(const Bounds& bounds) const {
+    return first_within(
+        bounds, [&](const Point& p) { return std::pair<double, double>(p.bytes, loss_.of(p)); });
+  }
+  const Point* closest_within(const Bounds& bounds) const {
+    return first_within(
+        bounds, [&](const Point& p) { return std::pair<double, double>(loss_.of(p), p.bytes); });
+  }
+
+  Advice within_bounds(const Bounds& bounds) const {
+    const bool by_size = bounds.max_bytes || bounds.max_bits_per_weight;
+    const Point* best = by_size ? closest_within(bounds) : smallest_within(bounds);
+    if (best != nullptr)
+      return {(by_size ? loss_.closest() + ", " : "smallest, ") + text_of(bounds), *best};
+    const Point& smallest = *smallest_within({});
+    const Point& closest = *closest_within({});
+    throw Error(ErrorKind::kConfig, "E254",
+                fmt::format("no measured model is within the bounds ({}). The smallest is {} ({}, "
+                            "{:.2f} bits/weight, {}), the closest {} ({}, {:.2f} bits/weight, {}). "
+                            "Relax a bound, or measure other settings",
+                            text_of(bounds), smallest.label, bytes_text(smallest.bytes),
+                            smallest.bits_per_weight, loss_.text(loss_.of(smallest)), closest.label,
+                            bytes_text(closest.bytes), closest.bits_per_weight,
+                            loss_.text(loss_.of(closest))));
+  }
+
+  std::vector<Advice> for_usual_needs() const {
+    std::vector<Advice> advice = {{loss_.closest(), *closest_within({})}};
+    for (const Loss::Usual& usual : loss_.usual())
+      if (const Point* best = smallest_within(up_to(usual.most)))
+        advice.push_back({usual.need, *best});
+    advice.push_back({"smallest of all", *smallest_within({})});
+    return advice;
+  }
+
+  std::vector<Point> front() const {
+    std::vector<Cost> costs;
+    for (const Point& p : points_) costs.push_back({static_cast<double>(p.bytes), loss_.of(p)});
+    std::vector<Point> front;
+    for (const std::size_t i : pareto_front(costs)) front.push_back(points_[i]);
+    return front;
+  }
+
+ private:
+  static Bounds up_to(double loss) {
+    Bounds bounds;
+    bounds.max_loss = loss;
+    return bounds;
+  }
+
+  bool within(const Point& p, const Bounds& bounds) const {
+    return loss_.of(p) <= bounds.max_loss.value_or(loss_.of(p)) &&
+           p.bytes <= bounds.max_bytes.value_or(p.bytes) &&
+           p.bits_per_weight <= bounds.max_bits_per_weight.value_or(p.bits_per_weight);
+  }
+
+  template <typename Key>
+  const Point* first_within(const Bounds& bounds, const Key& key) const {
+    const Point* best = nullptr;
+    for (const Point& p : points_)
+      if (within(p, bounds) && (best == nullptr || key(p) < key(*best))) best = &p;
+    return best;
+  }
+
+  std::string text_of(const Bounds& bounds) const {
+    std::string text;
+    const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+    if (bounds.max_loss) add(loss_.bound(*bounds.max_loss));
+    if (bounds.max_bytes) add("up to " + bytes_text(*bounds.max_bytes));
+    if (bounds.max_bits_per_weight)
+      add(fmt::format("up to {} bits/weight", number_text(*bounds.max_bits_per_weight)));
+    return text;
+  }
+
+  const std::vector<Point>& points_;
+  const Loss& loss_;
 };
-
-double kl_of(const Point& point) { return point.main()->kl_mean.value; }
-
-bool within(const Point& point, const Bounds& bounds) {
-  return kl_of(point) <= bounds.max_kl.value_or(kl_of(point)) &&
-         point.bytes <= bounds.max_bytes.value_or(point.bytes) &&
-         point.bits_per_weight <= bounds.max_bits_per_weight.value_or(point.bits_per_weight);
-}
-
-const Point* smallest_within(const std::vector<Point>& points, const Bounds& bounds) {
-  const Point* best = nullptr;
-  for (const Point& p : points)
-    if (within(p, bounds) &&
-        (best == nullptr || std::pair(p.bytes, kl_of(p)) < std::pair(best->bytes, kl_of(*best))))
-      best = &p;
-  return best;
-}
-
-const Point* closest_within(const std::vector<Point>& points, const Bounds& bounds) {
-  const Point* best = nullptr;
-  for (const Point& p : points)
-    if (within(p, bounds) &&
-        (best == nullptr || std::pair(kl_of(p), p.bytes) < std::pair(kl_of(*best), best->bytes)))
-      best = &p;
-  return best;
-}
-
-std::string text_of(const Bounds& bounds) {
-  std::string text;
-  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
-  if (bounds.max_kl) add("KL up to " + number_text(*bounds.max_kl));
-  if (bounds.max_bytes) add("up to " + bytes_text(*bounds.max_bytes));
-  if (bounds.max_bits_per_weight)
-    add(fmt::format("up to {} bits/weight", number_text(*bounds.max_bits_per_weight)));
-  return text;
-}
-
-Advice within_bounds(const std::vector<Point>& points, const Bounds& bounds) {
-  const bool by_size = bounds.max_bytes || bounds.max_bits_per_weight;
-  const Point* best = by_size ? closest_within(points, bounds) : smallest_within(points, bounds);
-  if (best != nullptr)
-    return {(by_size ? "closest to the original, " : "smallest, ") + text_of(bounds), *best};
-  const Point& smallest = *smallest_within(points, {});
-  const Point& closest = *closest_within(points, {});
-  throw Error(
-      ErrorKind::kConfig, "E254",
-      fmt::format("no measured model is within the bounds ({}). The smallest is {} ({}, {:.2f} "
-                  "bits/weight, KL {}), the closest {} ({}, {:.2f} bits/weight, KL {}). Relax "
-                  "a bound, or measure other settings",
-                  text_of(bounds), smallest.label, bytes_text(smallest.bytes),
-                  smallest.bits_per_weight, number_text(kl_of(smallest)), closest.label,
-                  bytes_text(closest.bytes), closest.bits_per_weight, number_text(kl_of(closest))));
-}
-
-std::vector<Advice> for_usual_needs(const std::vector<Point>& points) {
-  std::vector<Advice> advice = {{"closest to the original", *closest_within(points, {})}};
-  for (const UsualBound& usual : kUsualBounds)
-    if (const Point* best = smallest_within(points, {.max_kl = usual.kl}))
-      advice.push_back({usual.need, *best});
-  advice.push_back({"smallest of all", *smallest_within(points, {})});
-  return advice;
-}
-
-std::vector<Point> front_of(const std::vector<Point>& points) {
-  std::vector<Cost> costs;
-  for (const Point& p : points) costs.push_back({static_cast<double>(p.bytes), kl_of(p)});
-  std::vector<Point> front;
-  for (const std::size_t i : pareto_front(costs)) front.push_back(points[i]);
-  return front;
-}
 
 }  // namespace
 
 Recommendation recommend(const std::vector<Point>& all, const Bounds& bounds) {
+  const Loss loss(bounds.task);
   std::vector<Point> points;
   for (const Point& p : all)
-    if (p.main() != nullptr && p.main()->has_kl) points.push_back(p);
-  if (points.empty())
+    if (loss.known(p)) points.push_back(p);
+  if (points.empty() && bounds.task.empty())
     throw Error(
         ErrorKind::kConfig, "E253",
         "nothing was measured: no model here has a KL divergence. Add 'evaluate' to the job, "
         "or let the run finish");
+  if (points.empty())
+    throw Error(
+        ErrorKind::kConfig, "E253",
+        fmt::format("no model here was measured on a task '{}'; tasks: {}. Name one of "
+                    "these, or add it to evaluate.tasks of the job",
+                    bounds.task,
+                    task_names(all).empty() ? std::string("none")
+                                            : fmt::format("{}", fmt::join(task_names(all), ", "))));
+  const Choice choice(points, loss);
   Recommendation result;
   result.advice =
-      bounds.any() ? std::vector<Advice>{within_bounds(points, bounds)} : for_usual_needs(points);
-  result.front = front_of(points);
+      bounds.any() ? std::vector<Advice>{choice.within_bounds(bounds)} : choice.for_usual_needs();
+  result.front = choice.front();
   return result;
 }
 

@@ -59,6 +59,11 @@ void keep_only(const std::string& name, Run& run) {
       return (m.kind == record::ModelKind::kArtifact || m.kind == record::ModelKind::kOriginal) &&
              m.label != name;
     });
+  for (record::TaskReport& task : run.tasks)
+    std::erase_if(task.models, [&](const record::TaskMeasurement& m) {
+      return (m.kind == record::ModelKind::kArtifact || m.kind == record::ModelKind::kOriginal) &&
+             m.label != name;
+    });
 }
 
 // Swept keys are the columns between `error` and `method`.
@@ -73,15 +78,22 @@ std::vector<std::string> swept_keys(const io::Csv& csv, const fs::path& path) {
   return {csv.titles.begin() + first, csv.titles.begin() + last};
 }
 
+// The names in the titles "`column`[NAME]".
+std::vector<std::string> names_in_columns(const io::Csv& csv, const std::string& column) {
+  std::vector<std::string> names;
+  const std::size_t before = column.size() + 1;
+  for (const std::string& title : csv.titles)
+    if (title.starts_with(column + "[") && title.ends_with(']'))
+      names.push_back(title.substr(before, title.size() - before - 1));
+  return names;
+}
+
 // The main text from the first row that names it; further texts from columns "kl_mean[NAME]".
 std::vector<std::string> texts_in(const io::Csv& csv) {
   std::vector<std::string> texts(1);
   for (std::size_t row = 0; row < csv.rows.size() && texts.front().empty(); ++row)
     texts.front() = csv.cell(row, "text");
-  constexpr std::string_view kBefore = "kl_mean[";
-  for (const std::string& title : csv.titles)
-    if (title.starts_with(kBefore) && title.ends_with(']'))
-      texts.push_back(title.substr(kBefore.size(), title.size() - kBefore.size() - 1));
+  for (std::string& name : names_in_columns(csv, "kl_mean")) texts.push_back(std::move(name));
   return texts;
 }
 
@@ -181,6 +193,7 @@ Sweep load_sweep(const fs::path& folder) {
   const io::Csv csv = io::read_csv(path);
   sweep.swept = swept_keys(csv, path);
   sweep.texts = texts_in(csv);
+  sweep.tasks = names_in_columns(csv, "task");
   for (std::size_t row = 0; row < csv.rows.size(); ++row)
     sweep.points.push_back(point_of(csv, row));
   sweep.saved_seconds = saved_seconds(folder / "runs.csv");

@@ -163,6 +163,12 @@ std::string data_table(const Run& run) {
   for (const record::EvaluationReport& evaluation : run.evaluations)
     add_token_rows(table, fmt::format("evaluation: {}, {}", evaluation.text, evaluation.seqlen),
                    evaluation.manifest);
+  for (const record::TaskReport& task : run.tasks) {
+    const std::string use = "task: " + task.task;
+    table.rows.push_back({{escaped(use), escaped(task.file), "", "", code(task.sha256)}, ""});
+    table.rows.push_back(
+        {{escaped(use), "token ids that were used", "", "", code(task.tokens_sha256)}, ""});
+  }
   return table.rows.empty() ? "" : html_of(table);
 }
 
@@ -317,6 +323,7 @@ Page run_page(const Run& run) {
     add_unfinished_banner(page, run);
   add_warnings(page, run);
   add_results(page, run);
+  add_tasks(page, run);
   const std::vector<Point> points = points_of(run);
   add_pareto(page, points, by_format(run), run.source_bits_per_weight, noise_floor(run));
   add_texts_and_spread(page, points, run.evaluations.empty() ? nullptr : &run.evaluations.front());

@@ -85,6 +85,12 @@ std::vector<std::string> result_cells(const Sweep& sweep, const SweepPoint& poin
     cells.push_back(
         html_with_error(point.number_in("kl_mean[" + sweep.texts[t] + "]"),
                         point.number_in("kl_mean_uncertainty[" + sweep.texts[t] + "]")));
+  for (const std::string& task : sweep.tasks)
+    cells.push_back(point.cell("right[" + task + "]").empty()
+                        ? ""
+                        : html_with_error(100 * point.number_in("right[" + task + "]"),
+                                          100 * point.number_in("right_uncertainty[" + task + "]"),
+                                          2));
   cells.push_back(duration_text(point.number_in("seconds")));
   cells.push_back(bytes_text(static_cast<std::uint64_t>(point.number_in("peak_bytes"))));
   cells.push_back(escaped(shortened(point.cell("shared"))));
@@ -128,6 +134,8 @@ HtmlTable points_table(const Sweep& sweep) {
     table.columns.push_back({title});
   for (std::size_t t = 1; t < sweep.texts.size(); ++t)
     table.columns.push_back({"KL " + escaped(sweep.texts[t])});
+  for (const std::string& task : sweep.tasks)
+    table.columns.push_back({escaped(task) + ",<br>right %"});
   table.columns.push_back({"time"});
   table.columns.push_back({"peak<br>memory"});
   table.columns.push_back({"taken over", false});

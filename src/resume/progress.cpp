@@ -111,6 +111,9 @@ void add_record(const Json& json, RunProgress& progress) {
   } else if (kind == "evaluation") {
     progress.evaluations.push_back(record::evaluation_from(json.at("evaluation")));
     progress.totals = totals_in(json.at("totals"));
+  } else if (kind == "task") {
+    progress.tasks.push_back(record::task_from(json.at("task")));
+    progress.totals = totals_in(json.at("totals"));
   } else {
     throw Error(ErrorKind::kInput, "E307", "unknown record '" + kind + "'");
   }
@@ -143,6 +146,10 @@ std::string evaluation_record(const record::EvaluationReport& text, const RunTot
   return line({{"record", "evaluation"},
                {"evaluation", record::json_of(text)},
                {"totals", json_of(totals)}});
+}
+
+std::string task_record(const record::TaskReport& task, const RunTotals& totals) {
+  return line({{"record", "task"}, {"task", record::json_of(task)}, {"totals", json_of(totals)}});
 }
 
 std::string pass_record(std::size_t pass, const PassProgress& now, const PassProgress& before,

@@ -401,6 +401,11 @@ void RunFolder::evaluation_finished(const record::EvaluationReport& text) {
   progress_.evaluations.push_back(text);
 }
 
+void RunFolder::evaluation_finished(const record::TaskReport& task) {
+  if (has_recorded()) journal_->append(task_record(task, totals_()));
+  progress_.tasks.push_back(task);
+}
+
 std::string RunFolder::write_parts(const std::string& file,
                                    const std::vector<StatePart>& parts) const {
   if (parts.empty()) return "";

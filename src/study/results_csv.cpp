@@ -53,6 +53,25 @@ std::vector<std::string> further_texts(const SweepPlan& plan) {
   return names;
 }
 
+// Tasks over all points.
+std::vector<std::string> tasks_of(const SweepPlan& plan) {
+  std::vector<std::string> names;
+  for (const PlannedPoint& planned : plan.points)
+    for (const Run& run : planned.runs) {
+      if (run.refusal.any() || !run.job.evaluate) continue;
+      for (const job::TaskSettings& task : run.job.evaluate->named_tasks())
+        if (std::find(names.begin(), names.end(), task.name) == names.end())
+          names.push_back(task.name);
+    }
+  return names;
+}
+
+const TaskResult* find_task(const ArtifactResult& artifact, const std::string& name) {
+  for (const TaskResult& task : artifact.tasks)
+    if (task.task == name) return &task;
+  return nullptr;
+}
+
 const TextResult* find_text(const ArtifactResult& artifact, const std::string& name) {
   for (const TextResult& text : artifact.texts)
     if (text.text == name) return &text;
@@ -65,13 +84,14 @@ class RowWriter {
   RowWriter(const PlannedPoint& planned, const Fold& fold, std::size_t artifact)
       : planned_(planned), fold_(fold), artifact_(artifact) {}
 
-  Line line(const std::vector<std::string>& further) {
+  Line line(const std::vector<std::string>& further, const std::vector<std::string>& tasks) {
     put_identity();
     put_settings();
     put_sizes();
     put_main_text();
     put_costs();
     for (const std::string& name : further) put_further_text(name);
+    for (const std::string& name : tasks) put_task(name);
     return std::move(line_);
   }
 
@@ -196,6 +216,27 @@ class RowWriter {
     put("ppl", &TextResult::ppl);
   }
 
+  // A p-value belongs to one set of answers, so there is none over replicates.
+  void put_task(const std::string& name) {
+    const TaskResult* first = measured() ? find_task(artifact(), name) : nullptr;
+    line_.put(fmt::format("task[{}]", name), first ? first->metric : "");
+    const auto put = [&](const char* column, double TaskResult::*value, bool wanted = true) {
+      const std::string title = fmt::format("{}[{}]", column, name);
+      if (first && wanted)
+        line_.put(title, fold_.mean(artifact_, [&](const RunResult&, const ArtifactResult& a) {
+          return find_task(a, name)->*value;
+        }));
+      else
+        line_.put(title, "");
+    };
+    put("right", &TaskResult::value);
+    put("right_uncertainty", &TaskResult::standard_error);
+    put("right_original", &TaskResult::original);
+    put("right_difference", &TaskResult::difference);
+    put("right_difference_uncertainty", &TaskResult::difference_error);
+    put("mcnemar_p", &TaskResult::p_value, fold_.done().size() == 1);
+  }
+
   const PlannedPoint& planned_;
   const Fold& fold_;
   std::size_t artifact_;
@@ -238,11 +279,12 @@ Line run_line(const PlannedPoint& planned, const Run& run, const RunResult* resu
 
 std::string results_csv(const SweepPlan& plan, const Results& results) {
   const std::vector<std::string> further = further_texts(plan);
+  const std::vector<std::string> tasks = tasks_of(plan);
   std::string csv;
   for (const PlannedPoint& planned : plan.points) {
     const Fold fold(planned, results);
     for (std::size_t a = 0; a < artifact_count(fold); ++a) {
-      const Line line = RowWriter(planned, fold, a).line(further);
+      const Line line = RowWriter(planned, fold, a).line(further, tasks);
       if (csv.empty()) csv = line.header();
       csv += line.text();
     }

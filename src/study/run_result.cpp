@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "calque/core/error.h"
 #include "calque/formats/format.h"
 #include "calque/io/file.h"
@@ -33,7 +35,24 @@ Json json_of(const TextResult& t) {
           {"top1_agreement", t.top1_agreement}};
 }
 
+// The numbers of a task's result and their names in files.
+constexpr std::pair<const char*, double TaskResult::*> kTaskNumbers[] = {
+    {"value", &TaskResult::value},
+    {"standard_error", &TaskResult::standard_error},
+    {"original", &TaskResult::original},
+    {"difference", &TaskResult::difference},
+    {"difference_error", &TaskResult::difference_error},
+    {"p_value", &TaskResult::p_value}};
+
+Json json_of(const TaskResult& t) {
+  Json json = {{"task", t.task}, {"metric", t.metric}};
+  for (const auto& [name, number] : kTaskNumbers) json[name] = t.*number;
+  return json;
+}
+
 Json json_of(const ArtifactResult& a) {
+  Json tasks = Json::array();
+  for (const TaskResult& task : a.tasks) tasks.push_back(json_of(task));
   Json texts = Json::array();
   for (const TextResult& text : a.texts) texts.push_back(json_of(text));
   return {{"name", a.name},
@@ -42,7 +61,8 @@ Json json_of(const ArtifactResult& a) {
           {"file_bytes", a.file_bytes},
           {"tensor_bytes", a.tensor_bytes},
           {"bits_per_weight", a.bits_per_weight},
-          {"texts", texts}};
+          {"texts", texts},
+          {"tasks", tasks}};
 }
 
 Json json_of(const RunResult& r) {
@@ -89,6 +109,14 @@ TextResult text_from(const Json& json) {
   return t;
 }
 
+TaskResult task_from(const Json& json) {
+  TaskResult t;
+  read(json, "task", t.task);
+  read(json, "metric", t.metric);
+  for (const auto& [name, number] : kTaskNumbers) read(json, name, t.*number);
+  return t;
+}
+
 ArtifactResult artifact_from(const Json& json) {
   ArtifactResult a;
   read(json, "name", a.name);
@@ -98,6 +126,8 @@ ArtifactResult artifact_from(const Json& json) {
   read(json, "tensor_bytes", a.tensor_bytes);
   read(json, "bits_per_weight", a.bits_per_weight);
   for (const Json& text : json.at("texts").elements()) a.texts.push_back(text_from(text));
+  if (const Json* tasks = json.find("tasks"))  // earlier versions wrote none
+    for (const Json& task : tasks->elements()) a.tasks.push_back(task_from(task));
   return a;
 }
 
@@ -142,6 +172,21 @@ TextResult text_result(const record::EvaluationReport& evaluation, const record:
   return t;
 }
 
+TaskResult task_result(const record::TaskReport& task, const record::TaskMeasurement& m) {
+  const std::string& right = *m.find(task.metric);
+  const std::string& before = *task.reference().find(task.metric);
+  const record::Share share = record::share_right(right);
+  const record::PairedDifference difference = record::paired_difference(before, right);
+  return {.task = task.task,
+          .metric = task.metric,
+          .value = share.value,
+          .standard_error = share.standard_error,
+          .original = record::share_right(before).value,
+          .difference = difference.value,
+          .difference_error = difference.standard_error,
+          .p_value = difference.p_value};
+}
+
 ArtifactResult artifact_result(const record::Report& report, std::size_t index) {
   const record::ArtifactReport& artifact = report.artifacts[index];
   ArtifactResult a;
@@ -154,6 +199,9 @@ ArtifactResult artifact_result(const record::Report& report, std::size_t index) 
   for (const record::EvaluationReport& evaluation : report.evaluations)
     if (const record::Measurement* metrics = evaluation.artifact(index))
       a.texts.push_back(text_result(evaluation, *metrics));
+  for (const record::TaskReport& task : report.tasks)
+    if (const record::TaskMeasurement* m = task.artifact(a.name))
+      a.tasks.push_back(task_result(task, *m));
   return a;
 }
 

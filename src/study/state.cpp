@@ -30,6 +30,8 @@ std::string evaluation_of(const job::Job& job) {
   std::string key = fmt::format("{}", job.evaluate->seqlen);
   for (const job::EvaluationText& text : job.evaluate->named_texts())
     key += fmt::format(" {} {}", text.file().string(), *text.windows);
+  for (const job::TaskSettings& task : job.evaluate->tasks)
+    key += fmt::format(" {} {}", task.file.string(), task.limit);
   return key;
 }
 

@@ -121,9 +121,10 @@ std::string inputs_of(const job::Job& job) {
     identity += io::stamp_of(source.path);
   for (const auto& path : {job.calibration.tokens, job.quantization.imatrix})
     if (!path.empty()) identity += io::stamp_of(path);
-  if (job.evaluate)
-    for (const job::EvaluationText& text : job.evaluate->named_texts())
-      identity += io::stamp_of(text.file());
+  if (!job.evaluate) return identity;
+  for (const job::EvaluationText& text : job.evaluate->named_texts())
+    identity += io::stamp_of(text.file());
+  for (const job::TaskSettings& task : job.evaluate->tasks) identity += io::stamp_of(task.file);
   return identity;
 }
 

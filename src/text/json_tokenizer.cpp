@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "calque/core/names.h"
 #include "text/bpe.h"
 #include "text/normalizer.h"
+#include "text/pieces.h"
 #include "text/pre_tokenizer.h"
 #include "text/side_tokens.h"
 #include "text/unicode.h"
@@ -114,7 +116,9 @@ class JsonTokenizer final : public Tokenizer {
     for (const auto& [token, id] : model_.vocabulary()) set_token(id, token);
     for (const AddedToken& token : added_) set_token(token.id, token.content);
     for (const AddedToken& token : added_) added_ids_.emplace(token.content, token.id);
+    for (const AddedToken& token : added_) special_[token.id] = token.special;
     const bool bytes = is_byte_level(member_or_null(root, "pre_tokenizer", file));
+    spelling_ = bytes ? Spelling::kByteAlphabet : Spelling::kMetaspace;
     const char* kind = bytes                    ? "byte-level BPE"
                        : model_.byte_fallback() ? "BPE with byte fallback"
                                                 : "BPE";
@@ -147,6 +151,18 @@ class JsonTokenizer final : public Tokenizer {
   std::string token(std::int32_t id) const override {
     const auto index = static_cast<std::size_t>(id);
     return id >= 0 && index < tokens_.size() ? tokens_[index] : "";
+  }
+  std::string decode(const TokenIds& ids) const override {
+    std::string bytes;
+    for (const std::int32_t id : ids) {
+      const auto added = special_.find(id);
+      if (added == special_.end())
+        append_piece(token(id), spelling_, bytes);
+      else if (!added->second)
+        bytes += token(id);
+    }
+    bool replaced = false;
+    return replace_invalid_utf8(bytes, replaced);
   }
   std::string description() const override { return description_; }
 
@@ -182,6 +198,8 @@ class JsonTokenizer final : public Tokenizer {
   AddedTokenSplitter normalized_;
   std::vector<std::string> tokens_;  // by id
   StringMap<std::int32_t> added_ids_;
+  std::unordered_map<std::int32_t, bool> special_;  // added tokens: true if special
+  Spelling spelling_ = Spelling::kByteAlphabet;
   std::string description_;
 };
 

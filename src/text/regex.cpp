@@ -76,14 +76,32 @@ int Regex::Search::match(std::size_t start, std::uint32_t options) {
                      scratch_->data.get(), scratch_->limits.get());
 }
 
-std::optional<Span> Regex::Search::from(std::size_t start) {
+int Regex::Search::match_or_throw(std::size_t start) {
   int result = match(start, 0);
   // The machine code's stack is small; the interpreter's grows on the heap.
   if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = match(start, PCRE2_NO_JIT);
-  if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
+  if (result == PCRE2_ERROR_NOMATCH) return 0;
   if (result < 0) throw RegexError(error_text(result), 0);
+  return result;
+}
+
+std::optional<Span> Regex::Search::from(std::size_t start) {
+  if (match_or_throw(start) == 0) return std::nullopt;
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch_->data.get());
   return Span{bounds[0], bounds[1]};
+}
+
+std::optional<Regex::Search::Match> Regex::Search::match_from(std::size_t start) {
+  const int set = match_or_throw(start);
+  if (set == 0) return std::nullopt;
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch_->data.get());
+  Match result{{bounds[0], bounds[1]}, {bounds[0], bounds[1]}};
+  for (int group = 1; group < set; ++group)
+    if (bounds[2 * group] != PCRE2_UNSET) {
+      result.group = {bounds[2 * group], bounds[2 * group + 1]};
+      break;
+    }
+  return result;
 }
 
 }  // namespace calque::text

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "calque/core/error.h"
 #include "text/bpe.h"
+#include "text/pieces.h"
 #include "text/sentencepiece/encoder.h"
 #include "text/side_tokens.h"
 #include "text/string_map.h"
@@ -105,7 +107,12 @@ class SentencePieceTokenizer final : public Tokenizer {
     std::string serialized = model.serialized;
     if (!conventions_.legacy) serialized += kNoDummyPrefix;
     encoder_ = make_sentencepiece_encoder(serialized);
-    for (const auto& piece : model.pieces) tokens_.push_back(piece.text);
+    using PieceType = SentencePieceModel::PieceType;
+    for (const auto& piece : model.pieces) {
+      if (piece.type == PieceType::kControl || piece.type == PieceType::kUnknown)
+        silent_.insert(static_cast<std::int32_t>(tokens_.size()));
+      tokens_.push_back(piece.text);
+    }
     for (const AddedToken& token : added) set_token(token);
     for (std::size_t id = tokens_.size(); id-- > 0;)
       ids_[tokens_[id]] = static_cast<std::int32_t>(id);
@@ -135,6 +142,13 @@ class SentencePieceTokenizer final : public Tokenizer {
     const auto index = static_cast<std::size_t>(id);
     return id >= 0 && index < tokens_.size() ? tokens_[index] : "";
   }
+  std::string decode(const TokenIds& ids) const override {
+    std::string bytes;
+    for (const std::int32_t id : ids)
+      if (silent_.count(id) == 0) append_piece(token(id), Spelling::kMetaspace, bytes);
+    bool replaced = false;
+    return replace_invalid_utf8(bytes, replaced);
+  }
   std::string description() const override { return description_; }
 
  private:
@@ -142,7 +156,9 @@ class SentencePieceTokenizer final : public Tokenizer {
     const auto index = static_cast<std::size_t>(token.id);
     if (index >= tokens_.size()) tokens_.resize(index + 1);
     tokens_[index] = token.content;
-    if (token.special) special_ids_.push_back(token.id);
+    if (!token.special) return;
+    special_ids_.push_back(token.id);
+    silent_.insert(token.id);
   }
 
   TokenIds encode_parts(std::string_view text, bool parse_special) const {
@@ -180,6 +196,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::vector<std::string> tokens_;  // by id
   StringMap<std::int32_t> ids_;
   std::vector<std::int32_t> special_ids_;
+  std::set<std::int32_t> silent_;  // no part of decoded text
   std::string description_;
 };
 

@@ -118,5 +118,25 @@ TEST(FurtherResults, ShowEachTextThenTheCaches) {
             "demo      q8_0       1.000  20.2500  0.0625  0.02500  0.00050  0.2000    92.75\n");
 }
 
+TEST(TasksText, ShowsPairedDifferences) {
+  record::TaskReport task{.task = "reading", .metric = "acc", .questions = 10, .chance = 0.25};
+  task.models = {{.label = "original",
+                  .kind = record::ModelKind::kReference,
+                  .kv_cache = "",
+                  .scores = {{"acc", "1111110000"}}},
+                 {.label = "tiny-Q4_0",
+                  .kind = record::ModelKind::kArtifact,
+                  .kv_cache = "",
+                  .scores = {{"acc", "1000000100"}}}};
+  EXPECT_EQ(tasks_text({}), "");
+  EXPECT_EQ(tasks_text({task}), R"(
+Task reading (choices): 10 questions, chance 25.00 %
+model      metric  right %    +/-  difference    +/-  lost  won      p
+original   acc       60.00  16.33           -      -     -    -      -
+tiny-Q4_0  acc       20.00  13.33      -40.00  22.11     5    1  0.219
+lost, won: questions that only the original, only the model answers right. p: McNemar's exact test.
+)");
+}
+
 }  // namespace
 }  // namespace calque::cli

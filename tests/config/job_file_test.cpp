@@ -228,5 +228,20 @@ TEST(JobFile, TheWordBuiltinWithAKindMeansTextsOfThisKind) {
                                ::testing::HasSubstr("job.yaml:7:")));
 }
 
+TEST(JobFile, TheWordBuiltinMeansCalquesOwnTasks) {
+  const JobFolder folder;
+  const job::Job job = folder.load(
+      kSmallJob +
+      "evaluate:\n  tasks: [builtin, {file: mine.jsonl, stop: [\"\\n\", \"Q:\"], delimiter: "
+      "null}]\n");
+  ASSERT_EQ(job.evaluate->tasks.size(), 3u);
+  EXPECT_EQ(job.evaluate->tasks[0].name, "reading");
+  EXPECT_EQ(job.evaluate->tasks[1].answer_pattern, "-?\\d+");
+  EXPECT_THAT(job.evaluate->tasks[2].stop, ::testing::ElementsAre("\n", "Q:"));
+  EXPECT_EQ(job.evaluate->tasks[2].format.delimiter, "");
+  const std::string resolved = resolved_yaml(job);
+  EXPECT_EQ(resolved_yaml(folder.load(resolved)), resolved);
+}
+
 }  // namespace
 }  // namespace calque::config

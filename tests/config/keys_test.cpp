@@ -107,6 +107,21 @@ const std::map<std::string, std::string> kOtherValues = {
     {"evaluate.texts.0.chat_template_kwargs", "{enable_thinking: false}"},
     {"evaluate.texts.0.chat_date", "2020-02-29"},
     {"evaluate.texts.0.chat_plain", "true"},
+    {"evaluate.tasks.0.name", "other"},
+    {"evaluate.tasks.0.file", "other.jsonl"},
+    {"evaluate.tasks.0.limit", "5"},
+    {"evaluate.tasks.0.metric", "acc_bytes"},
+    {"evaluate.tasks.0.before", "'Answer:\\n'"},
+    {"evaluate.tasks.0.delimiter", "null"},
+    {"evaluate.tasks.0.template", "true"},
+    {"evaluate.tasks.0.max_new_tokens", "5"},
+    {"evaluate.tasks.0.stop", "[Q, \"\\n\\n\"]"},
+    {"evaluate.tasks.0.answer_pattern", "'-?\\d+'"},
+    {"evaluate.tasks.0.last_match", "true"},
+    {"evaluate.tasks.0.chat_template", "tool_use"},
+    {"evaluate.tasks.0.chat_template_kwargs", "{enable_thinking: false}"},
+    {"evaluate.tasks.0.chat_date", "2020-02-29"},
+    {"evaluate.tasks.0.chat_plain", "true"},
     {"evaluate.kv_cache.0.name", "other"},
     {"evaluate.kv_cache.0.k_type", "fp8"},
     {"evaluate.kv_cache.0.v_type", "f16"},
@@ -127,7 +142,10 @@ export:
   - {format: gptq, path: o}
   - {format: gguf, path: o.gguf}
   - {format: compressed-tensors, path: c}
-evaluate: {texts: [{name: b, text: b.txt}], kv_cache: [{name: c, k_type: q8_0}]}
+evaluate:
+  texts: [{name: b, text: b.txt}]
+  tasks: [{name: d, file: d.jsonl}]
+  kv_cache: [{name: c, k_type: q8_0}]
 run_dir: r
 )";
 

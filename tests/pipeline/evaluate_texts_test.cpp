@@ -203,13 +203,20 @@ TEST_F(EvaluateTexts, NamesCachesByWhatTheyRound) {
 
 TEST_F(EvaluateTexts, RefusesWhatCannotBeMeasured) {
   settings.texts = {text_of("a", imatrix_text()), text_of("a", folder.path() / "half.txt")};
-  EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: two texts are called 'a'"));
+  EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: two are called 'a'"));
   settings.texts.back().name = "b c";
   EXPECT_THAT(refusal(), HasSubstr("E242: evaluate.texts: 'b c' is not a valid name"));
   settings.texts.back() = text_of("b", "nowhere.txt");
   EXPECT_THAT(refusal(), HasSubstr("E202: evaluate.texts: 'nowhere.txt' does not exist"));
   const auto texts = std::exchange(settings.texts, {});
-  EXPECT_THAT(refusal(), HasSubstr("E206: evaluate needs texts"));
+  EXPECT_THAT(refusal(), HasSubstr("E206: evaluate needs texts or tasks"));
+  settings.tasks.resize(1);
+  settings.tasks[0].file = "nowhere.jsonl";
+  EXPECT_THAT(refusal(), HasSubstr("E202: evaluate.tasks: 'nowhere.jsonl' does not exist"));
+  settings.tasks[0].file = folder.path() / "half.txt";
+  settings.tasks[0].answer_pattern = "(";
+  EXPECT_THAT(refusal(), HasSubstr("E247: evaluate.tasks 'half': answer_pattern '(' is not a"));
+  settings.tasks.clear();
   settings.texts = {texts.front()};
   settings.kv_cache.resize(1);
   EXPECT_THAT(refusal(), HasSubstr("E245"));

@@ -127,5 +127,32 @@ TEST(ModulesCsv, RolesLeaveOutLayersAndExperts) {
   EXPECT_EQ(role_of("lm_head"), "lm_head");
 }
 
+TEST(ReportJson, KeepsTheAnswersOfTasks) {
+  Report r = report();
+  TaskReport& task = r.tasks.emplace_back();
+  task.task = "sums";
+  task.kind = TaskKind::kGeneration;
+  task.metric = "exact_match";
+  task.questions = 4;
+  task.cut = 1;
+  task.models = {{"original", ModelKind::kReference, "", {{"exact_match", "1110"}}},
+                 {"tiny.gguf", ModelKind::kArtifact, "q8_0", {{"exact_match", "1001"}}}};
+  const io::Json json = io::parse_json(report_json(r));
+  const io::Json& metric =
+      json.at("tasks").at(0).at("models").at(1).at("metrics").at("exact_match");
+  EXPECT_EQ(metric.at("value").number(), 0.5);
+  EXPECT_EQ(metric.at("difference").number(), -0.25);
+  EXPECT_EQ(metric.at("lost").integer(), 2);
+  EXPECT_EQ(metric.at("won").integer(), 1);
+  EXPECT_EQ(metric.at("mcnemar_p").number(), 1);
+  const Report back = report_from(json);
+  ASSERT_EQ(back.tasks.size(), 1u);
+  EXPECT_EQ(back.tasks[0].kind, TaskKind::kGeneration);
+  EXPECT_EQ(back.tasks[0].cut, 1);
+  EXPECT_EQ(*back.tasks[0].models.at(1).find("exact_match"), "1001");
+  EXPECT_EQ(back.tasks[0].models[1].kv_cache, "q8_0");
+  EXPECT_EQ(report_json(back).substr(0, 200), report_json(r).substr(0, 200));
+}
+
 }  // namespace
 }  // namespace calque::record

@@ -29,7 +29,7 @@ const std::vector<Point> kPoints = {point("Q8_0", 850, 0.0001), point("Q4_K_M", 
                                     point("Q4_0", 495, 0.006), point("Q2_K", 300, 0.04)};
 
 TEST(Recommend, TheSmallestWithinAnErrorBound) {
-  EXPECT_EQ(recommend(kPoints, {.max_kl = 0.01}).advice.at(0).point.label, "Q4_K_M");
+  EXPECT_EQ(recommend(kPoints, {.max_loss = 0.01}).advice.at(0).point.label, "Q4_K_M");
 }
 
 TEST(Recommend, TheClosestWithinASize) {
@@ -39,7 +39,7 @@ TEST(Recommend, TheClosestWithinASize) {
 
 TEST(Recommend, BoundsThatNothingMeetsNameTheNearest) {
   try {
-    recommend(kPoints, {.max_kl = 0.01, .max_bytes = 400});
+    recommend(kPoints, {.max_loss = 0.01, .max_bytes = 400});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "E254");
@@ -55,6 +55,32 @@ TEST(Recommend, WithoutBoundsAnswersTheUsualNeeds) {
   labels.clear();
   for (const Point& p : r.front) labels.push_back(p.label);
   EXPECT_THAT(labels, ElementsAre("Q2_K", "Q4_K_M", "Q8_0"));
+}
+
+Point with_task(Point p, double difference) {
+  p.tasks = {{.task = "reading", .difference = {difference, 0.01}}};
+  return p;
+}
+
+TEST(Recommend, ByATaskCountsTheAnswersThatAreLost) {
+  const std::vector<Point> points = {with_task(kPoints[0], 0.0), with_task(kPoints[1], 0.02),
+                                     kPoints[2], with_task(kPoints[3], -0.1)};
+  const Recommendation usual = recommend(points, {.task = "reading"});
+  EXPECT_EQ(usual.advice.at(0).need, "most right answers on reading");
+  EXPECT_EQ(usual.advice.at(0).point.label, "Q4_K_M");
+  EXPECT_EQ(usual.front.size(), 2u);
+  const auto within = [&](double lost) {
+    return recommend(points, {.task = "reading", .max_loss = lost}).advice.at(0);
+  };
+  EXPECT_EQ(within(0.1).point.label, "Q2_K");
+  EXPECT_EQ(within(0).point.label, "Q4_K_M");
+  EXPECT_EQ(within(0.05).need, "smallest, up to 5 % of reading lost");
+  try {
+    recommend(points, {.task = "riding"});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("task 'riding'; tasks: reading"));
+  }
 }
 
 TEST(Recommend, NothingMeasuredIsRefused) { EXPECT_THROW(recommend({Point{}}, {}), Error); }

@@ -106,5 +106,31 @@ TEST(Pareto, LeavesOutWhatIsBothLargerAndFarther) {
   EXPECT_EQ(nearest_point(plan, results), 3);
 }
 
+TEST(ResultsCsv, HasColumnsForTasks) {
+  Sweep sweep;
+  for (PlannedPoint& point : sweep.plan.points)
+    for (auto& run : point.runs) {
+      run.job.evaluate.emplace();
+      run.job.evaluate->tasks.emplace_back().file = "reading.jsonl";
+    }
+  int replicate = 0;
+  for (const auto& run : sweep.plan.points[0].runs) {
+    RunResult result = done(run, 100, 0.25);
+    result.artifacts[0].tasks = {{.task = "reading",
+                                  .metric = "acc",
+                                  .value = 0.5 + 0.25 * replicate++,
+                                  .original = 0.75,
+                                  .p_value = 0.5}};
+    sweep.put(result);
+  }
+  const std::vector<std::string> lines = lines_of(results_csv(sweep.plan, sweep.results));
+  EXPECT_THAT(lines.at(0),
+              ::testing::EndsWith(",task[reading],right[reading],right_uncertainty[reading],"
+                                  "right_original[reading],right_difference[reading],"
+                                  "right_difference_uncertainty[reading],mcnemar_p[reading]"));
+  EXPECT_THAT(lines.at(1), ::testing::EndsWith(",acc,0.625,0,0.75,0,0,"));  // two replicates
+  EXPECT_THAT(lines.at(3), ::testing::EndsWith(",,,,,,,"));
+}
+
 }  // namespace
 }  // namespace calque::study

@@ -22,6 +22,11 @@ class ByteTokenizer final : public Tokenizer {
   std::string token(std::int32_t id) const override {
     return std::string(1, static_cast<char>(id));
   }
+  std::string decode(const TokenIds& ids) const override {
+    std::string text;
+    for (const std::int32_t id : ids) text += token(id);
+    return text;
+  }
   std::string description() const override { return "bytes"; }
 };
 

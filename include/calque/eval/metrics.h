@@ -15,6 +15,7 @@ struct Prediction {
   double kl = 0;             // KL(p || q), p the reference
   double delta_p = 0;        // q(correct) - p(correct)
   bool top1 = true;          // arg max agrees with the reference's (first of equals)
+  std::int32_t arg_max = 0;  // the most likely token (first of equals)
   bool second_half = false;  // enters llama.cpp's perplexity
 };
 

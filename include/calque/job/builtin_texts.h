@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "calque/job/job.h"
 #include "calque/text/corpus.h"
 
 namespace calque::job {
@@ -31,6 +32,9 @@ std::vector<text::TextSource> builtin_sources(std::string_view word = kBuiltin);
 
 // The text that nothing is calibrated on, for evaluation.
 std::filesystem::path builtin_heldout_text();
+
+// calque's own tasks, in the folder tasks/ of the texts: `evaluate: {tasks: [builtin]}`.
+std::vector<TaskSettings> builtin_tasks();
 
 // A source's name in records: "builtin/prose.txt", or the file's name without its folder.
 std::string name_of_source(const text::TextSource& source);

@@ -17,11 +17,12 @@ std::vector<eval::KvCacheSpec> kv_caches_of(const EvaluationSettings& settings,
 // Window lengths that the caches are measured at, without duplicates; `longest` replaces 0.
 std::vector<Index> cache_seqlens(const EvaluationSettings& settings, Index longest);
 
-// Checks the section before any work: Error(kConfig, "E206") for texts given twice or not at all,
-// "E242" for bad names; Error(kInput, "E202") for missing files.
+// Checks the section before any work: Error(kConfig, "E206") for neither texts nor tasks and for
+// texts given twice or not at all, "E242" for bad names, "E247" for tasks whose settings are none;
+// Error(kInput, "E202") for missing files.
 void check_evaluation(const EvaluationSettings& settings);
 
-// True if a text has to be tokenized.
+// True if a text or a task has to be tokenized.
 bool reads_text(const EvaluationSettings& settings);
 
 // Checks against the model: windows longer than its maximum number of positions (E207), caches that

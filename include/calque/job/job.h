@@ -12,6 +12,7 @@
 #include "calque/quant/methods.h"
 #include "calque/record/stages.h"
 #include "calque/text/corpus.h"
+#include "calque/text/questions.h"
 
 namespace calque::job {
 
@@ -113,8 +114,25 @@ struct KvCacheSettings {
   std::string layers;  // "0-3,7"; "": all
 };
 
+// Questions with right answers (text/questions.h), asked of every model.
+struct TaskSettings {
+  std::string name;            // letters, digits, - and _; "": the file's name
+  std::filesystem::path file;  // .jsonl
+  std::int64_t limit = 0;      // questions, from the first; 0: all
+  text::QuestionFormat format;
+  // Multiple choice: "acc", "acc_norm" or "acc_bytes" (record/task.h), the one in short
+  // results. "": acc_norm.
+  std::string metric;
+  // Answers that the model writes: longest, ends, and the part that counts.
+  std::int64_t max_new_tokens = 32;
+  std::vector<std::string> stop = {"\n"};
+  std::string answer_pattern;  // its first group, or all of it, is the answer; "": the whole text
+  bool last_match = false;     // the last of several matches counts, else the first
+};
+
 struct EvaluationSettings {
-  std::vector<EvaluationText> texts;  // at least one
+  std::vector<EvaluationText> texts;
+  std::vector<TaskSettings> tasks;  // texts and tasks: at least one of both together
   std::int64_t seqlen = 512;
   std::int64_t windows = 40;  // 0: all full windows
   std::string dtype = "float32";
@@ -129,6 +147,8 @@ struct EvaluationSettings {
 
   // The texts with their names and numbers of windows filled in.
   std::vector<EvaluationText> named_texts() const;
+  // The tasks with their names filled in.
+  std::vector<TaskSettings> named_tasks() const;
 };
 
 struct Job {

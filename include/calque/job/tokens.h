@@ -47,6 +47,10 @@ class Tokens {
   // is asked for and the model names none.
   text::TokenIds prefix(const EvaluationText& text, std::optional<bool> add_bos,
                         const model::ModelConfig& config);
+  // The same for a text that is tokenized.
+  text::TokenIds text_prefix(std::optional<bool> add_bos, const model::ModelConfig& config);
+
+  const std::filesystem::path& model() const { return model_; }
 
  private:
   text::PackedTokens made_or_shared(const std::string& key,

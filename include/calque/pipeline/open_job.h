@@ -13,6 +13,7 @@
 #include "calque/formats/writer.h"
 #include "calque/job/job.h"
 #include "calque/job/stage_devices.h"
+#include "calque/job/task_questions.h"
 #include "calque/job/tokens.h"
 #include "calque/publish/publish.h"
 #include "calque/text/vocabulary.h"
@@ -28,9 +29,10 @@ struct OpenedJob {
   std::vector<formats::ExportPlan> plans;                // one per export
   std::optional<calib::Importance> importance;           // quantization.imatrix
   std::map<std::string, text::Vocabulary> vocabularies;  // for GGUF exports, by their `pre`
-  mutable job::Tokens tokens;      // opens the tokenizer once, in open_job if a text needs it
-  publish::SourceLicense license;  // licence of the model
-  job::StageDevices devices;       // one per stage
+  mutable job::Tokens tokens;  // opens the tokenizer once, in open_job if a text needs it
+  std::vector<job::TaskQuestions> tasks;  // evaluate.tasks
+  publish::SourceLicense license;         // licence of the model
+  job::StageDevices devices;              // one per stage
   job::StageExecs execs;
   forecast::MemoryPlan memory;
 

@@ -9,6 +9,7 @@
 #include "calque/quant/rounder.h"
 #include "calque/record/measurement.h"
 #include "calque/record/stages.h"
+#include "calque/record/task.h"
 #include "calque/text/corpus.h"
 
 namespace calque::record {
@@ -100,6 +101,7 @@ struct Report {
   // The first is the main one: the first text at evaluate.seqlen. Then come the other texts, then
   // the longer windows for the key/value cache. Empty: not evaluated.
   std::vector<EvaluationReport> evaluations;
+  std::vector<TaskReport> tasks;   // in the order of evaluate.tasks
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
   std::string forward_dtype;    // resolved value of `auto`

@@ -24,8 +24,14 @@ text::Manifest manifest_from(const io::Json& json);
 io::Json json_of(const EvaluationReport& text);
 EvaluationReport evaluation_from(const io::Json& json);
 
-// The "evaluations" value of metrics.json.
-std::string evaluations_json(const std::vector<EvaluationReport>& evaluations);
+// One element of "tasks", and back. Shares, differences and tests are written for readers; reading
+// takes the answers.
+io::Json json_of(const TaskReport& task);
+TaskReport task_from(const io::Json& json);
+
+// The "evaluations" value of metrics.json; with tasks an object of both values.
+std::string evaluations_json(const std::vector<EvaluationReport>& evaluations,
+                             const std::vector<TaskReport>& tasks = {});
 
 // {"tokenize": ..., ..., "evaluate": ...}
 io::Json json_of(const StageSeconds& stages);

@@ -32,6 +32,17 @@ struct Quality {
   double kl_error() const { return kl_mean_sd > 0 ? kl_mean_sd : kl_mean.uncertainty; }
 };
 
+// Results for one model on one task, by the task's main metric (record/task.h).
+struct TaskQuality {
+  std::string task;
+  std::string metric;
+  std::string questions;  // hash of the file and number of questions; "": not recorded
+  Estimate right;
+  double right_original = 0;
+  Estimate difference;  // from the original, paired
+  double p_value = 1;   // McNemar's exact test; over replicates there is none: -1
+};
+
 // Identifies the original that a model was made from, as far as its record says.
 struct BaseModel {
   std::string name;
@@ -50,8 +61,10 @@ struct Point {
   double bits_per_weight = 0;
   std::vector<Quality> qualities;       // the main text first
   std::vector<std::string> key_values;  // values of Sweep::swept, in its order; empty for runs
+  std::vector<TaskQuality> tasks = {};
 
   const Quality* main() const { return qualities.empty() ? nullptr : &qualities.front(); }
+  const TaskQuality* find_task(const std::string& name) const;  // null: not measured
 };
 
 // The artifacts of a run, or the points of a sweep that are done and have a size.
@@ -59,6 +72,9 @@ std::vector<Point> points_of(const Run& run);
 std::vector<Point> points_of(const Sweep& sweep);
 // Loads the points of a run or sweep folder.
 std::vector<Point> load_points(const std::filesystem::path& folder);
+
+// Names of the tasks that any of the points was measured on, in order of first appearance.
+std::vector<std::string> task_names(const std::vector<Point>& points);
 
 // A size and a loss, both to be minimized.
 struct Cost {

@@ -12,10 +12,11 @@ namespace calque::report {
 
 // Limits for a model. All given limits apply together.
 struct Bounds {
-  std::optional<double> max_kl;
+  std::string task;                // a task whose right answers are lost; "": KL divergence
+  std::optional<double> max_loss;  // the loss: of a task, a share of its questions
   std::optional<std::uint64_t> max_bytes;
   std::optional<double> max_bits_per_weight;
-  bool any() const { return max_kl || max_bytes || max_bits_per_weight; }
+  bool any() const { return max_loss || max_bytes || max_bits_per_weight; }
 };
 
 struct Advice {
@@ -31,6 +32,7 @@ struct Recommendation {
 // Recommends among models measured against one original. With a bound on the error alone: the
 // smallest model within it. With a bound on size: the lowest KL divergence within all bounds.
 // Without bounds: the closest to the original, the best for usual error bounds, and the smallest.
+// With `task` the error is the share of right answers that was lost against the original.
 // Error(kConfig): "E253" if nothing was measured, "E254" if no model is within the bounds (names
 // the nearest).
 Recommendation recommend(const std::vector<Point>& points, const Bounds& bounds);

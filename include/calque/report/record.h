@@ -44,6 +44,7 @@ struct Sweep {
   std::string name;
   std::vector<std::string> swept;  // keys by their full paths
   std::vector<std::string> texts;  // names; the main text first
+  std::vector<std::string> tasks;  // names
   std::vector<SweepPoint> points;
   double saved_seconds = 0;      // seconds saved by sharing, from runs.csv; 0: unknown
   std::string resolved;          // YAML text

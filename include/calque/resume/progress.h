@@ -47,6 +47,7 @@ struct RunProgress {
   std::map<std::size_t, PassProgress> passes;
   std::set<std::size_t> exports;                      // indices of finished exports
   std::vector<record::EvaluationReport> evaluations;  // finished ones, in order
+  std::vector<record::TaskReport> tasks;              // the same
   RunTotals totals;
   int resumed = 0;
 
@@ -60,6 +61,7 @@ std::string resumed_record();
 std::string fields_record(const std::string& group, const Fields& fields);
 std::string export_record(std::size_t index, const RunTotals& totals);
 std::string evaluation_record(const record::EvaluationReport& text, const RunTotals& totals);
+std::string task_record(const record::TaskReport& task, const RunTotals& totals);
 // Contains the modules and tensors that `before` does not have.
 std::string pass_record(std::size_t pass, const PassProgress& now, const PassProgress& before,
                         const RunTotals& totals);

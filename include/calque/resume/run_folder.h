@@ -77,6 +77,7 @@ class RunFolder {
   void save(std::size_t pass, PassProgress now, std::uint64_t bytes, double seconds);
   void export_finished(std::size_t index);
   void evaluation_finished(const record::EvaluationReport& text);
+  void evaluation_finished(const record::TaskReport& task);
 
   // Writes the parts to one file of the folder, in order, and syncs it. Returns the file's name, ""
   // if there are no parts.

@@ -26,6 +26,17 @@ struct TextResult {
   double kl_p99 = 0;
   double top1_agreement = 0;
 };
+// One artifact of a run on one task, by the task's main metric (record/task.h).
+struct TaskResult {
+  std::string task;
+  std::string metric;
+  double value = 0;
+  double standard_error = 0;
+  double original = 0;
+  double difference = 0;
+  double difference_error = 0;
+  double p_value = 1;
+};
 struct ArtifactResult {
   std::string name;
   std::string format;
@@ -34,6 +45,7 @@ struct ArtifactResult {
   std::uint64_t tensor_bytes = 0;
   double bits_per_weight = 0;
   std::vector<TextResult> texts;  // empty: not evaluated
+  std::vector<TaskResult> tasks;
 };
 
 // The result of a run that has ended: points/<hash>/point.json.

@@ -52,8 +52,15 @@ class Regex {
     // abandoned.
     std::optional<Span> from(std::size_t start);
 
+    struct Match {
+      Span whole;
+      Span group;  // the first group that took part; the whole match where there is none
+    };
+    std::optional<Match> match_from(std::size_t start);
+
    private:
     int match(std::size_t start, std::uint32_t options);
+    int match_or_throw(std::size_t start);  // groups that were set, with the whole; 0: no match
 
     const Regex& regex_;
     std::string_view text_;

@@ -29,6 +29,9 @@ class Tokenizer {
   virtual std::int64_t vocab_size() const = 0;  // highest id + 1
   virtual std::optional<std::int32_t> id_of(std::string_view token) const = 0;
   virtual std::string token(std::int32_t id) const = 0;  // as in the vocabulary; "" if unknown
+  // The text of tokens that follow others, so that a space at its beginning stays. Special tokens
+  // are left out. Bytes that are not UTF-8 (a character whose rest is missing) become U+FFFD.
+  virtual std::string decode(const TokenIds& ids) const = 0;
   // Source and kind, for reports: "tokenizer.json: byte-level BPE, 49152 tokens".
   virtual std::string description() const = 0;
 };
@@ -40,6 +43,11 @@ class Tokenizer {
 // not implemented is Error(kInput) naming it and its place in the file ("tokenizer.json:
 // pre_tokenizer.pretokenizers[0].pattern ..."); nothing is approximated.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model);
+
+// The tokens that end what a model writes: eos_token_id of config.json and generation_config.json
+// (numbers or lists) and the tokenizer's eos token; of a GGUF file the ids of eos, eot and eom.
+// Ascending.
+TokenIds end_tokens(const std::filesystem::path& model, const Tokenizer& tokenizer);
 
 // True if the folder has one of these files, or the GGUF file a tokenizer of any kind.
 bool has_tokenizer(const std::filesystem::path& model);
