@@ -102,12 +102,13 @@ void evaluate(const EvalArguments& arguments) {
   const job::EvaluationSettings settings = settings_of(arguments);
   job::check_evaluation(settings);
   job::Tokens tokens(arguments.reference);
-  pipeline::EvaluationWork work{.settings = settings,
-                                .tokens = tokens,
-                                .original = pipeline::evaluated(last_name(arguments.reference), *reference),
-                                .artifacts = candidates,
-                                .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),
-                                           .threads = arguments.threads}};
+  pipeline::EvaluationWork work{
+      .settings = settings,
+      .tokens = tokens,
+      .original = pipeline::evaluated(last_name(arguments.reference), *reference),
+      .artifacts = candidates,
+      .runner = {.dtype = forward::compute_dtype_from(arguments.dtype),
+                 .threads = arguments.threads}};
   for (const job::TaskSettings& task : settings.named_tasks())
     work.tasks.push_back(job::task_questions(task, tokens, settings.add_bos, reference->config()));
   std::vector<record::EvaluationReport> evaluations;
