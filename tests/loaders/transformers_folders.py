@@ -28,6 +28,11 @@ REFUSED = {"gpt_oss"}
 SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W4A8", "W4AFP8"]
 # Mean of -log(probability) over all predictions; logits agree to 1e-3 (tests/forward/block_runner_test.cpp).
 MOST = 1e-3
+# Where inputs are rounded, a last bit of one input moves others by steps, and after a few layers the errors of two programs
+# are unrelated. They change log(probability) by sqrt(2 KL) = 0.035 a prediction (KL of rounded inputs: 0.0006 nats,
+# experiments/fp8), so the mean difference of 4 x 255 predictions is sqrt(2) x 0.035 / sqrt(1020) = 0.0015, and three times
+# that at most. calque itself gives 3.50146 with AVX-512 and 3.50252 with AVX2 for FP8_DYNAMIC.
+MOST_WITH_ROUNDED_INPUTS = 4.6e-3
 
 
 def environment(scratch):
@@ -73,7 +78,7 @@ def job_text(model, path, settings, bits, group_size):
             f"export:\n  - {{format: compressed-tensors, path: {path}, scale_dtype: float16, overwrite: true}}\n")
 
 
-def check(program, model, scratch, ids, name, text, *how):
+def check(program, model, scratch, ids, name, text, *how, most=MOST):
     """True if transformers' loss of the folder of the job `text(model, path, settings, *how)` is calque's; prints a line."""
     path, job = scratch / "folder", scratch / "job.yaml"
     settings, measured = evaluation(scratch, ids)
@@ -82,7 +87,7 @@ def check(program, model, scratch, ids, name, text, *how):
         calque(program, "run", job, "--resume", "never", "--progress", "none")
         made, faults = logits(path, ids)
         there, here = losses(made, ids), measured()["folder"]
-        fine = abs(there - here) <= MOST and not faults
+        fine = abs(there - here) <= most and not faults
         print(f"{name:28} loss {there:.6f}, calque {here:.6f}{'' if fine else '   FAILED ' + '; '.join(faults)}", flush=True)
     except Exception as error:  # whatever a loader throws is a finding, and the next one is tried
         fine = False
@@ -108,7 +113,8 @@ def main():
             if not check(program, demo, scratch, ids, name, job_text, bits, group_size):
                 failures.append(name)
     for scheme in SCHEMES:
-        if not check(program, demo, scratch, ids, scheme, scheme_text, scheme):
+        most = MOST if scheme.endswith("A16") else MOST_WITH_ROUNDED_INPUTS
+        if not check(program, demo, scratch, ids, scheme, scheme_text, scheme, most=most):
             failures.append(scheme)
     for folder in sorted((repository / "tests/fixtures/families").iterdir()):
         if (folder / "config.json").exists() and folder.name not in REFUSED:
