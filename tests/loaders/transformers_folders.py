@@ -28,7 +28,7 @@ REFUSED = {"gpt_oss"}
 SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W4A8", "W4AFP8"]
 # Mean of -log(probability) over all predictions; logits agree to 1e-3 (tests/forward/block_runner_test.cpp).
 MOST = 1e-3
-# Where inputs are rounded, a last bit of one input moves others by steps, and after a few layers the errors of two programs
+# If inputs are rounded, a last bit of one input moves others by steps, and after a few layers the errors of two programs
 # are unrelated. They change log(probability) by sqrt(2 KL) = 0.035 a prediction (KL of rounded inputs: 0.0006 nats,
 # experiments/fp8), so the mean difference of 4 x 255 predictions is sqrt(2) x 0.035 / sqrt(1020) = 0.0015, and three times
 # that at most. calque itself gives 3.50146 with AVX-512 and 3.50252 with AVX2 for FP8_DYNAMIC.
