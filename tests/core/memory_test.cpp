@@ -32,14 +32,16 @@ TEST(AllocateArray, LeavesAFreedArrayThatIsAQuarterTooLarge) {
 }
 
 TEST(AllocateArray, KeepsTheLatestArraysUpToItsLimit) {
-  constexpr std::size_t kCount = kKeptArrayBytes / (4 * kMiB) + 4;
+  constexpr std::size_t kFit = kKeptArrayBytes / (4 * kMiB);
   std::vector<void*> arrays;
-  for (std::size_t i = 0; i < kCount; ++i) arrays.push_back(allocate_array(4 * kMiB));
+  for (std::size_t i = 0; i < kFit + 4; ++i) arrays.push_back(allocate_array(4 * kMiB));
   for (void* const array : arrays) free_array(array);
-  // A block is a little larger than what was asked for, so one fewer than fit by that size.
-  void* const kept = allocate_array(4 * kMiB);
-  EXPECT_GE(std::find(arrays.begin(), arrays.end(), kept) - arrays.begin(), 4);
-  free_array(kept);
+  for (std::size_t i = 0; i < kFit; ++i) {
+    void* const kept = allocate_array(4 * kMiB);
+    EXPECT_EQ(kept, arrays[4 + i]);
+    arrays.push_back(kept);
+  }
+  for (std::size_t i = kFit + 4; i < arrays.size(); ++i) free_array(arrays[i]);
 }
 
 #endif
