@@ -12,10 +12,12 @@ A job breaks a promise if
   - a job is refused and leaves an export, or a job with a fault that must be seen is accepted;
   - an artifact is not accepted by `verify`, `inspect` and `eval`, or holds a value that is no number;
   - files do not have the size that `plan` says, or `verify` accepts a damaged one;
-  - a second run, with other threads, or one that is killed and resumed, writes other bytes.
+  - a second run, with other threads, or one that is killed or told to end and resumed, writes other bytes;
+  - a sweep over an accepted job loses a point, runs one twice after a signal, or gives equal points other results.
 A failure is made smaller: its choices are removed one by one while it stays. It is printed and kept with its files."""
 import argparse
 import collections
+import csv
 import json
 import os
 import pathlib
@@ -43,6 +45,8 @@ ONLY_IN_VALUES = {
 # Faults of places that `run` writes to, which it may name before those of the job.
 PLACES = ("run folder is a file", "export's folder is a file", "two exports, one path")
 SANITIZERS = re.compile(r"Sanitizer|runtime error:")
+# Columns of a sweep's results that depend on the artifact alone.
+SAME_IN_A_SWEEP = re.compile(r"error|artifact_bytes|tensor_bytes|bits_per_weight|text|ppl|kl_|top1")
 TIMEOUT_SECONDS = 120
 
 
@@ -99,6 +103,7 @@ class Hunter:
             raise Broken(f"{result.arguments[0]}: a message that names nothing: {said}", str(result))
         if not result.error:
             self.uncoded[re.sub(r"'[^']*'|/\S*/", "*", said)[:110]] += 1
+        said = re.sub(r"'[^']*'", "''", said)  # a quotation reads as the file does
         for part in (r"\.\.( |$)", r"  +\S", r"\b(\w+) \1\b", r"\bNULL\b|std::|nlohmann|terminate called"):
             if re.search(part, said) and "..." not in said:
                 raise Broken(f"{result.arguments[0]}: a message that reads badly ({part})", str(result))
@@ -145,6 +150,8 @@ class Hunter:
         self.check_again(choices, case)
         if choices.rarely("kill", 0.3):
             self.check_resumed(choices, case)
+        if choices.rarely("sweep", 0.15):
+            self.check_sweep(choices, case)
         self.check_evaluation(choices, case)
         if choices.rarely("chain", 0.3):
             self.check_chain(case)
@@ -216,26 +223,40 @@ class Hunter:
         expected = {path: artifacts.contents(path) for path in case.exports}
         self.check_same(case, expected, case.folder / "again", "a second run with two threads")
 
+    def stop(self, choices, label, case, arguments, reached):
+        """Runs a command and ends it by SIGKILL or SIGTERM once `reached()` is true, or lets it finish before."""
+        how = choices.pick(f"{label}_signal", [signal.SIGKILL, signal.SIGTERM])
+        process = subprocess.Popen([self.program, *map(str, arguments), "--progress", "none"], cwd=case.folder,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while process.poll() is None:
+            try:
+                if reached():
+                    process.send_signal(how)
+                    break
+            except OSError:
+                pass  # not begun
+            time.sleep(0.0005)
+        err = process.communicate()[1].decode(errors="replace")
+        self.commands += 1
+        result = Result(arguments, process.returncode, "", err)
+        if result.code == 0:
+            return result
+        self.counts["told to end" if how == signal.SIGTERM else "killed"] += 1
+        if how == signal.SIGTERM:
+            # Early in main(), the signal still has its default effect.
+            if result.code not in (143, -signal.SIGTERM) or SANITIZERS.search(err):
+                raise Broken(f"{arguments[0]}: SIGTERM ends it with {result.code}", str(result))
+            if result.code == 143 and "interrupted; " not in err:
+                raise Broken(f"{arguments[0]}: told to end, and silent", str(result))
+        return result
+
     def check_resumed(self, choices, case):
         extra = "" if "checkpoint:" in case.yaml else ", checkpoint: block"
         job = self.second_job(case, "killed", extra)
         wanted = choices.pick("kill_after", [1, 2, 3, 5])
-        process = subprocess.Popen([self.program, "run", job, "--progress", "none"], cwd=case.folder,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         journal = case.folder / "runs/killed/state/journal"
-        while process.poll() is None:
-            try:
-                records = journal.read_bytes().count(b"\n")
-            except OSError:
-                records = 0
-            if records >= wanted:
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.0005)
-        process.wait()
-        self.commands += 1
-        if process.returncode != 0:
-            self.counts["killed"] += 1
+        ended = self.stop(choices, "kill", case, ["run", job], lambda: journal.read_bytes().count(b"\n") >= wanted)
+        if ended.code != 0:
             begun = journal.exists() and (case.folder / "runs/killed/job.resolved.yaml").exists()
             how = ["resume", "runs/killed"] if begun else ["run", job]
             result = self.run(case.folder, *how, "--progress", "none")
@@ -245,6 +266,31 @@ class Hunter:
                 raise Broken(f"a killed run cannot go on: {result.error}", str(result))
         expected = {path: artifacts.contents(path) for path in case.exports}
         self.check_same(case, expected, case.folder / "killed", "a run killed and resumed")
+
+    def check_sweep(self, choices, case):
+        """Two points that differ in threads only; the sweep is stopped once the first has begun, and goes on."""
+        (case.folder / "swept.yaml").write_text(re.sub(r"run_dir: .*\n", "", case.yaml))
+        # A place for each point's export: a sweep takes one.
+        export = re.sub(r"path: out/\S+?([,}])", r"path: measured\1", re.search(r"  - (\{.*\})\n", case.yaml).group(1))
+        (case.folder / "sweep.yaml").write_text(f"version: 1\nbase: swept.yaml\nset: {{export: [{export}]}}\n"
+                                                "grid: {runtime.threads: [1, 2]}\noutput: sweep\n")
+        listed = self.run(case.folder, "sweep", "sweep.yaml", "--list")
+        if listed.code != 0:
+            raise Broken(f"a sweep over an accepted job is refused: {listed.error}", str(listed))
+        if choices.rarely("stop_sweep", 0.6):
+            self.stop(choices, "sweep", case, ["sweep", "sweep.yaml"],
+                      lambda: any((case.folder / "sweep").rglob("journal")))
+        result = self.run(case.folder, "sweep", "sweep.yaml", "--progress", "none")
+        if result.code != 0:
+            raise Broken(f"a sweep over an accepted job ends with {result.code}: {result.error}", f"{result}\n{result.out[-1500:]}")
+        with open(case.folder / "sweep/results.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if len(rows) != 2:
+            raise Broken(f"a sweep of two points has {len(rows)} rows", str(rows))
+        for column in rows[0]:
+            if SAME_IN_A_SWEEP.search(column) and rows[0][column] != rows[1][column]:
+                raise Broken(f"equal points of a sweep differ in {column}", f"{rows[0][column]} {rows[1][column]}")
+        self.counts["swept"] += 1
 
     def check_evaluation(self, choices, case):
         if not choices.rarely("eval", 0.5):

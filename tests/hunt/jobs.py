@@ -9,6 +9,8 @@ from models import SIZE, to_bytes, write_checkpoint, write_safetensors
 GGUF_TYPES = ["Q4_0", "Q8_0", "Q4_K_M", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S",
               "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "MXFP4_MOE", "F16", "BF16",
               "F32"]
+# Schemes of compressed-tensors, which say bits and group_size.
+SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W8A16", "W4AFP8", "W4A8"]
 FAMILY_RULES = [r"*.down_proj", r"*.q_proj", r"re:.*\.mlp\.", r"lm_head", "model.layers.0.self_attn.o_proj"]
 
 
@@ -46,11 +48,20 @@ class Case:
         method = pick("method", ["rtn", "gptq", "awq"])
         count = pick("exports", [1, 2, 3], 0.5)
         formats = [pick(f"export.{i}.format", ["gguf", "gptq", "awq", "compressed-tensors"]) for i in range(count)]
+        self.scheme = pick("scheme", ["", *SCHEMES], 0.15)
+        if self.scheme:
+            formats = [form if form == "gguf" else "compressed-tensors" for form in formats]
         # Bits that every one of the folders can store, or any; group sizes that divide every row, or any.
         bits = ([4] if "awq" in formats else [4, 8] if "compressed-tensors" in formats else [4, 8, 3, 2])
         bits += rarely("any_bits", 0.1) * [8, 3, 2, 5]
         sizes = [32, -1, 16, 8] + rarely("any_group_size", 0.1) * [64, 128, 24]
-        keys = [f"method: {method}", f"bits: {pick('bits', bits)}", f"group_size: {pick('group_size', sizes)}"]
+        keys = [f"method: {method}"]
+        bits, group_size = pick("bits", bits), pick("group_size", sizes)
+        if not self.scheme or "compressed-tensors" not in formats:
+            keys += [f"bits: {bits}", f"group_size: {group_size}"]
+        preset = pick("preset", ["", "fast", "balanced", "best"], 0.1)
+        if preset:
+            keys.append(f"preset: {preset}")
         if rarely("asym", 0.2):
             keys.append("sym: false")
         rule = pick("scale_rule", ["auto", "minmax", "full_range", "search", "block_search"], 0.3)
@@ -135,6 +146,8 @@ class Case:
             scale = pick(f"export.{i}.scale_dtype", ["auto", "float16", "bfloat16"], 0.3)
             if scale != "auto":
                 keys.append(f"scale_dtype: {scale}")
+        if form == "compressed-tensors" and self.scheme:
+            keys.append(f"scheme: {self.scheme}")
         if form == "gptq":
             if rarely(f"export.{i}.desc_act", 0.25):
                 keys.append("desc_act: true")
@@ -339,9 +352,9 @@ FAULTS = {
     "generation_config.json is garbage": ("maybe", write_model_file("generation_config.json", b"[[")),
     "a folder in the place of a file": ("maybe", lambda case, _: (case.model / "special_tokens_map.json").mkdir()),
     # The job file.
-    "unknown key": ("validate", change_text("group_size:", "group_sise:")),
+    "unknown key": ("validate", change_text("method:", "methode:")),
     "unknown section": ("validate", change_text("run_dir:", "run_folder:")),
-    "a number is text": ("validate", change_text("bits:", "bits: four #")),
+    "a number is text": ("validate", change_text("threads: 1", "threads: four")),
     "a truth value is a list": ("validate", set_setting("act_order: [true]")),
     "a number out of range": ("validate", set_setting("damp_percent: 1e9")),
     "key written twice": ("validate", change_text("name: hunted", "name: hunted\nname: twice")),
