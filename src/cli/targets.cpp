@@ -32,6 +32,11 @@ const std::vector<Target>& folders() {
       {"fp8-static", "compressed-tensors", "", "-FP8", kGpus, "gptq", 8, true, "FP8"},
       {"fp8-block", "compressed-tensors", "", "-FP8-Block", kGpus, "gptq", 8, true, "FP8_BLOCK"},
       {"w8a8", "compressed-tensors", "", "-W8A8", kGpus, "gptq", 8, true, "W8A8"},
+      {"nvfp4", "compressed-tensors", "", "-NVFP4", kGpus, "gptq", 4, true, "NVFP4"},
+      {"nvfp4a16", "compressed-tensors", "", "-NVFP4A16", kGpus, "gptq", 4, true, "NVFP4A16"},
+      {"mxfp4", "compressed-tensors", "", "-MXFP4", kGpus, "gptq", 4, true, "MXFP4"},
+      {"mxfp4a16", "compressed-tensors", "", "-MXFP4A16", kGpus, "gptq", 4, true, "MXFP4A16"},
+      {"mxfp8", "compressed-tensors", "", "-MXFP8", kGpus, "gptq", 8, true, "MXFP8"},
       {"w4afp8", "compressed-tensors", "", "-W4AFP8", "vLLM", "gptq", 4, true, "W4AFP8"},
   };
   return targets;

@@ -87,20 +87,26 @@ std::string_view folder_format(const std::vector<Group>& groups) {
   return same ? first : kMixedFormat;
 }
 
+constexpr std::string_view kFp8ScaleType = "torch.float8_e4m3fn";
+constexpr std::string_view kPowerScaleType = "torch.uint8";
+
 // Readers refuse keys that they do not know.
 Json weights_with_format(const ModuleSettings& settings) {
   const bool all_rows = settings.scale_rows < 0;
   const bool block = settings.scale_rows > 1;
   const bool channel = settings.group_size < 0;
+  const bool has_divisor = settings.coded_scales == ScalePrecision::kE4M3;
   Json json = {{"num_bits", settings.bits},
                {"type", settings.number ? "float" : "int"},
                {"symmetric", settings.sym},
-               {"strategy", all_rows  ? "tensor"
-                            : block   ? "block"
-                            : channel ? "channel"
-                                      : "group"},
+               {"strategy", has_divisor ? "tensor_group"
+                            : all_rows  ? "tensor"
+                            : block     ? "block"
+                            : channel   ? "channel"
+                                        : "group"},
                {"group_size", channel || block ? Json() : Json(settings.group_size)},
                {"dynamic", false}};
+  if (settings.coded_scales) json["scale_dtype"] = has_divisor ? kFp8ScaleType : kPowerScaleType;
   if (block) json["block_structure"] = std::vector<Index>{settings.scale_rows, settings.group_size};
   return json;
 }
@@ -108,16 +114,19 @@ Json weights_with_format(const ModuleSettings& settings) {
 Json inputs_of(const std::optional<InputGrid>& inputs) {
   if (!inputs) return nullptr;
   const bool calibrated = inputs->scale_of == InputGrid::Scale::kTensor;
-  const bool group = inputs->scale_of == InputGrid::Scale::kGroup;
+  const bool coded = inputs->scale_of == InputGrid::Scale::kCoded;
   Json json = {{"num_bits", inputs->number ? info_of(*inputs->number).bits : 8},
                {"type", inputs->number ? "float" : "int"},
                {"symmetric", true},
-               {"strategy", calibrated ? "tensor"
-                            : group    ? "group"
-                                       : "token"},
-               {"group_size", group ? Json(inputs->group) : Json()},
-               {"dynamic", !calibrated}};
-  if (calibrated) json["observer"] = "static_minmax";
+               {"strategy", calibrated             ? "tensor"
+                            : coded                ? "tensor_group"
+                            : inputs->has_groups() ? "group"
+                                                   : "token"},
+               {"group_size", inputs->has_groups() ? Json(inputs->group) : Json()},
+               {"dynamic", coded ? Json("local") : Json(!calibrated)}};
+  if (inputs->is_calibrated()) json["observer"] = "static_minmax";
+  if (coded) json["scale_dtype"] = kFp8ScaleType;
+  if (inputs->scale_of == InputGrid::Scale::kPower) json["scale_dtype"] = kPowerScaleType;
   return json;
 }
 
@@ -198,8 +207,19 @@ Json write_config(const FolderContents& contents, const Provenance&) {
 // ---- quantization_config, read
 
 // The numbers of the weights, and rows of a scale, of arguments that the package accepts.
-std::optional<SmallFloat> number_in(const Json& weights) {
-  return text_in(weights, {"type"}) == "float" ? std::optional(SmallFloat::kE4M3) : std::nullopt;
+std::optional<SmallFloat> number_in(const Json& weights, int bits) {
+  if (text_in(weights, {"type"}) != "float") return std::nullopt;
+  return bits == info_of(SmallFloat::kE2M1).bits ? SmallFloat::kE2M1 : SmallFloat::kE4M3;
+}
+
+// Releases before `scale_dtype` have FP8 scales with this strategy, and powers of two for groups of
+// FP4 numbers.
+std::optional<ScalePrecision> coded_scales_in(const Json& arguments, int bits) {
+  if (text_in(arguments, {"type"}) != "float") return std::nullopt;
+  const std::string strategy = text_in(arguments, {"strategy"});
+  if (strategy == "tensor_group") return ScalePrecision::kE4M3;
+  const bool power = text_in(arguments, {"scale_dtype"}) == kPowerScaleType || bits == 4;
+  return strategy == "group" && power ? std::optional(ScalePrecision::kE8M0) : std::nullopt;
 }
 
 void read_strategy_in(const Json& weights, ConfiguredSettings& settings) {
@@ -222,27 +242,34 @@ std::optional<InputGrid> inputs_in(const Json* arguments) {
   ConfiguredSettings widths;
   read_widths_in(*arguments, widths);
   const std::string strategy = text_in(*arguments, {"strategy"});
-  const bool dynamic = flag_in(*arguments, {"dynamic"});
+  const bool dynamic =
+      flag_in(*arguments, {"dynamic"}) || text_in(*arguments, {"dynamic"}) == "local";
   const Json* symmetric = find_any(*arguments, {"symmetric"});
   const bool known = strategy == "tensor" ? !dynamic : dynamic;
-  if (widths.bits != 8 || !known || (symmetric != nullptr && *symmetric == Json(false)))
+  if ((widths.bits != 8 && widths.bits != 4) || !known ||
+      (symmetric != nullptr && *symmetric == Json(false)))
     return std::nullopt;
   InputGrid grid;
-  if (text_in(*arguments, {"type"}) == "float") grid.number = SmallFloat::kE4M3;
+  grid.number = number_in(*arguments, widths.bits);
   if (strategy == "tensor") grid.scale_of = Scale::kTensor;
-  if (strategy == "group") {
-    grid.scale_of = Scale::kGroup;
+  if (strategy == "group" || strategy == "tensor_group") {
+    const std::optional<ScalePrecision> coded = coded_scales_in(*arguments, widths.bits);
+    grid.scale_of = !coded                            ? Scale::kGroup
+                    : *coded == ScalePrecision::kE4M3 ? Scale::kCoded
+                                                      : Scale::kPower;
     grid.group = widths.group_size;
   }
-  const bool good = strategy == "token" || strategy == "tensor" ||
-                    (strategy == "group" && grid.group > 0 && grid.number);
+  const bool good = strategy == "token" || strategy == "tensor"
+                        ? widths.bits == 8
+                        : grid.has_groups() && grid.group > 0 && grid.number;
   return good ? std::optional(grid) : std::nullopt;
 }
 
 ConfiguredSettings settings_in(const Json& group, const Json& weights) {
   ConfiguredSettings settings{.group_size = -1};
   read_widths_in(weights, settings);
-  settings.number = number_in(weights);
+  settings.number = number_in(weights, settings.bits);
+  settings.coded_scales = coded_scales_in(weights, settings.bits);
   read_strategy_in(weights, settings);
   settings.inputs = inputs_in(find_any(group, {"input_activations"}));
   return settings;
@@ -314,10 +341,12 @@ void set_group(const Json& group, PackedSettings& settings) {
   read_widths(*weights, {"num_bits"}, -1, settings);
   settings.sym = flag_of(*weights, {"symmetric"}, settings.where).value_or(true);
   const ConfiguredSettings known = settings_in(group, *weights);
-  if (known.number && settings.bits != 8)
+  const bool readable = settings.bits == 8 || (settings.bits == 4 && known.coded_scales);
+  if (known.number && !readable)
     refuse_config(settings.where,
-                  fmt::format("weights of {} floating-point bits cannot be read; calque reads 8",
-                              settings.bits));
+                  fmt::format("weights of {} floating-point bits, strategy {}, cannot be read; "
+                              "calque reads 8, and 4 in groups",
+                              settings.bits, text_in(*weights, {"strategy"})));
   if (known.scale_rows == 0 || known.scale_rows < -1 || known.group_size == 0 ||
       known.group_size < -1)
     refuse_config(settings.where,
@@ -327,11 +356,13 @@ void set_group(const Json& group, PackedSettings& settings) {
     refuse_config(
         settings.where,
         fmt::format("input_activations {} cannot be read; calque knows 8 bits, symmetric, "
-                    "a scale a token or group while the model runs, or a calibrated one",
+                    "a scale a token or group while the model runs, or a calibrated one, and FP4 "
+                    "in groups",
                     inputs->dump()));
   settings.number = known.number;
   settings.group_size = known.group_size;
   settings.scale_rows = known.scale_rows;
+  settings.coded_scales = known.coded_scales;
   settings.inputs = known.inputs;
 }
 
@@ -364,7 +395,10 @@ template <typename Find>
 const ModuleLayout& layout_of(const std::string& module, const Find& find) {
   for (const ModuleLayout& layout : layouts()) {
     const io::TensorRef* codes = find(fmt::format("{}.{}", module, layout.codes));
-    if (codes != nullptr && codes->dtype == layout.dtype) return layout;
+    if (codes == nullptr || codes->dtype != layout.dtype) continue;
+    if (!layout.scales) return layout;
+    const io::TensorRef* scales = find(module + ".weight_scale");
+    if (scales != nullptr && scales->dtype == *layout.scales) return layout;
   }
   return layouts().back();
 }
@@ -378,6 +412,7 @@ PackedModule open(const io::SafetensorsCheckpoint& checkpoint, const std::string
       settings.group_size = own->group_size;
       settings.number = own->number;
       settings.scale_rows = own->scale_rows;
+      settings.coded_scales = own->coded_scales;
       settings.inputs = own->inputs;
     }
   return layout_of(module, [&](const std::string& name) { return checkpoint.find(name); })
@@ -426,7 +461,7 @@ const Format& compressed_tensors_format() {
       .declare = declare,
       .pack = pack,
       .read_widths = {2, 3, 4, 5, 6, 7, 8},
-      .variant = "pack-, int-, float- or naive-quantized",
+      .variant = "pack-, int-, float-, naive-quantized, NVFP4, MXFP4 or MXFP8",
       .marker = ".weight_packed",
       .other_marker = ".weight_scale",
       .open = open,
@@ -443,7 +478,7 @@ const Format& compressed_tensors_format() {
       .python_packages = "compressed-tensors"};
   static const Format row = packed_row(
       {.name = "compressed-tensors",
-       .summary = "folder of safetensors for vLLM, SGLang, transformers: 2 to 8 bits, FP8",
+       .summary = "folder of safetensors for vLLM, SGLang, transformers: 2 to 8 bits, FP8, FP4",
        .label = "compressed-tensors",
        .short_label = "CT",
        .packs_on_device = true,

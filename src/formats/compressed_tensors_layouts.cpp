@@ -8,6 +8,10 @@
 // code.
 //   weight I8 or F8_E4M3 [N, K]                   input_scale [1], if calibrated
 //   weight_scale [1], [N, G], or of blocks [ceil(N / 128), K / 128]
+// mxfp8-quantized: the same with weight_scale U8 [N, K / 32], a byte e for 2^(e - 127).
+// nvfp4-pack-quantized, mxfp4-pack-quantized: two codes a byte, the first in the low bits.
+//   weight_packed U8 [N, K / 2]                   weight_scale F8_E4M3 [N, K / 16], or U8 [N, K /
+//   32] weight_global_scale F32 [1], which divides the FP8 scales; input_global_scale likewise
 #include "formats/compressed_tensors_layouts.h"
 
 #include <fmt/format.h>
@@ -26,6 +30,8 @@ namespace {
 bool is_symmetric(const quant::Grid& grid) { return grid.offset_kind == OffsetKind::kMiddleCode; }
 
 DType scale_dtype(const quant::Grid& grid) {
+  if (grid.precision == ScalePrecision::kE4M3) return DType::kF8E4M3;
+  if (grid.precision == ScalePrecision::kE8M0) return DType::kU8;
   return grid.precision == ScalePrecision::kF16 ? DType::kF16 : DType::kBF16;
 }
 
@@ -34,6 +40,61 @@ constexpr Index kBlockRows = 128;
 
 Index scale_tensor_rows(Index N, Index scale_rows) {
   return scale_rows < 0 ? 1 : (N + scale_rows - 1) / scale_rows;
+}
+
+// ---- Scales that are codes
+
+// The number that a code stands for, before the divisor.
+float coded_scale(std::byte code, DType dtype) {
+  const auto number = static_cast<std::uint8_t>(code);
+  return dtype == DType::kU8 ? e8m0_value_of(number) : values_of(SmallFloat::kE4M3)[number];
+}
+
+std::byte code_of_scale(float scale, DType dtype, float divisor) {
+  const std::uint8_t code =
+      dtype == DType::kU8 ? e8m0_code_of(scale) : code_of(SmallFloat::kE4M3, scale * divisor);
+  if (coded_scale(std::byte{code}, dtype) / divisor == scale) return std::byte{code};
+  throw Error(
+      ErrorKind::kInternal, "",
+      fmt::format("scale {} is not a {} number divided by {}", scale, name_of(dtype), divisor));
+}
+
+std::vector<std::byte> bytes_of_scales(MatrixView<const float> scales, const quant::Grid& grid,
+                                       float divisor) {
+  const DType dtype = scale_dtype(grid);
+  if (!grid.coded_scales()) return stored_scales(scales, dtype);
+  std::vector<std::byte> bytes;
+  bytes.reserve(static_cast<std::size_t>(scales.size()));
+  for (Index r = 0; r < scales.rows(); ++r)
+    for (const float scale : scales.row_span(r))
+      bytes.push_back(code_of_scale(scale, dtype, divisor));
+  return bytes;
+}
+
+Matrix<float> numbers_of_scales(const io::TensorRef& tensor, float divisor) {
+  if (is_floating(tensor.dtype)) return scales_of(tensor);
+  auto scales = Matrix<float>::uninitialized(tensor.shape[0], tensor.shape[1]);
+  for (Index i = 0; i < scales.size(); ++i) {
+    scales.data()[i] =
+        coded_scale(tensor.bytes[static_cast<std::size_t>(i)], tensor.dtype) / divisor;
+    if (!std::isfinite(scales.data()[i]))
+      throw Error(ErrorKind::kInput, "E174",
+                  fmt::format("tensor '{}' holds a code at [{}, {}] that is not a number: the file "
+                              "is damaged",
+                              tensor.name, i / scales.cols(), i % scales.cols()));
+  }
+  return scales;
+}
+
+std::vector<DType> scale_types_of(const PackedSettings& settings) {
+  if (!settings.coded_scales) return kScaleTypes;
+  return {*settings.coded_scales == ScalePrecision::kE8M0 ? DType::kU8 : DType::kF8E4M3};
+}
+
+std::optional<ScalePrecision> coded_scales_of(const io::TensorRef& scales) {
+  if (scales.dtype == DType::kU8) return ScalePrecision::kE8M0;
+  if (scales.dtype == DType::kF8E4M3) return ScalePrecision::kE4M3;
+  return std::nullopt;
 }
 
 // ---- Words of packed codes: writing
@@ -257,13 +318,13 @@ std::vector<NamedBytes> pack_bytes(const std::string& module, const quant::Quant
   Matrix<float> scales(scale_tensor_rows(q.out_features(), step), groups.scales_NG.cols());
   for (Index r = 0; r < scales.rows(); ++r)
     std::copy_n(groups.scales_NG.row(r * step), scales.cols(), scales.row(r));
-  const DType dtype = scale_dtype(q.grid);
-  std::vector<NamedBytes> tensors = {{module + ".weight", std::move(codes)},
-                                     {module + ".weight_scale", stored_scales(scales, dtype)}};
+  std::vector<NamedBytes> tensors = {
+      {module + ".weight", std::move(codes)},
+      {module + ".weight_scale", bytes_of_scales(scales, q.grid, groups.scale_divisor)}};
   if (has_input_scale(packing.inputs)) {
     const float scale = input_scale(q, *packing.inputs);
-    tensors.push_back(
-        {module + ".input_scale", stored_scales(MatrixView<const float>(&scale, 1, 1), dtype)});
+    tensors.push_back({module + ".input_scale",
+                       stored_scales(MatrixView<const float>(&scale, 1, 1), scale_dtype(q.grid))});
   }
   return tensors;
 }
@@ -301,7 +362,7 @@ Matrix<float> scales_of_rows(const ByteParts& parts, Index scale_rows, Index gro
     std::fill_n(scales_NG.data(), scales_NG.size(), value_of(*parts.scales));
     return scales_NG;
   }
-  const Matrix<float> stored = scales_of(*parts.scales);
+  const Matrix<float> stored = numbers_of_scales(*parts.scales, 1);
   for (Index n = 0; n < parts.N; ++n)
     std::copy_n(stored.row(n / scale_rows), groups, scales_NG.row(n));
   return scales_NG;
@@ -319,7 +380,7 @@ Matrix<std::uint8_t> zeros_of(const io::TensorRef& tensor, int middle) {
 quant::QuantizedMatrix unpack_bytes(const ByteParts& parts, const PackedSettings& settings) {
   quant::QuantizedMatrix q;
   q.grid = basic_grid({settings.bits, settings.group_size, parts.zeros == nullptr, settings.number,
-                       settings.scale_rows},
+                       settings.scale_rows, settings.coded_scales},
                       precision_of(parts.scales->dtype));
   quant::GroupCodes& groups = q.groups();
   groups.codes_NK = Matrix<std::uint8_t>::uninitialized(parts.N, parts.K);
@@ -364,7 +425,7 @@ PackedModule open_bytes(const io::SafetensorsCheckpoint& checkpoint, const std::
   parts.K = parts.codes->shape[1];
   const bool one = settings.scale_rows < 0;
   parts.scales = one ? &number_of(checkpoint, module, "weight_scale")
-                     : &part_of(checkpoint, module, "weight_scale", kScaleTypes);
+                     : &part_of(checkpoint, module, "weight_scale", scale_types_of(settings));
   const Index groups = group_count(parts.K, settings.group_size);
   const std::string stored_as =
       description("compressed-tensors", settings, settings.sym.value_or(true));
@@ -408,9 +469,145 @@ std::optional<StoredModule> stored_bytes(StoredParts& parts, const std::string& 
   const bool one = module.scales->element_count() == 1 && shape.size() < 2;
   const Index rows = one ? 1 : shape.size() == 2 ? shape[0] : 0;
   module.scale_rows = one ? quant::Grid::kAllRows : rows == module.N ? 1 : kBlockRows;
-  const bool good = std::ranges::count(kScaleTypes, module.scales->dtype) > 0 &&
+  module.coded_scales = coded_scales_of(*module.scales);
+  const bool good = (std::ranges::count(kScaleTypes, module.scales->dtype) > 0 ||
+                     module.coded_scales == ScalePrecision::kE8M0) &&
                     (one || rows == module.N || rows == blocks) && fits_groups(module);
   if (!good) return parts.contradiction(name, {module.codes, module.scales, module.zeros});
+  return module;
+}
+
+// ---- Two codes a byte
+
+bool has_input_divisor(const std::optional<InputGrid>& inputs) {
+  return inputs && inputs->scale_of == InputGrid::Scale::kCoded;
+}
+
+std::vector<io::TensorDeclaration> declare_nibbles(const std::string& module, Index N, Index K,
+                                                   const StoredAs& stored) {
+  const quant::Grid& grid = stored.grid;
+  std::vector<io::TensorDeclaration> tensors = {
+      {module + ".weight_packed", DType::kU8, {N, K / 2}},
+      {module + ".weight_scale", scale_dtype(grid), {N, grid.groups(K)}}};
+  if (grid.precision == ScalePrecision::kE4M3)
+    tensors.push_back({module + ".weight_global_scale", DType::kF32, {1}});
+  if (has_input_divisor(stored.inputs))
+    tensors.push_back({module + ".input_global_scale", DType::kF32, {1}});
+  return tensors;
+}
+
+// A server divides the largest input of 16 by 6, and rounds that times this number to FP8, which
+// ends at 448. So inputs may become 1.75 times as large as calibration has seen them, and 16
+// inputs keep FP8's full precision down to 2^-14 of these.
+float input_divisor(const quant::QuantizedMatrix& q, const InputGrid& inputs) {
+  constexpr float kWithRoom = 256;
+  const float divisor = kWithRoom * inputs.largest() / q.input_peak;
+  return std::isfinite(divisor) ? divisor : 1;
+}
+
+std::vector<NamedBytes> pack_nibbles(const std::string& module, const quant::QuantizedMatrix& q,
+                                     const Packing& packing) {
+  require_consecutive_groups(q, "compressed-tensors");
+  const quant::GroupCodes& groups = q.groups();
+  std::vector<std::byte> codes(static_cast<std::size_t>(groups.codes_NK.size() / 2));
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const std::uint8_t* pair = groups.codes_NK.data() + 2 * i;
+    codes[i] = static_cast<std::byte>(pair[0] | pair[1] << 4);
+  }
+  std::vector<NamedBytes> tensors = {
+      {module + ".weight_packed", std::move(codes)},
+      {module + ".weight_scale", bytes_of_scales(groups.scales_NG, q.grid, groups.scale_divisor)}};
+  if (q.grid.precision == ScalePrecision::kE4M3)
+    tensors.push_back({module + ".weight_global_scale", bytes_of(&groups.scale_divisor, 1)});
+  if (has_input_divisor(packing.inputs)) {
+    const float divisor = input_divisor(q, *packing.inputs);
+    tensors.push_back({module + ".input_global_scale", bytes_of(&divisor, 1)});
+  }
+  return tensors;
+}
+
+// A number that divides scales. Error(kInput) unless it is positive.
+float divisor_in(const io::TensorRef& tensor) {
+  const float divisor = value_of(tensor);
+  if (divisor > 0 && std::isfinite(divisor)) return divisor;
+  throw Error(ErrorKind::kInput, "E174",
+              fmt::format("tensor '{}' holds {}, but scales are divided by it: the file is damaged",
+                          tensor.name, divisor));
+}
+
+quant::QuantizedMatrix unpack_nibbles(const ByteParts& parts, const PackedSettings& settings,
+                                      float divisor) {
+  quant::QuantizedMatrix q;
+  q.grid = basic_grid({settings.bits, settings.group_size, true, settings.number,
+                       settings.scale_rows, settings.coded_scales},
+                      ScalePrecision::kF32);
+  quant::GroupCodes& groups = q.groups();
+  groups.scale_divisor = divisor;
+  groups.codes_NK = Matrix<std::uint8_t>::uninitialized(parts.N, parts.K);
+  for (std::size_t i = 0; i < parts.codes->bytes.size(); ++i) {
+    const auto pair = static_cast<std::uint8_t>(parts.codes->bytes[i]);
+    groups.codes_NK.data()[2 * i] = pair & 0xf;
+    groups.codes_NK.data()[2 * i + 1] = pair >> 4;
+  }
+  groups.scales_NG = numbers_of_scales(*parts.scales, divisor);
+  groups.offsets_NG = Matrix<float>(parts.N, groups.scales_NG.cols());
+  return q;
+}
+
+PackedModule open_nibbles(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
+                          const PackedSettings& settings) {
+  ByteParts parts;
+  parts.codes = &part_of(checkpoint, module, "weight_packed", {DType::kU8});
+  parts.scales = &part_of(checkpoint, module, "weight_scale", scale_types_of(settings));
+  parts.N = parts.codes->shape[0];
+  parts.K = 2 * parts.codes->shape[1];
+  const std::string stored_as = description("compressed-tensors", settings, true);
+  const std::string said = fmt::format("{} outputs and {} inputs, stored as {} ({})", parts.N,
+                                       parts.K, stored_as, settings.where);
+  if (parts.K % settings.group_size != 0)
+    throw Error(ErrorKind::kInput, "E174",
+                fmt::format("tensor '{}' has {} codes a row, which are no whole groups of {}",
+                            parts.codes->name, parts.K, settings.group_size));
+  require_shape(*parts.scales, {parts.N, parts.K / settings.group_size}, said);
+  const io::TensorRef* divisor = nullptr;
+  if (settings.coded_scales == ScalePrecision::kE4M3)
+    divisor = &number_of(checkpoint, module, "weight_global_scale");
+  std::optional<InputGrid> inputs = settings.inputs;
+  const io::TensorRef* input_divisor = nullptr;
+  if (has_input_divisor(inputs)) {
+    input_divisor = &number_of(checkpoint, module, "input_global_scale");
+    inputs->scale = divisor_in(*input_divisor);
+  }
+  PackedModule result = packed_module(module, parts.N, parts.K, stored_as + inputs_text(inputs),
+                                      {parts.codes, parts.scales, divisor, input_divisor});
+  result.inputs = inputs;
+  result.unpack = [parts, settings, divisor] {
+    return unpack_nibbles(parts, settings, divisor == nullptr ? 1 : divisor_in(*divisor));
+  };
+  return result;
+}
+
+std::optional<StoredModule> stored_nibbles(StoredParts& parts, const std::string& name) {
+  StoredModule module{.name = name};
+  const io::TensorRef* codes = parts.matrix(name, "weight_packed", {DType::kU8});
+  module.scales = parts.matrix(name, "weight_scale", {DType::kU8, DType::kF8E4M3});
+  if (codes == nullptr || module.scales == nullptr) return std::nullopt;
+  module.bits = 4;
+  module.number = SmallFloat::kE2M1;
+  module.coded_scales = coded_scales_of(*module.scales);
+  module.N = codes->shape[0];
+  module.K = 2 * codes->shape[1];
+  module.groups = module.scales->shape[1];
+  const io::TensorRef* divisor = parts.find(name + ".weight_global_scale");
+  if (module.coded_scales == ScalePrecision::kE4M3 &&
+      (divisor == nullptr || divisor->dtype != DType::kF32 || divisor->element_count() != 1)) {
+    parts.add_fault(fmt::format(
+        "module '{}' has FP8 scales, but '{}.weight_global_scale' is missing or not one F32", name,
+        name));
+    return std::nullopt;
+  }
+  if (module.scales->shape[0] != module.N || !fits_groups(module))
+    return parts.contradiction(name, {codes, module.scales});
   return module;
 }
 
@@ -420,19 +617,42 @@ bool is_one_a_row(const quant::Grid& grid) {
   return grid.group_size < 0 && grid.bits == 8 && is_symmetric(grid);
 }
 
-constexpr ModuleLayout in_bytes(std::string_view name, DType dtype,
-                                bool (*stores)(const StoredAs&)) {
+constexpr ModuleLayout in_bytes(std::string_view name, DType dtype, bool (*stores)(const StoredAs&),
+                                std::optional<DType> scales = std::nullopt) {
   return {.name = name,
           .stores = stores,
           .declare = declare_bytes,
           .pack = pack_bytes,
           .codes = "weight",
           .dtype = dtype,
+          .scales = scales,
           .open = open_bytes,
           .stored = stored_bytes};
 }
 
+constexpr ModuleLayout in_nibbles(std::string_view name, DType scales,
+                                  bool (*stores)(const StoredAs&)) {
+  return {.name = name,
+          .stores = stores,
+          .declare = declare_nibbles,
+          .pack = pack_nibbles,
+          .codes = "weight_packed",
+          .dtype = DType::kU8,
+          .scales = scales,
+          .open = open_nibbles,
+          .stored = stored_nibbles};
+}
+
 constexpr ModuleLayout kLayouts[] = {
+    in_nibbles("nvfp4-pack-quantized", DType::kF8E4M3,
+               [](const StoredAs& s) { return s.grid.precision == ScalePrecision::kE4M3; }),
+    in_nibbles("mxfp4-pack-quantized", DType::kU8,
+               [](const StoredAs& s) {
+                 return s.grid.precision == ScalePrecision::kE8M0 && s.grid.bits == 4;
+               }),
+    in_bytes(
+        "mxfp8-quantized", DType::kF8E4M3,
+        [](const StoredAs& s) { return s.grid.precision == ScalePrecision::kE8M0; }, DType::kU8),
     in_bytes("float-quantized", DType::kF8E4M3,
              [](const StoredAs& s) { return s.grid.number && s.inputs; }),
     in_bytes("naive-quantized", DType::kF8E4M3,

@@ -22,6 +22,8 @@ struct ModuleLayout {
   // True for a module with this tensor that holds its codes; checked in the order of the table.
   std::string_view codes;  // "weight_packed"
   DType dtype;             // its type
+  std::optional<DType> scales =
+      std::nullopt;  // that of its weight_scale, where it tells layouts apart
   PackedModule (*open)(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
                        const PackedSettings& settings);
   std::optional<StoredModule> (*stored)(StoredParts& parts, const std::string& module);

@@ -18,6 +18,7 @@ std::optional<ModuleSettings> settings_of(const TensorPlan& planned) {
                         planned.grid->offset_kind == OffsetKind::kMiddleCode,
                         planned.grid->number,
                         planned.grid->scale_rows,
+                        planned.grid->coded_scales(),
                         planned.inputs};
 }
 

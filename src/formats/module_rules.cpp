@@ -18,8 +18,8 @@ struct Candidate {
 
 std::vector<Candidate> candidates_of(const model::FamilySpec& family,
                                      const QuantizationRequest& request) {
-  const ModuleSettings all{request.bits,   request.group_size, request.sym,
-                           request.number, request.scale_rows, request.inputs};
+  const ModuleSettings all{request.bits,       request.group_size,   request.sym,   request.number,
+                           request.scale_rows, request.coded_scales, request.inputs};
   std::vector<Candidate> candidates;
   for (const model::LinearSpec& linear : family.linears())
     candidates.push_back({linear.name, all, /*skip=*/!linear.rounded});

@@ -18,7 +18,8 @@ struct ModuleSettings {
   bool sym = true;
   std::optional<SmallFloat> number = std::nullopt;  // as in quant::Grid
   Index scale_rows = 1;
-  std::optional<InputGrid> inputs = std::nullopt;  // nullopt: stay as they are
+  std::optional<ScalePrecision> coded_scales = std::nullopt;  // as in quant::Grid
+  std::optional<InputGrid> inputs = std::nullopt;             // nullopt: stay as they are
   bool operator==(const ModuleSettings&) const = default;
 };
 

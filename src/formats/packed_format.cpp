@@ -58,7 +58,7 @@ quant::Grid basic_grid(const ModuleSettings& settings, ScalePrecision precision)
   grid.bits = settings.bits;
   grid.group_size = settings.group_size;
   grid.offset_kind = settings.sym ? OffsetKind::kMiddleCode : OffsetKind::kZeroPoint;
-  grid.precision = precision;
+  grid.precision = settings.coded_scales.value_or(precision);
   grid.number = settings.number;
   grid.scale_rows = settings.scale_rows;
   return grid;

@@ -52,6 +52,7 @@ struct PackedSettings {
   bool v2 = false;  // GPTQ: zero points are stored without the offset of 1
   std::optional<SmallFloat> number = std::nullopt;  // as in quant::Grid
   Index scale_rows = 1;
+  std::optional<ScalePrecision> coded_scales = std::nullopt;  // as in quant::Grid
   std::optional<InputGrid> inputs = std::nullopt;
   // True if modules have settings of their own: bits, group_size and sym are then those of most
   // modules, and each module's tensors decide.
@@ -155,6 +156,7 @@ std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs
 
 // "....q_proj.weight" -> "....q_proj"
 std::string module_of(std::string_view weight_name);
+// Scales that are codes have their own precision.
 quant::Grid basic_grid(const ModuleSettings& settings, ScalePrecision precision);
 // Scales are binary16; if bfloat16 is asked for by name, numbers that are exact in both.
 ScalePrecision half_precision(const ExportRequest& request);

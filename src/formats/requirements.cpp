@@ -102,7 +102,9 @@ void check_settings(const model::FamilySpec& family, const ExportRequest& reques
           together.add("E146", "'require.vllm: true' is not possible: ",
                        fmt::format(" would be {}. {}.", setting_text(grid), packed.vllm_advice),
                        linear);
-        if (std::count(std::begin(kGroupSizes), std::end(kGroupSizes), grid->group_size) == 0)
+        const bool fixed = grid->coded_scales().has_value();  // by the scheme
+        if (!fixed &&
+            std::count(std::begin(kGroupSizes), std::end(kGroupSizes), grid->group_size) == 0)
           together.add("E146", "'require.vllm: true' is not possible: ",
                        fmt::format(" would have group_size {}; vLLM's kernels have 32, 64, 128 and "
                                    "-1 (one group per row).",
@@ -288,6 +290,13 @@ constexpr Kernel kEightBits = {"8-bit products",
                                false,
                                false,
                                "products of 8 bits need outputs and inputs in multiples of 16"};
+constexpr Kernel kGroupsOfFloats = {
+    "products of FP4 and MXFP8",
+    32,
+    32,
+    false,
+    false,
+    "products of FP4 and MXFP8 need outputs and inputs in multiples of 32"};
 constexpr Kernel kBlocks = {
     "blocks of 128", 128,  128,
     false,           true, "blocks of 128 x 128 need inputs and outputs in multiples of 128"};
@@ -298,6 +307,7 @@ const Kernel& kernel_of(const std::vector<TensorPlan>& tensors) {
     if (!tensor.grid || !tensor.in_block_linear) continue;
     const quant::Grid& grid = *tensor.grid;
     if (grid.scale_rows > 1) return kBlocks;
+    if (grid.coded_scales()) return kGroupsOfFloats;
     return grid.number || (tensor.inputs && grid.bits == 8 && grid.group_size < 0) ? kEightBits
                                                                                    : kMarlin;
   }

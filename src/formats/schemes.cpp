@@ -27,10 +27,21 @@ const Activations kActivations[] = {
      InputGrid{.scale_of = Scale::kGroup, .number = SmallFloat::kE4M3, .group = 128}},
     {"fp8_tensor", "FP8, calibrated", "FP8, one scale a linear, from calibration",
      InputGrid{.scale_of = Scale::kTensor, .number = SmallFloat::kE4M3}},
+    {"mxfp8", "MXFP8", "FP8, a power of two a token and 32 channels, while the server runs",
+     InputGrid{.scale_of = Scale::kPower, .number = SmallFloat::kE4M3, .group = 32}},
+    {"mxfp4", "MXFP4", "FP4, a power of two a token and 32 channels, while the server runs",
+     InputGrid{.scale_of = Scale::kPower, .number = SmallFloat::kE2M1, .group = 32}},
+    {"nvfp4", "NVFP4, calibrated",
+     "FP4, an FP8 scale a token and 16 channels while the server runs, and a number a linear, from "
+     "calibration",
+     InputGrid{.scale_of = Scale::kCoded, .number = SmallFloat::kE2M1, .group = 16}},
 };
 
 constexpr std::optional<SmallFloat> kInteger = std::nullopt;
 constexpr std::optional<SmallFloat> kFp8 = SmallFloat::kE4M3;
+constexpr std::optional<SmallFloat> kFp4 = SmallFloat::kE2M1;
+constexpr std::optional<ScalePrecision> kFp8Scales = ScalePrecision::kE4M3;
+constexpr std::optional<ScalePrecision> kPowers = ScalePrecision::kE8M0;
 
 constexpr std::string_view kFp8Runs =
     "vLLM and SGLang multiply FP8 numbers on NVIDIA GPUs from Ada and Hopper on, and on AMD MI300; "
@@ -43,10 +54,25 @@ constexpr std::string_view kW4A8Runs =
     "vLLM needs the package of Humming's kernels and an NVIDIA GPU from Turing on.";
 constexpr std::string_view kW4AFp8Runs =
     "vLLM has the kernel for NVIDIA Hopper alone, with groups of 128 and a model in bfloat16.";
+constexpr std::string_view kNvfp4Runs =
+    "vLLM and SGLang multiply NVFP4 on NVIDIA GPUs from Blackwell on; on older ones, from Turing "
+    "on, vLLM widens the weights and leaves inputs as they are.";
+constexpr std::string_view kNvfp4A16Runs =
+    "vLLM widens the weights in its kernels, on NVIDIA GPUs from Turing on.";
+constexpr std::string_view kMxfp4Runs =
+    "vLLM multiplies MXFP4 on NVIDIA GPUs from Blackwell on and on AMD MI350; on older NVIDIA "
+    "GPUs, from Ampere on, it widens the weights and leaves inputs as they are.";
+constexpr std::string_view kMxfp4A16Runs =
+    "vLLM widens the weights in its kernels, on NVIDIA GPUs from Ampere on.";
+constexpr std::string_view kMxfp8Runs =
+    "vLLM multiplies MXFP8 on NVIDIA GPUs from Blackwell on; on older ones, from Turing on, it "
+    "widens the weights and leaves inputs as they are.";
+constexpr std::string_view kMxfp8A16Runs =
+    "vLLM widens the weights in its kernels, on NVIDIA GPUs from Turing on.";
 
 constexpr Scheme kSchemes[] = {
     // name, other name, summary, number, bits, group, rows of a scale, symmetric, activations,
-    // where it runs
+    // where it runs, scales that are codes
     {"W2A16", "", "2-bit integers", kInteger, 2, 128, 1, true, kNone, ""},
     {"W3A16", "", "3-bit integers", kInteger, 3, 128, 1, true, kNone, ""},
     {"W4A16", "", "4-bit integers", kInteger, 4, 128, 1, true, kNone, ""},
@@ -64,6 +90,18 @@ constexpr Scheme kSchemes[] = {
     {"FP8_BLOCK", "", "FP8, a scale a block of 128 x 128", kFp8, 8, 128, kBlockRows, true,
      "fp8_group", kFp8Runs},
     {"FP8A16", "", "FP8, a scale a row", kFp8, 8, -1, 1, true, kNone, kFp8A16Runs},
+    {"NVFP4", "", "FP4, an FP8 scale for 16 weights", kFp4, 4, 16, 1, true, "nvfp4", kNvfp4Runs,
+     kFp8Scales},
+    {"NVFP4A16", "", "FP4, an FP8 scale for 16 weights", kFp4, 4, 16, 1, true, kNone, kNvfp4A16Runs,
+     kFp8Scales},
+    {"MXFP4", "", "FP4, a power of two for 32 weights", kFp4, 4, 32, 1, true, "mxfp4", kMxfp4Runs,
+     kPowers},
+    {"MXFP4A16", "", "FP4, a power of two for 32 weights", kFp4, 4, 32, 1, true, kNone,
+     kMxfp4A16Runs, kPowers},
+    {"MXFP8", "", "FP8, a power of two for 32 weights", kFp8, 8, 32, 1, true, "mxfp8", kMxfp8Runs,
+     kPowers},
+    {"MXFP8A16", "", "FP8, a power of two for 32 weights", kFp8, 8, 32, 1, true, kNone,
+     kMxfp8A16Runs, kPowers},
 };
 
 const Activations* find_activations(std::string_view name) {
@@ -113,7 +151,7 @@ const Scheme* scheme_of(const TensorPlan& planned) {
   const quant::Grid& grid = *planned.grid;
   for (const Scheme& scheme : kSchemes)
     if (!scheme.runs_on.empty() && scheme.number == grid.number && scheme.bits == grid.bits &&
-        scheme.scale_rows == grid.scale_rows &&
+        scheme.scale_rows == grid.scale_rows && scheme.coded_scales == grid.coded_scales() &&
         scheme.activations == activations_of(planned.inputs).name)
       return &scheme;
   return nullptr;
@@ -131,6 +169,7 @@ QuantizationRequest with_scheme(const QuantizationRequest& quantization,
     result.bits = scheme->bits;
     result.group_size = scheme->group_size;
     result.scale_rows = scheme->scale_rows;
+    result.coded_scales = scheme->coded_scales;
     result.sym = scheme->sym;
     if (request.activations != "auto" && request.activations != scheme->activations)
       refusals.add("E133", fmt::format("scheme {} has activations: {}, but the export says "

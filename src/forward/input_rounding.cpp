@@ -20,15 +20,16 @@ void round_values(const InputGrid& grid, float scale, std::span<float> values) {
 float dynamic_scale(const InputGrid& grid, std::span<const float> values) {
   float peak = 0;
   for (const float value : values) peak = std::max(peak, std::abs(value));
-  return peak / grid.largest();
+  if (grid.scale_of == InputGrid::Scale::kPower) return power_of_two_scale(*grid.number, peak);
+  const float scale = peak / grid.largest();
+  return grid.scale_of == InputGrid::Scale::kCoded ? fp8_scale(scale, grid.scale) : scale;
 }
 
 }  // namespace
 
 void round_inputs(const InputGrid& grid, MatrixView<float> rows_TK) {
-  const auto width = static_cast<std::size_t>(grid.scale_of == InputGrid::Scale::kGroup
-                                                  ? std::min(grid.group, rows_TK.cols())
-                                                  : rows_TK.cols());
+  const auto width = static_cast<std::size_t>(
+      grid.has_groups() ? std::min(grid.group, rows_TK.cols()) : rows_TK.cols());
   for (Index t = 0; t < rows_TK.rows(); ++t) {
     const std::span<float> row = rows_TK.row_span(t);
     for (std::size_t k = 0; k < row.size(); k += width) {

@@ -122,7 +122,7 @@ std::vector<std::vector<std::size_t>> group_by_grids(
 
 bool needs_input_peaks(const formats::ExportPlan& plan) {
   return std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const auto& tensor) {
-    return tensor.inputs && tensor.inputs->scale_of == InputGrid::Scale::kTensor;
+    return tensor.inputs && tensor.inputs->is_calibrated();
   });
 }
 
@@ -135,11 +135,12 @@ void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans
                               "calibration text shows. Give calibration.sources (calque's own "
                               "texts: sources: [builtin]), or use scheme: FP8_DYNAMIC",
                               file, plan.request.scheme));
-    if (rescales_channels(job, plan) &&
-        any_linear(plan, [](const auto& tensor) { return tensor.grid->scale_rows != 1; }))
+    if (rescales_channels(job, plan) && any_linear(plan, [](const auto& tensor) {
+          return tensor.grid->scale_rows != 1 || tensor.grid->shares_a_number();
+        }))
       throw Error(ErrorKind::kConfig, "E134",
-                  fmt::format("{}: transform {} divides single rows, which have no scale of their "
-                              "own with scheme {}. Use method: gptq, or scheme: FP8_DYNAMIC",
+                  fmt::format("{}: transform {} divides single rows, whose scales are tied to "
+                              "others' with scheme {}. Use method: gptq, or scheme: FP8_DYNAMIC",
                               file, job.quantization.transform->name, plan.request.scheme));
   }
 }

@@ -253,8 +253,8 @@ void float_scale_search(const FloatScaleSearch& search, std::span<const float> i
   exec.backend().kernels.float_scale_search(search, importance_K, exec.backend());
 }
 
-float rounded_scale(float scale, ScalePrecision precision) {
-  return stored_scale(scale, precision);
+float rounded_scale(float scale, ScalePrecision precision, float divisor) {
+  return stored_scale(scale, precision, divisor);
 }
 float rounded_offset(float offset, ScalePrecision precision) { return stored(offset, precision); }
 

@@ -186,7 +186,7 @@ float SiteRounding::shared_scale(const model::SiteSpec& site, const quant::Input
   const quant::Grid* grid = nullptr;
   for (const model::LinearSpec& linear : site.readers) {
     const auto& planned = pass_.plan.at(linear.weight.name).grid;
-    if (!planned || planned->scale_rows != quant::Grid::kAllRows || !linear.rounded) continue;
+    if (!planned || !planned->shares_a_number() || !linear.rounded) continue;
     fused.push_back(weights.at(linear.weight.name));
     grid = &*planned;
   }

@@ -368,7 +368,7 @@ void divide_rows(QuantizedMatrix& q, std::span<const float> divisors_N) {
       float& scale = q.groups().scales_NG(n, g);
       float& offset = q.groups().offsets_NG(n, g);
       const float zero = scale == 0 ? 0.0f : std::rint(-offset / scale);
-      scale = rounded_scale(scale / divisor, precision);
+      scale = rounded_scale(scale / divisor, precision, q.groups().scale_divisor);
       offset = q.grid.offset_kind == OffsetKind::kMinimum
                    ? rounded_offset(offset / divisor, precision)
                    : -scale * zero;

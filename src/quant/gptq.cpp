@@ -185,6 +185,7 @@ double round_task(const Task& task, const Grid& grid, const RoundingOptions& opt
                                   .precision = grid.precision,
                                   .max_code = grid.max_code(),
                                   .number = grid.number,
+                                  .divisor = q.groups().scale_divisor,
                                   .moves_scales = grid.scale_rows == 1,
                                   .passes = options.refine_passes},
                       .scales_NG = q.groups().scales_NG,

@@ -25,6 +25,10 @@ std::string_view name_of(ScalePrecision precision) {
       return "f16";
     case ScalePrecision::kF16AndBF16:
       return "f16 and bf16";
+    case ScalePrecision::kE4M3:
+      return "FP8";
+    case ScalePrecision::kE8M0:
+      return "power-of-two";
     case ScalePrecision::kBF16:
       break;
   }

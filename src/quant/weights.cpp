@@ -256,15 +256,35 @@ void choose_scales(std::span<const MatrixView<const float>> weights, const Grid&
        .group_size = grid.group_size_for(weights.front().cols()),
        .scale_rows = std::min(grid.scale_rows_for(scales_NG.rows()), scales_NG.rows()),
        .precision = grid.precision,
+       .divisor = grid.precision == ScalePrecision::kE4M3 ? grid.given_scale : 1,
        .rule = rule,
        .scales_NG = scales_NG},
       importance_K, exec);
+}
+
+bool searches(ScaleRule rule) {
+  return rule == ScaleRule::kSearch || rule == ScaleRule::kBlockSearch;
+}
+
+// compressed-tensors makes the largest scale 448. Four over six (arXiv 2512.02010) and other
+// searches may raise a scale to 1.5 of what covers its group, and 448 / 256 is 1.75.
+float scale_divisor(std::span<const MatrixView<const float>> weights, const Grid& grid,
+                    ScaleRule rule) {
+  constexpr float kWithRoom = 256;
+  float peak = 0;
+  for (const MatrixView<const float> weight_NK : weights)
+    for (Index n = 0; n < weight_NK.rows(); ++n)
+      for (const float weight : weight_NK.row_span(n)) peak = std::max(peak, std::abs(weight));
+  const float top = searches(rule) ? kWithRoom : info_of(SmallFloat::kE4M3).largest;
+  const float divisor = top * info_of(*grid.number).largest / peak;
+  return std::isfinite(divisor) ? divisor : 1;
 }
 
 }  // namespace
 
 float shared_scale(std::span<const MatrixView<const float>> weights, const Grid& grid,
                    ScaleRule rule, const quant::InputStats& stats, const Exec& exec) {
+  if (grid.precision == ScalePrecision::kE4M3) return scale_divisor(weights, grid, rule);
   Index rows = 0;
   for (const MatrixView<const float> weight_NK : weights) rows += weight_NK.rows();
   Matrix<float> scales_N1(rows, 1);
@@ -274,10 +294,14 @@ float shared_scale(std::span<const MatrixView<const float>> weights, const Grid&
 
 Grid with_scale(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                 const ScaleGuide& guide, const Exec& exec) {
-  if (grid.scale_rows != Grid::kAllRows || grid.given_scale != 0 || weight_NK.empty()) return grid;
+  if (!grid.shares_a_number() || grid.given_scale != 0 || weight_NK.empty()) return grid;
+  Grid result = grid;
+  if (grid.precision == ScalePrecision::kE4M3) {
+    result.given_scale = scale_divisor({&weight_NK, 1}, grid, rule);
+    return result;
+  }
   Matrix<float> scales_N1(weight_NK.rows(), 1);
   choose_scales({&weight_NK, 1}, grid, rule, guide.importance_K, scales_N1, exec);
-  Grid result = grid;
   result.given_scale = scales_N1(0, 0);
   return result;
 }
@@ -291,10 +315,13 @@ QuantizedMatrix start_on_grid(MatrixView<const float> weight_NK, const Grid& gri
   q.groups().scales_NG = Matrix<float>(weight_NK.rows(), groups);
   q.groups().offsets_NG = Matrix<float>(weight_NK.rows(), groups);
   if (grid.number) {
-    if (grid.given_scale != 0)
+    const bool coded = grid.precision == ScalePrecision::kE4M3;
+    const Grid given = coded ? with_scale(weight_NK, grid, rule, guide, exec) : grid;
+    if (coded) q.groups().scale_divisor = given.given_scale;
+    if (grid.given_scale != 0 && !coded)
       std::fill_n(q.groups().scales_NG.data(), q.groups().scales_NG.size(), grid.given_scale);
     else
-      choose_scales({&weight_NK, 1}, grid, rule, guide.importance_K, q.groups().scales_NG, exec);
+      choose_scales({&weight_NK, 1}, given, rule, guide.importance_K, q.groups().scales_NG, exec);
     q.grid.given_scale = 0;  // the matrix's scales hold it
     return q;
   }
@@ -345,6 +372,7 @@ void put_rows(QuantizedMatrix part, Index first, Index rows, QuantizedMatrix& q)
   GroupCodes& from = part.groups();
   GroupCodes& to = q.groups();
   to.group_of_column_K = std::move(from.group_of_column_K);
+  to.scale_divisor = from.scale_divisor;
   put_rows(from.codes_NK, first, rows, to.codes_NK);
   put_rows(from.scales_NG, first, rows, to.scales_NG);
   put_rows(from.offsets_NG, first, rows, to.offsets_NG);

@@ -54,8 +54,12 @@ std::string packed_text(const StoredModule& module) {
 }
 
 // "integers", "floating-point numbers, a scale a matrix".
-std::string kind_text(const std::optional<SmallFloat>& number, Index scale_rows) {
-  return fmt::format("{}{}", number ? "floating-point numbers" : "integers",
+std::string kind_text(const std::optional<SmallFloat>& number, Index scale_rows,
+                      const std::optional<ScalePrecision>& coded_scales) {
+  return fmt::format("{}{}{}", number ? "floating-point numbers" : "integers",
+                     !coded_scales                            ? ""
+                     : *coded_scales == ScalePrecision::kE4M3 ? " with FP8 scales"
+                                                              : " with powers of two as scales",
                      scale_rows < 0   ? ", a scale a matrix"
                      : scale_rows > 1 ? fmt::format(", a scale {} rows", scale_rows)
                                       : "");
@@ -101,13 +105,14 @@ class ConfigCheck {
                              fmt::format("'{}' is stored packed, but quantization_config excludes "
                                          "it. Correct the rule or the ignore list.",
                                          module.name));
-    if (settings->number != module.number || settings->scale_rows != module.scale_rows)
+    if (settings->number != module.number || settings->scale_rows != module.scale_rows ||
+        settings->coded_scales != module.coded_scales)
       return findings_.fault(
           "config",
           fmt::format("'{}' is stored as {}, but quantization_config says {}. Correct the "
                       "settings of this module.",
-                      module.name, kind_text(module.number, module.scale_rows),
-                      kind_text(settings->number, settings->scale_rows)));
+                      module.name, kind_text(module.number, module.scale_rows, module.coded_scales),
+                      kind_text(settings->number, settings->scale_rows, settings->coded_scales)));
     // A byte holds integers of fewer bits, too.
     const bool fits_a_byte = module.codes != nullptr && settings->bits <= module.bits;
     if (settings->bits != module.bits && !fits_a_byte)
@@ -205,7 +210,25 @@ std::string first_bad(const io::TensorRef& tensor, const Bad& bad) {
   return "";
 }
 
+// The byte of ones is not a number in both types of scales that are codes, nor are FP8's with a
+// sign.
+void check_coded_scales(const io::TensorRef& scales, Findings& findings) {
+  const bool fp8 = scales.dtype == DType::kF8E4M3;
+  const auto bad = std::find_if(scales.bytes.begin(), scales.bytes.end(), [&](std::byte code) {
+    const auto number = std::to_integer<unsigned>(code);
+    return number == 0xff || (fp8 && number >= 0x7f);
+  });
+  if (bad == scales.bytes.end()) return;
+  findings.fault(
+      "values",
+      fmt::format("tensor '{}' holds the code {} at {}: a scale must be a positive "
+                  "number. Download or write it again.",
+                  scales.name, std::to_integer<unsigned>(*bad),
+                  place_of(scales, static_cast<std::size_t>(bad - scales.bytes.begin()))));
+}
+
 void check_scales(const io::TensorRef& scales, Findings& findings) {
+  if (!is_floating(scales.dtype)) return check_coded_scales(scales, findings);
   const std::string infinite = first_bad(scales, [](float v) { return !std::isfinite(v); });
   if (!infinite.empty())
     findings.fault("values",

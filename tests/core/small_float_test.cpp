@@ -53,6 +53,34 @@ TEST(SmallFloat, RoundsToE2M1) {
     EXPECT_EQ(code_of(SmallFloat::kE2M1, value), code) << value;
 }
 
+// compressed-tensors 0.20.1: a mantissa of 1.75 and more goes up to the next power of two, then 2
+// (FP4) or 8 (FP8) powers down.
+TEST(SmallFloat, HasPowersOfTwoAsScales) {
+  const std::vector<std::pair<float, int>> exponents = {
+      {0x1p-20f, -22}, {1, -2}, {0x1.bffffep+0f, -2}, {1.75f, -1}, {3.5f, 0}, {6, 0}, {7, 1}};
+  for (const auto& [peak, exponent] : exponents) {
+    EXPECT_EQ(power_of_two_scale(SmallFloat::kE2M1, peak), std::ldexp(1.0f, exponent)) << peak;
+    EXPECT_EQ(power_of_two_scale(SmallFloat::kE4M3, peak), std::ldexp(1.0f, exponent - 6)) << peak;
+  }
+  EXPECT_EQ(power_of_two_scale(SmallFloat::kE2M1, 0), 0x1p-127f);
+  EXPECT_EQ(power_of_two_scale(SmallFloat::kE2M1, 3e38f), 0x1p125f);
+}
+
+TEST(SmallFloat, WritesPowersOfTwoAsBytes) {
+  for (int code = 0; code < 255; ++code) {
+    const float power = e8m0_value_of(static_cast<std::uint8_t>(code));
+    EXPECT_EQ(power, std::ldexp(1.0f, code - 127));
+    EXPECT_EQ(e8m0_code_of(power), code);
+  }
+  EXPECT_TRUE(std::isnan(e8m0_value_of(255)));
+}
+
+TEST(SmallFloat, HasFp8NumbersAsScales) {
+  EXPECT_EQ(fp8_scale(1.3f, 100), 128.0f / 100);
+  EXPECT_EQ(fp8_scale(10, 100), 448.0f / 100);
+  EXPECT_EQ(fp8_scale(0, 100), 0.125f / 100);
+}
+
 TEST(SmallFloat, GivesEveryNumberItsOwnCode) {
   for (const SmallFloatInfo& info : kSmallFloats)
     for (int code = 0; code <= info.max_code(); ++code) {

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "calque/formats/format.h"
@@ -57,6 +59,12 @@ INSTANTIATE_TEST_SUITE_P(
                       Golden{"FP8", "compressed-tensors FP8 per matrix, inputs FP8, calibrated"},
                       Golden{"FP8_BLOCK",
                              "compressed-tensors FP8 128x128, inputs FP8 a token and 128 channels"},
+                      Golden{"NVFP4", "compressed-tensors FP4 g16, inputs NVFP4, calibrated"},
+                      Golden{"NVFP4A16", "compressed-tensors FP4 g16"},
+                      Golden{"MXFP4", "compressed-tensors FP4 g32, inputs MXFP4"},
+                      Golden{"MXFP4A16", "compressed-tensors FP4 g32"},
+                      Golden{"MXFP8", "compressed-tensors FP8 g32, inputs MXFP8"},
+                      Golden{"MXFP8A16", "compressed-tensors FP8 g32"},
                       Golden{"W8A8", "compressed-tensors 8 bit per row sym, inputs INT8 a token"},
                       Golden{"W4A8", "compressed-tensors 4 bit g128 sym, inputs INT8 a token"},
                       Golden{"W4AFP8", "compressed-tensors 4 bit g128 sym, inputs FP8 a token"}),
@@ -67,11 +75,11 @@ TEST_P(GoldenSchemes, HaveThePackagesConfigAndTensors) {
   const json golden = golden_models().at(GetParam().scheme);
   const json config = json::parse(io::read_file(folder_ / "out" / "config.json"));
   EXPECT_EQ(config.at("quantization_config"), golden.at("quantization_config"));
-  const std::map<std::string, std::string> dtypes = {{"bfloat16", "BF16"},
-                                                     {"float8_e4m3fn", "F8_E4M3"},
-                                                     {"int8", "I8"},
-                                                     {"int32", "I32"},
-                                                     {"int64", "I64"}};
+  const std::map<std::string, std::string> dtypes = {
+      {"bfloat16", "BF16"}, {"float8_e4m3fn", "F8_E4M3"},
+      {"float32", "F32"},   {"uint8", "U8"},
+      {"int8", "I8"},       {"int32", "I32"},
+      {"int64", "I64"}};
   std::map<std::string, std::pair<std::string, std::vector<Index>>> expected, stored;
   for (const auto& [name, tensor] : golden.at("tensors").items())
     expected[name] = {dtypes.at(tensor[0]), tensor[1].get<std::vector<Index>>()};
@@ -96,9 +104,15 @@ TEST_P(GoldenSchemes, GiveBackEveryBit) {
     testing::expect_same(*read, q);
     EXPECT_EQ(read->grid.number, q.grid.number);
     EXPECT_EQ(read->grid.scale_rows, q.grid.scale_rows);
+    EXPECT_EQ(read->grid.coded_scales(), q.grid.coded_scales());
     EXPECT_EQ(testing::sha256_of(reader->load(name)), testing::sha256_of(quant::dequantize(q)));
     EXPECT_EQ(stored_as.at(name), GetParam().stored_as);
+    if (!plan_.at(name).inputs) {
+      EXPECT_FALSE(inputs.contains(name));
+      continue;
+    }
     InputGrid grid = *plan_.at(name).inputs;
+    if (grid.scale_of == InputGrid::Scale::kCoded) grid.scale = 256 * 6 / testing::kInputPeak;
     if (grid.scale_of == InputGrid::Scale::kTensor)
       grid.scale = rounded_to_bfloat16(testing::kInputPeak / 448);
     EXPECT_EQ(inputs.at(name), grid);
@@ -167,6 +181,54 @@ TEST_F(Schemes, OfIntegersAreBitsAndGroups) {
   }
 }
 
+// The package's matrix, read: two codes a byte, and scales as they are.
+TEST(GoldenFloats, ReadTwoCodesAByte) {
+  for (const std::string scheme : {"NVFP4", "MXFP4"}) {
+    SCOPED_TRACE(scheme);
+    const TempFolder folder;
+    io::copy_file(testing::fixture("compressed_tensors_floats") / (scheme + ".safetensors"),
+                  folder / "model.safetensors");
+    const io::SafetensorsCheckpoint checkpoint(folder.path());
+    const Scheme& row = *find_scheme(scheme);
+    const Format& format = format_named("compressed-tensors");
+    const PackedSettings settings{.format = &format,
+                                  .where = "test",
+                                  .bits = 4,
+                                  .group_size = row.group_size,
+                                  .number = row.number,
+                                  .coded_scales = row.coded_scales};
+    const quant::QuantizedMatrix q = format.packed->open(checkpoint, "m", settings).unpack();
+    const std::vector<NamedBytes> packed = format.packed->pack("m", q, {});
+    for (const NamedBytes& part : packed) {
+      const io::TensorRef& golden = *checkpoint.find(part.name);
+      EXPECT_TRUE(std::ranges::equal(part.bytes, golden.bytes)) << part.name;
+    }
+    EXPECT_EQ(packed.size(), row.coded_scales == ScalePrecision::kE4M3 ? 3u : 2u);
+  }
+}
+
+TEST_F(Schemes, WithDivisorsThatAreNoNumbersAreDamaged) {
+  const ExportPlan plan = model_.plan(request_of("NVFP4A16", folder_ / "out"));
+  write_random(plan, model_.inputs());
+  const std::filesystem::path file = folder_ / "out" / "model.safetensors";
+  std::string bytes = io::read_file(file);
+  const io::SafetensorsCheckpoint out(folder_ / "out");
+  const io::TensorRef& divisor = *out.find("model.layers.0.mlp.up_proj.weight_global_scale");
+  const float given = 1500, zero = 0;
+  const std::string searched(reinterpret_cast<const char*>(&given), sizeof(given));
+  ASSERT_EQ(std::memcmp(divisor.bytes.data(), searched.data(), sizeof(given)), 0);
+  for (std::size_t at = bytes.find(searched); at != std::string::npos;
+       at = bytes.find(searched, at + 1))
+    bytes.replace(at, sizeof(zero), std::string(sizeof(zero), '\0'));
+  std::filesystem::create_directory(folder_ / "damaged");
+  io::write_file(folder_ / "damaged" / "model.safetensors", bytes);
+  io::copy_file(folder_ / "out" / "config.json", folder_ / "damaged" / "config.json");
+  const auto reader = open_artifact(folder_ / "damaged");
+  const Error error = error_of([&] { reader->quantized("model.layers.0.mlp.up_proj.weight"); });
+  EXPECT_EQ(error.code(), "E174");
+  EXPECT_THAT(error.what(), HasSubstr("weight_global_scale' holds 0"));
+}
+
 TEST_F(Schemes, ContradictOtherActivations) {
   ExportRequest request = request_of("FP8_DYNAMIC");
   request.activations = "int8_token";
@@ -199,6 +261,8 @@ TEST_F(Schemes, TellWhichMachinesTheyRunOn) {
   says("FP8", "Ada and Hopper");
   says("W4AFP8", "NVIDIA Hopper alone");
   says("W8A8", "Turing");
+  says("NVFP4", "Blackwell");
+  says("MXFP4A16", "Ampere");
   EXPECT_EQ(runtime_limit(model_.plan(request_of("W4A16"))), "");
 }
 

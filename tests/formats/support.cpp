@@ -175,10 +175,16 @@ quant::QuantizedMatrix random_floats(const quant::Grid& grid, Index N, Index K,
     q.groups().codes_NK.data()[i] = static_cast<std::uint8_t>(std::isnan(values[code]) ? 0 : code);
   }
   const Index rows = grid.scale_rows_for(N);
+  if (grid.precision == ScalePrecision::kE4M3) q.groups().scale_divisor = 1500;
+  const auto any_scale = [&] {
+    const float scale = random_scale(random, false);
+    return grid.coded_scales() ? rounded_scale(scale, grid.precision, q.groups().scale_divisor)
+                               : scale;
+  };
   for (Index n = 0; n < N; ++n)
     for (Index g = 0; g < q.groups().scales_NG.cols(); ++g)
       q.groups().scales_NG(n, g) =
-          n % rows == 0 ? random_scale(random, false) : q.groups().scales_NG(n - n % rows, g);
+          n % rows == 0 ? any_scale() : q.groups().scales_NG(n - n % rows, g);
   return q;
 }
 
@@ -233,6 +239,7 @@ void expect_same(const quant::QuantizedMatrix& actual, const quant::QuantizedMat
   EXPECT_EQ(same(actual.groups().codes_NK, expected.groups().codes_NK), 0);
   EXPECT_EQ(same(actual.groups().scales_NG, expected.groups().scales_NG), 0);
   EXPECT_EQ(same(actual.groups().offsets_NG, expected.groups().offsets_NG), 0);
+  EXPECT_EQ(actual.groups().scale_divisor, expected.groups().scale_divisor);
   EXPECT_EQ(actual.groups().group_of_column_K, expected.groups().group_of_column_K);
   EXPECT_EQ(actual.grid.bits, expected.grid.bits);
   EXPECT_EQ(actual.grid.offset_kind, expected.grid.offset_kind);

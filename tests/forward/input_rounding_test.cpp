@@ -27,7 +27,10 @@ INSTANTIATE_TEST_SUITE_P(
     All, GoldenInputs,
     ::testing::Values(Golden{"FP8_DYNAMIC", {Scale::kToken, SmallFloat::kE4M3}},
                       Golden{"FP8", {Scale::kTensor, SmallFloat::kE4M3}},
-                      Golden{"FP8_BLOCK", {Scale::kGroup, SmallFloat::kE4M3, 128}}),
+                      Golden{"FP8_BLOCK", {Scale::kGroup, SmallFloat::kE4M3, 128}},
+                      Golden{"MXFP4", {Scale::kPower, SmallFloat::kE2M1, 32}},
+                      Golden{"MXFP8", {Scale::kPower, SmallFloat::kE4M3, 32}},
+                      Golden{"NVFP4", {Scale::kCoded, SmallFloat::kE2M1, 16}}),
     [](const auto& tested) { return tested.param.scheme; });
 
 TEST_P(GoldenInputs, AreRoundedAsThePackageDoes) {
@@ -35,8 +38,9 @@ TEST_P(GoldenInputs, AreRoundedAsThePackageDoes) {
                                  "compressed_tensors_floats" /
                                  (GetParam().scheme + ".safetensors"));
   InputGrid grid = GetParam().grid;
-  if (const io::TensorRef* scale = file.find("m.input_scale"))
-    convert_to_float(scale->bytes.data(), scale->dtype, 1, &grid.scale);
+  for (const char* name : {"m.input_scale", "m.input_global_scale"})
+    if (const io::TensorRef* scale = file.find(name))
+      convert_to_float(scale->bytes.data(), scale->dtype, 1, &grid.scale);
   Matrix<float> inputs_TK = io::to_matrix(*file.find("x"));
   const Matrix<float> expected_TK = io::to_matrix(*file.find("x_fake_quantized"));
   round_inputs(grid, inputs_TK);

@@ -88,6 +88,8 @@ TEST_P(TensorRunner, RoundsInputsAsTheCpuRunner) {
   for (const InputGrid& grid :
        {InputGrid{Scale::kToken}, InputGrid{Scale::kToken, SmallFloat::kE4M3},
         InputGrid{Scale::kGroup, SmallFloat::kE4M3, 24},
+        InputGrid{Scale::kPower, SmallFloat::kE2M1, 24},
+        InputGrid{Scale::kCoded, SmallFloat::kE2M1, 16, 300},
         InputGrid{Scale::kTensor, SmallFloat::kE2M1, 0, 0.25f}}) {
     auto grids = std::make_shared<InputGrids>();
     for (const model::LinearSpec& linear : model.family.blocks.back().sites.back().readers)

@@ -49,6 +49,20 @@ TEST(GridStorage, KeepsOffsetsAwayFromDenormalNumbersOfBinary16) {
   EXPECT_EQ(rounded_offset(-0x1p-16f, ScalePrecision::kF16), -0x1p-16f);
 }
 
+// In the middle between two powers, 1.5 times the lower one, the upper one is taken.
+TEST(GridStorage, RoundsToTheNearestPowerOfTwo) {
+  EXPECT_EQ(rounded_scale(1.499f, ScalePrecision::kE8M0), 1.0f);
+  EXPECT_EQ(rounded_scale(1.5f, ScalePrecision::kE8M0), 2.0f);
+  EXPECT_EQ(rounded_scale(0, ScalePrecision::kE8M0), 0x1p-127f);
+  EXPECT_EQ(rounded_scale(3.4e38f, ScalePrecision::kE8M0), 0x1p127f);
+}
+
+TEST(GridStorage, RoundsToFp8NumbersThatAreDivided) {
+  EXPECT_EQ(rounded_scale(1.05f, ScalePrecision::kE4M3, 100), 104.0f / 100);
+  EXPECT_EQ(rounded_scale(10, ScalePrecision::kE4M3, 100), 448.0f / 100);
+  EXPECT_EQ(rounded_scale(1e-9f, ScalePrecision::kE4M3, 100), 0.125f / 100);
+}
+
 TEST(GridStorage, SaturatesEveryPrecision) {
   EXPECT_EQ(rounded_scale(1e30f, ScalePrecision::kF16), 65504.0f);
   EXPECT_EQ(rounded_scale(3.4e38f, ScalePrecision::kBF16), 0x1.fep127f);

@@ -48,6 +48,25 @@ TEST(SchemeJob, FusedLinearsShareTheScaleOfAMatrix) {
   EXPECT_EQ(report.evaluations.front().models.front().inputs, "");
 }
 
+// FP8 scales are divided by one number for q, k and v, and by one for gate and up; inputs have room
+// above what calibration has seen.
+TEST(SchemeJob, FusedLinearsShareTheDivisorOfScales) {
+  const TempFolder folder;
+  run(job_of(folder, "NVFP4"));
+  const auto reader = formats::open_artifact(folder / "NVFP4");
+  const auto divisor = [&](const std::string& linear) {
+    return reader->quantized("model.layers.0." + linear + ".weight")->groups().scale_divisor;
+  };
+  EXPECT_EQ(divisor("self_attn.q_proj"), divisor("self_attn.k_proj"));
+  EXPECT_EQ(divisor("self_attn.q_proj"), divisor("self_attn.v_proj"));
+  EXPECT_EQ(divisor("mlp.gate_proj"), divisor("mlp.up_proj"));
+  EXPECT_NE(divisor("mlp.gate_proj"), divisor("mlp.down_proj"));
+  const InputGrids inputs = reader->inputs();
+  EXPECT_GT(inputs.at("model.layers.0.self_attn.q_proj.weight").scale, 0);
+  EXPECT_EQ(inputs.at("model.layers.0.self_attn.q_proj.weight").scale,
+            inputs.at("model.layers.0.self_attn.v_proj.weight").scale);
+}
+
 // The codes are those of W4A16, so one pass makes both; only the evaluation differs.
 TEST(SchemeJob, RoundedInputsNeedNoPassOfTheirOwn) {
   const TempFolder folder;
@@ -83,9 +102,11 @@ TEST(SchemeJob, NeedsTextForCalibratedInputsAndRowsForChannelScales) {
   without_text.quantization.set_method("rtn");
   without_text.calibration = {};
   EXPECT_EQ(code_of_refusal(without_text), "E134");
-  job::Job awq = job_of(folder, "FP8_BLOCK");
-  awq.quantization.set_method("awq");
-  EXPECT_EQ(code_of_refusal(awq), "E134");
+  for (const std::string scheme : {"FP8_BLOCK", "NVFP4A16"}) {
+    job::Job awq = job_of(folder, scheme);
+    awq.quantization.set_method("awq");
+    EXPECT_EQ(code_of_refusal(awq), "E134") << scheme;
+  }
 }
 
 }  // namespace

@@ -19,12 +19,17 @@ struct InputGrid {
     kToken,   // one a row, from its largest magnitude, while the server runs
     kGroup,   // likewise, one for every `group` channels of a row
     kTensor,  // `scale` for all, from calibration
+    kPower,   // as kGroup with powers of two (MX formats)
+    kCoded,   // as kGroup with FP8 numbers divided by `scale`, which is from calibration (NVFP4)
   };
   Scale scale_of = Scale::kToken;
   std::optional<SmallFloat> number = std::nullopt;  // nullopt: integers of 8 bits
   Index group = 0;
   float scale = 0;  // 0: not known before calibration
   bool operator==(const InputGrid&) const = default;
+
+  bool is_calibrated() const { return scale_of == Scale::kTensor || scale_of == Scale::kCoded; }
+  bool has_groups() const { return scale_of != Scale::kToken && scale_of != Scale::kTensor; }
 
   // The largest magnitude of the numbers.
   float largest() const { return number ? info_of(*number).largest : 127.0f; }

@@ -51,6 +51,36 @@ inline float rounded_to(SmallFloat type, float value) {
   return std::copysign((magnitude + ones) - ones, value);
 }
 
+// ---- Scales that are codes themselves
+
+// The power of two that compressed-tensors takes as the scale of numbers up to `peak`: with it they
+// reach from 7/8 of the type's largest power of two (of 4, for FP4: 3.5) to twice that (7). 2^-127
+// to 2^127; also for zeros the least.
+inline float power_of_two_scale(SmallFloat type, float peak) {
+  constexpr std::uint32_t kExponent = 0x7f800000u;
+  constexpr std::uint32_t kQuarter = 0x00200000u;  // carries from a mantissa of 1.75 on
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(std::fmin(peak, 0x1p127f));
+  const float power = std::bit_cast<float>((bits + kQuarter) & kExponent);
+  return std::fmax(std::ldexp(power, -std::ilogb(info_of(type).largest)), 0x1p-127f);
+}
+
+// A power of two of 2^-127 to 2^127 as the byte E8M0 of the MX formats, and back; the byte 255 is
+// not a number.
+inline std::uint8_t e8m0_code_of(float power) {
+  return static_cast<std::uint8_t>(std::bit_cast<std::uint32_t>(power) >> 23);
+}
+inline float e8m0_value_of(std::uint8_t code) {
+  if (code == 0xff) return std::bit_cast<float>(0x7fc00000u);
+  return code == 0 ? 0x1p-127f : std::bit_cast<float>(std::uint32_t{code} << 23);
+}
+
+// The FP8 number, divided by `divisor`, that stands for a scale. In the place of 0 there is 1/8, as
+// in compressed-tensors; all numbers of such a group are 0 then, too.
+inline float fp8_scale(float scale, float divisor) {
+  const float number = rounded_to(SmallFloat::kE4M3, scale * divisor);
+  return (number == 0 ? 0.125f : number) / divisor;
+}
+
 // The value of every code, by code: max_code + 1 of them.
 std::span<const float> values_of(SmallFloat type);
 

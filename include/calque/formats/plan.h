@@ -40,7 +40,8 @@ struct QuantizationRequest {
   // Set from the export's scheme (scheme.h); as in quant::Grid.
   std::optional<SmallFloat> number = std::nullopt;
   Index scale_rows = 1;
-  std::optional<InputGrid> inputs = std::nullopt;  // roundings of the linears' inputs
+  std::optional<ScalePrecision> coded_scales = std::nullopt;  // as in quant::Grid
+  std::optional<InputGrid> inputs = std::nullopt;             // roundings of the linears' inputs
   std::vector<ModuleRule> rules;
   bool rescales_channels = false;  // weights that stay unquantized may change, too
   bool calibrated = false;  // the rounding knows its inputs; GGUF's IQ4 mixes spend less then

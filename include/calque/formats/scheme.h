@@ -36,6 +36,7 @@ struct Scheme {
   bool sym;
   std::string_view activations;  // a row of activations()
   std::string_view runs_on;      // runtimes and machines, a sentence; "": as widths say
+  std::optional<ScalePrecision> coded_scales = std::nullopt;  // as in quant::Grid
 };
 std::span<const Scheme> schemes();
 const Scheme* find_scheme(std::string_view name);  // null: there is none

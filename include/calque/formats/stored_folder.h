@@ -11,6 +11,7 @@
 #include "calque/core/input_grid.h"
 #include "calque/core/matrix.h"
 #include "calque/io/safetensors.h"
+#include "calque/kernels/scale_search.h"
 
 namespace calque::formats {
 
@@ -41,6 +42,7 @@ struct StoredModule {
   Index groups = 0;
   std::optional<SmallFloat> number;  // as in quant::Grid
   Index scale_rows = 1;
+  std::optional<ScalePrecision> coded_scales;
   const io::TensorRef* codes = nullptr;  // null: in words, under a name that dense modules lack
   const io::TensorRef* scales = nullptr;
   const io::TensorRef* zeros = nullptr;  // null: none stored
@@ -52,6 +54,7 @@ struct ConfiguredSettings {
   Index group_size = 128;
   std::optional<SmallFloat> number = std::nullopt;  // as in quant::Grid
   Index scale_rows = 1;
+  std::optional<ScalePrecision> coded_scales = std::nullopt;
   std::optional<InputGrid> inputs = std::nullopt;
 };
 

@@ -16,6 +16,7 @@ struct RefineOptions {
   ScalePrecision precision = ScalePrecision::kF16;
   int max_code = 15;
   std::optional<SmallFloat> number = std::nullopt;  // as in GridView
+  float divisor = 1;                                // kE4M3: of all scales
   bool moves_scales = true;  // false: rows or groups share them, so they stay
   int passes = 1;
 };

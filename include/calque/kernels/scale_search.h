@@ -20,6 +20,8 @@ enum class ScalePrecision {
   kF16,
   kBF16,
   kF16AndBF16,  // numbers that both binary16 (normal ones) and bfloat16 hold: any container's
+  kE4M3,        // FP8 numbers that a number of the whole matrix divides (NVFP4)
+  kE8M0,        // powers of two, 2^-127 to 2^127 (MX formats)
 };
 enum class ScaleRule {
   kMinMax,  // symmetric: scale = 2 max|w| / (2^bits - 1); else (max - min) / (2^bits - 1) with 0 in
@@ -55,8 +57,8 @@ struct ScaleSearch {
 void scale_search(const ScaleSearch& search, std::span<const float> importance_K, const Exec& exec);
 
 // A scale, and an offset of its own (kMinimum), as `precision` stores them: rounded and saturated;
-// a scale keeps its sign and stays away from zero and denormal numbers.
-float rounded_scale(float scale, ScalePrecision precision);
+// a scale keeps its sign and stays away from zero and denormal numbers. kE4M3 needs the `divisor`.
+float rounded_scale(float scale, ScalePrecision precision, float divisor = 1);
 float rounded_offset(float offset, ScalePrecision precision);
 
 // As scale_search with the error of a group measured as e H_gg e^T, `hessian_KK` [K, K] with both
@@ -77,16 +79,18 @@ struct FloatScaleSearch {
   Index group_size = 0;  // divides K
   Index scale_rows = 1;
   ScalePrecision precision = ScalePrecision::kBF16;
+  float divisor = 1;  // kE4M3: of all scales
   ScaleRule rule = ScaleRule::kSearch;
   MatrixView<float> scales_NG;  // out: every row has its scales, those that share one the same
 };
 
-// kMinMax and kFullRange: scale = max|w| / the type's largest number. kSearch and kBlockSearch: the
+// kMinMax and kFullRange: scale = max|w| / the type's largest number; kE8M0: power_of_two_scale of
+// max|w|. kSearch and kBlockSearch: the
 // best of that and of kFloatScales others, from clipping a little to leaving the upper numbers
 // unused, by sum_k importance_K[k] * (w - nearest grid value)^2 over all weights of the scale (an
 // empty `importance_K`: all ones). A floating-point grid is nearly the same at every size, so what
-// is gained is where the steps' doublings fall among the weights. Rounded to `precision`, as
-// scale_search does it.
+// is gained is where the steps' doublings fall among the weights. Powers of two: half and twice as
+// much. Rounded to `precision`, as scale_search does it.
 void float_scale_search(const FloatScaleSearch& search, std::span<const float> importance_K,
                         const Exec& exec);
 

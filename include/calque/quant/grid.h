@@ -25,8 +25,8 @@ struct Grid {
   std::optional<SmallFloat> number = std::nullopt;
   // Neighbouring rows that share the scale of each group: 1, the height of a block, or kAllRows.
   Index scale_rows = 1;
-  // kAllRows: the scale, chosen beforehand because several matrices share it (shared_scale.h); 0:
-  // chosen for the matrix.
+  // kAllRows: the scale; precision kE4M3: the divisor of all scales. Chosen beforehand because
+  // several matrices share it (shared_scale.h); 0: chosen for the matrix.
   float given_scale = 0;
   // A GGUF type whose scales are codes themselves, or whose codes index a table. The
   // QuantizedMatrix then holds BlockRows, and the fields above only describe it.
@@ -37,6 +37,14 @@ struct Grid {
     return group_size < 0 ? in_features : group_size;
   }
   static constexpr Index kAllRows = -1;
+  bool shares_a_number() const {
+    return scale_rows == kAllRows || precision == ScalePrecision::kE4M3;
+  }
+  // The precision of scales that are codes themselves, which a scheme fixes; nullopt: others.
+  std::optional<ScalePrecision> coded_scales() const {
+    const bool coded = precision == ScalePrecision::kE4M3 || precision == ScalePrecision::kE8M0;
+    return coded ? std::optional(precision) : std::nullopt;
+  }
   Index scale_rows_for(Index out_features) const {
     return scale_rows < 0 ? out_features : scale_rows;
   }

@@ -17,6 +17,7 @@ struct GroupCodes {
   Matrix<std::uint8_t> codes_NK;
   Matrix<float> scales_NG;
   Matrix<float> offsets_NG;
+  float scale_divisor = 1;  // ScalePrecision::kE4M3: scales are FP8 numbers divided by it
   // Group of each column; empty: column / group_size. Only activation-ordered GPTQ files need it.
   std::vector<std::int32_t> group_of_column_K;
 

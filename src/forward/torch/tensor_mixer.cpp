@@ -6,6 +6,7 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/frexp.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/ldexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones_like.h>
@@ -95,19 +96,38 @@ at::Tensor rounded_to(SmallFloat type, const at::Tensor& values) {
   return at::round(values / steps) * steps;
 }
 
+// The scales of rows whose largest magnitudes are `peaks`, as power_of_two_scale and fp8_scale of
+// calque/core/small_float.h find one.
+at::Tensor scales_for(const InputGrid& grid, const at::Tensor& peaks) {
+  if (grid.scale_of == InputGrid::Scale::kPower) {
+    const auto [mantissas, exponents] = at::frexp(peaks);
+    const at::Tensor powers = exponents - 1 - std::ilogb(grid.largest()) + mantissas.ge(0.875);
+    return at::where(peaks == 0, at::full_like(peaks, 0.0),
+                     at::ldexp(at::ones_like(peaks), powers.to(at::kFloat)));
+  }
+  const at::Tensor scales = peaks / static_cast<double>(grid.largest());
+  if (grid.scale_of != InputGrid::Scale::kCoded) return scales;
+  const double largest = info_of(SmallFloat::kE4M3).largest;
+  const at::Tensor numbers =
+      rounded_to(SmallFloat::kE4M3, (scales * static_cast<double>(grid.scale)).clamp(0, largest));
+  return at::where(numbers == 0, at::full_like(numbers, 0.125), numbers) /
+         static_cast<double>(grid.scale);
+}
+
 }  // namespace
 
 at::Tensor rounded_inputs(const InputGrid& grid, const at::Tensor& inputs_TK) {
   using Scale = InputGrid::Scale;
   const at::Tensor wide_TK = inputs_TK.to(at::kFloat);
   const std::int64_t columns = wide_TK.size(-1);
-  const bool groups = grid.scale_of == Scale::kGroup && grid.group < columns;
+  const bool groups = grid.has_groups() && grid.group < columns;
   const std::int64_t width = groups ? grid.group : columns;
   const std::int64_t padding = (width - columns % width) % width;
   const at::Tensor rows = at::constant_pad_nd(wide_TK, {0, padding}).reshape({-1, width});
   const double largest = grid.largest();
-  at::Tensor scales = grid.scale_of == Scale::kTensor ? at::full({1, 1}, grid.scale, rows.options())
-                                                      : at::amax(rows.abs(), -1, true) / largest;
+  at::Tensor scales = grid.scale_of == Scale::kTensor
+                          ? at::full({1, 1}, grid.scale, rows.options())
+                          : scales_for(grid, at::amax(rows.abs(), -1, true));
   const at::Tensor zero = scales == 0;
   scales = at::where(zero, at::ones_like(scales), scales);
   const at::Tensor values = (rows / scales).clamp(-largest, largest);

@@ -17,10 +17,11 @@ using Losses = std::array<double, kCandidates>;
 
 // Multiples of the covering scale, in equal ratios. Beyond twice, the grid repeats itself but for
 // subnormal numbers; below 0.75 what is clipped outweighs what is gained.
-float factor_of(int candidate) {
+float factor_of(int candidate, ScalePrecision precision) {
   constexpr double kLowest = 0.75;
   constexpr double kHighest = 2.0;
   if (candidate == 0) return 1.0f;
+  if (precision == ScalePrecision::kE8M0) return candidate == 1 ? 0.5f : 2.0f;
   return static_cast<float>(
       kLowest * std::pow(kHighest / kLowest, (candidate - 1) / double{kFloatScales - 1}));
 }
@@ -53,7 +54,8 @@ class Search {
         groups_(task.scales_NG.cols()) {
     for (const MatrixView<const float> weight_NK : task.weights)
       for (Index n = 0; n < weight_NK.rows(); ++n) rows_N_.push_back(weight_NK.row(n));
-    for (int c = 0; c < kCandidates; ++c) factors_[static_cast<std::size_t>(c)] = factor_of(c);
+    for (int c = 0; c < kCandidates; ++c)
+      factors_[static_cast<std::size_t>(c)] = factor_of(c, task.precision);
   }
 
   void run() const {
@@ -112,12 +114,14 @@ class Search {
   }
 
   std::vector<float> scales_for(std::vector<float> peaks_G) const {
-    for (float& peak : peaks_G) peak /= info_of(task_.number).largest;
+    for (float& peak : peaks_G)
+      peak = task_.precision == ScalePrecision::kE8M0 ? power_of_two_scale(task_.number, peak)
+                                                      : peak / info_of(task_.number).largest;
     return peaks_G;
   }
 
   float candidate(float covering, std::size_t c) const {
-    return stored_scale(covering * factors_[c], task_.precision);
+    return stored_scale(covering * factors_[c], task_.precision, task_.divisor);
   }
 
   // The losses of every group with every candidate.
@@ -127,10 +131,17 @@ class Search {
       for (Index g = 0; g < groups_; ++g) {
         const Index begin = g * task_.group_size;
         const auto at = static_cast<std::size_t>(g);
-        for (std::size_t c = 0; c < kCandidates; ++c)
-          losses_G[at][c] +=
-              loss(row(n) + begin, importance_K_.empty() ? nullptr : importance_K_.data() + begin,
-                   candidate(covering_G[at], c));
+        // Neighbours that are stored as the same scale are measured once.
+        float measured = 0;
+        double its_loss = 0;
+        for (std::size_t c = 0; c < kCandidates; ++c) {
+          const float scale = candidate(covering_G[at], c);
+          if (c == 0 || scale != measured)
+            its_loss =
+                loss(row(n) + begin, importance_K_.empty() ? nullptr : importance_K_.data() + begin,
+                     measured = scale);
+          losses_G[at][c] += its_loss;
+        }
       }
     return losses_G;
   }

@@ -260,7 +260,7 @@ class Panel {
     // Crossing zero would put every code on the wrong side.
     if (scale * scales_PG_(r, g) <= 0.0f) return;
     const float zero = zero_point(r, g);
-    scales_PG_(r, g) = stored_scale(scale, task_.options.precision);
+    scales_PG_(r, g) = stored_scale(scale, task_.options.precision, task_.options.divisor);
     if (task_.options.offset_kind != OffsetKind::kMinimum)
       offsets_PG_(r, g) = -scales_PG_(r, g) * zero;
   }

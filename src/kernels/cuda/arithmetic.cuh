@@ -99,6 +99,8 @@ __device__ inline float stored(float value, const Storage& storage) {
     case ScalePrecision::kF16AndBF16:
       return rounded_to_both(bounded);
     case ScalePrecision::kF32:
+    case ScalePrecision::kE4M3:  // grids of floating-point numbers are rounded on CPUs
+    case ScalePrecision::kE8M0:
       break;
   }
   return bounded;
