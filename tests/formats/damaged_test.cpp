@@ -311,8 +311,8 @@ TEST_F(DamagedFolder, CompressedTensorsWithoutScales) {
 }
 TEST_F(DamagedFolder, CompressedTensorsInAnotherFormat) {
   copy("llmcompressor_w4g128_sym_ct");
-  change_settings([](Json& s) { s["format"] = "nvfp4-pack-quantized"; });
-  EXPECT_THAT(open_error(), HasSubstr("format 'nvfp4-pack-quantized' cannot be read"));
+  change_settings([](Json& s) { s["format"] = "mxfp6-pack-quantized"; });
+  EXPECT_THAT(open_error(), HasSubstr("format 'mxfp6-pack-quantized' cannot be read"));
 }
 
 // Asymmetric compressed-tensors, worked out by hand: outputs -8..-1 as zero points of 8 rows, one
