@@ -27,6 +27,7 @@ struct Entry {
   const io::GgufTensor* stored = nullptr;
   std::span<const std::byte> bytes;
   const io::GgufTensor* rest = nullptr;  // the last rows
+  float scale = 1;                       // multiplies all values: NVFP4's tensor "<base>.scale"
 
   Index rows() const {
     return std::accumulate(spec.shape.begin(), spec.shape.end() - 1, Index{1}, std::multiplies<>());
@@ -76,6 +77,27 @@ const io::GgufTensor& stored_tensor(const io::GgufFile& file, const std::string&
   return *stored;
 }
 
+// The graph of llama.cpp multiplies products with a matrix "<base>.weight" by "<base>.scale", one
+// F32 number, or one for each stacked expert; only NVFP4 has them.
+float scale_of(const io::GgufFile& file, const model::TensorSpec& spec,
+               const io::GgufTensor& stored) {
+  constexpr std::string_view kWeight = ".weight";
+  if (stored.type != ggml::Type::kNVFP4 || !spec.gguf_name.ends_with(kWeight)) return 1;
+  const std::string base = spec.gguf_name.substr(0, spec.gguf_name.size() - kWeight.size());
+  const io::GgufTensor* tensor = file.find_tensor(base + ".scale");
+  if (tensor == nullptr) return 1;
+  const std::size_t index = spec.gguf_expert < 0 ? 0 : static_cast<std::size_t>(spec.gguf_expert);
+  float scale = 0;
+  const bool fits =
+      tensor->type == ggml::Type::kF32 && (index + 1) * sizeof(scale) <= tensor->bytes.size();
+  if (fits) std::memcpy(&scale, tensor->bytes.data() + index * sizeof(scale), sizeof(scale));
+  if (!fits || !(scale > 0) || !std::isfinite(scale))
+    throw Error(ErrorKind::kInput, "E174",
+                fmt::format("{}: tensor '{}' is no positive F32 number for '{}'",
+                            file.path().string(), tensor->name, spec.gguf_name));
+  return scale;
+}
+
 Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index experts) {
   const io::GgufTensor& stored = stored_tensor(file, spec.gguf_name, stored_ne(spec, experts));
   Entry entry{spec, &stored, slab_of(stored, spec, experts)};
@@ -83,6 +105,7 @@ Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index ex
     entry.rest = &stored_tensor(file, spec.gguf_rest_name,
                                 {static_cast<std::uint64_t>(spec.shape.back()),
                                  static_cast<std::uint64_t>(spec.gguf_rest_rows)});
+  entry.scale = scale_of(file, spec, stored);
   return entry;
 }
 
@@ -126,6 +149,11 @@ void require_finite(const Entry& entry) {
   if (entry.rest != nullptr) require_finite(*entry.rest, entry.rest->bytes);
 }
 
+void multiply(float scale, Matrix<float>& values) {
+  if (scale == 1) return;
+  for (Index i = 0; i < values.size(); ++i) values.data()[i] *= scale;
+}
+
 // All rows in the tensor's own order.
 Matrix<float> load_matrix(const Entry& entry) {
   const std::vector<Index> order = row_order_of(entry.spec);
@@ -143,6 +171,7 @@ Matrix<float> load_matrix(const Entry& entry) {
     place(*entry.stored, entry.rows() - entry.spec.gguf_rest_rows);
     place(*entry.rest, entry.spec.gguf_rest_rows);
   }
+  multiply(entry.scale, values);
   return quant::in_own_order(std::move(values), column_order_of(entry.spec));
 }
 
@@ -206,14 +235,16 @@ class GgufReader : public ArtifactReader {
                     entry.bytes.data() + static_cast<std::size_t>(rows_U[u]) * row_bytes,
                     row_bytes);
       require_finite(*entry.stored, some);
-      return decode_rows(entry.stored->type, some, static_cast<Index>(rows_U.size()), entry.cols(),
-                         {});
+      Matrix<float> values = decode_rows(entry.stored->type, some,
+                                         static_cast<Index>(rows_U.size()), entry.cols(), {});
+      multiply(entry.scale, values);
+      return values;
     });
   }
 
   std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const override {
     const Entry& entry = at(tensor_name);
-    if (entry.spec.shape.size() < 2) return std::nullopt;
+    if (entry.spec.shape.size() < 2 || entry.scale != 1) return std::nullopt;
     const model::TensorBytes let_go_of(entry.bytes, entry.stored->file);
     return with_context(where(entry), [&]() -> std::optional<quant::QuantizedMatrix> {
       require_finite(entry);

@@ -63,6 +63,7 @@ inline constexpr TypeInfo kTypes[] = {
     {Type::kTQ2_0, "TQ2_0", 256, 66, at(Number::Kind::kF16, 64), Support::kBlocks, 2, 256, false, nullptr, 1.0},
     {Type::kTQ1_0, "TQ1_0", 256, 54, at(Number::Kind::kF16, 52), Support::kBlocks, 2, 256, false, nullptr, 1.0},
     {Type::kMXFP4, "MXFP4", 32,  17, at(Number::Kind::kE8M0, 0), Support::kBlocks, 4, 32,  false, nullptr, 3.4},
+    {Type::kNVFP4, "NVFP4", 64,  36, {}, Support::kBlocks, 4, 16,  false, nullptr, 3.4},
 
     {Type::kQ8_1,    "Q8_1",    32,  36,  halves_at(0, 2)},
     {Type::kQ8_K,    "Q8_K",    256, 292, at(Number::Kind::kF32, 0)},
@@ -73,7 +74,6 @@ inline constexpr TypeInfo kTypes[] = {
     {Type::kIQ3_S,   "IQ3_S",   256, 110, at(Number::Kind::kF16, 0)},
     {Type::kIQ1_S,   "IQ1_S",   256, 50,  at(Number::Kind::kF16, 0)},
     {Type::kIQ1_M,   "IQ1_M",   256, 56,  at(Number::Kind::kPieces, 48)},
-    {Type::kNVFP4,   "NVFP4",   64,  36},  // every byte is a number or 0
     {Type::kQ1_0,    "Q1_0",    128, 18,  at(Number::Kind::kF16, 0)},
     {Type::kQ2_0,    "Q2_0",    64,  18,  at(Number::Kind::kF16, 0)},
     {Type::kI8,      "I8",      1,   1},

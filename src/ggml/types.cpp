@@ -155,6 +155,7 @@ double largest_weight(Type type, bool negative) {
   }
   if (type == Type::kMXFP4)
     return std::numeric_limits<float>::max();  // its scales are powers of two
+  if (type == Type::kNVFP4) return 448 * 6;    // its scales are FP8 numbers
   if (info.support == Support::kGrid)          // a minimum is stored as it is
     return info.has_minimum ? kLargestHalf : kLargestHalf * ((1 << (info.code_bits - 1)) - 1);
   const Structure* structure = info.structure;

@@ -3,6 +3,8 @@
 
 #include <fstream>
 #include <iterator>
+#include <span>
+#include <tuple>
 
 #include "calque/core/dtype.h"
 #include "ggml/ggml_samples.h"
@@ -71,6 +73,24 @@ INSTANTIATE_TEST_SUITE_P(LlamaCpp, GgmlWritten, testing::ValuesIn(kWritten), [](
   const Written& written = test.param;
   return written.tensor + "_" + name_of_type(written.type) + (written.weighted ? "_weighted" : "");
 });
+
+// FP4 of the reference quantizer and its decoder: sixteen rows with an outlier, zeros and a row of
+// tiny weights (tests/fixtures/ggml/README.md).
+TEST(GgmlFp4, RoundsAndDecodesAsTheReference) {
+  const std::vector<float> x = read_floats("weight_16x256.f32", DType::kF32);
+  const MatrixView<const float> weight_NK(x.data(), 16, 256);
+  for (const auto& [type, blocks, decoded] :
+       {std::tuple{ggml::Type::kNVFP4, 0xe84a0590u, 0x61d1da97u},
+        std::tuple{ggml::Type::kMXFP4, 0x1d8faa8eu, 0x5e303274u}}) {
+    SCOPED_TRACE(name_of_type(type));
+    const std::vector<std::byte> bytes = ggml_quantized(type, weight_NK, {});
+    EXPECT_EQ(crc32(bytes), blocks);
+    const Matrix<float> values = ggml_values(type, bytes, 16, 256);
+    const auto raw =
+        std::as_bytes(std::span(values.data(), static_cast<std::size_t>(values.size())));
+    EXPECT_EQ(crc32({raw.begin(), raw.end()}), decoded);
+  }
+}
 
 }  // namespace
 }  // namespace calque

@@ -1,4 +1,5 @@
-// Plain rounding: MXFP4 (four-bit floats with a power of two) and the ternary TQ1_0 and TQ2_0
+// Plain rounding: MXFP4 and NVFP4 (four-bit floats with a power of two and with an FP8 scale) and
+// the ternary TQ1_0 and TQ2_0
 // None of them heeds an importance matrix.
 #include "ggml/types/bytes.h"
 #include "ggml/types/lanes.h"
@@ -51,6 +52,64 @@ void dequantize_mxfp4(const std::byte* bytes, Index columns, float* values) {
     load_nibbles(bytes + 1, codes);
     const float scale = half_power(byte_at(bytes));
     for (int i = 0; i < kFp4Block; ++i) values[k + i] = scale * kFp4[codes[i]];
+  }
+}
+
+constexpr int kNvBlock = 64;
+constexpr int kNvBytes = block_bytes(Type::kNVFP4);
+constexpr int kNvGroup = 16;
+constexpr int kNvGroups = kNvBlock / kNvGroup;
+
+// Half of the number that a byte of E4M3 stands for; the sign does not count, and 0x7F is 0.
+float half_fp8(int byte) {
+  const int code = byte & 0x7f;
+  if (code == 0x7f) return 0;
+  const int exponent = code >> 3, mantissa = code & 7;
+  return exponent == 0 ? __builtin_ldexpf(static_cast<float>(mantissa), -10)
+                       : __builtin_ldexpf(static_cast<float>(8 + mantissa), exponent - 11);
+}
+
+// To the nearest number, halves upwards; subnormal numbers do not grow into normal ones.
+int fp8_code(float scale) {
+  constexpr int kLargest = 0x7e;
+  if (!(scale > 0)) return 0;
+  if (scale >= 448) return kLargest;
+  if (scale < 0x1p-6f) {
+    const int steps = static_cast<int>(scale * 512 + 0.5f);
+    return steps > 7 ? 7 : steps;
+  }
+  // Exponent and three bits of the mantissa are the code; a carry goes into the exponent.
+  std::uint32_t bits;
+  std::memcpy(&bits, &scale, sizeof(bits));
+  const int code = static_cast<int>((bits + (1u << 19)) >> 20) - ((127 - 7) << 3);
+  return code > kLargest ? kLargest : code;
+}
+
+void quantize_nvfp4(const Row& row, std::byte* out) {
+  for (Index k = 0; k < row.columns; k += kNvBlock, out += kNvBytes)
+    for (int group = 0; group < kNvGroups; ++group) {
+      const float* x = row.values + k + group * kNvGroup;
+      const int scale = fp8_code(largest_magnitude(x, kNvGroup) / 6);
+      std::uint8_t codes[kNvGroup];
+      for (int i = 0; i < kNvGroup; i += kLanes)
+        store_codes(nearest_fp4(load(x + i), half_fp8(scale)), codes + i);
+      set_byte(out + group, scale);
+      for (int i = 0; i < kNvGroup / 2; ++i)
+        set_byte(out + kNvGroups + group * kNvGroup / 2 + i,
+                 codes[i] | codes[i + kNvGroup / 2] << 4);
+    }
+}
+
+void dequantize_nvfp4(const std::byte* bytes, Index columns, float* values) {
+  for (Index k = 0; k < columns; k += kNvGroup) {
+    const std::byte* block = bytes + k / kNvBlock * kNvBytes;
+    const int group = static_cast<int>(k % kNvBlock / kNvGroup);
+    const float scale = half_fp8(byte_at(block + group));
+    for (int i = 0; i < kNvGroup / 2; ++i) {
+      const int pair = byte_at(block + kNvGroups + group * kNvGroup / 2 + i);
+      values[k + i] = scale * kFp4[pair & 15];
+      values[k + i + kNvGroup / 2] = scale * kFp4[pair >> 4];
+    }
   }
 }
 
@@ -141,6 +200,7 @@ void dequantize_tq1_0(const std::byte* bytes, Index columns, float* values) {
 
 const Codec* find_tiny_float(Type type) {
   static constexpr Codec kTable[] = {{Type::kMXFP4, quantize_mxfp4, dequantize_mxfp4},
+                                     {Type::kNVFP4, quantize_nvfp4, dequantize_nvfp4},
                                      {Type::kTQ1_0, quantize_tq1_0, dequantize_tq1_0},
                                      {Type::kTQ2_0, quantize_tq2_0, dequantize_tq2_0}};
   for (const Codec& codec : kTable)
