@@ -105,7 +105,7 @@ std::string probe_json(const Probe& probe) {
 
 std::optional<Probe> parse_probe(const std::string& metrics_json) {
   const io::Json json = io::parse_json_if_valid(metrics_json).value_or(io::Json());
-  if (!json.is_object()) throw Error(ErrorKind::kInput, "", "calque/metrics.json: no JSON object");
+  if (!json.is_object()) throw Error(ErrorKind::kInput, "E252", "calque/metrics.json: no JSON object");
   const io::Json* written = json.find("probe");
   if (written == nullptr) return std::nullopt;
   Probe probe;
@@ -114,11 +114,11 @@ std::optional<Probe> parse_probe(const std::string& metrics_json) {
     probe.top_ids = written->at("top_ids").get<std::vector<std::int32_t>>();
     probe.top_logits = written->at("top_logits").get<std::vector<float>>();
   } catch (const Error& error) {
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E252",
                 fmt::format("calque/metrics.json: the probe is damaged ({})", error.what()));
   }
   if (probe.ids.empty() || probe.top_ids.empty() || probe.top_ids.size() != probe.top_logits.size())
-    throw Error(ErrorKind::kInput, "",
+    throw Error(ErrorKind::kInput, "E252",
                 fmt::format("calque/metrics.json: the probe has {} ids, {} top_ids and {} "
                             "top_logits",
                             probe.ids.size(), probe.top_ids.size(), probe.top_logits.size()));

@@ -71,7 +71,7 @@ void check_ids(const std::vector<std::int32_t>& ids, Index vocab_size) {
   for (const std::int32_t id : ids)
     if (id < 0 || id >= vocab_size)
       throw Error(
-          ErrorKind::kInput, "",
+          ErrorKind::kInput, "E252",
           fmt::format("calque/metrics.json: the probe holds token {}, the vocabulary has {}", id,
                       vocab_size));
 }

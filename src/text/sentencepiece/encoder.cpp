@@ -28,7 +28,7 @@ std::unique_ptr<SentencePieceEncoder> make_sentencepiece_encoder(const std::stri
   std::string failure;
   std::unique_ptr<SentencePieceEncoder> encoder(make(serialized, failure));
   if (!encoder)
-    throw Error(ErrorKind::kInput, "", fmt::format("not a SentencePiece model: {}", failure));
+    throw Error(ErrorKind::kInput, "E213", fmt::format("not a SentencePiece model: {}", failure));
   return encoder;
 }
 
