@@ -316,6 +316,15 @@ Index gguf_window_period(const std::string& arch, Index layers) {
   return arch == "gemma3" ? 6 : 0;
 }
 
+const GgufPieces* gguf_pieces_by_merges(const std::string& arch) {
+  // Thoughts and calls of tools stand between these, and a server must see them to tell them from
+  // the answer.
+  static const GgufPieces kGemma4{"gemma4",
+                                  {"<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>",
+                                   "<|tool_response>", "<tool_response|>", "<|\"|>"}};
+  return arch == "gemma4" ? &kGemma4 : nullptr;
+}
+
 bool gguf_lists_windows(const std::string& arch) { return arch == "gemma4"; }
 
 double gguf_query_scale(const std::string& arch, const model::ModelConfig& config) {

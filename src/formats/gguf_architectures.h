@@ -25,6 +25,15 @@ const GgufArchitecture& gguf_architecture_of(const io::GgufFile& file);
 // the window; 0 if all layers or none have the window.
 Index gguf_window_period(const std::string& arch, Index layers);
 
+// A tokenizer of pieces that loaders of an architecture join by merges, where other architectures'
+// join them by scores.
+struct GgufPieces {
+  std::string_view model;                  // tokenizer.ggml.model
+  std::vector<std::string_view> readable;  // special tokens that are written as text, for parsers
+};
+// Null if loaders of `arch` join pieces by scores.
+const GgufPieces* gguf_pieces_by_merges(const std::string& arch);
+
 // True if a list of the file says which layers have a window.
 bool gguf_lists_windows(const std::string& arch);
 

@@ -342,17 +342,31 @@ void require_matching_size(const text::Vocabulary& vocabulary, Index embedding_r
                           tokens, vocabulary.types.size(), embedding_rows));
 }
 
-void add_tokens(const text::Vocabulary& vocabulary, GgufKeys& keys) {
-  using Kind = text::Vocabulary::Kind;
-  const bool sentencepiece = vocabulary.kind == Kind::kSentencePiece;
-  keys.text("tokenizer.ggml.model", sentencepiece ? "llama" : "gpt2");
-  keys.text("tokenizer.ggml.pre", vocabulary.pre);
-  keys.list("tokenizer.ggml.tokens", vocabulary.tokens);
-  if (sentencepiece) keys.list("tokenizer.ggml.scores", vocabulary.scores);
+std::vector<std::int32_t> token_types(const text::Vocabulary& vocabulary,
+                                      const GgufPieces* pieces) {
+  using Type = text::Vocabulary::TokenType;
   std::vector<std::int32_t> types;
-  for (const auto type : vocabulary.types) types.push_back(static_cast<std::int32_t>(type));
-  keys.list("tokenizer.ggml.token_type", std::move(types));
-  if (!sentencepiece) keys.list("tokenizer.ggml.merges", vocabulary.merges);
+  for (std::size_t id = 0; id < vocabulary.types.size(); ++id) {
+    const bool readable =
+        pieces != nullptr &&
+        std::count(pieces->readable.begin(), pieces->readable.end(), vocabulary.tokens[id]) > 0;
+    types.push_back(
+        static_cast<std::int32_t>(readable ? Type::kUserDefined : vocabulary.types[id]));
+  }
+  return types;
+}
+
+// Pieces whose merges are not known are joined by scores in every architecture.
+void add_tokens(const text::Vocabulary& vocabulary, const GgufPieces* pieces, GgufKeys& keys) {
+  const bool scored = vocabulary.kind == text::Vocabulary::Kind::kSentencePiece;
+  if (!scored || vocabulary.merges.empty()) pieces = nullptr;
+  const std::string_view model = pieces != nullptr ? pieces->model : scored ? "llama" : "gpt2";
+  keys.text("tokenizer.ggml.model", std::string(model));
+  if (pieces == nullptr) keys.text("tokenizer.ggml.pre", vocabulary.pre);
+  keys.list("tokenizer.ggml.tokens", vocabulary.tokens);
+  if (scored) keys.list("tokenizer.ggml.scores", vocabulary.scores);
+  keys.list("tokenizer.ggml.token_type", token_types(vocabulary, pieces));
+  if (!scored || pieces != nullptr) keys.list("tokenizer.ggml.merges", vocabulary.merges);
 }
 
 void add_named_templates(const text::Vocabulary& vocabulary, GgufKeys& keys) {
@@ -375,7 +389,7 @@ void add_tokenizer(const ExportPlan& plan, const WriterInputs& inputs, GgufKeys&
   text::Vocabulary vocabulary = *inputs.vocabulary;
   if (!plan.request.pre.empty()) vocabulary.pre = plan.request.pre;
   require_matching_size(vocabulary, inputs.family.embedding.shape[0]);
-  add_tokens(vocabulary, keys);
+  add_tokens(vocabulary, gguf_pieces_by_merges(inputs.family.gguf_architecture), keys);
   for (const auto& [name, id] : vocabulary.special_ids) keys.count(id_key(name), id);
   if (vocabulary.add_bos) keys.flag("tokenizer.ggml.add_bos_token", *vocabulary.add_bos);
   if (vocabulary.add_eos) keys.flag("tokenizer.ggml.add_eos_token", *vocabulary.add_eos);

@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "calque/core/error.h"
@@ -27,6 +28,7 @@ using TokenType = Vocabulary::TokenType;
 
 constexpr std::string_view kPrefix = "tokenizer.ggml.";
 constexpr std::string_view kModelKey = "tokenizer.ggml.model";
+constexpr std::string_view kPiecesByMerges = "gemma4";
 
 [[noreturn]] void refuse(const io::GgufFile& file, const std::string& reason,
                          const char* code = "") {
@@ -90,6 +92,22 @@ void read_merges(const io::GgufFile& file, Vocabulary& vocabulary) {
   vocabulary.merges = *merges;
 }
 
+// Scores of pieces whose file has merges; all of its own scores are equal.
+void score_by_merges(Vocabulary& vocabulary) {
+  std::unordered_map<std::string_view, std::int32_t> ids;
+  for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id)
+    ids.emplace(vocabulary.tokens[id], static_cast<std::int32_t>(id));
+  std::vector<std::int32_t> merged;
+  for (const std::string& merge : vocabulary.merges) {
+    std::string joined = merge;
+    const std::size_t space = joined.find(' ', 1);
+    if (space != std::string::npos) joined.erase(space, 1);
+    const auto id = ids.find(joined);
+    merged.push_back(id == ids.end() ? -1 : id->second);
+  }
+  score_by_rank(merged, vocabulary);
+}
+
 // Maps "tokenizer.ggml.bos_token_id" to "bos". An id beyond the tokens counts as none.
 void read_ids(const io::GgufFile& file, Vocabulary& vocabulary) {
   constexpr std::string_view kEnding = "_token_id";
@@ -105,7 +123,7 @@ void read_ids(const io::GgufFile& file, Vocabulary& vocabulary) {
 
 Vocabulary::Kind kind_of(const io::GgufFile& file) {
   const std::string model = file.string(kModelKey).value_or("none");
-  if (model == "llama") return Vocabulary::Kind::kSentencePiece;
+  if (model == "llama" || model == kPiecesByMerges) return Vocabulary::Kind::kSentencePiece;
   if (model == "gpt2") return Vocabulary::Kind::kByteLevelBpe;
   if (model == "none")
     refuse(file,
@@ -113,8 +131,8 @@ Vocabulary::Kind kind_of(const io::GgufFile& file) {
            "ids in place of text, or a file that was converted with its tokenizer.");
   refuse(file,
          fmt::format("tokenizer.ggml.model {} is not implemented; calque reads \"llama\" "
-                     "(SentencePiece's BPE) and \"gpt2\" (byte-level BPE). Give token ids in place "
-                     "of text.",
+                     "(SentencePiece's BPE), \"gemma4\" (the same with merges) and \"gpt2\" "
+                     "(byte-level BPE). Give token ids in place of text.",
                      quote_name(model)),
          "E211");
 }
@@ -128,10 +146,12 @@ Vocabulary gguf_vocabulary(const std::filesystem::path& path) {
   vocabulary.pre = file.string("tokenizer.ggml.pre").value_or("default");
   read_tokens(file, vocabulary);
   read_types(file, vocabulary);
-  if (vocabulary.kind == Vocabulary::Kind::kSentencePiece)
-    read_scores(file, vocabulary);
-  else
+  const bool by_merges = file.string(kModelKey) == kPiecesByMerges;
+  if (vocabulary.kind == Vocabulary::Kind::kByteLevelBpe || by_merges)
     read_merges(file, vocabulary);
+  else
+    read_scores(file, vocabulary);
+  if (by_merges) score_by_merges(vocabulary);
   read_ids(file, vocabulary);
   vocabulary.add_bos = file.boolean("tokenizer.ggml.add_bos_token");
   vocabulary.add_eos = file.boolean("tokenizer.ggml.add_eos_token");

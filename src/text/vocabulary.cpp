@@ -60,6 +60,23 @@ bool is_byte_token(std::string_view token) {
          is_hex(token[4]);
 }
 
+void score_by_rank(const std::vector<std::int32_t>& merged_ids, Vocabulary& vocabulary) {
+  using Type = Vocabulary::TokenType;
+  vocabulary.scores.assign(vocabulary.tokens.size(), kAddedScore);
+  const auto lowest = -static_cast<float>(merged_ids.size());
+  for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    if (vocabulary.types[id] == Type::kNormal) vocabulary.scores[id] = lowest;
+    if (vocabulary.types[id] == Type::kByte) vocabulary.scores[id] = 0;
+    if (vocabulary.types[id] == Type::kUnknown) vocabulary.scores[id] = 0;
+    if (vocabulary.types[id] == Type::kUnused) vocabulary.scores[id] = kPadScore;
+  }
+  for (std::size_t rank = merged_ids.size(); rank-- > 0;) {
+    if (merged_ids[rank] < 0) continue;
+    const auto id = static_cast<std::size_t>(merged_ids[rank]);
+    if (vocabulary.types[id] == Type::kNormal) vocabulary.scores[id] = -static_cast<float>(rank);
+  }
+}
+
 std::string pad_token(std::size_t id) { return fmt::format("[PAD{}]", id); }
 
 void pad_vocabulary(Vocabulary& vocabulary, std::int64_t vocab_size, bool scored) {

@@ -54,8 +54,14 @@ class JsonVocabulary {
     for (const AddedToken& token : added_) put_added(vocabulary, token);
   }
 
-  // A space inside a part is written as its character in the byte alphabet.
+  // A space inside a part is written as its character in the byte alphabet. Pieces have no space
+  // inside, or no merges here.
   void append_merges(Vocabulary& vocabulary) const {
+    const auto has_space = [](const auto& merge) {
+      return (merge.first + merge.second).find(' ') != std::string::npos;
+    };
+    if (!byte_level_ && std::any_of(model_.merges().begin(), model_.merges().end(), has_space))
+      return;
     const auto escaped = [](std::string part) {
       for (std::size_t at = part.find(' '); at != std::string::npos; at = part.find(' '))
         part.replace(at, 1, "\xC4\xA0");  // U+0120
@@ -65,23 +71,10 @@ class JsonVocabulary {
       vocabulary.merges.push_back(escaped(left) + ' ' + escaped(right));
   }
 
-  // Readers join the neighbors whose union has the highest score. The negated rank of the merge
-  // that makes a token gives the same order as the merges. Tokens that no merge makes come last.
-  void append_scores(Vocabulary& vocabulary) const {
-    vocabulary.scores.assign(vocabulary.tokens.size(), kAddedScore);
-    const auto lowest = -static_cast<float>(model_.merges().size());
-    for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-      if (vocabulary.types[id] == TokenType::kNormal) vocabulary.scores[id] = lowest;
-      if (vocabulary.types[id] == TokenType::kByte) vocabulary.scores[id] = 0;
-      if (vocabulary.types[id] == TokenType::kUnknown) vocabulary.scores[id] = 0;
-      if (vocabulary.types[id] == TokenType::kUnused) vocabulary.scores[id] = kPadScore;
-    }
-    for (std::size_t rank = model_.merges().size(); rank-- > 0;) {
-      const auto& [left, right] = model_.merges()[rank];
-      const auto id = static_cast<std::size_t>(*model_.id_of(left + right));
-      if (vocabulary.types[id] == TokenType::kNormal)
-        vocabulary.scores[id] = -static_cast<float>(rank);
-    }
+  std::vector<std::int32_t> merged_ids() const {
+    std::vector<std::int32_t> ids;
+    for (const auto& [left, right] : model_.merges()) ids.push_back(*model_.id_of(left + right));
+    return ids;
   }
 
   // True if a space is put in front of a text, by Metaspace or a Prepend normalizer.
@@ -179,10 +172,8 @@ Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t voc
   if (!reader.byte_level()) vocabulary.pre = "default";
   if (reader.byte_level() && decide_pre) vocabulary.pre = pre_name(root);
   reader.append_tokens(vocabulary);
-  if (reader.byte_level())
-    reader.append_merges(vocabulary);
-  else
-    reader.append_scores(vocabulary);
+  reader.append_merges(vocabulary);
+  if (!reader.byte_level()) score_by_rank(reader.merged_ids(), vocabulary);
   pad_vocabulary(vocabulary, vocab_size, !reader.byte_level());
 
   const auto id_of = [&reader](const std::string& text) -> std::optional<std::int32_t> {

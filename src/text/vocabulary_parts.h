@@ -34,6 +34,11 @@ std::string pad_token(std::size_t id);
 constexpr float kAddedScore = -1000.0f;
 constexpr float kPadScore = -10000.0f;
 
+// Gives each piece the negated rank of the merge that makes it: readers of scores join the
+// neighbours whose union has the highest, which is the order of the merges. Pieces that no merge
+// makes come last. `merged_ids` has the piece of each merge by rank; -1: none.
+void score_by_rank(const std::vector<std::int32_t>& merged_ids, Vocabulary& vocabulary);
+
 // Looks up a token's id by its text; nullopt if it is not one.
 using AddedTokenId = std::function<std::optional<std::int32_t>(const std::string&)>;
 
@@ -64,7 +69,8 @@ Vocabulary json_vocabulary(const std::filesystem::path& folder, std::int64_t voc
                            bool decide_pre);
 
 // From the tokenizer.* keys of a GGUF file, which are checked against each other. Error(kInput) for
-// a file without a tokenizer; "E211" for a tokenizer.ggml.model other than "llama" and "gpt2".
+// a file without a tokenizer; "E211" for a tokenizer.ggml.model other than "llama", "gemma4" and
+// "gpt2". Scores of a "gemma4" are made from its merges, since its own say nothing.
 Vocabulary gguf_vocabulary(const std::filesystem::path& file);
 
 }  // namespace calque::text

@@ -358,6 +358,35 @@ TEST(GgufKeysOfFamilies, SayWhatDiffersByLayerInGemma4) {
   expect_count(moe.file, "gemma4.attention.shared_kv_layers", 0);
 }
 
+// The keys of llama.cpp's converter: pieces with merges, no name of a pre-tokenizer, and as text
+// what stands around calls of tools.
+TEST(GgufOfGemma4, JoinsPiecesByMergesAndShowsCallsOfTools) {
+  const WrittenFamily model("gemma4_e", "F32");
+  text::Vocabulary vocabulary = testing::tiny_vocabulary(320);
+  vocabulary.tokens[5] = "<|tool_call>";
+  vocabulary.types[5] = vocabulary.types[6] = text::Vocabulary::TokenType::kControl;
+  vocabulary.merges = {"a b", "ab c"};
+  const auto keys_of = [&](const std::string& name) {
+    const ExportPlan plan =
+        plan_export(model.family, model.source, {}, gguf(model.folder / name, "F32"));
+    write_random(plan, {model.family, model.source, model.folder.path(), &vocabulary, {}});
+    return io::GgufFile(model.folder / name);
+  };
+  const io::GgufFile file = keys_of("merges.gguf");
+  EXPECT_EQ(file.string("tokenizer.ggml.model"), "gemma4");
+  EXPECT_EQ(file.find("tokenizer.ggml.pre"), nullptr);
+  EXPECT_EQ(list_of<std::string>(file, "tokenizer.ggml.merges"), vocabulary.merges);
+  EXPECT_EQ(list_of<float>(file, "tokenizer.ggml.scores").size(), 320u);
+  const auto types = list_of<std::int32_t>(file, "tokenizer.ggml.token_type");
+  EXPECT_EQ(types[5], 4);  // user-defined
+  EXPECT_EQ(types[6], 3);
+  vocabulary.merges.clear();
+  const io::GgufFile scored = keys_of("scores.gguf");
+  EXPECT_EQ(scored.string("tokenizer.ggml.model"), "llama");
+  EXPECT_EQ(scored.string("tokenizer.ggml.pre"), "default");
+  EXPECT_EQ(scored.find("tokenizer.ggml.merges"), nullptr);
+}
+
 // Half of 64 channels are 32 pairs, a quarter of which turn.
 TEST(GgufOfGemma4, HoldsPairsStillByTheirDivisors) {
   const std::vector<float> divisors =

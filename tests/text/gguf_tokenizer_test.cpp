@@ -143,6 +143,30 @@ INSTANTIATE_TEST_SUITE_P(All, ByteLevelGgufTokenizers,
                          ::testing::Values("bytelevel_gpt2", "bytelevel_llama3", "bytelevel_qwen2",
                                            "bytelevel_tekken", "smollm2"));
 
+// Converters give all its pieces one score, so the merges alone say what is joined first.
+TEST(GgufTokenizer, JoinsPiecesOfGemma4ByTheirMerges) {
+  const auto fixture = tokenizer_fixture("metaspace_never");
+  const auto original = load_tokenizer(fixture);
+  const Vocabulary vocabulary = load_vocabulary(fixture, original->vocab_size());
+  io::GgufMetadata keys = keys_of(vocabulary);
+  replace(keys, "tokenizer.ggml.model", Scalar(std::string("gemma4")));
+  replace(keys, "tokenizer.ggml.scores",
+          Array(std::vector<float>(vocabulary.tokens.size(), -1000.0f)));
+  keys.emplace_back("tokenizer.ggml.merges", Array(vocabulary.merges));
+  remove(keys, "tokenizer.ggml.pre");
+  const Folder folder;
+  const auto tokenizer = load_tokenizer(write_gguf(folder, keys));
+  const auto golden = load_json(fixture / "golden.json");
+  for (const auto& test : golden.at("cases")) {
+    const auto text = test.at("text").get<std::string>();
+    EXPECT_EQ(tokenizer->encode(text, false), original->encode(text, false)) << text;
+  }
+  remove(keys, "tokenizer.ggml.merges");
+  const auto path = write_gguf(folder, keys);
+  EXPECT_THAT(error_of([&] { load_tokenizer(path); }),
+              HasSubstr("'tokenizer.ggml.merges' is missing"));
+}
+
 // A file of llama.cpp's converter, and what llama-tokenize says of a text.
 TEST(GgufTokenizer, GivesTheIdsOfLlamaCpp) {
   const auto tokenizer = load_tokenizer(kGolden / "tiny-f16.gguf");

@@ -13,7 +13,8 @@ namespace calque::text {
 // The part of a tokenizer that GGUF stores: data, no behaviour. Follows the conventions of
 // llama.cpp's converter (src/formats/README.md, "Tokenizer").
 struct Vocabulary {
-  enum class Kind { kSentencePiece, kByteLevelBpe };  // tokenizer.ggml.model "llama" / "gpt2"
+  // tokenizer.ggml.model "llama" (or "gemma4") and "gpt2".
+  enum class Kind { kSentencePiece, kByteLevelBpe };
   enum class TokenType : std::int32_t {
     kNormal = 1,
     kUnknown = 2,
@@ -28,7 +29,8 @@ struct Vocabulary {
   std::vector<std::string> tokens;  // by id
   std::vector<TokenType> types;     // as many as tokens
   std::vector<float> scores;        // kSentencePiece: as many as tokens; else empty
-  std::vector<std::string> merges;  // kByteLevelBpe: "left right"
+  // "left right" in the order of their ranks; kSentencePiece: empty if the source has only scores.
+  std::vector<std::string> merges;
   std::map<std::string, std::int32_t> special_ids;  // "bos", "eos", "unknown", "padding", ...
   std::optional<bool> add_bos;
   std::optional<bool> add_eos;
