@@ -105,7 +105,8 @@ std::string probe_json(const Probe& probe) {
 
 std::optional<Probe> parse_probe(const std::string& metrics_json) {
   const io::Json json = io::parse_json_if_valid(metrics_json).value_or(io::Json());
-  if (!json.is_object()) throw Error(ErrorKind::kInput, "E252", "calque/metrics.json: no JSON object");
+  if (!json.is_object())
+    throw Error(ErrorKind::kInput, "E252", "calque/metrics.json: no JSON object");
   const io::Json* written = json.find("probe");
   if (written == nullptr) return std::nullopt;
   Probe probe;
