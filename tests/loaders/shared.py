@@ -1,4 +1,4 @@
-"""What the loaders' scripts share: environments of packages, calque's commands, token ids, losses, a line a result."""
+"""Shared by the scripts of loaders: environments of packages, calque's commands, token ids, losses, a line a result."""
 import csv
 import json
 import math

