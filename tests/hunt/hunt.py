@@ -19,7 +19,6 @@ import argparse
 import collections
 import csv
 import json
-import os
 import pathlib
 import re
 import shutil
