@@ -24,7 +24,7 @@ PACKAGES = ["torch", "transformers==5.24.0", "compressed-tensors==0.20.1", "acce
 # stay as they are. Those of gpt-oss stay in MXFP4 then, which is not loaded beside other modules either.
 STACKED = {"gemma4_moe"}
 REFUSED = {"gpt_oss"}
-SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W4A8", "W4AFP8"]
+SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W4A8", "W4AFP8", "NVFP4", "NVFP4A16", "MXFP4", "MXFP4A16", "MXFP8", "MXFP8A16"]
 # Mean of -log(probability) over all predictions; logits agree to 1e-3 (tests/forward/block_runner_test.cpp).
 MOST = 1e-3
 # If inputs are rounded, a last bit of one input moves others by steps, and after a few layers the errors of two programs
@@ -32,6 +32,14 @@ MOST = 1e-3
 # experiments/fp8), so the mean difference of 4 x 255 predictions is sqrt(2) x 0.035 / sqrt(1020) = 0.0015, and three times
 # that at most. calque itself gives 3.50146 with AVX-512 and 3.50252 with AVX2 for FP8_DYNAMIC.
 MOST_WITH_ROUNDED_INPUTS = 4.6e-3
+
+
+def multiply_in_the_inputs_type():
+    """compressed-tensors decompresses FP4 and MX numbers to bfloat16, whatever type is asked for: exactly, but for the two
+    factors of NVFP4's scales. Products with float32 inputs need them in that type."""
+    import torch
+    linear = torch.nn.functional.linear
+    torch.nn.functional.linear = lambda x, weight, bias=None: linear(x, weight.to(x.dtype), bias)
 
 
 def logits(path, ids):
@@ -80,6 +88,7 @@ def check_one(program, model, scratch, ids, results, name, text, *how, most=MOST
 
 def check(program, repository, scratch, results):
     results.loader = versions_of(["transformers", "compressed-tensors"])
+    multiply_in_the_inputs_type()
     demo, ids = demo_model(repository), demo_ids(program, repository)
     for bits in range(2, 9):
         for group_size in (64, -1):
