@@ -10,8 +10,9 @@
 //   weight_scale [1], [N, G], or of blocks [ceil(N / 128), K / 128]
 // mxfp8-quantized: the same with weight_scale U8 [N, K / 32], a byte e for 2^(e - 127).
 // nvfp4-pack-quantized, mxfp4-pack-quantized: two codes a byte, the first in the low bits.
-//   weight_packed U8 [N, K / 2]                   weight_scale F8_E4M3 [N, K / 16], or U8 [N, K /
-//   32] weight_global_scale F32 [1], which divides the FP8 scales; input_global_scale likewise
+//   weight_packed U8 [N, K / 2]
+//   weight_scale F8_E4M3 [N, K / 16] with weight_global_scale F32 [1], which divides it; if inputs
+//   are rounded, input_global_scale F32 [1]; or weight_scale U8 [N, K / 32]
 #include "formats/compressed_tensors_layouts.h"
 
 #include <fmt/format.h>

@@ -85,12 +85,11 @@ struct FloatScaleSearch {
 };
 
 // kMinMax and kFullRange: scale = max|w| / the type's largest number; kE8M0: power_of_two_scale of
-// max|w|. kSearch and kBlockSearch: the
-// best of that and of kFloatScales others, from clipping a little to leaving the upper numbers
-// unused, by sum_k importance_K[k] * (w - nearest grid value)^2 over all weights of the scale (an
-// empty `importance_K`: all ones). A floating-point grid is nearly the same at every size, so what
-// is gained is where the steps' doublings fall among the weights. Powers of two: half and twice as
-// much. Rounded to `precision`, as scale_search does it.
+// max|w|. kSearch and kBlockSearch: the best of that and of kFloatScales others, from clipping a
+// little to leaving the upper numbers unused, by sum_k importance_K[k] * (w - nearest grid value)^2
+// over all weights of the scale (an empty `importance_K`: all ones). A floating-point grid is
+// nearly the same at every size, so what is gained is where the steps' doublings fall among the
+// weights. Powers of two: half and twice as much. Rounded to `precision`, as scale_search does it.
 void float_scale_search(const FloatScaleSearch& search, std::span<const float> importance_K,
                         const Exec& exec);
 
