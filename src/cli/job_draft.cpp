@@ -10,6 +10,7 @@
 #include "calque/core/error.h"
 #include "calque/core/paths.h"
 #include "calque/core/quote.h"
+#include "calque/formats/format.h"
 #include "calque/formats/source.h"
 #include "calque/io/hub_cache.h"
 #include "calque/job/builtin_texts.h"
@@ -74,6 +75,29 @@ void check_loads(const std::vector<Target>& targets, const std::string& runtime)
           fmt::format("{} does not load {}, which is for {}. Leave out --for, or the "
                       "target: {} then gives {}",
                       wanted.label, target.name, target.loads_in, wanted.label, wanted.usual));
+}
+
+// A size of its own instead of the target's: "-3.2bpw.gguf", "-GPTQ-4.5GiB".
+void take_size(const DraftOptions& options, std::vector<Target>& targets) {
+  if (!options.has_size()) return;
+  const Target& target = targets.front();
+  if (targets.size() > 1)
+    throw Error(ErrorKind::kConfig, "E119",
+                fmt::format("a size is for one target, and there are {}; run calque quantize once "
+                            "for each",
+                            targets.size()));
+  if (!target.scheme.empty() || target.method == "awq")
+    throw Error(ErrorKind::kConfig, "E119",
+                fmt::format("{} has one width for all matrices, so no other size can be met. Use "
+                            "gptq-4bit, w4a16 or a GGUF type with --target-bpw or --target-size",
+                            target.name));
+  const std::string size =
+      options.target_bpw.empty() ? options.target_size : options.target_bpw + "bpw";
+  targets.front().ending =
+      target.is_file()
+          ? fmt::format("-{}.gguf", size)
+          : fmt::format("-{}-{}", formats::format_named(target.format).short_label, size);
+  targets.front().method = "gptq";
 }
 
 // Channel scales if a target is made with them, no feedback if no target needs text.
@@ -218,8 +242,13 @@ class JobWriter {
       more("  preset: balanced", "how much work is spent on quality: fast, balanced, best");
     const auto folder = std::ranges::find_if(
         draft_.targets, [](auto& t) { return !t.is_file() && t.scheme.empty(); });
+    const DraftOptions& o = draft_.options;
+    if (!o.target_bpw.empty())
+      key("  target_bpw: " + o.target_bpw, "bits per weight of the file; each matrix has its own");
+    if (!o.target_size.empty())
+      key("  target_size: " + o.target_size, "of the weights files; each matrix has its own bits");
     if (folder != draft_.targets.end()) {
-      key(fmt::format("  bits: {}", folder->bits), "per weight, without scales");
+      if (!o.has_size()) key(fmt::format("  bits: {}", folder->bits), "per weight, without scales");
       key(fmt::format("  group_size: {}", draft_.group_size), "inputs that share a scale");
       key(fmt::format("  sym: {}", folder->sym),
           folder->sym ? "no zero points" : "with zero points");
@@ -330,6 +359,7 @@ JobDraft make_draft(const DraftOptions& options, const fs::path& folder) {
   const model::FamilySpec& family = source.family;
   draft.targets = chosen_targets(options, family.gguf_architecture);
   check_together(draft.targets);
+  take_size(options, draft.targets);
   check_loads(draft.targets, options.runtime);
   const bool without_text = options.calibration == std::vector<std::string>{kNoText};
   draft.method = method_for(draft.targets, without_text);

@@ -31,9 +31,14 @@ struct DraftOptions {
   std::int64_t samples = 0;              // 0: kUsualSamples, or fewer if the text is short
   std::int64_t seqlen = 512;
   std::string preset;  // quantization.preset; "": the default
+  // A size as a target, as quantization.target_bpw or target_size has it; "": the target's own.
+  std::string target_bpw;
+  std::string target_size;
   std::string max_ram;
   int threads = 0;
   std::string evaluation;  // a text; "": none
+
+  bool has_size() const { return !target_bpw.empty() || !target_size.empty(); }
 };
 
 // A job file in the making, for one model and one or more targets.

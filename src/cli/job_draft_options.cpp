@@ -54,6 +54,14 @@ std::vector<Option> draft_options(DraftOptions& draft) {
              fmt::format("How much work is spent on quality: {}. Default: {}.", preset_summaries(),
                          job::QuantizationSettings().preset->name)}
           .among(preset_names()),
+      Option{"--target-bpw", &draft.target_bpw,
+             "A size in bits per weight of the whole file, such as 3.2: every matrix gets a width, "
+             "or a GGUF type, of its own, so that the file says the same things as nearly as it "
+             "can at that size."}
+          .called("BITS"),
+      Option{"--target-size", &draft.target_size,
+             "The same as the size of the weights files, such as 4.5GiB."}
+          .called("SIZE"),
       Option{"--max-ram", &draft.max_ram, "Limit on memory, such as 6GiB. Default: none."}.called(
           "SIZE"),
       threads_option(draft.threads),
@@ -74,6 +82,8 @@ std::string command_line(const std::string& command, const DraftOptions& draft) 
   if (draft.samples > 0) add(fmt::format("--samples {}", draft.samples));
   if (draft.seqlen != usual.seqlen) add(fmt::format("--seqlen {}", draft.seqlen));
   if (!draft.preset.empty()) add("--preset " + draft.preset);
+  if (!draft.target_bpw.empty()) add("--target-bpw " + shell_quoted(draft.target_bpw));
+  if (!draft.target_size.empty()) add("--target-size " + shell_quoted(draft.target_size));
   if (!draft.max_ram.empty()) add("--max-ram " + shell_quoted(draft.max_ram));
   if (draft.threads > 0) add(fmt::format("--threads {}", draft.threads));
   if (!draft.evaluation.empty()) add("--eval " + shell_quoted(draft.evaluation));

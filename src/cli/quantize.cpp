@@ -74,6 +74,9 @@ std::string plan_text(const JobDraft& draft, const pipeline::OpenedJob& opened,
          fmt::format("{}: {}, {:.3g} bits/weight; for {}", shown(plan.exports[i].plan.request.path),
                      decimal_bytes_text(plan.exports[i].weights_bytes()),
                      plan.exports[i].plan.bits_per_weight, draft.targets[i].loads_in));
+  if (opened.sizes)
+    line("Choice", fmt::format("each of {} parts gets one of {}, by what it costs",
+                               opened.sizes->parts.size(), fmt::join(opened.sizes->options, ", ")));
   line("Calibration", calibration_text(draft));
   line("Needs",
        fmt::format("{} of memory, {} of disk, about {}", bytes_text(plan.memory.peak_bytes),

@@ -322,7 +322,9 @@ std::string next_text(const record::Report& report, const job::Job& job,
 
 std::string format_text(const formats::ExportPlan& plan) {
   const formats::Format& format = format_of(plan.request);
-  if (format.has_block_types) return fmt::format("{} {}", format.label, plan.request.type);
+  if (format.has_block_types)
+    return fmt::format("{} {}{}", format.label, plan.request.type,
+                       plan.request.tensor_types.empty() ? "" : ", mixed");
   std::string first;
   int others = 0;
   for (const formats::TensorPlan& tensor : plan.tensors) {

@@ -95,6 +95,7 @@ const V* in_evaluation(const job::Job& job, V job::EvaluationSettings::*member) 
 
 // The sections that define the stored numbers and the files.
 Section quantization_section();
+Section allocation_section();
 Section awq_section();
 Section rules_section();
 Section fallback_section();

@@ -141,10 +141,46 @@ Section quantization_section() {
           "gptq: share of the earlier layers' error that each linear compensates. Needs a second "
           "forward pass, through the original model. `auto`: 1 if codes have few enough bits for "
           "the `preset`, else 0."),
+      key("target_bpw", or_null(number(1, 16)), &S::allocation,
+          &job::AllocationSettings::target_bpw,
+          "A size as a target, in bits per weight of the whole file: every matrix gets bits, or a "
+          "GGUF type, of its own, so that what the rounding costs is least. For one export; `bits` "
+          "and `type` then only decide what `allocation` leaves open."),
+      key("target_size", byte_limit(), &S::allocation, &job::AllocationSettings::target_size,
+          "The same as the size of the weights files, at most: `4.5GiB`; 0: not given."),
       key("imatrix", or_empty(path()), &S::imatrix,
           "Importance matrix from `calque imatrix` or llama-imatrix, used instead of calibration "
           "text. Only with method `rtn` and exports to GGUF; gives the same files as "
           "`llama-quantize --imatrix`."),
+  };
+  return s;
+}
+
+Section allocation_section() {
+  using S = job::AllocationSettings;
+  using Sensitivity = S::Sensitivity;
+  const std::vector<Choice<Sensitivity>> sensitivities = {{"measured", Sensitivity::kMeasured},
+                                                          {"layer", Sensitivity::kLayer}};
+  Section s;
+  s.path = "quantization.allocation";
+  s.doc =
+      "How `target_bpw` or `target_size` is met. Each matrix is rounded with every option; the "
+      "choice then makes the sum of the costs least.";
+  one(s, [](auto& job) { return &job.quantization.allocation; });
+  s.keys = {
+      key("options", texts(), &S::options,
+          "Bits (`[\"2\", \"3\", \"4\"]`) or GGUF types (`[Q2_K, Q3_K, Q4_K]`) to choose from. "
+          "Empty: "
+          "those of the format that are next to the target, from 2 to 8 bits, or Q2_K to Q8_0."),
+      key("sensitivity", choice<Sensitivity>(sensitivities), &S::sensitivity,
+          "The cost of an option. `measured`: the divergence of the original with this part alone "
+          "rounded, from one run of `windows` for every part from its block on; `layer`: the error "
+          "of the linears' outputs, which costs no such runs and knows less (the embedding and the "
+          "head then keep what the job says)."),
+      key("samples", integer(1), &S::samples,
+          "Rows of calibration text that the inputs of the linears are measured on."),
+      key("windows", integer(1), &S::windows,
+          "Rows of calibration text that the divergence is measured on."),
   };
   return s;
 }

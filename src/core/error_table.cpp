@@ -126,6 +126,15 @@ constexpr ErrorEntry kErrors[] = {
      "Static schemes (FP8) store the size of each linear's inputs, which calibration text shows. "
      "Channel scales (awq) divide single rows, and rows that share a scale cannot be divided.",
      "Do what the message says, or choose a scheme with a scale a row (FP8_DYNAMIC)."},
+    {"E135", 2, "A target size does not go with the job's other settings.",
+     "The bits of every matrix are chosen for one export, from at least two options, by what "
+     "calibration text shows.",
+     "Do what the message says, or leave out target_bpw and target_size."},
+    {"E136", 2, "The target size cannot be reached.",
+     "Tensors that are not quantized (in folders the embedding and the head) and the smallest "
+     "option set a lower limit.",
+     "Choose a size between the two that the message names, or allow a smaller option in "
+     "quantization.allocation.options."},
 
     // the job file: what a runtime could not load
     {"E141", 2, "The requested tensor-parallel size is not possible.",

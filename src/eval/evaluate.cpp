@@ -70,6 +70,8 @@ ModelMetrics metrics_of(const Lane& lane, const text::TokenBlocks& rows,
   return metrics;
 }
 
+std::string window_name(Index row) { return fmt::format("window {}", row); }
+
 }  // namespace
 
 std::vector<ModelMetrics> evaluate(const EvalModel& reference,
@@ -80,9 +82,26 @@ std::vector<ModelMetrics> evaluate(const EvalModel& reference,
   Lanes lanes(reference, candidates, windows, options);
   lanes.run_blocks();
   const std::vector<ScoredSpan> spans = spans_of(windows, options.first_position);
-  lanes.score(spans, [](Index row) { return fmt::format("window {}", row); });
+  lanes.score(spans, window_name);
   std::vector<ModelMetrics> metrics;
   for (const Lane& lane : lanes.lanes()) metrics.push_back(metrics_of(lane, windows, spans));
+  metrics.front().kind = ModelKind::kReference;
+  return metrics;
+}
+
+std::vector<ModelMetrics> score(const std::vector<FinishedModel>& models,
+                                const text::TokenBlocks& windows, const EvalOptions& options) {
+  check_windows(models.front().model, windows, options.first_position);
+  std::vector<Lane> lanes(models.size());
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    lanes[i].start(models[i].model, options.runner);
+    lanes[i].hidden = models[i].hidden;
+  }
+  const std::vector<ScoredSpan> spans = spans_of(windows, options.first_position);
+  Scorer(lanes, spans, options.runner.threads, window_name)
+      .run(options.held_elements, [](Index, Index) {});
+  std::vector<ModelMetrics> metrics;
+  for (const Lane& lane : lanes) metrics.push_back(metrics_of(lane, windows, spans));
   metrics.front().kind = ModelKind::kReference;
   return metrics;
 }

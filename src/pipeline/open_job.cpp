@@ -10,6 +10,7 @@
 #include "calque/core/units.h"
 #include "calque/formats/checkpoint_config.h"
 #include "calque/formats/format.h"
+#include "calque/formats/planned_files.h"
 #include "calque/io/hub_cache.h"
 #include "calque/job/check_job.h"
 #include "calque/job/passes.h"
@@ -22,14 +23,9 @@ constexpr const char* kQuantizer = "calque:" CALQUE_VERSION;
 
 std::vector<formats::ExportPlan> plan_exports(const job::Job& job,
                                               const formats::SourceModel& source) {
-  formats::QuantizationRequest quantization = job.quantization.grid;
-  quantization.rescales_channels = job.quantization.transform->rescales_channels();
-  quantization.calibrated = job.calibration.given() || !job.quantization.imatrix.empty();
-  quantization.reference_rounding = !job.quantization.transform->rescales_channels() &&
-                                    job.quantization.rounding->llama_cpp_types;
   std::vector<formats::ExportPlan> plans;
   for (const formats::ExportRequest& request : job.exports)
-    plans.push_back(formats::plan_export(source.family, *source.weights, quantization, request));
+    plans.push_back(job::plan_of_export(job, source, request));
   return plans;
 }
 
@@ -130,9 +126,8 @@ std::string carried_text(const formats::SourceModel& source) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-}  // namespace
-
-OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
+// Opens a job that has no target size.
+OpenedJob open_settled(const job::Job& job, const OpenOptions& options) {
   job::check_model(job.model);
   formats::SourceModel source(job.model.path, job.model.allow_requantize);
   job::check_job(job, source);
@@ -171,6 +166,42 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
           .memory = std::move(memory)};
 }
 
+// Bytes of the weights files besides their tensors: headers, names, a GGUF file's tokenizer.
+// Another mix of types pads its tensors otherwise.
+std::uint64_t bytes_around_tensors(const OpenedJob& opened) {
+  constexpr std::uint64_t kPadding = 32;
+  const formats::ExportPlan& plan = opened.plans.front();
+  std::uint64_t bytes = kPadding * plan.tensors.size();
+  for (const formats::PlannedFile& file :
+       formats::planned_files(plan, opened.writer_inputs(plan, 0)))
+    if (file.weights) bytes += file.bytes;
+  return bytes - plan.tensor_bytes;
+}
+
+// The job as it would be if all weights were equally sensitive: a likely size, time and memory.
+OpenedJob open_likely(const job::Job& job, const job::SizeProblem& sizes,
+                      const OpenOptions& options) {
+  return open_settled(
+      job::with_choice(job, sizes, job::choose_options(sizes, job::even_costs(sizes))), options);
+}
+
+}  // namespace
+
+OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
+  const job::AllocationSettings& allocation = job.quantization.allocation;
+  if (!allocation.wanted()) return open_settled(job, options);
+  job::check_model(job.model);
+  job::SizeProblem sizes =
+      job::size_problem(job, formats::SourceModel(job.model.path, job.model.allow_requantize));
+  OpenedJob opened = open_likely(job, sizes, options);
+  if (allocation.target_size > 0) {
+    sizes.keep_for_others(bytes_around_tensors(opened), allocation.target_size);
+    opened = open_likely(job, sizes, options);
+  }
+  opened.sizes = std::move(sizes);
+  return opened;
+}
+
 std::string OpenedJob::source_name() const {
   if (io::hub_model_of(job.model.path)) return io::name_of_model(job.model.path);
   const std::filesystem::path whole = std::filesystem::weakly_canonical(job.model.path);
@@ -200,6 +231,11 @@ std::vector<std::string> OpenedJob::notes() const {
         fmt::format("not copied from the model's folder: {}", fmt::join(source.left_out, ", ")));
   if (folders > 0 && source.is_gguf() && !text::has_tokenizer(job.model.path))
     lines.emplace_back("the GGUF file holds no tokenizer, so the folder gets none");
+  if (sizes)
+    lines.push_back(fmt::format(
+        "each of {} parts gets one of {} when the job runs, by what it costs; the plan is of a mix "
+        "for equal costs",
+        sizes->parts.size(), fmt::join(sizes->options, ", ")));
   for (const job::TaskQuestions& task : tasks) lines.push_back(job::task_note(task));
   return lines;
 }

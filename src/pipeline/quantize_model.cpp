@@ -21,6 +21,7 @@
 #include "calque/publish/publish.h"
 #include "calque/resume/run_folder.h"
 #include "calque/resume/shared_work.h"
+#include "pipeline/allocate.h"
 #include "pipeline/first_block.h"
 #include "pipeline/memory_meter.h"
 #include "pipeline/outputs.h"
@@ -43,7 +44,8 @@ std::shared_ptr<io::ScratchSpace> scratch_for(const OpenedJob& opened) {
 }
 
 // The report as far as it is known at the start; measurements are added later.
-record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& before) {
+record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& before,
+                            const AllocatedJob* allocated) {
   record::Report report;
   report.job_name = opened.job.name;
   report.source_name = opened.source_name();
@@ -54,6 +56,10 @@ record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& 
   report.source_bytes = opened.source.weights->total_bytes();
   report.source_bits_per_weight = opened.source.bits_per_weight();
   report.stages = before.totals.stages;
+  if (allocated != nullptr) {
+    report.allocation = allocated->allocation;
+    report.stages += allocated->stages;
+  }
   report.resumed = before.resumed;
   report.artifacts.resize(opened.plans.size());
   return report;
@@ -62,15 +68,16 @@ record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& 
 // Runs an opened job.
 class JobRun {
  public:
+  // `allocated`: the job had a target size; null: it had none.
   JobRun(const OpenedJob& opened, resume::RunFolder& folder, RunLog& log, const Stopwatch& watch,
-         const RunOptions& options)
+         const RunOptions& options, const AllocatedJob* allocated)
       : opened_(opened),
         job_(opened.job),
         options_(options),
         folder_(folder),
         log_(log),
         watch_(watch),
-        report_(begin_report(opened, folder.progress())),
+        report_(begin_report(opened, folder.progress(), allocated)),
         scratch_(scratch_for(opened)),
         forecast_(forecast_job(opened, forecast::measure_rates(job_, kSecondsToMeasure))),
         first_block_(log, opened, forecast_.rates, report_.stages, forecast_.time),
@@ -345,9 +352,9 @@ job::TokenSharing sharing_of(resume::SharedWork* shared) {
   };
 }
 
-record::Report run_job(const job::Job& job, record::Observer& observer, const RunOptions& options,
-                       resume::SavedRun& saved) {
-  const Stopwatch watch;
+record::Report run_settled(const job::Job& job, record::Observer& observer,
+                           const RunOptions& options, resume::SavedRun& saved,
+                           const Stopwatch& watch, const AllocatedJob* allocated = nullptr) {
   job::check_distinct_paths(job.exports);  // the folder would find them locked by this process
   resume::RunFolder folder(job, options.resume, options.settings, saved);
   if (options.shared) options.shared->start_job();
@@ -355,7 +362,19 @@ record::Report run_job(const job::Job& job, record::Observer& observer, const Ru
       open_job(job, {.targets = folder.goes_on() ? Targets::kOwnToo : Targets::kOthers,
                      .sharing = sharing_of(options.shared)});
   RunLog log(job.run_dir, observer, folder.progress());  // a refused job leaves no files
-  return JobRun(opened, folder, log, watch, options).run();
+  return JobRun(opened, folder, log, watch, options, allocated).run();
+}
+
+record::Report run_job(const job::Job& job, record::Observer& observer, const RunOptions& options,
+                       resume::SavedRun& saved) {
+  const Stopwatch watch;
+  if (!job.quantization.allocation.wanted())
+    return run_settled(job, observer, options, saved, watch);
+  const bool goes_on = options.resume == resume::Resume::kAuto && resume::can_resume(job.run_dir);
+  const AllocatedJob allocated = allocate(job, observer,
+                                          {.targets = goes_on ? Targets::kOwnToo : Targets::kOthers,
+                                           .sharing = sharing_of(options.shared)});
+  return run_settled(allocated.job, observer, options, saved, watch, &allocated);
 }
 
 }  // namespace

@@ -362,29 +362,30 @@ std::string report_json(const Report& report) {
     if (i < report.predicted.file_bytes.size())
       artifacts.back()["predicted_file_bytes"] = report.predicted.file_bytes[i];
   }
-  const Json json = {{"job", report.job_name},
-                     {"calque_version", CALQUE_VERSION},
-                     {"source",
-                      {{"name", report.source_name},
-                       {"tensor_bytes", report.source_bytes},
-                       {"bits_per_weight", report.source_bits_per_weight}}},
-                     {"artifacts", artifacts},
-                     {"evaluations", json_of(report.evaluations)},
-                     {"tasks", json_of(report.tasks)},
-                     {"forward_dtype", report.forward_dtype},
-                     {"instruction_set", report.instruction_set},
-                     {"threads", report.threads},
-                     {"seconds", report.seconds},
-                     {"stage_devices", json_of(report.stage_devices)},
-                     {"stage_seconds", json_of(report.stages)},
-                     {"peak_bytes", report.peak_bytes},
-                     {"predicted_peak_bytes", report.predicted_peak_bytes},
-                     {"activation_file_bytes", report.activation_file_bytes},
-                     {"stage_peaks", json_of(report.stage_peaks)},
-                     {"predicted", json_of(report.predicted)},
-                     {"shared", report.shared},
-                     {"warnings", report.warnings},
-                     {"resumed", report.resumed}};
+  Json json = {{"job", report.job_name},
+               {"calque_version", CALQUE_VERSION},
+               {"source",
+                {{"name", report.source_name},
+                 {"tensor_bytes", report.source_bytes},
+                 {"bits_per_weight", report.source_bits_per_weight}}},
+               {"artifacts", artifacts},
+               {"evaluations", json_of(report.evaluations)},
+               {"tasks", json_of(report.tasks)},
+               {"forward_dtype", report.forward_dtype},
+               {"instruction_set", report.instruction_set},
+               {"threads", report.threads},
+               {"seconds", report.seconds},
+               {"stage_devices", json_of(report.stage_devices)},
+               {"stage_seconds", json_of(report.stages)},
+               {"peak_bytes", report.peak_bytes},
+               {"predicted_peak_bytes", report.predicted_peak_bytes},
+               {"activation_file_bytes", report.activation_file_bytes},
+               {"stage_peaks", json_of(report.stage_peaks)},
+               {"predicted", json_of(report.predicted)},
+               {"shared", report.shared},
+               {"warnings", report.warnings},
+               {"resumed", report.resumed}};
+  if (!report.allocation.empty()) json["allocation"] = json_of(report.allocation);
   return json.dump(2) + "\n";
 }
 
@@ -409,6 +410,8 @@ Report report_from(const Json& metrics) {
   report.shared = field(metrics, "shared", std::vector<std::string>());
   report.warnings = field(metrics, "warnings", std::vector<std::string>());
   report.resumed = field(metrics, "resumed", 0);
+  if (const Json* allocation = metrics.find("allocation"))
+    report.allocation = allocation_from(*allocation);
   return report;
 }
 

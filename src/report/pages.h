@@ -32,6 +32,8 @@ void add_texts_and_spread(Page& page, const std::vector<Point>& points,
                           const record::EvaluationReport* evaluation);
 // Heat maps of every pass over the model.
 void add_modules(Page& page, const Run& run);
+// The choice that met a target size.
+void add_allocation(Page& page, const Run& run);
 // Seconds, memory and bytes, measured next to predicted.
 void add_costs(Page& page, const Run& run);
 // Warnings; the job, its data, and how to repeat it.

@@ -327,6 +327,7 @@ Page run_page(const Run& run) {
   const std::vector<Point> points = points_of(run);
   add_pareto(page, points, by_format(run), run.source_bits_per_weight, noise_floor(run));
   add_texts_and_spread(page, points, run.evaluations.empty() ? nullptr : &run.evaluations.front());
+  add_allocation(page, run);
   add_modules(page, run);
   add_costs(page, run);
   add_provenance(page, run);

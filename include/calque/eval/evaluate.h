@@ -69,4 +69,15 @@ std::vector<ModelMetrics> evaluate(const EvalModel& reference,
                                    const std::vector<EvalModel>& candidates,
                                    const text::TokenBlocks& windows, const EvalOptions& options);
 
+// A model that has run: with its hidden states after the last block, a row for each window.
+struct FinishedModel {
+  EvalModel model;
+  std::shared_ptr<const forward::HiddenStates> hidden;
+};
+
+// Scores models that have run over the same windows; the first is the reference. The results are
+// those of evaluate() where the hidden states are.
+std::vector<ModelMetrics> score(const std::vector<FinishedModel>& models,
+                                const text::TokenBlocks& windows, const EvalOptions& options);
+
 }  // namespace calque::eval

@@ -39,6 +39,23 @@ struct CalibrationSettings {
   std::vector<std::string> file_names() const;  // the texts' names in records
 };
 
+// A size as a target: every matrix gets bits, or a GGUF type, of its own (job/allocation.h).
+struct AllocationSettings {
+  enum class Sensitivity {
+    kMeasured,  // the divergence of the original with one part rounded, part by part
+    kLayer,     // the error of each linear's outputs
+  };
+
+  std::optional<double> target_bpw;  // bits per weight of the file (ExportPlan::bits_per_weight)
+  std::uint64_t target_size = 0;     // bytes of the weights files, at most; 0: not given
+  std::vector<std::string> options;  // bits ("3") or GGUF types ("Q3_K"); empty: those around it
+  Sensitivity sensitivity = Sensitivity::kMeasured;
+  std::int64_t samples = 32;  // rows of calibration text that errors are measured on
+  std::int64_t windows = 8;   // those that the divergence is measured on
+
+  bool wanted() const { return target_bpw.has_value() || target_size > 0; }
+};
+
 struct QuantizationSettings {
   // The method: a pair of rows from quant/methods.h, never null.
   const quant::Transform* transform = &quant::kNoTransform;
@@ -48,6 +65,7 @@ struct QuantizationSettings {
   std::optional<ScaleRule> scale_rule;  // nullopt: the transform's
   std::optional<int> refine_passes;     // likewise; nullopt: the preset's
   formats::QuantizationRequest grid;
+  AllocationSettings allocation;
   const Preset* preset = &kBalanced;  // gives `auto` its meaning; never null
   bool propagate_error = true;        // false: statistics from the unquantized model
   // Share of the upstream rounding error that each linear compensates (quant/upstream.h), 0..1;

@@ -11,6 +11,7 @@
 #include "calque/formats/plan.h"
 #include "calque/formats/source.h"
 #include "calque/formats/writer.h"
+#include "calque/job/allocation.h"
 #include "calque/job/job.h"
 #include "calque/job/stage_devices.h"
 #include "calque/job/task_questions.h"
@@ -35,6 +36,9 @@ struct OpenedJob {
   job::StageDevices devices;              // one per stage
   job::StageExecs execs;
   forecast::MemoryPlan memory;
+  // The choice that a target size leaves to the run; `job` and `plans` are then a likely outcome.
+  // Nullopt: everything is settled.
+  std::optional<job::SizeProblem> sizes = std::nullopt;
 
   // Name of the model's folder, or of its file without extension.
   std::string source_name() const;

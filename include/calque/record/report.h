@@ -7,6 +7,7 @@
 
 #include "calque/formats/plan.h"
 #include "calque/quant/rounder.h"
+#include "calque/record/allocation.h"
 #include "calque/record/measurement.h"
 #include "calque/record/stages.h"
 #include "calque/record/task.h"
@@ -102,6 +103,7 @@ struct Report {
   // the longer windows for the key/value cache. Empty: not evaluated.
   std::vector<EvaluationReport> evaluations;
   std::vector<TaskReport> tasks;   // in the order of evaluate.tasks
+  Allocation allocation;           // met a target size; empty: there was none
   std::uint64_t source_bytes = 0;  // tensor data of the checkpoint
   double source_bits_per_weight = 0;
   std::string forward_dtype;    // resolved value of `auto`
