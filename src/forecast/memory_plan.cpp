@@ -103,9 +103,13 @@ const MemoryPlan::Stage& MemoryPlan::worst() const {
 }
 
 MemoryPlan plan_memory(const job::Job& job, const model::FamilySpec& family,
-                       const std::vector<formats::ExportPlan>& plans) {
+                       const std::vector<formats::ExportPlan>& plans,
+                       const std::optional<AllocationShape>& allocation) {
   const JobShapes shapes(job, family, plans);
   MemoryPlan plan;
+  if (allocation)
+    if (auto memory = allocate_memory(shapes, *allocation))
+      plan.stages.push_back({std::move(*memory)});
   for (const auto stage :
        {forward_memory, statistics_memory, quantize_memory, write_memory, evaluate_memory})
     if (std::optional<StageMemory> memory = stage(shapes))

@@ -427,6 +427,33 @@ std::optional<StageMemory> quantize_memory(const JobShapes& shapes) {
   return std::move(largest).as("quantize");
 }
 
+// The quantize stage of fewer rows without the original beside them, a second copy of the block's
+// weights, matrices outside the blocks in fp32, and the trials' states.
+std::optional<StageMemory> allocate_memory(const JobShapes& shapes,
+                                           const AllocationShape& allocation) {
+  job::Job job = shapes.job;
+  job.calibration.packing.n_samples = allocation.samples;
+  job.quantization.upstream_correction = 0;
+  const JobShapes smaller(job, shapes.family, shapes.plans);
+  std::optional<StageMemory> memory = quantize_memory(smaller);
+  if (!memory) return std::nullopt;
+  memory->stage = "allocate";
+  const auto add = [&memory](const char* what, Bytes bytes) {
+    if (bytes > 0) memory->items.push_back({what, bytes});
+    memory->bytes += bytes;
+  };
+  add("matrices outside the blocks in fp32", 4 * allocation.outside_weights);
+  if (allocation.windows == 0) return memory;
+  add("a block's weights with the smallest option",
+      4 * *std::max_element(shapes.block_weights.begin(), shapes.block_weights.end()));
+  const Bytes states =
+      bytes_of(allocation.windows * job.calibration.packing.seqlen) * shapes.state_bytes();
+  const Bytes limit = job.runtime.max_ram > 0 ? UINT64_MAX : kTrialBytes;
+  for (Index trial = 0; trial <= allocation.parts && bytes_of(trial) * states < limit; ++trial)
+    memory->activations.push_back(states);
+  return memory;
+}
+
 std::optional<StageMemory> write_memory(const JobShapes& shapes) {
   LargestPeak largest;
   for (const formats::ExportPlan& plan : shapes.plans)

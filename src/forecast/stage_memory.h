@@ -100,6 +100,9 @@ void add_prepared(const model::BlockSpec& block, Bytes compute_bytes, const mode
 // For activations in files: the part that is in memory while it is worked on.
 Bytes rows_being_read(const JobShapes& shapes);
 
+// The measurement before a job with a target size: sensitivity.cpp in the room pipeline.
+std::optional<StageMemory> allocate_memory(const JobShapes& shapes,
+                                           const AllocationShape& allocation);
 // The peak of each stage, including the program itself. nullopt if the job has no such stage.
 std::optional<StageMemory> forward_memory(const JobShapes& shapes);
 std::optional<StageMemory> statistics_memory(const JobShapes& shapes);

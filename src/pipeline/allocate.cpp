@@ -24,9 +24,6 @@ namespace {
 using Costs = std::vector<std::vector<double>>;
 using Sensitivity = job::AllocationSettings::Sensitivity;
 
-// Hidden states of trials beyond this go to files, where the job sets no limit of its own.
-constexpr std::uint64_t kTrialBytes = std::uint64_t{2} << 30;
-
 text::TokenBlocks rows_of(const text::TokenBlocks& all, Index first, Index count) {
   text::TokenBlocks some;
   some.ids_BS = Matrix<std::int32_t>::copy_of(all.ids_BS.view().rows(first, count));
@@ -53,7 +50,8 @@ class Allocating {
     const std::vector<std::size_t> option_P = job::choose_options(sizes(), cost_PO);
     AllocatedJob result{.job = job::with_choice(job_, sizes(), option_P),
                         .allocation = described(cost_PO, option_P),
-                        .stages = stages_};
+                        .stages = stages_,
+                        .shape = allocation_shape(job_, sizes())};
     if (const auto file = record_file(job_); !file.empty()) {
       io::Json json = record::json_of(result.allocation);
       json["made_from"] = made_from();
@@ -84,14 +82,14 @@ class Allocating {
     const job::RuntimeSettings& runtime = job_.runtime;
     const std::uint64_t limit = opened_.memory.activation_budget_bytes;
     const auto& folder = runtime.offload_dir.empty() ? job_.run_dir : runtime.offload_dir;
-    return measure_sensitivities(
-        {.opened = opened_,
-         .problem = sizes(),
-         .calibration = rows_,
-         .windows = windows_,
-         .scratch = std::make_shared<io::ScratchSpace>(limit > 0 ? limit : kTrialBytes, folder),
-         .observer = observer_,
-         .stages = stages_});
+    return measure_sensitivities({.opened = opened_,
+                                  .problem = sizes(),
+                                  .calibration = rows_,
+                                  .windows = windows_,
+                                  .scratch = std::make_shared<io::ScratchSpace>(
+                                      limit > 0 ? limit : forecast::kTrialBytes, folder),
+                                  .observer = observer_,
+                                  .stages = stages_});
   }
 
   // Everything that the costs depend on.
@@ -158,7 +156,7 @@ class Allocating {
     return lines;
   }
 
-  // "of 42 parts 10 get 2, 20 get 3, 12 get 4: ..."
+  // "target size: of 42 parts 10 get 2, 20 get 3, 12 get 4; ..."
   std::string summary(const record::Allocation& allocation) const {
     std::vector<std::string> counts;
     for (std::size_t o = 0; o < allocation.options.size(); ++o)
@@ -166,7 +164,7 @@ class Allocating {
               std::ranges::count(allocation.parts, o, &record::AllocatedPart::chosen))
         counts.push_back(fmt::format("{} get {}", count, allocation.options[o]));
     return fmt::format(
-        "{} of {} parts: {}; {} of tensors{}", "target size", allocation.parts.size(),
+        "target size: of {} parts {}; {} of tensors{}", allocation.parts.size(),
         fmt::join(counts, ", "), decimal_bytes_text(allocation.bytes()),
         allocation.measured ? fmt::format(", predicted divergence {:.4g}", allocation.cost()) : "");
   }
@@ -183,7 +181,9 @@ class Allocating {
 
 }  // namespace
 
-AllocatedJob allocate(const job::Job& job, record::Observer& observer, const OpenOptions& options) {
+AllocatedJob allocate(const job::Job& job, record::Observer& observer, MemoryMeter& memory,
+                      const OpenOptions& options) {
+  const MemoryMeter::Scope scope(memory, "allocate");
   return Allocating(job, observer, options).run();
 }
 

@@ -187,11 +187,40 @@ std::vector<std::vector<formats::PlannedFile>> planned_files(const OpenedJob& op
   return files;
 }
 
+// The measurement that comes before a job with a target size: one pass over some rows, a rounding
+// for every option, and trials that begin at their block, so that they run half of the model.
+record::StageSeconds allocation_seconds(const OpenedJob& opened,
+                                        const forecast::MachineRates& rates) {
+  const job::AllocationSettings& settings = opened.allocation;
+  job::Job job = opened.job;
+  const Index rows = job.calibration.packing.n_samples;
+  job.calibration.packing.n_samples = std::min<Index>(settings.samples, rows);
+  job.quantization.upstream_correction = 0;
+  job.quantization.refine_passes = 0;
+  job.quantization.options.rounds = 1;
+  job.evaluate.reset();
+  record::StageSeconds total;
+  for (const formats::ExportPlan& plan : opened.sizes->plans_O) {
+    const record::StageSeconds one =
+        forecast::seconds_of(forecast::job_work(job, opened.measured, {plan}), job, rates);
+    total.quantize += one.quantize;
+    total.load = one.load;
+    total.forward = one.forward;
+    total.statistics = one.statistics;
+  }
+  if (settings.sensitivity != job::AllocationSettings::Sensitivity::kMeasured) return total;
+  const auto windows = static_cast<double>(std::min<Index>(settings.windows, rows));
+  const auto parts = static_cast<double>(opened.sizes->parts.size());
+  total.evaluate = (parts / 2 + 1) * total.forward * windows /
+                   static_cast<double>(job.calibration.packing.n_samples);
+  return total;
+}
+
 }  // namespace
 
 forecast::Forecast forecast_job(const OpenedJob& opened, const forecast::MachineRates& rates,
                                 bool every_module) {
-  return forecast::forecast_of(
+  forecast::Forecast forecast = forecast::forecast_of(
       {.job = opened.job,
        .family = opened.source.family,
        .plans = opened.plans,
@@ -202,6 +231,12 @@ forecast::Forecast forecast_job(const OpenedJob& opened, const forecast::Machine
        .importance_warning = opened.importance ? opened.importance->warning() : "",
        .remarks = opened.remarks(),
        .every_module = every_module});
+  if (opened.sizes) {
+    const record::StageSeconds before = allocation_seconds(opened, rates);
+    forecast.time.stages += before;
+    forecast.time.seconds += sum(before);
+  }
+  return forecast;
 }
 
 forecast::TimePrediction probe_time(OpenedJob opened, const forecast::MachineRates& rates) {

@@ -126,8 +126,9 @@ std::string carried_text(const formats::SourceModel& source) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// Opens a job that has no target size.
-OpenedJob open_settled(const job::Job& job, const OpenOptions& options) {
+// Opens a job whose choices are made. `allocation`: the measurement that made them, or will.
+OpenedJob open_settled(const job::Job& job, const OpenOptions& options,
+                       const std::optional<forecast::AllocationShape>& allocation) {
   job::check_model(job.model);
   formats::SourceModel source(job.model.path, job.model.allow_requantize);
   job::check_job(job, source);
@@ -151,7 +152,7 @@ OpenedJob open_settled(const job::Job& job, const OpenOptions& options) {
   job::StageExecs execs = job::open_devices(devices, machine);
   std::map<std::string, text::Vocabulary> vocabularies = load_vocabularies(job, source);
   model::FamilySpec measured = job::measured_family(job, source.family);
-  forecast::MemoryPlan memory = forecast::plan_memory(job, measured, plans);
+  forecast::MemoryPlan memory = forecast::plan_memory(job, measured, plans, allocation);
   return {.job = job,
           .source = std::move(source),
           .measured = std::move(measured),
@@ -182,14 +183,31 @@ std::uint64_t bytes_around_tensors(const OpenedJob& opened) {
 OpenedJob open_likely(const job::Job& job, const job::SizeProblem& sizes,
                       const OpenOptions& options) {
   return open_settled(
-      job::with_choice(job, sizes, job::choose_options(sizes, job::even_costs(sizes))), options);
+      job::with_choice(job, sizes, job::choose_options(sizes, job::even_costs(sizes))), options,
+      allocation_shape(job, sizes));
 }
 
 }  // namespace
 
+forecast::AllocationShape allocation_shape(const job::Job& job, const job::SizeProblem& sizes) {
+  const job::AllocationSettings& settings = job.quantization.allocation;
+  const Index rows = job.calibration.packing.n_samples;
+  const bool trials = settings.sensitivity == job::AllocationSettings::Sensitivity::kMeasured;
+  forecast::AllocationShape shape{.samples = std::min<Index>(settings.samples, rows),
+                                  .windows = trials ? std::min<Index>(settings.windows, rows) : 0,
+                                  .parts = static_cast<Index>(sizes.parts.size())};
+  for (const job::SizedPart& part : sizes.parts)
+    if (part.block < 0)
+      for (const std::string& weight : part.weights) {
+        const std::vector<Index>& of = sizes.plans_O.front().at(weight).tensor.shape;
+        shape.outside_weights += static_cast<std::uint64_t>(of[0] * of[1]);
+      }
+  return shape;
+}
+
 OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
   const job::AllocationSettings& allocation = job.quantization.allocation;
-  if (!allocation.wanted()) return open_settled(job, options);
+  if (!allocation.wanted()) return open_settled(job, options, options.allocated);
   job::check_model(job.model);
   job::SizeProblem sizes =
       job::size_problem(job, formats::SourceModel(job.model.path, job.model.allow_requantize));
@@ -199,6 +217,7 @@ OpenedJob open_job(const job::Job& job, const OpenOptions& options) {
     opened = open_likely(job, sizes, options);
   }
   opened.sizes = std::move(sizes);
+  opened.allocation = allocation;
   return opened;
 }
 

@@ -58,7 +58,6 @@ record::Report begin_report(const OpenedJob& opened, const resume::RunProgress& 
   report.stages = before.totals.stages;
   if (allocated != nullptr) {
     report.allocation = allocated->allocation;
-    report.stages += allocated->stages;
   }
   report.resumed = before.resumed;
   report.artifacts.resize(opened.plans.size());
@@ -70,13 +69,15 @@ class JobRun {
  public:
   // `allocated`: the job had a target size; null: it had none.
   JobRun(const OpenedJob& opened, resume::RunFolder& folder, RunLog& log, const Stopwatch& watch,
-         const RunOptions& options, const AllocatedJob* allocated)
+         MemoryMeter& memory, const RunOptions& options, const AllocatedJob* allocated)
       : opened_(opened),
         job_(opened.job),
         options_(options),
         folder_(folder),
         log_(log),
         watch_(watch),
+        memory_(memory),
+        allocated_(allocated),
         report_(begin_report(opened, folder.progress(), allocated)),
         scratch_(scratch_for(opened)),
         forecast_(forecast_job(opened, forecast::measure_rates(job_, kSecondsToMeasure))),
@@ -230,11 +231,19 @@ class JobRun {
     report_.seconds = totals().seconds;
     report_memory();
     report_.predicted = predicted_of(forecast_);
+    if (allocated_ != nullptr) add_allocation();
     if (options_.shared)
       for (const resume::SharedWork::Taken& taken : options_.shared->taken())
         report_.shared.push_back(taken.what);
     report_.warnings = log_.warnings();
     log_.finish(report_);
+  }
+
+  // Known when the rest was predicted.
+  void add_allocation() {
+    report_.stages += allocated_->stages;
+    report_.predicted.stages += allocated_->stages;
+    report_.predicted.seconds += sum(allocated_->stages);
   }
 
   void publish() const {
@@ -335,7 +344,8 @@ class JobRun {
   RunLog& log_;
   const Stopwatch& watch_;  // started with the run
   const double seconds_before_ = folder_.progress().totals.seconds;
-  MemoryMeter memory_;
+  MemoryMeter& memory_;
+  const AllocatedJob* allocated_;
   record::Report report_;
   std::shared_ptr<io::ScratchSpace> scratch_;
   forecast::Forecast forecast_;  // its time is predicted again after the first block
@@ -354,27 +364,30 @@ job::TokenSharing sharing_of(resume::SharedWork* shared) {
 
 record::Report run_settled(const job::Job& job, record::Observer& observer,
                            const RunOptions& options, resume::SavedRun& saved,
-                           const Stopwatch& watch, const AllocatedJob* allocated = nullptr) {
+                           const Stopwatch& watch, MemoryMeter& memory,
+                           const AllocatedJob* allocated) {
   job::check_distinct_paths(job.exports);  // the folder would find them locked by this process
   resume::RunFolder folder(job, options.resume, options.settings, saved);
   if (options.shared) options.shared->start_job();
-  const OpenedJob opened =
-      open_job(job, {.targets = folder.goes_on() ? Targets::kOwnToo : Targets::kOthers,
-                     .sharing = sharing_of(options.shared)});
+  const OpenedJob opened = open_job(
+      job, {.targets = folder.goes_on() ? Targets::kOwnToo : Targets::kOthers,
+            .sharing = sharing_of(options.shared),
+            .allocated = allocated == nullptr ? std::nullopt : std::optional(allocated->shape)});
   RunLog log(job.run_dir, observer, folder.progress());  // a refused job leaves no files
-  return JobRun(opened, folder, log, watch, options, allocated).run();
+  return JobRun(opened, folder, log, watch, memory, options, allocated).run();
 }
 
 record::Report run_job(const job::Job& job, record::Observer& observer, const RunOptions& options,
                        resume::SavedRun& saved) {
   const Stopwatch watch;
+  MemoryMeter memory;
   if (!job.quantization.allocation.wanted())
-    return run_settled(job, observer, options, saved, watch);
+    return run_settled(job, observer, options, saved, watch, memory, nullptr);
   const bool goes_on = options.resume == resume::Resume::kAuto && resume::can_resume(job.run_dir);
-  const AllocatedJob allocated = allocate(job, observer,
+  const AllocatedJob allocated = allocate(job, observer, memory,
                                           {.targets = goes_on ? Targets::kOwnToo : Targets::kOthers,
                                            .sharing = sharing_of(options.shared)});
-  return run_settled(allocated.job, observer, options, saved, watch, &allocated);
+  return run_settled(allocated.job, observer, options, saved, watch, memory, &allocated);
 }
 
 }  // namespace

@@ -109,7 +109,10 @@ io::Csv data_of(const Allocation& allocation) {
 // Every option for all parts alike beside the choice; and the parts outside the layers.
 HtmlTable table_of(const Allocation& allocation) {
   HtmlTable table;
-  table.columns = {{"", false}, {"option", false}, {"bytes"}, {"cost" + unit_of(allocation)}};
+  table.columns = {{"", false},
+                   {"option", false},
+                   {"bytes"},
+                   {"cost" + (allocation.measured ? std::string(", nats") : std::string())}};
   const auto add = [&](const std::string& what, const std::string& option, std::uint64_t bytes,
                        double cost) {
     table.rows.push_back(

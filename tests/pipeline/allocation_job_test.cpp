@@ -30,6 +30,8 @@ job::Job sized_job(const TempFolder& out, const std::string& format, double bits
   job.exports = {request};
   job.quantization.allocation.target_bpw = bits_per_weight;
   if (format == "gguf") job.quantization.allocation.options = {"Q2_K", "Q4_K"};
+  job.quantization.refine_passes = 0;  // refinement takes most of the time
+  job.quantization.options.rounds = 1;
   job.quantization.allocation.samples = 6;
   job.quantization.allocation.windows = 1;
   return job;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ struct StageMemory {
     std::string what;  // "Hessian of model.layers.0.mlp.down_proj, 14336 x 14336, and its factor"
     std::uint64_t bytes = 0;
   };
-  std::string stage;        // "forward", "statistics", "quantize", "write", "evaluate"
+  std::string stage;        // "allocate", "forward", "statistics", "quantize", "write", "evaluate"
   std::vector<Item> items;  // largest first; activations are not among them
   std::uint64_t bytes = 0;  // their sum
   // Bytes of each activation array that is alive as well, in the order of allocation.
@@ -42,12 +43,25 @@ struct MemoryPlan {
   const Stage& worst() const;  // the stage with the highest peak
 };
 
+// The measurement that a target size needs before the passes (job/allocation.h).
+struct AllocationShape {
+  Index samples = 0;  // rows of calibration text
+  Index windows = 0;  // rows that every trial runs on; 0: no trials
+  Index parts = 0;
+  // Weights of the embedding and the head, if they are among the parts.
+  std::uint64_t outside_weights = 0;
+};
+
+// Hidden states of trials beyond this go to files where a job has no limit of its own.
+inline constexpr std::uint64_t kTrialBytes = std::uint64_t{2} << 30;
+
 // Models what the passes really hold: one block's weights, one site's Gram matrix and factor, and
 // one matrix that is being rounded. Does not depend on the number of layers. Counts host memory
 // only. Error(kResource, "E301") if `runtime.max_ram` is too small even with all activations in
 // files; the message lists the worst stage's items and the smallest max_ram that works. Also if
 // activations do not fit and there is neither an offload_dir nor a run_dir.
 MemoryPlan plan_memory(const job::Job& job, const model::FamilySpec& family,
-                       const std::vector<formats::ExportPlan>& plans);
+                       const std::vector<formats::ExportPlan>& plans,
+                       const std::optional<AllocationShape>& allocation = std::nullopt);
 
 }  // namespace calque::forecast

@@ -39,6 +39,7 @@ struct OpenedJob {
   // The choice that a target size leaves to the run; `job` and `plans` are then a likely outcome.
   // Nullopt: everything is settled.
   std::optional<job::SizeProblem> sizes = std::nullopt;
+  job::AllocationSettings allocation = {};  // with `sizes`: how they are chosen
 
   // Name of the model's folder, or of its file without extension.
   std::string source_name() const;
@@ -63,7 +64,12 @@ enum class Targets {
 struct OpenOptions {
   Targets targets = Targets::kOthers;
   job::TokenSharing sharing;  // shares tokens with other jobs; empty: no sharing
+  // The measurement that gave the job its rules, as a part of its memory; nullopt: there was none.
+  std::optional<forecast::AllocationShape> allocated = std::nullopt;
 };
+
+// The measurement that a target size asks for; `sizes` is the job's problem.
+forecast::AllocationShape allocation_shape(const job::Job& job, const job::SizeProblem& sizes);
 
 // Error(kConfig) for settings that contradict each other or that model, format or machine rule out,
 // Error(kInput) for files that are missing or not what they should be, Error(kResource, "E301") for
