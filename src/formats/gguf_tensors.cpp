@@ -124,7 +124,7 @@ Matrix<float> decode_rows(ggml::Type type, std::span<const std::byte> bytes, Ind
   if (!info.supported())
     throw Error(ErrorKind::kInput, "E175",
                 fmt::format("type {} cannot be decoded; calque reads F32, F16, BF16, Q8_0, Q5_1, "
-                            "Q5_0, Q4_1, Q4_0, Q2_K ... Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, "
+                            "Q5_0, Q4_1, Q4_0, Q2_K ... Q6_K, IQ1_S ... IQ4_XS, TQ1_0, TQ2_0, "
                             "MXFP4 and NVFP4",
                             info.name));
   const std::size_t row_bytes = ggml::row_bytes(type, cols);

@@ -87,6 +87,20 @@ bool heeds_importance(Type type) {
   }
 }
 
+bool needs_importance(Type type) {
+  switch (type) {
+    case Type::kIQ3_XXS:
+    case Type::kIQ2_S:
+    case Type::kIQ2_XS:
+    case Type::kIQ2_XXS:
+    case Type::kIQ1_M:
+    case Type::kIQ1_S:
+      return true;
+    default:
+      return false;
+  }
+}
+
 void dequantize(Type type, const std::byte* bytes, MatrixView<float> weight_NK) {
   const std::size_t stride = row_bytes(type, weight_NK.cols());
   if (info_of(type).support == Support::kPlain) {

@@ -158,10 +158,10 @@ TEST(GgmlBlocks, RefuseAScaleOrMinimumThatBinary16CannotHold) {
 }
 
 TEST(GgmlBlocks, NameTheTypeThatCannotBeDecoded) {
-  const std::vector<std::byte> block(17);
-  const Error error = error_of([&] { decode_rows(ggml::Type::kIQ2_XS, block, 1, 32, {}); });
+  const std::vector<std::byte> block(18);
+  const Error error = error_of([&] { decode_rows(ggml::Type::kQ2_0, block, 1, 64, {}); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
-  EXPECT_NE(std::string(error.what()).find("IQ2_XS"), std::string::npos) << error.what();
+  EXPECT_NE(std::string(error.what()).find("Q2_0"), std::string::npos) << error.what();
 }
 
 // src/formats/README.md, "Q and K rows": with head_dim 4, rows a b c d are stored a c b d.

@@ -20,6 +20,9 @@ void quantize(Type type, MatrixView<const float> weight_NK, std::span<const floa
 
 // True if `quantize` weighs columns in this type.
 bool heeds_importance(Type type);
+// True if llama.cpp's programs refuse to round to this type without importance, but for embedding
+// and output: so few bits give a poor model then. `quantize` itself takes equal columns.
+bool needs_importance(Type type);
 
 // Computes the values of the rows at `bytes`, for every type that is `supported`.
 void dequantize(Type type, const std::byte* bytes, MatrixView<float> weight_NK);

@@ -67,5 +67,6 @@ const Codec* find_affine_k(Type type);
 const Codec* find_symmetric_k(Type type);
 const Codec* find_codebook(Type type);
 const Codec* find_tiny_float(Type type);
+const Codec* find_vectors(Type type);
 
 }  // namespace calque::ggml::inline CALQUE_ISA

@@ -32,6 +32,13 @@ using simd::truncated;
 inline Floats load(const float* p) { return simd::load<Floats>(p); }
 inline Floats broadcast(float x) { return simd::broadcast<Floats>(x); }
 
+inline Ints load_ints(const std::int32_t* p) {
+  Ints v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store_ints(Ints v, std::int32_t* p) { std::memcpy(p, &v, sizeof(v)); }
+
 // Element i of kLanes groups of N.
 template <int N>
 struct Lanes {
@@ -68,6 +75,15 @@ inline void store_groups(Lanes<N> lanes, std::uint8_t* codes) {
   for (int part = 0; part < N; part += kLanes) {
     transpose(lanes.at + part);
     for (int g = 0; g < kLanes; ++g) store_codes(lanes[part + g], codes + g * N + part);
+  }
+}
+
+// The inverse of load_groups: group g at values + g * N.
+template <int N>
+inline void store_transposed(Lanes<N> lanes, float* values) {
+  for (int part = 0; part < N; part += kLanes) {
+    transpose(lanes.at + part);
+    for (int g = 0; g < kLanes; ++g) store(values + g * N + part, lanes[part + g]);
   }
 }
 
