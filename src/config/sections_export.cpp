@@ -140,13 +140,15 @@ Section export_section() {
       gguf_only(key(
           "type", gguf_type(), &S::type,
           "One type, or one of llama.cpp's mixes of types: Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, "
-          "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, TQ1_0, TQ2_0, MXFP4, MXFP4_MOE "
+          "Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K, IQ4_NL, IQ4_XS, IQ3_XXS, IQ3_XS, IQ3_S, IQ3_M, "
+          "IQ2_XXS, IQ2_XS, IQ2_S, IQ2_M, IQ1_S, IQ1_M, TQ1_0, TQ2_0, MXFP4, MXFP4_MOE "
           "(MXFP4 for stacked experts, else Q8_0), Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16, BF16, F32. "
           "With `method: rtn` the older types (Q4_0 to Q8_0) are rounded as in llama.cpp, with any "
           "other method by calque's own rules.")),
       gguf_only(key("embedding_type", gguf_type(), &S::embedding_type,
                     "Type of the embedding if `type` is quantized; `auto`: as in the mix (the type "
-                    "itself; Q4_K for TQ1_0 and TQ2_0, Q8_0 for MXFP4). A tied embedding is also "
+                    "itself; Q2_K or IQ3_S for IQ1, IQ2 and IQ3_XXS, Q4_K for TQ1_0 and TQ2_0, "
+                    "Q8_0 for MXFP4). A tied embedding is also "
                     "the output head; this key then takes precedence.")),
       gguf_only(key("output_type", gguf_type(), &S::output_type,
                     "Type of the output head if `type` is quantized; `auto`: as in the mix (Q6_K; "

@@ -135,6 +135,11 @@ constexpr ErrorEntry kErrors[] = {
      "option set a lower limit.",
      "Choose a size between the two that the message names, or allow a smaller option in "
      "quantization.allocation.options."},
+    {"E137", 2, "A GGUF type needs the importance of the columns, and the job has none.",
+     "IQ1, IQ2 and IQ3_XXS have so few bits that columns must not count alike: llama-quantize "
+     "refuses them without an importance matrix, too.",
+     "Give calibration text, or quantization.imatrix with method rtn; or choose Q2_K, IQ3_S or a "
+     "larger type."},
 
     // the job file: what a runtime could not load
     {"E141", 2, "The requested tensor-parallel size is not possible.",

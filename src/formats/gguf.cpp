@@ -14,6 +14,7 @@
 
 #include "calque/core/error.h"
 #include "calque/core/names.h"
+#include "calque/ggml/blocks.h"
 #include "formats/gguf_architectures.h"
 #include "formats/gguf_mix.h"
 #include "formats/gguf_tensors.h"
@@ -141,10 +142,13 @@ class Chooser {
   }
 
   // Tensors whose type is set by a key are not counted. With experts, a layer may have several
-  // tensors named ffn_down; the layer number counts there.
+  // tensors named ffn_down; the layer number counts there in most mixes.
   Index number_of(const model::TensorSpec& tensor) {
     if (is_value_tensor(tensor.gguf_name)) return values_++;
-    if (is_down_tensor(tensor.gguf_name) && model_.experts <= 1) return downs_++;
+    if (is_down_tensor(tensor.gguf_name) && (model_.experts <= 1 || has_few_bits(mix_)))
+      return downs_++;
+    if (is_gate_or_up_tensor(tensor.gguf_name) && model_.experts <= 1)
+      return counted_[tensor.gguf_name.find("ffn_up") == std::string::npos]++;
     return layer_of(tensor.gguf_name);
   }
 
@@ -158,6 +162,7 @@ class Chooser {
   std::vector<CompiledRule> rules_;
   Index values_ = 0;
   Index downs_ = 0;
+  Index counted_[2] = {};  // ffn_up, ffn_gate
 };
 
 bool check_rule(const TensorTypeRule& rule, const std::vector<std::string>& names,
@@ -314,6 +319,28 @@ void check_row_lengths(const PlanInputs& inputs, Refusals& refusals) {
                              " Set on_shape_fallback: allow, or choose another type.");
 }
 
+// Refuses types that are too small for columns of equal importance, as llama-quantize does.
+void check_importance(const PlanInputs& inputs, Refusals& refusals) {
+  if (inputs.quantization.calibrated) return;
+  std::set<std::string_view> types;
+  std::set<std::string> names;
+  std::size_t tensors = 0;
+  for (const auto& [name, choice] : choose_gguf_types(inputs)) {
+    if (!ggml::needs_importance(choice.stored) || layer_of(name) < 0) continue;
+    types.insert(ggml::info_of(choice.stored).name);
+    names.insert(without_numbers(name));
+    ++tensors;
+  }
+  if (tensors == 0) return;
+  refusals.add(
+      "E137", fmt::format("{} {} the importance of each column, which calibration text or an "
+                          "importance matrix gives; there is neither, and {} tensors have such a "
+                          "type: {}. Give calibration.sources, or quantization.imatrix with method "
+                          "rtn, or choose Q2_K or more.",
+                          alternatives({types.begin(), types.end()}),
+                          types.size() == 1 ? "needs" : "need", tensors, names_text(names)));
+}
+
 void check_architecture(const model::FamilySpec& family, Refusals& refusals) {
   if (!family.gguf_architecture.empty()) return;
   refusals.add("E123",
@@ -331,7 +358,10 @@ void check(const PlanInputs& inputs, Refusals& refusals) {
   check_architecture(inputs.family, refusals);
   const bool known = check_names(inputs.request, refusals);
   const bool matched = check_tensor_types(inputs, refusals);
-  if (known && matched) check_row_lengths(inputs, refusals);
+  if (known && matched) {
+    check_row_lengths(inputs, refusals);
+    check_importance(inputs, refusals);
+  }
   check_unsupported(inputs.family, refusals);
 }
 

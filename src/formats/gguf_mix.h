@@ -19,6 +19,13 @@ enum class Mix {
   kQ4_K_M,
   kQ5_K_M,
   kIQ4,
+  kIQ3_M,
+  kIQ3_S,
+  kIQ3_XS,
+  kIQ3_XXS,
+  kIQ2,    // IQ2_S and IQ2_M
+  kIQ2_X,  // IQ2_XS and IQ2_XXS
+  kIQ1,
   kQ4_0,
   kQ5_0,
   kMXFP4_MOE,
@@ -62,6 +69,11 @@ bool more_bits(Index n, Index count);
 // Kinds of matrices that the rules count, recognized by a part of their GGUF names.
 bool is_value_tensor(std::string_view gguf_name);
 bool is_down_tensor(std::string_view gguf_name);
+bool is_gate_or_up_tensor(std::string_view gguf_name);
+
+// The mixes of one and two bits (IQ1, IQ2). Their rules count ffn_down tensors with experts, too,
+// where others take the layer.
+bool has_few_bits(const GgufMix& mix);
 
 // A matrix of a block.
 struct MixTensor {

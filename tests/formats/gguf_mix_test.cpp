@@ -57,6 +57,23 @@ INSTANTIATE_TEST_SUITE_P(
                       Size{"Q4_K", 4.8944}, Size{"Q5_K", 5.7036}),
     [](const auto& tested) { return tested.param.type; });
 
+// The same with an importance matrix, which the smallest types need.
+class SmallSizes : public ::testing::TestWithParam<Size> {};
+
+TEST_P(SmallSizes, AreThoseOfLlamaQuantizeForLlama31At8B) {
+  const QuantizationRequest calibrated = {.calibrated = true};
+  EXPECT_NEAR(plan_of_sizes(kLlama8B, gguf(GetParam().type), calibrated).bits_per_weight,
+              GetParam().bits_per_weight, 0.00005);
+}
+
+INSTANTIATE_TEST_SUITE_P(Mixes, SmallSizes,
+                         ::testing::Values(Size{"IQ1_S", 2.0042}, Size{"IQ1_M", 2.1460},
+                                           Size{"IQ2_XXS", 2.3824}, Size{"IQ2_XS", 2.5882},
+                                           Size{"IQ2_S", 2.7403}, Size{"IQ2_M", 2.9294},
+                                           Size{"IQ3_XXS", 3.2548}, Size{"IQ3_XS", 3.4977},
+                                           Size{"IQ3_S", 3.6606}, Size{"IQ3_M", 3.7628}),
+                         [](const auto& tested) { return tested.param.type; });
+
 struct Bytes {
   std::string type;
   std::uint64_t tied_1b;
@@ -89,6 +106,27 @@ INSTANTIATE_TEST_SUITE_P(Mixes, ExactBytes,
                                            Bytes{"Q4_K_S", 767815680u, 0u},
                                            Bytes{"Q8_0", 1313251328u, 7695122432u}),
                          [](const auto& tested) { return tested.param.type; });
+
+// Two query heads a key head, and tied: computed from the rules (src/formats/README.md, "Mixes").
+class SmallBytes : public ::testing::TestWithParam<Bytes> {};
+
+TEST_P(SmallBytes, OfAnUntiedModelWithTwoQueriesAKey) {
+  const std::string sizes =
+      R"("hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192,
+         "num_attention_heads": 32, "num_key_value_heads": 16, "vocab_size": 32000)";
+  const QuantizationRequest calibrated = {.calibrated = true};
+  EXPECT_EQ(plan_of_sizes(sizes, gguf(GetParam().type), calibrated).tensor_bytes,
+            GetParam().tied_1b);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Mixes, SmallBytes,
+    ::testing::Values(Bytes{"IQ1_S", 276545536u, 0u}, Bytes{"IQ1_M", 296992768u, 0u},
+                      Bytes{"IQ2_XXS", 331071488u, 0u}, Bytes{"IQ2_XS", 360431616u, 0u},
+                      Bytes{"IQ2_S", 383340544u, 0u}, Bytes{"IQ2_M", 410603520u, 0u},
+                      Bytes{"IQ3_XXS", 455692288u, 0u}, Bytes{"IQ3_XS", 491134976u, 0u},
+                      Bytes{"IQ3_S", 514727936u, 0u}, Bytes{"IQ3_M", 532553728u, 0u}),
+    [](const auto& tested) { return tested.param.type; });
 
 // By the rules: of 32 layers, more bits for 0-3, every third from 6 to 27, and 28-31.
 TEST(MixOfQ4_KM, GivesEveryTensorOfLlama31At8BItsType) {
@@ -175,6 +213,36 @@ TEST(MixRules, SpendLessOnIq4WhenCalibrated) {
   EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, gguf("IQ4_XS")), 3, down), "Q5_K");
   const QuantizationRequest calibrated = {.calibrated = true};
   EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, gguf("IQ4_XS"), calibrated), 3, down), "IQ4_XS");
+}
+
+TEST(MixRules, RefuseTypesThatNeedImportanceWithoutIt) {
+  const Error error = error_of([] { plan_of_sizes(kLlama8B, gguf("IQ2_XS")); });
+  EXPECT_EQ(error.code(), "E135");
+  EXPECT_THAT(error.what(), HasSubstr("IQ2_XS needs the importance of each column"));
+  EXPECT_THAT(error.what(), HasSubstr("there is neither, and 188 tensors have such a type"));
+  EXPECT_THAT(error.what(), HasSubstr("blk.*.ffn_up.weight"));
+  ExportRequest embedding = gguf("Q4_K_M");
+  embedding.embedding_type = "IQ2_XS";
+  EXPECT_NO_THROW(plan_of_sizes(kLlama8B, embedding));
+  embedding.tensor_types = {{"attn_q", "IQ1_M"}};
+  EXPECT_EQ(error_of([&] { plan_of_sizes(kLlama8B, embedding); }).code(), "E135");
+}
+
+// llama-quantize has a mix for IQ3_XXS without importance, and then refuses it.
+TEST(MixRules, GiveIq3OfExpertsAndWithoutImportanceMore) {
+  const MixModel plain = {.layers = 32, .heads = 8, .kv_heads = 4};
+  EXPECT_EQ(type_for("IQ3_XXS", plain, "blk.5.attn_v.weight", 5), ggml::Type::kIQ3_S);
+  EXPECT_EQ(type_for("IQ3_XXS", plain, "blk.3.ffn_down.weight", 3), ggml::Type::kQ4_K);
+  EXPECT_EQ(type_for("IQ3_XXS", plain, "blk.4.ffn_down.weight", 4), ggml::Type::kQ3_K);
+  const MixModel mixtral = {.layers = 32, .heads = 32, .kv_heads = 8, .experts = 8};
+  EXPECT_EQ(type_for("IQ3_M", mixtral, "blk.6.ffn_down_exps.weight", 6), ggml::Type::kQ4_K);
+  EXPECT_EQ(type_for("IQ3_M", mixtral, "blk.5.ffn_down_exps.weight", 5), ggml::Type::kIQ3_S);
+  EXPECT_EQ(type_for("IQ3_XS", mixtral, "blk.5.attn_k.weight", 5), ggml::Type::kQ8_0);
+  EXPECT_EQ(type_for("IQ2_XS", mixtral, "blk.5.attn_k.weight", 5), ggml::Type::kQ4_K);
+  EXPECT_EQ(type_for("IQ2_XS", mixtral, "blk.5.attn_v.weight", 5), ggml::Type::kQ4_K);
+  EXPECT_EQ(type_for("IQ1_S", mixtral, "blk.5.attn_output.weight", 5), ggml::Type::kQ5_K);
+  const MixModel four = {.layers = 32, .heads = 8, .kv_heads = 8, .experts = 4};
+  EXPECT_EQ(type_for("IQ2_M", four, "blk.5.attn_v.weight", 5), ggml::Type::kQ4_K);
 }
 
 TEST(MixRules, KeepTernaryEmbeddingsReadable) {
@@ -313,6 +381,7 @@ TEST(ShapeFallback, StoresWhatLlamaQuantizeStoresWhenAllowed) {
   EXPECT_EQ(type_of(plan_of("Q5_K_S"), 0, "mlp.up_proj"), "Q5_1");
   EXPECT_EQ(type_of(plan_of("Q3_K_S"), 0, "mlp.up_proj"), "Q4_0");
   EXPECT_EQ(type_of(plan_of("IQ4_XS"), 0, "mlp.up_proj"), "IQ4_NL");
+  EXPECT_EQ(type_of(plan_of("IQ3_S"), 0, "mlp.up_proj"), "IQ4_NL");
 }
 
 TEST(ShapeFallback, CastsRowsThatNoBlockFits) {
