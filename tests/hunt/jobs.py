@@ -7,7 +7,7 @@ import texts
 from models import SIZE, to_bytes, write_checkpoint, write_safetensors
 
 GGUF_TYPES = ["Q4_0", "Q8_0", "Q4_K_M", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S",
-              "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "MXFP4_MOE", "F16", "BF16",
+              "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_S", "TQ1_0", "TQ2_0", "MXFP4", "MXFP4_MOE", "F16", "BF16",
               "F32"]
 # Schemes of compressed-tensors, which say bits and group_size.
 SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W8A16", "W4AFP8", "W4A8", "NVFP4", "NVFP4A16", "MXFP4", "MXFP4A16", "MXFP8"]

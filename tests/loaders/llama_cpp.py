@@ -13,6 +13,7 @@ llama.cpp's perplexity on some windows of a book is compared with the one that `
 """
 import json
 import pathlib
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -120,9 +121,10 @@ def allowed(family, largest_logit):
     return tolerance
 
 
-def job_text(model, exports, settings=""):
+def job_text(model, exports, settings="", imatrix=None):
+    rounding = f"method: rtn, imatrix: {imatrix}" if imatrix else "method: rtn"
     lines = [f"  - {{format: gguf, path: {path}, type: {kind}, on_shape_fallback: allow, overwrite: true}}" for path, kind in exports]
-    return f"version: 1\nmodel: {{path: {model}}}\nquantization: {{method: rtn}}\n{settings}export:\n" + "\n".join(lines) + "\n"
+    return f"version: 1\nmodel: {{path: {model}}}\nquantization: {{{rounding}}}\n{settings}export:\n" + "\n".join(lines) + "\n"
 
 
 def check_changed(program, folder, scratch, llama, ids, results):
@@ -167,6 +169,8 @@ def check_architectures(program, repository, scratch, llama, results):
 # The types that `calque plan` writes as a mix or as one type throughout (src/formats/gguf_mix.cpp).
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_L",
          "Q3_K_M", "Q3_K_S", "Q2_K", "Q2_K_S", "IQ4_NL", "IQ4_XS", "TQ2_0", "TQ1_0", "MXFP4", "MXFP4_MOE"]
+# These are written with an importance matrix: most of them are refused without.
+WEIGHED_TYPES = ["IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]
 # Beside a quantized matrix llama.cpp rounds activations to 8 bits with a scale of their own for 32 or 256 of them: a step is
 # 1/127 of the largest, about 3 to 4 standard deviations, so that the rounding has 4 / 127 / sqrt(12) = .9 % of their size.
 # The mean loss of some thousand predictions moves by some thousandths (measured: 0.006 at most, at 2 bits).
@@ -175,11 +179,19 @@ ROUNDED_ACTIVATIONS = 0.02
 EXACT_LOSS = 1e-3
 
 
-def check_types(program, repository, scratch, llama, results):
+def importance_of(program, repository, scratch):
+    path = scratch / "imatrix.gguf"
+    text = repository / "calibration_data/prose.txt"
+    subprocess.run([program, "imatrix", demo_model(repository), text, "--chunks", "16", "-o", path, "--progress", "none"],
+                   check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def check_kinds(kinds, program, repository, scratch, llama, results, imatrix=None):
     ids = demo_ids(program, repository)
     settings, measured = evaluation(scratch, ids)
-    exports = [(scratch / f"{kind}.gguf", kind) for kind in TYPES]
-    run_job(program, scratch, job_text(demo_model(repository), exports, settings))
+    exports = [(scratch / f"{kind}.gguf", kind) for kind in kinds]
+    run_job(program, scratch, job_text(demo_model(repository), exports, settings, imatrix))
     of_calque = measured()
     for path, kind in exports:
         try:
@@ -188,6 +200,12 @@ def check_types(program, repository, scratch, llama, results):
         except RuntimeError as error:
             results.failed(f"GGUF {kind}, demo", str(error))
         path.unlink(missing_ok=True)
+
+
+def check_types(program, repository, scratch, llama, results):
+    check_kinds(TYPES, program, repository, scratch, llama, results)
+    imatrix = importance_of(program, repository, scratch)
+    check_kinds(WEIGHED_TYPES, program, repository, scratch, llama, results, imatrix)
 
 
 def check(program, repository, scratch, results):
