@@ -217,7 +217,7 @@ TEST(MixRules, SpendLessOnIq4WhenCalibrated) {
 
 TEST(MixRules, RefuseTypesThatNeedImportanceWithoutIt) {
   const Error error = error_of([] { plan_of_sizes(kLlama8B, gguf("IQ2_XS")); });
-  EXPECT_EQ(error.code(), "E135");
+  EXPECT_EQ(error.code(), "E137");
   EXPECT_THAT(error.what(), HasSubstr("IQ2_XS needs the importance of each column"));
   EXPECT_THAT(error.what(), HasSubstr("there is neither, and 188 tensors have such a type"));
   EXPECT_THAT(error.what(), HasSubstr("blk.*.ffn_up.weight"));
@@ -225,7 +225,7 @@ TEST(MixRules, RefuseTypesThatNeedImportanceWithoutIt) {
   embedding.embedding_type = "IQ2_XS";
   EXPECT_NO_THROW(plan_of_sizes(kLlama8B, embedding));
   embedding.tensor_types = {{"attn_q", "IQ1_M"}};
-  EXPECT_EQ(error_of([&] { plan_of_sizes(kLlama8B, embedding); }).code(), "E135");
+  EXPECT_EQ(error_of([&] { plan_of_sizes(kLlama8B, embedding); }).code(), "E137");
 }
 
 // llama-quantize has a mix for IQ3_XXS without importance, and then refuses it.
