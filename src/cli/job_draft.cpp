@@ -55,7 +55,7 @@ void check_together(const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     if (target.is_file()) continue;
     const bool same_grid = first == nullptr || !first->scheme.empty() || !target.scheme.empty() ||
-                           first->bits == target.bits;
+                           (first->bits == target.bits && first->group_size == target.group_size);
     if (first != nullptr && (first->method != target.method || !same_grid))
       throw Error(ErrorKind::kConfig, "E119",
                   fmt::format("{} and {} are rounded differently, so one job cannot make both; run "
@@ -119,6 +119,13 @@ bool has_file(const JobDraft& draft) {
   return std::ranges::any_of(draft.targets, &Target::is_file);
 }
 
+// The group size of the folders' targets, which are of one grid.
+std::int64_t wanted_group_size(const JobDraft& draft) {
+  for (const Target& target : draft.targets)
+    if (!target.is_file() && target.scheme.empty()) return target.group_size;
+  return JobDraft{}.group_size;
+}
+
 // Changes the draft so that the plan is not refused for the same reason again; false: it cannot.
 bool amend(JobDraft& draft, const Error& error) {
   if (error.code() == "E131" && draft.group_size > 32) {
@@ -149,7 +156,7 @@ void settle(JobDraft& draft, const formats::SourceModel& source) {
       if (!amend(draft, error)) throw;
     }
   }
-  if (draft.group_size < 128 && has_folder(draft))
+  if (draft.group_size < wanted_group_size(draft) && has_folder(draft))
     draft.notes.push_back(
         fmt::format("groups of {}, because larger ones do not divide the inputs of every matrix",
                     draft.group_size));
@@ -361,6 +368,7 @@ JobDraft make_draft(const DraftOptions& options, const fs::path& folder) {
   check_together(draft.targets);
   take_size(options, draft.targets);
   check_loads(draft.targets, options.runtime);
+  draft.group_size = wanted_group_size(draft);
   const bool without_text = options.calibration == std::vector<std::string>{kNoText};
   draft.method = method_for(draft.targets, without_text);
   if (!options.runtime.empty()) draft.require = runtime_named(options.runtime).requires_;

@@ -18,6 +18,18 @@ constexpr const char* kGpus = "vLLM, SGLang, transformers";
 constexpr const char* kGptq = "vLLM, SGLang, transformers with GPTQModel";
 constexpr const char* kFewBits = "transformers with GPTQModel";
 
+// MLX's groups have offsets of their own; mlx-lm makes groups of 64 unless told otherwise.
+Target mlx_target(int bits) {
+  return {.name = fmt::format("mlx-{}bit", bits),
+          .format = "mlx",
+          .ending = fmt::format("-MLX-{}bit", bits),
+          .loads_in = "mlx-lm, LM Studio",
+          .method = "gptq",
+          .bits = bits,
+          .sym = false,
+          .group_size = 64};
+}
+
 // AWQ folders have zero points anyway, so the grid uses them.
 const std::vector<Target>& folders() {
   static const std::vector<Target> targets = {
@@ -38,6 +50,12 @@ const std::vector<Target>& folders() {
       {"mxfp4a16", "compressed-tensors", "", "-MXFP4A16", kGpus, "gptq", 4, true, "MXFP4A16"},
       {"mxfp8", "compressed-tensors", "", "-MXFP8", kGpus, "gptq", 8, true, "MXFP8"},
       {"w4afp8", "compressed-tensors", "", "-W4AFP8", "vLLM", "gptq", 4, true, "W4AFP8"},
+      mlx_target(4),
+      mlx_target(3),
+      mlx_target(2),
+      mlx_target(5),
+      mlx_target(6),
+      mlx_target(8),
   };
   return targets;
 }
@@ -53,6 +71,7 @@ constexpr Runtime kRuntimes[] = {
     {"vllm", "vLLM", "w4a16", "vllm"},
     {"sglang", "SGLang", "gptq-4bit", "vllm"},  // SGLang's kernels are vLLM's
     {"transformers", "transformers", "gptq-4bit", "transformers"},
+    {"mlx", "mlx-lm", "mlx-4bit", ""},
     {"llama.cpp", "llama.cpp", kUsualTarget, ""},
     {"ollama", "Ollama", kUsualTarget, ""},
 };

@@ -21,6 +21,7 @@ struct Target {
   bool sym = true;         // quantization.sym
   std::string scheme;      // export.scheme, which says it instead of bits and sym; "": none
   bool needs_text = true;  // false: rounding to nearest loses nothing that text could save
+  int group_size = 128;    // quantization.group_size, unless it does not fit
   bool is_file() const { return bits == 0; }
 };
 

@@ -130,7 +130,8 @@ Section export_section() {
                                "else `none`. " +
                                    activation_summaries() + ".")),
       folders_only(key("scale_dtype", one_of({"auto", "float16", "bfloat16"}), &S::scale_dtype,
-                       "Data type of scales; `auto`: float16, for compressed-tensors the model's. "
+                       "Data type of scales; `auto`: float16, for compressed-tensors and mlx the "
+                       "model's. "
                        "Exports with the same grid and scale_dtype share one pass.")),
       folders_only(key(
           "require", requirements(), &S::require,

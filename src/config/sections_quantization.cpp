@@ -111,11 +111,11 @@ Section quantization_section() {
       key("bits", small_integer(2, 8), &S::grid, &formats::QuantizationRequest::bits,
           "Bits per weight, without scales; formats support some of these (gptq: 2, 3, 4, 8; "
           "compressed-tensors: 2 to 8; "
-          "awq: 4)."),
+          "awq: 4; mlx: 2, 3, 4, 5, 6, 8)."),
       key("group_size", group_size(), &S::grid, &formats::QuantizationRequest::group_size,
           "Number of consecutive inputs that share a scale."),
       key("sym", boolean(), &S::grid, &formats::QuantizationRequest::sym,
-          "Symmetric grid, without zero points."),
+          "Symmetric grid, without zero points. Not for mlx, whose groups all have an offset."),
       key("scale_rule", or_auto(choice<ScaleRule>(rules)), &S::scale_rule,
           "How a group's scale is chosen: from its extremes (`minmax`); with the largest magnitude "
           "on the outermost code (`full_range`); as the best of several candidates, with errors "
@@ -214,7 +214,8 @@ Section rules_section() {
   s.doc =
       "Settings for single modules in folders of safetensors. Later rules override earlier ones, "
       "key by key. `lm_head` and a delta net's decays and rates (`in_proj_a`, `in_proj_b`, "
-      "`in_proj_ba`) are not quantized unless a rule says `skip: false`.";
+      "`in_proj_ba`) are not quantized unless a rule says `skip: false`. `format: mlx` quantizes "
+      "`lm_head` and the embedding (`model.embed_tokens`) unless a rule says `skip: true`.";
   s.presence = Presence::kOptional;
   many(s, [](auto& job) { return &job.quantization.grid.rules; });
   s.keys = {

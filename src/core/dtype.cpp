@@ -13,9 +13,9 @@ struct DTypeInfo {
   std::size_t bytes;
 };
 
-constexpr DTypeInfo kInfo[] = {{"F64", 8}, {"F32", 4},  {"F16", 2},    {"BF16", 2},
-                               {"I64", 8}, {"I32", 4},  {"I16", 2},    {"I8", 1},
-                               {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}};
+constexpr DTypeInfo kInfo[] = {{"F64", 8}, {"F32", 4},  {"F16", 2},     {"BF16", 2},
+                               {"I64", 8}, {"I32", 4},  {"I16", 2},     {"I8", 1},
+                               {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"U32", 4}};
 
 template <typename T>
 T load(const std::byte* bytes) {

@@ -165,6 +165,11 @@ constexpr ErrorEntry kErrors[] = {
      "their experts are then loaded unquantized only.",
      "Use sym: true and one width for all experts of a layer, skip the experts where the message "
      "says so, or remove require.transformers."},
+    {"E148", 2, "mlx-lm cannot load this folder.",
+     "mlx-lm makes its own tensors of a checkpoint's, and stacks the experts of a layer. It does "
+     "not have every class, and some of its classes stack only unquantized experts.",
+     "Give all experts of a layer the same settings, leave them unquantized where the message says "
+     "so, or export gguf."},
 
     // the job file: patterns
     {"E151", 2, "A rule matches nothing.",

@@ -279,6 +279,7 @@ std::string plain_config_json(const std::string& config_json, const std::string&
   if (!json.is_object())
     throw Error(ErrorKind::kInput, "E162", fmt::format("{}: not a JSON object", where));
   json.erase("quantization_config");
+  json.erase("quantization");  // MLX's name of it
   if (own_head && model::ties_head(json)) json["tie_word_embeddings"] = false;
   // transformers 5 renamed torch_dtype to dtype; both are read if both are present.
   const bool renamed = json.contains("dtype");

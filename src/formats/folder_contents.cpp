@@ -38,6 +38,9 @@ std::string escaped_dots(const std::string& name) {
 
 std::vector<Module> modules_of(const ExportPlan& plan, const model::FamilySpec& family) {
   std::vector<Module> modules;
+  if (format_of(plan.request).packed->rounds_embedding)
+    modules.push_back(
+        {module_of(family.embedding.name), settings_of(plan.at(family.embedding.name))});
   for (const model::BlockSpec& block : family.blocks) {
     for (const model::SiteSpec& site : block.sites)
       for (const model::LinearSpec& linear : site.readers)

@@ -11,6 +11,7 @@ namespace calque::formats {
   ROW(gptq)                 \
   ROW(awq)                  \
   ROW(compressed_tensors)   \
+  ROW(mlx)                  \
   ROW(gguf)
 
 #define CALQUE_DECLARE(name) const Format& name##_format();

@@ -4,6 +4,7 @@
 
 #include "calque/core/error.h"
 #include "formats/module_patterns.h"
+#include "formats/packed_format.h"
 
 namespace calque::formats {
 namespace {
@@ -17,13 +18,15 @@ struct Candidate {
 };
 
 std::vector<Candidate> candidates_of(const model::FamilySpec& family,
-                                     const QuantizationRequest& request) {
+                                     const QuantizationRequest& request, bool rounds_embedding) {
   const ModuleSettings all{request.bits,       request.group_size,   request.sym,   request.number,
                            request.scale_rows, request.coded_scales, request.inputs};
   std::vector<Candidate> candidates;
   for (const model::LinearSpec& linear : family.linears())
     candidates.push_back({linear.name, all, /*skip=*/!linear.rounded});
-  candidates.push_back({std::string(kHead), all, /*skip=*/true});
+  if (rounds_embedding) candidates.push_back({embedding_linear(family).name, all, false});
+  if (!rounds_embedding || !family.lm_head.empty())
+    candidates.push_back({std::string(kHead), all, /*skip=*/!rounds_embedding});
   return candidates;
 }
 
@@ -71,8 +74,8 @@ void refuse_unmatched(const ModuleRule& rule, const std::vector<Candidate>& cand
 }  // namespace
 
 SettingsOfModule resolve_rules(const model::FamilySpec& family, const QuantizationRequest& request,
-                               Refusals& refusals) {
-  std::vector<Candidate> candidates = candidates_of(family, request);
+                               bool rounds_embedding, Refusals& refusals) {
+  std::vector<Candidate> candidates = candidates_of(family, request, rounds_embedding);
   for (const ModuleRule& rule : request.rules) {
     check_patch(rule, request, refusals);
     try {
@@ -86,6 +89,11 @@ SettingsOfModule resolve_rules(const model::FamilySpec& family, const Quantizati
   for (const Candidate& candidate : candidates)
     if (!candidate.skip) result.emplace(candidate.name, candidate.settings);
   return result;
+}
+
+model::LinearSpec embedding_linear(const model::FamilySpec& family) {
+  const std::string name = module_of(family.embedding.name);
+  return {.name = name, .role = "embed_tokens", .weight = family.embedding};
 }
 
 std::vector<model::LinearSpec> all_linears(const model::FamilySpec& family) {

@@ -27,9 +27,14 @@ struct ModuleSettings {
 using SettingsOfModule = std::map<std::string, ModuleSettings>;
 
 // Applies the request and its rules to every linear of the blocks and to the head, which is named
-// "lm_head" even if it is tied. Refusals: E151, E152.
+// "lm_head" even if it is tied, and skipped unless a rule says otherwise. `rounds_embedding`: to
+// the embedding, too, and neither it nor a head of its own is skipped unless a rule says so.
+// Refusals: E151, E152.
 SettingsOfModule resolve_rules(const model::FamilySpec& family, const QuantizationRequest& request,
-                               Refusals& refusals);
+                               bool rounds_embedding, Refusals& refusals);
+
+// The embedding as rules name it, "model.embed_tokens".
+model::LinearSpec embedding_linear(const model::FamilySpec& family);
 
 // The linears of the blocks and the head, if it has a tensor of its own.
 std::vector<model::LinearSpec> all_linears(const model::FamilySpec& family);

@@ -73,6 +73,26 @@ std::string known_methods() {
                      methods.back());
 }
 
+// The settings in config.json; null: there are none.
+const Json* settings_in(const Json& config) {
+  if (const Json* found = find_any(config, {"quantization_config"})) return found;
+  for (const Format* format : formats())
+    if (format->packed != nullptr && !format->packed->config_key.empty())
+      if (const Json* found = config.find(std::string(format->packed->config_key));
+          found != nullptr && found->is_object())
+        return found;
+  return nullptr;
+}
+
+// The method of settings that name none, by config.json's other keys; "" if these do not tell.
+std::string unnamed_method(const Json& config) {
+  for (const Format* format : formats())
+    if (format->packed != nullptr && !format->packed->config_key.empty() &&
+        config.find(std::string(format->packed->config_key)) != nullptr)
+      return std::string(format->name);
+  return "";
+}
+
 [[noreturn]] void refuse_method(const std::string& where, const std::string& method) {
   refuse_config(where, fmt::format("quant_method '{}' cannot be read; calque reads {}", method,
                                    known_methods()));
@@ -171,10 +191,11 @@ void read_dynamic_rules(const Json& json, PackedSettings& settings) {
 
 void refuse_unknown_method(const std::filesystem::path& folder) {
   const std::optional<Json> json = parse(folder / "config.json");
-  const Json* nested = json ? find_any(*json, {"quantization_config"}) : nullptr;
+  const Json* nested = json ? settings_in(*json) : nullptr;
   if (nested == nullptr || !nested->is_object()) return;
   const std::string where = (folder / "config.json").string() + ", quantization_config";
-  const std::string method = text_of(*nested, kMethod, where, kUnnamed);
+  const std::string unnamed = unnamed_method(*json);
+  const std::string method = text_of(*nested, kMethod, where, unnamed.empty() ? kUnnamed : unnamed);
   if (method != kMxfp4 && packed_format_named(method) == nullptr) refuse_method(where, method);
 }
 
@@ -183,7 +204,8 @@ std::optional<PackedSettings> packed_settings(const std::filesystem::path& folde
   // Every loader reads config.json; the other files exist only for older tools.
   std::optional<Json> json = read_object(folder / "config.json");
   std::string where = (folder / "config.json").string() + ", quantization_config";
-  const Json* nested = json ? find_any(*json, {"quantization_config"}) : nullptr;
+  const Json* nested = json ? settings_in(*json) : nullptr;
+  const std::string unnamed = json ? unnamed_method(*json) : "";
   if (nested != nullptr) {
     json = Json(*nested);
   } else {
@@ -195,7 +217,7 @@ std::optional<PackedSettings> packed_settings(const std::filesystem::path& folde
   if (!json->is_object()) refuse_config(where, "no JSON object");
 
   const std::string method =
-      text_of(*json, kMethod, where, has_gptq_tensors(checkpoint) ? kUnnamed : "");
+      text_of(*json, kMethod, where, has_gptq_tensors(checkpoint) ? kUnnamed : unnamed);
   if (const Format* format = packed_format_named(method))
     return format->packed->read_config(*json, where);
   if (method == kMxfp4) return std::nullopt;
@@ -254,12 +276,13 @@ std::unique_ptr<ConfiguredModules> configured_modules(const std::filesystem::pat
   }
   Json older = parse(folder / "quantize_config.json").value_or(Json());
   if (!older.is_object()) older = parse(folder / "quant_config.json").value_or(Json());
-  const Json* nested = find_any(config, {"quantization_config"});
+  const Json* nested = settings_in(config);
   if (nested == nullptr && !older.is_object()) return nullptr;
   const Json json = nested != nullptr ? *nested : older;
   if (nested != nullptr && older.is_object()) compare_files(json, older, faults);
 
-  const std::string method = text_in(json, kMethod);
+  std::string method = text_in(json, kMethod);
+  if (method.empty()) method = unnamed_method(config);
   if (const Format* format = packed_format_named(method.empty() ? kUnnamed : method)) {
     std::unique_ptr<ConfiguredModules> configured = format->packed->configured(json, faults);
     configured->format = format;

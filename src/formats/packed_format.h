@@ -76,13 +76,16 @@ struct PackedModule {
 // The tensors of one packed module of a stored folder. Problems with them become faults.
 class StoredParts {
  public:
-  StoredParts(const StoredTensors& tensors, std::vector<std::string>& faults)
-      : tensors_(tensors), faults_(faults) {}
+  StoredParts(const StoredTensors& tensors, const ConfiguredModules* configured,
+              std::vector<std::string>& faults)
+      : tensors_(tensors), configured_(configured), faults_(faults) {}
 
   const io::TensorRef* find(const std::string& name) const { return tensors_.find(name); }
   // Finds the matrix `module`.`suffix`. Null, and a fault, if it is missing or not one of `dtypes`.
   const io::TensorRef* matrix(const std::string& module, const std::string& suffix,
                               const std::vector<DType>& dtypes);
+  // The folder's settings, for what tensors leave open; null: there are none.
+  const ConfiguredModules* configured() const { return configured_; }
   void add_fault(std::string fault) { faults_.push_back(std::move(fault)); }
   // Reports a fault that names the shapes of `parts` (null ones are left out).
   std::nullopt_t contradiction(const std::string& module,
@@ -90,6 +93,7 @@ class StoredParts {
 
  private:
   const StoredTensors& tensors_;
+  const ConfiguredModules* configured_;
   std::vector<std::string>& faults_;
 };
 // True if K inputs can form that number of groups, ceil(K / g), for some g.
@@ -102,11 +106,14 @@ bool fits_groups(const StoredModule& module);
 struct PackedFormat {
   // Limits on writing.
   std::vector<int> widths;
-  bool one_group_size = false;  // the same for all modules
+  bool one_group_size = false;          // the same for all modules
+  std::vector<Index> group_sizes = {};  // those that its loaders know; empty: any
   // Channels must come in multiples of these, to fill words.
   Index (*input_multiple)(const ModuleSettings&);
   Index (*output_multiple)(const ModuleSettings&);
   quant::Grid (*grid)(const PlanInputs&, const model::TensorSpec&, const ModuleSettings&);
+  // Refuses what its loaders cannot load, whatever the export requires; null: nothing.
+  void (*check)(const PlanInputs&, Refusals&) = nullptr;
 
   // The tensors of a weight [N, K], and their bytes, without rounding. Error(kInternal) for
   // anything that planning must prevent.
@@ -127,6 +134,10 @@ struct PackedFormat {
   PackedModule (*open)(const io::SafetensorsCheckpoint& checkpoint, const std::string& module,
                        const PackedSettings& settings);
 
+  // A key of config.json that holds the same as quantization_config, which then names no method.
+  std::string_view config_key = "";
+  // Adds keys that its loaders need to the config.json of a model; null: none.
+  void (*complete_config)(const model::ModelConfig&, io::Json& config) = nullptr;
   // Writes and reads quantization_config. Error(kInput) for values that calque does not read.
   io::Json (*write_config)(const FolderContents&, const Provenance&);
   bool writes_quantize_config = false;  // also as a file of its own, for older loaders
@@ -138,12 +149,18 @@ struct PackedFormat {
   std::unique_ptr<ConfiguredModules> (*configured)(const io::Json&,
                                                    std::vector<std::string>& faults);
 
+  // The embedding and the head are rounded as the linears of blocks, unless a rule skips them.
+  bool rounds_embedding = false;
+
+  // The "How to run" text for a folder of this name, of formats that vLLM, SGLang and transformers
+  // do not load; null: they do, and the fields below are about them.
+  std::string (*notes)(const std::string& folder) = nullptr;
   // The grids that vLLM's loaders accept, and advice for the others.
-  bool (*vllm_loads)(const quant::Grid&);
-  std::string_view vllm_advice;
+  bool (*vllm_loads)(const quant::Grid&) = nullptr;
+  std::string_view vllm_advice = "";
   // A sentence on what SGLang and vLLM do not load in a folder of these widths; "" if nothing.
-  std::string (*runtime_limit)(const std::vector<int>& bits, bool all_symmetric);
-  std::string_view python_packages;  // needed by transformers
+  std::string (*runtime_limit)(const std::vector<int>& bits, bool all_symmetric) = nullptr;
+  std::string_view python_packages = "";  // needed by transformers
 };
 
 // Completes the row of a folder of packed linears with the shared planning and writing functions.

@@ -27,7 +27,9 @@ struct Quantized {
 
 std::vector<Quantized> quantized_of(const PlanInputs& inputs) {
   std::vector<Quantized> result;
-  for (const model::LinearSpec& linear : all_linears(inputs.family)) {
+  std::vector<model::LinearSpec> linears = all_linears(inputs.family);
+  linears.push_back(embedding_linear(inputs.family));
+  for (const model::LinearSpec& linear : linears) {
     const auto found = inputs.modules.find(linear.name);
     if (found != inputs.modules.end()) result.push_back({linear, found->second});
   }
@@ -96,21 +98,36 @@ void check_widths(const Format& format, const std::vector<Quantized>& modules, R
   }
 }
 
-std::string sizes_that_fit(const std::vector<Quantized>& modules) {
+// True if the format's loaders know groups of this size.
+bool knows_groups(const Format& format, Index size) {
+  const std::vector<Index>& sizes = format.packed->group_sizes;
+  return sizes.empty() || std::find(sizes.begin(), sizes.end(), size) != sizes.end();
+}
+
+std::string sizes_that_fit(const Format& format, const std::vector<Quantized>& modules) {
   Index common = 0;
   for (const Quantized& module : modules) common = std::gcd(common, module.linear.in_features());
   std::vector<Index> sizes;
   for (const Index size : kGroupSizes)
-    if (common % size == 0) sizes.push_back(size);
-  sizes.push_back(-1);
-  return fmt::format("{}", fmt::join(sizes, ", "));
+    if (common % size == 0 && knows_groups(format, size)) sizes.push_back(size);
+  if (knows_groups(format, -1)) sizes.push_back(-1);
+  return sizes.empty() ? "none" : fmt::format("{}", fmt::join(sizes, ", "));
 }
 
-void check_group_size(const std::vector<Quantized>& modules, Index group_size, Refusals& refusals) {
+void check_group_size(const Format& format, const std::vector<Quantized>& modules, Index group_size,
+                      Refusals& refusals) {
   if (group_size == 0 || group_size < -1) {
     refusals.add("E131", fmt::format("group_size is {}: it must be positive, or -1 for one group "
                                      "per output. Sizes that fit every module: {}.",
-                                     group_size, sizes_that_fit(modules)));
+                                     group_size, sizes_that_fit(format, modules)));
+    return;
+  }
+  if (!knows_groups(format, group_size)) {
+    refusals.add("E131",
+                 fmt::format("group_size is {}: {} has groups of {}. Sizes that fit every "
+                             "module: {}.",
+                             group_size, format.label, fmt::join(format.packed->group_sizes, ", "),
+                             sizes_that_fit(format, modules)));
     return;
   }
   if (group_size == -1) return;
@@ -119,18 +136,19 @@ void check_group_size(const std::vector<Quantized>& modules, Index group_size, R
   });
   for (const auto& [key, linears] : by_inputs)
     if (key.first % group_size != 0)
-      refusals.add("E131",
-                   fmt::format("group_size {} does not divide in_features {} of {} ({} "
-                               "modules; {} = {}). Sizes that fit every module: {}.",
-                               group_size, key.first, module_pattern(linears), linears.size(),
-                               key.first, factorisation(key.first), sizes_that_fit(modules)));
+      refusals.add("E131", fmt::format("group_size {} does not divide in_features {} of {} ({} "
+                                       "modules; {} = {}). Sizes that fit every module: {}.",
+                                       group_size, key.first, module_pattern(linears),
+                                       linears.size(), key.first, factorisation(key.first),
+                                       sizes_that_fit(format, modules)));
 }
 
 void check_group_sizes(const Format& format, const std::vector<Quantized>& modules,
                        Refusals& refusals) {
   std::map<Index, std::vector<Quantized>> by_size;
   for (const Quantized& module : modules) by_size[module.settings.group_size].push_back(module);
-  for (const auto& [group_size, same] : by_size) check_group_size(same, group_size, refusals);
+  for (const auto& [group_size, same] : by_size)
+    check_group_size(format, same, group_size, refusals);
   if (!format.packed->one_group_size || by_size.size() < 2) return;
   std::vector<std::string> sizes;
   for (const auto& [group_size, same] : by_size) sizes.push_back(std::to_string(group_size));
@@ -201,11 +219,13 @@ void check_packed(const PlanInputs& inputs, Refusals& refusals) {
                   format.packed->input_multiple, refusals);
   check_multiples(format, modules, "out_features", &model::LinearSpec::out_features,
                   format.packed->output_multiple, refusals);
+  if (format.packed->check != nullptr) format.packed->check(inputs, refusals);
 }
 
 std::vector<std::string> packed_remarks(const PlanInputs& inputs,
                                         const std::vector<TensorPlan>& tensors) {
   std::vector<std::string> remarks;
+  if (format_of(inputs.request).packed->notes != nullptr) return remarks;
   if (std::string remark = rank_remark(inputs.family, inputs.request, tensors); !remark.empty())
     remarks.push_back(std::move(remark));
   if (std::string remark = mxfp4_remark(tensors); !remark.empty())
@@ -222,8 +242,10 @@ TensorPlan plan_packed_tensor(const PlanInputs& inputs, const model::TensorSpec&
                               bool in_block_linear) {
   const bool head = !inputs.family.lm_head.empty() && tensor.name == inputs.family.head().name;
   const std::string module = module_of(tensor.name);
+  const bool embedding = tensor.name == inputs.family.embedding.name;
   const auto found = inputs.modules.find(head ? "lm_head" : module);  // as rules name it
-  if (found == inputs.modules.end() || !(in_block_linear || head)) return plan_copy(inputs, tensor);
+  if (found == inputs.modules.end() || !(in_block_linear || head || embedding))
+    return plan_copy(inputs, tensor);
   const Format& format = format_of(inputs.request);
   TensorPlan plan;
   plan.tensor = tensor;

@@ -58,6 +58,8 @@ SettingsFiles settings_files(const ExportPlan& plan, const WriterInputs& inputs,
   const PackedFormat& format = *format_of(plan.request).packed;
   const Json quantization = format.write_config(contents, inputs.provenance);
   Json config = config_of(inputs);
+  if (format.complete_config != nullptr) format.complete_config(inputs.family.config, config);
+  if (!format.config_key.empty()) config[std::string(format.config_key)] = quantization;
   config["quantization_config"] = quantization;
   SettingsFiles files = {{"config.json", config.dump(2) + "\n"}};
   if (format.writes_quantize_config)

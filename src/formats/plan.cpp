@@ -7,6 +7,7 @@
 
 #include "calque/core/error.h"
 #include "calque/formats/scheme.h"
+#include "formats/packed_format.h"
 #include "formats/plan_inputs.h"
 #include "formats/requirements.h"
 
@@ -90,7 +91,8 @@ ExportPlan plan_export(const model::FamilySpec& family, const model::ModelSource
   const Format& format = format_of(request);
   Refusals refusals;
   const QuantizationRequest settings = with_scheme(quantization, request, refusals);
-  const SettingsOfModule modules = resolve_rules(family, settings, refusals);
+  const SettingsOfModule modules = resolve_rules(
+      family, settings, format.packed != nullptr && format.packed->rounds_embedding, refusals);
   const PlanInputs inputs{family, source, settings, request, modules};
   format.check(inputs, refusals);
   refusals.throw_if_any();

@@ -550,7 +550,16 @@ class RankShapes {
 void check_requirements(const model::FamilySpec& family, const ExportRequest& request,
                         const std::vector<TensorPlan>& tensors, Refusals& refusals) {
   if (!request.require.any()) return;
-  if (format_of(request).packed == nullptr) {
+  const PackedFormat* packed = format_of(request).packed;
+  if (packed != nullptr && packed->notes != nullptr) {
+    refusals.add("E145",
+                 fmt::format("'require' does not apply to {}: vLLM and transformers do not load "
+                             "such folders, and what does is checked in any case. Leave out "
+                             "'require', or export gptq, awq or compressed-tensors.",
+                             request.format));
+    return;
+  }
+  if (packed == nullptr) {
     refusals.add(
         "E145",
         "'require' does not apply to gguf: vLLM's GGUF loader is experimental and gives no "

@@ -36,7 +36,7 @@ std::string transformers_limit(const ExportPlan& plan, bool all_symmetric) {
 
 std::string runtime_limit(const ExportPlan& plan) {
   const PackedFormat* packed = format_of(plan.request).packed;
-  if (packed == nullptr) return "";
+  if (packed == nullptr || packed->notes != nullptr) return "";
   std::set<int> bits;
   bool all_symmetric = true;
   for (const TensorPlan& tensor : plan.tensors) {
@@ -58,6 +58,7 @@ std::string runtime_notes(const ExportPlan& plan) {
   const PackedFormat* packed = format_of(plan.request).packed;
   if (packed == nullptr) return "";
   const std::string name = plan.request.path.filename().string();
+  if (packed->notes != nullptr) return packed->notes(name);
   const std::string limit = runtime_limit(plan);
   std::string text = fmt::format(
       "```sh\n# vLLM\nvllm serve ./{0}\n# SGLang\npython3 -m sglang.launch_server --model-path "

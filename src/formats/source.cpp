@@ -184,6 +184,8 @@ void refuse_quantized(const std::filesystem::path& folder, std::vector<std::stri
   const io::Json config = io::read_json(folder / "config.json");
   const io::Json* settings = config.find("quantization_config");
   const char* where = "config.json, quantization_config";
+  if (settings == nullptr && (settings = config.find("quantization")) != nullptr)
+    where = "config.json, quantization";
   io::Json other;
   for (const char* name : {"quantize_config.json", "quant_config.json", "hf_quant_config.json"})
     if (settings == nullptr && std::filesystem::exists(folder / name)) {

@@ -83,7 +83,7 @@ Marked marked_by(std::string_view tensor, const ConfiguredModules* configured) {
 std::vector<StoredModule> stored_modules(const StoredTensors& tensors,
                                          const ConfiguredModules* configured,
                                          std::vector<std::string>& faults) {
-  StoredParts parts(tensors, faults);
+  StoredParts parts(tensors, configured, faults);
   std::vector<StoredModule> modules;
   std::set<std::string> seen;
   for (const auto& [tensor, ref] : tensors.by_name) {

@@ -20,7 +20,7 @@ namespace {
 }
 
 DType dtype_named(std::string_view name, const std::string& tensor) {
-  for (int i = 0; i <= static_cast<int>(DType::kF8E4M3); ++i) {
+  for (int i = 0; i <= static_cast<int>(DType::kU32); ++i) {
     const auto dtype = static_cast<DType>(i);
     if (name_of(dtype) == name) return dtype;
   }

@@ -7,6 +7,7 @@
 #include "calque/kernels/scale_search.h"
 #include "calque/quant/methods.h"
 #include "quant/gptq_blocks.h"
+#include "quant/mlx_rounding.h"
 #include "quant/weights.h"
 
 namespace calque::quant {
@@ -56,6 +57,7 @@ Site prepare(quant::InputStats stats, const RoundingOptions& options) {
 // Rounds with consecutive groups.
 QuantizedMatrix round_columns(MatrixView<const float> weight_NK, const Grid& grid, ScaleRule rule,
                               const ScaleGuide& guide, const Exec& exec) {
+  if (grid.mlx && rule == ScaleRule::kMinMax) return round_as_mlx(weight_NK, grid, exec);
   QuantizedMatrix q = start_on_grid(weight_NK, grid, rule, guide, exec);
   const auto groups_K = consecutive_groups(q.in_features(), grid.group_size_for(q.in_features()));
   round_to_grid(weight_NK, view_of(q, groups_K), q.groups().codes_NK, exec);

@@ -73,7 +73,7 @@ class ConfigCheck {
 
   void against(const ConfiguredModules& configured) {
     for (const StoredModule& module : modules_) check_packed(module, configured);
-    if (tensors_.complete)
+    if (tensors_.complete && !configured.tensors_decide())
       for (const std::string& name : dense_linears(tensors_, modules_))
         check_dense(name, configured);
   }
@@ -174,8 +174,10 @@ void check_config(const LooseTensors& tensors, const std::vector<StoredModule>& 
                                          modules.size(), modules.front().name));
   if (configured != nullptr && modules.empty() && tensors.complete)
     findings.fault("config", "there is a quantization_config, but no module is stored packed");
-  check.routers();
-  check.fused_parts();
+  if (configured == nullptr || !configured->tensors_decide()) {
+    check.routers();
+    check.fused_parts();
+  }
   if (findings.faults() == before)
     findings.ok("config", configured == nullptr
                               ? "a plain checkpoint: no quantization_config, nothing packed"

