@@ -21,6 +21,8 @@ PACKAGES = ["mlx[cpu]==0.32.4", "mlx-lm==0.32.2", "numpy"]
 REFUSED = {"ernie4_5_moe", "exaone4", "gemma4_e", "gemma4_moe", "gemma4_vl", "gpt_oss", "minimax_m2", "qwen3_moe", "qwen3_next"}
 # mlx-lm has no sliding window for these families, so they are compared within it.
 WINDOW = {"gemma2": 24, "mistral_sliding": 24}
+# mlx-lm takes the factors of long texts (longrope) at every length, so short ones are computed otherwise.
+OTHERWISE = {"phi4_mini"}
 # Mean of -log(probability) over all predictions, as for transformers.
 MOST = 1e-3
 # mlx-lm multiplies embeddings of gemma3 by sqrt(128) rounded to bfloat16 (2^-9.2 less), and adds 1e-6 to the mean square of a
@@ -60,18 +62,18 @@ def check(program, repository, scratch, results):
     demo, ids = demo_model(repository), demo_ids(program, repository)
     for bits in (2, 3, 4, 5, 6, 8):
         for group_size in (32, 64, 128):
-            check_one(program, demo, scratch, ids, results, f"mlx {bits} bits g{group_size}, demo",
+            check_one(program, demo, scratch, ids, results, f"MLX {bits} bits g{group_size}, demo",
                       f"method: rtn, scale_rule: minmax, bits: {bits}, group_size: {group_size}")
-    check_one(program, demo, scratch, ids, results, "mlx 4 bits g64 by GPTQ, demo", "method: gptq, bits: 4, group_size: 64")
-    check_one(program, demo, scratch, ids, results, "mlx 3 bits g64 by AWQ, demo", "method: awq, bits: 3, group_size: 64")
-    check_one(program, demo, scratch, ids, results, "mlx mixed bits, demo",
+    check_one(program, demo, scratch, ids, results, "MLX 4 bits g64 by GPTQ, demo", "method: gptq, bits: 4, group_size: 64")
+    check_one(program, demo, scratch, ids, results, "MLX 3 bits g64 by AWQ, demo", "method: awq, bits: 3, group_size: 64")
+    check_one(program, demo, scratch, ids, results, "MLX mixed bits, demo",
               "method: rtn, bits: 4, group_size: 64, rules: [{match: '*.down_proj', bits: 6}, {match: '*.o_proj', skip: true}, "
               "{match: model.embed_tokens, bits: 8, group_size: 32}]")
     for folder in families(repository):
-        if folder.name in REFUSED:
+        if folder.name in REFUSED | OTHERWISE:
             continue
         ids = family_ids(folder)[:, :WINDOW.get(folder.name)].copy()
-        check_one(program, folder, scratch, ids, results, f"mlx 4 bits g32, {folder.name}", "method: rtn, bits: 4, group_size: 32",
+        check_one(program, folder, scratch, ids, results, f"MLX 4 bits g32, {folder.name}", "method: rtn, bits: 4, group_size: 32",
                   MOST_OF.get(folder.name, MOST))
 
 
