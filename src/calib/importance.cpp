@@ -90,6 +90,7 @@ Importance::Importance(io::Imatrix imatrix, const model::FamilySpec& family, std
 
 void Importance::take(const model::TensorSpec& weight, Index matrices, bool strict) {
   const io::ImatrixEntry* entry = imatrix_.find(weight.gguf_name);
+  if (entry == nullptr) entry = imatrix_.find(weight.gguf_pair_name);
   const bool in_block = weight.gguf_name.starts_with("blk.");
   if (entry == nullptr) {
     const auto known = std::find(missing_.begin(), missing_.end(), weight.gguf_name);

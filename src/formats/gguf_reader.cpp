@@ -56,11 +56,19 @@ std::vector<std::uint64_t> stored_ne(const model::TensorSpec& spec, Index expert
   return without_trailing_ones(ne);
 }
 
+// Gates and ups are in one tensor.
+bool in_pair(const io::GgufFile& file, const model::TensorSpec& spec) {
+  return !spec.gguf_pair_name.empty() && file.find_tensor(spec.gguf_name) == nullptr &&
+         file.find_tensor(spec.gguf_pair_name) != nullptr;
+}
+
 std::span<const std::byte> slab_of(const io::GgufTensor& stored, const model::TensorSpec& spec,
-                                   Index experts) {
+                                   Index experts, bool paired) {
   if (spec.gguf_expert < 0) return stored.bytes;
-  const std::size_t size = stored.bytes.size() / static_cast<std::size_t>(experts);
-  return stored.bytes.subspan(static_cast<std::size_t>(spec.gguf_expert) * size, size);
+  const std::size_t parts = paired ? 2 : 1;
+  const std::size_t size = stored.bytes.size() / (static_cast<std::size_t>(experts) * parts);
+  const std::size_t before = static_cast<std::size_t>(spec.gguf_expert) * parts;
+  return stored.bytes.subspan((before + (paired && spec.gguf_pair_second ? 1 : 0)) * size, size);
 }
 
 const io::GgufTensor& stored_tensor(const io::GgufFile& file, const std::string& name,
@@ -82,8 +90,8 @@ const io::GgufTensor& stored_tensor(const io::GgufFile& file, const std::string&
 float scale_of(const io::GgufFile& file, const model::TensorSpec& spec,
                const io::GgufTensor& stored) {
   constexpr std::string_view kWeight = ".weight";
-  if (stored.type != ggml::Type::kNVFP4 || !spec.gguf_name.ends_with(kWeight)) return 1;
-  const std::string base = spec.gguf_name.substr(0, spec.gguf_name.size() - kWeight.size());
+  if (stored.type != ggml::Type::kNVFP4 || !stored.name.ends_with(kWeight)) return 1;
+  const std::string base = stored.name.substr(0, stored.name.size() - kWeight.size());
   const io::GgufTensor* tensor = file.find_tensor(base + ".scale");
   if (tensor == nullptr) return 1;
   const std::size_t index = spec.gguf_expert < 0 ? 0 : static_cast<std::size_t>(spec.gguf_expert);
@@ -94,13 +102,17 @@ float scale_of(const io::GgufFile& file, const model::TensorSpec& spec,
   if (!fits || !(scale > 0) || !std::isfinite(scale))
     throw Error(ErrorKind::kInput, "E174",
                 fmt::format("{}: tensor '{}' is no positive F32 number for '{}'",
-                            file.path().string(), tensor->name, spec.gguf_name));
+                            file.path().string(), tensor->name, stored.name));
   return scale;
 }
 
 Entry entry_of(const io::GgufFile& file, const model::TensorSpec& spec, Index experts) {
-  const io::GgufTensor& stored = stored_tensor(file, spec.gguf_name, stored_ne(spec, experts));
-  Entry entry{spec, &stored, slab_of(stored, spec, experts)};
+  const bool paired = in_pair(file, spec);
+  std::vector<std::uint64_t> ne = stored_ne(spec, experts);
+  if (paired) ne[1] *= 2;
+  const io::GgufTensor& stored =
+      stored_tensor(file, paired ? spec.gguf_pair_name : spec.gguf_name, ne);
+  Entry entry{spec, &stored, slab_of(stored, spec, experts, paired)};
   if (spec.gguf_rest_rows > 0)
     entry.rest = &stored_tensor(file, spec.gguf_rest_name,
                                 {static_cast<std::uint64_t>(spec.shape.back()),
@@ -197,7 +209,7 @@ class GgufReader : public ArtifactReader {
     for (const model::TensorSpec& spec : model::family_of(config_).tensors()) {
       const auto [entry, added] =
           entries_.emplace(spec.name, entry_of(file_, spec, config_.num_experts));
-      parts_[spec.gguf_name].push_back(&entry->second);
+      parts_[entry->second.stored->name].push_back(&entry->second);
       if (entry->second.rest != nullptr) parts_[spec.gguf_rest_name] = {};
     }
     for (const io::GgufTensor& tensor : file_.tensors())

@@ -96,6 +96,62 @@ TEST_P(EveryFamilyAsGguf, GivesBackEveryWeightOfAnF32File) {
   }
 }
 
+// `file` with each layer's gates and ups in one tensor, an expert's gate above its up, as Gemma 4's
+// converter has them.
+void write_with_pairs(const io::GgufFile& file, const fs::path& path) {
+  std::vector<io::GgufTensorDeclaration> declared;
+  std::map<std::string, std::vector<std::byte>> bytes;
+  for (const io::GgufTensor& tensor : file.tensors()) {
+    std::string name = tensor.name;
+    io::GgufTensorDeclaration declaration{name, tensor.type, tensor.ne};
+    std::vector<std::byte> own(tensor.bytes.begin(), tensor.bytes.end());
+    const std::size_t at = name.find("ffn_up_exps");
+    if (name.find("ffn_gate_exps") != std::string::npos) continue;
+    if (at != std::string::npos) {
+      const io::GgufTensor& gate =
+          *file.find_tensor(std::string(name).replace(at, 11, "ffn_gate_exps"));
+      const std::size_t slab = tensor.bytes.size() / tensor.ne[2];
+      own.clear();
+      for (std::size_t e = 0; e < tensor.ne[2]; ++e)
+        for (const io::GgufTensor* half : {&gate, &tensor})
+          own.insert(own.end(), half->bytes.begin() + static_cast<std::ptrdiff_t>(e * slab),
+                     half->bytes.begin() + static_cast<std::ptrdiff_t>((e + 1) * slab));
+      declaration.name = name.replace(at, 11, "ffn_gate_up_exps");
+      declaration.ne[1] *= 2;
+    }
+    bytes[declaration.name] = std::move(own);
+    declared.push_back(std::move(declaration));
+  }
+  io::GgufWriter writer(path, file.metadata(), std::move(declared));
+  for (const auto& [name, own] : bytes) writer.write(name, own);
+  writer.finish();
+}
+
+class ExpertsInPairs : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Types, ExpertsInPairs, ::testing::Values("F32", "Q8_0"));
+
+TEST_P(ExpertsInPairs, AreReadAsGateAndUp) {
+  const WrittenFamily tested("gemma4_moe", GetParam());
+  const fs::path path = tested.folder / "pairs.gguf";
+  write_with_pairs(tested.file, path);
+  const std::unique_ptr<ArtifactReader> paired = open_artifact(path);
+  std::size_t pairs = 0;
+  for (const model::TensorSpec& tensor : tested.family.tensors()) {
+    const std::string name = tested.read_name(tensor.name);
+    const Matrix<float> expected = tested.reader->load(name);
+    const Matrix<float> actual = paired->load(name);
+    ASSERT_THAT(
+        std::span(actual.data(), static_cast<std::size_t>(actual.size())),
+        ::testing::ElementsAreArray(expected.data(), static_cast<std::size_t>(expected.size())))
+        << name;
+    const auto codes = paired->quantized(name);
+    if (tensor.shape.size() == 2 && codes)
+      testing::expect_same(*codes, *tested.reader->quantized(name));
+    pairs += tensor.gguf_pair_name.empty() ? 0 : 1;
+  }
+  EXPECT_EQ(pairs, 2u * 8u * 2u);
+}
+
 // All numbers that a forward pass uses. Mistral's windows are not part of a GGUF file.
 TEST_P(EveryFamilyAsGguf, GivesBackTheConfiguration) {
   const WrittenFamily tested(GetParam(), "F32");

@@ -45,6 +45,10 @@ struct TensorSpec {
   // >= 0: index of this matrix in the stacked tensor `gguf_name` [gguf_slabs, out, in].
   Index gguf_expert = -1;
   Index gguf_slabs = 1;
+  // Not empty: some files have no `gguf_name` but this tensor, whose slabs hold this matrix as
+  // their first rows or, with `gguf_pair_second`, their last.
+  std::string gguf_pair_name;
+  bool gguf_pair_second = false;
 
   // The values and their order are the same in GGUF.
   bool same_in_gguf() const {

@@ -28,8 +28,14 @@ std::vector<LinearSpec> gate_and_up(const LayerTensors& tensors, const ExpertNam
                                     const Expert& expert, Index hidden) {
   const LayerTensors::Shape shape{expert.width, hidden,      expert.has_bias(names), 0,
                                   expert.index, expert.count};
-  return {tensors.linear(expert.folder + "." + names.gate, gguf_name("ffn_gate", expert), shape),
-          tensors.linear(expert.folder + "." + names.up, gguf_name("ffn_up", expert), shape)};
+  std::vector<LinearSpec> both = {
+      tensors.linear(expert.folder + "." + names.gate, gguf_name("ffn_gate", expert), shape),
+      tensors.linear(expert.folder + "." + names.up, gguf_name("ffn_up", expert), shape)};
+  if (expert.index < 0) return both;
+  for (LinearSpec& linear : both)
+    linear.weight.gguf_pair_name = tensors.gguf("ffn_gate_up_exps.weight");
+  both.back().weight.gguf_pair_second = true;
+  return both;
 }
 
 LinearSpec down(const LayerTensors& tensors, const ExpertNames& names, const Expert& expert,
