@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "calque/eval/intervals.h"
 
@@ -28,6 +29,19 @@ MeanAndError mean_and_error(std::span<const Prediction> predictions, Value value
 
 Index arg_max(std::span<const double> values) {
   return std::max_element(values.begin(), values.end()) - values.begin();
+}
+
+// A mean below 1e-12, where only the last bits of sums differ, counts as 1e-12.
+double geometric_mean_of_windows(std::span<const double> values,
+                                 std::span<const Index> values_of_window) {
+  double logarithms = 0;
+  const double* value = values.data();
+  for (const Index count : values_of_window) {
+    const double mean = std::accumulate(value, value + count, 0.0) / static_cast<double>(count);
+    logarithms += std::log(std::max(mean, 1e-12));
+    value += count;
+  }
+  return std::exp(logarithms / static_cast<double>(values_of_window.size()));
 }
 
 }  // namespace
@@ -81,6 +95,7 @@ DivergenceResult divergence(std::span<const Prediction> predictions,
   const Estimate mean = clusters.mean(kl);
   result.kl_mean = mean.value;
   result.kl_mean_uncertainty = mean.standard_error;
+  result.kl_typical = geometric_mean_of_windows(kl, predictions_of_window);
   const Estimate agreement = clusters.mean(agrees);
   result.top1_agreement = agreement.value;
   result.top1_agreement_uncertainty = agreement.standard_error;

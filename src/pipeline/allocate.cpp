@@ -16,6 +16,7 @@
 #include "calque/formats/format.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
+#include "calque/job/passes.h"
 #include "pipeline/sensitivity.h"
 
 namespace calque::pipeline {
@@ -97,10 +98,13 @@ class Allocating {
     const job::QuantizationSettings& q = job_.quantization;
     const quant::RoundingOptions o = sensitivity_options(q);
     std::string text = fmt::format(
-        "model {}tokens {} rows {} windows {} rounding {} rule {} order {} damp {} {} refine {} {}",
+        "model {}tokens {} rows {} windows {} rounding {} rule {} order {} damp {} {} refine {} {} "
+        "{} "
+        "correction {}",
         io::stamp_of(job_.model.path), tokens_sha256_, rows_.rows(), windows_.rows(),
         q.rounding->name, static_cast<int>(o.scale_rule), o.act_order, o.damp_percent,
-        o.damp_auto_increment, o.refine_passes, o.rounds);
+        o.damp_auto_increment, o.refine_passes, o.rounds, q.plain_options().refine_passes,
+        job::upstream_correction_for(job_, sizes().plans_O.front()));
     for (const formats::ExportPlan& plan : sizes().plans_O)
       for (const job::SizedPart& part : sizes().parts)
         text += ' ' + plan.at(part.weights.front()).stored_as;

@@ -15,6 +15,7 @@
 #include "calque/eval/evaluate.h"
 #include "calque/forward/not_finite.h"
 #include "calque/forward/token_rows.h"
+#include "calque/job/passes.h"
 #include "calque/quant/column_order.h"
 #include "calque/quant/methods.h"
 
@@ -68,6 +69,8 @@ class Measuring {
              .host_views = inputs.opened.devices.statistics != inputs.opened.devices.forward})),
         rounder_(inputs.opened.job.quantization.rounding->make(
             sensitivity_options(inputs.opened.job.quantization))),
+        rounder_without_stats_(inputs.opened.job.quantization.rounding->make(
+            inputs.opened.job.quantization.plain_options())),
         error_PO_(inputs.problem.parts.size(),
                   std::vector<double>(inputs.problem.options.size(), 0.0)),
         unseen_PO_(error_PO_) {
@@ -254,7 +257,8 @@ class Measuring {
     const auto tokens = static_cast<double>(stats.tokens);
     const Matrix<float> values = weights().load(tensor.name);
     model::require_finite(tensor.name, values);
-    const quant::SiteRounder round_one = rounder_(std::move(stats), in_.opened.execs.quantize);
+    const quant::Rounder& rounder = stats.tokens > 0 ? rounder_ : rounder_without_stats_;
+    const quant::SiteRounder round_one = rounder(std::move(stats), in_.opened.execs.quantize);
     auto smallest = measure(part->second, tensor.name, values, {}, round_one, tokens);
     if (!smallest) return;
     trials_.push_back(
@@ -299,6 +303,17 @@ class Measuring {
     return cost_PO;
   }
 
+  // The linears after a part correct its error, if the job corrects upstream errors; there are none
+  // after the head. Demo model, 2.5 to 3.5 bits, three texts: .71 to .86 of the divergence is left.
+  double share_left(const job::SizedPart& part) const {
+    constexpr double kCorrected = 0.8;
+    const bool corrected =
+        job::upstream_correction_for(in_.opened.job, in_.problem.plans_O.front()) > 0;
+    const bool last =
+        !family_.lm_head.empty() && part.weights.front() == family_.lm_head.front().name;
+    return corrected && !last ? kCorrected : 1.0;
+  }
+
   std::vector<double> divergences() {
     const TimedScope timed(in_.stages.evaluate);
     const model::ModelConfig& config = in_.opened.source.family.config;
@@ -316,7 +331,8 @@ class Measuring {
     const std::vector<eval::ModelMetrics> metrics = eval::score(models, in_.windows, options);
     std::vector<double> divergence_P(in_.problem.parts.size(), 0.0);
     for (std::size_t t = 0; t < trials_.size(); ++t)
-      divergence_P[trials_[t].part] = metrics[t + 1].divergence.kl_mean;
+      divergence_P[trials_[t].part] =
+          metrics[t + 1].divergence.kl_typical * share_left(in_.problem.parts[trials_[t].part]);
     return divergence_P;
   }
 
@@ -324,6 +340,8 @@ class Measuring {
   const model::FamilySpec& family_;
   std::unique_ptr<forward::BlockRunner> runner_;
   quant::Rounder rounder_;
+  // An embedding's: there refinement is quick, and gains more than elsewhere.
+  quant::Rounder rounder_without_stats_;
   std::map<std::string, std::size_t> part_of_;  // by weight
   States hidden_;                               // the calibration rows
   States original_;                             // the windows; null: no trials

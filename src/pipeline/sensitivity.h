@@ -33,7 +33,8 @@ quant::RoundingOptions sensitivity_options(const job::QuantizationSettings& sett
 // statistics of its inputs, and the squared errors of its outputs are summed: e. With windows, the
 // model then goes on with one part alone rounded to the smallest option, and its divergence from
 // the original after the last block, d, fixes the unit: an option costs d e / e_smallest. So a part
-// costs one run of the windows from its block on.
+// costs one run of the windows from its block on. d is the geometric mean over the windows: a text
+// that the model hardly knows, whose divergence is many times the others', would choose alone.
 // Memory: a block's weights twice, one site's Gram matrix and factor, a window set's hidden states
 // for each part (in `scratch`).
 std::vector<std::vector<double>> measure_sensitivities(const SensitivityInputs& inputs);

@@ -88,6 +88,15 @@ TEST(Divergence, SummarisesAllPredictions) {
   EXPECT_NEAR(result.rms_delta_p, 0.3, 1e-12);
 }
 
+// Windows with means 0.02 and 2: their geometric mean is 0.2.
+TEST(Divergence, OfATypicalWindowIsTheGeometricMean) {
+  std::vector<Prediction> predictions(5);
+  const std::array<double, 5> kl{0.01, 0.03, 1.0, 2.0, 3.0};
+  for (std::size_t i = 0; i < kl.size(); ++i) predictions[i].kl = kl[i];
+  const std::vector<Index> windows{2, 3};
+  EXPECT_NEAR(divergence(predictions, windows).kl_typical, 0.2, 1e-15);
+}
+
 // 10^-9.5 and a negative one go to the first bin; 10^-9 + 4 steps is bin 4; 1000 nats the last.
 TEST(KlHistogram, CountsByTheLogarithmAndTakesWhatLiesBeyond) {
   const std::array<double, 5> kl{-1e-16, 3e-10, 1.0001e-8, 0.02, 1000.0};

@@ -83,10 +83,10 @@ class Mixed : public model::WeightSource {
 TEST(TargetSize, CostsAreDivergencesWithOnePartRounded) {
   const TempFolder out;
   job::Job job = sized_job(out, "gguf", 3.2);
+  job.quantization.upstream_correction = 0;
   const record::Allocation allocation = run(job).allocation;
   job.quantization.allocation = {};
   job.quantization.propagate_error = false;
-  job.quantization.upstream_correction = 0;
   job.exports[0].tensor_types = {{".", "Q2_K"}};
   run(job);
   const auto artifact = formats::open_artifact(out / "made.gguf");
@@ -108,8 +108,25 @@ TEST(TargetSize, CostsAreDivergencesWithOnePartRounded) {
     const std::vector<eval::ModelMetrics> metrics =
         eval::evaluate({"original", source.weights.get(), &source.family.config},
                        {{part.name, &mixed, &source.family.config}}, windows, {});
-    EXPECT_DOUBLE_EQ(part.cost_O[0], metrics[1].divergence.kl_mean) << part.name;
+    EXPECT_DOUBLE_EQ(part.cost_O[0], metrics[1].divergence.kl_typical) << part.name;
     EXPECT_GT(part.cost_O[0], part.cost_O[1]) << part.name;
+  }
+}
+
+// What a job corrects upstream costs 0.8 of what it would, but for the head, behind which nothing
+// is.
+TEST(TargetSize, CostsAllowForTheUpstreamCorrection) {
+  const TempFolder out;
+  job::Job job = sized_job(out, "gguf", 3.2);
+  job.quantization.upstream_correction = 0;
+  const record::Allocation plain = run(job).allocation;
+  job.quantization.upstream_correction = 1;
+  const record::Allocation corrected = run(job).allocation;
+  ASSERT_EQ(plain.parts.size(), corrected.parts.size());
+  for (std::size_t p = 0; p < plain.parts.size(); ++p) {
+    const double share = plain.parts[p].name == "output.weight" ? 1.0 : 0.8;
+    EXPECT_DOUBLE_EQ(corrected.parts[p].cost_O[0], share * plain.parts[p].cost_O[0])
+        << plain.parts[p].name;
   }
 }
 

@@ -41,6 +41,7 @@ struct KlHistogram {
 struct DivergenceResult {
   double kl_mean = 0;
   double kl_mean_uncertainty = 0;  // standard error
+  double kl_typical = 0;           // geometric mean of the windows' means; not in records
   double kl_median = 0;
   double kl_p90 = 0;
   double kl_p99 = 0;
