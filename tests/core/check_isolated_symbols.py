@@ -3,6 +3,7 @@
 
 An inline function or template of a shared name, compiled for AVX-512 here, could be the copy that the linker keeps for
 the whole program, which then ends on other processors."""
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import sys
 def visible_symbols(nm, file):
     lines = subprocess.run([nm, "--demangle", "--extern-only", "--defined-only", "--no-sort", file], check=True, text=True,
                            capture_output=True).stdout.splitlines()
-    return [line.split(" ", 2)[2] for line in lines if line.count(" ") >= 2]
+    names = [line.split(" ", 2)[2] for line in lines if line.count(" ") >= 2]
+    return [re.sub(r"__vector\(\d+\)", "__vector", name) for name in names]  # templates name their result
 
 
 def main():
