@@ -159,6 +159,62 @@ void store_fields(Type type, const Fields& fields, Index n, std::byte* row) {
   });
 }
 
+const VectorStructure* vectors_of(Type type) {
+  const Codec* codec = chosen_copy().find_codec(type);
+  return codec == nullptr ? nullptr : codec->vectors;
+}
+
+VectorFields VectorFields::clone() const {
+  return {codes_NV.clone(), signs_NE.clone(), scale_codes_NG.clone(), steps_NS.clone()};
+}
+
+VectorFields empty_vector_fields(const VectorStructure& structure, Index rows, Index columns) {
+  return {Matrix<std::uint16_t>(rows, columns / structure.length),
+          Matrix<std::uint8_t>(rows, columns / 8),
+          Matrix<std::uint8_t>(rows, columns / structure.group),
+          Matrix<float>(rows, columns / structure.super)};
+}
+
+namespace {
+
+// body(values of the row's super-block s, values of the block, how many) for every field that is no
+// step.
+template <typename Row, typename Body>
+void for_each_field(const VectorStructure& structure, Row& fields, Index n, Index s, auto& block,
+                    Body body) {
+  const Index vectors = structure.super / structure.length, eights = structure.super / 8,
+              groups = structure.super / structure.group;
+  body(fields.codes_NV.row(n) + s * vectors, block.points, vectors);
+  body(fields.signs_NE.row(n) + s * eights, block.signs, eights);
+  body(fields.scale_codes_NG.row(n) + s * groups, block.scales, groups);
+}
+
+}  // namespace
+
+void load_vectors(Type type, const std::byte* row, Index n, VectorFields& fields) {
+  const Codec& codec = codec_of(type);
+  for (Index s = 0; s < fields.steps_NS.cols(); ++s, row += info_of(type).block_bytes) {
+    VectorBlock block{};
+    codec.load_vectors(row, block);
+    fields.steps_NS(n, s) = block.step;
+    for_each_field(
+        *codec.vectors, fields, n, s, block,
+        [](auto* own, const auto* stored, Index count) { std::copy_n(stored, count, own); });
+  }
+}
+
+void store_vectors(Type type, const VectorFields& fields, Index n, std::byte* row) {
+  const Codec& codec = codec_of(type);
+  for (Index s = 0; s < fields.steps_NS.cols(); ++s, row += info_of(type).block_bytes) {
+    VectorBlock block{};
+    block.step = fields.steps_NS(n, s);
+    for_each_field(
+        *codec.vectors, fields, n, s, block,
+        [](const auto* own, auto* stored, Index count) { std::copy_n(own, count, stored); });
+    codec.store_vectors(block, row);
+  }
+}
+
 void load_grid(Type type, const std::byte* row, Index columns, std::uint8_t* codes_K,
                float* scales_G, float* offsets_G) {
   const TypeInfo& info = info_of(type);

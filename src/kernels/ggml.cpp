@@ -71,4 +71,24 @@ void store_ggml_fields(ggml::Type type, const ggml::Fields& fields, std::span<st
       rows, [&](Index n) { ggml::store_fields(type, fields, n, out.data() + n * stride); });
 }
 
+ggml::VectorFields ggml_vectors(ggml::Type type, std::span<const std::byte> bytes, Index rows,
+                                Index columns, const Exec& exec) {
+  const auto stride = static_cast<Index>(ggml::row_bytes(type, columns));
+  ggml::VectorFields fields = ggml::empty_vector_fields(*ggml::vectors_of(type), rows, columns);
+  expect_length("ggml_vectors", "bytes", bytes.size(), rows * stride);
+  exec.backend().workers.for_each(
+      rows, [&](Index n) { ggml::load_vectors(type, bytes.data() + n * stride, n, fields); });
+  return fields;
+}
+
+void store_ggml_vectors(ggml::Type type, const ggml::VectorFields& fields, std::span<std::byte> out,
+                        const Exec& exec) {
+  const Index rows = fields.steps_NS.rows();
+  const Index columns = fields.steps_NS.cols() * ggml::vectors_of(type)->super;
+  const auto stride = static_cast<Index>(ggml::row_bytes(type, columns));
+  expect_length("store_ggml_vectors", "out", out.size(), rows * stride);
+  exec.backend().workers.for_each(
+      rows, [&](Index n) { ggml::store_vectors(type, fields, n, out.data() + n * stride); });
+}
+
 }  // namespace calque

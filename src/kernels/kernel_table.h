@@ -14,6 +14,7 @@
 #include "calque/kernels/refine_blocks.h"
 #include "calque/kernels/refine_grid.h"
 #include "calque/kernels/round_to_grid.h"
+#include "calque/kernels/round_vectors.h"
 #include "calque/kernels/scale_search.h"
 
 namespace calque {

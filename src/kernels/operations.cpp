@@ -290,6 +290,26 @@ void refine_blocks(const RefineBlocks& task, const Exec& exec) {
   exec.backend().kernels.refine_blocks(task, exec.backend());
 }
 
+void round_vectors(const RoundVectors& task, const Exec& exec) {
+  constexpr std::string_view kOp = "round_vectors";
+  const Index rows = task.weight_NK.rows();
+  const Index columns = task.weight_NK.cols();
+  const ggml::VectorStructure& structure = task.structure;
+  expect_range(kOp, "columns beyond the last super-block", columns % structure.super, 0, 0);
+  expect_shape(kOp, "hessian_KK", task.hessian_KK, columns, columns);
+  if (!task.inverse_factor_KK.empty()) {
+    expect_shape(kOp, "inverse_factor_KK", task.inverse_factor_KK, columns, columns);
+    expect_length(kOp, "order_E", task.order_E.size(), columns / 8);
+  }
+  expect_shape(kOp, "codes_NV", task.fields.codes_NV.view(), rows, columns / structure.length);
+  expect_shape(kOp, "signs_NE", task.fields.signs_NE.view(), rows, columns / 8);
+  expect_shape(kOp, "scale_codes_NG", task.fields.scale_codes_NG.view(), rows,
+               columns / structure.group);
+  expect_shape(kOp, "steps_NS", task.fields.steps_NS.view(), rows, columns / structure.super);
+  expect_length(kOp, "losses_N", task.losses_N.size(), rows);
+  exec.backend().kernels.round_vectors(task, exec.backend());
+}
+
 // ---- Packing
 
 void pack_columns(MatrixView<const std::uint8_t> codes_KN, int bits,

@@ -17,6 +17,7 @@
 #include "calque/kernels/inverse_cholesky.h"
 #include "calque/kernels/refine_blocks.h"
 #include "calque/kernels/refine_grid.h"
+#include "calque/kernels/round_vectors.h"
 #include "calque/quant/methods.h"
 #include "quant/gptq_blocks.h"
 #include "quant/weights.h"
@@ -119,6 +120,31 @@ GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const RoundingOpt
   site.hessian_in_order = in_order;
   if (in_order) put_square_in_order(site.hessian_KK, site.order);
   return site;
+}
+
+void keep_runs(GptqSite& site, const RoundingOptions& options, const Exec& exec) {
+  constexpr Index kRun = 8;
+  const Index columns = site.hessian_KK.rows();
+  std::vector<float> energy_E(static_cast<std::size_t>(columns / kRun), 0.0f);
+  double mean = 0;
+  for (Index k = 0; k < columns; ++k) {
+    energy_E[static_cast<std::size_t>(k / kRun)] += site.hessian_KK(k, k);
+    mean += site.hessian_KK(k, k) / static_cast<double>(columns);
+  }
+  site.order.clear();
+  for (const Index run :
+       options.act_order ? falling_order(energy_E) : stored_order(energy_E.size()))
+    for (Index k = 0; k < kRun; ++k) site.order.push_back(run * kRun + k);
+  site.keeps_runs = true;
+  site.inverse_factor_KK = {};
+  // The matrix could be factored in another order, so a little more damping than that needed will
+  // do, if any: of the sweep alone, not of the loss.
+  for (double more = 0; site.inverse_factor_KK.empty(); more = more == 0 ? 1e-4 * mean : 4 * more) {
+    Matrix<float> hessian_KK = upper_in_order(site.hessian_KK, site.order, 1.0f);
+    for (Index k = 0; k < columns; ++k) hessian_KK(k, k) += static_cast<float>(more);
+    if (auto factor_KK = inverse_cholesky(std::move(hessian_KK), exec))
+      site.inverse_factor_KK = std::move(*factor_KK);
+  }
 }
 
 // ---- The report
@@ -270,7 +296,8 @@ Rounded round_blocks(const Matrix<float>& weight_NK, const Grid& grid,
 Rounded round_uncalibrated_blocks(MatrixView<const float> weight_NK, const Grid& grid,
                                   const RoundingOptions& options, const quant::InputStats& stats,
                                   const Exec& exec) {
-  if (!stats.mean_square_K().empty()) return round_to_blocks(weight_NK, grid, stats, {}, exec);
+  if (!stats.mean_square_K().empty() || has_vectors(grid))
+    return round_to_blocks(weight_NK, grid, stats, {}, exec);
   return round_blocks_alone(weight_NK, grid, options, exec);
 }
 
@@ -292,6 +319,7 @@ class GptqRounder {
     if (!prepared_) prepare(grid);
     if (rtn_) return round_by_rtn(std::move(weight_NK), grid);
     // 4. GPTQ, on blocks or on groups.
+    if (has_vectors(grid) && !site_.keeps_runs) keep_runs(site_, options_, exec_);
     if (grid.block) return round_blocks(weight_NK, grid, options_, site_, stats_, exec_);
     assert(grid.desc_act == site_.hessian_in_order);  // a site has one order of groups
     return round_groups(weight_NK, grid, options_, site_, stats_, exec_);
@@ -330,6 +358,11 @@ std::vector<Operation> operations(const RoundingOptions& options, const PlannedR
   std::vector<Operation> called = kRtn.operations(options, planned);
   const bool block = planned.grid.block.has_value();
   if (!takes_feedback(planned.grid) || (!block && !planned.calibrated)) return called;
+  if (has_vectors(planned.grid)) {
+    if (planned.calibrated)
+      called.insert(called.end(), {Operation::kInverseCholesky, Operation::kRoundVectors});
+    return called;
+  }
   if (planned.calibrated)
     called.insert(called.end(), {Operation::kInverseCholesky, Operation::kGptqSweep});
   if (!block && !planned.grid.number) called.push_back(Operation::kScaleSearch);
@@ -343,6 +376,13 @@ RoundingCost cost(const RoundingOptions& options, const PlannedRounding& planned
   RoundingCost cost = kRtn.cost(options, planned, N, K);
   const int passes = options.refine_passes;
   if (!takes_feedback(planned.grid)) return cost;
+  if (has_vectors(planned.grid)) {
+    const int points = ggml::vectors_of(*planned.grid.block)->count();
+    if (planned.calibrated)
+      cost.refine_blocks =
+          (passes > 0 ? options.rounds : 1) * round_vectors_cost(N, K, passes, points);
+    return cost;
+  }
   if (!planned.calibrated) {
     if (!planned.grid.block || planned.weighed || passes == 0) return cost;
     // round_blocks_alone rounds twice and keeps the better rows.
@@ -385,7 +425,9 @@ extern const Rounding kGptq = {
     .scratch_bytes = scratch_bytes,
 };
 
-bool takes_feedback(const Grid& grid) { return !grid.block || has_block_structure(grid); }
+bool takes_feedback(const Grid& grid) {
+  return !grid.block || has_block_structure(grid) || has_vectors(grid);
+}
 
 Rounder make_gptq(const RoundingOptions& options) {
   return [options](quant::InputStats stats, const Exec& exec) -> SiteRounder {

@@ -18,6 +18,7 @@ struct GptqSite {
   Matrix<float> inverse_factor_KK;  // factor of H^-1, in visiting order; empty: GPTQ is not usable
   Matrix<float> hessian_KK;         // both triangles
   bool hessian_in_order = false;    // in visiting order, not in stored order
+  bool keeps_runs = false;          // the order keeps runs of eight columns together
   double damp_percent = 0;
   double damping = 0;  // added to the diagonal
   Index dead_columns = 0;
@@ -33,6 +34,10 @@ GptqSite factor_site(const quant::InputStats& stats, const RoundingOptions& opti
 // x K matrices, during the call and afterwards.
 GptqSite prepare_gptq(quant::InputStats& stats, bool in_order, const RoundingOptions& options,
                       const Exec& exec);
+
+// Gives a usable site, whose Hessian is in stored order, a visiting order of whole runs of eight
+// columns, and the factor in that order.
+void keep_runs(GptqSite& site, const RoundingOptions& options, const Exec& exec);
 
 // Measures errors of weights whose columns are in the Hessian's order.
 ErrorMeasure measure_of(const GptqSite& site);

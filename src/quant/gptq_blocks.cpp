@@ -9,6 +9,7 @@
 #include "calque/kernels/ggml.h"
 #include "calque/kernels/gptq_sweep.h"
 #include "calque/kernels/refine_blocks.h"
+#include "calque/kernels/round_vectors.h"
 #include "calque/quant/methods.h"
 
 namespace calque::quant {
@@ -184,14 +185,78 @@ bool has_block_structure(const Grid& grid) {
   return grid.block && ggml::info_of(*grid.block).structure;
 }
 
+bool has_vectors(const Grid& grid) {
+  return grid.block && ggml::vectors_of(*grid.block) != nullptr;
+}
+
+namespace {
+
+// One state of the rows and its losses after sweep and refinement.
+struct VectorState {
+  ggml::VectorFields fields;
+  std::vector<double> losses_N;
+};
+
+void sweep_and_refine(MatrixView<const float> weight_NK, const ggml::VectorStructure& structure,
+                      const RoundingOptions& options, const GptqSite& site, VectorState& state,
+                      const Exec& exec) {
+  std::vector<Index> order_E;
+  for (std::size_t k = 0; k < site.order.size(); k += 8) order_E.push_back(site.order[k] / 8);
+  state.losses_N.resize(static_cast<std::size_t>(weight_NK.rows()));
+  round_vectors({.weight_NK = weight_NK,
+                 .hessian_KK = site.hessian_KK,
+                 .structure = structure,
+                 .inverse_factor_KK = site.inverse_factor_KK,
+                 .order_E = order_E,
+                 .passes = options.refine_passes,
+                 .fields = state.fields,
+                 .losses_N = state.losses_N},
+                exec);
+}
+
+void keep_better_rows(const VectorState& challenger, VectorState& best) {
+  for (Index n = 0; n < best.fields.codes_NV.rows(); ++n) {
+    const auto at = static_cast<std::size_t>(n);
+    if (!(challenger.losses_N[at] < best.losses_N[at])) continue;
+    best.losses_N[at] = challenger.losses_N[at];
+    copy_row(challenger.fields.codes_NV, n, best.fields.codes_NV);
+    copy_row(challenger.fields.signs_NE, n, best.fields.signs_NE);
+    copy_row(challenger.fields.scale_codes_NG, n, best.fields.scale_codes_NG);
+    copy_row(challenger.fields.steps_NS, n, best.fields.steps_NS);
+  }
+}
+
+// As round_fields, for vectors.
+double round_vector_rows(MatrixView<const float> weight_NK, const RoundingOptions& options,
+                         const GptqSite& site, QuantizedMatrix& q, const Exec& exec) {
+  const ggml::Type type = *q.grid.block;
+  const ggml::VectorStructure& structure = *ggml::vectors_of(type);
+  VectorState best = {
+      ggml_vectors(type, bytes_of(q.blocks().rows_NB), weight_NK.rows(), weight_NK.cols(), exec),
+      {}};
+  sweep_and_refine(weight_NK, structure, options, site, best, exec);
+  const int rounds = options.refine_passes > 0 ? options.rounds : 1;
+  for (int round = 1; round < rounds; ++round) {
+    VectorState next = {best.fields.clone(), {}};
+    sweep_and_refine(weight_NK, structure, options, site, next, exec);
+    keep_better_rows(next, best);
+  }
+  store_ggml_vectors(type, best.fields, bytes_of(q.blocks().rows_NB), exec);
+  return std::accumulate(best.losses_N.begin(), best.losses_N.end(), 0.0);
+}
+
+}  // namespace
+
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
                            const RoundingOptions& options, const GptqSite& site,
                            const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec) {
   q = reference_blocks(weight_NK, grid, block_importance(stats), exec);
-  const Task task = {weight_NK, *grid.block, *ggml::info_of(*grid.block).structure,
-                     options,   site,        exec};
   GptqSums sums;
-  {
+  if (has_vectors(grid)) {
+    sums.loss = round_vector_rows(weight_NK, options, site, q, exec);
+  } else {
+    const Task task = {weight_NK, *grid.block, *ggml::info_of(*grid.block).structure,
+                       options,   site,        exec};
     ggml::Fields fields = fields_of(q, weight_NK.cols(), exec);
     sums.loss = round_fields(task, fields);
     store_ggml_fields(task.type, fields, bytes_of(q.blocks().rows_NB), exec);

@@ -30,9 +30,13 @@ Rounded round_to_blocks(MatrixView<const float> weight_NK, const Grid& grid,
 // True if the scales of `grid` can be refined: GGUF block types made of steps and scale codes.
 bool has_block_structure(const Grid& grid);
 
-// GPTQ on such a grid, at a usable site, for some rows of a matrix. Scales come from the format's
-// own search on the original weights, weighted by the mean square of the inputs; codes from the
-// sweep; refine_blocks then improves codes, scale codes and steps.
+// True if the codes of `grid` stand for vectors: GGUF's IQ1, IQ2 and IQ3.
+bool has_vectors(const Grid& grid);
+
+// GPTQ on grids of either kind, at a usable site, for some rows of a matrix. Scales come from the
+// format's own search on the original weights, weighted by the mean square of the inputs; codes
+// from the sweep; refine_blocks (round_vectors) then improves codes, scale codes and steps. Vectors
+// need a site that keeps runs.
 GptqSums round_blocks_gptq(MatrixView<const float> weight_NK, const Grid& grid,
                            const RoundingOptions& options, const GptqSite& site,
                            const quant::InputStats& stats, QuantizedMatrix& q, const Exec& exec);

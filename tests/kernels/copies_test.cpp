@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <numeric>
 
 #include "calque/core/instruction_set.h"
 #include "calque/kernels/ggml.h"
 #include "calque/kernels/inverse_cholesky.h"
 #include "calque/kernels/pack_bits.h"
+#include "calque/kernels/round_vectors.h"
 #include "ggml/ggml_samples.h"
 #include "kernels/cpu/table.h"
 #include "support/samples.h"
@@ -138,6 +140,25 @@ TEST_F(KernelCopies, RefineBlocksTheSame) {
       std::vector<double> losses(kRows);
       refine_blocks({weight_, hessian_, *ggml::info_of(type).structure, 2, fields, losses}, exec);
       store_ggml_fields(type, fields, out, exec);
+      bytes.append(out.data(), out.size());
+      bytes.append(losses.data(), losses.size());
+    });
+}
+
+TEST_F(KernelCopies, RoundVectorsTheSame) {
+  const Matrix<float> factor = *inverse_cholesky(hessian_.clone(), open_exec("cpu", 2));
+  std::vector<Index> order(static_cast<std::size_t>(kColumns / 8));
+  std::iota(order.begin(), order.end(), Index{0});
+  for (const char* name : {"IQ1_M", "IQ2_XXS", "IQ2_S", "IQ3_XXS"})
+    expect_equal([&](const Exec& exec, Bytes& bytes) {
+      const ggml::Type type = ggml::find_type(name)->type;
+      std::vector<std::byte> out(kRows * ggml::row_bytes(type, kColumns));
+      ggml_quantize(type, weight_, {}, out, exec);
+      ggml::VectorFields fields = ggml_vectors(type, out, kRows, kColumns, exec);
+      std::vector<double> losses(kRows);
+      round_vectors({weight_, hessian_, *ggml::vectors_of(type), factor, order, 2, fields, losses},
+                    exec);
+      store_ggml_vectors(type, fields, out, exec);
       bytes.append(out.data(), out.size());
       bytes.append(losses.data(), losses.size());
     });

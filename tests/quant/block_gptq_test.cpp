@@ -161,6 +161,69 @@ INSTANTIATE_TEST_SUITE_P(
       return name.substr(0, name.find(' ')) + "_" + std::to_string(tested.param.columns);
     });
 
+class VectorGptq : public ::testing::TestWithParam<ggml::Type> {
+ protected:
+  static constexpr Index kColumns = 512;
+  Matrix<float> weight_ = test::normal_matrix(kRows, kColumns, 72, 0.05f);
+
+  Rounded round(const Rounder& rounder, const quant::InputStats& stats, int threads = 2) const {
+    return rounder(stats.clone(), open_exec("cpu", threads))(weight_.clone(),
+                                                             block_grid(GetParam()));
+  }
+};
+
+TEST_P(VectorGptq, LosesLessThanTheReferenceAndReportsIt) {
+  const quant::InputStats& stats = stats_for(kColumns);
+  const Rounded reference = round(make_rtn({}), stats);
+  for (const bool act_order : {true, false}) {
+    const Rounded rounded = round(make_gptq({.act_order = act_order, .refine_passes = 4}), stats);
+    const double loss = total(losses_of(weight_, rounded.matrix, stats));
+    EXPECT_LT(loss, 0.65 * reference.report.loss);
+    EXPECT_NEAR(rounded.report.loss, loss,
+                10 * static_cast<double>(kColumns) * 0x1p-24 * reference.report.loss);
+    EXPECT_EQ(rounded.report.method, "gptq");
+  }
+}
+
+TEST_P(VectorGptq, IsNeverWorseForAnotherRoundInAnyRow) {
+  const quant::InputStats& stats = stats_for(kColumns);
+  const Rounder one = make_gptq({.refine_passes = 2, .rounds = 1});
+  const Rounder two = make_gptq({.refine_passes = 2, .rounds = 2});
+  const auto first = losses_of(weight_, round(one, stats).matrix, stats, 0.01);
+  const auto second = losses_of(weight_, round(two, stats).matrix, stats, 0.01);
+  for (std::size_t n = 0; n < first.size(); ++n) EXPECT_LE(second[n], first[n] * 1.001) << n;
+  EXPECT_LT(total(second), total(first));
+}
+
+// The two matrices of a site need factors in different orders.
+TEST_P(VectorGptq, GoesWithOtherGridsAtOneSite) {
+  const quant::InputStats& stats = stats_for(kColumns);
+  const Exec exec = open_exec("cpu", 2);
+  const SiteRounder both = make_gptq({.refine_passes = 2})(stats.clone(), exec);
+  const Rounded affine = both(weight_.clone(), block_grid(ggml::Type::kQ2_K));
+  const Rounded vectors = both(weight_.clone(), block_grid(GetParam()));
+  const Rounded alone = round(make_gptq({.refine_passes = 2}), stats);
+  EXPECT_TRUE(test::same_bytes(vectors.matrix.blocks().rows_NB, alone.matrix.blocks().rows_NB));
+  const double loss = total(losses_of(weight_, affine.matrix, stats));
+  EXPECT_NEAR(affine.report.loss, loss, 1e-3 * loss);
+}
+
+TEST_P(VectorGptq, IsTheReferenceWithoutStatistics) {
+  const Rounded rounded = round(make_gptq({.refine_passes = 2}), {});
+  EXPECT_TRUE(test::same_bytes(rounded.matrix.blocks().rows_NB,
+                               round(make_rtn({}), {}).matrix.blocks().rows_NB));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, VectorGptq,
+                         ::testing::Values(ggml::Type::kIQ1_S, ggml::Type::kIQ1_M,
+                                           ggml::Type::kIQ2_XXS, ggml::Type::kIQ2_XS,
+                                           ggml::Type::kIQ2_S, ggml::Type::kIQ3_XXS,
+                                           ggml::Type::kIQ3_S),
+                         [](const auto& tested) {
+                           const std::string name = block_grid(tested.param).description();
+                           return name.substr(0, name.find(' '));
+                         });
+
 TEST(BlockGptqFallback, IsTheReferenceWhereTheHessianIsUnusable) {
   quant::InputStats stats = white_stats(256);
   stats.gram_KK(0, 1) = 400.0f;  // the correlation of two inputs cannot be 100

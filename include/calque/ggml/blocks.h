@@ -44,6 +44,26 @@ Fields empty_fields(const Structure& structure, Index rows, Index columns);
 void load_fields(Type type, const std::byte* row, Index n, Fields& fields);
 void store_fields(Type type, const Fields& fields, Index n, std::byte* row);
 
+// The structure of a type of vectors; null for the others.
+const VectorStructure* vectors_of(Type type);
+
+// Rows of such a type, taken apart.
+struct VectorFields {
+  Matrix<std::uint16_t> codes_NV;  // places in the points
+  // By eight columns. Bit j: column j is negative; with `shift` 1: lowered, else raised.
+  Matrix<std::uint8_t> signs_NE;
+  Matrix<std::uint8_t> scale_codes_NG;
+  Matrix<float> steps_NS;  // binary16 values
+
+  VectorFields clone() const;
+};
+VectorFields empty_vector_fields(const VectorStructure& structure, Index rows, Index columns);
+
+// The bytes of row n to its fields and back: no rounding, whichever way, where the steps are
+// finite.
+void load_vectors(Type type, const std::byte* row, Index n, VectorFields& fields);
+void store_vectors(Type type, const VectorFields& fields, Index n, std::byte* row);
+
 // Bytes of a row of a type that is a grid (Support::kGrid), to the neutral form and back: value =
 // scale * code + offset with one scale and offset for each block. The scales, and with a minimum
 // the offsets, are binary16 numbers.

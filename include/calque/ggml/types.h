@@ -79,6 +79,25 @@ struct Structure {
   std::span<const float> table() const;
 };
 
+// The meaning of codes of a type whose codes stand for vectors of columns (IQ1, IQ2, IQ3). Element
+// e of a vector of group g in super-block s stands for
+//   scale * points[code][e], and negative where its sign says so,
+//   scale = step_s * unit * (2 * scale_code_g + 1);
+// with `shift` there are no signs: scale * (points[code][e] + shift or - shift).
+struct VectorStructure {
+  Index length;                   // columns of a vector: 8 or 4
+  Index group;                    // columns that share a scale
+  Index super;                    // columns of a super-block, which is one block of the file
+  int scale_codes;                // codes are 0 .. scale_codes - 1
+  float unit;                     // of a scale
+  std::span<const float> points;  // `length` values for each code
+  bool even_signs;                // the number of minus signs of eight columns is even
+  float shift;                    // 0: signs
+  Index shift_columns;            // columns that are shifted alike
+
+  int count() const { return static_cast<int>(std::ssize(points) / length); }
+};
+
 // A number of a block that is no code, such as its scale: one that is infinite or NaN makes the
 // whole block so.
 struct Number {

@@ -24,5 +24,10 @@ ggml::Fields ggml_fields(ggml::Type type, std::span<const std::byte> bytes, Inde
                          Index columns, const Exec& exec);
 void store_ggml_fields(ggml::Type type, const ggml::Fields& fields, std::span<std::byte> out,
                        const Exec& exec);
+// The same of a type of vectors.
+ggml::VectorFields ggml_vectors(ggml::Type type, std::span<const std::byte> bytes, Index rows,
+                                Index columns, const Exec& exec);
+void store_ggml_vectors(ggml::Type type, const ggml::VectorFields& fields, std::span<std::byte> out,
+                        const Exec& exec);
 
 }  // namespace calque

@@ -21,6 +21,7 @@
       std::span<const float>)                                                                   \
   ALL(kRefineGrid, refine_grid, double, const RefineGrid&)                                      \
   CPU(kRefineBlocks, refine_blocks, void, const RefineBlocks&)                                  \
+  CPU(kRoundVectors, round_vectors, void, const RoundVectors&)                                  \
   ALL(kPackBits, pack_bits, void, const PackBits&)
 
 namespace calque {

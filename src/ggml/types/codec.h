@@ -32,6 +32,16 @@ struct Block {
   alignas(64) std::uint8_t codes[256];
 };
 
+// A super-block of vectors with all its fields apart (VectorStructure).
+struct VectorBlock {
+  float step;                // a binary16 value
+  std::uint8_t scales[16];   // by group
+  std::uint16_t points[64];  // by vector, places in the grid
+  // By eight columns. IQ2, IQ3: bit j is set where column j is negative. IQ1: 1 where all are
+  // lowered by kShift, else they are raised.
+  std::uint8_t signs[32];
+};
+
 // Functions that know a type's bytes. `load` and `store` round nothing but steps, to binary16; they
 // are null for types that are neither grids nor have scale codes.
 // Some loads are noinline: g++ 12 mixes them with the loops of dequantize otherwise, and values
@@ -42,6 +52,10 @@ struct Codec {
   void (*dequantize)(const std::byte* bytes, Index columns, float* values);
   void (*load)(const std::byte* bytes, Block& block) = nullptr;
   void (*store)(const Block& block, std::byte* out) = nullptr;
+  // For types of vectors.
+  const VectorStructure* vectors = nullptr;
+  void (*load_vectors)(const std::byte* bytes, VectorBlock& block) = nullptr;
+  void (*store_vectors)(const VectorBlock& block, std::byte* out) = nullptr;
 };
 
 // The codecs compiled for one instruction set.

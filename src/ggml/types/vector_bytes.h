@@ -3,6 +3,7 @@
 #include <array>
 
 #include "ggml/types/bytes.h"
+#include "ggml/types/codec.h"
 #include "ggml/types/fit.h"
 #include "ggml/types/lanes.h"
 #include "ggml/types/vector_grids.h"
@@ -10,16 +11,6 @@
 // The bytes of the IQ1, IQ2 and IQ3 types, whose codes stand for vectors of four or eight columns.
 // (IQ4 has single codes: codebook.cpp.)
 namespace calque::ggml::inline CALQUE_ISA {
-
-// A super-block with all its fields apart: the scale of group j is step * unit * (2 scales[j] + 1).
-struct VectorBlock {
-  float step;                // a binary16 value
-  std::uint8_t scales[16];   // by group
-  std::uint16_t points[64];  // by vector, places in the grid
-  // By eight columns. IQ2, IQ3: bit j is set where column j is negative. IQ1: 1 where all are
-  // lowered by kShift, else they are raised.
-  std::uint8_t signs[32];
-};
 
 constexpr float kShift = 0.125f;  // IQ1
 

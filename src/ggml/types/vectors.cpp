@@ -132,8 +132,44 @@ void quantize_vectors(const Row& row, std::byte* out) {
 }
 
 template <typename V>
+constexpr auto points_in_a_row() {
+  constexpr auto values = point_values<V>();
+  constexpr std::size_t kLength = V::kGrid.kLength;
+  std::array<float, values.size() * kLength> row{};
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = values[i / kLength][i % kLength];
+  return row;
+}
+
+template <typename V>
+constexpr auto kPoints = points_in_a_row<V>();
+
+template <typename V>
+constexpr Index shift_columns() {
+  if constexpr (kTernary<V>) return V::kShiftOfHalves ? 8 : V::kGroup;
+  return 0;
+}
+
+template <typename V>
+constexpr VectorStructure kVectors = {
+    .length = V::kGrid.kLength,
+    .group = V::kGroup,
+    .super = kSuper,
+    .scale_codes = V::kScaleCodes,
+    .unit = V::kUnit,
+    .points = kPoints<V>,
+    .even_signs = V::kEvenSigns,
+    .shift = kTernary<V> ? kShift : 0.0f,
+    .shift_columns = shift_columns<V>(),
+};
+
+template <typename V>
 constexpr Codec codec_of() {
-  return {V::kType, quantize_vectors<V>, dequantize_vectors<V>};
+  return {.type = V::kType,
+          .quantize = quantize_vectors<V>,
+          .dequantize = dequantize_vectors<V>,
+          .vectors = &kVectors<V>,
+          .load_vectors = V::load,
+          .store_vectors = V::store};
 }
 
 }  // namespace
