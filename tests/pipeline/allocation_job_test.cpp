@@ -113,8 +113,8 @@ TEST(TargetSize, CostsAreDivergencesWithOnePartRounded) {
   }
 }
 
-// A part whose error the job corrects later costs 0.8 of what it would, but for the head, behind
-// which nothing is.
+// A part whose error the job corrects later costs 0.8 of what it would. The head, behind which
+// nothing is, costs what it does.
 TEST(TargetSize, CostsAllowForTheUpstreamCorrection) {
   const TempFolder out;
   job::Job job = sized_job(out, "gguf", 3.2);

@@ -89,7 +89,7 @@ struct VectorStructure {
   Index group;                    // columns that share a scale
   Index super;                    // columns of a super-block, which is one block of the file
   int scale_codes;                // codes are 0 .. scale_codes - 1
-  float unit;                     // of a scale
+  float unit;                     // scales are multiples
   std::span<const float> points;  // `length` values for each code
   bool even_signs;                // the number of minus signs of eight columns is even
   float shift;                    // 0: signs

@@ -17,7 +17,7 @@ struct RoundVectors {
   // `order_E` visits runs of eight columns. Empty: no sweep, the codes of `fields` are the start.
   MatrixView<const float> inverse_factor_KK;
   std::span<const Index> order_E;
-  int passes = 1;              // of refinement
+  int passes = 1;              // refinements
   ggml::VectorFields& fields;  // in and out
   std::span<double> losses_N;  // out: what each row reached
 };
@@ -25,10 +25,10 @@ struct RoundVectors {
 // Lowers tr(E H E^T), E = weight - value, of rows of GGUF blocks whose codes are vectors.
 // The sweep is GPTQ with runs B of eight columns in the place of one (block LDL): on the scales of
 // `fields`,
-//   value_B = the vectors near weight_B,  e = (weight_B - value_B) U_BB^-1,  weight_j -= e U_Bj for
-//   j behind B.
-// Near means in the metric of the diagonal of U_BB^-1 U_BB^-T; each sign is the weight's, and where
-// their number must be even and is not, that of the element which counts least is the other one.
+//   value_B = the vectors near weight_B,  e = (weight_B - value_B) U_BB^-1,
+//   weight_j -= e U_Bj for j behind B.
+// Near means d A d^T, d = weight_B - value_B, with A = U_BB^-1 U_BB^-T (src/quant/README.md has the
+// search). Distances are compared to 12 bits.
 // A pass of refinement visits the super-blocks from left to right, and in each
 //   run after run: the vectors near the minimizers of the loss in each coordinate,
 //   group after group: the scale code nearest to the minimizer,
@@ -39,10 +39,11 @@ struct RoundVectors {
 // (round_vectors_cost). Does not depend on the number of threads.
 void round_vectors(const RoundVectors& task, const Exec& exec);
 
-// With a sweep; the search compares each vector with all points.
+// With a sweep. Each vector is compared with all points: with short lists in 5.5 multiply-adds an
+// element, with long ones in 2 (kernels/cpu/round_vectors.cpp), about twice for signs.
 constexpr Cost round_vectors_cost(Index N, Index K, int passes, int points) {
   const auto columns = static_cast<double>(K);
-  const double search = 1.5 * static_cast<double>(points);
+  const double search = (points > 256 ? 4.0 : 11.0) * static_cast<double>(points);
   return {.flops = static_cast<double>(N) * columns *
                    (3 * columns + 2 * (columns + 256) * passes + (1 + passes) * search)};
 }

@@ -318,7 +318,7 @@ class RunSearch {
   std::span<const float> products_;
 };
 
-// What all rows share.
+// Everything that all rows share.
 struct Prepared {
   std::vector<float> products;
   // In the sweep's order: T = U_BB^-1, upper, and T T^T.
