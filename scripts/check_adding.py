@@ -121,7 +121,8 @@ def build(tree, torch, built):
     words = [word for word in shlex.split(link.strip().split("\n")[-1]) if word not in (":", "&&")]
     at = words.index("-o")
     program = folder / "calque"
-    run(words[:1] + objects + words[1:at] + ["-o", program] + words[at + 2:], built)
+    # An object of the libraries may hold a batch of sources, and so a second definition of what is in front.
+    run(words[:1] + ["-Wl,-z,muldefs"] + objects + words[1:at] + ["-o", program] + words[at + 2:], built)
     return program
 
 

@@ -42,14 +42,14 @@ std::string cache_size(const record::Measurement& m) {
   return fmt::format("{:.3f}", static_cast<double>(m.kv_cache_bytes) / (1 << 20));
 }
 
-using Cells = std::function<std::vector<std::string>(const record::Measurement&)>;
+using CellsOf = std::function<std::vector<std::string>(const record::Measurement&)>;
 using Wanted = std::function<bool(const record::Measurement&)>;
 
 enum class Sizes { kShown, kLeftOut };  // sizes of the caches
 
 // A table with one row per model; "" if no model is wanted.
 std::string table_of(const record::EvaluationReport& e, Sizes sizes,
-                     std::vector<TextTable::Column> columns, const Cells& cells,
+                     std::vector<TextTable::Column> columns, const CellsOf& cells,
                      const Wanted& wanted) {
   const bool caches = has_cache(e);
   const bool with_sizes = caches && sizes == Sizes::kShown;

@@ -87,7 +87,7 @@ std::string tensors_text(const std::vector<formats::StoredTensor>& tensors) {
   return table.text();
 }
 
-Json json_of(const formats::StoredTensor& tensor) {
+Json stored_json(const formats::StoredTensor& tensor) {
   return {{"name", tensor.name},
           {"stored_as", tensor.stored_as},
           {"shape", tensor.shape},
@@ -105,7 +105,7 @@ Json artifact_json(const formats::ArtifactReader& reader,
                      {"bytes", type.bytes},
                      {"bits_per_weight", type.bits_per_weight()}});
   Json list = Json::array();
-  for (const formats::StoredTensor& tensor : tensors) list.push_back(json_of(tensor));
+  for (const formats::StoredTensor& tensor : tensors) list.push_back(stored_json(tensor));
   return {{"format", reader.format()},
           {"architecture", c.architecture},
           {"layers", c.num_layers},
@@ -134,7 +134,7 @@ const formats::StoredTensor& tensor_named(const std::vector<formats::StoredTenso
 
 Json tensor_json(const formats::ArtifactReader& reader, const formats::StoredTensor& tensor) {
   const ValueFacts values = facts_of(reader.load(tensor.name));
-  Json json = json_of(tensor);
+  Json json = stored_json(tensor);
   json["min"] = values.min;
   json["max"] = values.max;
   json["mean"] = values.mean;

@@ -34,7 +34,7 @@ std::vector<std::string> task_cells(const report::Point& point, const std::strin
 
 namespace {
 
-io::Json json_of(const report::TaskQuality& task) {
+io::Json task_json(const report::TaskQuality& task) {
   io::Json json = {{"task", task.task},
                    {"metric", task.metric},
                    {"value", task.right.value},
@@ -64,7 +64,7 @@ io::Json json_of(const report::Point& point) {
     }
   }
   io::Json tasks = io::Json::array();
-  for (const report::TaskQuality& task : point.tasks) tasks.push_back(json_of(task));
+  for (const report::TaskQuality& task : point.tasks) tasks.push_back(task_json(task));
   return {{"label", point.label},
           {"run", point.run},
           {"usual_name", point.usual_name},

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "calque/core/units.h"
 #include "calque/formats/format.h"
 #include "calque/formats/reader.h"
 #include "calque/forward/block_runner.h"
@@ -16,8 +17,6 @@
 
 namespace calque::forecast {
 namespace {
-
-constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 std::uint64_t bytes_of_files(const std::vector<formats::PlannedFile>& files, bool weights) {
   return std::accumulate(files.begin(), files.end(), std::uint64_t{0},

@@ -6,12 +6,11 @@
 #include <numeric>
 
 #include "calque/core/error.h"
+#include "calque/core/units.h"
 #include "forecast/stage_memory.h"
 
 namespace calque::forecast {
 namespace {
-
-constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
 constexpr const char* kBeingRead = "rows of activations that are being read";
 

@@ -200,8 +200,8 @@ bool check_tensor_types(const PlanInputs& inputs, Refusals& refusals) {
   return all;
 }
 
-bool check_name(std::string_view key, const std::string& name,
-                const std::vector<std::string_view>& known, Refusals& refusals) {
+bool is_known(std::string_view key, const std::string& name,
+              const std::vector<std::string_view>& known, Refusals& refusals) {
   if (std::find(known.begin(), known.end(), name) != known.end()) return true;
   refusals.add("E122",
                fmt::format("unknown GGUF {} '{}'; did you mean '{}'? calque writes {}.", key, name,
@@ -217,15 +217,14 @@ bool check_names(const ExportRequest& request, Refusals& refusals) {
   for (const ggml::TypeInfo& info : ggml::types())
     if (info.supported()) types.push_back(info.name);
 
-  bool known = check_name("type", request.type, mixes, refusals);
-  known &=
-      check_name("on_shape_fallback", request.on_shape_fallback, {"refuse", "allow"}, refusals);
+  bool known = is_known("type", request.type, mixes, refusals);
+  known &= is_known("on_shape_fallback", request.on_shape_fallback, {"refuse", "allow"}, refusals);
   for (const TensorTypeRule& rule : request.tensor_types)
-    known &= check_name("tensor_types type", rule.type, {types.begin() + 1, types.end()}, refusals);
+    known &= is_known("tensor_types type", rule.type, {types.begin() + 1, types.end()}, refusals);
   if (const GgufMix* mix = find_gguf_mix(request.type); mix != nullptr && !mix->quantized())
     return known;
-  known &= check_name("embedding_type", request.embedding_type, types, refusals);
-  known &= check_name("output_type", request.output_type, types, refusals);
+  known &= is_known("embedding_type", request.embedding_type, types, refusals);
+  known &= is_known("output_type", request.output_type, types, refusals);
   return known;
 }
 

@@ -269,7 +269,7 @@ void refuse_existing(const ExportRequest& request) {
 }
 
 // Refuses to overwrite the source: weights are read from it until the end.
-void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
+void refuse_source_file(const ExportRequest& request, const std::filesystem::path& source) {
   std::error_code missing;
   if (!std::filesystem::equivalent(request.path, source, missing)) return;
   throw Error(ErrorKind::kConfig, "E172",
@@ -282,7 +282,7 @@ void refuse_the_source(const ExportRequest& request, const std::filesystem::path
 std::unique_ptr<ArtifactWriter> open_gguf_writer(const ExportPlan& plan,
                                                  const WriterInputs& inputs) {
   if (inputs.kept == nullptr) refuse_existing(plan.request);
-  refuse_the_source(plan.request, inputs.model_folder);
+  refuse_source_file(plan.request, inputs.model_folder);
   return std::make_unique<GgufArtifactWriter>(plan, inputs);
 }
 

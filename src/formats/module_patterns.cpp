@@ -19,19 +19,20 @@ constexpr std::size_t kMaxPatternBytes = 1 << 14;
 // needs far fewer steps, and the limit is reached in a fraction of a second.
 constexpr std::uint32_t kMatchLimit = 1'000'000;
 
-[[noreturn]] void refuse(const std::string& pattern, const std::string& reason) {
+[[noreturn]] void refuse_pattern(const std::string& pattern, const std::string& reason) {
   throw Error(ErrorKind::kConfig, "E152", quote_name(pattern) + " " + reason);
 }
 
 text::Regex compile(const std::string& pattern, const std::string& regex, bool anchored) {
   if (pattern.size() > kMaxPatternBytes)
-    refuse(pattern, fmt::format("is {} bytes long; at most {} are allowed", pattern.size(),
-                                kMaxPatternBytes));
+    refuse_pattern(pattern, fmt::format("is {} bytes long; at most {} are allowed", pattern.size(),
+                                        kMaxPatternBytes));
   try {
     return {regex, {.anchored = anchored, .match_limit = kMatchLimit}};
   } catch (const text::RegexError& error) {
-    refuse(pattern, fmt::format("is not a valid regular expression: {} (at offset {}{})",
-                                error.what(), error.offset(), anchored ? " after 're:'" : ""));
+    refuse_pattern(
+        pattern, fmt::format("is not a valid regular expression: {} (at offset {}{})", error.what(),
+                             error.offset(), anchored ? " after 're:'" : ""));
   }
 }
 
@@ -97,7 +98,8 @@ bool ModuleMatcher::matches(std::string_view module) const {
   try {
     return regex_.matches(module);
   } catch (const text::RegexError& error) {
-    refuse(pattern_, fmt::format("cannot be matched against '{}': {}", module, error.what()));
+    refuse_pattern(pattern_,
+                   fmt::format("cannot be matched against '{}': {}", module, error.what()));
   }
 }
 

@@ -79,7 +79,7 @@ std::vector<std::filesystem::path> copied_files(const WriterInputs& inputs) {
 }
 
 // Refuses to replace the folder that is being read.
-void refuse_the_source(const ExportRequest& request, const std::filesystem::path& source) {
+void refuse_source_folder(const ExportRequest& request, const std::filesystem::path& source) {
   std::error_code missing;
   if (!std::filesystem::equivalent(request.path, source, missing)) return;
   throw Error(ErrorKind::kConfig, "E172",
@@ -190,7 +190,7 @@ class PackedWriter : public ArtifactWriter {
 
 std::unique_ptr<ArtifactWriter> open_packed_writer(const ExportPlan& plan,
                                                    const WriterInputs& inputs) {
-  refuse_the_source(plan.request, inputs.model_folder);
+  refuse_source_folder(plan.request, inputs.model_folder);
   return std::make_unique<PackedWriter>(plan, inputs);
 }
 

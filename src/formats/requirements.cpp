@@ -90,7 +90,7 @@ std::string setting_text(const quant::Grid* grid) {
 
 void check_settings(const model::FamilySpec& family, const ExportRequest& request,
                     const PlannedGrids& grids, Refusals& refusals) {
-  constexpr Index kGroupSizes[] = {-1, 32, 64, 128};
+  constexpr Index kSizes[] = {-1, 32, 64, 128};
   const PackedFormat& packed = *format_of(request).packed;
   ModuleRefusals together(refusals);
   for (const model::BlockSpec& block : family.blocks)
@@ -103,8 +103,7 @@ void check_settings(const model::FamilySpec& family, const ExportRequest& reques
                        fmt::format(" would be {}. {}.", setting_text(grid), packed.vllm_advice),
                        linear);
         const bool fixed = grid->coded_scales().has_value();  // by the scheme
-        if (!fixed &&
-            std::count(std::begin(kGroupSizes), std::end(kGroupSizes), grid->group_size) == 0)
+        if (!fixed && std::count(std::begin(kSizes), std::end(kSizes), grid->group_size) == 0)
           together.add("E146", "'require.vllm: true' is not possible: ",
                        fmt::format(" would have group_size {}; vLLM's kernels have 32, 64, 128 and "
                                    "-1 (one group per row).",

@@ -15,10 +15,10 @@ namespace {
 
 // The weights of each layer's experts by their bits, 0: not quantized.
 bool has_mixed_experts(const ExportPlan& plan) {
-  constexpr std::string_view kExperts = ".experts.";
+  constexpr std::string_view kMark = ".experts.";
   std::map<std::string, std::set<int>> bits_of_layer;
   for (const TensorPlan& tensor : plan.tensors) {
-    const std::size_t at = tensor.tensor.name.find(kExperts);
+    const std::size_t at = tensor.tensor.name.find(kMark);
     if (at != std::string::npos && tensor.in_block_linear)
       bits_of_layer[tensor.tensor.name.substr(0, at)].insert(tensor.grid ? tensor.grid->bits : 0);
   }

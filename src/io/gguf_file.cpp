@@ -7,15 +7,12 @@
 #include "calque/core/names.h"
 #include "calque/io/gguf.h"
 #include "io/gguf_parse.h"
+#include "io/refuse.h"
 
 namespace calque::io {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInput, "E170", reason);
-}
 
 // The prefix of "<prefix>-00001-of-00003.gguf" if `name` is the first of `count` shards.
 std::optional<std::string> shard_prefix(const std::string& name, std::int64_t count) {

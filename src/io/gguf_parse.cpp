@@ -10,6 +10,7 @@
 #include "calque/core/error.h"
 #include "calque/core/names.h"
 #include "io/gguf_cursor.h"
+#include "io/refuse.h"
 
 namespace calque::io {
 namespace {
@@ -18,10 +19,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::uint64_t kMaxStringBytes = std::uint64_t{1} << 30;  // as ggml's reader
-
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInput, "E170", reason);
-}
 
 struct Counts {
   std::uint64_t tensors = 0;
@@ -58,8 +55,6 @@ T read_scalar(GgufCursor& cursor, const std::string& what) {
     return cursor.number<T>(what);
 }
 
-constexpr std::uint32_t kArrayType = 9;
-
 // Calls `use` with a value-initialized object of the C++ type that `type` stands for.
 template <typename Use>
 GgufValue with_type(std::uint32_t type, const std::string& what, Use use) {
@@ -95,7 +90,7 @@ GgufValue with_type(std::uint32_t type, const std::string& what, Use use) {
 
 GgufValue read_array(GgufCursor& cursor, const std::string& what) {
   const auto type = cursor.number<std::uint32_t>(what);
-  if (type == kArrayType) refuse(fmt::format("{}: an array of arrays", what));
+  if (type == kGgufArrayType) refuse(fmt::format("{}: an array of arrays", what));
   const auto count = cursor.number<std::uint64_t>(what);
   constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 30;  // as ggml's reader
   if (count > kMaxCount)
@@ -113,7 +108,7 @@ GgufValue read_array(GgufCursor& cursor, const std::string& what) {
 
 GgufValue read_value(GgufCursor& cursor, const std::string& what) {
   const auto type = cursor.number<std::uint32_t>(what);
-  if (type == kArrayType) return read_array(cursor, what);
+  if (type == kGgufArrayType) return read_array(cursor, what);
   return with_type(type, what, [&](auto zero) {
     return GgufValue(GgufValue::Scalar(read_scalar<decltype(zero)>(cursor, what)));
   });

@@ -10,6 +10,7 @@
 #include "calque/core/names.h"
 #include "calque/io/gguf.h"
 #include "io/gguf_parse.h"
+#include "io/refuse.h"
 #include "io/resource_error.h"
 
 namespace calque::io {
@@ -17,17 +18,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInternal, "", reason);
-}
-
 // Rounds `size` up to a multiple of the alignment.
 std::uint64_t gguf_padded(std::uint64_t size) {
   constexpr std::uint64_t kAlignment = kGgufDefaultAlignment;
   return (size + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-class Buffer {
+class HeaderBytes {
  public:
   template <typename T>
   void add(const T& value) {
@@ -53,16 +50,14 @@ std::uint32_t type_id(std::size_t alternative) {
   return static_cast<std::uint32_t>(alternative < 9 ? alternative : alternative + 1);
 }
 
-constexpr std::uint32_t kArrayType = 9;
-
-void add_value(Buffer& buffer, const GgufValue& value) {
+void add_value(HeaderBytes& buffer, const GgufValue& value) {
   if (const auto* scalar = std::get_if<GgufValue::Scalar>(&value.value)) {
     buffer.add(type_id(scalar->index()));
     std::visit([&](const auto& stored) { buffer.add(stored); }, *scalar);
     return;
   }
   const auto& array = std::get<GgufValue::Array>(value.value);
-  buffer.add(kArrayType);
+  buffer.add(kGgufArrayType);
   buffer.add(type_id(array.index()));
   std::visit(
       [&](const auto& values) {
@@ -76,22 +71,23 @@ void add_value(Buffer& buffer, const GgufValue& value) {
 void check_metadata(const GgufMetadata& metadata) {
   std::set<std::string> keys;
   for (const auto& [key, value] : metadata) {
-    if (key.empty()) refuse("a GGUF key has no name");
-    if (!keys.insert(key).second) refuse(fmt::format("GGUF key {} is set twice", quote_name(key)));
+    if (key.empty()) refuse_call("a GGUF key has no name");
+    if (!keys.insert(key).second)
+      refuse_call(fmt::format("GGUF key {} is set twice", quote_name(key)));
     if (key != "general.alignment") continue;
     const auto* scalar = std::get_if<GgufValue::Scalar>(&value.value);
     if (!scalar || *scalar != GgufValue::Scalar(std::uint32_t{kGgufDefaultAlignment}))
-      refuse("GGUF key 'general.alignment' must be the u32 32: the writer aligns to that");
+      refuse_call("GGUF key 'general.alignment' must be the u32 32: the writer aligns to that");
   }
 }
 
 void check_tensor(const GgufTensorDeclaration& tensor) {
   if (tensor.name.size() > kGgufMaxNameBytes)
-    refuse(fmt::format("GGUF tensor name {} has {} bytes, readers take at most {}",
-                       quote_name(tensor.name), tensor.name.size(), kGgufMaxNameBytes));
+    refuse_call(fmt::format("GGUF tensor name {} has {} bytes, readers take at most {}",
+                            quote_name(tensor.name), tensor.name.size(), kGgufMaxNameBytes));
   if (tensor.ne.empty() || tensor.ne.size() > kGgufMaxDimensions)
-    refuse(fmt::format("GGUF tensor {} has {} dimensions, 1 to {} are possible",
-                       quote_name(tensor.name), tensor.ne.size(), kGgufMaxDimensions));
+    refuse_call(fmt::format("GGUF tensor {} has {} dimensions, 1 to {} are possible",
+                            quote_name(tensor.name), tensor.ne.size(), kGgufMaxDimensions));
 }
 
 // The last check of every number that is stored: callers with more to say have looked before.
@@ -108,7 +104,7 @@ void require_finite(const GgufTensorDeclaration& tensor, std::uint64_t offset,
                           quote_name(tensor.name), ggml::info_of(tensor.type).name, fault));
 }
 
-void add_head(Buffer& buffer, const GgufMetadata& metadata, std::size_t tensors) {
+void add_head(HeaderBytes& buffer, const GgufMetadata& metadata, std::size_t tensors) {
   for (const char letter : {'G', 'G', 'U', 'F'}) buffer.add(letter);
   buffer.add(std::uint32_t{3});
   buffer.add(std::uint64_t{tensors});
@@ -119,7 +115,7 @@ void add_head(Buffer& buffer, const GgufMetadata& metadata, std::size_t tensors)
   }
 }
 
-void add_record(Buffer& buffer, const GgufTensorDeclaration& tensor, std::uint64_t offset) {
+void add_record(HeaderBytes& buffer, const GgufTensorDeclaration& tensor, std::uint64_t offset) {
   buffer.add(tensor.name);
   buffer.add(static_cast<std::uint32_t>(tensor.ne.size()));
   for (const std::uint64_t size : tensor.ne) buffer.add(size);
@@ -129,7 +125,7 @@ void add_record(Buffer& buffer, const GgufTensorDeclaration& tensor, std::uint64
 
 std::string header_of(const GgufMetadata& metadata,
                       std::span<const GgufTensorDeclaration> tensors) {
-  Buffer buffer;
+  HeaderBytes buffer;
   add_head(buffer, metadata, tensors.size());
   std::uint64_t offset = 0;
   for (const GgufTensorDeclaration& tensor : tensors) {
@@ -142,13 +138,13 @@ std::string header_of(const GgufMetadata& metadata,
 
 // Bytes of a file's head before its padding.
 std::uint64_t gguf_head_bytes(const GgufMetadata& metadata) {
-  Buffer buffer;
+  HeaderBytes buffer;
   add_head(buffer, metadata, 0);
   return buffer.bytes().size();
 }
 
 std::uint64_t gguf_record_bytes(const GgufTensorDeclaration& tensor) {
-  Buffer buffer;
+  HeaderBytes buffer;
   add_record(buffer, tensor, 0);
   return buffer.bytes().size();
 }
@@ -230,7 +226,8 @@ std::vector<GgufShard> gguf_shards(const GgufMetadata& metadata,
       partition(tensors, split_head + own_keys, split_head, max_bytes);
   if (counts.size() == 1) return {{0, tensors.size(), metadata}};
   if (counts.size() > std::numeric_limits<std::uint16_t>::max())
-    refuse(fmt::format("a GGUF file cannot have {} shards; 65535 are possible", counts.size()));
+    refuse_call(
+        fmt::format("a GGUF file cannot have {} shards; 65535 are possible", counts.size()));
   std::vector<GgufShard> shards;
   std::size_t first = 0;
   for (std::size_t n = 0; n < counts.size(); ++n) {
@@ -284,9 +281,9 @@ void remove_others(const fs::path& path, const std::vector<fs::path>& kept) {
 std::uint64_t GgufTensorDeclaration::byte_count() const {
   const auto bytes = ggml_byte_count(type, ne);
   if (!bytes)
-    refuse(fmt::format("GGUF tensor {} ({} [{}]): rows are not whole blocks of {}, or too large",
-                       quote_name(name), ggml::info_of(type).name, fmt::join(ne, ", "),
-                       ggml::info_of(type).block_columns));
+    refuse_call(fmt::format(
+        "GGUF tensor {} ({} [{}]): rows are not whole blocks of {}, or too large", quote_name(name),
+        ggml::info_of(type).name, fmt::join(ne, ", "), ggml::info_of(type).block_columns));
   return *bytes;
 }
 
@@ -327,7 +324,7 @@ void GgufWriter::open(const GgufMetadata& metadata, std::uint64_t max_bytes,
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     check_tensor(tensors_[i]);
     if (!index_.emplace(tensors_[i].name, i).second)
-      refuse(fmt::format("GGUF tensor {} is declared twice", quote_name(tensors_[i].name)));
+      refuse_call(fmt::format("GGUF tensor {} is declared twice", quote_name(tensors_[i].name)));
   }
   const std::vector<GgufShard> shards = gguf_shards(metadata, tensors_, max_bytes);
   for (std::size_t n = 0; n < shards.size(); ++n) {
@@ -363,15 +360,15 @@ std::vector<std::string> GgufWriter::keep() {
 std::size_t GgufWriter::index_of(std::string_view name) const {
   const auto found = index_.find(name);
   if (found == index_.end())
-    refuse(fmt::format("GGUF tensor {} was never declared", quote_name(name)));
+    refuse_call(fmt::format("GGUF tensor {} was never declared", quote_name(name)));
   return found->second;
 }
 
 void GgufWriter::write(std::string_view name, std::span<const std::byte> bytes) {
   const std::uint64_t declared = tensors_[index_of(name)].byte_count();
   if (bytes.size() != declared)
-    refuse(fmt::format("GGUF tensor {} was declared with {} bytes, {} come", quote_name(name),
-                       declared, bytes.size()));
+    refuse_call(fmt::format("GGUF tensor {} was declared with {} bytes, {} come", quote_name(name),
+                            declared, bytes.size()));
   write_part(name, 0, bytes);
 }
 
@@ -380,10 +377,10 @@ void GgufWriter::write_part(std::string_view name, std::uint64_t offset,
   const std::size_t i = index_of(name);
   const std::uint64_t declared = tensors_[i].byte_count();
   if (offset > declared || bytes.size() > declared - offset)
-    refuse(fmt::format("GGUF tensor {} was declared with {} bytes, {} come at {}", quote_name(name),
-                       declared, bytes.size(), offset));
+    refuse_call(fmt::format("GGUF tensor {} was declared with {} bytes, {} come at {}",
+                            quote_name(name), declared, bytes.size(), offset));
   if (bytes.size() > declared - written_[i])
-    refuse(fmt::format("GGUF tensor {} is written twice", quote_name(name)));
+    refuse_call(fmt::format("GGUF tensor {} is written twice", quote_name(name)));
   require_finite(tensors_[i], offset, bytes);
   AtomicFile& file = files_[places_[i].shard];
   file.write_at(places_[i].offset + offset, bytes);
@@ -397,8 +394,9 @@ void GgufWriter::write_part(std::string_view name, std::uint64_t offset,
 void GgufWriter::finish() {
   for (std::size_t i = 0; i < tensors_.size(); ++i)
     if (written_[i] < tensors_[i].byte_count())
-      refuse(fmt::format("GGUF tensor {} was declared and {} written", quote_name(tensors_[i].name),
-                         written_[i] == 0 ? "never" : "only in part"));
+      refuse_call(fmt::format("GGUF tensor {} was declared and {} written",
+                              quote_name(tensors_[i].name),
+                              written_[i] == 0 ? "never" : "only in part"));
   commit_together(files_, paths_);
   if (replaces_shards_) remove_others(path_, paths_);
 }

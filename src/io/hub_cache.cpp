@@ -14,6 +14,7 @@
 #include "calque/core/quote.h"
 #include "calque/io/file.h"
 #include "calque/io/json.h"
+#include "io/safetensors_header.h"
 
 namespace calque::io {
 namespace {
@@ -21,7 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "models--";
-constexpr const char* kIndex = "model.safetensors.index.json";
 
 // A folder of the cache and a revision in it.
 struct Request {
@@ -118,7 +118,7 @@ fs::path model_in(const fs::path& snapshot) {
 
 // Names of the shards in the index that are not there.
 std::vector<std::string> missing_shards(const fs::path& snapshot) {
-  const Json index = read_json_if_present(snapshot / kIndex);
+  const Json index = read_json_if_present(snapshot / kSafetensorsIndex);
   const Json* files = index.find("weight_map");
   std::set<std::string> missing;
   if (files != nullptr && files->is_object())
@@ -216,7 +216,8 @@ void check_snapshot(const fs::path& path) {
     refuse_snapshot(*model,
                     fmt::format("{} of the weights {} not there: {}", missing.size(),
                                 missing.size() == 1 ? "is" : "are", fmt::join(missing, ", ")));
-  const bool has_weights = fs::exists(path / "model.safetensors") || fs::exists(path / kIndex);
+  const bool has_weights =
+      fs::exists(path / "model.safetensors") || fs::exists(path / kSafetensorsIndex);
   const bool has_others = !files_in(path, ".bin").empty();  // refused where they are read
   if (!has_weights && !has_others) refuse_snapshot(*model, "model.safetensors is not there");
 }

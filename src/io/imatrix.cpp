@@ -18,13 +18,10 @@
 #include "calque/io/gguf.h"
 #include "io/gguf_cursor.h"
 #include "io/gguf_parse.h"
+#include "io/refuse.h"
 
 namespace calque::io {
 namespace {
-
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInput, "E170", reason);
-}
 
 void check_numbers(const std::string& name, const std::vector<double>& values, const char* what) {
   for (std::size_t i = 0; i < values.size(); ++i)
@@ -125,7 +122,7 @@ void read_tail(GgufCursor& cursor, Imatrix& imatrix) {
                        cursor.left()));
 }
 
-class Buffer {
+class DatBytes {
  public:
   void add(std::int32_t value) { append(&value, sizeof(value)); }
   void add(float value) { append(&value, sizeof(value)); }
@@ -151,7 +148,7 @@ std::int32_t chunks_of(const ImatrixEntry& entry, std::int64_t chunk_size) {
 }
 
 // A matrix that no token reached is stored as ones, as llama.cpp does.
-void add_values(Buffer& buffer, const ImatrixEntry& entry, std::int32_t chunks) {
+void add_values(DatBytes& buffer, const ImatrixEntry& entry, std::int32_t chunks) {
   for (Index m = 0; m < entry.matrices; ++m) {
     const double count = entry.counts[static_cast<std::size_t>(m)];
     const std::vector<float> mean = entry.mean_square(m);
@@ -191,7 +188,7 @@ Imatrix parse_imatrix_dat(std::span<const std::byte> file) {
 }
 
 void write_imatrix_dat(const Imatrix& imatrix, const std::filesystem::path& file) {
-  Buffer buffer;
+  DatBytes buffer;
   buffer.add(static_cast<std::int32_t>(imatrix.entries.size()));
   for (const auto& [name, entry] : imatrix.entries) {
     const std::int32_t chunks = chunks_of(entry, imatrix.chunk_size);

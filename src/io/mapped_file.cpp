@@ -14,12 +14,12 @@
 namespace calque::io {
 namespace {
 
-[[noreturn]] void refuse(const std::filesystem::path& path, std::string_view reason) {
+[[noreturn]] void refuse_file(const std::filesystem::path& path, std::string_view reason) {
   throw Error(ErrorKind::kInput, "E202", fmt::format("{}: cannot read: {}", path.string(), reason));
 }
 
 [[noreturn]] void refuse_errno(const std::filesystem::path& path) {
-  refuse(path, std::generic_category().message(errno));
+  refuse_file(path, std::generic_category().message(errno));
 }
 
 class Descriptor {
@@ -40,7 +40,7 @@ class Descriptor {
 struct stat status_of(const Descriptor& file, const std::filesystem::path& path) {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) refuse_errno(path);
-  if (S_ISDIR(status.st_mode)) refuse(path, "it is a folder, but a file is needed");
+  if (S_ISDIR(status.st_mode)) refuse_file(path, "it is a folder, but a file is needed");
   return status;
 }
 
@@ -53,7 +53,7 @@ void unmap(std::span<const std::byte> bytes) {
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const Descriptor file(path);
   const struct stat status = status_of(file, path);
-  if (!S_ISREG(status.st_mode)) refuse(path, "it is not a regular file");
+  if (!S_ISREG(status.st_mode)) refuse_file(path, "it is not a regular file");
   if (status.st_size == 0) return;
   const auto size = static_cast<std::size_t>(status.st_size);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);

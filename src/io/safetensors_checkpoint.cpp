@@ -7,6 +7,8 @@
 #include "calque/core/names.h"
 #include "calque/io/json.h"
 #include "calque/io/safetensors.h"
+#include "io/refuse.h"
+#include "io/safetensors_header.h"
 
 namespace calque::io {
 namespace {
@@ -14,13 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kSingleName = "model.safetensors";
-constexpr const char* kIndexName = "model.safetensors.index.json";
 
 using WeightMap = std::map<std::string, std::string>;  // tensor -> file name
-
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInput, "E170", reason);
-}
 
 // Refuses file names in the index that leave the folder ("../x", "/etc/x").
 void check_plain_name(const std::string& tensor, const std::string& file) {
@@ -59,7 +56,8 @@ void check_present(const fs::path& folder, const WeightMap& map, const std::stri
   const auto count = std::count_if(map.begin(), map.end(),
                                    [&](const auto& entry) { return entry.second == file; });
   refuse(fmt::format("{}: missing, but {} says that {} tensor{} in it; is the download complete?",
-                     (folder / file).string(), kIndexName, count, count == 1 ? " is" : "s are"));
+                     (folder / file).string(), kSafetensorsIndex, count,
+                     count == 1 ? " is" : "s are"));
 }
 
 void check_shard_tensors(const SafetensorsFile& shard, const WeightMap& map) {
@@ -68,10 +66,10 @@ void check_shard_tensors(const SafetensorsFile& shard, const WeightMap& map) {
     const auto entry = map.find(tensor.name);
     if (entry == map.end())
       refuse(fmt::format("{}: holds tensor {}, which {} does not list", shard.path().string(),
-                         quote_name(tensor.name), kIndexName));
+                         quote_name(tensor.name), kSafetensorsIndex));
     if (entry->second != file)
       refuse(fmt::format("{}: holds tensor {}, which {} places in {}", shard.path().string(),
-                         quote_name(tensor.name), kIndexName, quote_name(entry->second)));
+                         quote_name(tensor.name), kSafetensorsIndex, quote_name(entry->second)));
   }
 }
 
@@ -82,7 +80,7 @@ void check_index_tensors(const fs::path& folder, const WeightMap& map,
   for (const auto& [tensor, file] : map)
     if (by_name.at(file)->find(tensor) == nullptr)
       refuse(fmt::format("{}: lists tensor {} in {}, which does not hold it",
-                         (folder / kIndexName).string(), quote_name(tensor), file));
+                         (folder / kSafetensorsIndex).string(), quote_name(tensor), file));
 }
 
 bool holds_pickles(const fs::path& folder) {
@@ -99,7 +97,8 @@ bool holds_pickles(const fs::path& folder) {
         fmt::format("{}: holds only PyTorch pickles (*.bin), which can run code when opened and "
                     "are not read; use the safetensors version of this model",
                     folder.string()));
-  refuse(fmt::format("{}: holds neither {} nor {}", folder.string(), kSingleName, kIndexName));
+  refuse(
+      fmt::format("{}: holds neither {} nor {}", folder.string(), kSingleName, kSafetensorsIndex));
 }
 
 std::vector<std::unique_ptr<SafetensorsFile>> open_shards(const fs::path& folder) {
@@ -109,8 +108,8 @@ std::vector<std::unique_ptr<SafetensorsFile>> open_shards(const fs::path& folder
     shards.push_back(std::make_unique<SafetensorsFile>(folder / kSingleName));
     return shards;
   }
-  if (!fs::exists(folder / kIndexName)) refuse_folder(folder);
-  const WeightMap map = read_weight_map(folder / kIndexName);
+  if (!fs::exists(folder / kSafetensorsIndex)) refuse_folder(folder);
+  const WeightMap map = read_weight_map(folder / kSafetensorsIndex);
   for (const std::string& file : files_of(map)) check_present(folder, map, file);
   for (const std::string& file : files_of(map))
     shards.push_back(std::make_unique<SafetensorsFile>(folder / file));

@@ -5,6 +5,7 @@
 #include "calque/core/error.h"
 #include "calque/core/names.h"
 #include "calque/io/safetensors.h"
+#include "io/refuse.h"
 #include "io/safetensors_header.h"
 
 namespace calque::io {
@@ -12,10 +13,6 @@ namespace {
 
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference reader
-
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInput, "E170", reason);
-}
 
 std::string_view text_of_bytes(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

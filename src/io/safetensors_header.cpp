@@ -11,13 +11,10 @@
 
 #include "calque/core/error.h"
 #include "calque/core/names.h"
+#include "io/refuse.h"
 
 namespace calque::io {
 namespace {
-
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInput, "E170", reason);
-}
 
 DType dtype_named(std::string_view name, const std::string& tensor) {
   for (int i = 0; i <= static_cast<int>(DType::kU32); ++i) {

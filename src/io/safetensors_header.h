@@ -11,6 +11,9 @@
 
 namespace calque::io {
 
+// The file that names the shard of each tensor.
+constexpr const char* kSafetensorsIndex = "model.safetensors.index.json";
+
 struct SafetensorsEntry {
   std::string name;
   DType dtype = DType::kF32;

@@ -6,15 +6,12 @@
 #include "calque/core/names.h"
 #include "calque/io/json.h"
 #include "calque/io/safetensors.h"
+#include "io/refuse.h"
 #include "io/resource_error.h"
 #include "io/safetensors_header.h"
 
 namespace calque::io {
 namespace {
-
-[[noreturn]] void refuse(const std::string& reason) {
-  throw Error(ErrorKind::kInternal, "", reason);
-}
 
 using Group = std::vector<TensorDeclaration>;
 
@@ -85,8 +82,6 @@ AtomicFile reopened(const std::filesystem::path& path, std::uint64_t bytes) {
   return {path, GoOn{bytes}};
 }
 
-constexpr const char* kIndexName = "model.safetensors.index.json";
-
 // The index file; `shard_of` maps names to shards, in order of the names.
 template <typename ShardOf>
 std::string index_text(std::uint64_t total_bytes, const ShardOf& shard_of, std::size_t shards) {
@@ -114,7 +109,7 @@ std::vector<std::pair<std::string, std::uint64_t>> safetensors_file_sizes(
     total_bytes += data_bytes;
   }
   if (groups.size() > 1)
-    sizes.emplace_back(kIndexName, index_text(total_bytes, places, groups.size()).size());
+    sizes.emplace_back(kSafetensorsIndex, index_text(total_bytes, places, groups.size()).size());
   return sizes;
 }
 
@@ -167,7 +162,7 @@ void SafetensorsWriter::declare(std::vector<TensorDeclaration> tensors,
   for (std::size_t s = 0; s < groups.size(); ++s) {
     for (std::size_t i = 0; i < groups[s].size(); ++i)
       if (!where_.emplace(groups[s][i].name, std::pair(s, i)).second)
-        refuse(fmt::format("tensor {} is declared twice", quote_name(groups[s][i].name)));
+        refuse_call(fmt::format("tensor {} is declared twice", quote_name(groups[s][i].name)));
     shards_.push_back(std::make_unique<Shard>(folder_ / file_name(s, groups.size()),
                                               std::move(groups[s]), go_on));
   }
@@ -177,7 +172,8 @@ SafetensorsWriter::~SafetensorsWriter() = default;
 
 std::pair<std::size_t, std::size_t> SafetensorsWriter::place_of(std::string_view name) const {
   const auto found = where_.find(name);
-  if (found == where_.end()) refuse(fmt::format("tensor {} was never declared", quote_name(name)));
+  if (found == where_.end())
+    refuse_call(fmt::format("tensor {} was never declared", quote_name(name)));
   return found->second;
 }
 
@@ -194,9 +190,9 @@ void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> 
   const auto [s, i] = place_of(name);
   Shard& shard = *shards_[s];
   if (bytes.size() != shard.tensors[i].byte_count())
-    refuse(fmt::format("tensor {} was declared with {} bytes, {} come", quote_name(name),
-                       shard.tensors[i].byte_count(), bytes.size()));
-  if (shard.written[i]) refuse(fmt::format("tensor {} is written twice", quote_name(name)));
+    refuse_call(fmt::format("tensor {} was declared with {} bytes, {} come", quote_name(name),
+                            shard.tensors[i].byte_count(), bytes.size()));
+  if (shard.written[i]) refuse_call(fmt::format("tensor {} is written twice", quote_name(name)));
   require_finite(shard.tensors[i], bytes);
   shard.file.write_at(shard.data_start() + shard.begin(i), bytes);
   shard.written[i] = true;
@@ -206,11 +202,11 @@ void SafetensorsWriter::finish() {
   for (const auto& shard : shards_)
     for (std::size_t i = 0; i < shard->tensors.size(); ++i)
       if (!shard->written[i])
-        refuse(fmt::format("tensor {} was declared and never written",
-                           quote_name(shard->tensors[i].name)));
+        refuse_call(fmt::format("tensor {} was declared and never written",
+                                quote_name(shard->tensors[i].name)));
   for (const auto& shard : shards_) shard->file.commit();
   if (shards_.size() > 1)
-    write_file(folder_ / kIndexName, index_text(total_bytes_, where_, shards_.size()));
+    write_file(folder_ / kSafetensorsIndex, index_text(total_bytes_, where_, shards_.size()));
 }
 
 }  // namespace calque::io

@@ -50,12 +50,12 @@ struct ScratchArray::Account {
 
 namespace {
 
-class Descriptor {
+class Closing {
  public:
-  explicit Descriptor(int value) : value_(value) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
+  explicit Closing(int value) : value_(value) {}
+  Closing(const Closing&) = delete;
+  Closing& operator=(const Closing&) = delete;
+  ~Closing() {
     if (value_ >= 0) ::close(value_);
   }
   int get() const { return value_; }
@@ -87,7 +87,7 @@ int open_nameless(const std::filesystem::path& folder) {
 // no writes at all, and a process that dirties pages faster than the disk accepts them is slowed
 // down.
 std::byte* map_file(const std::filesystem::path& folder, std::uint64_t bytes) {
-  const Descriptor file(open_nameless(folder));
+  const Closing file(open_nameless(folder));
   const int failed = ::posix_fallocate(file.get(), 0, static_cast<off_t>(bytes));
   if (failed != 0)
     throw_resource_error(folder / "", "reserve space for activations", failed, bytes);

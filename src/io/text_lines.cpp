@@ -19,7 +19,7 @@ namespace {
 using Consumer = std::function<bool(std::string_view)>;
 constexpr std::size_t kChunk = 1 << 18;
 
-[[noreturn]] void refuse(const std::filesystem::path& path, std::string_view reason) {
+[[noreturn]] void refuse_text(const std::filesystem::path& path, std::string_view reason) {
   throw Error(ErrorKind::kInput, "E212", fmt::format("{}: {}", path.string(), reason));
 }
 
@@ -27,7 +27,7 @@ using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
 File open_file(const std::filesystem::path& path) {
   File file(std::fopen(path.c_str(), "rbe"), std::fclose);
-  if (!file) refuse(path, "cannot read: " + std::generic_category().message(errno));
+  if (!file) refuse_text(path, "cannot read: " + std::generic_category().message(errno));
   return file;
 }
 
@@ -36,7 +36,7 @@ std::string_view next_chunk(std::FILE* file, const std::filesystem::path& path,
                             std::vector<char>& buffer) {
   const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), file);
   if (got == 0 && std::ferror(file) != 0)
-    refuse(path, "cannot read: " + std::generic_category().message(errno));
+    refuse_text(path, "cannot read: " + std::generic_category().message(errno));
   return {buffer.data(), got};
 }
 
@@ -52,16 +52,17 @@ void stream_plain(const std::filesystem::path& path, const Consumer& consume) {
 void stream_gzip(const std::filesystem::path& path, const Consumer& consume) {
   open_file(path);  // reports the reason, which gzopen does not
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rbe"), gzclose);
-  if (!file) refuse(path, "cannot read");
+  if (!file) refuse_text(path, "cannot read");
   std::vector<char> buffer(kChunk);
   while (true) {
     const int got = gzread(file.get(), buffer.data(), static_cast<unsigned>(buffer.size()));
     // zlib passes a file without a gzip header through unchanged; that would be noise, not text.
-    if (gzdirect(file.get()) != 0) refuse(path, "its name ends in .gz, but it is not a gzip file");
+    if (gzdirect(file.get()) != 0)
+      refuse_text(path, "its name ends in .gz, but it is not a gzip file");
     int code = Z_OK;
     const char* reason = gzerror(file.get(), &code);
     if (got < 0 || code == Z_BUF_ERROR)
-      refuse(path, fmt::format("damaged gzip file: {}; is the download complete?", reason));
+      refuse_text(path, fmt::format("damaged gzip file: {}; is the download complete?", reason));
     if (got == 0 || !consume({buffer.data(), static_cast<std::size_t>(got)})) return;
   }
 }
@@ -82,14 +83,14 @@ class ZstdStream {
       out = {buffer_.data(), buffer_.size(), 0};
       pending_ = ZSTD_decompressStream(stream_.get(), &out, &in);
       if (ZSTD_isError(pending_) != 0)
-        refuse(path_, fmt::format("damaged zstd file: {}", ZSTD_getErrorName(pending_)));
+        refuse_text(path_, fmt::format("damaged zstd file: {}", ZSTD_getErrorName(pending_)));
       if (out.pos > 0 && !consume({buffer_.data(), out.pos})) return false;
     }
     return true;
   }
   void finish() const {
     if (pending_ != 0)
-      refuse(path_, "damaged zstd file: it ends in mid-frame; is the download complete?");
+      refuse_text(path_, "damaged zstd file: it ends in mid-frame; is the download complete?");
   }
 
  private:

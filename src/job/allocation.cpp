@@ -14,6 +14,7 @@
 #include "calque/core/error.h"
 #include "calque/core/units.h"
 #include "calque/formats/format.h"
+#include "job/refuse.h"
 
 namespace calque::job {
 namespace {
@@ -26,10 +27,6 @@ constexpr const char* kFolderOptions[] = {"2", "3", "4", "5", "6", "8"};
 // Only the usual options next to the target are tried: a part is seldom worth more.
 constexpr std::size_t kOptionsBelow = 2;
 constexpr std::size_t kOptionsAbove = 3;
-
-[[noreturn]] void refuse(const char* code, const std::string& message) {
-  throw Error(ErrorKind::kConfig, code, message);
-}
 
 const formats::Format& format_of_job(const Job& job) { return format_of(job.exports.front()); }
 

@@ -13,20 +13,10 @@
 #include "calque/job/evaluation_settings.h"
 #include "calque/job/passes.h"
 #include "calque/quant/methods.h"
+#include "job/refuse.h"
 
 namespace calque::job {
 namespace {
-
-[[noreturn]] void refuse(const char* code, const std::string& message) {
-  throw Error(ErrorKind::kConfig, code, message);
-}
-
-void check_exists(const std::filesystem::path& path, const char* key) {
-  if (std::filesystem::exists(path)) return;
-  throw Error(ErrorKind::kInput, "E202",
-              fmt::format("{}: '{}' does not exist (paths are relative to the job file)", key,
-                          path.string()));
-}
 
 void check_method(const QuantizationSettings& settings, const CalibrationSettings& calibration) {
   if (settings.needs_text() && !calibration.given())

@@ -8,6 +8,7 @@
 
 #include "calque/core/error.h"
 #include "calque/job/task_questions.h"
+#include "job/refuse.h"
 
 namespace calque::job {
 namespace {
@@ -22,13 +23,6 @@ std::string name_of_file(std::filesystem::path file, const char* otherwise) {
   for (char& c : name)
     if (std::string_view(kNameCharacters).find(c) == std::string_view::npos) c = '-';
   return name.empty() ? otherwise : name;
-}
-
-void check_exists(const std::filesystem::path& file, const char* where) {
-  if (!std::filesystem::exists(file))
-    throw Error(ErrorKind::kInput, "E202",
-                fmt::format("{}: '{}' does not exist (paths are relative to the job file)", where,
-                            file.string()));
 }
 
 void check_source(const EvaluationText& text) {

@@ -180,7 +180,7 @@ void read_ernie4_5_moe(const JsonObject& json, ModelConfig& config) {
     config.experts_in_layer.push_back(i >= first && i <= last && (i + 1) % step == 0);
 }
 
-void read_gemma4(const JsonObject& json, ModelConfig& config) {
+void read_gemma4_experts(const JsonObject& json, ModelConfig& config) {
   config.expert_intermediate_size = json.size("moe_intermediate_size", kLargestSize);
   config.experts_in_layer = all_layers(config.num_layers);
   config.routing.normalize = true;
@@ -199,7 +199,7 @@ void read_experts(const JsonObject& json, ModelConfig& config) {
   static constexpr const char* kUsed = "num_experts_per_tok";
   static constexpr Reader kReaders[] = {
       {"Ernie4_5_MoeForCausalLM", "moe_num_experts", "moe_k", read_ernie4_5_moe},
-      {"Gemma4ForCausalLM", "num_experts", "top_k_experts", read_gemma4},
+      {"Gemma4ForCausalLM", "num_experts", "top_k_experts", read_gemma4_experts},
       {"Glm4MoeForCausalLM", "n_routed_experts", kUsed, read_glm4_moe},
       {"GptOssForCausalLM", "num_local_experts", kUsed, read_gpt_oss},
       {"HYV3ForCausalLM", "num_experts", kUsed, read_hy_v3},

@@ -14,7 +14,7 @@
 namespace calque::report {
 namespace {
 
-constexpr double kWidth = 550, kHeight = 430;
+constexpr double kHeight = 430;
 constexpr double kFarOff =
     1.35;  // beyond this many times the largest point, the original gets a note
 
@@ -91,7 +91,7 @@ std::vector<Xy> along(const std::vector<Xy>& line) {
 void draw_labels(Svg& svg, const ParetoPlot& plot, const PlotFrame& frame,
                  const std::vector<Xy>& front) {
   LabelTask task;
-  task.bounds = {frame.left + 2, frame.top - 8, kWidth - 3, frame.bottom - 2};
+  task.bounds = {frame.left + 2, frame.top - 8, kPlotWidth - 3, frame.bottom - 2};
   for (const ParetoPoint& p : plot.points) {
     task.points.push_back(place(frame, p));
     task.labels.push_back(p.label);
@@ -126,11 +126,11 @@ void draw_noise_floor(Svg& svg, const ParetoPlot& plot, const PlotFrame& frame) 
 }  // namespace
 
 Svg draw(const ParetoPlot& plot) {
-  Svg svg(kWidth, kHeight, plot.title, plot.description);
+  Svg svg(kPlotWidth, kHeight, plot.title, plot.description);
   const bool legend = plot.series.size() > 1;
   double top = 34;
-  if (legend) top += draw_legend(svg, {70, 12}, kWidth - 90, plot.series) - 6;
-  const double right = kWidth - 34, bottom = kHeight - 48;
+  if (legend) top += draw_legend(svg, {70, 12}, kPlotWidth - 90, plot.series) - 6;
+  const double right = kPlotWidth - 34, bottom = kHeight - 48;
   const PlotFrame frame{
       72, top, right, bottom, x_scale(plot, 72, right), y_scale(plot, bottom, top)};
   draw_frame(svg, frame, plot.x_title, plot.y_title);

@@ -12,8 +12,6 @@
 namespace calque::report {
 namespace {
 
-constexpr double kWidth = 550;
-
 double label_space(const std::vector<std::string>& labels) {
   double space = 40;
   for (const std::string& label : labels) space = std::max(space, text_width(label, 11));
@@ -41,9 +39,9 @@ Svg draw(const BarPlot& plot) {
     text_space = std::max(text_space, text_width(row.text, 11) + 16);
     most = std::max({most, row.measured, row.predicted});
   }
-  const double space = kWidth - left - text_space;
+  const double space = kPlotWidth - left - text_space;
   const auto wide = [&](double value) { return most > 0 ? space * value / most : 0; };
-  Svg svg(kWidth, kTop + kRow * static_cast<double>(plot.rows.size()) + 6, plot.title,
+  Svg svg(kPlotWidth, kTop + kRow * static_cast<double>(plot.rows.size()) + 6, plot.title,
           plot.description);
   svg.text({4, 18}, plot.title, "heading");
   for (std::size_t r = 0; r < plot.rows.size(); ++r) {
@@ -60,12 +58,12 @@ Svg draw(const BarPlot& plot) {
 
 Svg draw(const DotPlot& plot) {
   constexpr double kRow = 30;
-  const double left = label_space(plot.rows), right = kWidth - 24;
+  const double left = label_space(plot.rows), right = kPlotWidth - 24;
   double top = 30;
   const double legend = plot.series.size() > 1 ? 18 : 0;
   top += legend;
   const double bottom = top + kRow * static_cast<double>(plot.rows.size());
-  Svg svg(kWidth, bottom + 46, plot.title, plot.description);
+  Svg svg(kPlotWidth, bottom + 46, plot.title, plot.description);
   if (legend > 0) draw_legend(svg, {left, 14}, right - left, plot.series);
   std::vector<double> values;
   for (const DotPoint& p : plot.points) values.push_back(p.value);
@@ -191,10 +189,10 @@ Svg draw(const SpreadPlot& plot) {
   double left = 60;
   for (const SpreadRow& row : plot.rows) left = std::max(left, text_width(row.label, 11) + 14);
   const double bottom = kSpreadTop + kSpreadHeight * static_cast<double>(plot.rows.size());
-  Svg svg(kWidth, bottom + 48, plot.title, plot.description);
-  draw_legend(svg, {left, 14}, kWidth - left, kMarks);
+  Svg svg(kPlotWidth, bottom + 48, plot.title, plot.description);
+  draw_legend(svg, {left, 14}, kPlotWidth - left, kMarks);
   const auto [low, high] = range_of(plot);
-  const double right = kWidth - 24;
+  const double right = kPlotWidth - 24;
   const PlotFrame frame{left,
                         kSpreadTop,
                         right,

@@ -21,6 +21,8 @@ enum class Anchor { kStart, kMiddle, kEnd };
 // Approximate width of `text` in a sans-serif font, in pixels; rather too large than too small.
 double text_width(std::string_view text, double font_size);
 
+constexpr double kPlotWidth = 550;  // pixels, of every plot
+
 // An SVG picture, written element by element. Coordinates are pixels, y points down. Elements have
 // a CSS class (below), so that one picture serves light, dark and print.
 class Svg {

@@ -8,6 +8,7 @@
 
 #include "calque/core/error.h"
 #include "calque/core/names.h"
+#include "text/documents.h"
 #include "text/gguf_tokenizer.h"
 #include "text/json_node.h"
 #include "text/side_tokens.h"
@@ -17,10 +18,6 @@ namespace calque::text {
 namespace {
 
 using io::Json;
-
-[[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorKind::kInput, "E212", message);
-}
 
 const Json* conversation_of(const Json& row, const std::string& column) {
   if (const Json* own = row.find(column)) return own->is_array() ? own : nullptr;
@@ -46,7 +43,7 @@ std::string role_of(const std::string& speaker) {
        {"function_response", "tool"}}};
   for (const auto& [name, role] : kRoles)
     if (name == speaker) return std::string(role);
-  refuse(
+  refuse_text(
       fmt::format("a message is from {}, who is not known; rename it to human, gpt, system or tool",
                   quote_name(speaker)));
 }
@@ -55,7 +52,7 @@ Json shared_message(const Json& message) {
   const Json* value = message.find("value");
   const Json& speaker = message.at("from");
   if (!speaker.is_string() || value == nullptr || !value->is_string())
-    refuse("a message has no text under 'from' and 'value'");
+    refuse_text("a message has no text under 'from' and 'value'");
   return {{"role", role_of(speaker.string())}, {"content", *value}};
 }
 
@@ -66,7 +63,7 @@ Json joined_parts(const Json& content) {
   for (const Json& part : content.elements()) {
     const Json* own = part.is_object() ? part.find("text") : nullptr;
     if (own == nullptr || !own->is_string())
-      refuse("a message has a part that is not text; calibration knows text alone");
+      refuse_text("a message has a part that is not text; calibration knows text alone");
     text += own->string();
   }
   return text;
@@ -78,10 +75,10 @@ void check_parts(const Json& content) { joined_parts(content); }
 // names that templates look for.
 Json prepared(const Json& message, bool parts) {
   if (!message.is_object())
-    refuse(fmt::format("a message is {}, not an object", message.type_name()));
+    refuse_text(fmt::format("a message is {}, not an object", message.type_name()));
   if (message.contains("from") && !message.contains("role")) return shared_message(message);
   const Json* role = message.find("role");
-  if (role == nullptr || !role->is_string()) refuse("a message has no role");
+  if (role == nullptr || !role->is_string()) refuse_text("a message has no role");
   Json out = Json::object();
   for (const Json::Member& member : message.members())
     if (!member.value.is_null()) out.append(member.name, member.value);
@@ -133,7 +130,7 @@ Json tools_of(const Json& row) {
       tools->is_string() && !tools->string().empty() ? io::parse_json(tools->string()) : *tools;
   if (list.is_string() || (list.is_array() && list.empty())) return nullptr;
   if (!list.is_array() && !list.is_null())
-    refuse(fmt::format("tools is {}, not a list", list.type_name()));
+    refuse_text(fmt::format("tools is {}, not a list", list.type_name()));
   return list;
 }
 

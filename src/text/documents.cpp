@@ -15,10 +15,6 @@
 namespace calque::text {
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorKind::kInput, "E212", message);
-}
-
 // The UTF-16 code unit of a "\uXXXX" at `at`; -1 if there is none.
 int unit_at(std::string_view line, std::size_t at) {
   if (at + 6 > line.size() || line[at] != '\\' || line[at + 1] != 'u') return -1;
@@ -61,7 +57,7 @@ io::Json parse_line(const std::string& line, const std::string& place) {
   try {
     return io::parse_json(line);
   } catch (const Error& error) {
-    refuse(fmt::format("{}: {}. A .jsonl file has one object per line.", place, error.what()));
+    refuse_text(fmt::format("{}: {}. A .jsonl file has one object per line.", place, error.what()));
   }
 }
 
@@ -74,7 +70,7 @@ class RowReader {
 
   void read(const io::Json& row, bool repaired, const std::string& place) {
     if (!row.is_object())
-      refuse(fmt::format("{}: holds {}, not an object", place, row.type_name()));
+      refuse_text(fmt::format("{}: holds {}, not an object", place, row.type_name()));
     Document document{"", repaired};
     if (holds_conversation(row, source_.text_column)) {
       ConversationText conversation =
@@ -93,12 +89,13 @@ class RowReader {
     const std::string& column = source_.text_column;
     const io::Json* found = row.find(column);
     if (found == nullptr)
-      refuse(fmt::format(
+      refuse_text(fmt::format(
           "{}: has no column '{}'; its columns: {}. Calibration sources can name another "
           "one: text_column.",
           place, column, keys_of(row)));
     if (!found->is_string())
-      refuse(fmt::format("{}: column '{}' is {}, not text", place, column, found->type_name()));
+      refuse_text(
+          fmt::format("{}: column '{}' is {}, not text", place, column, found->type_name()));
     return found->string();
   }
 
@@ -134,10 +131,10 @@ void visit_json(const TextSource& source, RowReader& rows) {
   try {
     list = io::parse_json(text);
   } catch (const Error& error) {
-    refuse(fmt::format("{}: {}", place, error.what()));
+    refuse_text(fmt::format("{}: {}", place, error.what()));
   }
   if (!list.is_array())
-    refuse(fmt::format("{}: holds {}, not a list of objects", place, list.type_name()));
+    refuse_text(fmt::format("{}: holds {}, not a list of objects", place, list.type_name()));
   for (std::size_t i = 0; i < list.size(); ++i)
     rows.read(list.at(i), repaired, fmt::format("{}: element {}", place, i));
 }
@@ -180,7 +177,7 @@ void for_each_document(const TextSource& source, const std::filesystem::path& mo
                                                         ".safetensors", ".npy",   ".bin", ".xz"};
   const std::string suffix = suffix_inside_compression(source.path);
   if (std::find(kNotText.begin(), kNotText.end(), suffix) != kNotText.end())
-    refuse(
+    refuse_text(
         fmt::format("{}: a '{}' file is not read as text; convert it to .jsonl or .txt (also "
                     ".gz, .zst)",
                     source.path.string(), suffix));

@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 
+#include "calque/core/error.h"
 #include "calque/text/corpus.h"
 
 namespace calque::text {
@@ -21,6 +22,11 @@ using DocumentVisitor = std::function<void(const Document& document)>;
 // has the chat template for conversations.
 void for_each_document(const TextSource& source, const std::filesystem::path& model,
                        const DocumentVisitor& visit);
+
+// Throws Error(kInput, "E212"): a text cannot be read as its file says.
+[[noreturn]] inline void refuse_text(const std::string& message) {
+  throw Error(ErrorKind::kInput, "E212", message);
+}
 
 // "name.jsonl.zst" -> ".jsonl"
 std::string suffix_inside_compression(const std::filesystem::path& path);

@@ -16,8 +16,8 @@
 namespace calque::text {
 namespace {
 
-[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& reason,
-                         const char* code = "E214") {
+[[noreturn]] void refuse_tokens(const std::filesystem::path& path, const std::string& reason,
+                                const char* code = "E214") {
   throw Error(ErrorKind::kInput, code, fmt::format("{}: {}", path.string(), reason));
 }
 
@@ -65,20 +65,21 @@ constexpr const char* kMask = "attention_mask";
 const io::TensorRef& token_tensor(const io::SafetensorsFile& file) {
   if (const io::TensorRef* named = file.find("input_ids")) {
     if (!is_integer(named->dtype))
-      refuse(file.path(),
-             fmt::format("tensor 'input_ids' is {}, not integers", name_of(named->dtype)));
+      refuse_tokens(file.path(),
+                    fmt::format("tensor 'input_ids' is {}, not integers", name_of(named->dtype)));
     return *named;
   }
   const io::TensorRef* only = nullptr;
   for (const io::TensorRef& tensor : file.tensors()) {
     if (!is_integer(tensor.dtype) || tensor.name == kMask) continue;
     if (only != nullptr)
-      refuse(file.path(), fmt::format("has several integer tensors ('{}', '{}') and none named "
-                                      "'input_ids'; rename the one with the token ids",
-                                      only->name, tensor.name));
+      refuse_tokens(file.path(),
+                    fmt::format("has several integer tensors ('{}', '{}') and none named "
+                                "'input_ids'; rename the one with the token ids",
+                                only->name, tensor.name));
     only = &tensor;
   }
-  if (only == nullptr) refuse(file.path(), "has no integer tensor; token ids are expected");
+  if (only == nullptr) refuse_tokens(file.path(), "has no integer tensor; token ids are expected");
   return *only;
 }
 
@@ -120,16 +121,17 @@ std::pair<Index, Index> run_of_ones(const std::filesystem::path& path, const io:
   for (Index s = 0; s < width; ++s) {
     const std::int64_t value = element(mask, row * width + s);
     if (value != 0 && value != 1)
-      refuse(path, fmt::format("tensor '{}' holds {} in row {}; it must hold 0 and 1", kMask, value,
-                               row));
+      refuse_tokens(path, fmt::format("tensor '{}' holds {} in row {}; it must hold 0 and 1", kMask,
+                                      value, row));
     if (value == 0) continue;
     if (ones++ == 0) begin = s;
     end = s + 1;
   }
   if (ones != end - begin)
-    refuse(path, fmt::format("tensor '{}' leaves out tokens inside row {}; it may only leave out "
-                             "padding at the ends of a row",
-                             kMask, row));
+    refuse_tokens(path,
+                  fmt::format("tensor '{}' leaves out tokens inside row {}; it may only leave out "
+                              "padding at the ends of a row",
+                              kMask, row));
   return {begin, end};
 }
 
@@ -138,10 +140,11 @@ void set_rows(const std::filesystem::path& path, const io::SafetensorsFile& file
   const io::TensorRef* mask = file.find(kMask);
   given.masked = mask != nullptr;
   if (mask != nullptr && (is_floating(mask->dtype) || mask->shape != ids.shape))
-    refuse(path, fmt::format("tensor '{}' is {} {}; integers or booleans in the shape of '{}', {}, "
-                             "are expected",
-                             kMask, name_of(mask->dtype), mask->shape_text(), ids.name,
-                             ids.shape_text()));
+    refuse_tokens(
+        path,
+        fmt::format("tensor '{}' is {} {}; integers or booleans in the shape of '{}', {}, "
+                    "are expected",
+                    kMask, name_of(mask->dtype), mask->shape_text(), ids.name, ids.shape_text()));
   const Index width = given.ids_RW.cols();
   for (Index row = 0; row < given.ids_RW.rows(); ++row) {
     const auto [begin, end] =
@@ -154,21 +157,23 @@ void set_rows(const std::filesystem::path& path, const io::SafetensorsFile& file
 GivenIds read_tensor_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
   const io::SafetensorsFile file(path);
   if (file.find("position_ids") != nullptr)
-    refuse(path,
-           "has a tensor 'position_ids', which is not used: every row is one text from position 0. "
-           "Write one text a row, without it");
+    refuse_tokens(
+        path,
+        "has a tensor 'position_ids', which is not used: every row is one text from position 0. "
+        "Write one text a row, without it");
   const io::TensorRef& tensor = token_tensor(file);
   if (tensor.shape.empty() || tensor.shape.size() > 2)
-    refuse(path, fmt::format("tensor '{}' has shape {}; rank 1 or 2 is expected", tensor.name,
-                             tensor.shape_text()));
+    refuse_tokens(path, fmt::format("tensor '{}' has shape {}; rank 1 or 2 is expected",
+                                    tensor.name, tensor.shape_text()));
   const Index rows = tensor.shape.size() == 2 ? tensor.shape[0] : 1;
   auto ids = Matrix<std::int32_t>::uninitialized(rows, tensor.shape.back());
   for (Index i = 0; i < ids.size(); ++i) {
     const std::int64_t id = element(tensor, i);
     if (id < 0 || id >= vocab_size)
-      refuse(path, fmt::format("tensor '{}' holds id {} at position {}, outside the vocabulary "
-                               "[0, {})",
-                               tensor.name, id, i, vocab_size));
+      refuse_tokens(path,
+                    fmt::format("tensor '{}' holds id {} at position {}, outside the vocabulary "
+                                "[0, {})",
+                                tensor.name, id, i, vocab_size));
     ids.data()[i] = static_cast<std::int32_t>(id);
   }
   GivenIds given;
@@ -179,9 +184,9 @@ GivenIds read_tensor_ids(const std::filesystem::path& path, std::int64_t vocab_s
 
 GivenIds read_ids(const std::filesystem::path& path, std::int64_t vocab_size) {
   if (path.extension() == ".safetensors") return read_tensor_ids(path, vocab_size);
-  refuse(path,
-         "token ids are read from .safetensors files. In Python: "
-         "safetensors.numpy.save_file({\"input_ids\": ids}, \"tokens.safetensors\")");
+  refuse_tokens(path,
+                "token ids are read from .safetensors files. In Python: "
+                "safetensors.numpy.save_file({\"input_ids\": ids}, \"tokens.safetensors\")");
 }
 
 bool begins_with(std::span<const std::int32_t> ids, const TokenIds& prefix) {
@@ -261,11 +266,12 @@ PackedTokens consecutive_windows(const std::filesystem::path& path, const Tokeni
   cut.cut(ids);
   report.rows_available = cut.count();
   if (report.rows_available == 0)
-    refuse(path,
-           fmt::format("gives {} tokens, not one window of {}; use a longer text or a smaller "
-                       "seqlen",
-                       with_commas(report.tokens), with_commas(seqlen)),
-           "E201");
+    refuse_tokens(
+        path,
+        fmt::format("gives {} tokens, not one window of {}; use a longer text or a smaller "
+                    "seqlen",
+                    with_commas(report.tokens), with_commas(seqlen)),
+        "E201");
   const Index rows =
       windows == 0 ? report.rows_available : std::min<Index>(windows, report.rows_available);
   return finish(cut.blocks(rows), std::move(report), tokenizer.description());
@@ -287,22 +293,23 @@ GivenWindows windows_of(const std::filesystem::path& path, std::int64_t seqlen,
   check_at_least(path, "seqlen", seqlen, 0);
   check_at_least(path, "n_samples", n_samples, 0);
   const GivenIds given = read_ids(path, vocab_size);
-  if (given.tokens == 0) refuse(path, "holds no token ids");
+  if (given.tokens == 0) refuse_tokens(path, "holds no token ids");
   const Index width = given.ids_RW.cols();
   if (seqlen == 0) seqlen = width;
   check_at_least(path, "seqlen", seqlen, 1 + static_cast<Index>(prefix.size()));
   Windows cut(seqlen, prefix);
   for (const std::span<const std::int32_t> row : given.rows) cut.cut(row, given.masked);
   if (cut.count() == 0)
-    refuse(path,
-           fmt::format("its rows have {} tokens, fewer than seqlen {}; set seqlen: {}",
-                       with_commas(width), with_commas(seqlen), width),
-           "E201");
+    refuse_tokens(path,
+                  fmt::format("its rows have {} tokens, fewer than seqlen {}; set seqlen: {}",
+                              with_commas(width), with_commas(seqlen), width),
+                  "E201");
   if (n_samples > cut.count())
-    refuse(path,
-           fmt::format("gives {} rows of {} tokens, not {}; set {}: {}", with_commas(cut.count()),
-                       with_commas(seqlen), with_commas(n_samples), count_key, cut.count()),
-           "E201");
+    refuse_tokens(
+        path,
+        fmt::format("gives {} rows of {} tokens, not {}; set {}: {}", with_commas(cut.count()),
+                    with_commas(seqlen), with_commas(n_samples), count_key, cut.count()),
+        "E201");
   return {cut.blocks(n_samples == 0 ? cut.count() : n_samples), given.ids_RW.rows(), given.tokens,
           cut.count()};
 }

@@ -14,6 +14,7 @@
 #include "calque/io/gguf.h"
 #include "text/bpe.h"
 #include "text/json_tokenizer.h"
+#include "text/pieces.h"
 #include "text/pre_name.h"
 #include "text/sentencepiece_tokenizer.h"
 #include "text/vocabulary_parts.h"
@@ -195,8 +196,6 @@ namespace {
 
 using TokenType = Vocabulary::TokenType;
 
-constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
-
 void put_varint(std::string& message, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) message += static_cast<char>((value & 0x7F) | 0x80);
   message += static_cast<char>(value);
@@ -221,7 +220,7 @@ void put_bytes(std::string& message, unsigned field, std::string_view bytes) {
 
 std::string with_metaspaces(const std::string& text) {
   std::string result;
-  for (const char c : text) c == ' ' ? result += kMetaspace : result += c;
+  for (const char c : text) c == ' ' ? result += kMetaspaceMark : result += c;
   return result;
 }
 

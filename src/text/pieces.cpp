@@ -8,8 +8,6 @@
 namespace calque::text {
 namespace {
 
-constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
-
 // The byte of "<0x0A>"; nullopt for other tokens.
 std::optional<char> byte_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
@@ -31,9 +29,9 @@ void append_piece(std::string_view token, Spelling spelling, std::string& bytes)
     return;
   }
   for (std::size_t at = 0; at < token.size();) {
-    const bool space = token.substr(at).starts_with(kMetaspace);
+    const bool space = token.substr(at).starts_with(kMetaspaceMark);
     bytes += space ? ' ' : token[at];
-    at += space ? kMetaspace.size() : 1;
+    at += space ? kMetaspaceMark.size() : 1;
   }
 }
 

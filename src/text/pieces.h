@@ -5,6 +5,8 @@
 
 namespace calque::text {
 
+constexpr std::string_view kMetaspaceMark = "\xE2\x96\x81";  // U+2581
+
 // The way in which the tokens of a vocabulary spell bytes.
 enum class Spelling {
   kByteAlphabet,  // each byte is a printable character (text/unicode.h)

@@ -228,7 +228,7 @@ PreTokenizer metaspace(const JsonNode& node) {
   };
 }
 
-PreTokenizer sequence(const JsonNode& list) {
+PreTokenizer sequence_of(const JsonNode& list) {
   std::vector<PreTokenizer> steps;
   for (std::size_t i = 0; i < list.size(); ++i) steps.push_back(make_pre_tokenizer(list.at(i)));
   return [steps](Pieces& pieces) {
@@ -245,7 +245,7 @@ PreTokenizer make_pre_tokenizer(const JsonNode& node) {
   if (type == "Digits") return digits(node);
   if (type == "ByteLevel") return byte_level(node);
   if (type == "Metaspace") return metaspace(node);
-  if (type == "Sequence") return sequence(node.at("pretokenizers"));
+  if (type == "Sequence") return sequence_of(node.at("pretokenizers"));
   if (type == "WhitespaceSplit")
     return [cut = cut_by(is_white_space)](Pieces& pieces) {
       split_pieces(pieces, cut, SplitBehavior::kRemoved);

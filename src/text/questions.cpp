@@ -17,7 +17,7 @@ namespace {
 
 using io::Json;
 
-[[noreturn]] void refuse(const std::string& place, const std::string& reason) {
+[[noreturn]] void refuse_line(const std::string& place, const std::string& reason) {
   throw Error(ErrorKind::kInput, "E219", fmt::format("{}: {}", place, reason));
 }
 
@@ -34,12 +34,14 @@ class Line {
 
   Question question(std::int64_t number) const {
     if (!json_.is_object())
-      refuse(place_, fmt::format("holds {}, not an object such as {}", json_.type_name(), kForms));
+      refuse_line(place_,
+                  fmt::format("holds {}, not an object such as {}", json_.type_name(), kForms));
     for (const Json::Member& member : json_.members())
       if (std::ranges::find(kKeys, member.name) == kKeys.end())
-        refuse(place_, fmt::format("the key {} is unknown; keys of a question: question, choices, "
-                                   "answer, id",
-                                   quote_name(member.name)));
+        refuse_line(place_,
+                    fmt::format("the key {} is unknown; keys of a question: question, choices, "
+                                "answer, id",
+                                quote_name(member.name)));
     Question question;
     question.line = number;
     read_question(question);
@@ -55,7 +57,7 @@ class Line {
  private:
   const Json& at(const char* key) const {
     if (const Json* found = json_.find(key)) return *found;
-    refuse(place_, fmt::format("has no key '{}'; a line is {}", key, kForms));
+    refuse_line(place_, fmt::format("has no key '{}'; a line is {}", key, kForms));
   }
 
   void read_question(Question& question) const {
@@ -65,27 +67,28 @@ class Line {
     else if (asked.is_string())
       question.text = asked.string();
     else
-      refuse(place_, fmt::format("question is {}, not text or a list of messages",
-                                 asked.is_array() ? "an empty list" : asked.type_name()));
+      refuse_line(place_, fmt::format("question is {}, not text or a list of messages",
+                                      asked.is_array() ? "an empty list" : asked.type_name()));
   }
 
   void read_choices(Question& question) const {
     const Json& choices = at("choices");
     if (!choices.is_array() || choices.size() < 2)
-      refuse(place_, fmt::format("choices is {}, not a list of two or more texts",
-                                 choices.is_array() ? fmt::format("a list of {}", choices.size())
-                                                    : std::string(choices.type_name())));
+      refuse_line(place_,
+                  fmt::format("choices is {}, not a list of two or more texts",
+                              choices.is_array() ? fmt::format("a list of {}", choices.size())
+                                                 : std::string(choices.type_name())));
     for (const Json& choice : choices.elements()) {
       const std::size_t index = question.choices.size();
       if (!choice.is_string())
-        refuse(place_, fmt::format("choice {} is {}, not text; put it in quotes", index,
-                                   choice.type_name()));
-      if (choice.string().empty()) refuse(place_, fmt::format("choice {} is empty", index));
+        refuse_line(place_, fmt::format("choice {} is {}, not text; put it in quotes", index,
+                                        choice.type_name()));
+      if (choice.string().empty()) refuse_line(place_, fmt::format("choice {} is empty", index));
       const auto twin = std::ranges::find(question.choices, choice.string());
       if (twin != question.choices.end())
-        refuse(place_,
-               fmt::format("choices {} and {} are equal: {}", twin - question.choices.begin(),
-                           index, quote_name(choice.string())));
+        refuse_line(place_,
+                    fmt::format("choices {} and {} are equal: {}", twin - question.choices.begin(),
+                                index, quote_name(choice.string())));
       question.choices.push_back(choice.string());
     }
   }
@@ -95,28 +98,29 @@ class Line {
     if (answer.is_string()) {
       const auto found = std::ranges::find(choices, answer.string());
       if (found == choices.end())
-        refuse(place_,
-               fmt::format("the answer {} is none of the choices", quote_name(answer.string())));
+        refuse_line(place_, fmt::format("the answer {} is none of the choices",
+                                        quote_name(answer.string())));
       return static_cast<std::size_t>(found - choices.begin());
     }
     if (!answer.is_integer())
-      refuse(place_, fmt::format("answer is {}, neither the index of a choice nor a choice",
-                                 answer.type_name()));
+      refuse_line(place_, fmt::format("answer is {}, neither the index of a choice nor a choice",
+                                      answer.type_name()));
     const std::int64_t index = answer.integer();
     if (index < 0 || std::cmp_greater_equal(index, choices.size()))
-      refuse(place_, fmt::format("answer is {}, but choices are counted from 0 to {}", index,
-                                 choices.size() - 1));
+      refuse_line(place_, fmt::format("answer is {}, but choices are counted from 0 to {}", index,
+                                      choices.size() - 1));
     return static_cast<std::size_t>(index);
   }
 
   void read_answers(Question& question) const {
     const Json& answer = at("answer");
     const Json list = answer.is_array() ? answer : Json::array({answer});
-    if (list.empty()) refuse(place_, "answer is an empty list; give one or more texts");
+    if (list.empty()) refuse_line(place_, "answer is an empty list; give one or more texts");
     for (const Json& right : list.elements()) {
       if (!right.is_string() || trimmed(right.string()).empty())
-        refuse(place_, fmt::format("answer is {}, not text; put numbers in quotes, or give choices",
-                                   right.is_string() ? "empty" : right.type_name()));
+        refuse_line(place_,
+                    fmt::format("answer is {}, not text; put numbers in quotes, or give choices",
+                                right.is_string() ? "empty" : right.type_name()));
       question.answers.push_back(right.string());
     }
   }
@@ -126,11 +130,11 @@ class Line {
 };
 
 Json parsed_line(std::string_view line, const std::string& place) {
-  if (!is_valid_utf8(line)) refuse(place, "is not UTF-8");
+  if (!is_valid_utf8(line)) refuse_line(place, "is not UTF-8");
   try {
     return io::parse_json(std::string(line));
   } catch (const Error& error) {
-    refuse(place, fmt::format("{}. A line is {}", error.what(), kForms));
+    refuse_line(place, fmt::format("{}. A line is {}", error.what(), kForms));
   }
 }
 
@@ -159,14 +163,14 @@ Questions read_questions(const std::filesystem::path& path, std::int64_t limit) 
     const Json json = parsed_line(line, place);
     questions.items.push_back(Line(json, place).question(number));
     if (questions.items.back().has_choices() != questions.have_choices())
-      refuse(place,
-             fmt::format("has {}, but line {} has {}; a file asks in one way",
-                         questions.have_choices() ? "no choices" : "choices",
-                         questions.items.front().line, questions.have_choices() ? "some" : "none"));
+      refuse_line(place, fmt::format("has {}, but line {} has {}; a file asks in one way",
+                                     questions.have_choices() ? "no choices" : "choices",
+                                     questions.items.front().line,
+                                     questions.have_choices() ? "some" : "none"));
     return limit == 0 || std::cmp_less(questions.items.size(), limit);
   });
   if (questions.items.empty())
-    refuse(path.string(), fmt::format("holds no question; a line is {}", kForms));
+    refuse_line(path.string(), fmt::format("holds no question; a line is {}", kForms));
   return questions;
 }
 
@@ -187,9 +191,9 @@ std::vector<std::string> contexts_of(const Questions& questions, const QuestionF
     } else if (question.messages.is_null()) {
       contexts.push_back(text);
     } else {
-      refuse(place,
-             "the question is a list of messages, which needs the model's chat template; set "
-             "template: true");
+      refuse_line(place,
+                  "the question is a list of messages, which needs the model's chat template; set "
+                  "template: true");
     }
   }
   return contexts;

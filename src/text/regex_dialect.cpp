@@ -191,21 +191,21 @@ class Translator {
 
 constexpr std::size_t kMaxPatternBytes = 1 << 16;
 
-[[noreturn]] void refuse(const std::string& reason) {
+[[noreturn]] void refuse_pattern(const std::string& reason) {
   throw Error(ErrorKind::kInput, "E211", reason);
 }
 
 Regex compile(std::string_view pattern) {
   if (pattern.size() > kMaxPatternBytes)
-    refuse(
+    refuse_pattern(
         fmt::format("is {} bytes long; at most {} are accepted", pattern.size(), kMaxPatternBytes));
   const std::string translated = to_pcre2(pattern);
   try {
     return {translated, {.unicode_lines = true}};
   } catch (const RegexError& error) {
     const std::size_t offset = error.offset();
-    refuse(fmt::format("cannot be compiled: {} (near '{}')", error.what(),
-                       translated.substr(offset > 8 ? offset - 8 : 0, 16)));
+    refuse_pattern(fmt::format("cannot be compiled: {} (near '{}')", error.what(),
+                               translated.substr(offset > 8 ? offset - 8 : 0, 16)));
   }
 }
 
@@ -213,7 +213,7 @@ std::optional<Span> find(Regex::Search& search, std::size_t start) {
   try {
     return search.from(start);
   } catch (const RegexError& error) {
-    refuse(fmt::format("cannot be matched: {}", error.what()));
+    refuse_pattern(fmt::format("cannot be matched: {}", error.what()));
   }
 }
 

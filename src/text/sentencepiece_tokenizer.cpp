@@ -28,17 +28,15 @@ std::vector<AddedToken> read_side_tokens(const std::filesystem::path& folder,
 
 namespace {
 
-constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
-
 // A second normalizer_spec (field 3) merges into the first: add_dummy_prefix (its field 3) = false.
 constexpr std::string_view kNoDummyPrefix("\x1A\x02\x18\x00", 4);
 
 std::string with_metaspace_as_space(std::string_view text) {
   std::string result;
   for (std::size_t at = 0; at < text.size();) {
-    if (text.substr(at).starts_with(kMetaspace)) {
+    if (text.substr(at).starts_with(kMetaspaceMark)) {
       result += ' ';
-      at += kMetaspace.size();
+      at += kMetaspaceMark.size();
     } else {
       result += text[at++];
     }
@@ -180,9 +178,10 @@ class SentencePieceTokenizer final : public Tokenizer {
   TokenIds encode_with_one_prefix(std::string_view text, bool parse_special) const {
     if (text.empty()) return {};
     std::string plain = with_metaspace_as_space(text);
-    if (conventions_.add_prefix_space) plain.insert(0, kMetaspace);
+    if (conventions_.add_prefix_space) plain.insert(0, kMetaspaceMark);
     TokenIds ids = encode_parts(plain, parse_special);
-    if (ids.size() > 1 && ids[0] == id_of(kMetaspace) && is_special(ids[1])) ids.erase(ids.begin());
+    if (ids.size() > 1 && ids[0] == id_of(kMetaspaceMark) && is_special(ids[1]))
+      ids.erase(ids.begin());
     return ids;
   }
 

@@ -13,6 +13,7 @@
 #include "calque/io/file.h"
 #include "text/gguf_tokenizer.h"
 #include "text/json_node.h"
+#include "text/pieces.h"
 #include "text/sentencepiece_tokenizer.h"
 #include "text/side_tokens.h"
 #include "text/vocabulary_parts.h"
@@ -23,12 +24,11 @@ namespace calque::text {
 
 namespace {
 
-constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
 // "<" and ">" with U+FF5C inside, as in DeepSeek's tokens.
 constexpr std::string_view kWideOpen = "<\xEF\xBD\x9C";
 constexpr std::string_view kWideClose = "\xEF\xBD\x9C>";
 
-bool is_hex(char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; }
+bool is_hex_digit(char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; }
 
 bool enclosed(std::string_view token, std::string_view open, std::string_view close) {
   return token.starts_with(open) && token.ends_with(close);
@@ -50,14 +50,15 @@ Vocabulary::TokenType added_type(bool special, std::string_view token) {
 
 std::string user_defined_text(std::string_view token) {
   std::string text(token);
-  for (std::size_t at = text.find(kMetaspace); at != std::string::npos; at = text.find(kMetaspace))
-    text.replace(at, kMetaspace.size(), 1, ' ');
+  for (std::size_t at = text.find(kMetaspaceMark); at != std::string::npos;
+       at = text.find(kMetaspaceMark))
+    text.replace(at, kMetaspaceMark.size(), 1, ' ');
   return text;
 }
 
 bool is_byte_token(std::string_view token) {
-  return token.size() == 6 && token.starts_with("<0x") && token[5] == '>' && is_hex(token[3]) &&
-         is_hex(token[4]);
+  return token.size() == 6 && token.starts_with("<0x") && token[5] == '>' &&
+         is_hex_digit(token[3]) && is_hex_digit(token[4]);
 }
 
 void score_by_rank(const std::vector<std::int32_t>& merged_ids, Vocabulary& vocabulary) {

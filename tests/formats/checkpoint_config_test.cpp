@@ -40,7 +40,7 @@ TEST(PlainConfig, RefusesWhatIsNotAnObject) {
   }
 }
 
-model::ModelConfig config_of(const std::string& architecture) {
+model::ModelConfig config_for(const std::string& architecture) {
   model::ModelConfig c;
   c.architecture = architecture;
   c.model_type = std::string(model::find_family(architecture)->model_type);
@@ -90,7 +90,7 @@ void expect_reads_back(const model::ModelConfig& c) {
 TEST(GeneratedConfig, ReadsBackAsTheSameModel) {
   for (const char* name :
        {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
-    expect_reads_back(config_of(name));
+    expect_reads_back(config_for(name));
 }
 
 // The models of fixtures/families, as transformers wrote their config.json.
@@ -134,7 +134,7 @@ TEST(GeneratedConfig, ReadsBackAsTheSameModelOfEveryFamily) {
 }
 
 TEST(GeneratedConfig, KeepsTheScalingOfPositions) {
-  model::ModelConfig c = config_of("LlamaForCausalLM");
+  model::ModelConfig c = config_for("LlamaForCausalLM");
   c.rope.scaling = model::RopeSpec::Scaling::kLinear;
   c.rope.factor = 4;
   expect_reads_back(c);
@@ -144,7 +144,7 @@ TEST(GeneratedConfig, KeepsTheScalingOfPositions) {
   c.rope.high_freq_factor = 4;
   c.rope.original_max_positions = 64;  // so small that all three bands are met at 32 dimensions
   expect_reads_back(c);
-  c = config_of("Phi3ForCausalLM");
+  c = config_for("Phi3ForCausalLM");
   c.rope.scaling = model::RopeSpec::Scaling::kLongRope;
   c.rope.original_max_positions = 64;
   c.rope.short_factors.assign(16, 1.5);
@@ -154,10 +154,10 @@ TEST(GeneratedConfig, KeepsTheScalingOfPositions) {
 }
 
 TEST(GeneratedConfig, KeepsSlidingWindows) {
-  model::ModelConfig c = config_of("MistralForCausalLM");
+  model::ModelConfig c = config_for("MistralForCausalLM");
   c.window_of_layer = {512, 512, 512};
   expect_reads_back(c);
-  c = config_of("Qwen2ForCausalLM");
+  c = config_for("Qwen2ForCausalLM");
   c.window_of_layer = {0, 512, 512};
   expect_reads_back(c);
 }

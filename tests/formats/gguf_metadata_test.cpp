@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 using testing::TinyModel;
 using testing::write_random;
 
-ExportRequest gguf(const fs::path& path, const std::string& type) {
+ExportRequest gguf_file(const fs::path& path, const std::string& type) {
   ExportRequest request;
   request.format = "gguf";
   request.path = path;
@@ -48,7 +48,7 @@ class AgainstTheConverter : public ::testing::Test {
     }
     writer.finish();
     const model::CheckpointSource source(folder_.path());
-    ExportRequest request = gguf(folder_ / "out.gguf", "F16");
+    ExportRequest request = gguf_file(folder_ / "out.gguf", "F16");
     const ExportPlan plan = plan_export(family_, source, {}, request);
     const text::Vocabulary vocabulary = vocabulary_of_golden();
     Provenance provenance;
@@ -108,7 +108,7 @@ TEST_F(AgainstTheConverter, WritesTheSameTensors) {
 TEST(GgufMetadata, SaysHowAQuantizedFileWasMade) {
   const TempFolder folder;
   const TinyModel model(folder / "Tiny", {});
-  write_random(model.plan(gguf(folder / "out.gguf", "Q4_1")), model.inputs());
+  write_random(model.plan(gguf_file(folder / "out.gguf", "Q4_1")), model.inputs());
   const io::GgufFile file(folder / "out.gguf");
   EXPECT_EQ(file.integer("general.file_type"), 3);
   EXPECT_EQ(file.integer("general.quantization_version"), 2);
@@ -130,7 +130,7 @@ TEST(GgufMetadata, SaysWhereTheModelComesFrom) {
     inputs.provenance.license = "apache-2.0";
     inputs.provenance.quantized_by = "somebody";
     inputs.provenance.base_model = base_model;
-    write_random(model.plan(gguf(folder / file, "F16")), inputs);
+    write_random(model.plan(gguf_file(folder / file, "F16")), inputs);
     return std::make_unique<io::GgufFile>(folder / file);
   };
   const auto hub = written("hub.gguf", "Maker/Model-1B");
@@ -152,7 +152,7 @@ TEST(GgufMetadata, SaysNoneWithoutAVocabularyAndGivesItsSize) {
   TinyModel::Options options;
   options.architecture = "Qwen3ForCausalLM";
   const TinyModel model(folder / "Tiny", options);
-  write_random(model.plan(gguf(folder / "out.gguf", "F16")), model.inputs());
+  write_random(model.plan(gguf_file(folder / "out.gguf", "F16")), model.inputs());
   const io::GgufFile file(folder / "out.gguf");
   EXPECT_EQ(file.string("tokenizer.ggml.model"), "none");
   EXPECT_EQ(file.integer("qwen3.vocab_size"), 40);
@@ -169,7 +169,7 @@ TEST(GgufMetadata, WritesMergesOfAByteLevelVocabulary) {
   vocabulary.special_ids["separator"] = 7;
   vocabulary.chat_template = "{{ x }}";
   vocabulary.pre = "gpt-2";
-  ExportRequest request = gguf(folder / "out.gguf", "F16");
+  ExportRequest request = gguf_file(folder / "out.gguf", "F16");
   request.pre = "qwen2";
   write_random(model.plan(request), model.inputs(&vocabulary));
   const io::GgufFile file(folder / "out.gguf");
@@ -188,7 +188,7 @@ TEST(GgufMetadata, WritesNamedChatTemplates) {
   text::Vocabulary vocabulary = testing::tiny_vocabulary(40);
   vocabulary.chat_template = "{{ x }}";
   vocabulary.named_templates = {{"tool_use", "{{ t }}"}, {"rag", "{{ r }}"}};
-  write_random(model.plan(gguf(folder / "out.gguf", "F16")), model.inputs(&vocabulary));
+  write_random(model.plan(gguf_file(folder / "out.gguf", "F16")), model.inputs(&vocabulary));
   const io::GgufFile file(folder / "out.gguf");
   EXPECT_EQ(file.string("tokenizer.chat_template"), "{{ x }}");
   EXPECT_EQ(file.string("tokenizer.chat_template.tool_use"), "{{ t }}");
@@ -202,7 +202,7 @@ TEST(GgufMetadata, RefusesAVocabularyOfAnotherSize) {
   const TempFolder folder;
   const TinyModel model(folder / "Tiny", {});
   const text::Vocabulary vocabulary = testing::tiny_vocabulary(39);
-  const ExportPlan plan = model.plan(gguf(folder / "out.gguf", "F16"));
+  const ExportPlan plan = model.plan(gguf_file(folder / "out.gguf", "F16"));
   const Error error = error_of([&] { open_writer(plan, model.inputs(&vocabulary)); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
   EXPECT_THAT(error.what(), HasSubstr("39 tokens"));

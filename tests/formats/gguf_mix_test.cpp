@@ -14,21 +14,18 @@ using testing::error_of;
 using ::testing::HasSubstr;
 using testing::plan_of_sizes;
 using testing::TinyModel;
+using testing::type_of;
 
 const char* const kLlama8B =
     R"("hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336,
        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256)";
 
-ExportRequest gguf(const std::string& type) {
+ExportRequest request_of_mix(const std::string& type) {
   ExportRequest request;
   request.format = "gguf";
   request.path = "unused.gguf";
   request.type = type;
   return request;
-}
-
-std::string type_of(const ExportPlan& plan, Index layer, const std::string& module) {
-  return plan.at("model.layers." + std::to_string(layer) + "." + module + ".weight").stored_as;
 }
 
 struct Size {
@@ -42,7 +39,7 @@ void PrintTo(const Size& size, std::ostream* out) { *out << size.type; }
 class Sizes : public ::testing::TestWithParam<Size> {};
 
 TEST_P(Sizes, AreThoseOfLlamaQuantizeForLlama31At8B) {
-  EXPECT_NEAR(plan_of_sizes(kLlama8B, gguf(GetParam().type)).bits_per_weight,
+  EXPECT_NEAR(plan_of_sizes(kLlama8B, request_of_mix(GetParam().type)).bits_per_weight,
               GetParam().bits_per_weight, 0.00005);
 }
 
@@ -62,7 +59,7 @@ class SmallSizes : public ::testing::TestWithParam<Size> {};
 
 TEST_P(SmallSizes, AreThoseOfLlamaQuantizeForLlama31At8B) {
   const QuantizationRequest calibrated = {.calibrated = true};
-  EXPECT_NEAR(plan_of_sizes(kLlama8B, gguf(GetParam().type), calibrated).bits_per_weight,
+  EXPECT_NEAR(plan_of_sizes(kLlama8B, request_of_mix(GetParam().type), calibrated).bits_per_weight,
               GetParam().bits_per_weight, 0.00005);
 }
 
@@ -92,9 +89,11 @@ TEST_P(ExactBytes, OfLlama32At1BAndMistral7B) {
   const std::string mistral_7b =
       R"("hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336,
          "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000)";
-  EXPECT_EQ(plan_of_sizes(llama_1b, gguf(GetParam().type)).tensor_bytes, GetParam().tied_1b);
+  EXPECT_EQ(plan_of_sizes(llama_1b, request_of_mix(GetParam().type)).tensor_bytes,
+            GetParam().tied_1b);
   if (GetParam().mistral_7b == 0) return;
-  EXPECT_EQ(plan_of_sizes(mistral_7b, gguf(GetParam().type)).tensor_bytes, GetParam().mistral_7b);
+  EXPECT_EQ(plan_of_sizes(mistral_7b, request_of_mix(GetParam().type)).tensor_bytes,
+            GetParam().mistral_7b);
 }
 
 INSTANTIATE_TEST_SUITE_P(Mixes, ExactBytes,
@@ -115,7 +114,7 @@ TEST_P(SmallBytes, OfAnUntiedModelWithTwoQueriesAKey) {
       R"("hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192,
          "num_attention_heads": 32, "num_key_value_heads": 16, "vocab_size": 32000)";
   const QuantizationRequest calibrated = {.calibrated = true};
-  EXPECT_EQ(plan_of_sizes(sizes, gguf(GetParam().type), calibrated).tensor_bytes,
+  EXPECT_EQ(plan_of_sizes(sizes, request_of_mix(GetParam().type), calibrated).tensor_bytes,
             GetParam().tied_1b);
 }
 
@@ -130,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // By the rules: of 32 layers, more bits for 0-3, every third from 6 to 27, and 28-31.
 TEST(MixOfQ4_KM, GivesEveryTensorOfLlama31At8BItsType) {
-  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("Q4_K_M"));
+  const ExportPlan plan = plan_of_sizes(kLlama8B, request_of_mix("Q4_K_M"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q4_K");
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q6_K");
   EXPECT_EQ(plan.at("model.norm.weight").stored_as, "F32");
@@ -210,18 +209,19 @@ TEST(MixRules, SpendLessOnValuesThatFewQueriesShare) {
 
 TEST(MixRules, SpendLessOnIq4WhenCalibrated) {
   const std::string down = "mlp.down_proj";
-  EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, gguf("IQ4_XS")), 3, down), "Q5_K");
+  EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, request_of_mix("IQ4_XS")), 3, down), "Q5_K");
   const QuantizationRequest calibrated = {.calibrated = true};
-  EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, gguf("IQ4_XS"), calibrated), 3, down), "IQ4_XS");
+  EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, request_of_mix("IQ4_XS"), calibrated), 3, down),
+            "IQ4_XS");
 }
 
 TEST(MixRules, RefuseTypesThatNeedImportanceWithoutIt) {
-  const Error error = error_of([] { plan_of_sizes(kLlama8B, gguf("IQ2_XS")); });
+  const Error error = error_of([] { plan_of_sizes(kLlama8B, request_of_mix("IQ2_XS")); });
   EXPECT_EQ(error.code(), "E137");
   EXPECT_THAT(error.what(), HasSubstr("IQ2_XS needs the importance of each column"));
   EXPECT_THAT(error.what(), HasSubstr("there is neither, and 188 tensors have such a type"));
   EXPECT_THAT(error.what(), HasSubstr("blk.*.ffn_up.weight"));
-  ExportRequest embedding = gguf("Q4_K_M");
+  ExportRequest embedding = request_of_mix("Q4_K_M");
   embedding.embedding_type = "IQ2_XS";
   EXPECT_NO_THROW(plan_of_sizes(kLlama8B, embedding));
   embedding.tensor_types = {{"attn_q", "IQ1_M"}};
@@ -246,14 +246,14 @@ TEST(MixRules, GiveIq3OfExpertsAndWithoutImportanceMore) {
 }
 
 TEST(MixRules, KeepTernaryEmbeddingsReadable) {
-  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("TQ2_0"));
+  const ExportPlan plan = plan_of_sizes(kLlama8B, request_of_mix("TQ2_0"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q4_K");
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q6_K");
   EXPECT_EQ(type_of(plan, 0, "self_attn.v_proj"), "TQ2_0");
 }
 
 TEST(MixEnds, TakeTheTypesThatTheJobGives) {
-  ExportRequest request = gguf("Q4_K_M");
+  ExportRequest request = request_of_mix("Q4_K_M");
   request.embedding_type = "Q3_K";
   request.output_type = "Q8_0";
   const ExportPlan plan = plan_of_sizes(kLlama8B, request);
@@ -264,7 +264,7 @@ TEST(MixEnds, TakeTheTypesThatTheJobGives) {
 
 TEST(MixEnds, TakeTheEmbeddingsTypeForATiedHeadThatHasNone) {
   const std::string tied = std::string(kLlama8B) + R"(, "tie_word_embeddings": true)";
-  ExportRequest request = gguf("Q4_K_M");
+  ExportRequest request = request_of_mix("Q4_K_M");
   EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q6_K");
   request.embedding_type = "Q5_K";
   EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q5_K");
@@ -273,11 +273,11 @@ TEST(MixEnds, TakeTheEmbeddingsTypeForATiedHeadThatHasNone) {
 // The rules for embedding and output of src/formats/README.md, "Mixes".
 TEST(MixEnds, AreQ6KAndTheTypeItselfWithTheOlderTypes) {
   for (const char* type : {"Q4_0", "Q4_1", "Q5_0", "Q5_1"}) {
-    const ExportPlan plan = plan_of_sizes(kLlama8B, gguf(type));
+    const ExportPlan plan = plan_of_sizes(kLlama8B, request_of_mix(type));
     EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, type);
     EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q6_K") << type;
   }
-  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("Q8_0"));
+  const ExportPlan plan = plan_of_sizes(kLlama8B, request_of_mix("Q8_0"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q8_0");
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q8_0");
 }
@@ -286,7 +286,7 @@ TEST(MixEnds, AreQ6KAndTheTypeItselfWithTheOlderTypes) {
 // is both.
 TEST(MixEnds, TakeTheEmbeddingsTypeForATiedHeadThatHasBoth) {
   const std::string tied = std::string(kLlama8B) + R"(, "tie_word_embeddings": true)";
-  ExportRequest request = gguf("Q4_0");
+  ExportRequest request = request_of_mix("Q4_0");
   request.output_type = "Q8_0";
   EXPECT_EQ(plan_of_sizes(tied, request).at("model.embed_tokens.weight").stored_as, "Q8_0");
   request.embedding_type = "Q5_K";
@@ -298,13 +298,13 @@ TEST(MixRules, GiveTheFirstDownMatricesOfTheOlderTypesMoreWhenCalibrated) {
   const QuantizationRequest calibrated = {.calibrated = true};
   const std::pair<const char*, const char*> types[] = {{"Q4_0", "Q4_1"}, {"Q5_0", "Q5_1"}};
   for (const auto& [type, more] : types) {
-    EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, gguf(type)), 0, "mlp.down_proj"), type);
-    const ExportPlan plan = plan_of_sizes(kLlama8B, gguf(type), calibrated);
+    EXPECT_EQ(type_of(plan_of_sizes(kLlama8B, request_of_mix(type)), 0, "mlp.down_proj"), type);
+    const ExportPlan plan = plan_of_sizes(kLlama8B, request_of_mix(type), calibrated);
     EXPECT_EQ(type_of(plan, 3, "mlp.down_proj"), more);
     EXPECT_EQ(type_of(plan, 4, "mlp.down_proj"), type);
     EXPECT_EQ(type_of(plan, 0, "mlp.up_proj"), type);
   }
-  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("Q4_1"), calibrated);
+  const ExportPlan plan = plan_of_sizes(kLlama8B, request_of_mix("Q4_1"), calibrated);
   EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "Q4_1");
 }
 
@@ -326,7 +326,7 @@ TEST(MixRules, StoreStackedExpertsOnlyInMxfp4OfExperts) {
 }
 
 TEST(MixRules, HaveBothEndsOfMxfp4InQ8) {
-  const ExportPlan plan = plan_of_sizes(kLlama8B, gguf("MXFP4"));
+  const ExportPlan plan = plan_of_sizes(kLlama8B, request_of_mix("MXFP4"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q8_0");
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q8_0");
   EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "MXFP4");
@@ -339,7 +339,7 @@ const char* const kNarrow =
        "tie_word_embeddings": true)";
 
 TEST(ShapeFallback, IsRefusedWithItsShareUnlessAllowed) {
-  const Error error = error_of([] { plan_of_sizes(kNarrow, gguf("Q4_K_S")); });
+  const Error error = error_of([] { plan_of_sizes(kNarrow, request_of_mix("Q4_K_S")); });
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_EQ(error.code(), "E132");
   EXPECT_THAT(error.what(), HasSubstr("Q4_K needs row lengths in multiples of 256"));
@@ -353,14 +353,14 @@ TEST(ShapeFallback, IsRefusedWithItsShareUnlessAllowed) {
 
 // 896 is whole blocks of Q4_0, not of Q6_K, which llama-quantize then replaces.
 TEST(ShapeFallback, IsNoneForAnOutputThatOnlyQ6KDoesNotFit) {
-  const ExportPlan plan = plan_of_sizes(kNarrow, gguf("Q4_0"));
+  const ExportPlan plan = plan_of_sizes(kNarrow, request_of_mix("Q4_0"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q8_0");
   EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "Q4_0");
 }
 
 TEST(ShapeFallback, StoresWhatLlamaQuantizeStoresWhenAllowed) {
   const auto plan_of = [](const std::string& type) {
-    ExportRequest request = gguf(type);
+    ExportRequest request = request_of_mix(type);
     request.on_shape_fallback = "allow";
     return plan_of_sizes(kNarrow, request);
   };
@@ -372,7 +372,7 @@ TEST(ShapeFallback, StoresWhatLlamaQuantizeStoresWhenAllowed) {
   EXPECT_EQ(type_of(plan, 4, "mlp.down_proj"), "Q4_K");
   EXPECT_FALSE(plan.at("model.layers.0.self_attn.q_proj.weight").grid->block.has_value());
   const ExportPlan by_reference = [] {
-    ExportRequest request = gguf("Q4_K_M");
+    ExportRequest request = request_of_mix("Q4_K_M");
     request.on_shape_fallback = "allow";
     return plan_of_sizes(kNarrow, request, {.reference_rounding = true});
   }();
@@ -389,7 +389,7 @@ TEST(ShapeFallback, CastsRowsThatNoBlockFits) {
   TinyModel::Options options;
   options.intermediate = 72;
   const TinyModel model(folder / "model", options);
-  ExportRequest request = gguf("Q4_K_M");
+  ExportRequest request = request_of_mix("Q4_K_M");
   request.on_shape_fallback = "allow";
   const ExportPlan plan = model.plan(request);
   EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "F16");
@@ -398,7 +398,7 @@ TEST(ShapeFallback, CastsRowsThatNoBlockFits) {
 }
 
 TEST(GgufNames, AreAnsweredWithTheNearest) {
-  ExportRequest request = gguf("Q4_KM");
+  ExportRequest request = request_of_mix("Q4_KM");
   request.output_type = "Q4_K_M";
   request.on_shape_fallback = "alow";
   const Error error = error_of([&] { plan_of_sizes(kLlama8B, request); });

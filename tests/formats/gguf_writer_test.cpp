@@ -25,7 +25,7 @@ using ::testing::HasSubstr;
 using testing::TinyModel;
 using testing::write_random;
 
-ExportRequest gguf(const fs::path& path, const std::string& type) {
+ExportRequest mixed_gguf(const fs::path& path, const std::string& type) {
   ExportRequest request;
   request.format = "gguf";
   request.path = path;
@@ -49,7 +49,7 @@ class GgufRoundTrip : public ::testing::TestWithParam<std::string> {};
 TEST_P(GgufRoundTrip, GivesBackCodesScalesAndOffsets) {
   const TempFolder folder;
   const TinyModel model(folder / "Tiny", {});
-  const ExportPlan plan = model.plan(gguf(folder / "out.gguf", GetParam()));
+  const ExportPlan plan = model.plan(mixed_gguf(folder / "out.gguf", GetParam()));
   const text::Vocabulary vocabulary = testing::tiny_vocabulary(40);
   const auto written = write_random(plan, model.inputs(&vocabulary));
   const auto reader = open_artifact(folder / "out.gguf");
@@ -96,7 +96,7 @@ TEST_P(GgufBlocks, StoresTheRowsAsTheyAreAndIsReadBackToTheirValues) {
   options.hidden = 256;
   options.intermediate = 512;
   const TinyModel model(folder / "Tiny", options);
-  ExportRequest request = gguf(folder / "out.gguf", GetParam());
+  ExportRequest request = mixed_gguf(folder / "out.gguf", GetParam());
   request.output_type = "auto";
   const ExportPlan plan = model.plan(request);
   const auto written = write_random(plan, model.inputs());
@@ -136,7 +136,7 @@ TEST_P(GgufBlocks, TakesRowsInPiecesAndInAnyOrder) {
   options.hidden = 256;
   options.intermediate = 512;
   const TinyModel model(folder / "Tiny", options);
-  ExportRequest request = gguf(folder / "whole.gguf", GetParam());
+  ExportRequest request = mixed_gguf(folder / "whole.gguf", GetParam());
   const auto written = write_random(model.plan(request), model.inputs());
   request.path = folder / "pieces.gguf";
   const ExportPlan plan = model.plan(request);
@@ -174,7 +174,7 @@ TEST_P(GgufPlain, KeepsEveryValueOfTheSource) {
     options.attention_bias = std::string(architecture) == "LlamaForCausalLM";
     options.tied = std::string(architecture) == "Qwen2ForCausalLM";
     const TinyModel model(folder / "Tiny", options);
-    write_random(model.plan(gguf(folder / "out.gguf", GetParam())), model.inputs());
+    write_random(model.plan(mixed_gguf(folder / "out.gguf", GetParam())), model.inputs());
     const auto reader = open_artifact(folder / "out.gguf");
     for (const model::TensorSpec& tensor : model.family().tensors()) {
       const Matrix<float> source = model.source().load(tensor.name);
@@ -196,7 +196,7 @@ TEST(GgufWriter, StoresNormsAndBiasesAsF32) {
   TinyModel::Options options;
   options.architecture = "Qwen2ForCausalLM";
   const TinyModel model(folder / "Tiny", options);
-  write_random(model.plan(gguf(folder / "out.gguf", "F16")), model.inputs());
+  write_random(model.plan(mixed_gguf(folder / "out.gguf", "F16")), model.inputs());
   const io::GgufFile file(folder / "out.gguf");
   for (const char* name : {"output_norm.weight", "blk.1.attn_norm.weight", "blk.0.ffn_norm.weight",
                            "blk.0.attn_q.bias"})
@@ -208,7 +208,7 @@ TEST(GgufWriter, LeavesOutTheOutputOfATiedModel) {
   TinyModel::Options options;
   options.tied = true;
   const TinyModel model(folder / "Tiny", options);
-  ExportRequest request = gguf(folder / "out.gguf", "Q4_0");
+  ExportRequest request = mixed_gguf(folder / "out.gguf", "Q4_0");
   request.embedding_type = "auto";
   write_random(model.plan(request), model.inputs());
   const io::GgufFile file(folder / "out.gguf");
@@ -225,7 +225,7 @@ TEST(GgufWriter, WritesTheDivisorsOfLlama3RopeScaling) {
   TinyModel::Options options;
   options.rope_scaling = kLlama3;
   const TinyModel model(folder / "Tiny", options);
-  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  write_random(model.plan(mixed_gguf(folder / "out.gguf", "F32")), model.inputs());
   const io::GgufFile file(folder / "out.gguf");
   const io::GgufTensor* tensor = file.find_tensor("rope_freqs.weight");
   ASSERT_NE(tensor, nullptr);
@@ -260,7 +260,7 @@ TEST(GgufWriter, ReadsLlama3RopeScalingBackFromItsDivisors) {
   TinyModel::Options options;
   options.rope_scaling = kLlama3;
   const TinyModel model(folder / "Tiny", options);
-  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  write_random(model.plan(mixed_gguf(folder / "out.gguf", "F32")), model.inputs());
   const model::RopeSpec rope = open_artifact(folder / "out.gguf")->config().rope;
   EXPECT_EQ(rope.scaling, model::RopeSpec::Scaling::kLlama3);
   EXPECT_EQ(rope.factor, 8.0);
@@ -275,7 +275,7 @@ TEST(GgufWriter, IsNotReadBackWithDivisorsOfAnUnknownScaling) {
   options.rope_scaling = R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 2.0,
       "high_freq_factor": 4.0, "original_max_position_embeddings": 64})";
   const TinyModel model(folder / "Tiny", options);
-  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  write_random(model.plan(mixed_gguf(folder / "out.gguf", "F32")), model.inputs());
   const Error error = error_of([&] { open_artifact(folder / "out.gguf"); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
   EXPECT_THAT(error.what(), HasSubstr("'rope_freqs.weight' does not match any llama3 scaling"));
@@ -286,7 +286,7 @@ TEST(GgufWriter, WritesAndReadsLinearRopeScaling) {
   TinyModel::Options options;
   options.rope_scaling = R"({"type": "linear", "factor": 2.5})";
   const TinyModel model(folder / "Tiny", options);
-  write_random(model.plan(gguf(folder / "out.gguf", "F32")), model.inputs());
+  write_random(model.plan(mixed_gguf(folder / "out.gguf", "F32")), model.inputs());
   const io::GgufFile file(folder / "out.gguf");
   EXPECT_EQ(file.string("llama.rope.scaling.type"), "linear");
   EXPECT_EQ(file.real("llama.rope.scaling.factor"), 2.5);
@@ -309,7 +309,7 @@ TEST(GgufWriter, RefusesValuesThatF16CannotHold) {
     raw.write("\x00\x48", 2);
   }
   const model::CheckpointSource source(model.folder());
-  const ExportPlan plan = model.plan(gguf(folder / "out.gguf", "F16"));
+  const ExportPlan plan = model.plan(mixed_gguf(folder / "out.gguf", "F16"));
   auto writer = open_writer(plan, {model.family(), source, model.folder(), nullptr, {}});
   const Error error = error_of([&] { writer->finish(); });
   EXPECT_EQ(error.kind(), ErrorKind::kNumerical);
@@ -322,7 +322,7 @@ TEST(GgufWriter, RefusesValuesThatF16CannotHold) {
 TEST(GgufWriter, LeavesNothingBehindWhenNotFinished) {
   const TempFolder folder;
   const TinyModel model(folder / "Tiny", {});
-  const ExportPlan plan = model.plan(gguf(folder / "out.gguf", "Q4_0"));
+  const ExportPlan plan = model.plan(mixed_gguf(folder / "out.gguf", "Q4_0"));
   {
     auto writer = open_writer(plan, model.inputs());
     const Error error = error_of([&] { writer->finish(); });
@@ -338,7 +338,7 @@ TEST(GgufWriter, RefusesAnExistingFileUnlessToldToReplaceIt) {
   const TempFolder folder;
   const TinyModel model(folder / "Tiny", {});
   io::write_file(folder / "out.gguf", "old");
-  ExportPlan plan = model.plan(gguf(folder / "out.gguf", "F16"));
+  ExportPlan plan = model.plan(mixed_gguf(folder / "out.gguf", "F16"));
   const Error error = error_of([&] { open_writer(plan, model.inputs()); });
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_THAT(error.what(), HasSubstr("already exists"));
@@ -351,7 +351,7 @@ TEST(GgufWriter, RefusesAnExistingFileUnlessToldToReplaceIt) {
 TEST(GgufWriter, RefusesAFolderAsItsFile) {
   const TempFolder folder;
   const TinyModel model(folder / "Tiny", {});
-  const ExportPlan plan = model.plan(gguf(folder.path(), "F16"));
+  const ExportPlan plan = model.plan(mixed_gguf(folder.path(), "F16"));
   const Error error = error_of([&] { open_writer(plan, model.inputs()); });
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_THAT(error.what(), HasSubstr("is a folder"));

@@ -38,10 +38,10 @@ quant::QuantizedMatrix row_of(const std::vector<std::uint8_t>& codes, int bits) 
 
 using Words = std::vector<std::uint32_t>;
 
-const PackedFormat& gptq() { return *format_named("gptq").packed; }
+const PackedFormat& gptq_format() { return *format_named("gptq").packed; }
 
 std::vector<NamedBytes> pack(const quant::QuantizedMatrix& q, bool v2) {
-  return gptq().pack("m", q, {.checkpoint_format = v2 ? "gptq_v2" : "gptq"});
+  return gptq_format().pack("m", q, {.checkpoint_format = v2 ? "gptq_v2" : "gptq"});
 }
 
 Words words_in(const std::vector<NamedBytes>& tensors, const std::string& name) {
@@ -130,7 +130,7 @@ TEST(GptqLayout, StoresTheMiddleCodeAsZeroPointOfSymmetricFiles) {
 
 // K = 64, N = 96, groups of 32.
 TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
-  const auto four = gptq().declare("a.q_proj", 96, 64, gptq_grid(4, 32, true));
+  const auto four = gptq_format().declare("a.q_proj", 96, 64, gptq_grid(4, 32, true));
   ASSERT_EQ(four.size(), 4u);
   EXPECT_EQ(four[0].name, "a.q_proj.qweight");
   EXPECT_EQ(four[0].shape, (std::vector<Index>{8, 96}));
@@ -142,7 +142,7 @@ TEST(GptqLayout, DeclaresTheFourTensorsOfALinear) {
   EXPECT_EQ(four[3].name, "a.q_proj.g_idx");
   EXPECT_EQ(four[3].shape, (std::vector<Index>{64}));
   EXPECT_EQ(four[3].dtype, DType::kI32);
-  const auto three = gptq().declare("a.q_proj", 96, 64, gptq_grid(3, 32, true));
+  const auto three = gptq_format().declare("a.q_proj", 96, 64, gptq_grid(3, 32, true));
   EXPECT_EQ(three[0].shape, (std::vector<Index>{6, 96}));
   EXPECT_EQ(three[1].shape, (std::vector<Index>{2, 9}));
 }
@@ -151,7 +151,7 @@ TEST(GptqLayout, PacksToTheDeclaredShapes) {
   for (const int bits : {2, 3, 4, 8}) {
     const quant::Grid grid = gptq_grid(bits, 32, true);
     const std::vector<NamedBytes> packed = pack(random_quantized(grid, 96, 64, 5), false);
-    const auto declared = gptq().declare("m", 96, 64, grid);
+    const auto declared = gptq_format().declare("m", 96, 64, grid);
     ASSERT_EQ(packed.size(), declared.size());
     for (std::size_t i = 0; i < packed.size(); ++i) {
       EXPECT_EQ(packed[i].name, declared[i].name);

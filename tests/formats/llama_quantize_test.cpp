@@ -16,14 +16,14 @@ namespace {
 using calque::testing::TempFolder;
 using testing::fixture;
 
-struct Golden {
+struct GoldenFile {
   std::string file;
   std::string type;
   bool importance = false;
 };
-void PrintTo(const Golden& golden, std::ostream* out) { *out << golden.file; }
+void PrintTo(const GoldenFile& golden, std::ostream* out) { *out << golden.file; }
 
-std::string name_of_case(const ::testing::TestParamInfo<Golden>& tested) {
+std::string name_of_case(const ::testing::TestParamInfo<GoldenFile>& tested) {
   return tested.param.type + (tested.param.importance ? "_imatrix" : "");
 }
 
@@ -44,7 +44,7 @@ void write_checkpoint(const std::filesystem::path& folder, const ArtifactReader&
   writer.finish();
 }
 
-std::vector<float> floats_of(const io::GgufTensor& tensor) {
+std::vector<float> row_values(const io::GgufTensor& tensor) {
   std::vector<float> values(tensor.element_count());
   convert_to_float(tensor.bytes.data(), DType::kF32, values.size(), values.data());
   return values;
@@ -55,16 +55,17 @@ quant::InputStats stats_of(const io::GgufFile& imatrix, const std::string& gguf_
   quant::InputStats stats;
   const io::GgufTensor* sums = imatrix.find_tensor(gguf_name + ".in_sum2");
   if (sums == nullptr) return stats;
-  const std::vector<float> in_sum2_K = floats_of(*sums);
+  const std::vector<float> in_sum2_K = row_values(*sums);
   const auto features = static_cast<Index>(in_sum2_K.size());
   stats.gram_KK = Matrix<float>(features, features);
   for (Index k = 0; k < features; ++k) stats.gram_KK(k, k) = in_sum2_K[static_cast<std::size_t>(k)];
   stats.magnitude_K.assign(in_sum2_K.size(), 1.0);
-  stats.tokens = static_cast<Index>(floats_of(*imatrix.find_tensor(gguf_name + ".counts")).front());
+  stats.tokens =
+      static_cast<Index>(row_values(*imatrix.find_tensor(gguf_name + ".counts")).front());
   return stats;
 }
 
-class LlamaQuantize : public ::testing::TestWithParam<Golden> {
+class LlamaQuantize : public ::testing::TestWithParam<GoldenFile> {
  protected:
   LlamaQuantize()
       : source_(open_artifact(fixture("gguf/tiny-f16.gguf"))),
@@ -119,14 +120,14 @@ TEST_P(LlamaQuantize, WroteTheSameTensors) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, LlamaQuantize,
-    ::testing::Values(Golden{"tiny-Q2_K", "Q2_K"}, Golden{"tiny-Q2_K-imatrix", "Q2_K", true},
-                      Golden{"tiny-Q3_K_M", "Q3_K_M"}, Golden{"tiny-Q4_K_M", "Q4_K_M"},
-                      Golden{"tiny-Q4_K_M-imatrix", "Q4_K_M", true},
-                      Golden{"tiny-Q5_K_M", "Q5_K_M"}, Golden{"tiny-IQ4_XS", "IQ4_XS"},
-                      Golden{"tiny-1layer-Q4_0", "Q4_0"}, Golden{"tiny-1layer-Q4_1", "Q4_1"},
-                      Golden{"tiny-1layer-Q5_0", "Q5_0"}, Golden{"tiny-1layer-Q5_1", "Q5_1"},
-                      Golden{"tiny-1layer-Q8_0", "Q8_0"}, Golden{"tiny-1layer-Q6_K", "Q6_K"},
-                      Golden{"tiny-1layer-IQ4_NL", "IQ4_NL"}),
+    ::testing::Values(
+        GoldenFile{"tiny-Q2_K", "Q2_K"}, GoldenFile{"tiny-Q2_K-imatrix", "Q2_K", true},
+        GoldenFile{"tiny-Q3_K_M", "Q3_K_M"}, GoldenFile{"tiny-Q4_K_M", "Q4_K_M"},
+        GoldenFile{"tiny-Q4_K_M-imatrix", "Q4_K_M", true}, GoldenFile{"tiny-Q5_K_M", "Q5_K_M"},
+        GoldenFile{"tiny-IQ4_XS", "IQ4_XS"}, GoldenFile{"tiny-1layer-Q4_0", "Q4_0"},
+        GoldenFile{"tiny-1layer-Q4_1", "Q4_1"}, GoldenFile{"tiny-1layer-Q5_0", "Q5_0"},
+        GoldenFile{"tiny-1layer-Q5_1", "Q5_1"}, GoldenFile{"tiny-1layer-Q8_0", "Q8_0"},
+        GoldenFile{"tiny-1layer-Q6_K", "Q6_K"}, GoldenFile{"tiny-1layer-IQ4_NL", "IQ4_NL"}),
     name_of_case);
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 using testing::error_of;
 using testing::random_quantized;
 
-quant::Grid grid_of(int bits, Index group_size, bool sym) {
+quant::Grid integer_grid(int bits, Index group_size, bool sym) {
   quant::Grid grid;
   grid.bits = bits;
   grid.group_size = group_size;
@@ -25,7 +25,7 @@ quant::QuantizedMatrix column_of(const std::vector<int>& codes, const std::vecto
                                  int bits = 4) {
   quant::QuantizedMatrix q;
   const auto N = static_cast<Index>(codes.size());
-  q.grid = grid_of(bits, -1, zeros.empty());
+  q.grid = integer_grid(bits, -1, zeros.empty());
   q.groups().codes_NK = Matrix<std::uint8_t>(N, 1);
   q.groups().scales_NG = Matrix<float>(N, 1);
   q.groups().offsets_NG = Matrix<float>(N, 1);
@@ -39,7 +39,7 @@ quant::QuantizedMatrix column_of(const std::vector<int>& codes, const std::vecto
   return q;
 }
 
-quant::QuantizedMatrix row_of(const std::vector<int>& codes, int bits) {
+quant::QuantizedMatrix row_on(const std::vector<int>& codes, int bits) {
   quant::QuantizedMatrix q = column_of({0}, {}, bits);
   q.groups().codes_NK = Matrix<std::uint8_t>(1, static_cast<Index>(codes.size()));
   for (std::size_t k = 0; k < codes.size(); ++k)
@@ -47,8 +47,8 @@ quant::QuantizedMatrix row_of(const std::vector<int>& codes, int bits) {
   return q;
 }
 
-std::vector<std::uint32_t> words_in(const std::vector<NamedBytes>& tensors,
-                                    const std::string& name) {
+std::vector<std::uint32_t> stored_words(const std::vector<NamedBytes>& tensors,
+                                        const std::string& name) {
   for (const NamedBytes& tensor : tensors) {
     if (tensor.name != "m." + name) continue;
     std::vector<std::uint32_t> words(tensor.bytes.size() / 4);
@@ -58,7 +58,6 @@ std::vector<std::uint32_t> words_in(const std::vector<NamedBytes>& tensors,
   ADD_FAILURE() << "no tensor " << name;
   return {};
 }
-using Words = std::vector<std::uint32_t>;
 
 const PackedFormat& awq() { return *format_named("awq").packed; }
 const PackedFormat& compressed_tensors() { return *format_named("compressed-tensors").packed; }
@@ -69,32 +68,33 @@ std::vector<NamedBytes> pack(const PackedFormat& format, const quant::QuantizedM
 
 TEST(AwqLayout, InterleavesTheNibblesOfEightOutputs) {
   const auto packed = [](const std::vector<int>& codes) {
-    return words_in(pack(awq(), column_of(codes, {})), "qweight");
+    return stored_words(pack(awq(), column_of(codes, {})), "qweight");
   };
-  EXPECT_EQ(packed({0, 1, 2, 3, 4, 5, 6, 7}), Words{0x75316420u});
-  EXPECT_EQ(packed({1, 2, 3, 4, 5, 6, 7, 8}), Words{0x86427531u});
+  EXPECT_EQ(packed({0, 1, 2, 3, 4, 5, 6, 7}), std::vector<std::uint32_t>{0x75316420u});
+  EXPECT_EQ(packed({1, 2, 3, 4, 5, 6, 7, 8}), std::vector<std::uint32_t>{0x86427531u});
 }
 TEST(AwqLayout, StoresZeroPointsAsTheyAreInTheSameOrder) {
   const auto tensors = pack(awq(), column_of(std::vector<int>(8, 3), {0, 1, 2, 3, 4, 5, 6, 7}));
-  EXPECT_EQ(words_in(tensors, "qzeros"), Words{0x75316420u});
+  EXPECT_EQ(stored_words(tensors, "qzeros"), std::vector<std::uint32_t>{0x75316420u});
 }
 TEST(AwqLayout, StoresEightForSymmetricGrids) {
   const auto tensors = pack(awq(), column_of(std::vector<int>(8, 3), {}));
-  EXPECT_EQ(words_in(tensors, "qzeros"), Words{0x88888888u});
+  EXPECT_EQ(stored_words(tensors, "qzeros"), std::vector<std::uint32_t>{0x88888888u});
 }
 
 TEST(CompressedTensorsLayout, PacksRowsFromTheLowEnd) {
   std::vector<int> codes(16);  // -8..7, stored plus 8
   for (int k = 0; k < 16; ++k) codes[static_cast<std::size_t>(k)] = k;
-  EXPECT_EQ(words_in(pack(compressed_tensors(), row_of(codes, 4)), "weight_packed"),
-            (Words{0x76543210u, 0xFEDCBA98u}));
-  EXPECT_EQ(words_in(pack(compressed_tensors(), row_of({0, 127, 128, 255}, 8)), "weight_packed"),
-            Words{0xFF807F00u});
+  EXPECT_EQ(stored_words(pack(compressed_tensors(), row_on(codes, 4)), "weight_packed"),
+            (std::vector<std::uint32_t>{0x76543210u, 0xFEDCBA98u}));
+  EXPECT_EQ(
+      stored_words(pack(compressed_tensors(), row_on({0, 127, 128, 255}, 8)), "weight_packed"),
+      std::vector<std::uint32_t>{0xFF807F00u});
 }
 TEST(CompressedTensorsLayout, PacksZeroPointsAlongTheOutputs) {
   const auto tensors =
       pack(compressed_tensors(), column_of(std::vector<int>(8, 1), {0, 1, 2, 3, 4, 5, 6, 7}));
-  EXPECT_EQ(words_in(tensors, "weight_zero_point"), Words{0x76543210u});
+  EXPECT_EQ(stored_words(tensors, "weight_zero_point"), std::vector<std::uint32_t>{0x76543210u});
 }
 
 std::vector<std::vector<Index>> shapes_of(const PackedFormat& format, const quant::Grid& grid) {
@@ -106,10 +106,10 @@ std::vector<std::vector<Index>> shapes_of(const PackedFormat& format, const quan
 using Shapes = std::vector<std::vector<Index>>;
 
 TEST(PackedLayouts, HaveTheShapesOfTheFormats) {
-  EXPECT_EQ(shapes_of(awq(), grid_of(4, 32, true)), (Shapes{{64, 12}, {2, 12}, {2, 96}}));
-  EXPECT_EQ(shapes_of(compressed_tensors(), grid_of(4, 32, false)),
+  EXPECT_EQ(shapes_of(awq(), integer_grid(4, 32, true)), (Shapes{{64, 12}, {2, 12}, {2, 96}}));
+  EXPECT_EQ(shapes_of(compressed_tensors(), integer_grid(4, 32, false)),
             (Shapes{{96, 8}, {96, 2}, {2}, {12, 2}}));
-  EXPECT_EQ(shapes_of(compressed_tensors(), grid_of(8, -1, true)),
+  EXPECT_EQ(shapes_of(compressed_tensors(), integer_grid(8, -1, true)),
             (Shapes{{96, 16}, {96, 1}, {2}}));
 }
 
@@ -117,7 +117,7 @@ TEST(PackedLayouts, PackWhatTheyDeclare) {
   for (const bool sym : {true, false})
     for (const PackedFormat* format :
          {format_named("gptq").packed, &awq(), &compressed_tensors()}) {
-      const quant::Grid grid = grid_of(4, 32, sym);
+      const quant::Grid grid = integer_grid(4, 32, sym);
       const auto declared = format->declare("m", 96, 64, grid);
       const auto packed = pack(*format, random_quantized(grid, 96, 64, 3));
       ASSERT_EQ(packed.size(), declared.size());
@@ -129,7 +129,7 @@ TEST(PackedLayouts, PackWhatTheyDeclare) {
 }
 
 TEST(PackedLayouts, RefuseActivationOrderWhereItHasNoPlace) {
-  quant::Grid grid = grid_of(4, 32, true);
+  quant::Grid grid = integer_grid(4, 32, true);
   grid.desc_act = true;
   const auto q = random_quantized(grid, 96, 64, 3);
   for (const PackedFormat* format : {&awq(), &compressed_tensors()}) {
@@ -139,7 +139,7 @@ TEST(PackedLayouts, RefuseActivationOrderWhereItHasNoPlace) {
 }
 
 TEST(PackedLayouts, StoreScalesInTheTypeOfTheGrid) {
-  quant::Grid grid = grid_of(4, 32, true);
+  quant::Grid grid = integer_grid(4, 32, true);
   const auto dtype = [&](ScalePrecision precision) {
     grid.precision = precision;
     return compressed_tensors().declare("m", 96, 64, grid)[1].dtype;

@@ -16,7 +16,7 @@ using testing::expect_same;
 using testing::TinyModel;
 using testing::write_random;
 
-struct Variant {
+struct Container {
   std::string name;
   std::string format;
   QuantizationRequest quantization;
@@ -25,26 +25,26 @@ struct Variant {
   bool desc_act = false;
   DType dtype = DType::kBF16;
 };
-void PrintTo(const Variant& v, std::ostream* out) { *out << v.name; }
+void PrintTo(const Container& v, std::ostream* out) { *out << v.name; }
 
-ModuleRule rule(const std::string& match) {
+ModuleRule rule_for(const std::string& match) {
   ModuleRule rule;
   rule.match = match;
   return rule;
 }
 ModuleRule with_head() {
-  ModuleRule head = rule("lm_head");
+  ModuleRule head = rule_for("lm_head");
   head.skip = false;
   return head;
 }
 ModuleRule skipped(const std::string& match) {
-  ModuleRule skipped = rule(match);
+  ModuleRule skipped = rule_for(match);
   skipped.skip = true;
   return skipped;
 }
 ModuleRule changed(const std::string& match, std::optional<int> bits, std::optional<Index> group,
                    std::optional<bool> sym) {
-  ModuleRule changed = rule(match);
+  ModuleRule changed = rule_for(match);
   changed.bits = bits;
   changed.group_size = group;
   changed.sym = sym;
@@ -71,7 +71,7 @@ QuantizationRequest mixed() {
                      changed("lm_head", 8, std::nullopt, std::nullopt)});
 }
 
-class PackedFolders : public ::testing::TestWithParam<Variant> {
+class PackedFolders : public ::testing::TestWithParam<Container> {
  protected:
   PackedFolders() : model_(folder_ / "Tiny", options()) {}
   static TinyModel::Options options() {
@@ -144,29 +144,30 @@ TEST_P(PackedFolders, SayThatTheyAreForPyTorch) {
 INSTANTIATE_TEST_SUITE_P(
     All, PackedFolders,
     ::testing::Values(
-        Variant{"gptq4sym", "gptq", uniform(4, true)},
-        Variant{"gptq3asym", "gptq", uniform(3, false)},
-        Variant{"gptq2rowsym", "gptq", uniform(2, true, -1)},
-        Variant{"gptq8v1asym", "gptq", uniform(8, false), "gptq"},
-        Variant{"gptq4descact", "gptq", uniform(4, true), "auto", "auto", true},
-        Variant{"gptq4descactv2", "gptq", uniform(4, false), "auto", "bfloat16", true},
-        Variant{"gptqmixed", "gptq", mixed()}, Variant{"gptqmixedv1", "gptq", mixed(), "gptq"},
-        Variant{"gptqmixeddescact", "gptq", mixed(), "auto", "auto", true},
-        Variant{"gptq3head", "gptq", with_rules(uniform(3, true), {with_head()})},
-        Variant{"awqsym", "awq", uniform(4, true)}, Variant{"awqasym", "awq", uniform(4, false)},
-        Variant{"awqrow", "awq", uniform(4, false, -1), "auto", "bfloat16"},
-        Variant{
+        Container{"gptq4sym", "gptq", uniform(4, true)},
+        Container{"gptq3asym", "gptq", uniform(3, false)},
+        Container{"gptq2rowsym", "gptq", uniform(2, true, -1)},
+        Container{"gptq8v1asym", "gptq", uniform(8, false), "gptq"},
+        Container{"gptq4descact", "gptq", uniform(4, true), "auto", "auto", true},
+        Container{"gptq4descactv2", "gptq", uniform(4, false), "auto", "bfloat16", true},
+        Container{"gptqmixed", "gptq", mixed()}, Container{"gptqmixedv1", "gptq", mixed(), "gptq"},
+        Container{"gptqmixeddescact", "gptq", mixed(), "auto", "auto", true},
+        Container{"gptq3head", "gptq", with_rules(uniform(3, true), {with_head()})},
+        Container{"awqsym", "awq", uniform(4, true)},
+        Container{"awqasym", "awq", uniform(4, false)},
+        Container{"awqrow", "awq", uniform(4, false, -1), "auto", "bfloat16"},
+        Container{
             "awqmixed", "awq",
             with_rules(uniform(4, true), {changed("*.down_proj", std::nullopt, std::nullopt, false),
                                           skipped("*.0.self_attn.*"), with_head()})},
-        Variant{"ct4sym", "compressed-tensors", uniform(4, true)},
-        Variant{"ct4asym", "compressed-tensors", uniform(4, false), "auto", "float16"},
-        Variant{"ct8sym", "compressed-tensors", uniform(8, true), "auto", "bfloat16"},
-        Variant{"ct8asym", "compressed-tensors", uniform(8, false), "auto", "auto", false,
-                DType::kF16},
-        Variant{"ct4rowasym", "compressed-tensors", uniform(4, false, -1)},
-        Variant{"ct4head", "compressed-tensors", with_rules(uniform(4, true), {with_head()})},
-        Variant{"ctmixed", "compressed-tensors", mixed()}),
+        Container{"ct4sym", "compressed-tensors", uniform(4, true)},
+        Container{"ct4asym", "compressed-tensors", uniform(4, false), "auto", "float16"},
+        Container{"ct8sym", "compressed-tensors", uniform(8, true), "auto", "bfloat16"},
+        Container{"ct8asym", "compressed-tensors", uniform(8, false), "auto", "auto", false,
+                  DType::kF16},
+        Container{"ct4rowasym", "compressed-tensors", uniform(4, false, -1)},
+        Container{"ct4head", "compressed-tensors", with_rules(uniform(4, true), {with_head()})},
+        Container{"ctmixed", "compressed-tensors", mixed()}),
     [](const auto& tested) { return tested.param.name; });
 
 // The same codes, scales and zero points mean the same fp32 weights in every container.

@@ -19,8 +19,8 @@ using ::testing::HasSubstr;
 using testing::plan_of_sizes;
 using testing::TinyModel;
 
-ExportRequest gguf(const std::string& type, const std::string& embedding = "Q8_0",
-                   const std::string& output = "Q8_0") {
+ExportRequest gguf_of_type(const std::string& type, const std::string& embedding = "Q8_0",
+                           const std::string& output = "Q8_0") {
   ExportRequest request;
   request.format = "gguf";
   request.path = "unused.gguf";
@@ -43,7 +43,7 @@ TEST(PlanGguf, GivesThePublishedBitsPerWeightOfLlama31At8B) {
   const ExportPlan plan = plan_of_sizes(
       R"("hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336,
          "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256)",
-      gguf("Q8_0"));
+      gguf_of_type("Q8_0"));
   EXPECT_NEAR(plan.bits_per_weight, 8.5008, 0.00005);
 }
 TEST(PlanGguf, GivesThePublishedBytesOfLlama32At1B) {
@@ -51,14 +51,14 @@ TEST(PlanGguf, GivesThePublishedBytesOfLlama32At1B) {
       R"("hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192,
          "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
          "tie_word_embeddings": true)",
-      gguf("Q8_0"));
+      gguf_of_type("Q8_0"));
   EXPECT_EQ(plan.tensor_bytes, 1313251328u);
 }
 TEST(PlanGguf, GivesThePublishedBytesOfMistral7B) {
   const ExportPlan plan = plan_of_sizes(
       R"("hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336,
          "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000)",
-      gguf("Q8_0"));
+      gguf_of_type("Q8_0"));
   EXPECT_EQ(plan.tensor_bytes, 7695122432u);
 }
 
@@ -195,7 +195,7 @@ TEST_F(PlanTiny, SuggestsTheNearestFormat) {
 }
 
 TEST_F(PlanTiny, SuggestsTheNearestGgufType) {
-  const Error error = error_of([&] { model({}).plan(gguf("q4_0", "Q8_1", "F17")); });
+  const Error error = error_of([&] { model({}).plan(gguf_of_type("q4_0", "Q8_1", "F17")); });
   EXPECT_EQ(error.code(), "E122");
   EXPECT_THAT(error.what(), HasSubstr("type 'q4_0'; did you mean 'Q4_0'?"));
   EXPECT_THAT(error.what(), HasSubstr("embedding_type 'Q8_1'; did you mean 'Q8_0'?"));
@@ -206,7 +206,7 @@ TEST_F(PlanTiny, RefusesRowsThatAreNotWholeBlocks) {
   TinyModel::Options options;
   options.intermediate = 72;
   options.layers = 1;
-  const Error error = error_of([&] { model(options).plan(gguf("Q4_1")); });
+  const Error error = error_of([&] { model(options).plan(gguf_of_type("Q4_1")); });
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_EQ(error.code(), "E132");
   // 64 * 72 of 31424: 2 * 40 * 64 embeddings, 3 * 64 norms, 192 * 64 attention, 3 * 72 * 64 MLP.
@@ -215,7 +215,7 @@ TEST_F(PlanTiny, RefusesRowsThatAreNotWholeBlocks) {
 }
 
 TEST_F(PlanTiny, GivesEachPartOfAGgufItsType) {
-  const ExportPlan plan = model({}).plan(gguf("Q4_1", "F16", "Q5_0"));
+  const ExportPlan plan = model({}).plan(gguf_of_type("Q4_1", "F16", "Q5_0"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "F16");
   EXPECT_FALSE(plan.at("model.embed_tokens.weight").grid.has_value());
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q5_0");
@@ -232,13 +232,13 @@ TEST_F(PlanTiny, GivesEachPartOfAGgufItsType) {
 TEST_F(PlanTiny, GivesATiedEmbeddingTheTypeOfTheOutput) {
   TinyModel::Options options;
   options.tied = true;
-  const ExportPlan plan = model(options).plan(gguf("Q4_0", "auto", "Q5_1"));
+  const ExportPlan plan = model(options).plan(gguf_of_type("Q4_0", "auto", "Q5_1"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q5_1");
   EXPECT_EQ(error_of([&] { plan.at("lm_head.weight"); }).kind(), ErrorKind::kInternal);
 }
 
 TEST_F(PlanTiny, StoresEverythingAsTheTypeOfAnUnquantizedGguf) {
-  const ExportPlan plan = model({}).plan(gguf("BF16", "no type", "nor this"));
+  const ExportPlan plan = model({}).plan(gguf_of_type("BF16", "no type", "nor this"));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "BF16");
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "BF16");
   EXPECT_EQ(plan.at("model.layers.0.mlp.up_proj.weight").stored_as, "BF16");
@@ -250,7 +250,8 @@ TEST_F(PlanTiny, RefusesFamiliesThatGgufDoesNotKnow) {
   const TinyModel& tiny = model({});
   model::FamilySpec family = tiny.family();
   family.gguf_architecture.clear();
-  const Error error = error_of([&] { plan_export(family, tiny.source(), {}, gguf("F16")); });
+  const Error error =
+      error_of([&] { plan_export(family, tiny.source(), {}, gguf_of_type("F16")); });
   EXPECT_EQ(error.code(), "E123");
   EXPECT_THAT(error.what(),
               HasSubstr("cannot write family 'llama' (LlamaForCausalLM) as GGUF. Export gptq, "
@@ -262,7 +263,7 @@ TEST_F(PlanTiny, RefusesLlama3ScalingWhereGgufHasNoPlaceForIt) {
   options.architecture = "Qwen2ForCausalLM";
   options.rope_scaling = R"({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
       "high_freq_factor": 4.0, "original_max_position_embeddings": 64})";
-  const Error error = error_of([&] { model(options).plan(gguf("F16")); });
+  const Error error = error_of([&] { model(options).plan(gguf_of_type("F16")); });
   EXPECT_EQ(error.code(), "E123");
   EXPECT_THAT(error.what(), HasSubstr("architecture 'qwen2'"));
 }

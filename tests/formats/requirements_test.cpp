@@ -65,7 +65,7 @@ ExportRequest request(const std::string& format, std::vector<Index> tensor_paral
 }
 
 // The error text; "" if there is no error.
-std::string refusal(const model::FamilySpec& family, const ExportRequest& request,
+std::string refused(const model::FamilySpec& family, const ExportRequest& request,
                     const GridOf& grid_of) {
   std::vector<TensorPlan> tensors;
   for (const model::LinearSpec& linear : family.linears()) {
@@ -84,17 +84,17 @@ std::string refusal(const model::FamilySpec& family, const ExportRequest& reques
 
 TEST(Requirements, LetLlama3At8BThroughInEveryContainer) {
   for (const char* format : {"gptq", "compressed-tensors"})
-    EXPECT_EQ(refusal(llama3_8b(), request(format, {1, 2, 4, 8}), all(grid())), "") << format;
-  EXPECT_EQ(refusal(llama3_8b(), request("awq", {1, 2, 4, 8}), all(grid(4, 128, false))), "");
-  EXPECT_EQ(refusal(llama3_8b(), request("gptq", {8}), all(grid(8, -1))), "");
+    EXPECT_EQ(refused(llama3_8b(), request(format, {1, 2, 4, 8}), all(grid())), "") << format;
+  EXPECT_EQ(refused(llama3_8b(), request("awq", {1, 2, 4, 8}), all(grid(4, 128, false))), "");
+  EXPECT_EQ(refused(llama3_8b(), request("gptq", {8}), all(grid(8, -1))), "");
 }
 
 TEST(Requirements, KnowWhatTransformersDoesNotLoad) {
   ExportRequest transformers;
   transformers.format = "compressed-tensors";
   transformers.require.transformers = true;
-  EXPECT_EQ(refusal(qwen2_72b(), transformers, all(grid(4, 96))), "");  // nothing of vLLM
-  EXPECT_THAT(refusal(llama3_8b(), transformers, all(grid(4, 128, false))),
+  EXPECT_EQ(refused(qwen2_72b(), transformers, all(grid(4, 96))), "");  // nothing of vLLM
+  EXPECT_THAT(refused(llama3_8b(), transformers, all(grid(4, 128, false))),
               AllOf(HasSubstr("[E147]"), HasSubstr("compressed-tensors 0.18 to 0.20.1"),
                     HasSubstr("model.layers.*")));
   const model::FamilySpec mixtral =
@@ -105,47 +105,47 @@ TEST(Requirements, KnowWhatTransformersDoesNotLoad) {
   const GridOf mixed = [](const model::LinearSpec& linear) {
     return std::optional(grid(linear.name.ends_with("w2") ? 8 : 4));
   };
-  EXPECT_THAT(refusal(mixtral, transformers, mixed),
+  EXPECT_THAT(refused(mixtral, transformers, mixed),
               HasSubstr("[E147] 'require.transformers: true' is not possible: the experts of layer "
                         "0 differ in bits"));
   model::FamilySpec stacked = mixtral;
   stacked.config.stacked_experts = model::StackedExperts::kRows;
-  EXPECT_THAT(refusal(stacked, transformers, all(grid())),
+  EXPECT_THAT(refused(stacked, transformers, all(grid())),
               HasSubstr("[E147] 'require.transformers: true' is not possible: transformers loads "
                         "the experts of MixtralForCausalLM only unquantized"));
   const GridOf skipped = [](const model::LinearSpec& linear) {
     return linear.name.find(".experts.") == std::string::npos ? std::optional(grid())
                                                               : std::nullopt;
   };
-  EXPECT_EQ(refusal(stacked, transformers, skipped), "");
+  EXPECT_EQ(refused(stacked, transformers, skipped), "");
   transformers.format = "gptq";
-  EXPECT_EQ(refusal(llama3_8b(), transformers, all(grid(4, 128, false))), "");
+  EXPECT_EQ(refused(llama3_8b(), transformers, all(grid(4, 128, false))), "");
 }
 
 TEST(Requirements, AskForNothingUnlessSet) {
   ExportRequest none;
   none.format = "gptq";
-  EXPECT_EQ(refusal(qwen2_72b(), none, all(grid(3, 16, false))), "");
+  EXPECT_EQ(refused(qwen2_72b(), none, all(grid(3, 16, false))), "");
 }
 
 // 29568 = 231 * 128; 14784 = 231 * 64 inputs and 8192 outputs fit Marlin, 7392 = 115.5 * 64 do not.
 TEST(Requirements, NameTheGroupSizesThatAllowMoreRanks) {
-  const std::string text = refusal(qwen2_72b(), request("gptq", {2}), all(grid()));
+  const std::string text = refused(qwen2_72b(), request("gptq", {2}), all(grid()));
   EXPECT_THAT(text, HasSubstr("[E141] 'require.tensor_parallel: 2' is not possible: "
                               "model.layers.*.mlp.down_proj has 29568 inputs = 231 groups of 128, "
                               "and 231 is not a multiple of 2. group_size 64 gives TP 1, 2."));
-  EXPECT_EQ(refusal(qwen2_72b(), request("gptq", {2}), all(grid(4, 64))), "");
+  EXPECT_EQ(refused(qwen2_72b(), request("gptq", {2}), all(grid(4, 64))), "");
 }
 
 // 4096 inputs are not a multiple of 3, whatever the groups.
 TEST(Requirements, KnowWhenNoGroupSizeHelps) {
-  EXPECT_THAT(refusal(llama3_8b(), request("gptq", {3}), all(grid())),
+  EXPECT_THAT(refused(llama3_8b(), request("gptq", {3}), all(grid())),
               HasSubstr("self_attn.o_proj has 4096 inputs = 32 groups of 128, and 32 is not a "
                         "multiple of 3. No group size allows it."));
 }
 
 TEST(Requirements, PutTheRanksOfOneModuleIntoOneMessage) {
-  const std::string text = refusal(qwen2_72b(), request("gptq", {2, 4, 8}), all(grid()));
+  const std::string text = refused(qwen2_72b(), request("gptq", {2, 4, 8}), all(grid()));
   EXPECT_THAT(text, HasSubstr("'require.tensor_parallel: 2, 4, 8' is not possible: "
                               "model.layers.*.mlp.down_proj"));
   // 29568 / 8 = 3696 columns of each of gate and up: 7392 = 115.5 * 64.
@@ -155,7 +155,7 @@ TEST(Requirements, PutTheRanksOfOneModuleIntoOneMessage) {
 
 // 14 heads and 2 K/V heads: 2 ranks get 7 and 1, 7 get 2 and none; 14 would split the two.
 TEST(Requirements, NameTheSizesThatShareOutTheHeads) {
-  const std::string text = refusal(qwen25_05b(), request("gptq", {4}), all(grid(4, 32)));
+  const std::string text = refused(qwen25_05b(), request("gptq", {4}), all(grid(4, 32)));
   EXPECT_THAT(text,
               HasSubstr("'require.tensor_parallel: 4' is not possible: 14 attention heads and "
                         "2 key/value heads cannot be divided evenly. Sizes that work: 1, "
@@ -174,25 +174,25 @@ TEST(Requirements, KnowTheShapesOfDeltaNets) {
   const GridOf usual = [](const model::LinearSpec& linear) {
     return linear.rounded ? std::optional(grid()) : std::nullopt;
   };
-  EXPECT_EQ(refusal(nets, request("gptq", {1, 2, 4}), usual), "");
+  EXPECT_EQ(refused(nets, request("gptq", {1, 2, 4}), usual), "");
   EXPECT_THAT(
-      refusal(nets, request("gptq", {24}), usual),
+      refused(nets, request("gptq", {24}), usual),
       HasSubstr("24 attention heads and 4 key/value heads (and 16 of the delta nets) cannot "
                 "be divided evenly. Sizes that work: 1, 2, 4, 8."));
   const GridOf apart = [](const model::LinearSpec& linear) {
     return linear.rounded ? std::optional(grid(linear.role == "in_proj_z" ? 8 : 4)) : std::nullopt;
   };
-  EXPECT_THAT(refusal(nets, request("gptq", {1}), apart),
+  EXPECT_THAT(refused(nets, request("gptq", {1}), apart),
               HasSubstr("vLLM fuses in_proj_qkv, in_proj_z and needs one setting"));
 }
 
 // o_proj: 896 / 2 = 448 = 3.5 * 128 = 7 * 64; 896 outputs = 7 * 128 go with 64 inputs.
 TEST(Requirements, SplitTheOutputProjectionByGroups) {
-  EXPECT_EQ(refusal(qwen25_05b(), request("gptq"), all(grid())), "");
-  const std::string text = refusal(qwen25_05b(), request("gptq", {1, 2}), all(grid()));
+  EXPECT_EQ(refused(qwen25_05b(), request("gptq"), all(grid())), "");
+  const std::string text = refused(qwen25_05b(), request("gptq", {1, 2}), all(grid()));
   EXPECT_THAT(text, HasSubstr("self_attn.o_proj has 896 inputs = 7 groups of 128"));
   EXPECT_THAT(text, HasSubstr("group_size 64 gives TP 1, 2."));
-  EXPECT_EQ(refusal(qwen25_05b(), request("gptq", {1, 2}), all(grid(4, 64))), "");
+  EXPECT_EQ(refused(qwen25_05b(), request("gptq", {1, 2}), all(grid(4, 64))), "");
 }
 
 // Marlin wants 64 x 128 or 128 x 64: down_proj [4096, 11040 = 172.5 * 64] is neither.
@@ -201,32 +201,32 @@ TEST(Requirements, RefuseShapesWithoutAKernel) {
       family("LlamaForCausalLM",
              R"("hidden_size": 4096, "num_hidden_layers": 2, "intermediate_size": 11040,
                 "num_attention_heads": 32, "vocab_size": 32000)");
-  const std::string text = refusal(odd, request("gptq"), all(grid(4, 32)));
+  const std::string text = refused(odd, request("gptq"), all(grid(4, 32)));
   EXPECT_THAT(text,
               HasSubstr("[E143] 'require.vllm: true' is not possible: "
                         "model.layers.*.mlp.down_proj would be [4096, 11040] on a rank of 1"));
-  const std::string skipped = refusal(odd, request("gptq"), [](const model::LinearSpec& linear) {
+  const std::string skipped = refused(odd, request("gptq"), [](const model::LinearSpec& linear) {
     return linear.role == "down_proj" ? std::nullopt : std::optional(grid(4, 32));
   });
   EXPECT_EQ(skipped, "");
 }
 
 TEST(Requirements, HoldContainersToWhatVllmLoads) {
-  const std::string text = refusal(llama3_8b(), request("gptq"), all(grid(4, 128, false)));
+  const std::string text = refused(llama3_8b(), request("gptq"), all(grid(4, 128, false)));
   EXPECT_THAT(text, HasSubstr("[E146]"));
   EXPECT_THAT(text, HasSubstr("would be 4 bit, group_size 128, asym. vLLM loads GPTQ folders of 4 "
                               "or 8 bits with sym: true only"));
-  EXPECT_THAT(refusal(llama3_8b(), request("gptq"), all(grid(3))), HasSubstr("[E146]"));
+  EXPECT_THAT(refused(llama3_8b(), request("gptq"), all(grid(3))), HasSubstr("[E146]"));
   for (const int bits : {2, 3, 5, 6, 7})
-    EXPECT_EQ(refusal(llama3_8b(), request("compressed-tensors"), all(grid(bits))), "");
-  EXPECT_EQ(refusal(llama3_8b(), request("compressed-tensors"), all(grid(8, 64, false))), "");
-  EXPECT_THAT(refusal(llama3_8b(), request("gptq"), all(grid(4, 256))),
+    EXPECT_EQ(refused(llama3_8b(), request("compressed-tensors"), all(grid(bits))), "");
+  EXPECT_EQ(refused(llama3_8b(), request("compressed-tensors"), all(grid(8, 64, false))), "");
+  EXPECT_THAT(refused(llama3_8b(), request("gptq"), all(grid(4, 256))),
               HasSubstr("would have group_size 256; vLLM's kernels have 32, 64, 128 and -1"));
 }
 
 TEST(Requirements, HoldFusedPartsToOneSetting) {
   const std::string text =
-      refusal(llama3_8b(), request("gptq"), [](const model::LinearSpec& linear) {
+      refused(llama3_8b(), request("gptq"), [](const model::LinearSpec& linear) {
         return std::optional(grid(linear.role == "q_proj" ? 8 : 4));
       });
   EXPECT_EQ(
@@ -238,7 +238,7 @@ TEST(Requirements, HoldFusedPartsToOneSetting) {
 
 TEST(Requirements, NameTheLayersInWhichFusedPartsDiffer) {
   const std::string text =
-      refusal(llama3_8b(), request("gptq"), [](const model::LinearSpec& linear) {
+      refused(llama3_8b(), request("gptq"), [](const model::LinearSpec& linear) {
         const bool skipped = linear.name == "model.layers.3.mlp.gate_proj" ||
                              linear.name == "model.layers.7.mlp.gate_proj";
         return skipped ? std::nullopt : std::optional(grid());
@@ -247,7 +247,7 @@ TEST(Requirements, NameTheLayersInWhichFusedPartsDiffer) {
 }
 
 TEST(Requirements, LetModulesThatAreNotFusedDiffer) {
-  EXPECT_EQ(refusal(llama3_8b(), request("gptq", {2}),
+  EXPECT_EQ(refused(llama3_8b(), request("gptq", {2}),
                     [](const model::LinearSpec& linear) {
                       return std::optional(grid(linear.role == "down_proj" ? 8 : 4));
                     }),
@@ -255,16 +255,16 @@ TEST(Requirements, LetModulesThatAreNotFusedDiffer) {
 }
 
 TEST(Requirements, DoNotApplyToGguf) {
-  EXPECT_THAT(refusal(llama3_8b(), request("gguf"), all(grid())),
+  EXPECT_THAT(refused(llama3_8b(), request("gguf"), all(grid())),
               HasSubstr("[E145] 'require' does not apply to gguf"));
 }
 
 TEST(Requirements, RefuseActivationOrderAcrossRanks) {
   ExportRequest ordered = request("gptq", {2});
   ordered.desc_act = true;
-  EXPECT_THAT(refusal(llama3_8b(), ordered, all(grid())), HasSubstr("Write desc_act: false."));
+  EXPECT_THAT(refused(llama3_8b(), ordered, all(grid())), HasSubstr("Write desc_act: false."));
   ordered.require.tensor_parallel = {1};
-  EXPECT_EQ(refusal(llama3_8b(), ordered, all(grid())), "");
+  EXPECT_EQ(refused(llama3_8b(), ordered, all(grid())), "");
 }
 
 model::FamilySpec with_experts(Index hidden, Index width) {
@@ -277,8 +277,8 @@ model::FamilySpec with_experts(Index hidden, Index width) {
 
 TEST(Requirements, HoldAllExpertsOfALayerToOneSetting) {
   const model::FamilySpec moe = with_experts(256, 128);
-  EXPECT_EQ(refusal(moe, request("gptq", {2}), all(grid(4, 64))), "");
-  const std::string text = refusal(moe, request("gptq"), [](const model::LinearSpec& linear) {
+  EXPECT_EQ(refused(moe, request("gptq", {2}), all(grid(4, 64))), "");
+  const std::string text = refused(moe, request("gptq"), [](const model::LinearSpec& linear) {
     return std::optional(grid(linear.name == "model.layers.0.mlp.experts.2.down_proj" ? 8 : 4, 64));
   });
   EXPECT_THAT(text, HasSubstr("[E142] in layer 0: 11 of 12 matrices (experts.0.gate_proj, ...): 4 "
@@ -288,21 +288,21 @@ TEST(Requirements, HoldAllExpertsOfALayerToOneSetting) {
 
 // 192 / 2 = 96 is not a multiple of 64; 320 inputs are not a multiple of 128.
 TEST(Requirements, KnowTheKernelForExperts) {
-  EXPECT_THAT(refusal(with_experts(256, 192), request("gptq", {2}), all(grid(4, 64))),
+  EXPECT_THAT(refused(with_experts(256, 192), request("gptq", {2}), all(grid(4, 64))),
               HasSubstr("[E144] 'require.tensor_parallel: 2' is not possible: "
                         "model.layers.*.mlp.experts.*.down_proj has 192 inputs"));
-  EXPECT_THAT(refusal(with_experts(320, 128), request("gptq"), all(grid(4, 64))),
+  EXPECT_THAT(refused(with_experts(320, 128), request("gptq"), all(grid(4, 64))),
               HasSubstr("vLLM's kernel for experts needs a multiple of 128"));
   ExportRequest ordered = request("gptq");
   ordered.desc_act = true;
-  EXPECT_THAT(refusal(with_experts(256, 128), ordered, all(grid(4, 64))),
+  EXPECT_THAT(refused(with_experts(256, 128), ordered, all(grid(4, 64))),
               HasSubstr("[E144] 'require.vllm: true' is not possible: vLLM's kernels for experts "
                         "know no activation-ordered groups"));
 }
 
 TEST(Requirements, AreReportedAllAtOnce) {
   const std::string text =
-      refusal(qwen25_05b(), request("gptq", {2, 4}), [](const model::LinearSpec& linear) {
+      refused(qwen25_05b(), request("gptq", {2, 4}), [](const model::LinearSpec& linear) {
         return std::optional(grid(linear.role == "q_proj" ? 3 : 4));
       });
   for (const char* code : {"[E141]", "[E142]", "[E146]"}) EXPECT_THAT(text, HasSubstr(code));

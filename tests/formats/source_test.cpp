@@ -22,7 +22,7 @@ using testing::fixture;
 using ::testing::HasSubstr;
 using Scalar = io::GgufValue::Scalar;
 
-const std::string kQ = "model.layers.0.self_attn.q_proj.weight";
+const std::string kQWeight = "model.layers.0.self_attn.q_proj.weight";
 
 ExportRequest gguf_export(const std::filesystem::path& path, const std::string& type) {
   ExportRequest request;
@@ -48,8 +48,8 @@ TEST(GgufSource, HoldsTheTensorsOfItsFamilyAsTheyAreStored) {
   const model::FamilySpec family = model::family_of(opened.config);
   EXPECT_NO_THROW(model::check_against_family(*opened.weights, family));
   EXPECT_EQ(opened.weights->tensors().size(), family.tensors().size());
-  EXPECT_EQ(opened.weights->at(kQ).dtype, DType::kF16);
-  EXPECT_EQ(opened.weights->at(kQ).shape, (std::vector<Index>{256, 256}));
+  EXPECT_EQ(opened.weights->at(kQWeight).dtype, DType::kF16);
+  EXPECT_EQ(opened.weights->at(kQWeight).shape, (std::vector<Index>{256, 256}));
   EXPECT_EQ(opened.weights->at("model.norm.weight").dtype, DType::kF32);
 }
 
@@ -74,7 +74,7 @@ TEST(GgufSource, NamesTheNearestTensor) {
       error_of([&] { opened.weights->at("model.layers.0.self_attn.q_proj.weigth"); });
   EXPECT_EQ(error.kind(), ErrorKind::kInput);
   EXPECT_THAT(error.what(), HasSubstr("tiny-f16.gguf: has no tensor"));
-  EXPECT_THAT(error.what(), HasSubstr(kQ));
+  EXPECT_THAT(error.what(), HasSubstr(kQWeight));
 }
 
 TEST(GgufSource, CopiedIntoAnotherFileIsTheSame) {
@@ -167,9 +167,9 @@ TEST(GgufSource, IsRefusedIfQuantized) {
 TEST(GgufSource, MayBeQuantizedWhenAllowed) {
   const auto path = fixture("gguf/tiny-1layer-Q4_0.gguf");
   const OpenedModel opened = open_model(path, /*allow_requantize=*/true);
-  EXPECT_EQ(opened.weights->at(kQ).dtype, DType::kF32);
-  const Matrix<float> expected = open_artifact(path)->load(kQ);
-  const model::TensorBytes bytes = opened.weights->bytes(kQ);
+  EXPECT_EQ(opened.weights->at(kQWeight).dtype, DType::kF32);
+  const Matrix<float> expected = open_artifact(path)->load(kQWeight);
+  const model::TensorBytes bytes = opened.weights->bytes(kQWeight);
   const auto* begin = reinterpret_cast<const std::byte*>(expected.data());
   EXPECT_TRUE(std::equal(bytes.get().begin(), bytes.get().end(), begin));
   std::uint64_t stored = 0;

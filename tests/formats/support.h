@@ -64,6 +64,11 @@ class TinyModel {
 ExportPlan plan_of_sizes(const std::string& sizes, const ExportRequest& request,
                          const QuantizationRequest& quantization = {});
 
+// "Q4_K", "F16": as the plan stores the weight of a layer's module, "mlp.up_proj".
+inline std::string type_of(const ExportPlan& plan, Index layer, const std::string& module) {
+  return plan.at("model.layers." + std::to_string(layer) + "." + module + ".weight").stored_as;
+}
+
 // The largest magnitude of inputs in random matrices of floating-point numbers.
 inline constexpr float kInputPeak = 3.5f;
 

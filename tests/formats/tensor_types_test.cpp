@@ -12,13 +12,14 @@ namespace {
 using testing::error_of;
 using ::testing::HasSubstr;
 using testing::plan_of_sizes;
+using testing::type_of;
 
 const char* const kSizes =
     R"("hidden_size": 256, "num_hidden_layers": 16, "intermediate_size": 512,
        "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 512)";
 const std::string kTied = std::string(kSizes) + R"(, "tie_word_embeddings": true)";
 
-ExportRequest gguf(const std::string& type, std::vector<TensorTypeRule> rules = {}) {
+ExportRequest request_with_rules(const std::string& type, std::vector<TensorTypeRule> rules = {}) {
   ExportRequest request;
   request.format = "gguf";
   request.path = "unused.gguf";
@@ -27,13 +28,10 @@ ExportRequest gguf(const std::string& type, std::vector<TensorTypeRule> rules = 
   return request;
 }
 
-std::string type_of(const ExportPlan& plan, Index layer, const std::string& module) {
-  return plan.at("model.layers." + std::to_string(layer) + "." + module + ".weight").stored_as;
-}
-
 TEST(TensorTypes, AreSearchedForAnywhereInTheNameAndTheFirstDecides) {
   const ExportPlan plan = plan_of_sizes(
-      kSizes, gguf("Q4_K_S", {{"blk\\.(4|5)\\.ffn_up", "F16"}, {"ffn_(up|gate)", "Q8_0"}}));
+      kSizes,
+      request_with_rules("Q4_K_S", {{"blk\\.(4|5)\\.ffn_up", "F16"}, {"ffn_(up|gate)", "Q8_0"}}));
   EXPECT_EQ(type_of(plan, 4, "mlp.up_proj"), "F16");
   EXPECT_EQ(type_of(plan, 4, "mlp.gate_proj"), "Q8_0");
   EXPECT_EQ(type_of(plan, 6, "mlp.up_proj"), "Q8_0");
@@ -45,7 +43,8 @@ TEST(TensorTypes, AreSearchedForAnywhereInTheNameAndTheFirstDecides) {
 // layer 2 is the second one.
 TEST(TensorTypes, AreNotCountedByTheMix) {
   const ExportPlan plan = plan_of_sizes(
-      kSizes, gguf("Q4_K_M", {{"blk\\.0\\.attn_v", "Q3_K"}, {"blk\\.0\\.ffn_down", "Q3_K"}}));
+      kSizes,
+      request_with_rules("Q4_K_M", {{"blk\\.0\\.attn_v", "Q3_K"}, {"blk\\.0\\.ffn_down", "Q3_K"}}));
   for (const char* module : {"self_attn.v_proj", "mlp.down_proj"}) {
     EXPECT_EQ(type_of(plan, 0, module), "Q3_K") << module;
     EXPECT_EQ(type_of(plan, 2, module), "Q6_K") << module;
@@ -56,8 +55,8 @@ TEST(TensorTypes, AreNotCountedByTheMix) {
 }
 
 TEST(TensorTypes, DecideTheEndsToo) {
-  const ExportPlan plan =
-      plan_of_sizes(kSizes, gguf("Q4_K_M", {{"token_embd", "Q3_K"}, {"^output\\.", "Q5_K"}}));
+  const ExportPlan plan = plan_of_sizes(
+      kSizes, request_with_rules("Q4_K_M", {{"token_embd", "Q3_K"}, {"^output\\.", "Q5_K"}}));
   EXPECT_EQ(plan.at("model.embed_tokens.weight").stored_as, "Q3_K");
   EXPECT_EQ(plan.at("lm_head.weight").stored_as, "Q5_K");
 }
@@ -65,7 +64,7 @@ TEST(TensorTypes, DecideTheEndsToo) {
 // As llama-quantize: --token-embedding-type and --output-tensor-type come first, but for the
 // second one where the embedding is the output.
 TEST(TensorTypes, AreWeakerThanTheKeysOfTheEnds) {
-  ExportRequest request = gguf("Q4_K_M", {{"token_embd|^output\\.", "Q3_K"}});
+  ExportRequest request = request_with_rules("Q4_K_M", {{"token_embd|^output\\.", "Q3_K"}});
   request.embedding_type = "Q8_0";
   request.output_type = "Q5_K";
   ExportPlan plan = plan_of_sizes(kSizes, request);
@@ -77,33 +76,36 @@ TEST(TensorTypes, AreWeakerThanTheKeysOfTheEnds) {
 }
 
 TEST(TensorTypes, LeaveVectorsAlone) {
-  const ExportPlan plan = plan_of_sizes(kSizes, gguf("Q4_K_M", {{"norm|ffn_up", "Q8_0"}}));
+  const ExportPlan plan =
+      plan_of_sizes(kSizes, request_with_rules("Q4_K_M", {{"norm|ffn_up", "Q8_0"}}));
   EXPECT_EQ(plan.at("model.norm.weight").stored_as, "F32");
   EXPECT_EQ(type_of(plan, 0, "input_layernorm"), "F32");
 }
 
 TEST(TensorTypes, MayBeBlocksInAFileOfFloats) {
-  const ExportPlan plan = plan_of_sizes(kSizes, gguf("F16", {{"ffn", "Q8_0"}}));
+  const ExportPlan plan = plan_of_sizes(kSizes, request_with_rules("F16", {{"ffn", "Q8_0"}}));
   EXPECT_EQ(type_of(plan, 0, "mlp.up_proj"), "Q8_0");
   EXPECT_EQ(type_of(plan, 0, "self_attn.q_proj"), "F16");
 }
 
 TEST(TensorTypes, ThatMatchNothingAreAnsweredWithTheNearest) {
   const Error error = error_of([] {
-    plan_of_sizes(kSizes, gguf("Q4_K_M", {{"blk.3.ffn_dwn", "Q8_0"}}));
+    plan_of_sizes(kSizes, request_with_rules("Q4_K_M", {{"blk.3.ffn_dwn", "Q8_0"}}));
   });
   EXPECT_EQ(error.kind(), ErrorKind::kConfig);
   EXPECT_EQ(error.code(), "E151");
   // 16 layers of 7 matrices, embedding and output.
   EXPECT_THAT(error.what(), HasSubstr("'blk.3.ffn_dwn' matches none of 114 matrices. Nearest: "
                                       "'blk.3.ffn_down.weight'"));
-  const Error vector = error_of([] { plan_of_sizes(kSizes, gguf("Q4_K_M", {{"norm", "Q8_0"}})); });
+  const Error vector = error_of([] {
+    plan_of_sizes(kSizes, request_with_rules("Q4_K_M", {{"norm", "Q8_0"}}));
+  });
   EXPECT_EQ(vector.code(), "E151");
 }
 
 TEST(TensorTypes, ThatAreNoPatternAreRefused) {
   const Error error = error_of([] {
-    plan_of_sizes(kSizes, gguf("Q4_K_M", {{"ffn_(down", "Q8_0"}}));
+    plan_of_sizes(kSizes, request_with_rules("Q4_K_M", {{"ffn_(down", "Q8_0"}}));
   });
   EXPECT_EQ(error.code(), "E152");
   EXPECT_THAT(error.what(),
@@ -113,7 +115,7 @@ TEST(TensorTypes, ThatAreNoPatternAreRefused) {
 
 TEST(TensorTypes, AreSingleTypes) {
   const Error error = error_of([] {
-    plan_of_sizes(kSizes, gguf("Q4_K_M", {{"ffn_down", "Q4_K_M"}}));
+    plan_of_sizes(kSizes, request_with_rules("Q4_K_M", {{"ffn_down", "Q4_K_M"}}));
   });
   EXPECT_EQ(error.code(), "E122");
   EXPECT_THAT(error.what(), HasSubstr("type 'Q4_K_M'; did you mean 'Q4_K'?"));
@@ -123,7 +125,7 @@ TEST(TensorTypes, NeedRowsOfWholeBlocks) {
   const std::string narrow =
       R"("hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 160,
          "num_attention_heads": 3, "num_key_value_heads": 1, "vocab_size": 64)";
-  ExportRequest request = gguf("Q8_0", {{"ffn_down", "Q4_K"}});
+  ExportRequest request = request_with_rules("Q8_0", {{"ffn_down", "Q4_K"}});
   EXPECT_EQ(error_of([&] { plan_of_sizes(narrow, request); }).code(), "E132");
   request.on_shape_fallback = "allow";
   EXPECT_EQ(type_of(plan_of_sizes(narrow, request), 0, "mlp.down_proj"), "Q5_0");
@@ -131,7 +133,7 @@ TEST(TensorTypes, NeedRowsOfWholeBlocks) {
 
 // `pure`, see src/formats/README.md, "Mixes".
 TEST(Pure, GivesEveryMatrixTheTypeThatTheMixIsNamedAfter) {
-  ExportRequest request = gguf("Q4_K_M", {{"blk.1.ffn_up", "Q2_K"}});
+  ExportRequest request = request_with_rules("Q4_K_M", {{"blk.1.ffn_up", "Q2_K"}});
   request.pure = true;
   ExportPlan plan = plan_of_sizes(kSizes, request);
   EXPECT_EQ(type_of(plan, 0, "mlp.down_proj"), "Q4_K");
@@ -146,7 +148,7 @@ TEST(Pure, GivesEveryMatrixTheTypeThatTheMixIsNamedAfter) {
 
 TEST(ReferenceRounding, RoundsTheOlderTypesToTheirBlocks) {
   const auto grid_of = [](bool by_reference) {
-    return *plan_of_sizes(kSizes, gguf("Q4_0"), {.reference_rounding = by_reference})
+    return *plan_of_sizes(kSizes, request_with_rules("Q4_0"), {.reference_rounding = by_reference})
                 .at("model.layers.0.mlp.up_proj.weight")
                 .grid;
   };
@@ -177,7 +179,7 @@ std::string expert(Index layer, Index number, const std::string& matrix) {
 // src/formats/README.md, "Mixes": the layer's number decides for all experts of a stack; w2 is
 // down.
 TEST(StackedExperts, ShareOneType) {
-  const ExportPlan plan = plan_of_mixtral(gguf("Q4_K_M"));
+  const ExportPlan plan = plan_of_mixtral(request_with_rules("Q4_K_M"));
   for (Index number = 0; number < 8; ++number) {
     EXPECT_EQ(plan.at(expert(1, number, "w2")).stored_as, "Q6_K");
     EXPECT_EQ(plan.at(expert(2, number, "w2")).stored_as, "Q4_K");
@@ -192,19 +194,20 @@ TEST(StackedExperts, ShareOneType) {
 
 // Rules count the stack as one matrix and do not change the layer's number.
 TEST(StackedExperts, AreNamedByTheirStack) {
-  const ExportPlan plan = plan_of_mixtral(gguf("Q4_K_M", {{"blk.0.ffn_down_exps", "Q8_0"}}));
+  const ExportPlan plan =
+      plan_of_mixtral(request_with_rules("Q4_K_M", {{"blk.0.ffn_down_exps", "Q8_0"}}));
   for (Index number = 0; number < 8; ++number)
     EXPECT_EQ(plan.at(expert(0, number, "w2")).stored_as, "Q8_0");
   EXPECT_EQ(plan.at(expert(1, 0, "w2")).stored_as, "Q6_K");
   EXPECT_EQ(plan.at(expert(2, 0, "w2")).stored_as, "Q4_K");
   const Error router = error_of([] {
-    plan_of_mixtral(gguf("Q4_K_M", {{"ffn_gate_inp", "Q8_0"}}));
+    plan_of_mixtral(request_with_rules("Q4_K_M", {{"ffn_gate_inp", "Q8_0"}}));
   });
   EXPECT_EQ(router.code(), "E151");
 }
 
 TEST(StackedExperts, AreAllThatMxfp4OfExpertsStoresSo) {
-  const ExportPlan plan = plan_of_mixtral(gguf("MXFP4_MOE"));
+  const ExportPlan plan = plan_of_mixtral(request_with_rules("MXFP4_MOE"));
   EXPECT_EQ(plan.at(expert(0, 7, "w1")).stored_as, "MXFP4");
   EXPECT_EQ(plan.at(expert(0, 7, "w2")).stored_as, "MXFP4");
   EXPECT_EQ(type_of(plan, 0, "self_attn.o_proj"), "Q8_0");

@@ -104,7 +104,7 @@ TEST(ChooseOptions, IsWithinOneStepOfTheBestOfAllChoices) {
 
 // ---- From a job
 
-Job demo_job(const std::string& format) {
+Job sized_job(const std::string& format) {
   Job job;
   job.model.path = test::demo_model();
   job.calibration.tokens = "tokens.safetensors";
@@ -133,7 +133,7 @@ std::string refusal(const Job& job) {
 
 // Six layers of four sites. The embedding and the head of a folder are not rounded.
 TEST(SizeProblem, HasAPartForEverySiteOfAFolder) {
-  const SizeProblem problem = size_problem(demo_job("gptq"), demo());
+  const SizeProblem problem = size_problem(sized_job("gptq"), demo());
   ASSERT_EQ(problem.parts.size(), 24U);
   EXPECT_EQ(problem.parts.front().name, "model.layers.0 attn_in");
   EXPECT_EQ(problem.parts.front().weights,
@@ -144,18 +144,18 @@ TEST(SizeProblem, HasAPartForEverySiteOfAFolder) {
 
 // Six layers of seven matrices, embedding and head.
 TEST(SizeProblem, HasAPartForEveryMatrixOfAGgufFile) {
-  const SizeProblem problem = size_problem(demo_job("gguf"), demo());
+  const SizeProblem problem = size_problem(sized_job("gguf"), demo());
   ASSERT_EQ(problem.parts.size(), 44U);
   EXPECT_EQ(problem.parts.front().name, "token_embd.weight");
   EXPECT_EQ(problem.parts.back().name, "output.weight");
 }
 
 TEST(SizeProblem, LeavesOutWhatRulesAndKeysFix) {
-  Job folder = demo_job("gptq");
+  Job folder = sized_job("gptq");
   folder.quantization.grid.rules = {{.match = "re:.*mlp", .bits = 8}};
   folder.quantization.allocation.target_bpw = 9.8;
   EXPECT_EQ(size_problem(folder, demo()).parts.size(), 12U);
-  Job file = demo_job("gguf");
+  Job file = sized_job("gguf");
   file.quantization.allocation.target_bpw = 4.5;
   file.exports[0].embedding_type = "Q6_K";
   file.exports[0].tensor_types = {{"ffn_", "Q4_K"}};
@@ -164,7 +164,7 @@ TEST(SizeProblem, LeavesOutWhatRulesAndKeysFix) {
 
 TEST(SizeProblem, CountsEveryByteOfTheFile) {
   for (const char* const format : {"gptq", "gguf"}) {
-    const Job job = demo_job(format);
+    const Job job = sized_job(format);
     const SizeProblem problem = size_problem(job, demo());
     for (std::size_t o = 0; o < problem.options.size(); ++o) {
       const std::vector<std::size_t> option_P(problem.parts.size(), o);
@@ -178,7 +178,7 @@ TEST(SizeProblem, CountsEveryByteOfTheFile) {
 }
 
 TEST(SizeProblem, KeepsOptionsNextToTheTarget) {
-  Job job = demo_job("gguf");
+  Job job = sized_job("gguf");
   EXPECT_EQ(size_problem(job, demo()).options,
             (std::vector<std::string>{"Q2_K", "Q3_K", "Q4_K", "Q5_K"}));
   job.quantization.allocation.options = {"Q6_K", "Q2_K"};
@@ -186,7 +186,7 @@ TEST(SizeProblem, KeepsOptionsNextToTheTarget) {
 }
 
 TEST(SizeProblem, NamesTheSizesBetweenWhichATargetLies) {
-  Job job = demo_job("gptq");
+  Job job = sized_job("gptq");
   job.quantization.allocation.target_bpw = 2.5;
   const std::string message = refusal(job);
   EXPECT_NE(message.find("E136: quantization.target_bpw is 2.5, but with options 2, 3, 4 the file "
@@ -196,18 +196,18 @@ TEST(SizeProblem, NamesTheSizesBetweenWhichATargetLies) {
 }
 
 TEST(SizeProblem, RefusesJobsThatCannotChoose) {
-  Job two = demo_job("gguf");
+  Job two = sized_job("gguf");
   two.exports.push_back(two.exports[0]);
   EXPECT_EQ(refusal(two).substr(0, 4), "E135");
-  Job awq = demo_job("awq");
+  Job awq = sized_job("awq");
   EXPECT_EQ(refusal(awq).substr(0, 4), "E135");
-  Job no_text = demo_job("gguf");
+  Job no_text = sized_job("gguf");
   no_text.calibration.tokens.clear();
   EXPECT_EQ(refusal(no_text).substr(0, 4), "E135");
-  Job both = demo_job("gguf");
+  Job both = sized_job("gguf");
   both.quantization.allocation.target_size = 3'000'000;
   EXPECT_EQ(refusal(both).substr(0, 4), "E135");
-  Job word = demo_job("gptq");
+  Job word = sized_job("gptq");
   word.quantization.allocation.options = {"Q2_K", "Q3_K"};
   EXPECT_EQ(refusal(word).substr(0, 4), "E135");
 }
@@ -241,7 +241,7 @@ TEST(ChoiceAsRules, MeansAllExpertsOfALayer) {
 }
 
 TEST(ChoiceAsRules, LeavesTheJobsOwnRulesStronger) {
-  Job folder = demo_job("gptq");
+  Job folder = sized_job("gptq");
   folder.quantization.grid.rules = {{.match = "*.q_proj", .group_size = 64}};
   const SizeProblem problem = size_problem(folder, demo());
   const Job chosen =

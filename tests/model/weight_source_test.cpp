@@ -10,29 +10,17 @@
 
 #include "calque/core/error.h"
 #include "support/model_fixture.h"
+#include "support/temp_folder.h"
 
 namespace calque::model {
 namespace {
 
+using calque::testing::TempFolder;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::UnorderedElementsAre;
-
-// A folder that goes away with the test.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "calque_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::vector<io::TensorDeclaration> declarations_of(const ModelSource& source) {
   std::vector<io::TensorDeclaration> result;

@@ -90,7 +90,7 @@ TEST(AwqJob, RefusesTheOutputLossWithoutPropagatedInputs) {
   }
 }
 
-std::map<std::string, std::string> hashes_in(const fs::path& folder) {
+std::map<std::string, std::string> shard_hashes(const fs::path& folder) {
   std::map<std::string, std::string> hashes;
   for (const auto& entry : fs::recursive_directory_iterator(folder))
     if (entry.is_regular_file() && entry.path().extension() == ".safetensors")
@@ -106,7 +106,7 @@ TEST(AwqJob, WritesTheSameBytesWithOneAndTwoThreads) {
     job.runtime.threads = out == &one ? 1 : 2;
     run(job);
   }
-  EXPECT_EQ(hashes_in(one.path()), hashes_in(two.path()));
+  EXPECT_EQ(shard_hashes(one.path()), shard_hashes(two.path()));
 }
 
 // One rounding in three containers: what a reader gets is the same to the last bit.

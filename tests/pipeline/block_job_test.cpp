@@ -16,14 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using calque::testing::TempFolder;
 
-formats::ExportRequest gguf_export(const TempFolder& out, const std::string& type) {
-  formats::ExportRequest request;
-  request.format = "gguf";
-  request.path = out / (type + ".gguf");
-  request.type = type;
-  return request;
-}
-
 // Evaluated on the written files: more bits are closer to the original.
 TEST(BlockJob, RoundsWithErrorFeedback) {
   const TempFolder out;

@@ -29,14 +29,6 @@ using ::testing::HasSubstr;
 const fs::path kGolden = fs::path(test::fixtures()) / "artifacts" / "gguf";
 const fs::path kProse = fs::path(test::calibration_data()) / "heldout_pride_and_prejudice.txt";
 
-formats::ExportRequest gguf_export(const fs::path& path, const std::string& type) {
-  formats::ExportRequest request;
-  request.format = "gguf";
-  request.path = path;
-  request.type = type;
-  return request;
-}
-
 job::Job tiny_job(const fs::path& model, const fs::path& out, const std::string& type) {
   job::Job job;
   job.name = "test";

@@ -34,15 +34,6 @@ using ::testing::StartsWith;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-std::string message_of(const job::Job& job) {
-  try {
-    run(job);
-  } catch (const Error& error) {
-    return error.code() + " " + error.what();
-  }
-  return "no error";
-}
-
 // The tiny model, with one element replaced.
 class OneElement : public ::testing::Test {
  protected:

@@ -34,29 +34,12 @@ job::Job small_job(const TempFolder& out) {
   return job;
 }
 
-formats::ExportRequest gguf_export(const TempFolder& out, const std::string& type) {
-  formats::ExportRequest request;
-  request.format = "gguf";
-  request.path = out / (type + ".gguf");
-  request.type = type;
-  return request;
-}
-
 std::map<std::string, std::string> hashes_in(const fs::path& folder) {
   std::map<std::string, std::string> hashes;
   for (const auto& entry : fs::recursive_directory_iterator(folder))
     if (entry.is_regular_file())
       hashes[fs::relative(entry.path(), folder)] = io::sha256_hex_of_file(entry.path());
   return hashes;
-}
-
-std::string message_of(const job::Job& job) {
-  try {
-    run(job);
-  } catch (const Error& error) {
-    return error.code() + " " + error.what();
-  }
-  return "no error";
 }
 
 TEST(QuantizeModel, GptqDivergesLessThanRoundingToNearest) {

@@ -3,8 +3,10 @@
 #include <filesystem>
 #include <string>
 
+#include "calque/core/error.h"
 #include "calque/pipeline/quantize_model.h"
 #include "support/paths.h"
+#include "support/temp_folder.h"
 
 namespace calque::pipeline {
 
@@ -21,6 +23,29 @@ inline formats::ExportRequest folder_export(const std::string& format,
   request.format = format;
   request.path = path;
   return request;
+}
+
+inline formats::ExportRequest gguf_export(const std::filesystem::path& path,
+                                          const std::string& type) {
+  formats::ExportRequest request = folder_export("gguf", path);
+  request.type = type;
+  return request;
+}
+
+// The same, as <type>.gguf in `folder`.
+inline formats::ExportRequest gguf_export(const calque::testing::TempFolder& folder,
+                                          const std::string& type) {
+  return gguf_export(folder / (type + ".gguf"), type);
+}
+
+// "CODE message" of the error that ends the job, or "no error".
+inline std::string message_of(const job::Job& job) {
+  try {
+    run(job);
+  } catch (const Error& error) {
+    return error.code() + " " + error.what();
+  }
+  return "no error";
 }
 
 // The demo model with little text, and nothing to export yet.

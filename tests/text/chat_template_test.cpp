@@ -15,8 +15,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-std::filesystem::path chat_fixtures() { return std::filesystem::path(test::fixtures()) / "chat"; }
-
 std::string rendered(const std::string& source, const io::Json& variables = io::Json::object()) {
   return ChatTemplate(source, "t").render(variables);
 }
@@ -146,8 +144,7 @@ TEST(HostileTemplate, DoesNotNestWithoutBound) {
   }
 }
 TEST(HostileTemplate, DoesNotChainWithoutBound) {
-  for (const char* one :
-       {".x", "[0]", "()", "|trim", " + 1", " and 1", " is x is not x", " < 1"})
+  for (const char* one : {".x", "[0]", "()", "|trim", " + 1", " and 1", " is x is not x", " < 1"})
     EXPECT_THAT(error_in("{{ x" + repeated(one, 100000) + " }}"), StartsWith("E2")) << one;
 }
 TEST(HostileTemplate, DoesNotCallItselfForever) {

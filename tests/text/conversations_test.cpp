@@ -14,8 +14,6 @@ using nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::filesystem::path chat_fixtures() { return std::filesystem::path(test::fixtures()) / "chat"; }
-
 constexpr const char* kPlain =
     "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{{ eos_token "
     "}}";

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-std::vector<std::vector<std::int32_t>> rows_of(const PackedTokens& packed) {
+std::vector<std::vector<std::int32_t>> id_rows(const PackedTokens& packed) {
   std::vector<std::vector<std::int32_t>> rows;
   const auto& ids = packed.blocks.ids_BS;
   for (Index b = 0; b < ids.rows(); ++b) rows.emplace_back(ids.row(b), ids.row(b) + ids.cols());
@@ -27,12 +27,12 @@ TEST(ConsecutiveWindows, KeepTheOrderOfTheText) {
   const Folder folder;
   const auto path = folder.write("a.txt", "abcdefgh");
   const auto all = consecutive_windows(path, ByteTokenizer(), 3, 0);
-  EXPECT_THAT(rows_of(all), ElementsAre(ElementsAre('a', 'b', 'c'), ElementsAre('d', 'e', 'f')));
+  EXPECT_THAT(id_rows(all), ElementsAre(ElementsAre('a', 'b', 'c'), ElementsAre('d', 'e', 'f')));
   EXPECT_THAT(all.blocks.lengths_B, ElementsAre(3, 3));
   EXPECT_EQ(all.manifest.sources[0].tokens, 8);
   EXPECT_EQ(all.manifest.sources[0].rows_available, 2);
   const auto one = consecutive_windows(path, ByteTokenizer(), 3, 1);
-  EXPECT_THAT(rows_of(one), ElementsAre(ElementsAre('a', 'b', 'c')));
+  EXPECT_THAT(id_rows(one), ElementsAre(ElementsAre('a', 'b', 'c')));
   EXPECT_EQ(consecutive_windows(path, ByteTokenizer(), 3, 9).blocks.rows(), 2);
 }
 
@@ -59,7 +59,7 @@ TEST(ConsecutiveWindows, BeginWithThePrefixAndLoseNoToken) {
   const Folder folder;
   const auto path = folder.write("a.txt", "abcdefghij");
   const auto packed = consecutive_windows(path, ByteTokenizer(), 3, 0, {'^'});
-  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e'),
+  EXPECT_THAT(id_rows(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e'),
                                            ElementsAre('^', 'g', 'h')));
   EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', 'f', 'i'));
   EXPECT_EQ(packed.manifest.sources[0].tokens, 10);
@@ -70,7 +70,7 @@ TEST(ConsecutiveWindows, MayEndWithTheLastTokenThatIsRead) {
   const Folder folder;
   const auto packed =
       consecutive_windows(folder.write("a.txt", "abcde"), ByteTokenizer(), 3, 0, {'^'});
-  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e')));
+  EXPECT_THAT(id_rows(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e')));
   EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', -1));
 }
 
@@ -80,7 +80,7 @@ TEST(ConsecutiveWindows, HaveThePrefixOnce) {
   const Folder folder;
   const auto packed =
       consecutive_windows(folder.write("a.txt", "^abc^defgh"), ByteTokenizer(), 3, 0, {'^'});
-  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e'),
+  EXPECT_THAT(id_rows(packed), ElementsAre(ElementsAre('^', 'a', 'b'), ElementsAre('^', 'd', 'e'),
                                            ElementsAre('^', 'f', 'g')));
   EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', -1, 'h'));
 }
@@ -89,7 +89,7 @@ TEST(ConsecutiveWindows, MayBeginWithSeveralTokens) {
   const Folder folder;
   const auto packed =
       consecutive_windows(folder.write("a.txt", "abcdefg"), ByteTokenizer(), 4, 0, {'^', '%'});
-  EXPECT_THAT(rows_of(packed),
+  EXPECT_THAT(id_rows(packed),
               ElementsAre(ElementsAre('^', '%', 'a', 'b'), ElementsAre('^', '%', 'd', 'e')));
   EXPECT_THAT(packed.blocks.next_B, ElementsAre('c', 'f'));
 }
@@ -105,7 +105,7 @@ TEST(ConsecutiveWindows, BeginWithWhatLlama3sTokenizerPutsFirst) {
   const TokenIds ids = tokenizer->encode(text);
   const auto packed =
       consecutive_windows(folder.write("a.txt", text), *tokenizer, 4, 2, tokenizer->prefix());
-  EXPECT_THAT(rows_of(packed)[1],
+  EXPECT_THAT(id_rows(packed)[1],
               ElementsAre(tokenizer->prefix().front(), ids.at(4), ids.at(5), ids.at(6)));
   EXPECT_THAT(packed.blocks.next_B, ElementsAre(ids.at(3), ids.at(7)));
 }
@@ -125,7 +125,7 @@ TEST(LoadTokens, CutsOneLongRow) {
   const Folder folder;
   const auto path = write_ids(folder, "input_ids", DType::kI64, {7}, {1, 2, 3, 4, 5, 6, 7});
   const auto packed = load_tokens(path, 3, 0, 10);
-  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4, 5, 6)));
+  EXPECT_THAT(id_rows(packed), ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4, 5, 6)));
   EXPECT_EQ(packed.manifest.sources[0].tokens, 7);
   EXPECT_EQ(packed.manifest.sources[0].path, "model.safetensors");
   EXPECT_EQ(load_tokens(path, 0, 0, 10).blocks.seqlen(), 7);
@@ -134,18 +134,18 @@ TEST(LoadTokens, CutsOneLongRow) {
 TEST(LoadTokens, KeepsRowsApart) {
   const Folder folder;
   const auto path = write_ids(folder, "ids", DType::kI32, {2, 3}, {1, 2, 3, 4, 5, 6});
-  EXPECT_THAT(rows_of(load_tokens(path, 0, 0, 10)),
+  EXPECT_THAT(id_rows(load_tokens(path, 0, 0, 10)),
               ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4, 5, 6)));
-  EXPECT_THAT(rows_of(load_tokens(path, 2, 0, 10)),
+  EXPECT_THAT(id_rows(load_tokens(path, 2, 0, 10)),
               ElementsAre(ElementsAre(1, 2), ElementsAre(4, 5)));
-  EXPECT_THAT(rows_of(load_tokens(path, 3, 1, 10)), ElementsAre(ElementsAre(1, 2, 3)));
+  EXPECT_THAT(id_rows(load_tokens(path, 3, 1, 10)), ElementsAre(ElementsAre(1, 2, 3)));
 }
 
 TEST(LoadTokens, BeginsWindowsWithThePrefix) {
   const Folder folder;
   const auto path = write_ids(folder, "ids", DType::kI32, {2, 4}, {1, 2, 3, 4, 9, 6, 7, 8});
   const auto packed = load_tokens(path, 0, 0, 10, {9});
-  EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre(9, 1, 2, 3), ElementsAre(9, 6, 7, 8)));
+  EXPECT_THAT(id_rows(packed), ElementsAre(ElementsAre(9, 1, 2, 3), ElementsAre(9, 6, 7, 8)));
   EXPECT_THAT(packed.blocks.next_B, ElementsAre(4, -1));
 }
 
@@ -189,7 +189,7 @@ TEST(LoadTokens, LeavesOutWhatTheMaskDoes) {
     const Folder folder;
     const auto packed =
         load_tokens(write_masked(folder, {0, 1, 1, 1, 1, 1, 0, 0}, padding), 0, 0, 10);
-    EXPECT_THAT(rows_of(packed), ElementsAre(ElementsAre(1, 2, 3, 0), ElementsAre(4, 5, 0, 0)));
+    EXPECT_THAT(id_rows(packed), ElementsAre(ElementsAre(1, 2, 3, 0), ElementsAre(4, 5, 0, 0)));
     EXPECT_THAT(packed.blocks.lengths_B, ElementsAre(3, 2));
     EXPECT_EQ(packed.manifest.sources[0].tokens, 5);
     if (hash.empty()) hash = packed.manifest.tokens_sha256;
@@ -200,7 +200,7 @@ TEST(LoadTokens, LeavesOutWhatTheMaskDoes) {
 TEST(LoadTokens, CutsMaskedRowsAndKeepsTheRest) {
   const Folder folder;
   const auto packed = load_tokens(write_masked(folder, {0, 1, 1, 1, 1, 1, 0, 0}, 7), 2, 0, 10);
-  EXPECT_THAT(rows_of(packed),
+  EXPECT_THAT(id_rows(packed),
               ElementsAre(ElementsAre(1, 2), ElementsAre(3, 0), ElementsAre(4, 5)));
   EXPECT_THAT(packed.blocks.lengths_B, ElementsAre(2, 1, 2));
 }

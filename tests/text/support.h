@@ -30,6 +30,10 @@ inline std::filesystem::path tokenizer_fixture(const std::string& name) {
   return std::filesystem::path(test::fixtures()) / "tokenizers" / name;
 }
 
+inline std::filesystem::path chat_fixtures() {
+  return std::filesystem::path(test::fixtures()) / "chat";
+}
+
 inline nlohmann::json load_json(const std::filesystem::path& path) {
   std::ifstream file(path);
   return nlohmann::json::parse(file);

@@ -5,6 +5,8 @@
 
 namespace calque {
 
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;  // bytes
+
 // "812 B", "3.4 KiB", "5.23 GiB": three digits that count.
 std::string bytes_text(std::uint64_t bytes);
 // The same in powers of ten, as file sizes are given: "812 B", "3.40 kB", "5.73 GB".

@@ -27,10 +27,11 @@ void Budget::bytes(std::size_t count) {
 
 namespace {
 
-constexpr std::size_t kDeepest = 200;
+constexpr std::size_t kDeepestValue = 200;
 
 std::size_t deeper(std::size_t depth) {
-  if (depth >= kDeepest) fail(fmt::format("nests lists and dicts deeper than {}", kDeepest));
+  if (depth >= kDeepestValue)
+    fail(fmt::format("nests lists and dicts deeper than {}", kDeepestValue));
   return depth + 1;
 }
 
