@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "calque/core/instruction_set.h"
+#include "calque/core/copies.h"
 #include "eval/strip_loops.h"
 
 namespace calque::eval {
@@ -14,13 +14,8 @@ double log_normaliser(const SoftmaxSum& row) { return row.largest + std::log(row
 }  // namespace
 
 const StripLoops& strip_loops() {
-#ifdef CALQUE_AVX512_COPY
-  static const StripLoops& chosen =
-      uses_avx512() ? avx512::compiled_strip_loops() : compiled_strip_loops();
+  static const StripLoops& chosen = CALQUE_CHOSEN_COPY(compiled_strip_loops)();
   return chosen;
-#else
-  return compiled_strip_loops();
-#endif
 }
 
 double add_strip(std::span<const float> logits, Index first_token, SoftmaxSum& row,

@@ -2,7 +2,7 @@
 
 #include <span>
 
-#include "calque/core/simd.h"
+#include "calque/core/copies.h"
 
 // The loops over logits. strip_loops.cpp is compiled for every machine and once more for AVX-512;
 // both copies give the same bits.
@@ -21,15 +21,7 @@ struct StripLoops {
                     std::span<const float> candidate);
 };
 
-inline namespace CALQUE_ISA {
-const StripLoops& compiled_strip_loops();
-}
-
-#ifdef CALQUE_AVX512_COPY
-namespace avx512 {
-const StripLoops& compiled_strip_loops();
-}
-#endif
+CALQUE_COPIES(const StripLoops& compiled_strip_loops();)
 
 // The copy for instruction_set() (softmax_sum.cpp).
 const StripLoops& strip_loops();

@@ -6,18 +6,13 @@
 #include <cassert>
 #include <vector>
 
+#include "calque/core/copies.h"
 #include "calque/core/dtype.h"
 #include "calque/core/error.h"
 #include "calque/core/instruction_set.h"
 #include "ggml/types/codec.h"
 
 namespace calque::ggml {
-
-#ifdef CALQUE_AVX512_COPY
-namespace avx512 {
-const Codec* find_codec(Type type);
-}
-#endif
 
 namespace {
 
@@ -30,20 +25,8 @@ std::vector<Copy> find_runnable_copies() {
   return copies;
 }
 
-const Copy& find_chosen_copy() {
-  const std::span<const Copy> copies = runnable_copies();
-  return uses_avx512() ? copies.back() : copies.front();
-}
-
-// The codecs exist once for each instruction set; asked once, the processor says which does all the
-// work.
-const Copy& chosen_copy() {
-  static const Copy& chosen = find_chosen_copy();
-  return chosen;
-}
-
 const Codec& codec_of(Type type) {
-  if (const Codec* codec = chosen_copy().find_codec(type)) return *codec;
+  if (const Codec* codec = CALQUE_CHOSEN_COPY(find_codec)(type)) return *codec;
   throw Error(ErrorKind::kInternal, "",
               fmt::format("ggml type {} has no block codec", static_cast<std::uint32_t>(type)));
 }

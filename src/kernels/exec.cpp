@@ -5,24 +5,20 @@
 #include <charconv>
 #include <optional>
 
+#include "calque/core/copies.h"
 #include "calque/core/error.h"
-#include "calque/core/instruction_set.h"
 #include "kernels/cpu/table.h"
 #include "kernels/kernel_table.h"
 
 namespace calque {
-namespace {
 
-const KernelTable& cpu_kernels() {
-#ifdef CALQUE_AVX512_COPY
-  if (uses_avx512()) return cpu::avx512::kernels();
-#endif
-  return cpu::kernels();
-}
+const KernelTable& cpu::chosen_kernels() { return CALQUE_CHOSEN_COPY(kernels)(); }
+
+namespace {
 
 Exec open_cpu(int threads) {
   return Exec(std::make_shared<const Exec::Backend>(
-      Exec::Backend{"cpu", cpu_kernels(), Workers(threads), nullptr}));
+      Exec::Backend{"cpu", cpu::chosen_kernels(), Workers(threads), nullptr}));
 }
 
 Exec open_cuda(int index, int threads) {

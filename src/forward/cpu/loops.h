@@ -3,7 +3,7 @@
 #include <string>
 #include <type_traits>
 
-#include "calque/core/simd.h"
+#include "calque/core/copies.h"
 #include "forward/cpu/rows.h"
 
 // The loops over activations that take time beside the products: arithmetic is fp32 whatever T
@@ -61,15 +61,7 @@ struct Loops {
 };
 inline constexpr Index kMostStrip = 64;
 
-inline namespace CALQUE_ISA {
-const Loops& compiled_loops();
-}
-
-#ifdef CALQUE_AVX512_COPY
-namespace avx512 {
-const Loops& compiled_loops();
-}
-#endif
+CALQUE_COPIES(const Loops& compiled_loops();)
 
 // The copy for instruction_set() (mixer.cpp).
 const Loops& loops();

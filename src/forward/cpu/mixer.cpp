@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "calque/core/instruction_set.h"
+#include "calque/core/copies.h"
 #include "calque/core/parallel.h"
 #include "calque/forward/cost.h"
 #include "forward/cpu/loops.h"
@@ -19,12 +19,8 @@ ActivationView activation_view(MatrixView<const BFloat16> rows) { return {{}, ro
 }  // namespace
 
 const Loops& loops() {
-#ifdef CALQUE_AVX512_COPY
-  static const Loops& chosen = uses_avx512() ? avx512::compiled_loops() : compiled_loops();
+  static const Loops& chosen = CALQUE_CHOSEN_COPY(compiled_loops)();
   return chosen;
-#else
-  return compiled_loops();
-#endif
 }
 
 template <typename T>

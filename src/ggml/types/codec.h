@@ -5,7 +5,7 @@
 #include <span>
 #include <string_view>
 
-#include "calque/core/simd.h"
+#include "calque/core/copies.h"
 #include "calque/ggml/types.h"
 #include "ggml/type_table.h"
 
@@ -68,12 +68,12 @@ struct Copy {
 // depend on which is used.
 std::span<const Copy> runnable_copies();
 
+// The codec of `type`, null if there is none.
+CALQUE_COPIES(const Codec* find_codec(Type type);)
+
 }  // namespace calque::ggml
 
 namespace calque::ggml::inline CALQUE_ISA {
-
-// The codec of `type`, null if there is none.
-const Codec* find_codec(Type type);
 
 // The same, for one family each.
 const Codec* find_legacy(Type type);
