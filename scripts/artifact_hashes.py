@@ -310,6 +310,8 @@ def method_jobs():
                       "demo", {"method": "awq", "group_size": 128, "sym": False, "awq": awq}, shared, evaluate=EVALUATE)
     yield run("awq-gguf", "channel scales and legacy GGUF types; a K-quant is only rounded", "wide_llama", {"method": "awq"},
               ggufs(LEGACY_TYPES) + [gguf("Q4_K_M")])
+    yield run("smoothquant", "channel scales for rounded inputs", "demo", {"method": "smoothquant", "smoothquant": {"alpha": 0.8}},
+              [folder("compressed-tensors", scheme="W8A8")], evaluate=EVALUATE)
     yield run("ct-8-asym", "compressed-tensors, 8 bits with zero points, float16 scales", "wide_llama",
               {"method": "gptq", "bits": 8, "group_size": 128, "sym": False}, [folder("compressed-tensors", scale_dtype="float16")])
     yield run("independent-layers", "propagate_error: false; float32 weights", "wide_qwen2",

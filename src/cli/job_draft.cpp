@@ -49,6 +49,16 @@ std::vector<Target> chosen_targets(const DraftOptions& options, const std::strin
   return targets;
 }
 
+// A method for all targets instead of their own.
+void take_method(const DraftOptions& options, std::vector<Target>& targets) {
+  if (options.method.empty()) return;
+  if (options.has_size() && options.method != "gptq")
+    throw Error(
+        ErrorKind::kConfig, "E119",
+        fmt::format("a size is met by gptq; leave out --method {}, or the size", options.method));
+  for (Target& target : targets) target.method = options.method;
+}
+
 // One job has one method, and one grid for folders whose exports name no scheme.
 void check_together(const std::vector<Target>& targets) {
   const Target* first = nullptr;
@@ -101,7 +111,13 @@ void take_size(const DraftOptions& options, std::vector<Target>& targets) {
 }
 
 // Channel scales if a target is made with them, no feedback if no target needs text.
-std::string method_for(const std::vector<Target>& targets, bool without_text) {
+std::string method_for(const DraftOptions& options, const std::vector<Target>& targets,
+                       bool without_text) {
+  if (without_text && !options.method.empty() && options.method != "rtn")
+    throw Error(ErrorKind::kConfig, "E119",
+                fmt::format("method {} measures inputs on text; leave out --calibration none",
+                            options.method));
+  if (!options.method.empty()) return options.method;
   std::string method = "rtn";
   for (const Target& target : targets) {
     if (without_text && target.method == "awq")
@@ -272,6 +288,7 @@ class JobWriter {
 
   std::string method_meaning() const {
     if (draft_.method == "rtn") return "round to nearest; needs no text";
+    if (draft_.method == "smoothquant") return "input channels of one size, then GPTQ's rounding";
     if (draft_.method == "awq") return "AWQ's channel scales, then GPTQ's rounding";
     return "GPTQ: each column's error moves onto the next";
   }
@@ -365,12 +382,13 @@ JobDraft make_draft(const DraftOptions& options, const fs::path& folder) {
   const formats::SourceModel source(draft.model.path);
   const model::FamilySpec& family = source.family;
   draft.targets = chosen_targets(options, family.gguf_architecture);
+  take_method(options, draft.targets);
   check_together(draft.targets);
   take_size(options, draft.targets);
   check_loads(draft.targets, options.runtime);
   draft.group_size = wanted_group_size(draft);
   const bool without_text = options.calibration == std::vector<std::string>{kNoText};
-  draft.method = method_for(draft.targets, without_text);
+  draft.method = method_for(options, draft.targets, without_text);
   if (!options.runtime.empty()) draft.require = runtime_named(options.runtime).requires_;
   if (family.config.max_positions > 0)
     draft.options.seqlen = std::min<std::int64_t>(options.seqlen, family.config.max_positions);

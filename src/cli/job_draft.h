@@ -30,6 +30,7 @@ struct DraftOptions {
   std::vector<std::string> calibration;  // files; {"none"}: no text
   std::int64_t samples = 0;              // 0: kUsualSamples, or fewer if the text is short
   std::int64_t seqlen = 512;
+  std::string method;  // quantization.method; "": the targets' own
   std::string preset;  // quantization.preset; "": the default
   // A size as a target, as quantization.target_bpw or target_size has it; "": the target's own.
   std::string target_bpw;

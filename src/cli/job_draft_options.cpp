@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "calque/quant/methods.h"
 #include "cli/units.h"
 
 namespace calque::cli {
@@ -12,6 +13,19 @@ std::vector<std::string> preset_names() {
   std::vector<std::string> names;
   for (const job::Preset* preset : job::presets()) names.emplace_back(preset->name);
   return names;
+}
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (const quant::Method& method : quant::methods()) names.emplace_back(method.name);
+  return names;
+}
+
+std::vector<std::string> method_summaries() {
+  std::vector<std::string> summaries;
+  for (const quant::Method& method : quant::methods())
+    summaries.push_back(fmt::format("{} ({})", method.name, method.summary));
+  return summaries;
 }
 
 std::string preset_summaries() {
@@ -50,6 +64,10 @@ std::vector<Option> draft_options(DraftOptions& draft) {
           .positive(),
       Option{"--seqlen", &draft.seqlen, "Tokens per row; at most what the model allows."}
           .positive(),
+      Option{"--method", &draft.method,
+             fmt::format("How to round, instead of the target's own way: {}.",
+                         fmt::join(method_summaries(), "; "))}
+          .among(method_names()),
       Option{"--preset", &draft.preset,
              fmt::format("How much work is spent on quality: {}. Default: {}.", preset_summaries(),
                          job::QuantizationSettings().preset->name)}
@@ -81,6 +99,7 @@ std::string command_line(const std::string& command, const DraftOptions& draft) 
   for (const std::string& file : draft.calibration) add("--calibration " + shell_quoted(file));
   if (draft.samples > 0) add(fmt::format("--samples {}", draft.samples));
   if (draft.seqlen != usual.seqlen) add(fmt::format("--seqlen {}", draft.seqlen));
+  if (!draft.method.empty()) add("--method " + draft.method);
   if (!draft.preset.empty()) add("--preset " + draft.preset);
   if (!draft.target_bpw.empty()) add("--target-bpw " + shell_quoted(draft.target_bpw));
   if (!draft.target_size.empty()) add("--target-size " + shell_quoted(draft.target_size));

@@ -406,12 +406,12 @@ const Key* Section::find(std::string_view name) const {
 
 const std::vector<Section>& sections() {
   static const std::vector<Section> all = {
-      top_level(),        model_section(),          calibration_section(),
-      sources_section(),  quantization_section(),   allocation_section(),
-      awq_section(),      rules_section(),          fallback_section(),
-      export_section(),   runtime_section(),        stages_section(),
-      evaluate_section(), evaluate_texts_section(), tasks_section(),
-      kv_cache_section(), publish_section()};
+      top_level(),        model_section(),        calibration_section(),
+      sources_section(),  quantization_section(), allocation_section(),
+      awq_section(),      smoothquant_section(),  rules_section(),
+      fallback_section(), export_section(),       runtime_section(),
+      stages_section(),   evaluate_section(),     evaluate_texts_section(),
+      tasks_section(),    kv_cache_section(),     publish_section()};
   return all;
 }
 

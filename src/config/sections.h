@@ -97,6 +97,7 @@ const V* in_evaluation(const job::Job& job, V job::EvaluationSettings::*member) 
 Section quantization_section();
 Section allocation_section();
 Section awq_section();
+Section smoothquant_section();
 Section rules_section();
 Section fallback_section();
 Section export_section();

@@ -207,6 +207,19 @@ Section awq_section() {
   return s;
 }
 
+Section smoothquant_section() {
+  Section s;
+  s.path = "quantization.smoothquant";
+  s.doc =
+      "Channel scales of `transform: smoothquant`: `max|x|^alpha / max|w|^(1 - alpha)`. They are "
+      "folded into the preceding norm or linear.";
+  one(s, [](auto& job) { return &job.quantization.smoothquant; });
+  s.keys = {key("alpha", number(0, 1), &quant::SmoothQuantOptions::alpha,
+                "Share of the inputs' size that moves into the weights; more (0.8) where few "
+                "channels are much larger than the others.")};
+  return s;
+}
+
 Section rules_section() {
   using S = formats::ModuleRule;
   Section s;

@@ -124,7 +124,7 @@ constexpr ErrorEntry kErrors[] = {
      "Leave out one of the two keys that the message names."},
     {"E134", 2, "A scheme needs something that the job does not have.",
      "Static schemes (FP8) store the size of each linear's inputs, which calibration text shows. "
-     "Channel scales (awq) divide single rows, and rows that share a scale cannot be divided.",
+     "Channel scales (awq, smoothquant) divide single rows, and rows that share a scale cannot be divided.",
      "Do what the message says, or choose a scheme with a scale a row (FP8_DYNAMIC)."},
     {"E135", 2, "A target size does not go with the job's other settings.",
      "The bits of every matrix are chosen for one export, from at least two options, by what "

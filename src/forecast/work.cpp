@@ -92,7 +92,8 @@ bool rescales(const job::Job& job, const model::BlockSpec& block, const model::S
 // Trials of channel scales.
 Work trials_work(const job::Job& job, const model::SiteSpec& site) {
   Work work;
-  const bool whole = job.quantization.awq.loss == quant::AwqLoss::kOutput && site.from_norm;
+  if (!job.quantization.transform->tries_candidates) return work;
+  const bool whole = job.quantization.measures_outputs() && site.from_norm;
   for (const model::LinearSpec& linear : site.readers) {
     const Cost cost =
         quant::scale_trials_cost(job.quantization.awq, linear.out_features(), linear.in_features(),

@@ -28,8 +28,7 @@ void check_method(const QuantizationSettings& settings, const CalibrationSetting
 }
 
 void check_awq(const QuantizationSettings& settings) {
-  if (settings.transform->rescales_channels() && settings.awq.loss == quant::AwqLoss::kOutput &&
-      !settings.propagate_error)
+  if (settings.measures_outputs() && !settings.propagate_error)
     refuse("E113",
            "awq.loss: output runs parts of a block on its inputs, which are not kept with "
            "propagate_error: false. Use awq.loss: gram, or propagate_error: "

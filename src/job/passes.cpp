@@ -44,6 +44,15 @@ bool can_correct(const Job& job) {
          job.calibration.given();
 }
 
+bool stores_input_peaks(const formats::ExportPlan& plan) {
+  return any_linear(
+      plan, [](const auto& tensor) { return tensor.inputs && tensor.inputs->is_calibrated(); });
+}
+
+bool rounds_inputs(const formats::ExportPlan& plan) {
+  return any_linear(plan, [](const auto& tensor) { return tensor.inputs.has_value(); });
+}
+
 bool has_fewer_bits(const formats::ExportPlan& plan, int bits) {
   return any_linear(plan, [bits](const auto& tensor) { return tensor.grid->bits < bits; });
 }
@@ -120,16 +129,15 @@ std::vector<std::vector<std::size_t>> group_by_grids(
   return groups;
 }
 
-bool needs_input_peaks(const formats::ExportPlan& plan) {
-  return std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const auto& tensor) {
-    return tensor.inputs && tensor.inputs->is_calibrated();
-  });
+bool needs_input_peaks(const Job& job, const formats::ExportPlan& plan) {
+  return stores_input_peaks(plan) ||
+         (job.quantization.transform->eases_rounded_inputs && rescales_channels(job, plan));
 }
 
 void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans) {
   for (const formats::ExportPlan& plan : plans) {
     const std::string file = plan.request.path.filename().string();
-    if (needs_input_peaks(plan) && !job.calibration.given())
+    if (stores_input_peaks(plan) && !job.calibration.given())
       throw Error(ErrorKind::kConfig, "E134",
                   fmt::format("{}: scheme {} stores the size of each linear's inputs, which "
                               "calibration text shows. Give calibration.sources (calque's own "
@@ -171,9 +179,22 @@ std::string missing_tokenizer(const Job& job, const formats::ExportRequest& requ
   return "the model has no tokenizer: the GGUF file will have none either";
 }
 
+namespace {
+
+std::string unneeded_scales(const quant::Transform& transform, const formats::ExportPlan& plan) {
+  if (!transform.eases_rounded_inputs || rounds_inputs(plan)) return "";
+  return fmt::format(
+      "{}: transform {} makes inputs easier to round, but nothing rounds them here; "
+      "use it with a scheme that does (W8A8, FP8_DYNAMIC), or leave it out",
+      plan.request.path.filename().string(), transform.name);
+}
+
+}  // namespace
+
 std::string unused_scales(const Job& job, const formats::ExportPlan& plan) {
   const quant::Transform& transform = *job.quantization.transform;
-  if (!transform.rescales_channels() || rescales_channels(job, plan)) return "";
+  if (!transform.rescales_channels()) return "";
+  if (rescales_channels(job, plan)) return unneeded_scales(transform, plan);
   return fmt::format("{}: type {} takes no channel scales; method {} only rounds it ({})",
                      plan.request.path.filename().string(), plan.request.type, transform.name,
                      method_of(job, plan));

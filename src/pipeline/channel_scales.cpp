@@ -18,9 +18,9 @@ bool all_ones(const std::vector<float>& scales_K) {
   return std::all_of(scales_K.begin(), scales_K.end(), [](float s) { return s == 1.0f; });
 }
 
-std::vector<quant::AwqReader> readers_of(const Pass& pass, const model::FoldSpec& fold,
-                                         const model::BlockWeights& weights) {
-  std::vector<quant::AwqReader> readers;
+std::vector<quant::ChannelReader> readers_of(const Pass& pass, const model::FoldSpec& fold,
+                                             const model::BlockWeights& weights) {
+  std::vector<quant::ChannelReader> readers;
   for (const model::TensorSpec& consumer : fold.consumers)
     if (const auto& grid = pass.plan.at(consumer.name).grid)
       readers.push_back({weights.at(consumer.name), *grid});
@@ -192,20 +192,20 @@ std::span<const float> ChannelScales::choose(
 
 std::vector<float> ChannelScales::search(const Search& search) {
   const job::QuantizationSettings& settings = pass_.job().quantization;
-  const std::vector<quant::AwqReader> readers = readers_of(pass_, search.fold, search.weights);
+  const std::vector<quant::ChannelReader> readers = readers_of(pass_, search.fold, search.weights);
   if (readers.empty() || touches_blocks(pass_, search.fold)) return {};
   // Only norms feed a whole attention or MLP; other folds use the loss of their linears' outputs.
   quant::ScaleLoss loss;
-  if (settings.awq.loss == quant::AwqLoss::kOutput && search.fold.kind != Absorber::kRows &&
+  if (settings.measures_outputs() && search.fold.kind != Absorber::kRows &&
       search.hidden != nullptr)
     loss = [output = std::make_shared<OutputLoss>(pass_, search.block, search.fold, search.weights,
                                                   *search.hidden)](
                const quant::TrialWeights& trial) { return (*output)(trial); };
   const bool all_rounded = readers.size() == search.fold.consumers.size();
-  quant::AwqScales found = settings.transform->choose_scales(
-      readers, search.stats, settings.awq,
+  std::vector<float> scales_K = settings.transform->choose_scales(
+      readers, search.stats, {settings.awq, settings.smoothquant},
       snap_for(pass_, search.fold, search.weights, all_rounded), loss, pass_.execs().transform);
-  return all_ones(found.scales_K) ? std::vector<float>{} : std::move(found.scales_K);
+  return all_ones(scales_K) ? std::vector<float>{} : std::move(scales_K);
 }
 
 bool ChannelScales::is_absorber(const model::BlockSpec& block, const std::string& tensor) {

@@ -52,7 +52,7 @@ class QuantizingObserver : public forward::BlockObserver {
     const MemoryMeter::Scope memory(pass_.run.memory, "statistics");
     if (!collector_)
       collector_.emplace(site.features(), pass_.execs().statistics,
-                         job::needs_input_peaks(pass_.plan));
+                         job::needs_input_peaks(pass_.job(), pass_.plan));
     collector_->add(inputs_TK);
     if (reference_ != nullptr) reference_->compare(site, inputs_TK);
   }
@@ -205,7 +205,7 @@ class PassRun {
     model::require_finite(pass_.family().final_norm.name, norm_1H);
     if (reference_) reference_->run_head(*head_, norm_1H);
     calib::StatsCollector collector(site.features(), pass_.execs().statistics,
-                                    job::needs_input_peaks(pass_.plan));
+                                    job::needs_input_peaks(pass_.job(), pass_.plan));
     for (Index sequence = 0; sequence < hidden_->sequences(); ++sequence) {
       const Matrix<float> inputs_TH = [&] {
         const TimedScope timed(stages().forward);
@@ -379,7 +379,8 @@ std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
        .device = devices.forward,
        .scratch = std::move(scratch),
        .host_views = devices.statistics != devices.forward ||
-                     job::upstream_correction_for(job, plan) > 0 || job::needs_input_peaks(plan)});
+                     job::upstream_correction_for(job, plan) > 0 ||
+                     job::needs_input_peaks(job, plan)});
 }
 
 std::vector<record::ModuleReport> run_pass(const Pass& pass) { return PassRun(pass).run(); }

@@ -158,7 +158,7 @@ class JobRun {
     if (measures(plan)) {
       report_.forward_dtype = forward_dtype();
       // Shared statistics hold no peaks.
-      statistics = job::needs_input_peaks(plan) ? nullptr : statistics_store();
+      statistics = job::needs_input_peaks(opened_.job, plan) ? nullptr : statistics_store();
       if (statistics == nullptr || !statistics->complete())
         runner = runner_for(opened_, plan, scratch_);
     }

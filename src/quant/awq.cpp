@@ -33,10 +33,10 @@ void add_relative_magnitudes(const float* weights, Index count, double* sums) {
   for (Index k = 0; k < count; ++k) sums[k] += std::abs(weights[k]) * inverse;
 }
 
-std::vector<double> weight_means(const std::vector<AwqReader>& readers, Index features) {
+std::vector<double> weight_means(const std::vector<ChannelReader>& readers, Index features) {
   std::vector<double> means_K(static_cast<std::size_t>(features), 0.0);
   Index rows = 0;
-  for (const AwqReader& reader : readers) {
+  for (const ChannelReader& reader : readers) {
     const Index group_size = reader.grid.group_size_for(features);
     for (Index n = 0; n < reader.weight_NK.rows(); ++n)
       for (Index begin = 0; begin < features; begin += group_size)
@@ -49,13 +49,13 @@ std::vector<double> weight_means(const std::vector<AwqReader>& readers, Index fe
 }
 
 // Error(kInternal) unless all readers take the input of `stats` and their grids divide it.
-void expect_readers(const std::vector<AwqReader>& readers, const quant::InputStats& stats) {
+void expect_readers(const std::vector<ChannelReader>& readers, const quant::InputStats& stats) {
   if (stats.empty() || readers.empty())
     throw Error(ErrorKind::kInternal, "",
                 fmt::format("channel scales need statistics and readers of the input; given are "
                             "{} tokens and {} readers",
                             stats.tokens, readers.size()));
-  for (const AwqReader& reader : readers) {
+  for (const ChannelReader& reader : readers) {
     if (reader.weight_NK.cols() != stats.features())
       throw Error(ErrorKind::kInternal, "",
                   fmt::format("a linear of {} inputs cannot read an input of {} features",
@@ -71,7 +71,7 @@ void expect_readers(const std::vector<AwqReader>& readers, const quant::InputSta
 // |weight| / (largest |weight| of its group + 1e-6).
 class ScaleFamily {
  public:
-  ScaleFamily(const std::vector<AwqReader>& readers, const quant::InputStats& stats);
+  ScaleFamily(const std::vector<ChannelReader>& readers, const quant::InputStats& stats);
 
   std::vector<float> scales(double ratio) const;
 
@@ -80,7 +80,7 @@ class ScaleFamily {
   std::vector<double> weight_mean_K_;  // w
 };
 
-ScaleFamily::ScaleFamily(const std::vector<AwqReader>& readers, const quant::InputStats& stats)
+ScaleFamily::ScaleFamily(const std::vector<ChannelReader>& readers, const quant::InputStats& stats)
     : input_mean_K_(stats.magnitude_K), weight_mean_K_(weight_means(readers, stats.features())) {
   for (double& mean : input_mean_K_) mean /= static_cast<double>(stats.tokens);
 }
@@ -120,7 +120,7 @@ std::vector<float> scaled_importance(const std::vector<float>& importance_K,
 
 class Trials {
  public:
-  Trials(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
+  Trials(const std::vector<ChannelReader>& readers, const quant::InputStats& stats,
          const AwqOptions& options, const Exec& exec)
       : readers_(readers),
         stats_(stats),
@@ -166,7 +166,7 @@ class Trials {
 
  private:
   void take_samples() {
-    for (const AwqReader& reader : readers_) {
+    for (const ChannelReader& reader : readers_) {
       const MatrixView<const float> weight_NK = reader.weight_NK;
       const Index count = std::min(weight_NK.rows(), std::max<Index>(options_.sampled_rows, 1));
       auto sample_SK = Matrix<float>::uninitialized(count, weight_NK.cols());
@@ -177,7 +177,7 @@ class Trials {
     }
   }
 
-  const std::vector<AwqReader>& readers_;
+  const std::vector<ChannelReader>& readers_;
   const quant::InputStats& stats_;
   const AwqOptions& options_;
   const Exec& exec_;
@@ -188,6 +188,12 @@ class Trials {
 constexpr Operation kOperations[] = {Operation::kScaleSearch, Operation::kRoundToGrid,
                                      Operation::kGramEnergy};
 
+std::vector<float> choose(const std::vector<ChannelReader>& readers, const InputStats& stats,
+                          const TransformOptions& options, const ScaleSnap& snap,
+                          const ScaleLoss& loss, const Exec& exec) {
+  return search_scales(readers, stats, options.awq, snap, loss, exec).scales_K;
+}
+
 }  // namespace
 
 extern const Transform kAwq = {
@@ -195,12 +201,13 @@ extern const Transform kAwq = {
     .title = "AWQ channel scales",
     .summary = "scale channels so that those that matter are rounded more finely",
     .needs_text = true,
+    .tries_candidates = true,
     .scale_rule = ScaleRule::kBlockSearch,
-    .choose_scales = search_scales,
+    .choose_scales = choose,
     .operations = kOperations,
 };
 
-AwqScales search_scales(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
+AwqScales search_scales(const std::vector<ChannelReader>& readers, const quant::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec) {
   const auto features = static_cast<std::size_t>(stats.features());

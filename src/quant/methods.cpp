@@ -6,7 +6,7 @@ namespace calque::quant {
 
 // To add a method, write one file that defines its row as an extern const, and add the name here.
 #define CALQUE_ROUNDINGS(ROW) ROW(kRtn) ROW(kGptq)
-#define CALQUE_TRANSFORMS(ROW) ROW(kNoTransform) ROW(kAwq)
+#define CALQUE_TRANSFORMS(ROW) ROW(kNoTransform) ROW(kAwq) ROW(kSmoothQuant)
 
 #define CALQUE_DECLARE(row) extern const Rounding row;
 CALQUE_ROUNDINGS(CALQUE_DECLARE)

@@ -118,6 +118,17 @@ TEST_F(Quantize, EightBitsNeedNoText) {
               HasSubstr("awq measures its channel scales on text"));
 }
 
+TEST_F(Quantize, AMethodReplacesTheTargetsOwn) {
+  const std::string file = shell_quoted(folder_ / "smooth.yaml");
+  const Outcome draft = run("init " + demo() + "w8a8 --method smoothquant --out " + file);
+  ASSERT_EQ(draft.exit_code, 0) << draft.err;
+  EXPECT_THAT(contents_of(folder_ / "smooth.yaml"), HasSubstr("\n  method: smoothquant "));
+  EXPECT_THAT(run("quantize " + demo() + "w8a8 --method smoothquant --calibration none").err,
+              HasSubstr("error[E119]: method smoothquant measures inputs on text"));
+  EXPECT_THAT(run("quantize " + demo() + "w4a16 --method awq --target-bpw 4.5" + kOneText).err,
+              HasSubstr("error[E119]: a size is met by gptq"));
+}
+
 // 64 and 96 inputs: no block of 256, no group of 128.
 TEST_F(Quantize, SettingsFitTheModelsShapes) {
   const Outcome outcome =

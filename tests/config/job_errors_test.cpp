@@ -93,7 +93,7 @@ TEST(JobErrors, EverythingIsReportedAtOnceInTheOrderOfTheFile) {
   const char* in_order[] = {
       "job.yaml:1:10: error[E110]: version must be 1",
       "job.yaml:2:1: error[E108]: model needs the key 'path'",
-      "job.yaml:3:24: error[E107]: quantization.method must be one of rtn, gptq, awq, not 'gptp'",
+      "job.yaml:3:24: error[E107]: quantization.method must be one of rtn, gptq, awq, smoothquant, not 'gptp'",
       "job.yaml:3:36: error[E106]: quantization.bits must be 2 to 8, not 9",
       "job.yaml:4:10: error[E108]: export needs the key 'path'"};
   std::size_t at = 0;

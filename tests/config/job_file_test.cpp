@@ -128,6 +128,7 @@ TEST(LoadJob, TakesAMethodAsShortForTwoKeys) {
        {std::tuple{"method: rtn", &quant::kNoTransform, &quant::kRtn},
         {"method: gptq", &quant::kNoTransform, &quant::kGptq},
         {"method: awq", &quant::kAwq, &quant::kGptq},
+        {"method: smoothquant", &quant::kSmoothQuant, &quant::kGptq},
         {"rounding: rtn, method: awq", &quant::kAwq, &quant::kRtn},
         {"transform: awq", &quant::kAwq, &quant::kGptq},
         {"awq: {rounding: rtn}, method: awq", &quant::kAwq, &quant::kRtn},

@@ -60,6 +60,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"quantization.fallback.max_modules", "1"},
     {"quantization.awq.loss", "output"},
     {"quantization.awq.n_grid", "10"},
+    {"quantization.smoothquant.alpha", "0.8"},
     {"quantization.rules.0.match", "other"},
     {"quantization.rules.0.bits", "8"},
     {"quantization.rules.0.group_size", "32"},

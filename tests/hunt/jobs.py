@@ -45,7 +45,7 @@ class Case:
 
     def make_job(self, choices):
         pick, rarely = choices.pick, choices.rarely
-        method = pick("method", ["rtn", "gptq", "awq"])
+        method = pick("method", ["rtn", "gptq", "awq", "smoothquant"])
         count = pick("exports", [1, 2, 3], 0.5)
         formats = [pick(f"export.{i}.format", ["gguf", "gptq", "awq", "compressed-tensors"]) for i in range(count)]
         self.scheme = pick("scheme", ["", *SCHEMES], 0.2)
@@ -92,6 +92,8 @@ class Case:
             keys.append(f"awq: {{n_grid: {pick('n_grid', [3, 1])}, loss: {pick('loss', ['gram', 'output'])}}}")
             if rarely("awq_rtn", 0.4):
                 keys.append("rounding: rtn")
+        if method == "smoothquant" and rarely("alpha", 0.5):
+            keys.append(f"smoothquant: {{alpha: {pick('smooth', [0.8, 0, 1])}}}")
         if rarely("no_act_order", 0.3):
             keys.append("act_order: false")
         if rarely("no_propagation", 0.2):

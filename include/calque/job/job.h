@@ -60,7 +60,8 @@ struct QuantizationSettings {
   // The method: a pair of rows from quant/methods.h, never null.
   const quant::Transform* transform = &quant::kNoTransform;
   const quant::Rounding* rounding = &quant::kGptq;
-  quant::AwqOptions awq;                // settings of the AWQ transform
+  quant::AwqOptions awq;  // settings of the AWQ transform
+  quant::SmoothQuantOptions smoothquant;
   quant::RoundingOptions options;       // settings of the rounding; `scale_rule` overrides theirs
   std::optional<ScaleRule> scale_rule;  // nullopt: the transform's
   std::optional<int> refine_passes;     // likewise; nullopt: the preset's
@@ -78,6 +79,10 @@ struct QuantizationSettings {
   // Sets the pair that `name` stands for; Error(kConfig, "E112") if there is none.
   void set_method(std::string_view name);
   bool needs_text() const { return transform->needs_text || rounding->needs_text; }
+  // True if candidates are measured by the whole attention's or MLP's output (awq.loss: output).
+  bool measures_outputs() const {
+    return transform->tries_candidates && awq.loss == quant::AwqLoss::kOutput;
+  }
   // Options for linears with statistics, and for matrices without (no transform has changed those).
   quant::RoundingOptions rounding_options() const;
   quant::RoundingOptions plain_options() const;

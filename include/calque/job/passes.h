@@ -34,8 +34,9 @@ bool rescales_channels(const Job& job, const formats::ExportPlan& plan);
 // 0..1.
 double upstream_correction_for(const Job& job, const formats::ExportPlan& plan);
 
-// True if the plan stores scales of inputs that calibration measures.
-bool needs_input_peaks(const formats::ExportPlan& plan);
+// True if a pass over `plan` measures the largest magnitude of each input channel: for scales of
+// inputs that the files store, or for a transform that eases rounded inputs.
+bool needs_input_peaks(const Job& job, const formats::ExportPlan& plan);
 
 // Error(kConfig, "E134") for a plan that needs text where there is none, or channel scales on a
 // grid whose rows share theirs.
@@ -44,7 +45,9 @@ void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans
 // Error(kConfig, "E116") if the job asks for a correction that its other settings rule out.
 void check_upstream_settings(const Job& job);
 
-// Warning for method awq: "model.gguf: type ... takes no channel scales ..."; "" if none applies.
+// Warning about channel scales that a file cannot hold ("model.gguf: type ... takes no channel
+// scales ...") or gains nothing from (SmoothQuant where inputs are not rounded); "" if
+// none applies.
 std::string unused_scales(const Job& job, const formats::ExportPlan& plan);
 
 // Warning "the model has no tokenizer: ..." for a GGUF export that needs one; "" if none applies.

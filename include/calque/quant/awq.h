@@ -34,7 +34,7 @@ struct AwqOptions {
 };
 
 // A linear that reads the rescaled input and will be rounded.
-struct AwqReader {
+struct ChannelReader {
   MatrixView<const float> weight_NK;
   Grid grid;
 };
@@ -58,7 +58,7 @@ struct AwqScales {
 // `loss`: tr(E G E^T), E = Q(W s) / s - W, estimated from the sampled rows with the Gram matrix of
 // `stats`, no forward pass. `snap` may be null. Statistics must not be empty. The result does not
 // depend on the number of threads.
-AwqScales search_scales(const std::vector<AwqReader>& readers, const quant::InputStats& stats,
+AwqScales search_scales(const std::vector<ChannelReader>& readers, const quant::InputStats& stats,
                         const AwqOptions& options, const ScaleSnap& snap, const ScaleLoss& loss,
                         const Exec& exec);
 
@@ -68,11 +68,6 @@ inline constexpr Index kOutputSequences = 8;
 // Cost of the search for one reader: every trial rounds rows and measures their loss. `seqlen` is
 // the length of kOutput's sequences; 0: the loss is kGram.
 Cost scale_trials_cost(const AwqOptions& options, Index N, Index K, Index seqlen);
-
-// A transform's way to choose channel scales (methods.h); search_scales is AWQ's.
-using ChooseScales = AwqScales (*)(const std::vector<AwqReader>& readers, const InputStats& stats,
-                                   const AwqOptions& options, const ScaleSnap& snap,
-                                   const ScaleLoss& loss, const Exec& exec);
 
 // Statistics of the input divided by `scales_K`, computed in place: gram_ij / (s_i s_j) and
 // magnitude_i / s_i.

@@ -10,6 +10,7 @@
 #include "calque/quant/rounder.h"
 #include "calque/quant/rounding_cost.h"
 #include "calque/quant/rounding_options.h"
+#include "calque/quant/smoothquant.h"
 
 namespace calque::quant {
 
@@ -46,11 +47,29 @@ struct Rounding {
 extern const Rounding kRtn;   // used if nothing is known of the inputs
 extern const Rounding kGptq;  // the default
 
+struct TransformOptions {
+  AwqOptions awq;
+  SmoothQuantOptions smoothquant;
+};
+
+// A transform's way to choose the channel scales of a fold (calque/quant/awq.h): one multiplier a
+// column, after `snap` (may be null). `loss` is null, or what a transform that tries candidates
+// measures them by. Statistics must not be empty.
+using ChooseScales = std::vector<float> (*)(const std::vector<ChannelReader>& readers,
+                                            const InputStats& stats,
+                                            const TransformOptions& options, const ScaleSnap& snap,
+                                            const ScaleLoss& loss, const Exec& exec);
+
 struct Transform {
   std::string_view name;     // in the job file: "awq"
   std::string_view title;    // in a sentence: "AWQ channel scales"
   std::string_view summary;  // one sentence for the key's documentation
   bool needs_text = false;
+  // Tries candidates and measures each one's loss (AwqOptions), which costs time.
+  bool tries_candidates = false;
+  // Makes inputs easier to round, from their peaks (InputStats::largest_K), and gains nothing
+  // where they are not rounded.
+  bool eases_rounded_inputs = false;
   // Scale rule of the rounding that follows, unless the job sets one.
   ScaleRule scale_rule = ScaleRule::kSearch;
   // Chooses the multipliers of the columns of the linears behind a fold; null: columns stay as they
@@ -64,6 +83,7 @@ struct Transform {
 
 extern const Transform kNoTransform;  // the default
 extern const Transform kAwq;
+extern const Transform kSmoothQuant;
 
 std::span<const Rounding* const> roundings();
 std::span<const Transform* const> transforms();
