@@ -143,7 +143,7 @@ void store_fields(Type type, const Fields& fields, Index n, std::byte* row) {
 }
 
 const VectorStructure* vectors_of(Type type) {
-  const Codec* codec = chosen_copy().find_codec(type);
+  const Codec* codec = CALQUE_CHOSEN_COPY(find_codec)(type);
   return codec == nullptr ? nullptr : codec->vectors;
 }
 
