@@ -123,8 +123,10 @@ constexpr ErrorEntry kErrors[] = {
      "another key may repeat that, but not say something else.",
      "Leave out one of the two keys that the message names."},
     {"E134", 2, "A scheme needs something that the job does not have.",
-     "Static schemes (FP8) store the size of each linear's inputs, which calibration text shows. "
-     "Channel scales (awq, smoothquant) divide single rows, and rows that share a scale cannot be divided.",
+     "Static schemes (FP8) store the size of each linear's inputs, and kv_cache that of keys and "
+     "values, which calibration text shows. "
+     "Channel scales (awq, smoothquant) divide single rows, and rows that share a scale cannot be "
+     "divided.",
      "Do what the message says, or choose a scheme with a scale a row (FP8_DYNAMIC)."},
     {"E135", 2, "A target size does not go with the job's other settings.",
      "The bits of every matrix are chosen for one export, from at least two options, by what "

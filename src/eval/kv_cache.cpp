@@ -78,11 +78,42 @@ class Rounding : public forward::KvCacheRounding {
   explicit Rounding(KvCacheSpec spec) : spec_(std::move(spec)) {}
 
   bool rounds(Index layer) const override { return spec_.rounds(layer); }
-  void round_keys(MatrixView<float> rows_TD) const override { round_rows(spec_.keys, rows_TD); }
-  void round_values(MatrixView<float> rows_TD) const override { round_rows(spec_.values, rows_TD); }
+  void round_keys(const forward::KvRows& rows) const override {
+    round_rows(spec_.keys, rows.rows_SD);
+  }
+  void round_values(const forward::KvRows& rows) const override {
+    round_rows(spec_.values, rows.rows_SD);
+  }
 
  private:
   KvCacheSpec spec_;
+};
+
+class ScaledFp8 : public forward::KvCacheRounding {
+ public:
+  explicit ScaledFp8(KvNumbersByLayer scales) : scales_(std::move(scales)) {}
+
+  bool rounds(Index layer) const override { return scales_.count(layer) > 0; }
+  void round_keys(const forward::KvRows& rows) const override {
+    round(rows, scales_.at(rows.layer).keys);
+  }
+  void round_values(const forward::KvRows& rows) const override {
+    round(rows, scales_.at(rows.layer).values);
+  }
+
+ private:
+  static void round(const forward::KvRows& rows, const std::vector<float>& scales) {
+    for (Index s = 0; s < rows.rows_SD.rows(); ++s) {
+      const auto head = static_cast<std::size_t>(scales.size() == 1 ? 0 : rows.head_of(s));
+      const float scale = scales[head];
+      for (Index d = 0; d < rows.rows_SD.cols(); ++d) {
+        float& value = rows.rows_SD(s, d);
+        value = scale * rounded_to_fp8(value / scale);
+      }
+    }
+  }
+
+  KvNumbersByLayer scales_;
 };
 
 double bytes_per_element(KvType type) {
@@ -142,6 +173,10 @@ std::shared_ptr<const forward::KvCacheRounding> make_kv_cache_rounding(
   check_blocks(spec, spec.keys, family);
   check_blocks(spec, spec.values, family);
   return std::make_shared<Rounding>(spec);
+}
+
+std::shared_ptr<const forward::KvCacheRounding> make_scaled_fp8_cache(KvNumbersByLayer scales) {
+  return std::make_shared<ScaledFp8>(std::move(scales));
 }
 
 std::uint64_t kv_cache_bytes(const KvCacheSpec& spec, const model::FamilySpec& family,

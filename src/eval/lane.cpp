@@ -8,6 +8,7 @@ void Lane::start(const EvalModel& source, const forward::RunnerOptions& common) 
   options = common;
   if (source.dtype) options.dtype = *source.dtype;
   family = model::family_of(*source.config);
+  options.kv_cache = source.own_kv_cache;
   if (source.kv_cache) options.kv_cache = make_kv_cache_rounding(*source.kv_cache, family);
   options.inputs = source.inputs;
   runner = forward::make_block_runner(*source.config, options);

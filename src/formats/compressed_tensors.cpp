@@ -180,6 +180,25 @@ Json config_groups(const FolderContents& contents) {
   return result;
 }
 
+Json kv_cache_scheme(const FolderContents& contents) {
+  if (contents.kv_cache == "none") return nullptr;
+  return {
+      {"num_bits", 8},         {"type", "float"},
+      {"symmetric", true},     {"strategy", contents.kv_cache == "fp8" ? "tensor" : "attn_head"},
+      {"group_size", nullptr}, {"dynamic", false}};
+}
+
+// Other schemes have no scales in files, or none that calque knows: servers compute them.
+bool has_kv_scales(const Json& json) {
+  const Json* scheme = find_any(json, {"kv_cache_scheme"});
+  if (scheme == nullptr || !scheme->is_object()) return false;
+  ConfiguredSettings widths;
+  read_widths_in(*scheme, widths);
+  const std::string strategy = text_in(*scheme, {"strategy"});
+  return widths.bits == 8 && text_in(*scheme, {"type"}) == "float" &&
+         !flag_in(*scheme, {"dynamic"}) && (strategy == "tensor" || strategy == "attn_head");
+}
+
 Json write_config(const FolderContents& contents, const Provenance&) {
   const std::vector<Group> groups = contents.groups();
   std::vector<std::string> ignored = contents.untouched();
@@ -193,7 +212,7 @@ Json write_config(const FolderContents& contents, const Provenance&) {
                {"format", folder_format(groups)},
                {"quantization_status", "compressed"},
                {"global_compression_ratio", nullptr},
-               {"kv_cache_scheme", nullptr},
+               {"kv_cache_scheme", kv_cache_scheme(contents)},
                {"config_groups", config_groups(contents)},
                {"ignore", ignore},
                {"version", version_for(groups)}};
@@ -381,6 +400,7 @@ PackedSettings read_config(const Json& json, const std::string& where) {
     refuse_config(where, "'config_groups' must have at least one group");
   for (const auto& [name, group] : groups->members()) set_group(group, settings);
   set_group(groups->members().front().value, settings);
+  settings.kv_scales = has_kv_scales(json);
   settings.mixed = groups->size() > 1;
   std::vector<std::string> faults;  // verification tells them
   if (settings.mixed) settings.modules = std::make_shared<const Configured>(json, faults);

@@ -112,6 +112,7 @@ FolderContents contents_of(const ExportPlan& plan, const model::FamilySpec& fami
   contents.head = config.names.head;
   contents.carried = model::carried_parts(family);
   contents.checkpoint_format = plan.request.checkpoint_format;
+  contents.kv_cache = plan.request.kv_cache;
   const std::vector<FolderContents::Group> groups = contents.groups();
   if (groups.empty())
     throw Error(ErrorKind::kInternal, "",

@@ -22,6 +22,7 @@ struct FolderContents {
   bool lm_head = false;         // is quantized
   bool all_sym = true;
   std::string checkpoint_format = "auto";  // as in ExportRequest
+  std::string kv_cache = "none";           // likewise
   // Groups are in activation order, so they need not be consecutive. Follows from the plan alone,
   // so that the settings have the same size before and after rounding.
   bool desc_act = false;

@@ -6,7 +6,9 @@
 #include <set>
 
 #include "calque/core/error.h"
+#include "calque/model/family.h"
 #include "calque/model/tied_head.h"
+#include "formats/kv_layers.h"
 #include "formats/open.h"
 #include "formats/packed_config.h"
 #include "formats/packed_format.h"
@@ -60,6 +62,9 @@ class FolderReader : public ArtifactReader {
     model::settle_names(source_, config_);
     model::settle_tied_head(source_, config_);
     if (!settings) return;
+    if (settings->kv_scales)
+      kv_scales_ = with_context(
+          folder.string(), [&] { return read_kv_scales(checkpoint_, model::family_of(config_)); });
     for (PackedModule& module :
          with_context(folder.string(), [&] { return packed_modules(checkpoint_, *settings); })) {
       parts_.insert(module.parts.begin(), module.parts.end());
@@ -107,6 +112,8 @@ class FolderReader : public ArtifactReader {
     return grids;
   }
 
+  KvNumbersByLayer kv_scales() const override { return kv_scales_; }
+
   std::vector<StoredTensor> tensors() const override {
     std::vector<StoredTensor> result;
     for (const auto& [name, module] : modules_)
@@ -134,6 +141,7 @@ class FolderReader : public ArtifactReader {
   std::string format_;
   std::map<std::string, PackedModule, std::less<>> modules_;  // by weight name
   std::set<std::string, std::less<>> parts_;                  // tensors that belong to modules
+  KvNumbersByLayer kv_scales_;                                // empty: none
 };
 
 }  // namespace

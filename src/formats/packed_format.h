@@ -59,6 +59,7 @@ struct PackedSettings {
   bool mixed = false;
   // The config's settings of single modules, if they are more than tensors tell.
   std::shared_ptr<const ConfiguredModules> modules = nullptr;
+  bool kv_scales = false;  // scales of an FP8 key/value cache are stored
 };
 
 // One quantized linear of a folder: the tensors that store it, and how to read them.

@@ -1,6 +1,8 @@
 // Writes folders of safetensors with packed linears: one writer for all formats.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "calque/core/error.h"
 #include "calque/formats/checkpoint_config.h"
 #include "calque/formats/conversion.h"
@@ -8,6 +10,7 @@
 #include "calque/io/file.h"
 #include "calque/io/safetensors.h"
 #include "calque/model/tied_head.h"
+#include "formats/kv_layers.h"
 #include "formats/packed_format.h"
 #include "formats/written_tensors.h"
 
@@ -27,11 +30,13 @@ std::vector<io::TensorDeclaration> parts_of(const TensorPlan& planned, const Pac
 }
 
 std::vector<io::TensorDeclaration> declarations(const ExportPlan& plan, const PackedFormat& format,
-                                                const model::ModelSource& source) {
+                                                const WriterInputs& inputs) {
   std::vector<io::TensorDeclaration> result;
   for (const TensorPlan& planned : plan.tensors)
-    for (io::TensorDeclaration& part : parts_of(planned, format, source))
+    for (io::TensorDeclaration& part : parts_of(planned, format, inputs.source))
       result.push_back(std::move(part));
+  for (io::TensorDeclaration& part : kv_declarations(plan.request, inputs.family, inputs.source))
+    result.push_back(std::move(part));
   return result;
 }
 
@@ -93,10 +98,11 @@ class PackedWriter : public ArtifactWriter {
       : plan_(plan),
         inputs_(inputs),
         written_(plan_),
+        kv_tensors_(kv_declarations(plan_.request, inputs_.family, inputs_.source)),
         contents_(contents_of(plan_, inputs_.family)),
         format_(*format_of(plan_.request).packed),
         folder_(open_folder(plan_.request, inputs_.kept)),
-        weights_(open_weights(declarations(plan_, format_, inputs_.source))) {
+        weights_(open_weights(declarations(plan_, format_, inputs_))) {
     if (inputs_.kept != nullptr) go_on_from(*inputs_.kept);
   }
 
@@ -118,9 +124,20 @@ class PackedWriter : public ArtifactWriter {
     weights_->write(tensor_name, bytes);
   }
 
+  void write_kv_peaks(Index layer, const KvNumbers& largest) override {
+    if (kv_tensors_.empty()) return;
+    for (const KvLayer& known : kv_layers(inputs_.family)) {
+      if (known.layer != layer) continue;
+      write_kv_scales(known.attention + ".k_scale", largest.keys);
+      write_kv_scales(known.attention + ".v_scale", largest.values);
+    }
+  }
+
   std::string keep() override {
     weights_->keep();
-    return Json{{"folder", folder_->keep()}}.dump();
+    Json notes = {{"folder", folder_->keep()}};
+    if (!kv_written_.empty()) notes["kv_scales"] = kv_written_;
+    return notes.dump();
   }
 
   void finish() override {
@@ -156,6 +173,23 @@ class PackedWriter : public ArtifactWriter {
       for (const io::TensorDeclaration& part : parts_of(planned, format_, inputs_.source))
         weights_->mark_written(part.name);
     }
+    const Json notes = io::parse_json(kept.notes);
+    const Json* scales = notes.find("kv_scales");
+    if (scales == nullptr) return;
+    for (const Json& name : scales->elements()) {
+      kv_written_.push_back(name.string());
+      weights_->mark_written(name.string());
+    }
+  }
+
+  void write_kv_scales(const std::string& name, const std::vector<float>& largest_H) {
+    const auto declared = std::ranges::find(kv_tensors_, name, &io::TensorDeclaration::name);
+    const std::vector<float> scales =
+        kv_scales(largest_H, plan_.request.has_scale_a_head(), declared->dtype);
+    std::vector<std::byte> bytes(scales.size() * size_of(declared->dtype));
+    convert_from_float(scales.data(), declared->dtype, scales.size(), bytes.data());
+    weights_->write(name, bytes);
+    kv_written_.push_back(name);
   }
 
   std::vector<NamedBytes> pack(const std::string& tensor_name,
@@ -179,6 +213,8 @@ class PackedWriter : public ArtifactWriter {
   const ExportPlan plan_;
   const WriterInputs inputs_;
   WrittenTensors written_;
+  const std::vector<io::TensorDeclaration> kv_tensors_;  // empty: no scales of keys and values
+  std::vector<std::string> kv_written_;
   const FolderContents contents_;
   const PackedFormat& format_;
   // Declared in this order so that the unfinished weights are removed before their folder.
@@ -198,8 +234,8 @@ std::vector<PlannedFile> packed_files(const ExportPlan& plan, const WriterInputs
   const FolderContents contents = contents_of(plan, inputs.family);
   const PackedFormat& format = *format_of(plan.request).packed;
   std::vector<PlannedFile> files;
-  for (const auto& [name, bytes] : io::safetensors_file_sizes(
-           declarations(plan, format, inputs.source), plan.request.max_shard_bytes))
+  for (const auto& [name, bytes] :
+       io::safetensors_file_sizes(declarations(plan, format, inputs), plan.request.max_shard_bytes))
     files.push_back({name, bytes, name.ends_with(".safetensors")});
   for (const auto& [name, text] : settings_files(plan, inputs, contents))
     files.push_back({name, text.size()});

@@ -61,12 +61,13 @@ std::string runtime_notes(const ExportPlan& plan) {
   if (packed->notes != nullptr) return packed->notes(name);
   const std::string limit = runtime_limit(plan);
   std::string text = fmt::format(
-      "```sh\n# vLLM\nvllm serve ./{0}\n# SGLang\npython3 -m sglang.launch_server --model-path "
+      "```sh\n# vLLM\nvllm serve ./{0}{2}\n# SGLang\npython3 -m sglang.launch_server --model-path "
       "./{0}\n```\n\n```python\n# pip install transformers {1}\nfrom transformers import "
       "AutoModelForCausalLM, AutoTokenizer\n\nmodel = "
       "AutoModelForCausalLM.from_pretrained(\"./{0}\", device_map=\"auto\")\ntokenizer = "
       "AutoTokenizer.from_pretrained(\"./{0}\")\n```\n",
-      name, packed->python_packages);
+      name, packed->python_packages,
+      plan.request.stores_kv_scales() ? " --kv-cache-dtype fp8" : "");
   if (!limit.empty()) text += "\nNote: " + limit + "\n";
   if (plan.request.desc_act)
     text +=

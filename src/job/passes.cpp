@@ -134,6 +134,10 @@ bool needs_input_peaks(const Job& job, const formats::ExportPlan& plan) {
          (job.quantization.transform->eases_rounded_inputs && rescales_channels(job, plan));
 }
 
+bool needs_kv_peaks(const Job& job) {
+  return std::ranges::any_of(job.exports, &formats::ExportRequest::stores_kv_scales);
+}
+
 void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans) {
   for (const formats::ExportPlan& plan : plans) {
     const std::string file = plan.request.path.filename().string();
@@ -143,6 +147,12 @@ void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans
                               "calibration text shows. Give calibration.sources (calque's own "
                               "texts: sources: [builtin]), or use scheme: FP8_DYNAMIC",
                               file, plan.request.scheme));
+    if (plan.request.stores_kv_scales() && !job.calibration.given())
+      throw Error(ErrorKind::kConfig, "E134",
+                  fmt::format("{}: kv_cache: {} stores the size of keys and values, which "
+                              "calibration text shows. Give calibration.sources (calque's own "
+                              "texts: sources: [builtin]), or leave kv_cache out",
+                              file, plan.request.kv_cache));
     if (rescales_channels(job, plan) && any_linear(plan, [](const auto& tensor) {
           return tensor.grid->scale_rows != 1 || tensor.grid->shares_a_number();
         }))

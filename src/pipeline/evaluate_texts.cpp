@@ -125,9 +125,15 @@ class TextsEvaluation {
 
 eval::EvalModel evaluated(std::string label, const formats::ArtifactReader& artifact) {
   eval::EvalModel model{std::move(label), &artifact, &artifact.config()};
+  if (KvNumbersByLayer scales = artifact.kv_scales(); !scales.empty()) {
+    model.own_kv_cache = eval::make_scaled_fp8_cache(std::move(scales));
+    model.inputs_name = "KV cache FP8";
+  }
   InputGrids inputs = artifact.inputs();
   if (inputs.empty()) return model;
-  model.inputs_name = formats::activations_of(inputs.begin()->second).title;
+  const std::string_view title = formats::activations_of(inputs.begin()->second).title;
+  model.inputs_name = model.inputs_name.empty() ? std::string(title)
+                                                : fmt::format("{}, {}", title, model.inputs_name);
   model.inputs = std::make_shared<const InputGrids>(std::move(inputs));
   return model;
 }

@@ -42,7 +42,9 @@ class QuantizingObserver : public forward::BlockObserver {
         block_(block),
         hidden_(hidden),
         reference_(reference),
-        wants_output_(wants_output) {}
+        wants_output_(wants_output) {
+    forget_trials();
+  }
 
   void site_input(const model::SiteSpec& site, const forward::ActivationView& inputs_TK) override {
     // Only channel scales use an input without a rounded reader (a router's).
@@ -60,6 +62,7 @@ class QuantizingObserver : public forward::BlockObserver {
   void site_ready(const model::SiteSpec& site, model::BlockWeights& weights) override {
     const TimedScope timed(seconds_inside_);
     const MemoryMeter::Scope memory(pass_.run.memory, "quantize");
+    take_kv_peaks();
     quant::InputStats stats = collector_ ? collector_->finish() : quant::InputStats{};
     collector_.reset();
     require_finite(pass_, block_, site, stats);
@@ -71,7 +74,11 @@ class QuantizingObserver : public forward::BlockObserver {
       rounding_.round_site(block_, site, std::move(stats), weights, &hidden_);
     else
       kept_.emplace_back(&site, std::move(stats));
+    forget_trials();
   }
+
+  // The largest keys and values of the block; empty if it has none.
+  const KvNumbers& kv_peaks() const { return kv_peaks_; }
 
   void round_kept(model::BlockWeights& weights) {
     if (pass_.statistics) {
@@ -94,6 +101,18 @@ class QuantizingObserver : public forward::BlockObserver {
   const forward::HiddenStates& hidden_;
   calib::ReferenceStream* reference_;  // null: no correction of upstream errors
   bool wants_output_;
+  // Attention runs between two sites of its block, once.
+  void take_kv_peaks() {
+    if (pass_.kv_peaks == nullptr) return;
+    KvNumbers seen = pass_.kv_peaks->take();
+    if (!seen.empty()) kv_peaks_ = std::move(seen);
+  }
+  // The original model, and the trials of channel scales, run through the same runner.
+  void forget_trials() const {
+    if (pass_.kv_peaks != nullptr) pass_.kv_peaks->take();
+  }
+
+  KvNumbers kv_peaks_;
   std::optional<calib::StatsCollector> collector_;
   std::vector<std::pair<const model::SiteSpec*, quant::InputStats>> kept_;
   double seconds_inside_ = 0;
@@ -168,6 +187,9 @@ class PassRun {
     pass_.runner->run_block(block, weights, *hidden_, &observer);
     stages().forward += watch.seconds() - observer.seconds_inside();
     observer.round_kept(weights);
+    if (!observer.kv_peaks().empty())
+      for (const auto& writer : pass_.writers)
+        writer->write_kv_peaks(block.layer, observer.kv_peaks());
   }
 
   // Rounds with statistics that another job has measured, one site at a time. Nothing runs.
@@ -369,7 +391,8 @@ double Pass::upstream_correction() const { return job::upstream_correction_for(j
 // peaks need host views.
 std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
                                                  const formats::ExportPlan& plan,
-                                                 std::shared_ptr<io::ScratchSpace> scratch) {
+                                                 std::shared_ptr<io::ScratchSpace> scratch,
+                                                 std::shared_ptr<const calib::KvPeaks> kv_peaks) {
   const job::Job& job = opened.job;
   const job::StageDevices& devices = opened.devices;
   return forward::make_block_runner(
@@ -380,7 +403,8 @@ std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
        .scratch = std::move(scratch),
        .host_views = devices.statistics != devices.forward ||
                      job::upstream_correction_for(job, plan) > 0 ||
-                     job::needs_input_peaks(job, plan)});
+                     job::needs_input_peaks(job, plan),
+       .kv_cache = std::move(kv_peaks)});
 }
 
 std::vector<record::ModuleReport> run_pass(const Pass& pass) { return PassRun(pass).run(); }

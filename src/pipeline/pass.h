@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "calque/calib/importance.h"
+#include "calque/calib/kv_peaks.h"
 #include "calque/formats/plan.h"
 #include "calque/forward/block_runner.h"
 #include "calque/io/scratch.h"
@@ -38,6 +39,7 @@ struct Pass {
   forward::BlockRunner* runner = nullptr;  // null: nothing runs, no statistics
   // Statistics of the unquantized model: written with a runner, read without one; null: not shared.
   resume::StatisticsStore* statistics = nullptr;
+  const calib::KvPeaks* kv_peaks = nullptr;    // the runner's; null: keys and values not measured
   calib::ImatrixRecorder* recorder = nullptr;  // needs a runner or statistics; null: not recorded
   std::size_t number = 0;                      // index among the job's passes
   bool is_last = true;                         // nothing but the record comes after it
@@ -50,10 +52,11 @@ struct Pass {
   double upstream_correction() const;
 };
 
-// The runner for a pass over `plan`.
-std::unique_ptr<forward::BlockRunner> runner_for(const OpenedJob& opened,
-                                                 const formats::ExportPlan& plan,
-                                                 std::shared_ptr<io::ScratchSpace> scratch);
+// The runner for a pass over `plan`; `kv_peaks` (may be null) sees keys and values.
+std::unique_ptr<forward::BlockRunner> runner_for(
+    const OpenedJob& opened, const formats::ExportPlan& plan,
+    std::shared_ptr<io::ScratchSpace> scratch,
+    std::shared_ptr<const calib::KvPeaks> kv_peaks = nullptr);
 
 // Rounds everything that is not finished yet and passes it to the writers, without finishing them.
 // Returns the modules in order. Error(kNumerical, "E401") if more modules fell back to RTN than the

@@ -154,13 +154,16 @@ class JobRun {
 
     log_.phase_started(title(exports), block_count());
     std::unique_ptr<forward::BlockRunner> runner;
+    std::shared_ptr<const calib::KvPeaks> kv_peaks;
     resume::StatisticsStore* statistics = nullptr;
     if (measures(plan)) {
       report_.forward_dtype = forward_dtype();
+      if (job::needs_kv_peaks(opened_.job)) kv_peaks = std::make_shared<calib::KvPeaks>();
       // Shared statistics hold no peaks.
-      statistics = job::needs_input_peaks(opened_.job, plan) ? nullptr : statistics_store();
+      const bool peaks = kv_peaks || job::needs_input_peaks(opened_.job, plan);
+      statistics = peaks ? nullptr : statistics_store();
       if (statistics == nullptr || !statistics->complete())
-        runner = runner_for(opened_, plan, scratch_);
+        runner = runner_for(opened_, plan, scratch_, kv_peaks);
     }
     first_block_.start_pass(plan, exports.size());
     const double measuring_before = measuring_seconds();
@@ -176,6 +179,7 @@ class JobRun {
                                                                 .writers = writers,
                                                                 .runner = runner.get(),
                                                                 .statistics = statistics,
+                                                                .kv_peaks = kv_peaks.get(),
                                                                 .recorder = recorder(),
                                                                 .number = number,
                                                                 .is_last = is_last});

@@ -75,6 +75,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"export.0.scale_dtype", "bfloat16"},
     {"export.2.scheme", "FP8_DYNAMIC"},
     {"export.2.activations", "int8_token"},
+    {"export.2.kv_cache", "fp8_head"},
     {"export.0.require", "{vllm: true, tensor_parallel: [1, 2]}"},
     {"publish.model_card", "false"},
     {"publish.base_model", "org/other"},

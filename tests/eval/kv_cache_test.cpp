@@ -53,7 +53,7 @@ TEST(KvCacheRounding, IsTheBlockQuantizersRoundTrip) {
       {"q8_0", ggml::Type::kQ8_0}, {"q5_1", ggml::Type::kQ5_1}, {"q4_0", ggml::Type::kQ4_0}};
   for (const auto& [name, block] : types) {
     Matrix<float> rounded_TD = Matrix<float>::copy_of(rows_TD.view());
-    make_kv_cache_rounding(both(name), family())->round_keys(rounded_TD.view());
+    make_kv_cache_rounding(both(name), family())->round_keys({.rows_SD = rounded_TD.view()});
     for (Index t = 0; t < rows_TD.rows(); ++t)
       for (Index first = 0; first < 64; first += 32) {
         std::vector<std::byte> bytes(ggml::info_of(block).block_bytes);
@@ -65,14 +65,37 @@ TEST(KvCacheRounding, IsTheBlockQuantizersRoundTrip) {
   }
 }
 
+// 5 / 2 = 2.5 is an e4m3 number, 3.3 / 2 = 1.65 lies between 1.625 and 1.75; 2000 / 2 saturates.
+TEST(KvCacheRounding, RoundsByAFoldersOwnScales) {
+  const auto rounding = make_scaled_fp8_cache({{1, {{2.0f}, {1.0f, 4.0f}}}});
+  EXPECT_FALSE(rounding->rounds(0));
+  EXPECT_TRUE(rounding->rounds(1));
+  Matrix<float> keys(1, 3);
+  keys(0, 0) = 5.0f, keys(0, 1) = 3.3f, keys(0, 2) = 2000.0f;
+  rounding->round_keys({.layer = 1, .rows_SD = keys.view()});
+  EXPECT_EQ(keys(0, 0), 5.0f);
+  EXPECT_EQ(keys(0, 1), 3.25f);
+  EXPECT_EQ(keys(0, 2), 896.0f);
+  // 460 is beyond 448 with the first head's scale, and 448 with the second's: 115 lies between 112
+  // and 120, nearer to 112.
+  Matrix<float> values(2, 1);
+  values(0, 0) = values(1, 0) = 460.0f;
+  rounding->round_values({.layer = 1, .heads = 2, .rows_SD = values.view()});
+  EXPECT_EQ(values(0, 0), 448.0f);
+  EXPECT_EQ(values(1, 0), 448.0f);
+  values(1, 0) = 470.0f;  // 117.5 becomes 120
+  rounding->round_values({.layer = 1, .heads = 2, .rows_SD = values.view()});
+  EXPECT_EQ(values(1, 0), 480.0f);
+}
+
 TEST(KvCacheRounding, TreatsKeysAndValuesApart) {
   KvCacheSpec spec = both("f16");
   spec.values = KvType::kAsComputed;
   const auto rounding = make_kv_cache_rounding(spec, family());
   Matrix<float> keys(1, 64), values(1, 64);
   keys(0, 0) = values(0, 0) = 0.1f;
-  rounding->round_keys(keys.view());
-  rounding->round_values(values.view());
+  rounding->round_keys({.rows_SD = keys.view()});
+  rounding->round_values({.rows_SD = values.view()});
   EXPECT_EQ(keys(0, 0), rounded_to_half(0.1f));
   EXPECT_EQ(values(0, 0), 0.1f);
 }

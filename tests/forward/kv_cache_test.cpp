@@ -19,11 +19,11 @@ class Scaling : public KvCacheRounding {
   explicit Scaling(std::set<Index> layers) : layers_(std::move(layers)) {}
 
   bool rounds(Index layer) const override { return layers_.count(layer) > 0; }
-  void round_keys(MatrixView<float> rows_TD) const override {
-    keys_ += rows_TD.rows();
-    scale(rows_TD, 0.5f);
+  void round_keys(const KvRows& rows) const override {
+    keys_ += rows.rows_SD.rows();
+    scale(rows.rows_SD, 0.5f);
   }
-  void round_values(MatrixView<float> rows_TD) const override { scale(rows_TD, 2.0f); }
+  void round_values(const KvRows& rows) const override { scale(rows.rows_SD, 2.0f); }
 
   Index keys() const { return keys_; }
 

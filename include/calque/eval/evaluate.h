@@ -41,6 +41,9 @@ struct EvalModel {
   // Roundings of the linears' inputs, as a server would do them, and their name in tables.
   std::shared_ptr<const InputGrids> inputs = nullptr;
   std::string inputs_name = "";
+  // The rounding of keys and values that the model's files ask for, unless kv_cache says another;
+  // inputs_name tells it, too.
+  std::shared_ptr<const forward::KvCacheRounding> own_kv_cache = nullptr;
 };
 
 struct EvalOptions {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "calque/core/kv_scales.h"
 #include "calque/core/matrix.h"
 #include "calque/forward/kv_cache.h"
 #include "calque/model/family.h"
@@ -50,6 +51,10 @@ float rounded_to_fp8(float value);
 // Error(kConfig, "E241") where a head is not a whole number of blocks.
 std::shared_ptr<const forward::KvCacheRounding> make_kv_cache_rounding(
     const KvCacheSpec& spec, const model::FamilySpec& family);
+
+// FP8 with a folder's own scales (formats::ArtifactReader::kv_scales): a row becomes
+// scale * fp8(row / scale), with the scale of its layer, or of its layer's head.
+std::shared_ptr<const forward::KvCacheRounding> make_scaled_fp8_cache(KvNumbersByLayer scales);
 
 // Bytes of the cache of one sequence of `positions` tokens, scales included: what is not rounded
 // counts 2 bytes an element, layers with a sliding window hold at most that many tokens.

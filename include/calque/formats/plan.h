@@ -83,6 +83,9 @@ struct ExportRequest {
   // compressed-tensors
   std::string scheme;  // a row of schemes() (scheme.h): "FP8_DYNAMIC"; "": as bits and so on say
   std::string activations = "auto";  // a row of activations() (scheme.h); "auto": the scheme's
+  // Scales of an FP8 key/value cache: "none", "fp8" (one for a layer's keys and one for its values)
+  // or "fp8_head" (one a key/value head).
+  std::string kv_cache = "none";
   // gptq
   std::string checkpoint_format =
       "auto";  // "gptq" (v1), "gptq_v2", "auto": v1 when every zero point is fixed, else v2
@@ -99,6 +102,9 @@ struct ExportRequest {
   bool pure = false;  // no mix: every matrix takes the type's base, except for the keys above
   std::uint64_t split_max_bytes = 0;  // > 0: shards of at most this (split.*); 0: one file
   std::string pre;                    // overrides tokenizer.ggml.pre
+
+  bool stores_kv_scales() const { return kv_cache != "none"; }
+  bool has_scale_a_head() const { return kv_cache == "fp8_head"; }
 };
 
 // The decision for one tensor of the checkpoint.

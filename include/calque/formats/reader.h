@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "calque/core/input_grid.h"
+#include "calque/core/kv_scales.h"
 #include "calque/core/matrix.h"
 #include "calque/formats/plan.h"
 #include "calque/model/config.h"
@@ -42,6 +43,8 @@ class ArtifactReader : public model::WeightSource {
   virtual std::optional<quant::QuantizedMatrix> quantized(std::string_view tensor_name) const = 0;
   // The roundings that a server does to the inputs of linears, by the weight's name.
   virtual InputGrids inputs() const { return {}; }
+  // Scales of an FP8 key/value cache, by the layer; empty if the files have none.
+  virtual KvNumbersByLayer kv_scales() const { return {}; }
   virtual std::uint64_t file_bytes() const = 0;  // weights files on disk, headers included
 
   // 8 * bytes of all tensors / elements of all weights.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "calque/core/exec.h"
+#include "calque/core/kv_scales.h"
 #include "calque/formats/plan.h"
 #include "calque/io/gguf.h"
 #include "calque/model/family.h"
@@ -77,6 +78,9 @@ class ArtifactWriter {
   // Writes a tensor without a grid whose values have changed (a norm or bias that absorbed channel
   // scales), in the dtype that the plan gives it. Vectors come as 1 x n.
   virtual void write_dense(const std::string& tensor_name, MatrixView<const float> values) = 0;
+  // The largest magnitudes [heads] of a layer's keys and values, for exports that store scales of
+  // them (ExportRequest::kv_cache); others ignore it. Once for each layer that has keys.
+  virtual void write_kv_peaks(Index layer, const KvNumbers& largest);
   // Copies every other tensor without a grid from the source (converted if the format requires it)
   // and the side files, then renames everything into place. Error(kInternal) if a tensor is
   // missing.

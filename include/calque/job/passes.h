@@ -38,6 +38,9 @@ double upstream_correction_for(const Job& job, const formats::ExportPlan& plan);
 // inputs that the files store, or for a transform that eases rounded inputs.
 bool needs_input_peaks(const Job& job, const formats::ExportPlan& plan);
 
+// True if an export stores scales of keys and values, which a run of the model measures.
+bool needs_kv_peaks(const Job& job);
+
 // Error(kConfig, "E134") for a plan that needs text where there is none, or channel scales on a
 // grid whose rows share theirs.
 void check_schemes(const Job& job, const std::vector<formats::ExportPlan>& plans);

@@ -27,6 +27,7 @@ struct AttentionSettings {
   std::span<const float> sinks_H;  // none: empty
   std::optional<NormWeight> v_norm;
   const KvCacheRounding* kv_cache = nullptr;  // null: keys and values stay as they are
+  Index layer = 0;
 };
 
 // q, k and v of consecutive tokens of a sequence as the projections left them: heads side by side,
@@ -190,13 +191,13 @@ void SequenceAttention<T>::leave(MatrixView<float> keys_TN, MatrixView<float> va
 
 template <typename T>
 void through_cache(MatrixView<T> rows_SD, const KvCacheRounding& cache,
-                   void (KvCacheRounding::*round)(MatrixView<float>) const) {
+                   void (KvCacheRounding::*round)(const KvRows&) const, Index layer, Index heads) {
   if constexpr (std::is_same_v<T, float>) {
-    (cache.*round)(rows_SD);
+    (cache.*round)({.layer = layer, .heads = heads, .rows_SD = rows_SD});
   } else {
     Matrix<float> wide_SD = Matrix<float>::uninitialized(rows_SD.rows(), rows_SD.cols());
     loops_of<T>().widen(rows_SD, wide_SD);
-    (cache.*round)(wide_SD.view());
+    (cache.*round)({.layer = layer, .heads = heads, .rows_SD = wide_SD.view()});
     for (Index i = 0; i < wide_SD.size(); ++i) store(wide_SD.data()[i], rows_SD.data()[i]);
   }
 }
@@ -204,8 +205,10 @@ void through_cache(MatrixView<T> rows_SD, const KvCacheRounding& cache,
 template <typename T>
 void SequenceAttention<T>::run(MatrixView<T> out_TN) {
   if (settings_.kv_cache != nullptr && spec_.takes.empty()) {
-    through_cache(keys_, *settings_.kv_cache, &KvCacheRounding::round_keys);
-    through_cache(values_, *settings_.kv_cache, &KvCacheRounding::round_values);
+    through_cache(keys_, *settings_.kv_cache, &KvCacheRounding::round_keys, settings_.layer,
+                  spec_.kv_heads);
+    through_cache(values_, *settings_.kv_cache, &KvCacheRounding::round_values, settings_.layer,
+                  spec_.kv_heads);
   }
   for (Index head = 0; head < spec_.kv_heads; ++head)
     for (Index first = 0; first < length_; first += positions_) {
@@ -381,6 +384,7 @@ class CpuAttention : public TwoSiteMixer<T> {
     if (spec_.sinks) settings.sinks_H = this->weight(*spec_.sinks).row_span(0);
     if (spec_.v_norm) settings.v_norm = this->norm_of(*spec_.v_norm);
     settings.kv_cache = this->half_.kv_cache;
+    settings.layer = this->half_.block.layer;
     return settings;
   }
 

@@ -97,7 +97,7 @@ class TensorAttention : public TwoSiteTensorMixer {
     Index first = 0;
     Index count = 0;
   };
-  using RoundRows = void (KvCacheRounding::*)(MatrixView<float>) const;
+  using RoundRows = void (KvCacheRounding::*)(const KvRows&) const;
 
   at::Tensor inner(const at::Tensor& normed_TH, const TensorBatch& batch) const override {
     std::vector<at::Tensor> qkv;
@@ -165,7 +165,10 @@ class TensorAttention : public TwoSiteTensorMixer {
   at::Tensor through_cache(const at::Tensor& rows_THD, RoundRows round) const {
     if (half_.kv_cache == nullptr) return rows_THD;
     at::Tensor rows_SD = rows_THD.cpu().contiguous().view({-1, spec_.head_dim}).clone();
-    (half_.kv_cache->*round)(view_of<float>(rows_SD));
+    (half_.kv_cache->*round)({.layer = half_.block.layer,
+                              .heads = spec_.kv_heads,
+                              .by_head = false,
+                              .rows_SD = view_of<float>(rows_SD)});
     return rows_SD.view(rows_THD.sizes()).to(half_.device);
   }
 
