@@ -312,6 +312,11 @@ def method_jobs():
               ggufs(LEGACY_TYPES) + [gguf("Q4_K_M")])
     yield run("smoothquant", "channel scales for rounded inputs", "demo", {"method": "smoothquant", "smoothquant": {"alpha": 0.8}},
               [folder("compressed-tensors", scheme="W8A8")], evaluate=EVALUATE)
+    yield run("mlx", "MLX's groups with offsets, embedding and head rounded", "demo",
+              {"method": "gptq", "bits": 4, "group_size": 64, "sym": False}, [folder("mlx")], evaluate=EVALUATE)
+    yield run("kv-scales", "scales of an FP8 key/value cache, a layer and a head", "demo", {"method": "gptq"},
+              [folder("compressed-tensors", scheme="FP8_DYNAMIC", kv_cache="fp8"),
+               folder("compressed-tensors", "kv-head", scheme="FP8_DYNAMIC", kv_cache="fp8_head")], evaluate=EVALUATE)
     yield run("ct-8-asym", "compressed-tensors, 8 bits with zero points, float16 scales", "wide_llama",
               {"method": "gptq", "bits": 8, "group_size": 128, "sym": False}, [folder("compressed-tensors", scale_dtype="float16")])
     yield run("independent-layers", "propagate_error: false; float32 weights", "wide_qwen2",

@@ -49,6 +49,7 @@ const std::vector<Target>& folders() {
       {"mxfp4", "compressed-tensors", "", "-MXFP4", kGpus, "gptq", 4, true, "MXFP4"},
       {"mxfp4a16", "compressed-tensors", "", "-MXFP4A16", kGpus, "gptq", 4, true, "MXFP4A16"},
       {"mxfp8", "compressed-tensors", "", "-MXFP8", kGpus, "gptq", 8, true, "MXFP8"},
+      {"mxfp8a16", "compressed-tensors", "", "-MXFP8A16", kGpus, "gptq", 8, true, "MXFP8A16"},
       {"w4afp8", "compressed-tensors", "", "-W4AFP8", "vLLM", "gptq", 4, true, "W4AFP8"},
       mlx_target(4),
       mlx_target(3),

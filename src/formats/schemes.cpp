@@ -64,6 +64,10 @@ constexpr std::string_view kMxfp4Runs =
     "GPUs, from Ampere on, it widens the weights and leaves inputs as they are.";
 constexpr std::string_view kMxfp4A16Runs =
     "vLLM widens the weights in its kernels, on NVIDIA GPUs from Ampere on.";
+constexpr std::string_view kMxfp4Xfp8Runs =
+    "vLLM has no kernel with FP8 inputs: it rounds them to MXFP4 where it multiplies MXFP4, and "
+    "else "
+    "leaves them as they are.";
 constexpr std::string_view kMxfp8Runs =
     "vLLM multiplies MXFP8 on NVIDIA GPUs from Blackwell on; on older ones, from Turing on, it "
     "widens the weights and leaves inputs as they are.";
@@ -98,6 +102,8 @@ constexpr Scheme kSchemes[] = {
      kPowers},
     {"MXFP4A16", "", "FP4, a power of two for 32 weights", kFp4, 4, 32, 1, true, kNone,
      kMxfp4A16Runs, kPowers},
+    {"MXFP4XFP8", "", "FP4, a power of two for 32 weights", kFp4, 4, 32, 1, true, "fp8_group",
+     kMxfp4Xfp8Runs, kPowers},
     {"MXFP8", "", "FP8, a power of two for 32 weights", kFp8, 8, 32, 1, true, "mxfp8", kMxfp8Runs,
      kPowers},
     {"MXFP8A16", "", "FP8, a power of two for 32 weights", kFp8, 8, 32, 1, true, kNone,

@@ -90,6 +90,21 @@ TEST_P(GoldenSchemes, HaveThePackagesConfigAndTensors) {
   EXPECT_EQ(stored, expected);
 }
 
+// compressed-tensors 0.20.1's preset MXFP4XFP8.
+TEST(MxSchemes, Mxfp4WithFp8InputsHasThePackagesArguments) {
+  const TempFolder folder;
+  const TinyModel model(folder / "Tiny", golden_sizes());
+  write_random(model.plan(request_of("MXFP4XFP8", folder / "out")), model.inputs());
+  const json config = json::parse(io::read_file(folder / "out" / "config.json"));
+  const json group = config.at("quantization_config").at("config_groups").at("group_0");
+  EXPECT_EQ(group.at("format"), "mxfp4-pack-quantized");
+  EXPECT_EQ(group.at("weights"), json::parse(R"({"num_bits": 4, "type": "float", "symmetric": true,
+      "group_size": 32, "strategy": "group", "dynamic": false, "scale_dtype": "torch.uint8"})"));
+  EXPECT_EQ(group.at("input_activations"),
+            json::parse(R"({"num_bits": 8, "type": "float", "symmetric": true, "group_size": 128,
+      "strategy": "group", "dynamic": true})"));
+}
+
 TEST_P(GoldenSchemes, GiveBackEveryBit) {
   const auto written = write_random(plan_, model_.inputs());
   const auto reader = open_artifact(folder_ / "out");

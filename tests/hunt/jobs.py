@@ -10,7 +10,7 @@ GGUF_TYPES = ["Q4_0", "Q8_0", "Q4_K_M", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q2_K_S"
               "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_S", "TQ1_0", "TQ2_0", "MXFP4", "MXFP4_MOE", "F16", "BF16",
               "F32"]
 # Schemes of compressed-tensors, which say bits and group_size.
-SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W8A16", "W4AFP8", "W4A8", "NVFP4", "NVFP4A16", "MXFP4", "MXFP4A16", "MXFP8"]
+SCHEMES = ["FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8", "W8A16", "W4AFP8", "W4A8", "NVFP4", "NVFP4A16", "MXFP4", "MXFP4A16", "MXFP4XFP8", "MXFP8", "MXFP8A16"]
 FAMILY_RULES = [r"*.down_proj", r"*.q_proj", r"re:.*\.mlp\.", r"lm_head", "model.layers.0.self_attn.o_proj"]
 
 
@@ -47,7 +47,7 @@ class Case:
         pick, rarely = choices.pick, choices.rarely
         method = pick("method", ["rtn", "gptq", "awq", "smoothquant"])
         count = pick("exports", [1, 2, 3], 0.5)
-        formats = [pick(f"export.{i}.format", ["gguf", "gptq", "awq", "compressed-tensors"]) for i in range(count)]
+        formats = [pick(f"export.{i}.format", ["gguf", "gptq", "awq", "compressed-tensors", "mlx"]) for i in range(count)]
         self.scheme = pick("scheme", ["", *SCHEMES], 0.2)
         if self.scheme:
             formats = [form if form == "gguf" else "compressed-tensors" for form in formats]

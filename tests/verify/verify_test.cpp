@@ -69,7 +69,8 @@ class VerifySchemes : public ::testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(All, VerifySchemes,
                          ::testing::Values("FP8_DYNAMIC", "FP8", "FP8_BLOCK", "FP8A16", "W8A8",
-                                           "W4A8", "W4AFP8", "NVFP4", "MXFP4A16", "MXFP8"));
+                                           "W4A8", "W4AFP8", "NVFP4", "MXFP4A16", "MXFP4XFP8",
+                                           "MXFP8"));
 
 TEST_P(VerifySchemes, FindsNoFaultAndAWrongConfig) {
   write();
