@@ -24,7 +24,7 @@ using calque::testing::TempFolder;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-job::Job job_of(const TempFolder& folder, const std::string& scheme) {
+job::Job smoothed_job(const TempFolder& folder, const std::string& scheme) {
   job::Job job = demo_job();
   job.calibration.packing.n_samples = 16;
   job.quantization.set_method("smoothquant");
@@ -43,7 +43,7 @@ double divergence_of(const job::Job& job) {
 // Every sixteenth channel is eight times as large, so a token's scale is coarse for the others.
 TEST(SmoothQuantJob, InputsWithLargeChannelsLoseLess) {
   const TempFolder folder;
-  job::Job job = job_of(folder, "W8A8");
+  job::Job job = smoothed_job(folder, "W8A8");
   plant_salient_channels(job.model.path, folder / "model");
   fs::copy_file(job.model.path / "tokenizer.model", folder / "model/tokenizer.model");
   job.model.path = folder / "model";
@@ -58,7 +58,7 @@ TEST(SmoothQuantJob, InputsWithLargeChannelsLoseLess) {
 
 TEST(SmoothQuantJob, WritesTheSameBytesWithOneAndTwoThreads) {
   const TempFolder folder;
-  job::Job job = job_of(folder, "W8A8");
+  job::Job job = smoothed_job(folder, "W8A8");
   std::string hashes[2];
   for (const int threads : {1, 2}) {
     job.runtime.threads = threads;
@@ -75,14 +75,14 @@ std::string warning_for(const job::Job& job) {
 
 TEST(SmoothQuantJob, WarnsWhereInputsAreNotRounded) {
   const TempFolder folder;
-  EXPECT_THAT(warning_for(job_of(folder, "W8A8")), IsEmpty());
-  EXPECT_THAT(warning_for(job_of(folder, "FP8_DYNAMIC")), IsEmpty());
-  EXPECT_THAT(warning_for(job_of(folder, "W4A16")), HasSubstr("nothing rounds them here"));
+  EXPECT_THAT(warning_for(smoothed_job(folder, "W8A8")), IsEmpty());
+  EXPECT_THAT(warning_for(smoothed_job(folder, "FP8_DYNAMIC")), IsEmpty());
+  EXPECT_THAT(warning_for(smoothed_job(folder, "W4A16")), HasSubstr("nothing rounds them here"));
 }
 
 TEST(SmoothQuantJob, NeedsText) {
   const TempFolder folder;
-  job::Job job = job_of(folder, "W8A8");
+  job::Job job = smoothed_job(folder, "W8A8");
   job.calibration = {};
   try {
     run(job);

@@ -8,6 +8,6 @@
 namespace calque {
 
 inline constexpr std::size_t kSmallestKeptArray = std::size_t{1} << 19;
-inline constexpr std::size_t kKeptArrayBytes = std::size_t{64} << 20;
+inline constexpr std::size_t kKeptArrayBytes = std::size_t{32} << 20;
 
 }  // namespace calque
