@@ -132,8 +132,8 @@ Section export_section() {
       only_of<has_schemes>(key(
           "kv_cache", one_of({"none", "fp8", "fp8_head"}), &S::kv_cache,
           "Scales of an FP8 key/value cache, from the largest keys (after the rotary embedding) "
-          "and values of the calibration text, which vLLM and SGLang take with "
-          "`--kv-cache-dtype fp8`. `fp8`: one for a layer's keys and one for its values; "
+          "and values of the calibration text, for vLLM's `--kv-cache-dtype fp8`. `fp8`: one for a "
+          "layer's keys and one for its values; "
           "`fp8_head`: one a head. `evaluate` rounds keys and values as the server will.")),
       folders_only(key("scale_dtype", one_of({"auto", "float16", "bfloat16"}), &S::scale_dtype,
                        "Data type of scales; `auto`: float16, for compressed-tensors and mlx the "

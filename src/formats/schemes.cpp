@@ -66,8 +66,7 @@ constexpr std::string_view kMxfp4A16Runs =
     "vLLM widens the weights in its kernels, on NVIDIA GPUs from Ampere on.";
 constexpr std::string_view kMxfp4Xfp8Runs =
     "vLLM has no kernel with FP8 inputs: it rounds them to MXFP4 where it multiplies MXFP4, and "
-    "else "
-    "leaves them as they are.";
+    "else leaves them as they are.";
 constexpr std::string_view kMxfp8Runs =
     "vLLM multiplies MXFP8 on NVIDIA GPUs from Blackwell on; on older ones, from Turing on, it "
     "widens the weights and leaves inputs as they are.";

@@ -15,10 +15,10 @@ std::vector<float> divisors_of_rows(const model::FoldSpec& fold, std::span<const
 
 using HeldMatrices = std::map<std::string, quant::QuantizedMatrix>;
 
-// A transform (AWQ, SmoothQuant) within a pass: chooses the scales of a site's input channels and tracks the changes elsewhere
-// that they require. Calibration continues with unscaled activations: consumers are rounded as W s
-// with the statistics of x / s, and the following layers see the rounded W s divided by s again,
-// which is the same function.
+// A transform (AWQ, SmoothQuant) within a pass: chooses the scales of a site's input channels and
+// tracks the changes elsewhere that they require. Calibration continues with unscaled activations:
+// consumers are rounded as W s with the statistics of x / s, and the following layers see the
+// rounded W s divided by s again, which is the same function.
 class ChannelScales {
  public:
   explicit ChannelScales(const Pass& pass) : pass_(pass) {}

@@ -117,8 +117,8 @@ Rounder make_rtn(const RoundingOptions& options);
 // from the format's own search, weighted by the mean square of the inputs; refinement then moves
 // scale codes and steps too (refine_blocks.h), also without statistics, for the squared error.
 // IQ1, IQ2 and IQ3, whose codes stand for vectors, go through round_vectors.h likewise, with
-// statistics only. Other block types are rounded as by make_rtn. If the Hessian is not finite, or not usable even
-// with damp_percent 1, the matrix is rounded by RTN and the report says so.
+// statistics only. Other block types are rounded as by make_rtn. If the Hessian is not finite, or
+// not usable even with damp_percent 1, the matrix is rounded by RTN and the report says so.
 Rounder make_gptq(const RoundingOptions& options);
 
 }  // namespace calque::quant
